@@ -1,0 +1,387 @@
+package domain
+
+import "time"
+
+// The events of a booking stream. They are stored for ever.
+type (
+	// BookingCreated says that the booking exists and stands on its first reservation.
+	BookingCreated struct {
+		BookingID     BookingID     `json:"bookingId"`
+		ReservationID ReservationID `json:"reservationId"`
+		RoomID        RoomID        `json:"roomId"`
+		UserID        UserID        `json:"userId"`
+		Slot          Slot          `json:"slot"`
+		At            time.Time     `json:"at"`
+	}
+
+	// ConfirmRequested says that an administrator is asked to confirm the booking as it stands; an earlier answer is void.
+	ConfirmRequested struct {
+		BookingID BookingID `json:"bookingId"`
+		RoomID    RoomID    `json:"roomId"`
+		UserID    UserID    `json:"userId"`
+		At        time.Time `json:"at"`
+	}
+
+	// BookingChanged says what the booking is from now on, all of it, and which reservation it stands on.
+	BookingChanged struct {
+		BookingID     BookingID     `json:"bookingId"`
+		ReservationID ReservationID `json:"reservationId"`
+		RoomID        RoomID        `json:"roomId"`
+		UserID        UserID        `json:"userId"`
+		Slot          Slot          `json:"slot"`
+		At            time.Time     `json:"at"`
+	}
+
+	// ConfirmCompleted says that the administrator confirmed.
+	ConfirmCompleted struct {
+		BookingID     BookingID `json:"bookingId"`
+		RoomID        RoomID    `json:"roomId"`
+		UserID        UserID    `json:"userId"`
+		ConfirmUserID UserID    `json:"confirmUserId,omitempty"`
+		At            time.Time `json:"at"`
+	}
+
+	// ConfirmDenied says that the administrator denied. BookingCancelled follows in the same append.
+	ConfirmDenied struct {
+		BookingID     BookingID `json:"bookingId"`
+		RoomID        RoomID    `json:"roomId"`
+		UserID        UserID    `json:"userId"`
+		ConfirmUserID UserID    `json:"confirmUserId,omitempty"`
+		Reason        string    `json:"reason,omitempty"`
+		At            time.Time `json:"at"`
+	}
+
+	// BookingCheckedIn says that the use of the room starts. It carries all that the real use will say.
+	BookingCheckedIn struct {
+		BookingID BookingID `json:"bookingId"`
+		RealUseID RealUseID `json:"realUseId"`
+		RoomID    RoomID    `json:"roomId"`
+		UserID    UserID    `json:"userId"`
+		StartedAt time.Time `json:"startedAt"`
+	}
+
+	// BookingCancelled says that the booking is over, and why. Nothing follows it.
+	BookingCancelled struct {
+		BookingID BookingID    `json:"bookingId"`
+		RoomID    RoomID       `json:"roomId"`
+		UserID    UserID       `json:"userId"`
+		Reason    CancelReason `json:"reason"`
+		At        time.Time    `json:"at"`
+	}
+)
+
+func (BookingCreated) EventType() string   { return "BookingCreated" }
+func (ConfirmRequested) EventType() string { return "ConfirmRequested" }
+func (BookingChanged) EventType() string   { return "BookingChanged" }
+func (ConfirmCompleted) EventType() string { return "ConfirmCompleted" }
+func (ConfirmDenied) EventType() string    { return "ConfirmDenied" }
+func (BookingCheckedIn) EventType() string { return "BookingCheckedIn" }
+func (BookingCancelled) EventType() string { return "BookingCancelled" }
+
+// CancelReason says why a booking is over.
+type CancelReason string
+
+const (
+	CancelledByUser   CancelReason = "user"
+	CancelledByDenial CancelReason = "denied"
+	CancelledByUseEnd CancelReason = "use-ended"
+	CancelledByAdmin  CancelReason = "admin"
+)
+
+// Phase is where a booking is in its life.
+type Phase string
+
+const (
+	PhaseNone      Phase = "" // nothing has been booked
+	PhaseBooked    Phase = "BOOKED"
+	PhaseConfirmed Phase = "CONFIRMED"
+	PhaseInUse     Phase = "IN_USE"
+	PhaseCancelled Phase = "CANCELLED"
+)
+
+// Answer is what the administrator said.
+type Answer string
+
+const (
+	AnswerPending Answer = "BOOKED" // asked, not answered
+	Confirmed     Answer = "CONFIRMED"
+	Denied        Answer = "DENIED"
+)
+
+// Confirm is the administrator's answer to a booking as it stands.
+type Confirm struct {
+	Answer Answer
+	By     UserID // who answered; empty if not told
+	Reason string // of a denial
+	At     time.Time
+}
+
+// Booking is the state of one booking. The zero value is a booking that does not exist.
+type Booking struct {
+	Phase       Phase
+	ID          BookingID
+	Room        RoomID
+	User        UserID
+	Slot        Slot
+	Reservation ReservationID // the one that the booking stands on, or stood on last
+	CreatedAt   time.Time
+	Confirm     Confirm
+
+	RealUse   RealUseID // from PhaseInUse on
+	StartedAt time.Time
+
+	CancelReason CancelReason // in PhaseCancelled
+	CancelledAt  time.Time
+
+	// Former are the reservations that the booking stood on before.
+	Former []Standing
+}
+
+// Standing is a reservation and the room whose calendar holds it.
+type Standing struct {
+	Room        RoomID
+	Reservation ReservationID
+}
+
+// Live reports whether the booking exists and is not over: whether it stands on its reservation.
+func (b Booking) Live() bool {
+	return b.Phase == PhaseBooked || b.Phase == PhaseConfirmed || b.Phase == PhaseInUse
+}
+
+// StandsOn reports whether the booking is live and stands on the reservation.
+func (b Booking) StandsOn(id ReservationID) bool { return b.Live() && b.Reservation == id }
+
+// Evolve folds one event of the booking's stream.
+func (b Booking) Evolve(event Event) Booking {
+	switch e := event.(type) {
+	case BookingCreated:
+		b.Phase = PhaseBooked
+		b.ID, b.Room, b.User, b.Slot = e.BookingID, e.RoomID, e.UserID, e.Slot
+		b.Reservation = e.ReservationID
+		b.CreatedAt = e.At
+	case ConfirmRequested:
+		b.Phase = PhaseBooked
+		b.Confirm = Confirm{Answer: AnswerPending}
+	case BookingChanged:
+		if e.ReservationID != b.Reservation {
+			b.Former = append(b.Former[:len(b.Former):len(b.Former)], Standing{b.Room, b.Reservation})
+		}
+		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
+		b.Reservation = e.ReservationID
+	case ConfirmCompleted:
+		if b.Phase == PhaseBooked {
+			b.Phase = PhaseConfirmed
+		}
+		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, At: e.At}
+	case ConfirmDenied:
+		b.Confirm = Confirm{Answer: Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
+	case BookingCheckedIn:
+		b.Phase = PhaseInUse
+		b.RealUse, b.StartedAt = e.RealUseID, e.StartedAt
+	case BookingCancelled:
+		b.Phase = PhaseCancelled
+		b.CancelReason, b.CancelledAt = e.Reason, e.At
+	}
+	return b
+}
+
+// live is the error of a command that needs a live booking.
+func (b Booking) live() error {
+	switch b.Phase {
+	case PhaseNone:
+		return ErrBookingNotFound
+	case PhaseCancelled:
+		return &AlreadyCancelled{Booking: b.ID, Reason: b.CancelReason, At: b.CancelledAt}
+	default:
+		return nil
+	}
+}
+
+// changeable is the error of a command that needs a live booking whose use has not started.
+func (b Booking) changeable() error {
+	if b.Phase == PhaseInUse {
+		return &AlreadyInUse{Booking: b.ID, RealUse: b.RealUse}
+	}
+	return b.live()
+}
+
+// DecideCreate makes the booking that the reservation was made for, and asks for its confirmation.
+//
+//	given no booking             then BookingCreated, ConfirmRequested
+//	given it stood on that slot  then nothing: a repeat
+//
+// A reservation is made for one booking under an id of its own, so there is no other case.
+func DecideCreate(b Booking, r SlotReserved) []Event {
+	if b.Phase != PhaseNone {
+		return nil
+	}
+	return []Event{
+		BookingCreated{BookingID: r.BookingID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: r.UserID, Slot: r.Slot, At: r.At},
+		ConfirmRequested{BookingID: r.BookingID, RoomID: r.RoomID, UserID: r.UserID, At: r.At},
+	}
+}
+
+// Change asks for other values; nil leaves a value as it is.
+type Change struct {
+	Room  *RoomID
+	User  *UserID
+	Start *time.Time
+	End   *time.Time
+	At    time.Time
+}
+
+// Target is the room, the user and the slot that the change asks for, given the booking as it stands.
+func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
+	room, user, slot := b.Room, b.User, b.Slot
+	if c.Room != nil {
+		room = *c.Room
+	}
+	if c.User != nil {
+		user = *c.User
+	}
+	if c.Start != nil {
+		slot.Start = *c.Start
+	}
+	if c.End != nil {
+		slot.End = *c.End
+	}
+	return room, user, slot
+}
+
+// DecideChange changes a booking. Another room or time needs a reservation first: then Moves is true, nothing is decided
+// yet, and DecideMove decides once the slot is reserved.
+//
+//	given it is live, use not started, other room or slot  then Moves
+//	given it is live, use not started, other user only     then BookingChanged; the confirmation stays
+//	given it has these values                              then nothing: a repeat
+//	given its use has started                              then *AlreadyInUse
+//	given it is cancelled                                  then *AlreadyCancelled
+//	given no booking                                       then ErrBookingNotFound
+func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
+	if err := b.changeable(); err != nil {
+		return nil, false, err
+	}
+	room, user, slot := b.Target(c)
+	if room != b.Room || !slot.Equal(b.Slot) {
+		return nil, true, nil
+	}
+	if user == b.User {
+		return nil, false, nil
+	}
+	return []Event{BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At}}, false, nil
+}
+
+// DecideMove lets the booking stand on a new reservation in place of the one that it replaces, and asks for confirmation
+// again. The booking's revision is that of its last event.
+//
+//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested
+//	otherwise                                                                              then nothing, now and for ever: r can be released
+func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
+	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
+		return nil
+	}
+	if r.IfRevision != nil && *r.IfRevision != revision {
+		return nil
+	}
+	user := r.UserID
+	if user == "" {
+		user = b.User
+	}
+	return []Event{
+		BookingChanged{BookingID: b.ID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: user, Slot: r.Slot, At: r.At},
+		ConfirmRequested{BookingID: b.ID, RoomID: r.RoomID, UserID: user, At: r.At},
+	}
+}
+
+// Cancel ends a booking before its use.
+type Cancel struct {
+	Reason CancelReason
+	At     time.Time
+}
+
+// DecideCancel cancels a booking.
+//
+//	given it is live, use not started  then BookingCancelled
+//	given its use has started          then *AlreadyInUse: end the use instead
+//	given it is cancelled              then *AlreadyCancelled
+//	given no booking                   then ErrBookingNotFound
+func DecideCancel(b Booking, c Cancel) ([]Event, error) {
+	if err := b.changeable(); err != nil {
+		return nil, err
+	}
+	return []Event{b.cancelled(c.Reason, c.At)}, nil
+}
+
+func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {
+	return BookingCancelled{BookingID: b.ID, RoomID: b.Room, UserID: b.User, Reason: reason, At: at}
+}
+
+// AnswerConfirm is the administrator's answer.
+type AnswerConfirm struct {
+	Answer Answer // Confirmed or Denied
+	By     UserID
+	Reason string // of a denial
+	At     time.Time
+}
+
+// DecideConfirm records the administrator's answer. A denial cancels the booking in the same append. A use that has
+// started can still be confirmed, not denied.
+//
+//	given the answer is pending            then ConfirmCompleted, or ConfirmDenied and BookingCancelled{denied}
+//	given the same answer                  then nothing: a repeat
+//	given confirmed, when denying          then *AlreadyConfirmed
+//	given its use has started, when denying then *AlreadyInUse
+//	given it is cancelled                  then *AlreadyCancelled
+//	given no booking                       then ErrBookingNotFound
+func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
+	if b.Confirm.Answer == Denied && a.Answer == Denied {
+		return nil, nil
+	}
+	if err := b.live(); err != nil {
+		return nil, err
+	}
+	if a.Answer == Confirmed {
+		if b.Confirm.Answer == Confirmed {
+			return nil, nil
+		}
+		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.At}}, nil
+	}
+	if err := b.changeable(); err != nil {
+		return nil, err
+	}
+	if b.Confirm.Answer == Confirmed {
+		return nil, &AlreadyConfirmed{Booking: b.ID, By: b.Confirm.By, At: b.Confirm.At}
+	}
+	return []Event{
+		ConfirmDenied{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.At},
+		b.cancelled(CancelledByDenial, a.At),
+	}, nil
+}
+
+// DecideCheckIn starts the use of a booking: the booking cannot change or be cancelled any more until the use has ended.
+//
+//	given it is live, use not started           then BookingCheckedIn
+//	given its use has started                   then *AlreadyInUse
+//	given pending and the policy wants an answer then ErrConfirmationPending
+//	given it is cancelled                       then *AlreadyCancelled
+//	given no booking                            then ErrBookingNotFound
+func DecideCheckIn(b Booking, startedAt time.Time, p Policy) ([]Event, error) {
+	if err := b.changeable(); err != nil {
+		return nil, err
+	}
+	if p.ConfirmBeforeUse && b.Confirm.Answer != Confirmed {
+		return nil, ErrConfirmationPending
+	}
+	return []Event{BookingCheckedIn{BookingID: b.ID, RealUseID: RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: startedAt}}, nil
+}
+
+// DecideUseOver cancels the booking whose real use has ended, at the time when that became known.
+//
+//	given it is in use  then BookingCancelled{use-ended}
+//	otherwise           then nothing: a repeat
+func DecideUseOver(b Booking, use RealUse) []Event {
+	if b.Phase != PhaseInUse || use.Phase != UsePhaseEnded {
+		return nil
+	}
+	return []Event{b.cancelled(CancelledByUseEnd, use.EndKnownAt)}
+}

@@ -1,0 +1,185 @@
+package domain
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/tidwall/btree"
+)
+
+// The events of a calendar stream. They are stored for ever.
+type (
+	// SlotReserved says that a slot of the room is held for a booking. It carries all that the booking will say, so that
+	// whoever finds it can finish what its command began.
+	SlotReserved struct {
+		ReservationID ReservationID `json:"reservationId"`
+		BookingID     BookingID     `json:"bookingId"`
+		RoomID        RoomID        `json:"roomId"`
+		// UserID is the user the booking is for. Empty in a change that leaves the user as it is.
+		UserID UserID    `json:"userId,omitempty"`
+		Slot   Slot      `json:"slot"`
+		Actor  string    `json:"actor"`
+		At     time.Time `json:"at"`
+		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
+		Replaces ReservationID `json:"replaces,omitempty"`
+		// IfRevision is the only revision of the booking at which the change was asked for; nil for any.
+		IfRevision *Revision `json:"ifRevision,omitempty"`
+	}
+
+	// SlotReleased says that the reservation holds its slot no longer.
+	SlotReleased struct {
+		ReservationID ReservationID `json:"reservationId"`
+		BookingID     BookingID     `json:"bookingId"`
+		RoomID        RoomID        `json:"roomId"`
+	}
+)
+
+func (SlotReserved) EventType() string { return "SlotReserved" }
+func (SlotReleased) EventType() string { return "SlotReleased" }
+
+// Reservation is a slot that is held for a booking.
+type Reservation struct {
+	SlotReserved
+	order uint64
+}
+
+// Calendar is the state of one room: the reservations that are held. The zero value is the calendar of a room that nobody
+// has asked for. A Calendar is a value: Evolve leaves the calendar it is called on as it was.
+type Calendar struct {
+	bySlot    *btree.BTreeG[*Reservation] // by start
+	byBooking *btree.BTreeG[*Reservation] // by booking, then in the order of the stream
+	reserved  uint64                      // SlotReserved events so far
+	longest   time.Duration               // of all slots that were ever held
+}
+
+// Evolve folds one event of the calendar's stream.
+func (c Calendar) Evolve(event Event) Calendar {
+	switch e := event.(type) {
+	case SlotReserved:
+		c.detach()
+		r := &Reservation{SlotReserved: e, order: c.reserved}
+		c.bySlot.Set(r)
+		c.byBooking.Set(r)
+		c.reserved++
+		c.longest = max(c.longest, e.Slot.Length())
+	case SlotReleased:
+		if r := c.Held(e.BookingID, e.ReservationID); r != nil {
+			c.detach()
+			c.bySlot.Delete(r)
+			c.byBooking.Delete(r)
+		}
+	}
+	return c
+}
+
+// detach gives c trees of its own; the nodes stay shared until they are written.
+func (c *Calendar) detach() {
+	if c.bySlot == nil {
+		c.bySlot = btree.NewBTreeG(bySlot)
+		c.byBooking = btree.NewBTreeG(byBooking)
+		return
+	}
+	c.bySlot = c.bySlot.Copy()
+	c.byBooking = c.byBooking.Copy()
+}
+
+func bySlot(a, b *Reservation) bool {
+	return cmp.Or(a.Slot.Start.Compare(b.Slot.Start), cmp.Compare(a.order, b.order)) < 0
+}
+
+func byBooking(a, b *Reservation) bool {
+	return cmp.Or(cmp.Compare(a.BookingID, b.BookingID), cmp.Compare(a.order, b.order)) < 0
+}
+
+// Len is the number of reservations that are held.
+func (c Calendar) Len() int {
+	if c.bySlot == nil {
+		return 0
+	}
+	return c.bySlot.Len()
+}
+
+// All yields the reservations that are held, by start.
+func (c Calendar) All(yield func(*Reservation) bool) {
+	if c.bySlot != nil {
+		c.bySlot.Scan(yield)
+	}
+}
+
+// Of lists the reservations that are held for the booking, the first reserved first.
+func (c Calendar) Of(id BookingID) []*Reservation {
+	if c.byBooking == nil {
+		return nil
+	}
+	var of []*Reservation
+	from := &Reservation{SlotReserved: SlotReserved{BookingID: id}}
+	c.byBooking.Ascend(from, func(r *Reservation) bool {
+		if r.BookingID != id {
+			return false
+		}
+		of = append(of, r)
+		return true
+	})
+	return of
+}
+
+// Held is the reservation, or nil if it is not held (any more).
+func (c Calendar) Held(id BookingID, reservation ReservationID) *Reservation {
+	for _, r := range c.Of(id) {
+		if r.ReservationID == reservation {
+			return r
+		}
+	}
+	return nil
+}
+
+// Overlapping lists the reservations of other bookings that overlap the slot, by start.
+func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
+	if c.bySlot == nil {
+		return nil
+	}
+	var found []*Reservation
+	// A reservation that begins earlier than the longest one lasts has ended when the slot begins.
+	from := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: slot.Start.Add(-c.longest)}}}
+	c.bySlot.Ascend(from, func(r *Reservation) bool {
+		if !r.Slot.Start.Before(slot.End) {
+			return false
+		}
+		if r.BookingID != except && r.Slot.Overlaps(slot) {
+			found = append(found, r)
+		}
+		return true
+	})
+	return found
+}
+
+// DecideReserve takes a slot of the room for a booking.
+//
+//	given the slot is free, or held by the same booking  then SlotReserved
+//	given this very reservation is held                  then nothing: a repeat
+//	given the slot breaks the policy                     then *Invalid
+//	given other bookings hold a part of it               then *SlotTaken
+func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
+	if c.Held(ask.BookingID, ask.ReservationID) != nil {
+		return nil, nil
+	}
+	if faults := p.CheckSlot(ask.Slot, ask.At); faults != nil {
+		return nil, &Invalid{faults}
+	}
+	if by := c.Overlapping(ask.Slot, ask.BookingID); by != nil {
+		return nil, &SlotTaken{Room: ask.RoomID, Slot: ask.Slot, By: by}
+	}
+	return []Event{ask}, nil
+}
+
+// DecideRelease gives the reservation back.
+//
+//	given it is held      then SlotReleased
+//	given it is not held  then nothing: a repeat
+func DecideRelease(c Calendar, id BookingID, reservation ReservationID) []Event {
+	r := c.Held(id, reservation)
+	if r == nil {
+		return nil
+	}
+	return []Event{SlotReleased{ReservationID: r.ReservationID, BookingID: r.BookingID, RoomID: r.RoomID}}
+}

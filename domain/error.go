@@ -1,0 +1,96 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrBookingNotFound means that no booking has this id.
+	ErrBookingNotFound = errors.New("there is no such booking")
+	// ErrRealUseNotFound means that no real use has this id.
+	ErrRealUseNotFound = errors.New("there is no such real use")
+	// ErrConfirmationPending means that the policy asks for an administrator's confirmation before the use may start.
+	ErrConfirmationPending = errors.New("the booking has not been confirmed yet")
+)
+
+// SlotTaken means that other bookings hold a part of the slot.
+type SlotTaken struct {
+	Room RoomID
+	Slot Slot
+	By   []*Reservation // by start
+}
+
+func (e *SlotTaken) Error() string {
+	return fmt.Sprintf("room %s is taken in %s", e.Room, e.Slot)
+}
+
+// AlreadyCancelled means that the booking is not live any more.
+type AlreadyCancelled struct {
+	Booking BookingID
+	Reason  CancelReason
+	At      time.Time
+}
+
+func (e *AlreadyCancelled) Error() string {
+	return fmt.Sprintf("booking %s was cancelled (%s)", e.Booking, e.Reason)
+}
+
+// AlreadyInUse means that the use of the booking has started, so that it can neither change nor be cancelled nor start again.
+type AlreadyInUse struct {
+	Booking BookingID
+	RealUse RealUseID
+}
+
+func (e *AlreadyInUse) Error() string { return fmt.Sprintf("booking %s is in use", e.Booking) }
+
+// AlreadyConfirmed means that the administrator's other answer was first.
+type AlreadyConfirmed struct {
+	Booking BookingID
+	By      UserID
+	At      time.Time
+}
+
+func (e *AlreadyConfirmed) Error() string {
+	return fmt.Sprintf("booking %s has been confirmed", e.Booking)
+}
+
+// AlreadyEnded means that the use ended, at another time than the one now given.
+type AlreadyEnded struct {
+	RealUse RealUseID
+	At      time.Time
+}
+
+func (e *AlreadyEnded) Error() string {
+	return fmt.Sprintf("real use %s ended at %s", e.RealUse, e.At.UTC().Format(time.RFC3339))
+}
+
+// Field names a value of a command.
+type Field string
+
+const (
+	FieldStart Field = "start"
+	FieldEnd   Field = "end"
+)
+
+// Fault is one thing wrong with one value of a command.
+type Fault struct {
+	Field  Field
+	Detail string
+}
+
+// Invalid lists everything that is wrong with a command's values.
+type Invalid struct{ Faults []Fault }
+
+func (e *Invalid) Error() string {
+	var b strings.Builder
+	for i, f := range e.Faults {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s: %s", f.Field, f.Detail)
+	}
+	return b.String()
+}

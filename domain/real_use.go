@@ -1,0 +1,104 @@
+package domain
+
+import "time"
+
+// The events of a real-use stream. They are stored for ever.
+type (
+	// UseStarted says that the room is being used.
+	UseStarted struct {
+		RealUseID RealUseID `json:"realUseId"`
+		BookingID BookingID `json:"bookingId"`
+		RoomID    RoomID    `json:"roomId"`
+		UserID    UserID    `json:"userId"`
+		StartedAt time.Time `json:"startedAt"`
+	}
+
+	// UseEnded says that the room was left.
+	UseEnded struct {
+		RealUseID RealUseID `json:"realUseId"`
+		BookingID BookingID `json:"bookingId"`
+		RoomID    RoomID    `json:"roomId"`
+		UserID    UserID    `json:"userId"`
+		EndedAt   time.Time `json:"endedAt"`
+		// At is when the end became known, which may be later.
+		At time.Time `json:"at"`
+	}
+)
+
+func (UseStarted) EventType() string { return "UseStarted" }
+func (UseEnded) EventType() string   { return "UseEnded" }
+
+// UsePhase is where a real use is in its life.
+type UsePhase string
+
+const (
+	UsePhaseNone    UsePhase = "" // nothing was used
+	UsePhaseStarted UsePhase = "STARTED"
+	UsePhaseEnded   UsePhase = "ENDED"
+)
+
+// RealUse is the state of one real use. The zero value is a real use that does not exist.
+type RealUse struct {
+	Phase      UsePhase
+	ID         RealUseID
+	Booking    BookingID
+	Room       RoomID
+	User       UserID
+	StartedAt  time.Time
+	EndedAt    time.Time // in UsePhaseEnded
+	EndKnownAt time.Time // in UsePhaseEnded
+}
+
+// Evolve folds one event of the real use's stream.
+func (u RealUse) Evolve(event Event) RealUse {
+	switch e := event.(type) {
+	case UseStarted:
+		u.Phase = UsePhaseStarted
+		u.ID, u.Booking, u.Room, u.User = e.RealUseID, e.BookingID, e.RoomID, e.UserID
+		u.StartedAt = e.StartedAt
+	case UseEnded:
+		u.Phase = UsePhaseEnded
+		u.EndedAt, u.EndKnownAt = e.EndedAt, e.At
+	}
+	return u
+}
+
+// DecideStart makes the real use that the booking was checked in for.
+//
+//	given no real use  then UseStarted
+//	otherwise          then nothing: a repeat
+func DecideStart(u RealUse, in BookingCheckedIn) []Event {
+	if u.Phase != UsePhaseNone {
+		return nil
+	}
+	return []Event{UseStarted{RealUseID: in.RealUseID, BookingID: in.BookingID, RoomID: in.RoomID, UserID: in.UserID, StartedAt: in.StartedAt}}
+}
+
+// EndUse ends a real use.
+type EndUse struct {
+	EndedAt time.Time // when the room was left
+	At      time.Time // when that is told
+}
+
+// DecideEnd ends a real use.
+//
+//	given it is running               then UseEnded
+//	given it ended at that time       then nothing: a repeat
+//	given it ended at another time    then *AlreadyEnded
+//	given an end before its start     then *Invalid
+//	given no real use                 then ErrRealUseNotFound
+func DecideEnd(u RealUse, c EndUse) ([]Event, error) {
+	switch u.Phase {
+	case UsePhaseNone:
+		return nil, ErrRealUseNotFound
+	case UsePhaseEnded:
+		if u.EndedAt.Equal(c.EndedAt) {
+			return nil, nil
+		}
+		return nil, &AlreadyEnded{RealUse: u.ID, At: u.EndedAt}
+	}
+	if c.EndedAt.Before(u.StartedAt) {
+		return nil, &Invalid{[]Fault{{FieldEnd, "must not be before the start of the use, " + u.StartedAt.UTC().Format(time.RFC3339)}}}
+	}
+	return []Event{UseEnded{RealUseID: u.ID, BookingID: u.Booking, RoomID: u.Room, UserID: u.User, EndedAt: c.EndedAt, At: c.At}}, nil
+}
