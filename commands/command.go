@@ -1,0 +1,85 @@
+package commands
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// Request says who asks, when, and under which id. All events of a command have ids that follow from the command's id.
+type Request struct {
+	ID            uuid.UUID
+	Actor         string
+	At            time.Time
+	CorrelationID string // empty: the command's id
+	TraceParent   string // W3C trace context, may be empty
+}
+
+// The commands.
+type (
+	// CreateBooking books a room.
+	CreateBooking struct {
+		Request
+		Room domain.RoomID
+		User domain.UserID
+		Slot domain.Slot
+	}
+	// ChangeBooking changes the values that are not nil.
+	ChangeBooking struct {
+		Request
+		Booking domain.BookingID
+		Room    *domain.RoomID
+		User    *domain.UserID
+		Start   *time.Time
+		End     *time.Time
+	}
+	// CancelBooking cancels for the user.
+	CancelBooking struct {
+		Request
+		Booking domain.BookingID
+	}
+	// AnswerConfirm is the administrator's answer to a booking.
+	AnswerConfirm struct {
+		Request
+		Booking    domain.BookingID
+		Answer     domain.Answer // domain.Confirmed or domain.Denied
+		By         domain.UserID // may be empty
+		Reason     string        // of a denial, may be empty
+		AnsweredAt time.Time
+	}
+	// StartUse starts the real use of a booked room.
+	StartUse struct {
+		Request
+		Booking   domain.BookingID
+		StartedAt time.Time
+	}
+	// EndUse ends a real use.
+	EndUse struct {
+		Request
+		RealUse domain.RealUseID
+		EndedAt time.Time
+	}
+)
+
+// Booking is a booking as it stands, and where that is written.
+type Booking struct {
+	domain.Booking
+	// Revision is that of the booking's last event.
+	Revision domain.Revision
+	// Position is that of the last event of the booking and of its use: a list that is there shows all of this.
+	Position eventstore.Position
+}
+
+// RealUse is a real use as it stands, and where that is written.
+type RealUse struct {
+	domain.RealUse
+	Revision domain.Revision
+	Position eventstore.Position
+}
+
+// ErrContended means that others kept changing the same room or booking while the command tried to. Nothing was decided.
+var ErrContended = errors.New("too many others are changing the same room or booking")

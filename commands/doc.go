@@ -1,0 +1,10 @@
+// Package commands is the write side: what users and administrators ask for becomes events, or an error that says why not.
+//
+// Every command loads what it decides on, lets package domain decide, and appends at the revision it decided on; a lost race
+// means to load and decide again. A command is a row of such appends, of which one decides. What is decided goes forward
+// whatever happens: the steps that are left are finished by the command itself, by another command that finds them in its
+// way, or by the recovery worker, all through the same function, settle. So a reply comes after the last step, and an error
+// after the deciding one ([eventstore.ErrOutcomeUnknown]) means "will be finished".
+//
+// It also reads single resources, folded from their streams: always what has been committed.
+package commands
