@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The events of a booking stream. They are stored for ever.
 type (
@@ -150,6 +153,25 @@ func (b Booking) Live() bool {
 
 // StandsOn reports whether the booking is live and stands on the reservation.
 func (b Booking) StandsOn(id ReservationID) bool { return b.Live() && b.Reservation == id }
+
+// StoodOn reports whether the booking stands or ever stood on the reservation.
+func (b Booking) StoodOn(id ReservationID) bool {
+	return b.Reservation == id || slices.ContainsFunc(b.Former, func(s Standing) bool { return s.Reservation == id })
+}
+
+// Rooms are those in which the booking stands or ever stood on a reservation.
+func (b Booking) Rooms() []RoomID {
+	if b.Phase == PhaseNone {
+		return nil
+	}
+	rooms := []RoomID{b.Room}
+	for _, s := range b.Former {
+		if !slices.Contains(rooms, s.Room) {
+			rooms = append(rooms, s.Room)
+		}
+	}
+	return rooms
+}
 
 // Evolve folds one event of the booking's stream.
 func (b Booking) Evolve(event Event) Booking {
@@ -318,10 +340,11 @@ func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {
 
 // AnswerConfirm is the administrator's answer.
 type AnswerConfirm struct {
-	Answer Answer // Confirmed or Denied
-	By     UserID
-	Reason string // of a denial
-	At     time.Time
+	Answer     Answer // Confirmed or Denied
+	By         UserID
+	Reason     string    // of a denial
+	AnsweredAt time.Time // when the administrator answered
+	At         time.Time // when that is told
 }
 
 // DecideConfirm records the administrator's answer. A denial cancels the booking in the same append. A use that has
@@ -344,7 +367,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 		if b.Confirm.Answer == Confirmed {
 			return nil, nil
 		}
-		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.At}}, nil
+		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.AnsweredAt}}, nil
 	}
 	if err := b.changeable(); err != nil {
 		return nil, err
@@ -353,7 +376,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 		return nil, &AlreadyConfirmed{Booking: b.ID, By: b.Confirm.By, At: b.Confirm.At}
 	}
 	return []Event{
-		ConfirmDenied{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.At},
+		ConfirmDenied{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.AnsweredAt},
 		b.cancelled(CancelledByDenial, a.At),
 	}, nil
 }

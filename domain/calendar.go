@@ -12,14 +12,18 @@ type (
 	// SlotReserved says that a slot of the room is held for a booking. It carries all that the booking will say, so that
 	// whoever finds it can finish what its command began.
 	SlotReserved struct {
+		// ReservationID is the id of this event.
 		ReservationID ReservationID `json:"reservationId"`
 		BookingID     BookingID     `json:"bookingId"`
 		RoomID        RoomID        `json:"roomId"`
 		// UserID is the user the booking is for. Empty in a change that leaves the user as it is.
 		UserID UserID    `json:"userId,omitempty"`
 		Slot   Slot      `json:"slot"`
-		Actor  string    `json:"actor"`
 		At     time.Time `json:"at"`
+		// Actor, CorrelationID and TraceParent are those of the command; what follows from the reservation repeats them.
+		Actor         string `json:"actor"`
+		CorrelationID string `json:"correlationId"`
+		TraceParent   string `json:"traceparent,omitempty"`
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
 		// IfRevision is the only revision of the booking at which the change was asked for; nil for any.

@@ -1,0 +1,286 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides.
+func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
+	id := uuid.NewSHA1(c.ID, []byte("booking"))
+	ask := c.reservation(eventstore.NoStream)
+	ask.BookingID = domain.BookingID(id.String())
+	ask.RoomID, ask.UserID, ask.Slot = c.Room, c.User, c.Slot
+
+	if err := h.reserve(ctx, c.Request, ask); err != nil {
+		return Booking{}, err
+	}
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	err := b.append(ctx, h.store, ask.BookingID.Stream(), followReservation(ask, domain.DecideCreate(b.state, ask)))
+	if lost(err) {
+		b, err = h.settle(ctx, ask.BookingID, ask.RoomID)
+	}
+	if err != nil {
+		return Booking{}, unfinished(err)
+	}
+	return at(b), nil
+}
+
+// reservation begins the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one
+// attempt of the command, which is what the booking's revision tells apart.
+func (r Request) reservation(at domain.Revision) domain.SlotReserved {
+	id := eventstore.EventID(r.ID, "reserve at "+strconv.FormatInt(int64(at), 10))
+	return domain.SlotReserved{
+		ReservationID: domain.ReservationID(id.String()),
+		At:            r.At,
+		Actor:         r.Actor,
+		CorrelationID: r.correlation(),
+		TraceParent:   r.TraceParent,
+	}
+}
+
+// ChangeBooking changes a booking. A change of room or time first reserves the new slot, then lets the booking stand on it,
+// which decides, then releases the old one.
+func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
+	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
+	for attempt := range attempts {
+		if err := pause(ctx, attempt); err != nil {
+			return Booking{}, err
+		}
+		moves := false
+		b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
+			events, moves, err = domain.DecideChange(b, change)
+			return events, err
+		})
+		if err != nil {
+			return Booking{}, err
+		}
+		if !moves {
+			return at(b), nil
+		}
+		b, moved, err := h.move(ctx, c, b, change)
+		if err != nil {
+			return Booking{}, err
+		}
+		if moved {
+			return at(b), nil
+		}
+	}
+	return Booking{}, ErrContended
+}
+
+// move is one attempt to let the booking stand on another reservation. It reports false if the booking moved on meanwhile, so that
+// there is something new to decide on.
+func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Booking], change domain.Change) (loaded[domain.Booking], bool, error) {
+	ask := c.reservation(b.revision)
+	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
+	ask.RoomID, _, ask.Slot = b.state.Target(change)
+	if c.User != nil {
+		ask.UserID = *c.User
+	}
+	if err := h.reserve(ctx, c.Request, ask); err != nil {
+		return b, false, err
+	}
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	err := b.append(ctx, h.store, c.Booking.Stream(), followReservation(ask, domain.DecideMove(b.state, b.revision, ask)))
+	if err != nil && !lost(err) {
+		return b, false, unfinished(err)
+	}
+	settled, err := h.settle(ctx, c.Booking, ask.RoomID)
+	if err != nil {
+		return b, false, unfinished(err)
+	}
+	return settled, settled.state.StoodOn(ask.ReservationID), nil
+}
+
+// CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
+func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
+	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+		return domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: c.At})
+	})
+	if err != nil {
+		return Booking{}, err
+	}
+	return h.released(ctx, b)
+}
+
+// AnswerConfirm records the administrator's answer. A denial cancels the booking in the same append and releases its slot.
+func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
+	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
+	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+		return domain.DecideConfirm(b, answer)
+	})
+	if err != nil {
+		return Booking{}, err
+	}
+	if b.state.Live() {
+		return at(b), nil
+	}
+	return h.released(ctx, b)
+}
+
+// released brings a booking that was cancelled to rest.
+func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booking, error) {
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	b, err := h.settle(ctx, b.state.ID)
+	if err != nil {
+		return Booking{}, unfinished(err)
+	}
+	return at(b), nil
+}
+
+// transact loads a booking, decides, appends at the revision decided on, and again if that lost a race.
+func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (loaded[domain.Booking], error) {
+	var none loaded[domain.Booking]
+	for attempt := range attempts {
+		if err := pause(ctx, attempt); err != nil {
+			return none, err
+		}
+		b, err := h.rested(ctx, id)
+		if err != nil {
+			return none, err
+		}
+		events, err := decide(b.state)
+		if err != nil {
+			return none, err
+		}
+		if len(events) == 0 {
+			return b, nil
+		}
+		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
+		if !lost(err) {
+			return b, err
+		}
+		h.metrics.races.Inc()
+	}
+	return none, ErrContended
+}
+
+// rested loads a booking to decide on. If its use started, what is open between the two is finished first.
+func (h *Handler) rested(ctx context.Context, id domain.BookingID) (loaded[domain.Booking], error) {
+	b, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil || b.state.Phase != domain.PhaseInUse {
+		return b, err
+	}
+	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
+	if err != nil || use.state.Phase == domain.UsePhaseStarted {
+		return b, err
+	}
+	return h.settle(ctx, id)
+}
+
+// at is a booking with the place where it is written.
+func at(b loaded[domain.Booking]) Booking {
+	return Booking{Booking: b.state, Revision: b.revision, Position: b.position}
+}
+
+// Booking reads a booking as it stands.
+func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, error) {
+	b, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil {
+		return Booking{}, err
+	}
+	view, err := h.withUse(ctx, b, func(eventstore.Recorded) bool { return true })
+	if err != nil {
+		return Booking{}, err
+	}
+	switch view.Phase {
+	case domain.PhaseNone:
+		return Booking{}, domain.ErrBookingNotFound
+	case domain.PhaseCancelled:
+		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: view.CancelReason, At: view.CancelledAt}
+	}
+	return view, nil
+}
+
+// withUse is a booking together with its real use, of which it takes the first events for which upTo holds: a use that has ended
+// while the booking's cancellation is still to be written is answered as settled.
+func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo func(eventstore.Recorded) bool) (Booking, error) {
+	view := at(b)
+	if view.RealUse == "" {
+		return view, nil
+	}
+	use, err := load[domain.RealUse](ctx, h.store, view.RealUse.Stream())
+	if err != nil {
+		return Booking{}, err
+	}
+	var state domain.RealUse
+	for _, r := range use.events {
+		if !upTo(r) {
+			break
+		}
+		if r.Event != nil {
+			state = state.Evolve(r.Event)
+		}
+		view.Position = max(view.Position, r.Position)
+	}
+	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, state)...)
+	return view, nil
+}
+
+// AsOf is a moment of the past: a time, or a position in the log if that is not 0.
+type AsOf struct {
+	Time     time.Time
+	Position eventstore.Position
+}
+
+// holds reports whether the event had been written at the moment.
+func (a AsOf) holds(r eventstore.Recorded) bool {
+	if a.Position != 0 {
+		return r.Position <= a.Position
+	}
+	return !r.Metadata.OccurredAt.After(a.Time)
+}
+
+// BookingAsOf is the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
+// A stream's order is the truth and clocks are not: what follows the first event that is later than the moment is later too.
+func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
+	all, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil {
+		return Booking{}, err
+	}
+	then := loaded[domain.Booking]{revision: eventstore.NoStream}
+	for _, r := range all.events {
+		if !moment.holds(r) {
+			break
+		}
+		then.add(r)
+	}
+	if then.state.Phase == domain.PhaseNone {
+		return Booking{}, domain.ErrBookingNotFound
+	}
+	return h.withUse(ctx, then, moment.holds)
+}
+
+// History lists every event of the booking and of its real use in the order of the log.
+func (h *Handler) History(ctx context.Context, id domain.BookingID) ([]eventstore.Recorded, error) {
+	b, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil {
+		return nil, err
+	}
+	if b.revision == eventstore.NoStream {
+		return nil, domain.ErrBookingNotFound
+	}
+	if b.state.RealUse == "" {
+		return b.events, nil
+	}
+	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
+	if err != nil {
+		return nil, err
+	}
+	history := append(b.events, use.events...)
+	slices.SortStableFunc(history, func(a, b eventstore.Recorded) int { return cmp.Compare(a.Position, b.Position) })
+	return history, nil
+}

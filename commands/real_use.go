@@ -1,0 +1,81 @@
+package commands
+
+import (
+	"context"
+
+	"roombook/domain"
+)
+
+// StartUse checks the booking in, which decides, and starts its real use.
+func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
+	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
+	})
+	if err != nil {
+		return RealUse{}, err
+	}
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	use, err := h.startedUse(ctx, b)
+	if lost(err) {
+		use, err = load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
+	}
+	if err != nil {
+		return RealUse{}, unfinished(err)
+	}
+	return useAt(use), nil
+}
+
+// EndUse ends a real use, which decides, cancels its booking and releases the slot.
+func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
+	for attempt := range attempts {
+		if err := pause(ctx, attempt); err != nil {
+			return RealUse{}, err
+		}
+		use, err := load[domain.RealUse](ctx, h.store, c.RealUse.Stream())
+		if err != nil {
+			return RealUse{}, err
+		}
+		events, err := domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At})
+		if err != nil {
+			return RealUse{}, err
+		}
+		if len(events) > 0 {
+			err = use.append(ctx, h.store, c.RealUse.Stream(), c.propose(events))
+			if lost(err) {
+				h.metrics.races.Inc()
+				continue
+			}
+			if err != nil {
+				return RealUse{}, err
+			}
+		}
+		ctx, cancel := decided(ctx)
+		defer cancel()
+		b, err := h.settle(ctx, use.state.Booking)
+		if err != nil {
+			return RealUse{}, unfinished(err)
+		}
+		ended := useAt(use)
+		ended.Position = max(ended.Position, b.position)
+		return ended, nil
+	}
+	return RealUse{}, ErrContended
+}
+
+// RealUse reads a real use as it stands.
+func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, error) {
+	use, err := load[domain.RealUse](ctx, h.store, id.Stream())
+	if err != nil {
+		return RealUse{}, err
+	}
+	if use.state.Phase == domain.UsePhaseNone {
+		return RealUse{}, domain.ErrRealUseNotFound
+	}
+	return useAt(use), nil
+}
+
+// useAt is a real use with the place where it is written.
+func useAt(u loaded[domain.RealUse]) RealUse {
+	return RealUse{RealUse: u.state, Revision: u.revision, Position: u.position}
+}

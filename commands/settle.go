@@ -1,0 +1,131 @@
+package commands
+
+import (
+	"context"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// settle brings a booking and everything of it to rest, whoever left it half-way and wherever: what is decided goes forward,
+// and a reservation that the booking does not stand on, and never can again, is released. It looks for reservations in the
+// given rooms and in all that the booking ever stood in. It returns the booking at rest; a booking that does not exist is at
+// rest in domain.PhaseNone.
+//
+// Each step is appended at the revision that was read, and a lost race means to read again. All steps of all callers have
+// the same ids, so that any number of them may settle one booking at once, beside its own late command.
+func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
+	for attempt := range attempts {
+		b, err := h.settleOnce(ctx, id, rooms)
+		if !lost(err) {
+			return b, err
+		}
+		h.metrics.races.Inc()
+		if err := pause(ctx, attempt); err != nil {
+			return loaded[domain.Booking]{}, err
+		}
+	}
+	return loaded[domain.Booking]{}, ErrContended
+}
+
+func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], error) {
+	b, reservations, err := h.survey(ctx, id, rooms)
+	if err != nil {
+		return b, err
+	}
+	step := func(name string, events []eventstore.Proposed) error {
+		if len(events) == 0 {
+			return nil
+		}
+		h.metrics.steps.WithLabelValues(name).Inc()
+		return b.append(ctx, h.store, id.Stream(), events)
+	}
+
+	if b.state.Phase == domain.PhaseNone {
+		for _, r := range reservations {
+			if r.Replaces == "" {
+				if err := step("create", followReservation(r.SlotReserved, domain.DecideCreate(b.state, r.SlotReserved))); err != nil {
+					return b, err
+				}
+				break
+			}
+		}
+		if b.state.Phase == domain.PhaseNone {
+			return b, nil
+		}
+	}
+
+	if b.state.Phase == domain.PhaseInUse {
+		use, err := h.startedUse(ctx, b)
+		if err != nil {
+			return b, err
+		}
+		ended, _ := cause[domain.UseEnded](use)
+		if err := step("use over", follow(ended, domain.DecideUseOver(b.state, use.state))); err != nil {
+			return b, err
+		}
+	}
+
+	for _, r := range reservations {
+		if err := step("move", followReservation(r.SlotReserved, domain.DecideMove(b.state, b.revision, r.SlotReserved))); err != nil {
+			return b, err
+		}
+	}
+
+	because := b.events[len(b.events)-1]
+	for _, r := range reservations {
+		if b.state.StandsOn(r.ReservationID) {
+			continue
+		}
+		h.metrics.steps.WithLabelValues("release").Inc()
+		if err := h.release(ctx, r, because); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// survey reads the booking and then nothing but what its reservations in all its rooms were before that, the first reserved
+// first. The order matters: a reservation seen beside an older booking could be one that the booking is just about to stand
+// on, and would be released in error.
+func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], []*domain.Reservation, error) {
+	var reservations []*domain.Reservation
+	seen := make(map[domain.RoomID]bool, len(rooms)+1)
+	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	for first := true; ; first = false {
+		complete := !first
+		for _, room := range rooms {
+			if seen[room] {
+				continue
+			}
+			seen[room], complete = true, false
+			calendar, err := h.calendars.read(ctx, room)
+			if err != nil {
+				return b, nil, err
+			}
+			reservations = append(reservations, calendar.Of(id)...)
+		}
+		if complete {
+			return b, reservations, nil
+		}
+		if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
+			return b, nil, err
+		}
+		rooms = b.state.Rooms()
+	}
+}
+
+// startedUse reads the real use of a booking that is in use, and starts it if only the check-in was written.
+func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.RealUse], error) {
+	stream := b.state.RealUse.Stream()
+	use, err := load[domain.RealUse](ctx, h.store, stream)
+	if err != nil {
+		return use, err
+	}
+	checkedIn, event := cause[domain.BookingCheckedIn](b)
+	if events := domain.DecideStart(use.state, event); len(events) > 0 {
+		h.metrics.steps.WithLabelValues("start use").Inc()
+		return use, use.append(ctx, h.store, stream, follow(checkedIn, events))
+	}
+	return use, nil
+}

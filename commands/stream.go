@@ -1,0 +1,160 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// loaded is an aggregate as its stream was read.
+type loaded[S interface{ Evolve(domain.Event) S }] struct {
+	state    S
+	revision domain.Revision // or NoStream
+	position eventstore.Position
+	events   []eventstore.Recorded
+}
+
+// load reads a stream from its start.
+func load[S interface{ Evolve(domain.Event) S }](ctx context.Context, store Store, stream string) (loaded[S], error) {
+	l := loaded[S]{revision: eventstore.NoStream}
+	return l, l.readOn(ctx, store, stream)
+}
+
+// readOn reads what was appended to the stream since.
+func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) error {
+	for r, err := range store.ReadStream(ctx, stream, l.revision+1) {
+		if err != nil {
+			return err
+		}
+		if err := readable(r); err != nil {
+			return err
+		}
+		l.add(r)
+	}
+	return nil
+}
+
+// Unreadable means that an event that a command has to decide on cannot be decoded: it was written by a newer version of
+// the program, or is damaged. Nothing can be decided on its stream by this version; other streams are not concerned.
+type Unreadable struct {
+	Stream   string
+	Revision domain.Revision
+	Type     string
+}
+
+func (e *Unreadable) Error() string {
+	return fmt.Sprintf("event %d of stream %s, %s, cannot be decoded by this version of the program", e.Revision, e.Stream, e.Type)
+}
+
+// readable reports an event that a fold must not skip. An event of an unknown type can be skipped.
+func readable(r eventstore.Recorded) error {
+	if r.Event == nil && domain.Known(r.Type) {
+		return &Unreadable{Stream: r.Stream, Revision: r.Revision, Type: r.Type}
+	}
+	return nil
+}
+
+func (l *loaded[S]) add(r eventstore.Recorded) {
+	l.revision, l.position = r.Revision, r.Position
+	l.events = append(l.events, r)
+	if r.Event != nil {
+		l.state = l.state.Evolve(r.Event)
+	}
+}
+
+// append appends events at the revision that was read, and folds them.
+func (l *loaded[S]) append(ctx context.Context, store Store, stream string, events []eventstore.Proposed) error {
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	at, err := store.Append(ctx, stream, l.revision, events...)
+	if err != nil {
+		return err
+	}
+	first := at.Revision - domain.Revision(len(events)) + 1
+	for i, e := range events {
+		l.add(eventstore.Recorded{ID: e.ID, Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
+	}
+	return nil
+}
+
+// cause is the last event of the given kind: the one whose consequence is open.
+func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (eventstore.Recorded, E) {
+	for i := len(l.events) - 1; i >= 0; i-- {
+		if e, ok := l.events[i].Event.(E); ok {
+			return l.events[i], e
+		}
+	}
+	var none E
+	return eventstore.Recorded{}, none
+}
+
+// propose gives a command's deciding events their ids and metadata.
+func (r Request) propose(events []domain.Event) []eventstore.Proposed {
+	return propose(r.ID, r.metadata(), events)
+}
+
+func (r Request) metadata() eventstore.Metadata {
+	return eventstore.Metadata{
+		CorrelationID: r.correlation(),
+		CausationID:   r.ID.String(),
+		Actor:         r.Actor,
+		OccurredAt:    r.At,
+		TraceParent:   r.TraceParent,
+	}
+}
+
+func (r Request) correlation() string {
+	if r.CorrelationID != "" {
+		return r.CorrelationID
+	}
+	return r.ID.String()
+}
+
+// follow gives the events that follow from a stored one their ids and metadata. They depend on nothing else, so whoever
+// appends them, appends the same.
+func follow(from eventstore.Recorded, events []domain.Event) []eventstore.Proposed {
+	m := from.Metadata
+	m.CausationID = from.ID.String()
+	return propose(from.ID, m, events)
+}
+
+// followReservation is follow for the event that made the reservation.
+func followReservation(r domain.SlotReserved, events []domain.Event) []eventstore.Proposed {
+	m := eventstore.Metadata{
+		CorrelationID: r.CorrelationID,
+		CausationID:   string(r.ReservationID),
+		Actor:         r.Actor,
+		OccurredAt:    r.At,
+		TraceParent:   r.TraceParent,
+	}
+	return propose(space(r.ReservationID), m, events)
+}
+
+// space is the name space of the events that follow from a reservation: the id of the event that made it.
+func space(id domain.ReservationID) uuid.UUID {
+	if u, err := uuid.Parse(string(id)); err == nil {
+		return u
+	}
+	// Not written by this program; any name space will do that follows from the id.
+	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(id))
+}
+
+func propose(space uuid.UUID, m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
+	proposed := make([]eventstore.Proposed, len(events))
+	for i, e := range events {
+		proposed[i] = eventstore.Proposed{ID: eventstore.EventID(space, strconv.Itoa(i)), Event: e, Metadata: m}
+	}
+	return proposed
+}
+
+// lost reports whether an append lost a race, so that there is something new to read.
+func lost(err error) bool {
+	var wrong *eventstore.WrongRevision
+	return errors.As(err, &wrong)
+}
