@@ -63,13 +63,14 @@ type (
 		StartedAt time.Time `json:"startedAt"`
 	}
 
-	// BookingCancelled says that the booking is over, and why. Nothing follows it.
+	// BookingCancelled says that the booking is over, why, and which reservation it stood on. Nothing follows it.
 	BookingCancelled struct {
-		BookingID BookingID    `json:"bookingId"`
-		RoomID    RoomID       `json:"roomId"`
-		UserID    UserID       `json:"userId"`
-		Reason    CancelReason `json:"reason"`
-		At        time.Time    `json:"at"`
+		BookingID     BookingID     `json:"bookingId"`
+		ReservationID ReservationID `json:"reservationId"`
+		RoomID        RoomID        `json:"roomId"`
+		UserID        UserID        `json:"userId"`
+		Reason        CancelReason  `json:"reason"`
+		At            time.Time     `json:"at"`
 	}
 )
 
@@ -335,7 +336,7 @@ func DecideCancel(b Booking, c Cancel) ([]Event, error) {
 }
 
 func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {
-	return BookingCancelled{BookingID: b.ID, RoomID: b.Room, UserID: b.User, Reason: reason, At: at}
+	return BookingCancelled{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: b.User, Reason: reason, At: at}
 }
 
 // AnswerConfirm is the administrator's answer.
