@@ -141,7 +141,9 @@ func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booki
 	return at(b), nil
 }
 
-// transact loads a booking, decides, appends at the revision decided on, and again if that lost a race.
+// transact loads a booking, decides, appends at the revision decided on, and again if that lost a race. Before it refuses or has
+// nothing to do, it brings the booking to rest: what was left open may be in the way, and a repeat ends as its first try
+// should have.
 func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (loaded[domain.Booking], error) {
 	var none loaded[domain.Booking]
 	for attempt := range attempts {
@@ -152,12 +154,16 @@ func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, 
 		if err != nil {
 			return none, err
 		}
-		events, err := decide(b.state)
-		if err != nil {
-			return none, err
-		}
+		events, refused := decide(b.state)
 		if len(events) == 0 {
-			return b, nil
+			settled, err := h.settle(ctx, id)
+			if err != nil {
+				return none, err
+			}
+			if settled.revision == b.revision {
+				return settled, refused
+			}
+			continue
 		}
 		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
 		if !lost(err) {

@@ -1,0 +1,170 @@
+package commands
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// Audit walks a log and finds where it breaks the rules that the write side keeps:
+//
+//   - at no position do two live bookings of one room overlap,
+//   - a booking stands only on a reservation that its room's calendar holds, and none is released that a booking stands on,
+//   - at the end every calendar holds what live bookings stand on and nothing else,
+//   - every real use belongs to a booking that was checked in, and at the end no booking is live whose use has ended.
+//
+// Add every event in the order of the log, then ask for the findings. The zero value is not ready for use; an Audit must not
+// be shared by goroutines.
+type Audit struct {
+	bookings  map[domain.BookingID]domain.Booking
+	calendars map[domain.RoomID]domain.Calendar
+	live      map[domain.RoomID]domain.Calendar // live bookings in the form of reservations
+	uses      map[domain.RealUseID]domain.RealUse
+	findings  []Finding
+	events    int
+	last      eventstore.Position
+}
+
+// Finding is one breach of one rule.
+type Finding struct {
+	Position eventstore.Position // where in the log it shows
+	Booking  domain.BookingID
+	Room     domain.RoomID
+	Detail   string
+}
+
+func (f Finding) String() string {
+	return fmt.Sprintf("position %d, room %s, booking %s: %s", f.Position, f.Room, f.Booking, f.Detail)
+}
+
+// NewAudit returns an audit of an empty log.
+func NewAudit() *Audit {
+	return &Audit{
+		bookings:  make(map[domain.BookingID]domain.Booking),
+		calendars: make(map[domain.RoomID]domain.Calendar),
+		live:      make(map[domain.RoomID]domain.Calendar),
+		uses:      make(map[domain.RealUseID]domain.RealUse),
+	}
+}
+
+// Events is the number of events that were added and concern rooms.
+func (a *Audit) Events() int { return a.events }
+
+// Bookings is the number of bookings that were found.
+func (a *Audit) Bookings() int { return len(a.bookings) }
+
+// Add adds the next event of the log.
+func (a *Audit) Add(r eventstore.Recorded) {
+	a.last = r.Position
+	switch e := r.Event.(type) {
+	case domain.SlotReserved:
+		c := a.calendars[e.RoomID]
+		for _, other := range c.Overlapping(e.Slot, e.BookingID) {
+			a.found(e.BookingID, e.RoomID, "reservation %s overlaps reservation %s of booking %s", e.ReservationID, other.ReservationID, other.BookingID)
+		}
+		a.calendars[e.RoomID] = c.Evolve(e)
+	case domain.SlotReleased:
+		if a.bookings[e.BookingID].StandsOn(e.ReservationID) {
+			a.found(e.BookingID, e.RoomID, "reservation %s is released while its booking stands on it", e.ReservationID)
+		}
+		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
+	case domain.BookingCreated:
+		a.booking(e.BookingID, r)
+	case domain.ConfirmRequested:
+		a.booking(e.BookingID, r)
+	case domain.BookingChanged:
+		a.booking(e.BookingID, r)
+	case domain.ConfirmCompleted:
+		a.booking(e.BookingID, r)
+	case domain.ConfirmDenied:
+		a.booking(e.BookingID, r)
+	case domain.BookingCheckedIn:
+		a.booking(e.BookingID, r)
+	case domain.BookingCancelled:
+		a.booking(e.BookingID, r)
+	case domain.UseStarted:
+		if b := a.bookings[e.BookingID]; b.RealUse != e.RealUseID {
+			a.found(e.BookingID, e.RoomID, "real use %s belongs to no booking that was checked in for it", e.RealUseID)
+		}
+		a.uses[e.RealUseID] = a.uses[e.RealUseID].Evolve(e)
+	case domain.UseEnded:
+		a.uses[e.RealUseID] = a.uses[e.RealUseID].Evolve(e)
+	default:
+		return
+	}
+	a.events++
+}
+
+// booking folds an event of a booking and checks what the booking stands on and what it is beside.
+func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
+	before := a.bookings[id]
+	if before.Phase == domain.PhaseCancelled {
+		a.found(id, before.Room, "%s after it was cancelled", r.Type)
+	}
+	after := before.Evolve(r.Event)
+	a.bookings[id] = after
+
+	if before.Live() && (!after.Live() || after.Reservation != before.Reservation) {
+		a.live[before.Room] = a.live[before.Room].Evolve(domain.SlotReleased{ReservationID: before.Reservation, BookingID: id, RoomID: before.Room})
+	}
+	if !after.Live() || before.Live() && after.Reservation == before.Reservation {
+		return
+	}
+	held := a.calendars[after.Room].Held(id, after.Reservation)
+	switch {
+	case held == nil:
+		a.found(id, after.Room, "it stands on reservation %s, which is not held", after.Reservation)
+	case !held.Slot.Equal(after.Slot):
+		a.found(id, after.Room, "it is booked for %s and its reservation %s is for %s", after.Slot, after.Reservation, held.Slot)
+	}
+	live := a.live[after.Room]
+	for _, other := range live.Overlapping(after.Slot, id) {
+		a.found(id, after.Room, "it overlaps booking %s, both live: %s and %s", other.BookingID, after.Slot, other.Slot)
+	}
+	a.live[after.Room] = live.Evolve(domain.SlotReserved{ReservationID: after.Reservation, BookingID: id, RoomID: after.Room, Slot: after.Slot})
+}
+
+// Findings adds what only the end of the log shows, and lists everything that was found, by position. A command that is under way
+// at the end shows as a finding.
+func (a *Audit) Findings() []Finding {
+	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
+		for r := range a.calendars[room].All {
+			if b := a.bookings[r.BookingID]; !b.StandsOn(r.ReservationID) {
+				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
+			}
+		}
+	}
+	for _, room := range slices.Sorted(maps.Keys(a.live)) {
+		for r := range a.live[room].All {
+			if a.calendars[room].Held(r.BookingID, r.ReservationID) == nil {
+				a.found(r.BookingID, room, "it is live at the end and its reservation %s is not held", r.ReservationID)
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(a.bookings)) {
+		b := a.bookings[id]
+		if b.Phase != domain.PhaseInUse {
+			continue
+		}
+		switch a.uses[b.RealUse].Phase {
+		case domain.UsePhaseNone:
+			a.found(id, b.Room, "it is in use at the end and real use %s has not started", b.RealUse)
+		case domain.UsePhaseEnded:
+			a.found(id, b.Room, "it is live at the end and real use %s has ended", b.RealUse)
+		}
+	}
+	slices.SortStableFunc(a.findings, func(x, y Finding) int { return cmp.Compare(x.Position, y.Position) })
+	return a.findings
+}
+
+func phase(b domain.Booking) domain.Phase {
+	return cmp.Or(b.Phase, "not created")
+}
+
+func (a *Audit) found(id domain.BookingID, room domain.RoomID, format string, args ...any) {
+	a.findings = append(a.findings, Finding{Position: a.last, Booking: id, Room: room, Detail: fmt.Sprintf(format, args...)})
+}
