@@ -1,0 +1,471 @@
+package eventstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"roombook/domain"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the stored form of events that testdata does not have yet")
+
+// everyEvent has one event of each type, with every member set and a value that JSON must escape.
+func everyEvent() []domain.Event {
+	var (
+		booking     = domain.BookingID("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01")
+		reservation = domain.ReservationID("3f1c2b9a-5d4e-5f60-8a7b-9c0d1e2f3a4b")
+		former      = domain.ReservationID("c0ffee00-5d4e-5f60-8a7b-9c0d1e2f3a4b")
+		use         = domain.RealUseOf(booking)
+		room        = domain.RoomID(`Blauer "Salon" <3> & 会議室`)
+		user        = domain.UserID("user-1")
+		seoul       = time.FixedZone("KST", 9*60*60)
+		at          = time.Date(2021, 6, 30, 9, 0, 0, 123456789, seoul)
+		slot        = domain.Slot{Start: time.Date(2021, 7, 1, 9, 0, 0, 0, seoul), End: time.Date(2021, 7, 1, 10, 30, 0, 0, time.UTC)}
+		revision    = domain.Revision(7)
+	)
+	return []domain.Event{
+		domain.BookingCreated{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
+		domain.ConfirmRequested{BookingID: booking, RoomID: room, UserID: user, At: at},
+		domain.BookingChanged{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
+		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", At: at},
+		domain.ConfirmDenied{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "being painted", At: at},
+		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at},
+		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at},
+		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at},
+		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
+		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Replaces: former, IfRevision: &revision},
+		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
+	}
+}
+
+func everyMetadata() Metadata {
+	return Metadata{
+		CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02",
+		CausationID:   "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03",
+		Actor:         "user-1",
+		OccurredAt:    time.Date(2021, 6, 30, 9, 0, 0, 120000000, time.FixedZone("KST", 9*60*60)),
+		TraceParent:   "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+	}
+}
+
+// utc is v with all its times in UTC and without what JSON cannot carry: the stored meaning of v.
+func utc[T any](v T) T {
+	c := reflect.New(reflect.TypeOf(v)).Elem()
+	c.Set(reflect.ValueOf(v))
+	var walk func(reflect.Value)
+	walk = func(v reflect.Value) {
+		if t, ok := v.Interface().(time.Time); ok {
+			v.Set(reflect.ValueOf(t.UTC().Round(0)))
+			return
+		}
+		if v.Kind() == reflect.Struct {
+			for i := range v.NumField() {
+				walk(v.Field(i))
+			}
+		}
+	}
+	walk(c)
+	return c.Interface().(T)
+}
+
+// The stored form of a schema never changes: these files are what stores of this program are full of.
+func TestStoredFormOfSchema1(t *testing.T) {
+	c := newCodec()
+	check := func(t *testing.T, name string, stored []byte) {
+		t.Helper()
+		path := filepath.Join("testdata", "schema1", name+".json")
+		want, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) && *rewrite {
+			err, want = os.WriteFile(path, stored, 0o644), stored
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(stored, want) {
+			t.Errorf("stored form of %s\n got %s\nwant %s", name, stored, want)
+		}
+	}
+	for _, event := range everyEvent() {
+		t.Run(event.EventType(), func(t *testing.T) {
+			data, metadata, _, err := c.encode(nil, Proposed{Event: event, Metadata: everyMetadata()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, event.EventType(), data)
+			check(t, "metadata", metadata)
+
+			got, m, err := c.decode(event.EventType(), data, metadata)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := utc(event); !reflect.DeepEqual(got, want) {
+				t.Errorf("decoded\n got %#v\nwant %#v", got, want)
+			}
+			if want := utc(everyMetadata()); m != want {
+				t.Errorf("decoded metadata\n got %#v\nwant %#v", m, want)
+			}
+		})
+	}
+}
+
+// What this program decodes of an old store does not depend on what it would write today.
+func TestDecodesWhatIsStored(t *testing.T) {
+	metadata, err := os.ReadFile("testdata/schema1/metadata.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range everyEvent() {
+		data, err := os.ReadFile(filepath.Join("testdata", "schema1", want.EventType()+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := newCodec().decode(want.EventType(), data, metadata)
+		if err != nil || !reflect.DeepEqual(got, utc(want)) {
+			t.Errorf("%s: decoded %#v, %v", want.EventType(), got, err)
+		}
+	}
+}
+
+// Every event of package domain has its place in the codec, and in the tests above.
+func TestKnowsEveryEventOfTheDomain(t *testing.T) {
+	declared := map[string]bool{}
+	packages, err := parser.ParseDir(token.NewFileSet(), "../domain", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range packages["domain"].Files {
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.Name == "EventType" {
+				declared[f.Recv.List[0].Type.(*ast.Ident).Name] = true
+			}
+		}
+	}
+	tested := map[string]bool{}
+	for _, e := range everyEvent() {
+		tested[reflect.TypeOf(e).Name()] = true
+		for v, i := reflect.ValueOf(e), 0; i < v.NumField(); i++ {
+			if v.Field(i).IsZero() {
+				t.Errorf("%T is tested without %s", e, v.Type().Field(i).Name)
+			}
+		}
+		if e.EventType() != reflect.TypeOf(e).Name() {
+			t.Errorf("%T is stored under the name %s", e, e.EventType())
+		}
+	}
+	if !maps.Equal(declared, tested) || len(declared) == 0 {
+		t.Errorf("package domain declares %v, the codec is tested with %v", slices.Sorted(maps.Keys(declared)), slices.Sorted(maps.Keys(tested)))
+	}
+}
+
+// anyEvent draws an event of any type with any values.
+func anyEvent(t *rapid.T) domain.Event {
+	zero := rapid.SampledFrom(everyEvent()).Draw(t, "type")
+	v := reflect.New(reflect.TypeOf(zero)).Elem()
+	var fill func(reflect.Value)
+	fill = func(v reflect.Value) {
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			zone := time.FixedZone("", rapid.IntRange(-14*60, 14*60).Draw(t, "zone")*60)
+			// Year 1 to 9998, so that no zone leads out of what RFC 3339 can say.
+			at := time.Unix(rapid.Int64Range(-62135596800+86400, 253370764800).Draw(t, "seconds"), rapid.Int64Range(0, 999999999).Draw(t, "nanoseconds"))
+			v.Set(reflect.ValueOf(at.In(zone)))
+			return
+		}
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString(rapid.OneOf(rapid.StringN(0, 12, -1), rapid.SampledFrom([]string{"", "a", "\x00\x7f", "<&>", "\"\\/", "\u2028", "\xff", "é\xc3", "会議室"})).Draw(t, "string"))
+		case reflect.Struct:
+			for i := range v.NumField() {
+				fill(v.Field(i))
+			}
+		case reflect.Pointer:
+			if rapid.Bool().Draw(t, "set") {
+				v.Set(reflect.New(v.Type().Elem()))
+				fill(v.Elem())
+			}
+		case reflect.Int64:
+			v.SetInt(rapid.Int64().Draw(t, "number"))
+		default:
+			t.Fatalf("an event has a %s", v.Type())
+		}
+	}
+	fill(v)
+	return v.Interface().(domain.Event)
+}
+
+// The form writes the bytes of encoding/json and reads what encoding/json reads.
+func TestFormIsThatOfEncodingJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		event := anyEvent(t)
+		m := Metadata{
+			CorrelationID: rapid.String().Draw(t, "correlation"), CausationID: rapid.String().Draw(t, "causation"),
+			Actor: rapid.String().Draw(t, "actor"), TraceParent: rapid.String().Draw(t, "trace"),
+			OccurredAt: time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "at"), 5),
+		}
+		data, metadata, _, err := newCodec().encode(nil, Proposed{Event: event, Metadata: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantData, _ := json.Marshal(utc(event))
+		wantMetadata, _ := json.Marshal(utc(storedMetadata{m.CorrelationID, m.CausationID, m.Actor, m.OccurredAt, 1, m.TraceParent}))
+		if !bytes.Equal(data, wantData) || !bytes.Equal(metadata, wantMetadata) {
+			t.Fatalf("wrote\n %s %s, encoding/json\n %s %s", data, metadata, wantData, wantMetadata)
+		}
+		want := reflect.New(reflect.TypeOf(event))
+		if err := json.Unmarshal(data, want.Interface()); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := newCodec().decode(event.EventType(), data, metadata); err != nil || !reflect.DeepEqual(got, want.Elem().Interface()) {
+			// Two events may both be empty: that is refused.
+			if !errors.Is(err, errEmpty) || !want.Elem().IsZero() {
+				t.Fatalf("read %#v, %v, encoding/json %#v", got, err, want.Elem())
+			}
+		}
+	})
+}
+
+// Whatever bytes the form accepts, encoding/json reads the same in them.
+func FuzzFormAcceptsNoMoreThanEncodingJSON(f *testing.F) {
+	files, err := filepath.Glob("testdata/schema1/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no stored forms", err)
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(bytes.Replace(data, []byte("2021"), []byte("9999999"), 1))
+		f.Add(bytes.Replace(data, []byte(`:7`), []byte(`:-0`), 1))
+		f.Add(bytes.Replace(data, []byte(`:7`), []byte(`:07`), 1))
+		f.Add(bytes.ReplaceAll(data, []byte(`,`), []byte(`, `)))
+		f.Add(append(data, '}'))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		accepted(t, data, slotReserved)
+		accepted(t, data, useEnded)
+		accepted(t, data, confirmDenied)
+		accepted(t, data, metadataForm)
+	})
+}
+
+func accepted[T any](t *testing.T, data []byte, members func(*form, *T)) {
+	f := form{reading: true, in: string(data)}
+	var got, want T
+	if members(&f, &got); !f.complete() {
+		return
+	}
+	if err := json.Unmarshal(data, &want); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s\nthe form reads    %#v\nencoding/json has %#v, %v", data, got, want, err)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	const (
+		v1 = `{"occurredAt":"2021-07-01T00:00:00Z","schemaVersion":1}`
+		at = "2021-07-01T09:00:00+09:00"
+	)
+	want := domain.SlotReleased{ReservationID: "r", BookingID: "b", RoomID: "会"}
+	for name, test := range map[string]struct {
+		eventType, data, metadata string
+		want                      domain.Event
+		err                       error // nil with want nil: any error
+	}{
+		"as written":                  {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, v1, want, nil},
+		"spaces and another order":    {"SlotReleased", ` { "roomId": "会", "bookingId":"b", "reservationId":"r" }`, v1, want, nil},
+		"escapes":                     {"SlotReleased", `{"reservationId":"\u0072","bookingId":"b","roomId":"\u4f1a"}`, v1, want, nil},
+		"a member more":               {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会","more":[1]}`, v1, want, nil},
+		"a member less":               {"SlotReleased", `{"reservationId":"r","bookingId":"b"}`, v1, domain.SlotReleased{ReservationID: "r", BookingID: "b"}, nil},
+		"metadata in another form":    {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, `{ "schemaVersion": 1, "x": {} }`, want, nil},
+		"a type that nobody knows":    {"RoomPainted", `{}`, v1, nil, errUnknownType},
+		"no type":                     {"", `{}`, v1, nil, errUnknownType},
+		"a newer schema":              {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, `{"schemaVersion":2}`, nil, errNewerSchema},
+		"no schema":                   {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, `{}`, nil, errNoSchema},
+		"a negative schema":           {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, `{"schemaVersion":-1}`, nil, errNoSchema},
+		"no metadata":                 {"SlotReleased", `{"reservationId":"r","bookingId":"b","roomId":"会"}`, ``, nil, nil},
+		"data that is not JSON":       {"SlotReleased", "\x00\x01", v1, nil, nil},
+		"data that breaks off":        {"SlotReleased", `{"reservationId":"r","bookin`, v1, nil, nil},
+		"no data":                     {"SlotReleased", ``, v1, nil, nil},
+		"data that says nothing":      {"SlotReleased", `{}`, v1, nil, errEmpty},
+		"null":                        {"SlotReleased", `null`, v1, nil, errEmpty},
+		"a member of another kind":    {"SlotReleased", `{"reservationId":1,"bookingId":"b","roomId":"会"}`, v1, nil, nil},
+		"a time that is none":         {"ConfirmRequested", `{"bookingId":"b","roomId":"r","userId":"u","at":"yesterday"}`, v1, nil, nil},
+		"a time in another time zone": {"ConfirmRequested", `{"bookingId":"b","roomId":"r","userId":"u","at":"` + at + `"}`, v1, domain.ConfirmRequested{BookingID: "b", RoomID: "r", UserID: "u", At: time.Date(2021, 7, 1, 0, 0, 0, 0, time.UTC)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _, err := newCodec().decode(test.eventType, []byte(test.data), []byte(test.metadata))
+			if got != nil {
+				got = utc(got)
+			}
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("decoded %#v, want %#v", got, test.want)
+			}
+			if (err == nil) != (test.want != nil) || test.err != nil && !errors.Is(err, test.err) {
+				t.Errorf("error %v, want %v", err, test.err)
+			}
+		})
+	}
+}
+
+type unknownEvent struct{}
+
+func (unknownEvent) EventType() string { return "Unknown" }
+
+func TestEncodeRefuses(t *testing.T) {
+	for name, p := range map[string]Proposed{
+		"a type without a place in the codec": {Event: unknownEvent{}},
+		"a year that RFC 3339 cannot say":     {Event: domain.ConfirmRequested{At: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		"such a year in the metadata":         {Event: domain.SlotReleased{}, Metadata: Metadata{OccurredAt: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		if _, _, _, err := newCodec().encode(nil, p); err == nil {
+			t.Errorf("%s: stored", name)
+		}
+	}
+}
+
+// Cancelled bookings as if their schema had changed twice: the reason was once called "why", and before that a number.
+func TestUpcast(t *testing.T) {
+	renamed := func(from, to string) upcast {
+		return func(data []byte) ([]byte, error) {
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(data, &members); err != nil {
+				return nil, err
+			}
+			members[to] = members[from]
+			delete(members, from)
+			return json.Marshal(members)
+		}
+	}
+	numbered := func(data []byte) ([]byte, error) {
+		if bytes.Contains(data, []byte(`"number":13`)) {
+			return nil, errors.New("no such reason")
+		}
+		return bytes.Replace(data, []byte(`"number":1`), []byte(`"why":"user"`), 1), nil
+	}
+	c := codec{upcasts: map[string][]upcast{"BookingCancelled": {numbered, renamed("why", "reason")}}}
+	want := domain.BookingCancelled{BookingID: "b", Reason: domain.CancelledByUser}
+
+	for _, test := range []struct {
+		schema, data string
+		want         domain.Event
+	}{
+		{"1", `{"bookingId":"b","number":1}`, want},
+		{"2", `{"bookingId":"b","why":"user"}`, want},
+		{"3", `{"bookingId":"b","reason":"user"}`, want},
+		{"4", `{"bookingId":"b","reason":"user"}`, nil},
+		{"1", `{"bookingId":"b","number":13}`, nil},
+		{"2", `{"bookingId":`, nil},
+	} {
+		got, _, err := c.decode("BookingCancelled", []byte(test.data), []byte(`{"schemaVersion":`+test.schema+`}`))
+		if !reflect.DeepEqual(got, test.want) || (err == nil) != (test.want != nil) {
+			t.Errorf("schema %s, %s: decoded %#v, %v", test.schema, test.data, got, err)
+		}
+	}
+
+	_, metadata, _, err := c.encode(nil, Proposed{Event: want})
+	if err != nil || !bytes.Contains(metadata, []byte(`"schemaVersion":3`)) {
+		t.Errorf("written with metadata %s, %v", metadata, err)
+	}
+	_, metadata, _, err = c.encode(nil, Proposed{Event: domain.UseStarted{}})
+	if err != nil || !bytes.Contains(metadata, []byte(`"schemaVersion":1`)) {
+		t.Errorf("another type written with metadata %s, %v", metadata, err)
+	}
+}
+
+// Several events share one buffer, and none of them can grow into the next.
+func TestEncodeIntoOneBuffer(t *testing.T) {
+	var b []byte
+	var parts [][]byte
+	for _, e := range everyEvent() {
+		data, metadata, all, err := newCodec().encode(b, Proposed{Event: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = all
+		parts = append(parts, data, metadata)
+	}
+	if joined := bytes.Join(parts, nil); !bytes.Equal(joined, b) {
+		t.Errorf("the parts are not the buffer:\n%s\n%s", joined, b)
+	}
+	for _, p := range parts {
+		if cap(p) != len(p) {
+			t.Errorf("%s has room for %d bytes", p, cap(p))
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	c := newCodec()
+	for _, e := range everyEvent() {
+		if e.EventType() != "SlotReserved" && e.EventType() != "BookingCreated" {
+			continue
+		}
+		p := Proposed{ID: uuid.New(), Event: e, Metadata: everyMetadata()}
+		b.Run(e.EventType(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, _, err := c.encode(make([]byte, 0, 1024), p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(e.EventType()+"/encoding-json", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err1 := json.Marshal(e)
+				_, err2 := json.Marshal(storedMetadata{OccurredAt: p.Metadata.OccurredAt, CorrelationID: p.Metadata.CorrelationID, CausationID: p.Metadata.CausationID, Actor: p.Metadata.Actor, TraceParent: p.Metadata.TraceParent, SchemaVersion: 1})
+				if err := errors.Join(err1, err2); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	c := newCodec()
+	for _, e := range []domain.Event{
+		domain.SlotReserved{ReservationID: "3f1c2b9a-5d4e-5f60-8a7b-9c0d1e2f3a4b", BookingID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01", RoomID: "room-1", UserID: "user-1", Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", At: time.Now()},
+		domain.ConfirmRequested{BookingID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01", RoomID: "room-1", UserID: "user-1", At: time.Now()},
+	} {
+		data, metadata, _, err := c.encode(nil, Proposed{Event: e, Metadata: everyMetadata()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(e.EventType(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := c.decode(e.EventType(), data, metadata); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(e.EventType()+"/encoding-json", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err1 := unmarshal[domain.SlotReserved](data)
+				_, err2 := unmarshal[storedMetadata](metadata)
+				if err := errors.Join(err1, err2); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
