@@ -3,6 +3,11 @@ package eventstore
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"roombook/domain"
 )
@@ -28,5 +33,52 @@ type WrongRevision struct {
 }
 
 func (e *WrongRevision) Error() string {
-	return fmt.Sprintf("stream %s is at revision %d, not %d", e.Stream, e.Actual, e.Expected)
+	return fmt.Sprintf("stream %s is at %s, not at %s", e.Stream, revisionName(e.Actual), revisionName(e.Expected))
+}
+
+func revisionName(r domain.Revision) string {
+	switch r {
+	case NoStream:
+		return "no revision"
+	case Any:
+		return "any revision"
+	default:
+		return fmt.Sprintf("revision %d", r)
+	}
+}
+
+// refusal is the event store's answer that it will not do what was asked, now or when asked again. Its error is opaque: the
+// library's own is gone.
+type refusal struct{ err error }
+
+func (e *refusal) Error() string { return e.err.Error() }
+
+// failed turns an error of the library into one of this package's own, a [*refusal] if the event store has spoken. It
+// retires the connection if that is broken.
+func (c *connection) failed(err error) error {
+	code := status.Code(err) // looks into wrapped errors
+	var e *esdb.Error
+	if errors.As(err, &e) {
+		switch e.Code() {
+		case esdb.ErrorCodeStreamDeleted:
+			code = codes.FailedPrecondition
+		case esdb.ErrorCodeNotLeader, esdb.ErrorCodeConnectionClosed:
+			code = codes.Unavailable
+		}
+	}
+	text := err.Error()
+	switch code {
+	case codes.Unavailable:
+		// The library looks for a node again after some calls that end like this, see [connection.log], and not after others.
+		c.retire()
+	case codes.InvalidArgument:
+		if strings.Contains(strings.ToLower(text), "maximum append") {
+			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}
+		}
+		return &refusal{errors.New(text)}
+	case codes.Unauthenticated, codes.PermissionDenied, codes.FailedPrecondition, codes.NotFound, codes.AlreadyExists,
+		codes.OutOfRange, codes.ResourceExhausted, codes.Unimplemented:
+		return &refusal{errors.New(text)}
+	}
+	return errors.New(text)
 }

@@ -1,0 +1,88 @@
+package eventstore
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxUndecodableTypes bounds the label values of the metric of undecodable events: a store that others write to may have
+// any number of types.
+const maxUndecodableTypes = 100
+
+// metrics are what a store counts.
+type metrics struct {
+	appends     prometheus.Histogram
+	conflicts   prometheus.Counter
+	retries     *prometheus.CounterVec
+	appendRetry prometheus.Counter
+	readRetry   prometheus.Counter
+	unknown     prometheus.Counter
+	undecodable *prometheus.CounterVec
+	connections prometheus.Gauge
+	reconnects  prometheus.Counter
+
+	mu    sync.Mutex
+	types map[string]bool // the event types that undecodable has met
+}
+
+func newMetrics() *metrics {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "roombook", Subsystem: "eventstore", Name: name, Help: help}
+	}
+	m := &metrics{
+		appends: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "roombook", Subsystem: "eventstore", Name: "append_seconds",
+			Help:    "Time from an append to its answer, retries included.",
+			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2.5, 5},
+		}),
+		conflicts:   prometheus.NewCounter(prometheus.CounterOpts(opts("wrong_revisions_total", "Appends that lost a race: the stream was at another revision."))),
+		retries:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("retries_total", "Tries after the first of appends and reads, made because the event store did not answer.")), []string{"operation"}),
+		unknown:     prometheus.NewCounter(prometheus.CounterOpts(opts("unknown_outcomes_total", "Appends that were given up without knowing whether they were done."))),
+		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts(opts("undecodable_events_total", "Events read that this program cannot decode, by type, once for each time they are read.")), []string{"type"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections", "Connections to the event store that are up."))),
+		reconnects:  prometheus.NewCounter(prometheus.CounterOpts(opts("reconnects_total", "Connections to the event store that broke and had to be replaced."))),
+		types:       map[string]bool{},
+	}
+	m.appendRetry, m.readRetry = m.retries.WithLabelValues("append"), m.retries.WithLabelValues("read")
+	return m
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects}
+}
+
+// cannotDecode counts an event without a decoded form, and logs the first of its type.
+func (m *metrics) cannotDecode(logger *slog.Logger, r *Recorded, reason error) {
+	label := r.Type
+	m.mu.Lock()
+	first := !m.types[label]
+	switch {
+	case !first:
+	case len(m.types) < maxUndecodableTypes:
+		m.types[label] = true
+	default:
+		first, label = false, "other"
+	}
+	m.mu.Unlock()
+	m.undecodable.WithLabelValues(label).Inc()
+	if first {
+		logger.Warn("an event cannot be decoded and is skipped; more of its type are only counted",
+			"type", r.Type, "stream", r.Stream, "revision", r.Revision, "position", r.Position, "reason", reason)
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (s *Store) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, c := range s.metrics.all() {
+		c.Describe(descriptions)
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (s *Store) Collect(values chan<- prometheus.Metric) {
+	for _, c := range s.metrics.all() {
+		c.Collect(values)
+	}
+}
