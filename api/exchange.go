@@ -1,0 +1,232 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// exchange is one request and the reply that is being made to it. It belongs to the request's goroutine, and to the next
+// request when that is over: nothing may keep it, nor slices of its buffers.
+type exchange struct {
+	ctx    context.Context // ends with the request's time limit, or when the client goes away
+	server *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	vars   map[string]string
+	id     string // the request's id
+
+	body body
+	in   []byte
+
+	status    int
+	mediaType string
+	document  // the reply
+	sent      bool
+}
+
+func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
+	x.ctx, x.server, x.w, x.r, x.vars = ctx, s, w, r, vars
+	x.status, x.mediaType, x.sent = http.StatusOK, "", false
+	x.in = x.in[:0]
+	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
+	x.id = requestID(r)
+	x.header("X-Request-Id", x.id)
+}
+
+// largestKept bounds the buffers that wait for the next request, in bytes.
+const largestKept = 64 << 10
+
+func (x *exchange) close() {
+	s := x.server
+	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
+	x.body = body{members: x.body.members[:0]}
+	if cap(x.in) > largestKept || cap(x.out) > largestKept || cap(x.body.members) > 64 {
+		return
+	}
+	s.exchanges.Put(x)
+}
+
+// header sets a header of the reply. The name is in canonical form.
+func (x *exchange) header(name, value string) { x.w.Header()[name] = []string{value} }
+
+// send writes the reply.
+func (x *exchange) send() {
+	if x.sent || x.status == statusClientGone {
+		return
+	}
+	h := x.w.Header()
+	if len(x.out) > 0 {
+		h["Content-Type"] = []string{x.mediaType}
+		h["Content-Length"] = []string{strconv.Itoa(len(x.out))}
+	}
+	x.w.WriteHeader(x.status)
+	if len(x.out) > 0 && x.r.Method != http.MethodHead {
+		// A client that does not hear its answer asks again: there is nothing to do about it here.
+		_, _ = x.w.Write(x.out)
+	}
+}
+
+// pass lets another handler write the reply.
+func (x *exchange) pass(h http.Handler) error {
+	w := &statusWriter{ResponseWriter: x.w, status: http.StatusOK}
+	x.sent = true
+	h.ServeHTTP(w, x.r)
+	x.status = w.status
+	return nil
+}
+
+// statusWriter remembers the status that is written.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// The errors of a body that did not come.
+var (
+	errBodyTooLarge = errors.New("the body is too large")
+	errBodyTooSlow  = errors.New("the body did not come in time")
+)
+
+// readBody reads the request's body into x.in.
+func (x *exchange) readBody() error {
+	if x.r.ContentLength > maxBodyBytes {
+		return errBodyTooLarge
+	}
+	if x.in == nil {
+		x.in = make([]byte, 0, 1024)
+	}
+	for {
+		if len(x.in) == cap(x.in) {
+			x.in = append(x.in, 0)[:len(x.in)]
+		}
+		n, err := x.r.Body.Read(x.in[len(x.in):cap(x.in)])
+		x.in = x.in[:len(x.in)+n]
+		if len(x.in) > maxBodyBytes {
+			return errBodyTooLarge
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+			return errBodyTooSlow
+		}
+		if err != nil {
+			return &malformed{"the body does not end as announced: " + err.Error()}
+		}
+	}
+}
+
+// request is a command's request: who asks, when, under which id.
+func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
+	}
+	trace := traceParent(x.r)
+	correlation := identifier(x.r.Header.Get("X-Correlation-Id"))
+	if correlation == "" && trace != "" {
+		correlation = trace[3:35]
+	}
+	if correlation == "" {
+		correlation = x.id
+	}
+	if actor == "" {
+		actor = anonymous
+	}
+	return commands.Request{ID: id, Actor: string(actor), At: x.now(), CorrelationID: correlation, TraceParent: trace}, nil
+}
+
+// anonymous is the actor of a command whose body names nobody. Callers are not authenticated: the actor is who the body says.
+const anonymous = "anonymous"
+
+// now is the time with the resolution that is kept of all times.
+func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution) }
+
+// stands tells where the answer is written: its revision, which a change can be made conditional on, and the position that a
+// list must have reached to show it.
+func (x *exchange) stands(revision domain.Revision, position eventstore.Position) {
+	x.header("Etag", `"`+strconv.FormatInt(int64(revision), 10)+`"`)
+	x.position(position)
+}
+
+func (x *exchange) position(p eventstore.Position) {
+	x.header("Roombook-Position", strconv.FormatUint(uint64(p), 10))
+}
+
+// requestID is the id that the caller gave the request, or a new one.
+func requestID(r *http.Request) string {
+	if id := identifier(r.Header.Get("X-Request-Id")); id != "" {
+		return id
+	}
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
+	return hex.EncodeToString(b[:])
+}
+
+// identifier is a caller's id if it is fit to be logged and stored: up to 128 visible ASCII characters. Else it is empty.
+func identifier(s string) string {
+	if len(s) > 128 {
+		return ""
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return ""
+		}
+	}
+	return s
+}
+
+// traceParent is the request's W3C trace context (level 2, section 3.2), or empty if it has none that is valid.
+func traceParent(r *http.Request) string {
+	v := r.Header.Get("Traceparent")
+	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' || len(v) > 128 {
+		return ""
+	}
+	version, trace, parent, flags := v[:2], v[3:35], v[36:52], v[53:55]
+	if version == "ff" || (version == "00" && len(v) != 55) || (len(v) > 55 && v[55] != '-') {
+		return ""
+	}
+	zeros := func(s string) bool {
+		for i := range len(s) {
+			if s[i] != '0' {
+				return false
+			}
+		}
+		return true
+	}
+	for _, part := range []string{version, trace, parent, flags} {
+		for i := range len(part) {
+			if c := part[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+				return ""
+			}
+		}
+	}
+	if zeros(trace) || zeros(parent) || identifier(v) == "" {
+		return ""
+	}
+	return v
+}

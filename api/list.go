@@ -1,0 +1,285 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+// Lists are the read models as callers ask for them; [projections.Queries] has the contract.
+type Lists interface {
+	BookingLists(context.Context, projections.Query) (projections.Page[projections.BookingList], error)
+	BookingList(context.Context, domain.BookingID, eventstore.Position) (projections.BookingList, error)
+	RoomUseLists(context.Context, projections.Query) (projections.Page[projections.RoomUseList], error)
+	RoomUseList(context.Context, domain.BookingID, eventstore.Position) (projections.RoomUseList, error)
+	Notifications(context.Context, projections.Query) (projections.Page[projections.Notification], error)
+	Notification(context.Context, projections.NotificationID, eventstore.Position) (projections.Notification, error)
+}
+
+// list is a list as it is answered over HTTP: a read model, or a collection that is made from one.
+type list[T any] struct {
+	server *Server
+	// name is the member of _embedded that has the items.
+	name string
+	// sorts are the orders that it has, the default one first.
+	sorts []string
+	// statuses are those that its items may have, as a filter.
+	statuses []string
+	// usual are the statuses that are shown if none is asked for; nil is what the read model shows then.
+	usual []string
+	// every are the statuses that "all" stands for; nil is all.
+	every []string
+	query func(context.Context, projections.Query) (projections.Page[T], error)
+	write func(*document, *T)
+}
+
+// listParams are the query parameters of all lists and collections.
+type listParams struct {
+	// Only what concerns this room.
+	RoomID string `param:"roomId"`
+	// Only what concerns this user.
+	UserID string `param:"userId"`
+	// Only what concerns this booking.
+	BookingID string `param:"bookingId"`
+	// Only items with this status; all for every item. Several are separated by commas.
+	Status string `param:"status"`
+	// Only what overlaps the time from here on (RFC 3339, or the compact local forms).
+	From string `param:"from"`
+	// Only what overlaps the time before this (RFC 3339, or the compact local forms).
+	To string `param:"to"`
+	// The order, and after a comma asc or desc: useStartDtm,desc.
+	Sort string `param:"sort"`
+	// The most items on the page.
+	Size string `param:"size"`
+	// Where the page begins; it comes from the link next of the page before and is of no other use.
+	Cursor string `param:"cursor"`
+	// Whether to count the items of all pages (page.totalElements), which takes longer: true or false.
+	Total string `param:"total"`
+}
+
+// parse makes the projections' query of the request's.
+func (l *list[T]) parse(x *exchange) (projections.Query, error) {
+	q := projections.Query{Statuses: l.usual}
+	err := x.params(func(name, value string) (err error) {
+		switch name {
+		case "roomId":
+			q.Room, err = parseID[domain.RoomID](value)
+		case "userId":
+			q.User, err = parseID[domain.UserID](value)
+		case "bookingId":
+			q.Booking, err = parseID[domain.BookingID](value)
+		case "status":
+			q.Statuses, err = l.parseStatuses(value)
+		case "from":
+			q.From, err = parseQueryTime(value, l.server.zone)
+		case "to":
+			q.To, err = parseQueryTime(value, l.server.zone)
+		case "sort":
+			q.Sort, q.Descending, err = l.parseSort(value)
+		case "size":
+			q.Size, err = parseSize(value)
+		case "cursor":
+			q.Cursor = value
+		case "total":
+			if q.Total = value == "true"; !q.Total && value != "false" {
+				err = errors.New("must be true or false")
+			}
+		default:
+			err = errUnknownParameter
+		}
+		return err
+	})
+	invalid, _ := errors.AsType[*invalidParameters](err)
+	if invalid == nil {
+		invalid = new(invalidParameters)
+	}
+	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
+		invalid.faults = append(invalid.faults, fault{"to", "must be after from"})
+	}
+	if q.MinPosition, err = x.minPosition(); err != nil {
+		invalid.faults = append(invalid.faults, fault{"Roombook-Position", err.Error()})
+	}
+	if invalid.faults != nil {
+		return q, invalid
+	}
+	return q, nil
+}
+
+func parseID[T ~string](value string) (T, error) {
+	if !validID(value) {
+		return "", errors.New("must be 1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'")
+	}
+	return T(value), nil
+}
+
+func (l *list[T]) parseStatuses(value string) ([]string, error) {
+	if value == projections.StatusAll {
+		if l.every != nil {
+			return l.every, nil
+		}
+		return []string{projections.StatusAll}, nil
+	}
+	statuses := strings.Split(value, ",")
+	for _, status := range statuses {
+		if !slices.Contains(l.statuses, status) {
+			return nil, fmt.Errorf("must be %s or %s, or some of them with commas between", strings.Join(l.statuses, ", "), projections.StatusAll)
+		}
+	}
+	return statuses, nil
+}
+
+func (l *list[T]) parseSort(value string) (sort string, descending bool, err error) {
+	sort, direction, given := strings.Cut(value, ",")
+	if !slices.Contains(l.sorts, sort) || given && direction != "asc" && direction != "desc" {
+		return "", false, fmt.Errorf("must be %s, and after it nothing, ,asc or ,desc", strings.Join(l.sorts, " or "))
+	}
+	return sort, direction == "desc", nil
+}
+
+func parseSize(value string) (int, error) {
+	size, err := strconv.Atoi(value)
+	if err != nil || size < 1 || size > projections.MaxSize {
+		return 0, fmt.Errorf("must be a whole number from 1 to %d", projections.MaxSize)
+	}
+	return size, nil
+}
+
+// page answers with a page of the list.
+func (l *list[T]) page(x *exchange) error {
+	q, err := l.parse(x)
+	if err != nil {
+		return err
+	}
+	return l.answer(x, q)
+}
+
+// searchParams are the query parameters of the searches by booking.
+type searchParams struct {
+	// The booking to look for.
+	BookingID string `param:"bookingId"`
+}
+
+// findByBookingID answers with what the list has of a booking, whatever its status: the search of the first version's clients.
+func (l *list[T]) findByBookingID(x *exchange) error {
+	q := projections.Query{Statuses: []string{projections.StatusAll}}
+	err := x.params(func(name, value string) (err error) {
+		if name != "bookingId" {
+			return errUnknownParameter
+		}
+		q.Booking, err = parseID[domain.BookingID](value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if q.Booking == "" {
+		return &invalidParameters{[]fault{{"bookingId", "must be given"}}}
+	}
+	if q.MinPosition, err = x.minPosition(); err != nil {
+		return &invalidParameters{[]fault{{"Roombook-Position", err.Error()}}}
+	}
+	return l.answer(x, q)
+}
+
+func (l *list[T]) answer(x *exchange, q projections.Query) error {
+	page, err := l.query(x.ctx, q)
+	if invalid, ok := errors.AsType[*projections.InvalidQuery](err); ok {
+		return &invalidParameters{[]fault{{string(invalid.Parameter), invalid.Detail}}}
+	}
+	if err != nil {
+		return err
+	}
+	x.position(page.Position)
+	x.beginObject()
+	x.name("_embedded")
+	x.beginObject()
+	x.name(l.name)
+	x.beginArray()
+	for i := range page.Items {
+		l.write(&x.document, &page.Items[i])
+	}
+	x.endArray()
+	x.endObject()
+
+	x.name("page")
+	x.beginObject()
+	if q.Size == 0 {
+		q.Size = projections.DefaultSize
+	}
+	x.number("size", int64(q.Size))
+	if page.Total != nil {
+		x.number("totalElements", *page.Total)
+	}
+	x.endObject()
+
+	x.beginLinks()
+	x.address("self", x.r.URL.Path, x.r.URL.RawQuery)
+	if page.Next != "" {
+		x.address("next", x.r.URL.Path, withCursor(x.r.URL.RawQuery, page.Next))
+	}
+	x.endObject()
+	x.endObject()
+	return nil
+}
+
+// withCursor is the query of the next page: the same, but for the cursor.
+func withCursor(query, cursor string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(part, "="); part != "" && name != "cursor" {
+			b.WriteString(part)
+			b.WriteByte('&')
+		}
+	}
+	b.WriteString("cursor=")
+	b.WriteString(url.QueryEscape(cursor))
+	return b.String()
+}
+
+// address is a link whose query is as the caller wrote it.
+func (d *document) address(relation, path, query string) {
+	d.name(relation)
+	d.beginObject()
+	if query != "" {
+		path += "?" + query
+	}
+	d.text("href", d.base+path)
+	d.endObject()
+}
+
+// The statuses of lists, as filters.
+func bookingStatuses() []string {
+	return words(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse, projections.StatusEnded, projections.StatusCancelled)
+}
+
+// live are the statuses of what GET /bookings/{id} answers.
+func live() []string {
+	return words(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse)
+}
+
+func words[T ~string](of ...T) []string {
+	s := make([]string, len(of))
+	for i, w := range of {
+		s[i] = string(w)
+	}
+	return s
+}
+
+// listed is the id of the entry that is asked for, and the position that its list must have.
+func listed[T ~string](x *exchange) (id T, min eventstore.Position, err error) {
+	if min, err = x.minPosition(); err != nil {
+		return "", 0, &invalidParameters{[]fault{{"Roombook-Position", err.Error()}}}
+	}
+	if id = T(x.vars["id"]); !validID(string(id)) {
+		return "", 0, projections.ErrNotFound
+	}
+	return id, min, nil
+}

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"slices"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+// lists are read models in memory. They answer with what they hold and remember what they were asked for last.
+type lists struct {
+	bookings      []projections.BookingList
+	roomUses      []projections.RoomUseList
+	notifications []projections.Notification
+	next          string
+	total         *int64
+	position      eventstore.Position
+	err           error
+
+	asked projections.Query
+	min   eventstore.Position
+}
+
+func page[T any](l *lists, q projections.Query, items []T) (projections.Page[T], error) {
+	l.asked = q
+	if l.err != nil {
+		return projections.Page[T]{}, l.err
+	}
+	return projections.Page[T]{Items: items, Next: l.next, Total: l.total, Position: l.position}, nil
+}
+
+func entry[T any](l *lists, min eventstore.Position, items []T, is func(T) bool) (T, error) {
+	var none T
+	l.min = min
+	if l.err != nil {
+		return none, l.err
+	}
+	i := slices.IndexFunc(items, is)
+	if i < 0 {
+		return none, projections.ErrNotFound
+	}
+	return items[i], nil
+}
+
+func (l *lists) BookingLists(_ context.Context, q projections.Query) (projections.Page[projections.BookingList], error) {
+	return page(l, q, l.bookings)
+}
+
+func (l *lists) BookingList(_ context.Context, id domain.BookingID, min eventstore.Position) (projections.BookingList, error) {
+	return entry(l, min, l.bookings, func(b projections.BookingList) bool { return b.Booking == id })
+}
+
+func (l *lists) RoomUseLists(_ context.Context, q projections.Query) (projections.Page[projections.RoomUseList], error) {
+	return page(l, q, l.roomUses)
+}
+
+func (l *lists) RoomUseList(_ context.Context, id domain.BookingID, min eventstore.Position) (projections.RoomUseList, error) {
+	return entry(l, min, l.roomUses, func(u projections.RoomUseList) bool { return u.Booking == id })
+}
+
+func (l *lists) Notifications(_ context.Context, q projections.Query) (projections.Page[projections.Notification], error) {
+	return page(l, q, l.notifications)
+}
+
+func (l *lists) Notification(_ context.Context, id projections.NotificationID, min eventstore.Position) (projections.Notification, error) {
+	return entry(l, min, l.notifications, func(n projections.Notification) bool { return n.ID == id })
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"sync"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// log is an event store in memory, so that benchmarks measure this package and not the disk. What a request meets when the store
+// fails is said by fail.
+type log struct {
+	mu      sync.Mutex
+	streams map[string][]eventstore.Recorded
+	last    eventstore.Position
+	// fail, if not nil, is called before every append and read; its error is theirs.
+	fail func(ctx context.Context) error
+}
+
+func newLog() *log { return &log{streams: make(map[string][]eventstore.Recorded)} }
+
+func (l *log) failing(ctx context.Context) error {
+	l.mu.Lock()
+	fail := l.fail
+	l.mu.Unlock()
+	if fail == nil {
+		return nil
+	}
+	return fail(ctx)
+}
+
+func (l *log) setFail(fail func(context.Context) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = fail
+}
+
+func (l *log) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if err := l.failing(ctx); err != nil {
+		return eventstore.Appended{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	recorded := l.streams[stream]
+	if at := domain.Revision(len(recorded) - 1); expected != eventstore.Any && at != expected {
+		return eventstore.Appended{}, &eventstore.WrongRevision{Stream: stream, Expected: expected, Actual: at}
+	}
+	for _, e := range events {
+		l.last++
+		recorded = append(recorded, eventstore.Recorded{
+			ID: e.ID, Stream: stream, Revision: domain.Revision(len(recorded)), Position: l.last,
+			Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata,
+		})
+	}
+	l.streams[stream] = recorded
+	return eventstore.Appended{Revision: domain.Revision(len(recorded) - 1), Position: l.last}, nil
+}
+
+func (l *log) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		if err := l.failing(ctx); err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		l.mu.Lock()
+		recorded := slices.Clone(l.streams[stream])
+		l.mu.Unlock()
+		for _, r := range recorded[min(int(from), len(recorded)):] {
+			r.Data, _ = json.Marshal(r.Event)
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// all lists every event, in the order of the log, as its type.
+func (l *log) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var events []eventstore.Recorded
+	for _, s := range l.streams {
+		events = append(events, s...)
+	}
+	slices.SortFunc(events, func(a, b eventstore.Recorded) int { return int(a.Position) - int(b.Position) })
+	types := make([]string, len(events))
+	for i, e := range events {
+		types[i] = e.Type
+	}
+	return types
+}

@@ -1,0 +1,44 @@
+package api
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the server's own. Labels have few values, whatever callers send: the route is its template, and the method of a
+// request that no route takes is "other".
+type metrics struct{ requests *prometheus.HistogramVec }
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "roombook_http_request_duration_seconds",
+			Help:    "Requests and the time from their header to their reply, by method, route and status.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"method", "route", "status"}),
+	}
+	r.MustRegister(m.requests)
+	return m
+}
+
+// latency is the histogram of an operation, by status.
+func (m *metrics) latency(method, route string) prometheus.ObserverVec {
+	return m.requests.MustCurryWith(prometheus.Labels{"method": method, "route": route})
+}
+
+// statusLabel is strconv.Itoa without making the common ones anew.
+func statusLabel(status int) string {
+	switch status {
+	case 200:
+		return "200"
+	case 201:
+		return "201"
+	case 404:
+		return "404"
+	case 409:
+		return "409"
+	default:
+		return strconv.Itoa(status)
+	}
+}

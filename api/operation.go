@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// operation is one method on one path: the adapter between net/http and a handler. Everything that is the same for all
+// requests happens here.
+type operation struct {
+	route
+	server  *Server
+	latency prometheus.ObserverVec // by status
+}
+
+func (s *Server) operation(r route) *operation {
+	return &operation{route: r, server: s, latency: s.metrics.latency(r.method, r.path)}
+}
+
+// statusClientGone is what is logged and counted when there is nobody left to answer; nginx made the number known.
+const statusClientGone = 499
+
+func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[string]string) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(r.Context(), o.server.timeout)
+	x, _ := o.server.exchanges.Get().(*exchange)
+	if x == nil {
+		x = new(exchange)
+	}
+	x.open(ctx, o.server, w, r, vars)
+
+	err := o.run(x)
+	if err != nil {
+		x.fail(err)
+	}
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		x.status = statusClientGone
+	}
+	x.send()
+
+	took := time.Since(start)
+	o.latency.WithLabelValues(statusLabel(x.status)).Observe(took.Seconds())
+	o.log(x, took, err)
+	cancel()
+	x.close()
+}
+
+// run calls the handler if it can be answered in a way that the caller accepts. A panic becomes an error.
+func (o *operation) run(x *exchange) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicked{value: p, stack: debug.Stack()}
+		}
+	}()
+	if !o.raw {
+		if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
+			return err
+		}
+	}
+	if o.params == nil && !o.raw && x.r.URL.RawQuery != "" {
+		if err := x.params(func(string, string) error { return errUnknownParameter }); err != nil {
+			return err
+		}
+	}
+	return o.handle(x)
+}
+
+// panicked is a handler's panic.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (e *panicked) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func (o *operation) log(x *exchange, took time.Duration, err error) {
+	level := slog.LevelDebug
+	switch {
+	case x.status == http.StatusServiceUnavailable:
+		level = slog.LevelWarn
+	case x.status >= 500:
+		level = slog.LevelError
+	case x.status >= 400 && x.status != statusClientGone:
+		level = slog.LevelInfo
+	}
+	logger := o.server.log
+	if !logger.Enabled(x.ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", x.r.Method),
+		slog.String("path", x.r.URL.Path),
+		slog.String("route", o.path),
+		slog.Int("status", x.status),
+		slog.Duration("took", took),
+		slog.Int("bytes", len(x.out)),
+		slog.String("request", x.id),
+		slog.String("remote", o.server.client(x.r)),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	if p, ok := errors.AsType[*panicked](err); ok {
+		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	}
+	logger.LogAttrs(x.ctx, level, "request", attrs...)
+}

@@ -1,0 +1,340 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+// problemType is a type of problem: a row of the table that maps errors to answers, and a page that describes it.
+type problemType struct {
+	// name is the last part of its address, /problems/<name>. It is a promise to callers.
+	name   string
+	status int
+	title  string
+	// about says when it occurs and how to mend the request.
+	about string
+	// retry is set where the same request may succeed later.
+	retry bool
+	// is reports whether an error is of this type, and says in p what is particular to the occurrence.
+	is func(err error, p *problem) bool
+}
+
+// problem is one occurrence.
+type problem struct {
+	zone    *time.Location
+	detail  string
+	allow   string            // the Allow header
+	members func(d *document) // beyond those of RFC 9457
+}
+
+// The errors of requests that reach no handler.
+var (
+	errNoSuchPath    = errors.New("there is nothing at this address")
+	errNotAcceptable = errors.New("nothing that the caller accepts can be answered")
+)
+
+// methodNotAllowed is a method that the path does not have.
+type methodNotAllowed struct{ allow string }
+
+func (e *methodNotAllowed) Error() string { return "the method is not one of " + e.allow }
+
+// problemTypes is the table. The first row that an error belongs to describes it; the last one takes them all.
+var problemTypes = []problemType{
+	{
+		name: "no-such-path", status: http.StatusNotFound, title: "There is nothing at this address",
+		about: "The path is none of this API's. The root, /, links to all of it, and /docs describes it.",
+		is:    is(errNoSuchPath, "No resource has this path; / links to all there are."),
+	},
+	{
+		name: "method-not-allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here",
+		about: "The path exists, the method does not. The Allow header lists those that do.",
+		is: when(func(e *methodNotAllowed, p *problem) {
+			p.detail = "Use one of " + e.allow + "."
+			p.allow = e.allow
+		}),
+	},
+	{
+		name: "not-acceptable", status: http.StatusNotAcceptable, title: "The answer has no media type that is accepted",
+		about: "Answers are application/hal+json or application/json. The Accept header takes neither: add one of them, or */*.",
+		is:    is(errNotAcceptable, "The Accept header takes neither application/hal+json nor application/json."),
+	},
+	{
+		name: "unsupported-media-type", status: http.StatusUnsupportedMediaType, title: "The body's media type is not supported",
+		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json.",
+		is: when(func(e *unsupportedMedia, p *problem) {
+			given := "no Content-Type"
+			if e.given != "" {
+				given = strconv.Quote(e.given)
+			}
+			p.detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
+		}),
+	},
+	{
+		name: "body-too-large", status: http.StatusRequestEntityTooLarge, title: "The body is too large",
+		about: "A body has at most 64 KiB.",
+		is:    is(errBodyTooLarge, "The body has more than 64 KiB."),
+	},
+	{
+		name: "body-too-slow", status: http.StatusRequestTimeout, title: "The body did not come in time", retry: true,
+		about: "The connection went quiet before the body had come whole. Send the request again.",
+		is:    is(errBodyTooSlow, "The rest of the body did not come in time."),
+	},
+	{
+		name: "malformed-body", status: http.StatusBadRequest, title: "The body is not JSON",
+		about: "The body must be one JSON text in UTF-8 with nothing after it. The detail says where it ceases to be one.",
+		is:    when(func(e *malformed, p *problem) { p.detail = sentence(e.detail) }),
+	},
+	{
+		name: "invalid-body", status: http.StatusUnprocessableEntity, title: "The body's values are not acceptable",
+		about: "The body is JSON, but not what is asked for. The member errors lists all that is wrong with it: where (a JSON pointer into the body), and what.",
+		is: when(func(e *invalidBody, p *problem) {
+			p.detail = "The body is refused for " + count(len(e.faults), "reason") + "; see errors."
+			p.members = func(d *document) { d.faults("pointer", e.faults) }
+		}),
+	},
+	{
+		name: "invalid-parameters", status: http.StatusBadRequest, title: "The query's parameters are not acceptable",
+		about: "Parameters of the query (or the header Roombook-Position) are unknown, given twice or not what they must be. The member errors lists all of them.",
+		is: when(func(e *invalidParameters, p *problem) {
+			p.detail = "The query is refused for " + count(len(e.faults), "reason") + "; see errors."
+			p.members = func(d *document) { d.faults("parameter", e.faults) }
+		}),
+	},
+	{
+		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
+		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists them. Choose another room or time; a booking that begins when another one ends does not collide with it.",
+		is: when(func(e *domain.SlotTaken, p *problem) {
+			p.detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
+			p.members = func(d *document) {
+				d.name("conflictsWith")
+				d.beginArray()
+				for _, r := range e.By {
+					d.beginObject()
+					d.text("bookingId", string(r.BookingID))
+					d.slot(r.Slot)
+					d.endObject()
+				}
+				d.endArray()
+			}
+		}),
+	},
+	{
+		name: "use-of-cancelled-booking", status: http.StatusConflict, title: "A cancelled booking cannot be used",
+		about: "The use of a room starts from a live booking; this one is over. The members cancelReason and cancelDtm say why and since when. Book the room again.",
+		is:    when(func(e *useOfCancelled, p *problem) { p.cancelled(e.AlreadyCancelled) }),
+	},
+	{
+		name: "booking-cancelled", status: http.StatusNotFound, title: "The booking is cancelled",
+		about: "The booking existed and is over. The members cancelReason (user, denied, use-ended, admin) and cancelDtm say why and since when. Its history and its place in the lists stay.",
+		is:    when(func(e *domain.AlreadyCancelled, p *problem) { p.cancelled(e) }),
+	},
+	{
+		name: "booking-not-found", status: http.StatusNotFound, title: "There is no such booking",
+		about: "No booking has this id. Booking ids come from the answer to POST /bookings.",
+		is:    is(domain.ErrBookingNotFound, "No booking has this id."),
+	},
+	{
+		name: "real-use-not-found", status: http.StatusNotFound, title: "There is no such real use",
+		about: "No real use has this id. Real-use ids come from the answer to POST /realuses.",
+		is:    is(domain.ErrRealUseNotFound, "No real use has this id."),
+	},
+	{
+		name: "not-in-list", status: http.StatusNotFound, title: "The list has no such entry",
+		about: "No entry of the list has this id. A list shows a booking shortly after it was made; send the Roombook-Position of the command's answer along to wait for it.",
+		is:    is(projections.ErrNotFound, "No entry of this list has this id."),
+	},
+	{
+		name: "booking-in-use", status: http.StatusConflict, title: "The use of the booking has started",
+		about: "From its start on a booking can neither change nor be cancelled nor denied nor start again: end its real use, PATCH /realuses/{id}, whose id is the member realUseId.",
+		is: when(func(e *domain.AlreadyInUse, p *problem) {
+			p.detail = fmt.Sprintf("The use of booking %s has started; end it with PATCH /realuses/%s.", e.Booking, e.RealUse)
+			p.members = func(d *document) {
+				d.text("bookingId", string(e.Booking))
+				d.text("realUseId", string(e.RealUse))
+			}
+		}),
+	},
+	{
+		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
+		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
+		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
+			p.detail = fmt.Sprintf("Booking %s was confirmed at %s.", e.Booking, p.time(e.At))
+			p.members = func(d *document) {
+				d.text("bookingId", string(e.Booking))
+				d.textOrNull("confirmUserId", string(e.By))
+				d.time("confirmDtm", e.At)
+			}
+		}),
+	},
+	{
+		name: "confirmation-pending", status: http.StatusConflict, title: "The booking has not been confirmed yet",
+		about: "Here a use may only start once an administrator has confirmed the booking: PATCH /confirms/{bookingId}.",
+		is:    is(domain.ErrConfirmationPending, "An administrator must confirm the booking before its use can start."),
+	},
+	{
+		name: "already-ended", status: http.StatusConflict, title: "The use has ended",
+		about: "The real use ended at another time than the one given now. What has ended stays as it is; the member realUseEndDtm says when it ended.",
+		is: when(func(e *domain.AlreadyEnded, p *problem) {
+			p.detail = fmt.Sprintf("Real use %s ended at %s.", e.RealUse, p.time(e.At))
+			p.members = func(d *document) {
+				d.text("realUseId", string(e.RealUse))
+				d.time("realUseEndDtm", e.At)
+			}
+		}),
+	},
+	{
+		name: "too-much-contention", status: http.StatusServiceUnavailable, title: "Too many others are changing the same", retry: true,
+		about: "Others kept changing the same room or booking while the command tried to. Nothing was decided. Send it again.",
+		is:    is(commands.ErrContended, "Others kept changing the same room or booking; nothing was decided."),
+	},
+	{
+		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,
+		about: "The event store ceased to answer in the middle of the command. If the command was decided, it will be finished, without help; if not, nothing has happened. Read the resource to see which, or send the command again.",
+		is:    is(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
+	},
+	{
+		name: "event-store-unavailable", status: http.StatusServiceUnavailable, title: "The event store does not answer", retry: true,
+		about: "The event store cannot be reached. Nothing has happened. Send the request again.",
+		is:    is(eventstore.ErrUnavailable, "The event store cannot be reached; nothing has happened."),
+	},
+	{
+		name: "shutting-down", status: http.StatusServiceUnavailable, title: "The server is shutting down", retry: true,
+		about: "This server is being stopped. Send the request again, to another one or to its successor.",
+		is:    is(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),
+	},
+	{
+		name: "list-behind", status: http.StatusServiceUnavailable, title: "The list is not there yet", retry: true,
+		about: "The list has not reached the Roombook-Position that the query was sent with in the time that it waits. Ask again, or without that header.",
+		is:    is(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),
+	},
+	{
+		name: "lists-unavailable", status: http.StatusServiceUnavailable, title: "The lists cannot be read", retry: true,
+		about: "The store of the lists cannot be reached, or the list has not been built yet. Commands and single resources are not concerned. Ask again.",
+		is:    is(projections.ErrUnavailable, "The store of the lists cannot be reached, or the list is being built."),
+	},
+	{
+		name: "timeout", status: http.StatusServiceUnavailable, title: "The answer took too long", retry: true,
+		about: "The request could not be answered within its time limit. A command that was decided will be finished; read the resource to see.",
+		is:    is(context.DeadlineExceeded, "The request could not be answered within its time limit. If it was a command and decided, it will be finished."),
+	},
+	{
+		name: "client-gone", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
+		about: "The client went away before the answer. A command that was decided is finished all the same.",
+		is:    is(context.Canceled, "The client went away before the answer."),
+	},
+	{
+		name: "internal-error", status: http.StatusInternalServerError, title: "Something went wrong here",
+		about: "The fault is in this server, and its log has the details. Tell its operators the request's id, which is the member requestId.",
+		is: func(_ error, p *problem) bool {
+			p.detail = "The log of this server has the details, under this request's id."
+			return true
+		},
+	},
+}
+
+// is makes the row of an error that is itself enough.
+func is(target error, detail string) func(error, *problem) bool {
+	return func(err error, p *problem) bool {
+		if !errors.Is(err, target) {
+			return false
+		}
+		p.detail = detail
+		return true
+	}
+}
+
+// when makes the row of a type of errors.
+func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
+	return func(err error, p *problem) bool {
+		e, ok := errors.AsType[E](err)
+		if ok {
+			describe(e, p)
+		}
+		return ok
+	}
+}
+
+func (p *problem) time(t time.Time) string { return t.In(p.zone).Format(time.RFC3339) }
+
+// cancelled describes a booking that is over.
+func (p *problem) cancelled(e *domain.AlreadyCancelled) {
+	p.detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
+	p.members = func(d *document) {
+		d.text("bookingId", string(e.Booking))
+		d.text("cancelReason", string(e.Reason))
+		d.time("cancelDtm", e.At)
+	}
+}
+
+// faults writes the member errors; where is the name of the member that says where each fault is.
+func (d *document) faults(where string, faults []fault) {
+	d.name("errors")
+	d.beginArray()
+	for _, f := range faults {
+		d.beginObject()
+		d.text(where, f.pointer)
+		d.text("detail", f.detail)
+		d.endObject()
+	}
+	d.endArray()
+}
+
+// retryAfter is how long a caller is asked to wait, in seconds.
+const retryAfter = "1"
+
+// fail makes the reply to an error in place of what there is of another one.
+func (x *exchange) fail(err error) {
+	p := problem{zone: x.zone}
+	var t *problemType
+	for i := range problemTypes {
+		if t = &problemTypes[i]; t.is(err, &p) {
+			break
+		}
+	}
+	h := x.w.Header()
+	delete(h, "Etag")
+	delete(h, "Location")
+	delete(h, "Roombook-Position")
+	if t.retry {
+		x.header("Retry-After", retryAfter)
+	}
+	if p.allow != "" {
+		x.header("Allow", p.allow)
+	}
+
+	x.status, x.mediaType = t.status, mediaProblem
+	x.out = x.out[:0]
+	x.beginObject()
+	x.text("type", "/problems/"+t.name)
+	x.text("title", t.title)
+	x.number("status", int64(t.status))
+	x.text("detail", p.detail)
+	x.text("instance", x.r.URL.EscapedPath())
+	x.text("requestId", x.id)
+	if p.members != nil {
+		p.members(&x.document)
+	}
+	x.endObject()
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "one " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// sentence makes a sentence of what an error says.
+func sentence(s string) string {
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roombook/commands"
+	"roombook/domain"
+)
+
+// Options are what a Server is made of.
+type Options struct {
+	// Commands carries out commands and reads single resources.
+	Commands *commands.Handler
+	// Lists answers from the read models.
+	Lists Lists
+	// Policy is the one that Commands decides by. With it a body that is refused anyway is told of its slot's faults too.
+	Policy domain.Policy
+	// Zone is the one in which times without an offset are read and all times are answered.
+	Zone *time.Location
+	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
+	TrustedProxies []netip.Prefix
+	// Probes are the parts that /readyz asks.
+	Probes []Probe
+	// Version is what /version says.
+	Version Version
+	// Registry takes the server's metrics, and /metrics shows all that is in it. Nil is a registry of its own.
+	Registry *prometheus.Registry
+	// Logger gets a line a request: failures at Error, refusals at Info, the rest at Debug. Nil discards.
+	Logger *slog.Logger
+	// Timeout bounds the answer to a request; 0 is 10 s.
+	Timeout time.Duration
+	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 15 s.
+	DrainTimeout time.Duration
+}
+
+// The limits of a connection. What a request may take in all is Options.Timeout.
+const (
+	headerTimeout  = 5 * time.Second
+	readTimeout    = 10 * time.Second // header and body
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
+	maxBodyBytes   = 64 << 10
+)
+
+// Server answers HTTP requests. It is an [http.Handler]; [Server.Run] serves it on a listener.
+type Server struct {
+	commands *commands.Handler
+	lists    Lists
+	policy   domain.Policy
+	zone     *time.Location
+	proxies  []netip.Prefix
+	probes   []Probe
+	version  Version
+	registry *prometheus.Registry
+	log      *slog.Logger
+	timeout  time.Duration
+	drain    time.Duration
+
+	router    *mux.Router
+	nowhere   *endpoint
+	metrics   *metrics
+	exchanges sync.Pool // of *exchange, with their buffers
+	draining  atomic.Bool
+}
+
+// New returns a server. It starts nothing.
+func New(o Options) *Server {
+	if o.Zone == nil {
+		o.Zone = time.UTC
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 15 * time.Second
+	}
+	s := &Server{
+		commands: o.Commands,
+		lists:    o.Lists,
+		policy:   o.Policy,
+		zone:     o.Zone,
+		proxies:  o.TrustedProxies,
+		probes:   o.Probes,
+		version:  o.Version,
+		registry: o.Registry,
+		log:      o.Logger,
+		timeout:  o.Timeout,
+		drain:    o.DrainTimeout,
+		metrics:  newMetrics(o.Registry),
+	}
+	s.router, s.nowhere = s.routes()
+	return s
+}
+
+// Run serves on the listener until ctx ends. Then it takes no more connections, says so at /readyz, and returns when the
+// requests under way are answered: nil, or an error if that takes longer than Options.DrainTimeout. It closes the listener.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + s.timeout + 5*time.Second,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+
+	s.draining.Store(true)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+	defer cancel()
+	err := server.Shutdown(bound)
+	<-served
+	if err != nil {
+		server.Close()
+		return fmt.Errorf("requests were cut off that took longer than %s to finish: %w", s.drain, err)
+	}
+	return nil
+}
