@@ -1,10 +1,15 @@
 package projections
 
 import (
+	"fmt"
 	"time"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
+
+// NotificationName names the projection.
+const NotificationName = "notifications"
 
 // NotificationID is the id of the event that the notification tells of, the text form of a UUID.
 type NotificationID string
@@ -22,7 +27,16 @@ const (
 	KindCancelled  Kind = "cancelled"
 )
 
-// Notification is a document of the notification list: what the booking's user is told of one event. All times are in UTC.
+// Delivery says whether a notification has reached its user.
+type Delivery string
+
+const (
+	DeliveryPending   Delivery = "PENDING"
+	DeliveryDelivered Delivery = "DELIVERED"
+	DeliveryFailed    Delivery = "FAILED"
+)
+
+// Notification is a document of the notifications: what the booking's user is told of one event. All times are in UTC.
 type Notification struct {
 	ID      NotificationID
 	Booking domain.BookingID
@@ -36,4 +50,101 @@ type Notification struct {
 	Delivery    Delivery
 	DeliveredAt time.Time // zero until delivered
 	Attempts    int       // at delivery, so far
+}
+
+func notifications() list[Notification] {
+	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
+	return list[Notification]{
+		name:    NotificationName,
+		version: 1,
+		sorts: []ordering{
+			{"sendDtm", Order{}},
+			{"userId", Order{By: ColumnUser}},
+		},
+		lookups:  []Order{{By: ColumnBooking}},
+		statuses: statuses{all: deliveries},
+		key: func(r eventstore.Recorded) (string, bool) {
+			if !tells(r.Event) {
+				return "", false
+			}
+			return r.ID.String(), true
+		},
+		fold: Notification.fold,
+		keys: func(n Notification) Keys {
+			at := n.SentAt.UnixMicro()
+			return Keys{Booking: string(n.Booking), Room: string(n.Room), User: string(n.User), Status: string(n.Delivery), Start: at, End: at + 1}
+		},
+		encode: Notification.encode,
+		decode: decodeNotification,
+	}
+}
+
+// tells reports whether the booking's user is told of an event. Who ends a use is told of the end and not also of the
+// cancellation that follows from it; who is denied, of the denial.
+func tells(event domain.Event) bool {
+	switch e := event.(type) {
+	case domain.BookingCreated, domain.BookingChanged, domain.ConfirmCompleted, domain.ConfirmDenied, domain.UseStarted, domain.UseEnded:
+		return true
+	case domain.BookingCancelled:
+		return e.Reason != domain.CancelledByUseEnd && e.Reason != domain.CancelledByDenial
+	}
+	return false
+}
+
+func (n Notification) fold(r eventstore.Recorded) Notification {
+	n.ID = NotificationID(r.ID.String())
+	n.SentAt = r.Metadata.OccurredAt.UTC()
+	n.Delivery = DeliveryPending
+	switch e := r.Event.(type) {
+	case domain.BookingCreated:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindBooked
+		n.Contents = fmt.Sprintf("conference room[%s] reservation is complete", e.RoomID)
+	case domain.BookingChanged:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindChanged
+		n.Contents = fmt.Sprintf("conference room[%s] reservation has been changed", e.RoomID)
+	case domain.ConfirmCompleted:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindConfirmed
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID)
+	case domain.ConfirmDenied:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindDenied
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID)
+	case domain.UseStarted:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseStarted
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use started", e.BookingID)
+	case domain.UseEnded:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseEnded
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use ended", e.BookingID)
+	case domain.BookingCancelled:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindCancelled
+		n.Contents = "reservation has been canceled"
+	}
+	return n
+}
+
+func (n Notification) encode(e *encoder) {
+	e.text("notificationId", string(n.ID))
+	e.text("bookingId", string(n.Booking))
+	e.text("roomId", string(n.Room))
+	e.text("userId", string(n.User))
+	e.text("kind", string(n.Kind))
+	e.text("contents", n.Contents)
+	e.time("sendDtm", n.SentAt)
+	e.text("delivery", string(n.Delivery))
+	e.time("deliveredDtm", n.DeliveredAt)
+	e.number("attempts", n.Attempts)
+}
+
+func decodeNotification(d *decoder) Notification {
+	return Notification{
+		ID:          NotificationID(d.text("notificationId")),
+		Booking:     domain.BookingID(d.text("bookingId")),
+		Room:        domain.RoomID(d.text("roomId")),
+		User:        domain.UserID(d.text("userId")),
+		Kind:        Kind(d.text("kind")),
+		Contents:    d.text("contents"),
+		SentAt:      d.time("sendDtm"),
+		Delivery:    Delivery(d.text("delivery")),
+		DeliveredAt: d.time("deliveredDtm"),
+		Attempts:    d.number("attempts"),
+	}
 }

@@ -2,6 +2,9 @@ package projections
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"roombook/domain"
@@ -52,6 +55,18 @@ type Page[T any] struct {
 	Position eventstore.Position
 }
 
+// DefaultReadWait is how long a query waits for a list that is behind.
+const DefaultReadWait = 2 * time.Second
+
+// QueryOptions say how lists are read.
+type QueryOptions struct {
+	// ReadWait is how long a query with a MinPosition waits for it; 0 is DefaultReadWait.
+	ReadWait time.Duration
+	// Positions are those of the workers in this process, whose writes then wake waiting queries at once. Without it, and for
+	// what other processes write, a waiting query asks the store again and again.
+	Positions *Positions
+}
+
 // Queries answers questions from the lists. Its methods may be called from any goroutine. They return
 //
 //   - *InvalidQuery for a query that the list cannot answer,
@@ -59,37 +74,235 @@ type Page[T any] struct {
 //   - ErrNotFound when a document asked for by its id is not there,
 //   - ErrUnavailable when the read store fails or the list has not been built yet,
 //   - the context's error when it ends.
-type Queries struct{}
+type Queries struct {
+	store         Store
+	readWait      time.Duration
+	positions     *Positions
+	bookingList   reader[BookingList]
+	roomUseList   reader[RoomUseList]
+	notifications reader[Notification]
+}
+
+// NewQueries makes the query side of a store.
+func NewQueries(store Store, o QueryOptions) *Queries {
+	if o.ReadWait == 0 {
+		o.ReadWait = DefaultReadWait
+	}
+	if o.Positions == nil {
+		o.Positions = NewPositions()
+	}
+	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions}
+	q.bookingList = reader[BookingList]{q, bookingList()}
+	q.roomUseList = reader[RoomUseList]{q, roomUseList()}
+	q.notifications = reader[Notification]{q, notifications()}
+	return q
+}
 
 // BookingLists is a page of the booking list. Sort is one of useStartDtm (the default), bookingDtm (the order in which the
-// bookings were made), roomId, bookingUserId (both: then useStartDtm) and status (then useStartDtm).
+// bookings were made), roomId, bookingUserId and status (these three: then useStartDtm).
 func (q *Queries) BookingLists(ctx context.Context, query Query) (Page[BookingList], error) {
-	return Page[BookingList]{}, ErrUnavailable
+	return q.bookingList.page(ctx, query)
 }
 
 // BookingList is one document of the booking list, cancelled or not, once the list has the position min; 0 does not wait.
 func (q *Queries) BookingList(ctx context.Context, id domain.BookingID, min eventstore.Position) (BookingList, error) {
-	return BookingList{}, ErrUnavailable
+	return q.bookingList.document(ctx, string(id), min)
 }
 
 // RoomUseLists is a page of the room-use list. Sort is one of bookedUseStartDtm (the default), bookingDtm (the order in which
 // the bookings were made), roomId, bookingUserId and status (these three: then bookedUseStartDtm).
 func (q *Queries) RoomUseLists(ctx context.Context, query Query) (Page[RoomUseList], error) {
-	return Page[RoomUseList]{}, ErrUnavailable
+	return q.roomUseList.page(ctx, query)
 }
 
 // RoomUseList is one document of the room-use list, cancelled or not, once the list has the position min; 0 does not wait.
 func (q *Queries) RoomUseList(ctx context.Context, id domain.BookingID, min eventstore.Position) (RoomUseList, error) {
-	return RoomUseList{}, ErrUnavailable
+	return q.roomUseList.document(ctx, string(id), min)
 }
 
 // Notifications is a page of the notifications. Sort is one of sendDtm (the default: the order of the log) and userId (then
 // sendDtm).
 func (q *Queries) Notifications(ctx context.Context, query Query) (Page[Notification], error) {
-	return Page[Notification]{}, ErrUnavailable
+	return q.notifications.page(ctx, query)
 }
 
 // Notification is one notification, once the list has the position min; 0 does not wait.
 func (q *Queries) Notification(ctx context.Context, id NotificationID, min eventstore.Position) (Notification, error) {
-	return Notification{}, ErrUnavailable
+	return q.notifications.document(ctx, string(id), min)
 }
+
+// reader reads documents of one projection.
+type reader[D comparable] struct {
+	queries *Queries
+	list[D]
+}
+
+func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
+	s, sort, err := r.selection(query)
+	if err != nil {
+		return Page[D]{}, err
+	}
+	found, err := r.find(ctx, s, query.MinPosition)
+	if err != nil {
+		return Page[D]{}, err
+	}
+
+	page := Page[D]{Position: found.Generation.Position}
+	if query.Total {
+		page.Total = &found.Count
+	}
+	rows := found.Rows
+	more := len(rows) == s.Limit
+	if more {
+		rows = rows[:len(rows)-1]
+	}
+	page.Items = make([]D, len(rows))
+	for i, row := range rows {
+		if page.Items[i], err = r.decodeRow(row); err != nil {
+			return Page[D]{}, unavailable(err)
+		}
+	}
+	if more {
+		last := len(rows) - 1
+		page.Next = cursor{
+			List:       r.name,
+			Sort:       sort,
+			Descending: s.Descending,
+			Mark:       s.Order.mark(r.keys(page.Items[last]), rows[last].Created),
+		}.String()
+	}
+	return page, nil
+}
+
+// selection translates a query, and names its order. It asks for one document more than the page has, to know whether there
+// is a next page.
+func (l list[D]) selection(q Query) (s Selection, sort string, err error) {
+	s = Selection{Room: string(q.Room), User: string(q.User), Descending: q.Descending, Limit: q.Size + 1, Count: q.Total}
+	if l.aBooking {
+		s.ID = string(q.Booking)
+	} else {
+		s.Booking = string(q.Booking)
+	}
+	if q.Size == 0 {
+		s.Limit = DefaultSize + 1
+	}
+	if q.Size < 0 || q.Size > MaxSize {
+		return s, "", &InvalidQuery{ParameterSize, fmt.Sprintf("must be between 1 and %d", MaxSize)}
+	}
+	if s.Statuses, err = l.statuses.choose(q.Statuses); err != nil {
+		return s, "", err
+	}
+	if !q.From.IsZero() {
+		from := q.From.UnixMicro()
+		s.From = &from
+	}
+	if !q.To.IsZero() {
+		to := q.To.UnixMicro()
+		s.To = &to
+	}
+
+	order, ok := l.ordering(q.Sort)
+	if !ok {
+		return s, "", &InvalidQuery{ParameterSort, "must be one of " + l.sortNames()}
+	}
+	s.Order = order.order
+	if q.Cursor != "" {
+		c, ok := parseCursor(q.Cursor)
+		if !ok {
+			return s, "", &InvalidQuery{ParameterCursor, "is not one that a page of this list gave"}
+		}
+		if c.List != l.name || c.Sort != order.name || c.Descending != q.Descending {
+			return s, "", &InvalidQuery{ParameterCursor, "belongs to another list, or to another order of this one"}
+		}
+		s.After = &c.Mark
+	}
+	return s, order.name, nil
+}
+
+func (l list[D]) ordering(name string) (ordering, bool) {
+	if name == "" {
+		return l.sorts[0], true
+	}
+	i := slices.IndexFunc(l.sorts, func(o ordering) bool { return o.name == name })
+	if i < 0 {
+		return ordering{}, false
+	}
+	return l.sorts[i], true
+}
+
+func (l list[D]) sortNames() string {
+	names := make([]string, len(l.sorts))
+	for i, o := range l.sorts {
+		names[i] = o.name
+	}
+	return strings.Join(names, ", ")
+}
+
+func (r reader[D]) document(ctx context.Context, id string, min eventstore.Position) (D, error) {
+	var zero D
+	found, err := r.find(ctx, Selection{ID: id, Limit: 1}, min)
+	if err != nil {
+		return zero, err
+	}
+	if len(found.Rows) == 0 {
+		return zero, ErrNotFound
+	}
+	d, err := r.decodeRow(found.Rows[0])
+	if err != nil {
+		return zero, unavailable(err)
+	}
+	return d, nil
+}
+
+// find waits for a position, at most as long as queries wait, and then looks.
+func (r reader[D]) find(ctx context.Context, s Selection, min eventstore.Position) (Found, error) {
+	q := r.queries
+	if min > 0 {
+		if err := q.await(ctx, r.name, min); err != nil {
+			return Found{}, err
+		}
+	}
+	found, err := q.store.Find(ctx, r.name, s)
+	if err != nil {
+		return Found{}, cause(ctx, err)
+	}
+	return found, nil
+}
+
+// await waits until the active generation of a projection has a position.
+func (q *Queries) await(ctx context.Context, projection string, position eventstore.Position) error {
+	if q.positions.reached(projection, position) {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, q.readWait)
+	defer cancel()
+	const shortest, longest = 2 * time.Millisecond, 100 * time.Millisecond
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		state, err := q.store.State(waiting, projection)
+		if g, ok := state.Generation(state.Active); err == nil && ok && g.Position >= position {
+			return nil
+		}
+		if err != nil && waiting.Err() == nil {
+			return unavailable(err)
+		}
+		if q.positions.wait(waiting, projection, position, pause) {
+			return nil
+		}
+		if waiting.Err() != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return ErrBehind
+		}
+	}
+}
+
+// cause is the error of a failed look: the context's if it ended.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return unavailable(err)
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }

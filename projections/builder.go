@@ -1,0 +1,33 @@
+package projections
+
+import (
+	"context"
+
+	"roombook/eventstore"
+)
+
+// builder folds batches into one generation.
+type builder struct {
+	store      Store
+	projection Projection
+	generation Generation
+}
+
+// write folds a batch into the stored documents and writes those that changed, and the checkpoint.
+func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
+	done, err := b.projection.fold(ctx, func(ctx context.Context, ids []string) ([]Row, error) {
+		return b.store.Load(ctx, b.generation.Ref, ids)
+	}, batch.Events)
+	if err != nil {
+		return done, err
+	}
+	next := Checkpoint{
+		Position: max(b.generation.Position, batch.Position),
+		Longest:  max(b.generation.Longest, done.longest),
+	}
+	if err := b.store.Write(ctx, b.generation.Ref, done.rows, next); err != nil {
+		return done, err
+	}
+	b.generation.Checkpoint = next
+	return done, nil
+}

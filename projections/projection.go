@@ -1,0 +1,194 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// Projection is one of the lists: which events it follows, how they become documents, and how documents are looked for.
+type Projection struct {
+	Name string
+	// Version is that of the fold and of the documents. It grows whenever a document would come out differently, and whenever
+	// the indexes change; then the list is rebuilt. Documents of the version before can still be read.
+	Version int
+	Filter  eventstore.Filter
+	Schema  Schema
+
+	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
+}
+
+// All are the projections of this program.
+func All() []Projection {
+	return []Projection{bookingList().projection(), roomUseList().projection(), notifications().projection()}
+}
+
+// Named is the projection with the name.
+func Named(name string) (Projection, bool) {
+	all := All()
+	i := slices.IndexFunc(all, func(p Projection) bool { return p.Name == name })
+	if i < 0 {
+		return Projection{}, false
+	}
+	return all[i], true
+}
+
+// ordering is an order that callers can ask for by name.
+type ordering struct {
+	name  string
+	order Order
+}
+
+// list is a projection whose documents are of type D.
+type list[D comparable] struct {
+	name     string
+	version  int
+	aBooking bool       // a document's id is that of its booking
+	sorts    []ordering // the first is the default
+	lookups  []Order    // that have an index without being an order to ask for
+	statuses statuses
+	key      func(eventstore.Recorded) (id string, first bool) // of the document that the event is folded into, "" for none
+	fold     func(D, eventstore.Recorded) D
+	keys     func(D) Keys
+	encode   func(D, *encoder)
+	decode   func(*decoder) D
+}
+
+func (l list[D]) projection() Projection {
+	var schema Schema
+	for _, s := range l.sorts {
+		if s.order != (Order{}) {
+			schema.Indexes = append(schema.Indexes, s.order)
+		}
+	}
+	schema.Indexes = append(schema.Indexes, l.lookups...)
+	return Projection{
+		Name:    l.name,
+		Version: l.version,
+		Filter:  eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
+		Schema:  schema,
+		fold:    l.foldBatch,
+	}
+}
+
+// loader reads stored documents by id.
+type loader func(ctx context.Context, ids []string) ([]Row, error)
+
+// folded is what a batch of events became.
+type folded struct {
+	rows    []Row // the documents that changed
+	longest int64 // of all documents that the batch concerns, changed or not
+	skipped int   // events that this program cannot decode
+}
+
+// foldBatch folds events, in the order of the log, into the documents that they concern. Documents are loaded first, but for
+// those that begin within the batch. An event at or below the position of a loaded document is part of it already. An event
+// of a document whose beginning could not be decoded is passed over.
+func (l list[D]) foldBatch(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error) {
+	type entry struct {
+		row            Row
+		document       D
+		begun, changed bool
+	}
+	var (
+		out     folded
+		missing []string
+		concern = make([]*entry, len(events)) // by event
+		byID    = make(map[string]*entry, len(events))
+		ordered = make([]*entry, 0, len(events))
+		entries = make([]entry, 0, len(events))
+	)
+	for i, r := range events {
+		if r.Event == nil {
+			out.skipped++
+			continue
+		}
+		id, first := l.key(r)
+		if id == "" {
+			continue
+		}
+		e := byID[id]
+		if e == nil {
+			entries = append(entries, entry{row: Row{ID: id}})
+			e = &entries[len(entries)-1]
+			byID[id] = e
+			ordered = append(ordered, e)
+			if !first {
+				missing = append(missing, id)
+			}
+		}
+		if first && !e.begun && e.row.Created == 0 {
+			e.row.Created = r.Position
+		}
+		concern[i] = e
+	}
+
+	if len(missing) > 0 {
+		rows, err := load(ctx, missing)
+		if err != nil {
+			return out, err
+		}
+		for _, row := range rows {
+			e := byID[row.ID]
+			if e == nil {
+				continue
+			}
+			document, err := l.decodeRow(row)
+			if err != nil {
+				return out, err
+			}
+			e.document = document
+			e.row.Created, e.row.Position = row.Created, row.Position
+			e.row.Loaded, e.begun = true, true
+		}
+	}
+
+	for i, r := range events {
+		e := concern[i]
+		if e == nil || r.Position <= e.row.Position {
+			continue
+		}
+		if !e.begun {
+			if r.Position != e.row.Created {
+				continue
+			}
+			e.begun = true
+		}
+		next := l.fold(e.document, r)
+		if next == e.document {
+			continue
+		}
+		e.document = next
+		e.row.Position = r.Position
+		e.changed = true
+	}
+
+	var enc encoder
+	for _, e := range ordered {
+		if !e.begun {
+			continue
+		}
+		e.row.Keys = l.keys(e.document)
+		out.longest = max(out.longest, e.row.End-e.row.Start)
+		if !e.changed {
+			continue
+		}
+		enc.json = enc.json[:0]
+		l.encode(e.document, &enc)
+		e.row.Document = enc.document()
+		out.rows = append(out.rows, e.row)
+	}
+	return out, nil
+}
+
+func (l list[D]) decodeRow(row Row) (D, error) {
+	d := newDecoder(row.Document)
+	document := l.decode(&d)
+	if d.err != nil {
+		return document, fmt.Errorf("document %s of %s: %w", row.ID, l.name, d.err)
+	}
+	return document, nil
+}

@@ -1,0 +1,189 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"roombook/eventstore"
+)
+
+// Store keeps the documents of projections, in generations, and a pointer for each projection that names the active one.
+// Package storetest holds every Store to what is written here. All methods may be called from any goroutine and by several
+// processes at once; all leave when their context ends, with an error that wraps its cause. Other errors mean that the store
+// did not do what was asked, or (of Write, Activate and Drop) that its outcome is unknown; all of these may be tried again.
+type Store interface {
+	// State says what there is of a projection. A projection that was never begun has the zero State.
+	State(ctx context.Context, projection string) (State, error)
+
+	// Begin makes an empty generation, with a number greater than any that the projection ever had, and its indexes.
+	Begin(ctx context.Context, projection string, version int, schema Schema) (Generation, error)
+
+	// Ensure makes those indexes of a generation that are missing.
+	Ensure(ctx context.Context, ref Ref, schema Schema) error
+
+	// Load reads documents by id, in any order, leaving out those that are not there. Of the rows ID, Created, Position and Document
+	// are set.
+	Load(ctx context.Context, ref Ref, ids []string) ([]Row, error)
+
+	// Write stores documents and then, never before, raises the generation's checkpoint. A document that the store has at the
+	// same or a later position is left as it is: that is not an error. A checkpoint never goes backwards. The ids are distinct.
+	// ErrRetired means that the generation is not there any more, or that a later one is active; then some of the
+	// documents may have been written, which does no harm, and the checkpoint was not.
+	Write(ctx context.Context, ref Ref, rows []Row, checkpoint Checkpoint) error
+
+	// Activate points a projection at another generation, if it still points at the one named by from (0: at none) and if
+	// the new one's checkpoint is not behind the old one's. ErrFlipped means that it points elsewhere, or that the new generation is not
+	// there; ErrNotCaughtUp that it is behind. All or nothing; readers see either the old generation or the new one.
+	Activate(ctx context.Context, projection string, from, to int) error
+
+	// Drop removes a generation and its documents. The active one is not removed: ErrActive. What is not there is no error.
+	Drop(ctx context.Context, ref Ref) error
+
+	// Find reads documents of the active generation. What it finds is at least as new as the checkpoint of the Generation
+	// that it returns with them. ErrNotBuilt means that no generation is active.
+	Find(ctx context.Context, projection string, s Selection) (Found, error)
+
+	// Scan reads the documents of a generation in the order of Created, those after a position and at most limit of them. Of the rows
+	// ID, Created, Position and Document are set.
+	Scan(ctx context.Context, ref Ref, after eventstore.Position, limit int) ([]Row, error)
+
+	// Ping reports whether the store answers.
+	Ping(ctx context.Context) error
+
+	// Close lets go of everything. It is idempotent.
+	Close() error
+}
+
+var (
+	// ErrRetired means that a generation is not to be written any more.
+	ErrRetired = errors.New("the generation is retired")
+	// ErrFlipped means that a projection does not point where it was expected to.
+	ErrFlipped = errors.New("another generation was made active meanwhile")
+	// ErrNotCaughtUp means that a generation is behind the one that it is to replace.
+	ErrNotCaughtUp = errors.New("the generation is behind the active one")
+	// ErrActive means that a generation is the one that readers see.
+	ErrActive = errors.New("the generation is active")
+	// ErrNotBuilt means that a projection has no active generation yet.
+	ErrNotBuilt = errors.New("the list has not been built yet")
+)
+
+// Ref names a generation of a projection.
+type Ref struct {
+	Projection string
+	Number     int // from 1
+}
+
+// String is the name of the table or collection that holds the generation's documents.
+func (r Ref) String() string { return fmt.Sprintf("%s_g%d", r.Projection, r.Number) }
+
+// State is what there is of a projection.
+type State struct {
+	Active      int // the generation that readers see; 0 for none
+	Generations []Generation
+}
+
+// Generation finds a generation by its number.
+func (s State) Generation(number int) (Generation, bool) {
+	for _, g := range s.Generations {
+		if g.Number == number {
+			return g, true
+		}
+	}
+	return Generation{}, false
+}
+
+// Generation is one making of a projection.
+type Generation struct {
+	Ref
+	// Version is that of the code that made it.
+	Version int
+	Checkpoint
+	// Touched is when it was begun or last written to, by the clock of the writer.
+	Touched time.Time
+}
+
+// Checkpoint says how far a generation is.
+type Checkpoint struct {
+	// Position is that of the last event that was considered: what follows is still to be folded.
+	Position eventstore.Position
+	// Longest is the greatest End-Start, in microseconds, that a document ever had. It bounds the search for what overlaps a time.
+	Longest int64
+}
+
+// Row is a document as it is stored.
+type Row struct {
+	ID string
+	// Created is the position of the event that the document began with. No two documents of a projection have the same, so that
+	// it settles the order of documents that are otherwise equal, in every generation alike.
+	Created eventstore.Position
+	// Position is that of the last event that changed the document.
+	Position eventstore.Position
+	Keys
+	// Document is a JSON object.
+	Document string
+	// Loaded is a hint to Write: the document is likely to be in the store already.
+	Loaded bool
+}
+
+// Keys are what documents are filtered and ordered by.
+type Keys struct {
+	Booking string // empty where it is the document's own id
+	Room    string
+	User    string
+	Status  string
+	// Start and End are the time that the document is about, [Start, End), in microseconds since 1970.
+	Start, End int64
+}
+
+// Column names a key.
+type Column string
+
+const (
+	ColumnBooking Column = "booking"
+	ColumnRoom    Column = "room"
+	ColumnUser    Column = "user"
+	ColumnStatus  Column = "status"
+)
+
+// Order is an order of documents: by a column if one is named, then by Start if that is asked for, then by Created.
+type Order struct {
+	By    Column // empty for none
+	Start bool
+}
+
+// Schema says how a projection's documents are looked for. A store makes an index for each of the orders.
+type Schema struct{ Indexes []Order }
+
+// Mark is a document's place in an order.
+type Mark struct {
+	By      string              `json:"b,omitempty"` // the value of the order's column, if it has one
+	Start   int64               `json:"t,omitempty"` // if the order has it
+	Created eventstore.Position `json:"c"`
+}
+
+// Selection says which documents are looked for.
+type Selection struct {
+	// ID, Booking, Room and User, where not empty, are what the documents must have.
+	ID, Booking, Room, User string
+	// Statuses, where there are any, are those that the documents may have.
+	Statuses []string
+	// From and To, where not nil, leave the documents with Start < To and End > From.
+	From, To *int64
+
+	Order      Order
+	Descending bool  // of the whole order
+	After      *Mark // nil for the beginning; otherwise what follows it in the order and direction given
+	// Limit is the most documents to be found; 0 for none at all.
+	Limit int
+	// Count asks for the number of documents, without regard to After and Limit.
+	Count bool
+}
+
+// Found is what a Selection found. Of its rows only Created and Document are set.
+type Found struct {
+	Generation Generation
+	Rows       []Row
+	Count      int64
+}

@@ -1,0 +1,382 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"roombook/eventstore"
+)
+
+// Log is the log of events as projections follow it; see the methods of [eventstore.Store].
+type Log interface {
+	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
+	End(ctx context.Context) (eventstore.Position, error)
+}
+
+// WorkerOptions say how lists are kept.
+type WorkerOptions struct {
+	// Gather is the least time between two writes that nobody waits for: what happens in between is written together, which
+	// costs much less. 0 is 100 ms.
+	Gather time.Duration
+	// Abandoned is how long nobody may have written to a generation that readers do not see before it is dropped. 0 is a
+	// minute. It matters for tidiness only: a writer that comes back later is told.
+	Abandoned time.Duration
+	// Positions connect the workers with the queries of this process.
+	Positions *Positions
+	Logger    *slog.Logger          // nil discards
+	Metrics   prometheus.Registerer // nil registers nowhere
+}
+
+// The shortest and the longest pause after a failure.
+const (
+	shortestPause = 100 * time.Millisecond
+	longestPause  = 10 * time.Second
+)
+
+// Workers keep the lists: one worker for each projection, with a subscription of its own, so that one that fails holds up no
+// other. Any number of processes may keep the same lists.
+type Workers struct {
+	store     Store
+	log       Log
+	options   WorkerOptions
+	metrics   *metrics
+	rebuilder *Rebuilder
+	workers   []*worker
+}
+
+// NewWorkers makes the workers of some projections. They do nothing before Run.
+func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers {
+	if o.Gather == 0 {
+		o.Gather = 100 * time.Millisecond
+	}
+	if o.Abandoned == 0 {
+		o.Abandoned = time.Minute
+	}
+	if o.Positions == nil {
+		o.Positions = NewPositions()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	ws := &Workers{store: store, log: log, options: o, metrics: newMetrics(o.Metrics)}
+	ws.rebuilder = NewRebuilder(store, log, RebuilderOptions{Abandoned: o.Abandoned, Logger: o.Logger})
+	for _, p := range of {
+		ws.workers = append(ws.workers, &worker{
+			Workers:    ws,
+			projection: p,
+			logger:     o.Logger.With("projection", p.Name),
+			health:     Health{Projection: p.Name, State: Starting},
+		})
+	}
+	return ws
+}
+
+// Run keeps the lists until the context ends, whatever happens to the stores. What has been received by then is still
+// written. Its error is the context's.
+func (ws *Workers) Run(ctx context.Context) error {
+	var group errgroup.Group
+	for _, w := range ws.workers {
+		group.Go(func() error { return w.run(ctx) })
+	}
+	return group.Wait()
+}
+
+// Health says how each list does.
+func (ws *Workers) Health() []Health {
+	all := make([]Health, len(ws.workers))
+	for i, w := range ws.workers {
+		all[i] = w.reported()
+	}
+	return all
+}
+
+// Activity is what a worker is at.
+type Activity string
+
+const (
+	Starting   Activity = "starting"
+	Building   Activity = "building" // makes the first generation: readers see nothing yet
+	Following  Activity = "following"
+	Failing    Activity = "failing" // tries again, with pauses
+	Stopped    Activity = "stopped"
+	Superseded Activity = "superseded" // a newer program keeps the list
+)
+
+// Health says how a list does.
+type Health struct {
+	Projection string
+	State      Activity
+	// Generation is the one that is written, 0 if there is none yet.
+	Generation int
+	// Position is how far the list is.
+	Position eventstore.Position
+	// CaughtUp reports that the list had everything when it was last written.
+	CaughtUp bool
+	// Behind is the age of the newest event in the list, while it is not caught up.
+	Behind time.Duration
+	// Rebuilding reports that a generation is being made beside the one that readers see.
+	Rebuilding bool
+	// Error is why the list fails, and Since when it began to.
+	Error error
+	Since time.Time
+}
+
+// worker keeps one list.
+type worker struct {
+	*Workers
+	projection Projection
+	logger     *slog.Logger
+
+	mu     sync.Mutex
+	health Health
+	newest time.Time // when the newest event of the list occurred
+}
+
+func (w *worker) reported() Health {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.health
+	if !h.CaughtUp && !w.newest.IsZero() {
+		h.Behind = time.Since(w.newest)
+	}
+	return h
+}
+
+func (w *worker) report(change func(*Health)) {
+	w.mu.Lock()
+	change(&w.health)
+	h := w.health
+	w.mu.Unlock()
+	w.metrics.observe(h)
+}
+
+func (w *worker) run(ctx context.Context) error {
+	defer w.report(func(h *Health) { h.State = Stopped })
+	pause := shortestPause
+	for {
+		before := w.reported().Position
+		err := w.keep(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			pause = shortestPause
+			continue
+		}
+		if w.reported().Position > before {
+			pause = shortestPause
+		}
+		w.metrics.failures.WithLabelValues(w.projection.Name).Inc()
+		w.logger.Error("the list is not kept", "error", err, "next", pause)
+		w.report(func(h *Health) {
+			h.State, h.Error, h.CaughtUp = Failing, err, false
+			if h.Since.IsZero() {
+				h.Since = time.Now()
+			}
+			if errors.Is(err, errSuperseded) {
+				h.State = Superseded
+			}
+		})
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// sleep sleeps for half the pause to all of it, so that those who failed together do not try again together.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause/2 + rand.N(pause/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// errSuperseded means that the list was made by a newer version of its projection, which alone may write to it.
+var errSuperseded = errors.New("a newer version of this program keeps the list")
+
+// AheadOfLog means that a list has events that the log does not have: it was made from another log, or the event store's
+// node lags behind.
+type AheadOfLog struct {
+	Projection string
+	Position   eventstore.Position
+	End        eventstore.Position
+}
+
+func (e *AheadOfLog) Error() string {
+	return fmt.Sprintf("the list %s is at position %d, the log ends at %d: was the list made from another log? Then remove it", e.Projection, e.Position, e.End)
+}
+
+// keep brings the active generation up to date and keeps it so. Without an active generation it makes one. It returns nil when another
+// generation has become the active one.
+func (w *worker) keep(ctx context.Context) error {
+	if _, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
+		return err
+	}
+	state, err := w.store.State(ctx, w.projection.Name)
+	if err != nil {
+		return err
+	}
+	g, ok := state.Generation(state.Active)
+	if !ok {
+		w.report(func(h *Health) { h.State = Building })
+		err := w.rebuilder.rebuild(ctx, w.projection, nil)
+		if errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
+			return nil // another worker was first
+		}
+		return err
+	}
+	if g.Version > w.projection.Version {
+		return errSuperseded
+	}
+	end, err := w.log.End(ctx)
+	if err != nil {
+		return err
+	}
+	if g.Position > end {
+		return &AheadOfLog{w.projection.Name, g.Position, end}
+	}
+	if err := w.store.Ensure(ctx, g.Ref, w.projection.Schema); err != nil {
+		return err
+	}
+	w.report(func(h *Health) { h.Generation, h.Position = g.Number, g.Position })
+	w.options.Positions.advance(w.projection.Name, g.Position)
+
+	group, ctx := errgroup.WithContext(ctx)
+	if g.Version < w.projection.Version {
+		group.Go(func() error { return w.renew(ctx, g) })
+	}
+	group.Go(func() error { return w.follow(ctx, g) })
+	if err := group.Wait(); !errors.Is(err, errReplaced) {
+		return err
+	}
+	return nil
+}
+
+// errReplaced ends the work on a generation that is not the active one any more.
+var errReplaced = errors.New("another generation is active")
+
+// renew rebuilds the list because a newer version of the projection makes other documents. It returns errReplaced when that
+// is done, by whatever worker.
+func (w *worker) renew(ctx context.Context, g Generation) error {
+	w.report(func(h *Health) { h.Rebuilding = true })
+	defer w.report(func(h *Health) { h.Rebuilding = false })
+	w.logger.Info("the list is rebuilt by a newer version of its projection", "version", w.projection.Version, "was", g.Version)
+	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
+		err := w.rebuilder.rebuild(ctx, w.projection, nil)
+		if err == nil || errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
+			return errReplaced
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.logger.Error("the list could not be rebuilt and is kept as it was", "error", err, "next", pause)
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// follow folds what comes after the generation's checkpoint into it, until another generation is active (errReplaced) or something fails.
+func (w *worker) follow(ctx context.Context, g Generation) error {
+	b := &builder{store: w.store, projection: w.projection, generation: g}
+	events := gather(ctx, w.log, g.Position, w.projection.Filter)
+	defer events.stop()
+	tidy := time.NewTicker(w.options.Abandoned)
+	defer tidy.Stop()
+	due := time.NewTimer(w.options.Gather)
+	defer due.Stop()
+
+	var written time.Time
+	for {
+		waitedFor, waiting := w.options.Positions.wanted(w.projection.Name)
+		gathered := events.gathered()
+		left := w.options.Gather - time.Since(written)
+		if gathered.events == 0 {
+			left += 9 * w.options.Gather // a mere checkpoint has time
+		}
+		news := gathered.position > b.generation.Position
+		switch {
+		case news && (waitedFor || gathered.full || gathered.ended || left <= 0):
+			if err := w.write(ctx, b, events.take()); err != nil {
+				return err
+			}
+			written = time.Now()
+			continue
+		case gathered.ended:
+			return events.err()
+		case news:
+			due.Reset(left)
+		case gathered.caughtUp:
+			w.follows(b.generation, true)
+		}
+		select {
+		case <-events.arrived:
+		case <-waiting:
+		case <-due.C:
+		case <-tidy.C:
+			if active, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
+				return err
+			} else if active != g.Number {
+				return errReplaced
+			}
+		}
+	}
+}
+
+// flushTime bounds the last write of a worker whose context has ended.
+const flushTime = 3 * time.Second
+
+// write folds a batch and tells who waits for it. ErrRetired becomes errReplaced: the batch is then folded again, into the
+// generation that is active now.
+func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+		defer cancel()
+	}
+	began := time.Now()
+	done, err := b.write(ctx, batch)
+	if errors.Is(err, ErrRetired) {
+		return errReplaced
+	}
+	if err != nil {
+		return err
+	}
+	w.metrics.wrote(w.projection.Name, len(batch.Events), done, time.Since(began))
+	if done.skipped > 0 {
+		for _, r := range batch.Events {
+			if r.Event == nil {
+				w.logger.Warn("an event that this program cannot decode was passed over", "type", r.Type, "stream", r.Stream, "position", r.Position)
+			}
+		}
+	}
+	if n := len(batch.Events); n > 0 {
+		w.mu.Lock()
+		w.newest = batch.Events[n-1].Metadata.OccurredAt
+		w.mu.Unlock()
+	}
+	w.follows(b.generation, batch.CaughtUp)
+	w.options.Positions.advance(w.projection.Name, b.generation.Position)
+	return nil
+}
+
+func (w *worker) follows(g Generation, caughtUp bool) {
+	w.report(func(h *Health) {
+		h.State, h.Error, h.Since = Following, nil, time.Time{}
+		h.Generation, h.Position, h.CaughtUp = g.Number, g.Position, caughtUp
+	})
+}
