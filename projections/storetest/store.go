@@ -1,0 +1,714 @@
+// Package storetest holds implementations of [projections.Store] to its contract: one suite for all of them.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+// Run holds a store to the contract. Open gives a store that is empty, or shared with others: the suite uses names that
+// nobody else uses. The store is closed when the test ends, by whoever opened it.
+func Run(t *testing.T, open func(t *testing.T) projections.Store) {
+	store := open(t)
+	for name, test := range map[string]func(*testing.T, *list){
+		"Begin":             testBegin,
+		"Activate":          testActivate,
+		"ActivateOnce":      testActivateOnce,
+		"Guard":             testGuard,
+		"GuardWhileWriting": testGuardWhileWriting,
+		"AnyDelivery":       testAnyDelivery,
+		"Checkpoint":        testCheckpoint,
+		"Retired":           testRetired,
+		"Drop":              testDrop,
+		"Find":              testFind,
+		"Pages":             testPages,
+		"PagesWhileWriting": testPagesWhileWriting,
+		"FindWhileReplaced": testFindWhileReplaced,
+		"Scan":              testScan,
+		"Ensure":            testEnsure,
+		"Cancelled":         testCancelled,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newList(t, store)) })
+	}
+	t.Run("Closed", func(t *testing.T) { testClosed(t, open(t)) })
+}
+
+// schema has every kind of index.
+func schema() projections.Schema {
+	return projections.Schema{Indexes: []projections.Order{
+		{Start: true},
+		{By: projections.ColumnRoom, Start: true},
+		{By: projections.ColumnUser, Start: true},
+		{By: projections.ColumnStatus, Start: true},
+		{By: projections.ColumnBooking},
+	}}
+}
+
+// list is a projection of a name of its own.
+type list struct {
+	*testing.T
+	store projections.Store
+	name  string
+}
+
+func newList(t *testing.T, store projections.Store) *list {
+	l := &list{T: t, store: store, name: "list_" + uuid.NewString()[:8]}
+	t.Cleanup(func() {
+		for _, g := range l.state().Generations {
+			if err := store.Drop(context.Background(), g.Ref); err != nil && !errors.Is(err, projections.ErrActive) {
+				t.Error(err)
+			}
+		}
+	})
+	return l
+}
+
+func (l *list) state() projections.State {
+	l.Helper()
+	state, err := l.store.State(context.Background(), l.name)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return state
+}
+
+func (l *list) begin() projections.Ref {
+	l.Helper()
+	g, err := l.store.Begin(l.Context(), l.name, 1, schema())
+	if err != nil {
+		l.Fatal(err)
+	}
+	return g.Ref
+}
+
+// active begins a generation and makes it the active one.
+func (l *list) active() projections.Ref {
+	l.Helper()
+	ref := l.begin()
+	l.activate(l.state().Active, ref.Number)
+	return ref
+}
+
+func (l *list) activate(from, to int) {
+	l.Helper()
+	if err := l.store.Activate(l.Context(), l.name, from, to); err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *list) write(ref projections.Ref, position eventstore.Position, rows ...projections.Row) {
+	l.Helper()
+	if err := l.store.Write(l.Context(), ref, rows, checkpoint(position, rows)); err != nil {
+		l.Fatal(err)
+	}
+}
+
+func checkpoint(position eventstore.Position, rows []projections.Row) projections.Checkpoint {
+	c := projections.Checkpoint{Position: position}
+	for _, row := range rows {
+		c.Longest = max(c.Longest, row.End-row.Start)
+	}
+	return c
+}
+
+func (l *list) find(s projections.Selection) projections.Found {
+	l.Helper()
+	found, err := l.store.Find(l.Context(), l.name, s)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return found
+}
+
+// documents are all that the generation has, in the order in which they began.
+func (l *list) documents(ref projections.Ref) []string {
+	l.Helper()
+	rows, err := l.store.Scan(l.Context(), ref, 0, 1000)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return documents(rows)
+}
+
+func documents(rows []projections.Row) []string {
+	all := make([]string, len(rows))
+	for i, row := range rows {
+		all[i] = row.Document
+	}
+	return all
+}
+
+func (l *list) wantErr(err, want error) {
+	l.Helper()
+	if !errors.Is(err, want) {
+		l.Errorf("got error %v, want %v", err, want)
+	}
+}
+
+func (l *list) wantDocuments(ref projections.Ref, want ...string) {
+	l.Helper()
+	if got := l.documents(ref); !slices.Equal(got, want) {
+		l.Errorf("got documents %v, want %v", got, want)
+	}
+}
+
+// row is a document that began at a position and says that it is at another.
+func row(created, position eventstore.Position) projections.Row {
+	return projections.Row{
+		ID:       fmt.Sprint("id-", created),
+		Created:  created,
+		Position: position,
+		Keys:     projections.Keys{Booking: "b", Room: "r", User: "u", Status: "S", Start: int64(created) * 100, End: int64(created)*100 + 50},
+		Document: document(created, position),
+	}
+}
+
+func document(created, position eventstore.Position) string {
+	return fmt.Sprintf(`{"created":%d,"at":%d}`, created, position)
+}
+
+func testBegin(t *testing.T, l *list) {
+	if state := l.state(); state.Active != 0 || len(state.Generations) != 0 {
+		t.Errorf("a projection that was never begun has state %+v", state)
+	}
+	if _, err := l.store.Find(t.Context(), l.name, projections.Selection{Limit: 1}); !errors.Is(err, projections.ErrNotBuilt) {
+		t.Errorf("found in nothing: %v", err)
+	}
+	before := time.Now().Add(-time.Minute)
+	first, err := l.store.Begin(t.Context(), l.name, 7, schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Version != 7 || first.Position != 0 || first.Touched.Before(before) {
+		t.Errorf("began %+v", first)
+	}
+	second := l.begin()
+	if err := l.store.Drop(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	third := l.begin()
+	if first.Number != 1 || second.Number != 2 || third.Number != 3 {
+		t.Errorf("numbers %d, %d and, after a drop, %d", first.Number, second.Number, third.Number)
+	}
+	state := l.state()
+	if state.Active != 0 || len(state.Generations) != 2 || state.Generations[0].Version != 7 || state.Generations[1].Number != 3 {
+		t.Errorf("state %+v", state)
+	}
+	if _, err := l.store.Find(t.Context(), l.name, projections.Selection{Limit: 1}); !errors.Is(err, projections.ErrNotBuilt) {
+		t.Errorf("found in an unfinished generation: %v", err)
+	}
+}
+
+func testActivate(t *testing.T, l *list) {
+	one, two := l.begin(), l.begin()
+	l.wantErr(l.store.Activate(t.Context(), l.name, 1, 2), projections.ErrFlipped)
+	l.activate(0, one.Number)
+	l.wantErr(l.store.Activate(t.Context(), l.name, 0, 2), projections.ErrFlipped)
+	l.wantErr(l.store.Activate(t.Context(), l.name, 1, 9), projections.ErrFlipped)
+
+	l.write(one, 20, row(1, 20))
+	l.write(two, 19, row(1, 19))
+	l.wantErr(l.store.Activate(t.Context(), l.name, 1, 2), projections.ErrNotCaughtUp)
+	if found := l.find(projections.Selection{Limit: 9}); found.Generation.Number != 1 || found.Generation.Position != 20 {
+		t.Errorf("after refused flips found in %+v", found.Generation)
+	}
+	l.write(two, 20, row(1, 20))
+	l.activate(1, 2)
+	if found := l.find(projections.Selection{Limit: 9}); found.Generation.Number != 2 || found.Generation.Position != 20 {
+		t.Errorf("after the flip found in %+v", found.Generation)
+	}
+	if state := l.state(); state.Active != 2 || len(state.Generations) != 2 {
+		t.Errorf("after the flip the state is %+v", state)
+	}
+}
+
+// Of many that flip the same pointer one does.
+func testActivateOnce(t *testing.T, l *list) {
+	l.active()
+	refs := make([]projections.Ref, 4)
+	for i := range refs {
+		refs[i] = l.begin()
+	}
+	var mu sync.Mutex
+	var won []int
+	var group sync.WaitGroup
+	for _, ref := range refs {
+		group.Go(func() {
+			err := l.store.Activate(t.Context(), l.name, 1, ref.Number)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				won = append(won, ref.Number)
+			case !errors.Is(err, projections.ErrFlipped):
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if len(won) != 1 || l.state().Active != won[0] {
+		t.Errorf("%v flipped, %d is active", won, l.state().Active)
+	}
+}
+
+func testGuard(t *testing.T, l *list) {
+	ref := l.active()
+	l.write(ref, 10, row(1, 10), row(2, 5))
+	l.wantDocuments(ref, document(1, 10), document(2, 5))
+
+	same, older, newer := row(1, 10), row(1, 9), row(2, 11)
+	same.Document, same.Room = `"same"`, "elsewhere"
+	older.Document = `"older"`
+	l.write(ref, 10, same)
+	l.write(ref, 10, older, newer, row(3, 3))
+	l.wantDocuments(ref, document(1, 10), document(2, 11), document(3, 3))
+
+	moved := row(2, 12)
+	moved.Room, moved.User, moved.Status, moved.Start, moved.End, moved.Booking = "r2", "u2", "T", 1, 2, "b2"
+	settled := row(3, 12)
+	settled.Status, settled.Loaded = "T", true
+	moved.Loaded = true
+	unexpected := row(4, 12)
+	unexpected.Loaded = true
+	l.write(ref, 12, moved, settled, unexpected)
+	l.wantDocuments(ref, document(1, 10), document(2, 12), document(3, 12), document(4, 12))
+	if got := documents(l.find(projections.Selection{Room: "r2", User: "u2", Booking: "b2", Statuses: []string{"T"}, Limit: 9}).Rows); !slices.Equal(got, []string{document(2, 12)}) {
+		t.Errorf("by the new keys found %v", got)
+	}
+	if got := documents(l.find(projections.Selection{Room: "r", Limit: 9}).Rows); !slices.Equal(got, []string{document(1, 10), document(3, 12), document(4, 12)}) {
+		t.Errorf("by the old keys found %v", got)
+	}
+	if got := documents(l.find(projections.Selection{Statuses: []string{"T"}, Limit: 9}).Rows); !slices.Equal(got, []string{document(2, 12), document(3, 12)}) {
+		t.Errorf("by the new status found %v", got)
+	}
+
+	loaded, err := l.store.Load(t.Context(), ref, []string{"id-3", "id-77", "id-2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(loaded, func(a, b projections.Row) int { return int(a.Created) - int(b.Created) })
+	if len(loaded) != 2 || loaded[0].ID != "id-2" || loaded[0].Position != 12 || loaded[0].Created != 2 || loaded[1].Document != document(3, 12) {
+		t.Errorf("loaded %+v", loaded)
+	}
+}
+
+// Whoever writes when, the newest document stays.
+func testGuardWhileWriting(t *testing.T, l *list) {
+	const writers, documents, rounds = 4, 5, 6
+	ref := l.active()
+	var group sync.WaitGroup
+	for writer := range writers {
+		group.Go(func() {
+			for round := range rounds {
+				rows := make([]projections.Row, documents)
+				for i := range rows {
+					created := eventstore.Position(i + 1)
+					rows[i] = row(created, 10+eventstore.Position((round*writers+writer)))
+					rows[i].Loaded = round > 0
+				}
+				if err := l.store.Write(t.Context(), ref, rows, checkpoint(rows[0].Position, rows)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	want := make([]string, documents)
+	const last = 10 + writers*rounds - 1
+	for i := range want {
+		want[i] = document(eventstore.Position(i+1), last)
+	}
+	l.wantDocuments(ref, want...)
+	if g, _ := l.state().Generation(ref.Number); g.Position != last {
+		t.Errorf("the checkpoint is %d, want %d", g.Position, last)
+	}
+}
+
+// Batches in any order, as often as you like, end in the same documents.
+func testAnyDelivery(t *testing.T, l *list) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	ref := l.active()
+	var batches [][]projections.Row
+	latest := map[eventstore.Position]eventstore.Position{}
+	for at := eventstore.Position(10); at < 60; at += 5 {
+		var rows []projections.Row
+		for created := eventstore.Position(1); created <= 6; created++ {
+			if random.IntN(2) == 0 {
+				rows = append(rows, row(created, at))
+				latest[created] = at
+			}
+		}
+		batches = append(batches, rows)
+	}
+	deliveries := append(slices.Clone(batches), batches...)
+	random.Shuffle(len(deliveries), func(i, j int) { deliveries[i], deliveries[j] = deliveries[j], deliveries[i] })
+	for _, rows := range deliveries {
+		l.write(ref, 1, rows...)
+	}
+	var want []string
+	for created := eventstore.Position(1); created <= 6; created++ {
+		if at, ok := latest[created]; ok {
+			want = append(want, document(created, at))
+		}
+	}
+	l.wantDocuments(ref, want...)
+}
+
+func testCheckpoint(t *testing.T, l *list) {
+	ref := l.begin()
+	touched := l.state().Generations[0].Touched
+	l.write(ref, 7)
+	if g := l.state().Generations[0]; g.Position != 7 || g.Touched.Before(touched) {
+		t.Errorf("after a write without documents the generation is %+v", g)
+	}
+	long := row(1, 9)
+	long.End = long.Start + 4321
+	l.write(ref, 9, long)
+	l.write(ref, 3, row(2, 3))
+	if g := l.state().Generations[0]; g.Position != 9 || g.Longest != 4321 {
+		t.Errorf("after a write from before the generation is %+v", g)
+	}
+	l.wantDocuments(ref, document(1, 9), document(2, 3))
+}
+
+func testRetired(t *testing.T, l *list) {
+	old := l.active()
+	l.write(old, 10, row(1, 10))
+	beside, aside := l.begin(), l.begin()
+	l.write(beside, 10, row(1, 10))
+	l.write(old, 10, row(2, 4)) // goes on while another is made
+	l.activate(old.Number, beside.Number)
+
+	l.wantErr(l.store.Write(t.Context(), old, []projections.Row{row(1, 12)}, projections.Checkpoint{Position: 12}), projections.ErrRetired)
+	if g, _ := l.state().Generation(old.Number); g.Position != 10 {
+		t.Errorf("a retired generation's checkpoint went to %d", g.Position)
+	}
+	l.write(aside, 11, row(1, 11)) // another rebuild, later than the one that is active
+	l.write(beside, 12, row(1, 12))
+	l.wantDocuments(beside, document(1, 12))
+
+	if err := l.store.Drop(t.Context(), aside); err != nil {
+		t.Fatal(err)
+	}
+	l.wantErr(l.store.Write(t.Context(), aside, []projections.Row{row(1, 12)}, projections.Checkpoint{Position: 12}), projections.ErrRetired)
+	l.wantErr(l.store.Write(t.Context(), aside, nil, projections.Checkpoint{Position: 12}), projections.ErrRetired)
+	if _, ok := l.state().Generation(aside.Number); ok {
+		t.Error("a write has brought back a generation that was dropped")
+	}
+}
+
+func testDrop(t *testing.T, l *list) {
+	one := l.active()
+	l.write(one, 5, row(1, 5))
+	two := l.begin()
+	l.write(two, 5, row(1, 5))
+	l.wantErr(l.store.Drop(t.Context(), one), projections.ErrActive)
+	l.wantDocuments(one, document(1, 5))
+	l.activate(one.Number, two.Number)
+	for range 2 { // what is not there is dropped
+		if err := l.store.Drop(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+	}
+	if state := l.state(); len(state.Generations) != 1 || state.Active != two.Number {
+		t.Errorf("after the drop the state is %+v", state)
+	}
+	l.wantDocuments(two, document(1, 5))
+}
+
+func testFind(t *testing.T, l *list) {
+	ref := l.active()
+	rows := []projections.Row{
+		{ID: "a", Created: 11, Position: 11, Keys: projections.Keys{Booking: "x", Room: "1", User: "u", Status: "NEW", Start: 100, End: 200}, Document: "a"},
+		{ID: "b", Created: 12, Position: 12, Keys: projections.Keys{Booking: "x", Room: "1", User: "v", Status: "OLD", Start: 200, End: 300}, Document: "b"},
+		{ID: "c", Created: 13, Position: 13, Keys: projections.Keys{Booking: "y", Room: "2", User: "u", Status: "NEW", Start: -50, End: 500}, Document: "c"},
+		{ID: "d", Created: 14, Position: 14, Keys: projections.Keys{Booking: "y", Room: "10", User: "v", Status: "OLD", Start: 200, End: 210}, Document: "d"},
+		{ID: "e", Created: 15, Position: 15, Keys: projections.Keys{Booking: "z", Room: "10", User: "u", Status: "ODD", Start: 200, End: 220}, Document: "e"},
+	}
+	for i := range rows {
+		rows[i].Document = fmt.Sprintf(`{"id":%q}`, rows[i].ID)
+	}
+	l.write(ref, 20, rows...)
+	at := func(t int64) *int64 { return &t }
+	tests := []struct {
+		name string
+		projections.Selection
+		want string // ids in the order found
+	}{
+		{"all, as they began", projections.Selection{}, "abcde"},
+		{"the latest first", projections.Selection{Descending: true}, "edcba"},
+		{"by start", projections.Selection{Order: projections.Order{Start: true}}, "cabde"},
+		{"by start, the latest first", projections.Selection{Order: projections.Order{Start: true}, Descending: true}, "edbac"},
+		{"by room and start", projections.Selection{Order: projections.Order{By: projections.ColumnRoom, Start: true}}, "abdec"},
+		{"by user and start", projections.Selection{Order: projections.Order{By: projections.ColumnUser, Start: true}}, "caebd"},
+		{"by user, the last first", projections.Selection{Order: projections.Order{By: projections.ColumnUser}, Descending: true}, "dbeca"},
+		{"by status and start", projections.Selection{Order: projections.Order{By: projections.ColumnStatus, Start: true}}, "caebd"},
+		{"by booking", projections.Selection{Order: projections.Order{By: projections.ColumnBooking}}, "abcde"},
+		{"an id", projections.Selection{ID: "d"}, "d"},
+		{"an id that is not there", projections.Selection{ID: "q"}, ""},
+		{"a room", projections.Selection{Room: "10"}, "de"},
+		{"a user", projections.Selection{User: "u", Order: projections.Order{Start: true}}, "cae"},
+		{"a booking", projections.Selection{Booking: "y"}, "cd"},
+		{"a room and a user", projections.Selection{Room: "1", User: "v"}, "b"},
+		{"a room and another's id", projections.Selection{Room: "1", ID: "c"}, ""},
+		{"a status", projections.Selection{Statuses: []string{"OLD"}, Order: projections.Order{Start: true}}, "bd"},
+		{"two statuses", projections.Selection{Statuses: []string{"OLD", "ODD"}}, "bde"},
+		{"a status of a user", projections.Selection{Statuses: []string{"NEW"}, User: "u"}, "ac"},
+		{"what overlaps a time", projections.Selection{From: at(150), To: at(200), Order: projections.Order{Start: true}}, "ca"},
+		{"what ends where it begins is not in", projections.Selection{From: at(200), To: at(201)}, "bcde"},
+		{"what ends later", projections.Selection{From: at(220), Order: projections.Order{Start: true}}, "cb"},
+		{"what starts earlier", projections.Selection{To: at(200)}, "ac"},
+		{"what overlaps, in a room", projections.Selection{Room: "10", From: at(215)}, "e"},
+		{"what comes after a mark", projections.Selection{Order: projections.Order{Start: true}, After: &projections.Mark{Start: 200, Created: 12}}, "de"},
+		{"what comes after a mark, the latest first", projections.Selection{Order: projections.Order{Start: true}, Descending: true, After: &projections.Mark{Start: 200, Created: 14}}, "bac"},
+		{"what comes after a mark of a room", projections.Selection{Order: projections.Order{By: projections.ColumnRoom, Start: true}, After: &projections.Mark{By: "1", Start: 200, Created: 12}}, "dec"},
+		{"what comes after a document that is gone", projections.Selection{Order: projections.Order{Start: true}, After: &projections.Mark{Start: 150, Created: 99}}, "bde"},
+		{"what comes after a mark of the log", projections.Selection{After: &projections.Mark{Created: 13}}, "de"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := test.Selection
+			s.Limit, s.Count = 10, true
+			found, err := l.store.Find(t.Context(), l.name, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]string, len(test.want))
+			for i, id := range test.want {
+				want[i] = fmt.Sprintf(`{"id":%q}`, string(id))
+			}
+			if got := documents(found.Rows); !slices.Equal(got, want) {
+				t.Errorf("found %v, want %v", got, want)
+			}
+			if s.After == nil && found.Count != int64(len(want)) {
+				t.Errorf("counted %d, want %d", found.Count, len(want))
+			}
+			if found.Generation.Position != 20 || found.Generation.Ref != ref {
+				t.Errorf("found in %+v", found.Generation)
+			}
+		})
+	}
+	if found := l.find(projections.Selection{Limit: 2, Count: true, After: &projections.Mark{Created: 11}}); len(found.Rows) != 2 || found.Rows[0].Created != 12 || found.Count != 5 {
+		t.Errorf("a page of two is %+v", found)
+	}
+	if found := l.find(projections.Selection{Count: true}); len(found.Rows) != 0 || found.Count != 5 {
+		t.Errorf("a count alone is %+v", found)
+	}
+}
+
+// Pages put together are the whole, in every order and direction, also where documents are equal but for their beginning.
+func testPages(t *testing.T, l *list) {
+	ref := l.active()
+	var rows []projections.Row
+	for created := eventstore.Position(1); created <= 20; created++ {
+		r := row(created, created)
+		r.Room, r.User, r.Start = fmt.Sprint(created%3), fmt.Sprint(created%2), int64(created%4)
+		r.End = r.Start + 1
+		rows = append(rows, r)
+	}
+	l.write(ref, 20, rows...)
+	orders := append(schema().Indexes, projections.Order{})
+	rapid.Check(t, func(rt *rapid.T) {
+		s := projections.Selection{
+			Order:      rapid.SampledFrom(orders).Draw(rt, "order"),
+			Descending: rapid.Bool().Draw(rt, "descending"),
+			Room:       rapid.SampledFrom([]string{"", "1"}).Draw(rt, "room"),
+			Limit:      50,
+		}
+		whole := l.find(s).Rows
+		s.Limit = rapid.IntRange(1, 7).Draw(rt, "size")
+		var paged []projections.Row
+		for {
+			found := l.find(s).Rows
+			paged = append(paged, found...)
+			if len(found) < s.Limit {
+				break
+			}
+			last := rows[found[len(found)-1].Created-1]
+			s.After = &projections.Mark{Created: last.Created}
+			switch s.Order.By {
+			case projections.ColumnRoom:
+				s.After.By = last.Room
+			case projections.ColumnUser:
+				s.After.By = last.User
+			case projections.ColumnStatus:
+				s.After.By = last.Status
+			case projections.ColumnBooking:
+				s.After.By = last.Booking
+			}
+			if s.Order.Start {
+				s.After.Start = last.Start
+			}
+		}
+		if !slices.Equal(documents(paged), documents(whole)) {
+			rt.Fatalf("pages %v, whole %v", documents(paged), documents(whole))
+		}
+	})
+}
+
+// Who reads pages while documents are written sees each document that was there all the time, once.
+func testPagesWhileWriting(t *testing.T, l *list) {
+	ref := l.active()
+	var rows []projections.Row
+	for created := eventstore.Position(10); created <= 100; created += 10 {
+		rows = append(rows, row(created, created))
+	}
+	l.write(ref, 100, rows...)
+	stop := make(chan struct{})
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for at := eventstore.Position(101); ; at++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			extra := row(at, at)
+			extra.Start = int64(at*37%1000) * 10
+			extra.End = extra.Start + 1
+			changed := row(10*(at%10)+10, at)
+			changed.Loaded = true
+			if err := l.store.Write(context.WithoutCancel(t.Context()), ref, []projections.Row{extra, changed}, checkpoint(at, []projections.Row{extra, changed})); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 3 {
+		seen := map[eventstore.Position]int{}
+		s := projections.Selection{Order: projections.Order{Start: true}, Limit: 4}
+		for {
+			found := l.find(s).Rows
+			for _, r := range found {
+				seen[r.Created]++
+			}
+			if len(found) < s.Limit {
+				break
+			}
+			last := found[len(found)-1].Created
+			start := int64(last) * 100
+			if last > 100 {
+				start = int64(last*37%1000) * 10
+			}
+			s.After = &projections.Mark{Start: start, Created: last}
+		}
+		for _, r := range rows {
+			if seen[r.Created] != 1 {
+				t.Errorf("document %d was on the pages %d times", r.Created, seen[r.Created])
+			}
+		}
+		for created, times := range seen {
+			if times > 1 {
+				t.Errorf("document %d was on the pages %d times", created, times)
+			}
+		}
+	}
+	close(stop)
+	writing.Wait()
+}
+
+// A reader never fails, and never sees an unfinished generation, while generations follow each other.
+func testFindWhileReplaced(t *testing.T, l *list) {
+	const flips = 4
+	rows := []projections.Row{row(1, 10), row(2, 10)}
+	l.write(l.active(), 10, rows...)
+	stop := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			found, err := l.store.Find(context.WithoutCancel(t.Context()), l.name, projections.Selection{Limit: 9})
+			if err != nil || len(found.Rows) != 2 || found.Generation.Position != 10 {
+				t.Errorf("found %+v, %v", found, err)
+				return
+			}
+		}
+	})
+	old := projections.Ref{Projection: l.name, Number: 1}
+	for range flips {
+		next := l.begin()
+		l.write(next, 5, rows[0])
+		l.write(next, 10, rows[1])
+		l.activate(old.Number, next.Number)
+		if err := l.store.Drop(t.Context(), old); err != nil {
+			t.Error(err)
+		}
+		old = next
+	}
+	close(stop)
+	reading.Wait()
+}
+
+func testScan(t *testing.T, l *list) {
+	ref := l.begin() // not active
+	l.write(ref, 9, row(3, 8), row(1, 9), row(2, 2))
+	rows, err := l.store.Scan(t.Context(), ref, 1, 1)
+	if err != nil || len(rows) != 1 || rows[0].ID != "id-2" || rows[0].Created != 2 || rows[0].Position != 2 || rows[0].Document != document(2, 2) {
+		t.Errorf("scanned %+v, %v", rows, err)
+	}
+	l.wantDocuments(ref, document(1, 9), document(2, 2), document(3, 8))
+}
+
+func testEnsure(t *testing.T, l *list) {
+	g, err := l.store.Begin(t.Context(), l.name, 1, projections.Schema{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write(g.Ref, 9, row(1, 9))
+	for range 2 {
+		if err := l.store.Ensure(t.Context(), g.Ref, schema()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.wantDocuments(g.Ref, document(1, 9))
+}
+
+func testCancelled(t *testing.T, l *list) {
+	ref := l.active()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(nil)
+	_, err := l.store.Find(ctx, l.name, projections.Selection{Limit: 1})
+	l.wantErr(err, context.Canceled)
+	l.wantErr(l.store.Write(ctx, ref, []projections.Row{row(1, 1)}, projections.Checkpoint{Position: 1}), context.Canceled)
+	_, err = l.store.State(ctx, l.name)
+	l.wantErr(err, context.Canceled)
+	l.wantDocuments(ref)
+}
+
+func testClosed(t *testing.T, store projections.Store) {
+	if err := store.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Ping(t.Context()); err == nil {
+		t.Error("a closed store answers")
+	}
+	if _, err := store.State(t.Context(), "list"); err == nil {
+		t.Error("a closed store has a state")
+	}
+	if err := store.Write(t.Context(), projections.Ref{Projection: "list", Number: 1}, nil, projections.Checkpoint{}); err == nil {
+		t.Error("a closed store was written to")
+	}
+}
