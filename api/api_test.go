@@ -72,7 +72,9 @@ func (s *service) do(t testing.TB, method, target, body string, headers ...strin
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
 	}
-	return s.serve(r)
+	got := s.serve(r)
+	s.checkContract(t, r, got)
+	return got
 }
 
 func (s *service) serve(r *http.Request) reply {

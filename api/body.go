@@ -72,8 +72,10 @@ const (
 
 // decode reads the request's body. An error means that there is nothing to take from it.
 func (x *exchange) decode() (*body, error) {
-	if err := x.checkContentType(); err != nil {
-		return nil, err
+	if x.r.ContentLength != 0 {
+		if err := x.checkContentType(); err != nil {
+			return nil, err
+		}
 	}
 	if err := x.readBody(); err != nil {
 		return nil, err

@@ -2,8 +2,10 @@ package api
 
 import (
 	_ "embed"
+	"io/fs"
 
 	"github.com/swaggest/swgui"
+	"github.com/swaggest/swgui/v5/static"
 	"github.com/swaggest/swgui/v5emb"
 )
 
@@ -72,6 +74,9 @@ func (s *Server) openAPI(x *exchange) error {
 
 // docs shows the API's description with the files of Swagger UI that are in the binary.
 func (s *Server) docs(x *exchange) error {
+	if file, ok := x.vars["file"]; ok && !isDocsFile(file) {
+		return errNoSuchPath
+	}
 	prefix := prefixOf(x.base)
 	return x.pass(v5emb.NewHandlerWithConfig(swgui.Config{
 		Title:            "Roombook",
@@ -79,4 +84,14 @@ func (s *Server) docs(x *exchange) error {
 		BasePath:         prefix + "/docs/",
 		InternalBasePath: "/docs/",
 	}))
+}
+
+// isDocsFile reports whether Swagger UI has the file; it has most of them compressed.
+func isDocsFile(name string) bool {
+	for _, n := range []string{name, name + ".gz"} {
+		if info, err := fs.Stat(static.FS, n); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
 }

@@ -30,7 +30,7 @@ func parseTime(s []byte, zone *time.Location) (time.Time, error) {
 		if t, err = parseLocal(s, zone); err != nil {
 			return time.Time{}, err
 		}
-	} else if err := t.UnmarshalText(s); err != nil {
+	} else if err := t.UnmarshalText(s); err != nil || !strictRFC3339(s) {
 		return time.Time{}, notATime(zone)
 	}
 	t = t.UTC().Truncate(resolution)
@@ -38,6 +38,19 @@ func parseTime(s []byte, zone *time.Location) (time.Time, error) {
 		return time.Time{}, timeFault(fmt.Sprintf("must be in the years %d to %d", firstYear, lastYear))
 	}
 	return t, nil
+}
+
+// strictRFC3339 refuses what package time takes for RFC 3339 beyond the RFC (https://go.dev/issue/54580): hours of one digit, a
+// decimal comma, and offsets of more than a day.
+func strictRFC3339(s []byte) bool {
+	if s[len("2006-01-02T15")] != ':' || s[len("2006-01-02T15:04:05")] == ',' {
+		return false
+	}
+	if s[len(s)-1] == 'Z' {
+		return true
+	}
+	offset := s[len(s)-len("09:00"):]
+	return string(offset[:2]) <= "23" && string(offset[3:]) <= "59"
 }
 
 func notATime(zone *time.Location) error {

@@ -1,0 +1,308 @@
+package api
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"mime"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/gorilla/mux"
+)
+
+// contract is openapi.json, loaded once for all tests. Objects of its answers are closed, so that an answer with a member that
+// is not documented breaks it; callers are not told so, since members may be added.
+var contract = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range doc.Components.Schemas {
+		closeObjects(s.Value)
+	}
+	return doc, nil
+})
+
+func closeObjects(s *openapi3.Schema) {
+	if len(s.Properties) > 0 {
+		s.AdditionalProperties = openapi3.AdditionalProperties{Has: openapi3.Ptr(false)}
+	}
+	for _, p := range s.Properties {
+		if p.Ref == "" {
+			closeObjects(p.Value)
+		}
+	}
+	if s.Items != nil && s.Items.Ref == "" {
+		closeObjects(s.Items.Value)
+	}
+}
+
+func loadContract(t testing.TB) *openapi3.T {
+	t.Helper()
+	doc, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// checkContract fails the test if the document does not promise this answer to this request.
+func (s *service) checkContract(t testing.TB, r *http.Request, got reply) {
+	t.Helper()
+	doc := loadContract(t)
+	var match mux.RouteMatch
+	if !s.router.Match(r, &match) {
+		return
+	}
+	template := match.Handler.(*endpoint).template
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	operation := doc.Paths.Value(template).GetOperation(method)
+	if operation == nil {
+		return // OPTIONS, or a method that is refused
+	}
+	response := operation.Responses.Value(strconv.Itoa(got.status))
+	if response == nil {
+		t.Errorf("%s %s: status %d is not documented", method, template, got.status)
+		return
+	}
+	for name := range response.Value.Headers {
+		if got.header.Get(name) == "" {
+			t.Errorf("%s %s: answer %d has no header %s", method, template, got.status, name)
+		}
+	}
+	for _, name := range []string{"Etag", "Location", "Roombook-Position", "Retry-After"} {
+		_, documented := response.Value.Headers[strings.Replace(name, "Etag", "ETag", 1)]
+		if got.header.Get(name) != "" && !documented {
+			t.Errorf("%s %s: answer %d has header %s, which is not documented", method, template, got.status, name)
+		}
+	}
+	if got.body == "" {
+		return
+	}
+	media, _, err := mime.ParseMediaType(got.header.Get("Content-Type"))
+	if err != nil {
+		t.Errorf("%s %s: %v", method, template, err)
+	}
+	content := response.Value.Content.Get(media)
+	if content == nil {
+		t.Errorf("%s %s: answer %d as %s is not documented", method, template, got.status, media)
+		return
+	}
+	if !strings.HasSuffix(media, "json") {
+		return
+	}
+	var value any
+	if err := json.Unmarshal([]byte(got.body), &value); err != nil {
+		t.Errorf("%s %s: answer %d is not JSON: %v: %s", method, template, got.status, err, got.body)
+		return
+	}
+	if err := content.Schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.MultiErrors()); err != nil {
+		t.Errorf("%s %s: answer %d breaks its schema: %v\n%s", method, template, got.status, err, got.body)
+	}
+}
+
+func TestDocumentIsValid(t *testing.T) {
+	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context(), openapi3.AllowExtensionsWithRef()); err != nil {
+		t.Error(err)
+	}
+}
+
+// operations lists what is routed as "GET /bookings", without what follows from it: HEAD and OPTIONS.
+func (s *service) operations(t *testing.T) map[string]*operation {
+	t.Helper()
+	operations := make(map[string]*operation)
+	err := s.router.Walk(func(r *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		for method, o := range r.GetHandler().(*endpoint).byMethod {
+			if method != http.MethodHead && method != http.MethodOptions {
+				operations[method+" "+o.path] = o
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return operations
+}
+
+func TestEveryRouteIsDocumentedAndViceVersa(t *testing.T) {
+	var documented []string
+	for path, item := range loadContract(t).Paths.Map() {
+		for method := range item.Operations() {
+			documented = append(documented, method+" "+path)
+		}
+	}
+	routed := slices.Sorted(maps.Keys(newService(t).operations(t)))
+	slices.Sort(documented)
+	if !slices.Equal(routed, documented) {
+		t.Errorf("routed:\n%s\ndocumented:\n%s", strings.Join(routed, "\n"), strings.Join(documented, "\n"))
+	}
+}
+
+// A route's query parameters are a struct: its tags are their names, and its comments what the document says of them.
+func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
+	comments := fieldComments(t)
+	for name, o := range newService(t).operations(t) {
+		want := make(map[string]string)
+		if o.params != nil {
+			params := reflect.TypeOf(o.params)
+			for f := range params.Fields() {
+				want[f.Tag.Get("param")] = comments[params.Name()+"."+f.Name]
+			}
+		}
+		method, path, _ := strings.Cut(name, " ")
+		got := make(map[string]string)
+		inPath := make(map[string]bool)
+		for _, p := range loadContract(t).Paths.Value(path).GetOperation(method).Parameters {
+			switch p.Value.In {
+			case "query":
+				got[p.Value.Name] = p.Value.Description
+			case "path":
+				inPath[p.Value.Name] = true
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: documented parameters\n%v\nof the struct\n%v", name, got, want)
+		}
+		for _, v := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(path, -1) {
+			if !inPath[v[1]] {
+				t.Errorf("%s: %s in the path is not documented", name, v[1])
+			}
+		}
+	}
+}
+
+// fieldComments are the comments of this package's struct fields, by type and field.
+func fieldComments(t *testing.T) map[string]string {
+	t.Helper()
+	comments := make(map[string]string)
+	for _, name := range []string{"list.go", "booking.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range ast.Preorder(file) {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				continue
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range s.Fields.List {
+					for _, id := range f.Names {
+						comments[spec.Name.Name+"."+id.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+					}
+				}
+			}
+		}
+	}
+	return comments
+}
+
+// What the document says of sort, status and size of a list is what the list takes.
+func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
+	s := newService(t)
+	patterns := func(path, name string) (*regexp.Regexp, string) {
+		for _, p := range loadContract(t).Paths.Value(path).Get.Parameters {
+			if p.Value.Name == name {
+				return regexp.MustCompile(p.Value.Schema.Value.Pattern), p.Value.Schema.Value.Default.(string)
+			}
+		}
+		t.Fatalf("%s has no parameter %s", path, name)
+		return nil, ""
+	}
+	candidates := append(bookingStatuses(), "PENDING", "DELIVERED", "FAILED", "all", "BOOKED,ENDED", "IN_USE,ENDED", "PENDING,FAILED", "booked", "", "BOOKED,", "BOOKED,x")
+	orders := []string{"useStartDtm", "bookedUseStartDtm", "bookingDtm", "roomId", "bookingUserId", "status", "sendDtm", "userId", "x", "",
+		"roomId,desc", "sendDtm,asc", "sendDtm,up", "sendDtm,", "useStartDtm,desc,asc"}
+	for _, path := range []string{"/bookings", "/confirms", "/realuses", "/bookingLists", "/roomUseLists", "/notifications"} {
+		for name, values := range map[string][]string{"status": candidates, "sort": orders} {
+			pattern, usual := patterns(path, name)
+			for _, v := range append(values, usual) {
+				r := s.do(t, "GET", path+"?"+name+"="+v, "")
+				if taken := r.status == 200; taken != pattern.MatchString(v) {
+					t.Errorf("%s?%s=%s is taken: %t, documented: %t", path, name, v, taken, pattern.MatchString(v))
+				}
+			}
+			s.do(t, "GET", path, "").want(t, 200)
+			plain := s.lists.asked
+			s.do(t, "GET", path+"?"+name+"="+usual, "").want(t, 200)
+			if name == "sort" && plain.Sort == "" {
+				plain.Sort = usual // the read model's own default
+			}
+			if path == "/bookingLists" || path == "/roomUseLists" || path == "/notifications" {
+				plain.Statuses = s.lists.asked.Statuses // likewise
+			}
+			if !reflect.DeepEqual(plain, s.lists.asked) {
+				t.Errorf("%s without %s asks for %+v, with %s, documented as its default, for %+v", path, name, plain, usual, s.lists.asked)
+			}
+		}
+	}
+}
+
+// Problems are documented under the status that they have, in operations and on their pages.
+func TestEveryProblemIsDocumented(t *testing.T) {
+	mentioned := make(map[string]map[int]bool)
+	for _, item := range loadContract(t).Paths.Map() {
+		for _, o := range item.Operations() {
+			for status, r := range o.Responses.Map() {
+				names, ok := strings.CutPrefix(*r.Value.Description, "Problems: ")
+				if !ok {
+					continue
+				}
+				for name := range strings.SplitSeq(strings.TrimSuffix(names, "."), ", ") {
+					if mentioned[name] == nil {
+						mentioned[name] = make(map[int]bool)
+					}
+					n, _ := strconv.Atoi(status)
+					mentioned[name][n] = true
+				}
+			}
+		}
+	}
+	for _, p := range problemTypes {
+		statuses := mentioned[p.name]
+		delete(mentioned, p.name)
+		switch p.name {
+		case "method-not-allowed", "client-gone": // of no operation, and heard by nobody
+			continue
+		}
+		if len(statuses) != 1 || !statuses[p.status] {
+			t.Errorf("%s, status %d, is documented under %v", p.name, p.status, statuses)
+		}
+	}
+	for name := range mentioned {
+		t.Errorf("%s is documented and is no problem", name)
+	}
+}
+
+func TestDocsPageIsInTheBinary(t *testing.T) {
+	s := newService(t)
+	index := s.do(t, "GET", "/docs", "").want(t, 200)
+	for _, m := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(index.body, -1) {
+		if !strings.HasPrefix(m[1], "/docs/") {
+			t.Errorf("the page needs %s from elsewhere", m[1])
+		}
+		s.do(t, "GET", m[1], "").want(t, 200)
+	}
+	s.do(t, "GET", "/docs/nothing.js", "").want(t, 404)
+	if got := s.serve(httptest.NewRequest("GET", "/openapi.json", nil)); got.body != string(openAPI) {
+		t.Error("/openapi.json is not the document")
+	}
+}

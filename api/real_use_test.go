@@ -1,0 +1,54 @@
+package api
+
+import (
+	"testing"
+
+	"roombook/commands"
+	"roombook/domain"
+)
+
+func TestRealUses(t *testing.T) {
+	for _, s := range []scenario{
+		{
+			name: "start", given: []call{booked}, when: started, status: 201, then: []string{"BookingCheckedIn", "UseStarted"},
+			has: map[string]string{
+				"bookingId": "{booking}", "roomId": "1", "bookingUserId": "ann", "realUseStartDtm": "2026-11-24T09:35:00+09:00", "realUseEndDtm": "null",
+				"_links.self.href": "http://example.com/realuses/{use}",
+			},
+		},
+		{name: "start now", given: []call{booked, confirmed}, when: call{"POST", "/realuses", `{"bookingId":"{booking}","realUseStartDtm":null}`}, status: 201, then: []string{"BookingCheckedIn", "UseStarted"}},
+		{name: "start again", given: []call{booked, started}, when: started, status: 409, problem: "booking-in-use"},
+		{name: "start cancelled", given: []call{booked, cancelled}, when: started, status: 409, problem: "use-of-cancelled-booking", has: map[string]string{"cancelReason": "user"}},
+		{name: "start used", given: []call{booked, started, ended}, when: started, status: 409, problem: "use-of-cancelled-booking", has: map[string]string{"cancelReason": "use-ended"}},
+		{name: "start none", when: call{"POST", "/realuses", `{"bookingId":12}`}, status: 404, problem: "booking-not-found"},
+		{name: "start without booking", when: call{"POST", "/realuses", `{}`}, status: 422, problem: "invalid-body"},
+		{name: "read", given: []call{booked, started}, when: call{"GET", "/realuses/{use}", ""}, status: 200, has: map[string]string{"bookingId": "{booking}"}},
+		{name: "read ended", given: []call{booked, started, ended}, when: call{"GET", "/realuses/{use}", ""}, status: 200, has: map[string]string{"realUseEndDtm": "2026-11-24T10:20:00+09:00"}},
+		{name: "read none", when: call{"GET", "/realuses/{use}", ""}, status: 404, problem: "real-use-not-found"},
+		{name: "read no id", when: call{"GET", "/realuses/a%20b", ""}, status: 404, problem: "real-use-not-found"},
+		{
+			name: "end", given: []call{booked, started}, when: ended, status: 200, then: []string{"UseEnded", "BookingCancelled", "SlotReleased"},
+			has: map[string]string{"realUseId": "{use}", "realUseEndDtm": "2026-11-24T10:20:00+09:00"},
+		},
+		{name: "end at the same time again", given: []call{booked, started, ended}, when: ended, status: 200},
+		{name: "end at another time", given: []call{booked, started, ended}, when: call{"PATCH", "/realuses/{use}", `{"realUseEndDtm":"202611241021"}`}, status: 409, problem: "already-ended", has: map[string]string{"realUseEndDtm": "2026-11-24T10:20:00+09:00"}},
+		{name: "end before the start", given: []call{booked, started}, when: call{"PATCH", "/realuses/{use}", `{"realUseEndDtm":"202611240934"}`}, status: 422, problem: "invalid-body"},
+		{name: "end now without a body", given: []call{booked, {"POST", "/realuses", `{"bookingId":"{booking}"}`}}, when: call{"PATCH", "/realuses/{use}", ""}, status: 200, then: []string{"UseEnded", "BookingCancelled", "SlotReleased"}},
+		{name: "end none", when: ended, status: 404, problem: "real-use-not-found"},
+		{name: "end no id", when: call{"PATCH", "/realuses/a%20b", "{}"}, status: 404, problem: "real-use-not-found"},
+	} {
+		s.run(t)
+	}
+}
+
+func TestUseMayHaveToWaitForTheConfirmation(t *testing.T) {
+	s := newService(t)
+	s.commands = commands.New(s.log, commands.Options{Policy: domain.Policy{ConfirmBeforeUse: true}})
+	id := s.book(t, morning)
+	r := s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`"}`).want(t, 409)
+	if r.at(t, "type") != "/problems/confirmation-pending" {
+		t.Error(r.body)
+	}
+	s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`).want(t, 200)
+	s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`"}`).want(t, 201)
+}

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseTime(t *testing.T) {
+	for _, tt := range []struct{ zone, given, want string }{ // want is the time in UTC, or what its fault contains
+		{"Asia/Seoul", "2026-11-24T09:30:00+09:00", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T00:30:00Z", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T00:30:00.123999Z", "2026-11-24T00:30:00.123Z"},
+		{"Asia/Seoul", "202611240930", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "20261124093015", "2026-11-24T00:30:15Z"},
+		{"Asia/Seoul", "202402290000", "2024-02-28T15:00:00Z"},
+		{"Asia/Seoul", "202302290000", "there is no such month"},
+		{"Asia/Seoul", "202611242400", "there is no such month"},
+		{"Asia/Seoul", "202600240930", "there is no such month"},
+		{"Asia/Seoul", "20261124093060", "there is no such month"},
+		{"Asia/Seoul", "2026112409", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T0", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T09:30+09:00", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T9:30:00+09:00", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T09:30:00,5Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T09:30:00+24:00", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T09:30:00+09:60", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T09:30:00", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24", "must be a time like"},
+		{"Asia/Seoul", "", "must be a time like"},
+		{"Asia/Seoul", "1969-12-31T23:59:59Z", "must be in the years 1970 to 9998"},
+		{"Asia/Seoul", "9999-01-01T00:00:00Z", "must be in the years 1970 to 9998"},
+		{"Asia/Seoul", "000001010000", "must be in the years 1970 to 9998"},
+		// Clocks are put forward from 02:00 to 03:00 and back from 03:00 to 02:00.
+		{"Europe/Berlin", "202603290159", "2026-03-29T00:59:00Z"},
+		{"Europe/Berlin", "202603290200", "2026-03-29 02:00:00 does not in Europe/Berlin"},
+		{"Europe/Berlin", "20260329025959", "2026-03-29 02:59:59 does not in Europe/Berlin"},
+		{"Europe/Berlin", "202603290300", "2026-03-29T01:00:00Z"},
+		{"Europe/Berlin", "202610250159", "2026-10-24T23:59:00Z"},
+		{"Europe/Berlin", "202610250200", "2026-10-25T02:00:00+02:00 or 2026-10-25T02:00:00+01:00"},
+		{"Europe/Berlin", "20261025025959", "2026-10-25T02:59:59+02:00 or 2026-10-25T02:59:59+01:00"},
+		{"Europe/Berlin", "202610250300", "2026-10-25T02:00:00Z"},
+		{"Europe/Berlin", "2026-03-29T02:30:00+01:00", "2026-03-29T01:30:00Z"}, // an offset says all
+		{"America/New_York", "202603080230", "does not in America/New_York"},
+		{"America/New_York", "202611010130", "2026-11-01T01:30:00-04:00 or 2026-11-01T01:30:00-05:00"},
+		{"America/Sao_Paulo", "201811040000", "does not in America/Sao_Paulo"}, // at midnight
+		{"Australia/Lord_Howe", "202604050145", "2026-04-05T01:45:00+11:00 or 2026-04-05T01:45:00+10:30"},
+		{"Australia/Lord_Howe", "202610040215", "does not in Australia/Lord_Howe"}, // by half an hour
+		{"Pacific/Apia", "201112301200", "does not in Pacific/Apia"},               // a day that was left out
+		{"UTC", "202603290230", "2026-03-29T02:30:00Z"},
+	} {
+		got, err := parseTime([]byte(tt.given), zone(t, tt.zone))
+		said := got.Format(time.RFC3339Nano)
+		if err != nil {
+			said = err.Error()
+		}
+		if err == nil && said != tt.want || err != nil && !strings.Contains(said, tt.want) {
+			t.Errorf("%s in %s: %s, want %s", tt.given, tt.zone, said, tt.want)
+		}
+	}
+}
+
+// Each local minute of a year is either an instant, or no instant, or two of them, just as the zone's clocks show it.
+func TestLocalTimesOfAYear(t *testing.T) {
+	berlin := zone(t, "Europe/Berlin")
+	shown := make(map[string]int)
+	for m := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC); m.Year() == 2026; m = m.Add(10 * time.Minute) {
+		shown[m.In(berlin).Format("200601021504")]++
+	}
+	for m := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC); m.Month() < time.December; m = m.Add(10 * time.Minute) {
+		local := m.Format("200601021504")
+		got, err := parseTime([]byte(local), berlin)
+		if (err == nil) != (shown[local] == 1) || err == nil && got.In(berlin).Format("200601021504") != local {
+			t.Errorf("%s is shown %d times and read as %s, %v", local, shown[local], got, err)
+		}
+	}
+}
+
+func TestTimesAreAnsweredInTheServersZone(t *testing.T) {
+	s := newService(t, func(o *Options) { o.Zone = zone(t, "Europe/Berlin") })
+	r := s.do(t, "POST", "/bookings", `{"roomId":1,"useStartDtm":"202610250130","useEndDtm":"2026-10-25T02:30:00+01:00","bookingUserId":1}`).want(t, 201)
+	if start, end := r.at(t, "useStartDtm"), r.at(t, "useEndDtm"); start != "2026-10-25T01:30:00+02:00" || end != "2026-10-25T02:30:00+01:00" {
+		t.Errorf("from %s to %s", start, end)
+	}
+	r = s.do(t, "POST", "/bookings", `{"roomId":1,"useStartDtm":"202610250230","useEndDtm":"202603290230","bookingUserId":1}`).want(t, 422)
+	if n := len(r.at(t, "errors").([]any)); n != 2 {
+		t.Errorf("%d faults: %s", n, r.body)
+	}
+}
