@@ -1,0 +1,86 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/dlclark/regexp2"
+)
+
+// matchTimeout bounds what one event may cost a filter's backtracking.
+const matchTimeout = time.Second
+
+// defaultWindow is the number of events that are searched before a page ends, where a client leaves it to the server.
+const defaultWindow = 32
+
+// filter chooses events of $all by stream name or by type: by prefix, or by a regular expression of .NET, which may match
+// anywhere.
+type filter struct {
+	byType   bool
+	prefixes [][]byte
+	regex    *regexp2.Regexp
+	// interval is the number of events, chosen or not, from one checkpoint to the next.
+	interval uint64
+}
+
+func parseFilter(options *streams.ReadReq_Options_FilterOptions) (*filter, error) {
+	var f filter
+	var expression *streams.ReadReq_Options_FilterOptions_Expression
+	switch by := options.GetFilter().(type) {
+	case *streams.ReadReq_Options_FilterOptions_StreamIdentifier:
+		expression = by.StreamIdentifier
+	case *streams.ReadReq_Options_FilterOptions_EventType:
+		f.byType = true
+		expression = by.EventType
+	default:
+		return nil, invalidArgument("the filter is neither on stream names nor on event types")
+	}
+	switch window := options.GetWindow().(type) {
+	case *streams.ReadReq_Options_FilterOptions_Max:
+		f.interval = uint64(window.Max)
+	case *streams.ReadReq_Options_FilterOptions_Count:
+		f.interval = defaultWindow
+	default:
+		return nil, invalidArgument("'None' is not a valid filter window")
+	}
+	f.interval *= uint64(options.GetCheckpointIntervalMultiplier())
+	if expression.GetRegex() != "" {
+		regex, err := regexp2.Compile(expression.GetRegex(), regexp2.None)
+		if err != nil {
+			return nil, errHandler
+		}
+		regex.MatchTimeout = matchTimeout
+		f.regex = regex
+		return &f, nil
+	}
+	for _, prefix := range expression.GetPrefix() {
+		f.prefixes = append(f.prefixes, []byte(prefix))
+	}
+	return &f, nil
+}
+
+// match reports whether the filter chooses the event. A nil filter chooses all. It fails if the regular expression takes too long.
+func (f *filter) match(r record) (bool, error) {
+	if f == nil {
+		return true, nil
+	}
+	text := r.stream()
+	if f.byType {
+		text = r.eventType()
+	}
+	if f.regex != nil {
+		ok, err := f.regex.MatchString(string(text))
+		if err != nil {
+			return false, fmt.Errorf("filter %q on %q: %w", f.regex, text, err)
+		}
+		return ok, nil
+	}
+	for _, prefix := range f.prefixes {
+		if bytes.HasPrefix(text, prefix) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

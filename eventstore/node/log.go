@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sys/unix"
+)
+
+// LockedError says that a data folder has another owner: a process, or an open node in this one.
+type LockedError struct {
+	Dir string
+	err error
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("node: data folder %s is in use by another process", e.Dir)
+}
+
+func (e *LockedError) Unwrap() error { return e.err }
+
+// errStopped is what a log that was closed, or whose sync failed, has for those who wait or append.
+var errStopped = errors.New("event log has stopped")
+
+// eventLog is the stored log: events by position, positions by stream and revision. It is written in append.go and read in
+// scan.go and stream_read.go. Safe for concurrent use, but for close.
+type eventLog struct {
+	db     *pebble.DB
+	lock   io.Closer
+	recent ring
+
+	durable atomic.Uint64 // position up to which everything is on disk
+
+	waiting struct {
+		sync.Mutex
+		advanced chan struct{} // closed when durable moves on; nil while nobody waits
+	}
+
+	failed struct {
+		once sync.Once
+		done chan struct{} // closed when a sync failed
+		err  error         // set before
+	}
+
+	metadata *metadataCache
+
+	// mu orders appends. What it guards is ahead of the disk by the appends that are being synced.
+	mu    sync.Mutex
+	last  uint64 // position of the newest event
+	heads *simplelru.LRU[string, head]
+	ids   *recentIDs
+}
+
+// headCacheSize is the number of streams whose ends are kept in memory, some 200 bytes each.
+const headCacheSize = 1 << 16
+
+func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("node: make data folder: %w", err)
+	}
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		if heldElsewhere(err) {
+			return nil, &LockedError{Dir: dir, err: err}
+		}
+		return nil, fmt.Errorf("node: lock data folder %s: %w", dir, err)
+	}
+	db, err := pebble.Open(dir, databaseOptions(fs, lock, logger))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("node: open event log in %s: %w", dir, err), lock.Close())
+	}
+	l := &eventLog{db: db, lock: lock, ids: newRecentIDs()}
+	l.failed.done = make(chan struct{})
+	l.heads, err = simplelru.NewLRU[string, head](headCacheSize, nil)
+	if err == nil {
+		l.metadata, err = newMetadataCache()
+	}
+	if err == nil {
+		err = l.recover()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.close())
+	}
+	return l, nil
+}
+
+// heldElsewhere reports whether a lock failed because there is another owner. Within one process the file system says so in
+// words only.
+func heldElsewhere(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || strings.Contains(err.Error(), "held by current process")
+}
+
+func databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Options {
+	o := &pebble.Options{
+		FS:                 fs,
+		Lock:               lock,
+		Logger:             databaseLogger{logger},
+		FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize:       32 << 20,
+		CacheSize:          64 << 20,
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
+		// Most streams are short and most appends begin one: the filter answers "no such stream" without reading a block.
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+// databaseLogger passes on what Pebble reports as errors. Pebble calls Fatalf where it cannot go on, as when its log cannot be
+// written, and it must not return: the process ends.
+type databaseLogger struct{ logger *slog.Logger }
+
+func (d databaseLogger) Infof(string, ...any) {}
+
+func (d databaseLogger) Errorf(format string, args ...any) {
+	d.logger.Error("event log", "error", fmt.Sprintf(format, args...))
+}
+
+func (d databaseLogger) Fatalf(format string, args ...any) {
+	panic("node: event log: " + fmt.Sprintf(format, args...))
+}
+
+// recover finds the end of the log. Everything in the database is durable now: what survived is on disk.
+func (l *eventLog) recover() error {
+	switch version, err := l.get([]byte(versionKey)); {
+	case errors.Is(err, pebble.ErrNotFound):
+		if err := l.db.Set([]byte(versionKey), []byte{layoutVersion}, pebble.Sync); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case len(version) != 1 || version[0] != layoutVersion:
+		return fmt.Errorf("layout has version %d, this program knows %d", version, layoutVersion)
+	}
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte{eventPrefix}, UpperBound: []byte{eventPrefix + 1}})
+	if err != nil {
+		return err
+	}
+	if it.Last() {
+		l.last, err = parseEventKey(it.Key())
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	l.durable.Store(l.last)
+	l.recent.reset(l.last + 1)
+	return nil
+}
+
+// get returns a copy of a value.
+func (l *eventLog) get(key []byte) ([]byte, error) {
+	value, closer, err := l.db.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), value...), closer.Close()
+}
+
+// close syncs and closes the database. Nothing else may use the log any more.
+func (l *eventLog) close() error {
+	return errors.Join(l.db.Close(), l.lock.Close())
+}
+
+// position is the last durable one.
+func (l *eventLog) position() uint64 { return l.durable.Load() }
+
+// advance makes position durable, and with it everything before it.
+func (l *eventLog) advance(position uint64) {
+	l.waiting.Lock()
+	var advanced chan struct{}
+	if position > l.durable.Load() {
+		l.durable.Store(position)
+		advanced, l.waiting.advanced = l.waiting.advanced, nil
+	}
+	l.waiting.Unlock()
+	if advanced != nil {
+		close(advanced)
+	}
+}
+
+// wait returns once position is durable. It fails with ctx's cause, or with errStopped if the log cannot get there.
+func (l *eventLog) wait(ctx context.Context, position uint64) error {
+	for {
+		l.waiting.Lock()
+		if l.durable.Load() >= position {
+			l.waiting.Unlock()
+			return nil
+		}
+		if l.waiting.advanced == nil {
+			l.waiting.advanced = make(chan struct{})
+		}
+		advanced := l.waiting.advanced
+		l.waiting.Unlock()
+		select {
+		case <-advanced:
+		case <-l.failed.done:
+			return errStopped
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// fail stops the log for good: what a failed sync has left on disk is unknown, so that nothing may build on it.
+func (l *eventLog) fail(err error) {
+	l.failed.once.Do(func() {
+		l.failed.err = fmt.Errorf("node: sync event log: %w", err)
+		close(l.failed.done)
+	})
+}
+
+func (l *eventLog) hasFailed() bool {
+	select {
+	case <-l.failed.done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,111 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options of a node.
+type Options struct {
+	// Dir is the data folder of the event log, made if missing. Empty: the log lives in memory and ends with the node.
+	Dir string
+	// Logger receives what an operator should know. Nil discards it.
+	Logger *slog.Logger
+	// AllowNonLoopback permits listeners that other machines can reach. The protocol is served without encryption and
+	// without authentication, hence the default.
+	AllowNonLoopback bool
+}
+
+// Node is an open event log and the servers on it. Its methods may be called from several goroutines.
+type Node struct {
+	log              *eventLog
+	logger           *slog.Logger
+	allowNonLoopback bool
+
+	closing context.Context // done once Close was called
+	close   context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	err     error // of the first Close
+	serving sync.WaitGroup
+}
+
+// ErrClosed is returned by Serve on a node that was closed.
+var ErrClosed = errors.New("node: closed")
+
+// Open opens the event log in o.Dir, which has one owner at a time: [*LockedError] if another has it. Whatever was acknowledged
+// before, by a process that ended well or not, is there.
+func Open(o Options) (*Node, error) {
+	if o.Dir == "" {
+		return open(o, "events", vfs.NewMem())
+	}
+	return open(o, o.Dir, vfs.Default)
+}
+
+func open(o Options, dir string, fs vfs.FS) (*Node, error) {
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	log, err := openLog(dir, fs, logger)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{log: log, logger: logger, allowNonLoopback: o.AllowNonLoopback}
+	n.closing, n.close = context.WithCancel(context.Background())
+	return n, nil
+}
+
+// Serve answers clients on l until ctx ends, then lets calls under way finish, ends subscriptions and returns nil. It closes l.
+// It may be called again, also at the same time, with another listener. The error says why it ended early: l failed, l is not
+// on loopback (see [Options]), the log could not be synced, or the node was closed ([ErrClosed]).
+func (n *Node) Serve(ctx context.Context, l net.Listener) error {
+	defer l.Close()
+	if !n.allowNonLoopback && !onLoopback(l.Addr()) {
+		return fmt.Errorf("node: %s is not a loopback address", l.Addr())
+	}
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return ErrClosed
+	}
+	n.serving.Add(1)
+	n.mu.Unlock()
+	defer n.serving.Done()
+	return n.serve(ctx, l)
+}
+
+// Position is the last durable position of the log: that of the newest event that clients can see, 0 if there is none.
+func (n *Node) Position() uint64 { return n.log.position() }
+
+// Close ends every Serve, syncs and closes the log. Further calls wait for the first and return its error.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return n.err
+	}
+	n.closed = true
+	n.close()
+	n.serving.Wait()
+	n.err = n.log.close()
+	return n.err
+}
+
+// onLoopback reports whether only this machine can reach a.
+func onLoopback(a net.Addr) bool {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	}
+	return false
+}

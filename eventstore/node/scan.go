@@ -1,0 +1,145 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	pageEvents = 256
+	pageBytes  = 256 << 10
+)
+
+// page is a run of events read in one go, so that no database iterator is held while a client takes its time. It is reused;
+// its events are valid until it is filled again.
+type page struct {
+	events []event
+	arena  []byte
+}
+
+func (p *page) reset() { p.events, p.arena = p.events[:0], p.arena[:0] }
+
+func (p *page) full() bool { return len(p.events) >= pageEvents || len(p.arena) >= pageBytes }
+
+// store adds an event whose bytes belong to the database.
+func (p *page) store(position uint64, stored []byte) error {
+	r, err := parseRecord(stored)
+	if err != nil {
+		return fmt.Errorf("event at position %d: %w", position, err)
+	}
+	at := len(p.arena)
+	p.arena = append(p.arena, r...)
+	p.events = append(p.events, event{position, record(p.arena[at:len(p.arena):len(p.arena)])})
+	return nil
+}
+
+// readForward fills p with events from position from up to to, which must be durable; it may stop early, but not before the
+// first. It reports whether all came from memory.
+func (l *eventLog) readForward(p *page, from, to uint64) (fromMemory bool, err error) {
+	p.reset()
+	for ; from <= to && !p.full(); from++ {
+		e := l.recent.get(from)
+		if e == nil {
+			break
+		}
+		p.events = append(p.events, *e)
+	}
+	if len(p.events) > 0 {
+		return true, nil
+	}
+	it, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendEventKey(nil, from),
+		UpperBound: appendEventKey(nil, to+1),
+	})
+	if err != nil {
+		return false, err
+	}
+	for ok := it.First(); ok && !p.full() && err == nil; ok = it.Next() {
+		err = p.take(it)
+	}
+	return false, errors.Join(err, it.Close())
+}
+
+// readBackward fills p with events from position from, which must be durable, downwards; it may stop early, but not before
+// the first.
+func (l *eventLog) readBackward(p *page, from uint64) error {
+	p.reset()
+	it, err := l.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{eventPrefix},
+		UpperBound: appendEventKey(nil, from+1),
+	})
+	if err != nil {
+		return err
+	}
+	for ok := it.Last(); ok && !p.full() && err == nil; ok = it.Prev() {
+		err = p.take(it)
+	}
+	return errors.Join(err, it.Close())
+}
+
+// take adds the event that it stands on.
+func (p *page) take(it *pebble.Iterator) error {
+	position, err := parseEventKey(it.Key())
+	if err != nil {
+		return err
+	}
+	stored, err := it.ValueAndErr()
+	if err != nil {
+		return err
+	}
+	return p.store(position, stored)
+}
+
+// takeAt adds the event at position.
+func (l *eventLog) takeAt(p *page, position uint64) error {
+	if e := l.recent.get(position); e != nil {
+		p.events = append(p.events, *e)
+		return nil
+	}
+	var key [eventKeySize]byte
+	stored, closer, err := l.db.Get(appendEventKey(key[:0], position))
+	if err != nil {
+		return fmt.Errorf("event at position %d: %w", position, err)
+	}
+	return errors.Join(p.store(position, stored), closer.Close())
+}
+
+// streamIterator walks the index of one stream within the durable part of the log.
+type streamIterator struct {
+	*pebble.Iterator
+	durable uint64
+}
+
+func (l *eventLog) streamIterator(stream string, durable uint64) (streamIterator, error) {
+	bounds := make([]byte, 0, 2*streamKeySize(stream))
+	lower := appendStreamKey(bounds, stream, 0)
+	upper := appendStreamKey(lower, stream, -1)[len(lower):] // above every revision
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return streamIterator{it, durable}, err
+}
+
+// last moves to the stream's last durable event. False: there is none, or an error, see position.
+func (s streamIterator) last() (bool, error) {
+	for ok := s.Last(); ok; ok = s.Prev() {
+		position, err := s.position()
+		if err != nil {
+			return false, err
+		}
+		if position <= s.durable {
+			return true, nil
+		}
+	}
+	return false, s.Error()
+}
+
+func (s streamIterator) revision() int64 { return streamKeyRevision(s.Key()) }
+
+func (s streamIterator) position() (uint64, error) {
+	value, err := s.ValueAndErr()
+	if err != nil {
+		return 0, err
+	}
+	return parsePosition(value)
+}

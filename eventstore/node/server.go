@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	maxReceiveSize = 16 << 20
+	// keepaliveInterval is that at which EventStoreDB and its clients ping each other, and the time they wait for an answer.
+	keepaliveInterval = 10 * time.Second
+	// minPingInterval tolerates clients that ping every keepaliveInterval; gRPC would cut them off after half a minute.
+	minPingInterval = keepaliveInterval / 2
+	// drainTime bounds how long calls under way may go on once a server stops.
+	drainTime = 2 * time.Second
+)
+
+func (n *Node) serve(ctx context.Context, l net.Listener) error {
+	stopping, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(n.closing, stop)()
+
+	server := grpc.NewServer(
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(maxReceiveSize),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	)
+	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping})
+	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
+	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	var err error
+	select {
+	case err = <-served:
+		err = fmt.Errorf("node: serve on %s: %w", l.Addr(), err)
+		stop()
+		server.Stop()
+		return err
+	case <-n.log.failed.done:
+		err = n.log.failed.err
+	case <-stopping.Done():
+		if n.closing.Err() != nil && ctx.Err() == nil {
+			err = ErrClosed
+		}
+	}
+	stop()
+	timer := time.AfterFunc(drainTime, server.Stop)
+	server.GracefulStop()
+	timer.Stop()
+	<-served
+	return err
+}
+
+// answer is what a handler returns for err, with its trailers on the way.
+func answer(stream grpc.ServerStream, err error) error {
+	if trailers := trailersOf(err); trailers != nil {
+		stream.SetTrailer(trailers)
+	}
+	if errors.Is(err, errStopped) {
+		return errShutdown
+	}
+	return err
+}

@@ -1,0 +1,28 @@
+package node
+
+import (
+	"context"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+)
+
+// serverVersion is the version of EventStoreDB whose behaviour is served. Clients switch features on by it.
+const serverVersion = "24.10.4"
+
+// featuresService tells clients what they can use: only what is served, so that they do not choose anything else.
+type featuresService struct {
+	serverfeatures.UnimplementedServerFeaturesServer
+}
+
+func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	return &serverfeatures.SupportedMethods{
+		EventStoreServerVersion: serverVersion,
+		Methods: []*serverfeatures.SupportedMethod{
+			{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "append"},
+			{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
+			{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
+		},
+	}, nil
+}

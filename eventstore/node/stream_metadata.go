@@ -1,0 +1,200 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// The metadata of stream x is the last event of stream $$x.
+const (
+	metastreamPrefix  = "$$"
+	metadataEventType = "$metadata"
+)
+
+// softDeleted as $tb marks a stream as deleted until something is appended to it.
+const softDeleted = math.MaxInt64
+
+func metastreamOf(stream string) string { return metastreamPrefix + stream }
+
+// originalOf returns the stream that a metadata stream describes.
+func originalOf(metastream string) (stream string, ok bool) {
+	return strings.CutPrefix(metastream, metastreamPrefix)
+}
+
+// streamMetadata is what a stream's metadata says about reading it. The zero value shows everything.
+type streamMetadata struct {
+	maxCount       int64 // 0: no limit
+	maxAge         int64 // in seconds, 0: no limit
+	truncateBefore int64
+}
+
+// metastreamMetadata is that of every metadata stream: only the last event counts.
+var metastreamMetadata = streamMetadata{maxCount: 1}
+
+// parseStreamMetadata reads an event of a metadata stream. Data that is not flagged as JSON, is malformed or has a known key of
+// the wrong type counts as no metadata at all (Data/StreamMetadata.cs).
+func parseStreamMetadata(r record) streamMetadata {
+	if !r.json() {
+		return streamMetadata{}
+	}
+	var known struct {
+		MaxCount       *wholeNumber `json:"$maxCount"`
+		MaxAge         *wholeNumber `json:"$maxAge"`
+		TruncateBefore *wholeNumber `json:"$tb"`
+		CacheControl   *wholeNumber `json:"$cacheControl"`
+		TempStream     *bool        `json:"$tmp"`
+	}
+	if json.Unmarshal(r.data(), &known) != nil {
+		return streamMetadata{}
+	}
+	return streamMetadata{
+		maxCount:       known.MaxCount.positive(),
+		maxAge:         known.MaxAge.positive(),
+		truncateBefore: known.TruncateBefore.positive(),
+	}
+}
+
+// wholeNumber is a JSON number without fraction or exponent that fits in 64 bits.
+type wholeNumber int64
+
+func (n *wholeNumber) UnmarshalJSON(data []byte) error {
+	if bytes.Equal(data, []byte("null")) {
+		return errors.New("null is not a number")
+	}
+	return json.Unmarshal(data, (*int64)(n))
+}
+
+// positive is n, or 0 for a negative or absent one, which has no effect.
+func (n *wholeNumber) positive() int64 {
+	if n == nil {
+		return 0
+	}
+	return max(int64(*n), 0)
+}
+
+func (m streamMetadata) softDeleted() bool { return m.truncateBefore == softDeleted }
+
+// first is the first revision that is shown of a stream with this last one; it may lie beyond it.
+func (m streamMetadata) first(last int64) int64 {
+	first := m.truncateBefore
+	if m.maxCount > 0 {
+		first = max(first, last-m.maxCount+1)
+	}
+	return first
+}
+
+// notBefore is the time of creation, in 100 ns since the Unix epoch, before which events have expired.
+func (m streamMetadata) notBefore(now time.Time) int64 {
+	if m.maxAge == 0 {
+		return math.MinInt64
+	}
+	return ticks(now) - min(m.maxAge, math.MaxInt64/ticksPerSecond/2)*ticksPerSecond
+}
+
+const ticksPerSecond = int64(time.Second / 100)
+
+// ticks is t in EventStoreDB's unit, 100 ns since the Unix epoch.
+func ticks(t time.Time) int64 { return t.UnixNano() / 100 }
+
+// metadataCacheSize is the number of streams whose metadata, or lack of it, is kept in memory.
+const metadataCacheSize = 1 << 14
+
+// metadataCache keeps what readers found out about the metadata of streams. Safe for concurrent use.
+type metadataCache struct {
+	mu         sync.Mutex
+	entries    *simplelru.LRU[string, streamMetadata]
+	generation uint64 // counts what was forgotten: a reader that began before must not put what it found
+}
+
+func newMetadataCache() (*metadataCache, error) {
+	entries, err := simplelru.NewLRU[string, streamMetadata](metadataCacheSize, nil)
+	return &metadataCache{entries: entries}, err
+}
+
+func (c *metadataCache) get(stream string) (m streamMetadata, ok bool, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok = c.entries.Get(stream)
+	return m, ok, c.generation
+}
+
+// put remembers what was found by a reader that was told generation.
+func (c *metadataCache) put(stream string, m streamMetadata, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if generation == c.generation {
+		c.entries.Add(stream, m)
+	}
+}
+
+// forget is called when new metadata of stream has become durable.
+func (c *metadataCache) forget(stream string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	c.entries.Remove(stream)
+}
+
+// streamMetadata returns what readers go by when the log is durable up to durable.
+func (l *eventLog) streamMetadata(stream string, durable uint64) (streamMetadata, error) {
+	if strings.HasPrefix(stream, metastreamPrefix) {
+		return metastreamMetadata, nil
+	}
+	m, ok, generation := l.metadata.get(stream)
+	if ok {
+		return m, nil
+	}
+	r, err := l.lastRecord(metastreamOf(stream), durable)
+	if err != nil {
+		return streamMetadata{}, err
+	}
+	if r != nil {
+		m = parseStreamMetadata(r)
+	}
+	l.metadata.put(stream, m, generation)
+	return m, nil
+}
+
+// lastRecord returns the last event of stream up to position limit, or nil if it has none.
+func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
+	if exists, err := l.hasStream(stream); err != nil || !exists {
+		return nil, err
+	}
+	it, err := l.streamIterator(stream, limit)
+	if err != nil {
+		return nil, err
+	}
+	var p page
+	ok, err := it.last()
+	if ok {
+		var position uint64
+		if position, err = it.position(); err == nil {
+			err = l.takeAt(&p, position)
+		}
+	}
+	if err := errors.Join(err, it.Close()); err != nil || !ok {
+		return nil, err
+	}
+	return p.events[0].record, nil
+}
+
+// hasStream reports whether stream has an event, durable or not. It is cheap where it has none.
+func (l *eventLog) hasStream(stream string) (bool, error) {
+	key := appendStreamKey(make([]byte, 0, streamKeySize(stream)), stream, 0)
+	_, closer, err := l.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, closer.Close()
+}

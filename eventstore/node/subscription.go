@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"math"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+)
+
+// subscription is the sending side of one subscription.
+type subscription struct {
+	log    *eventLog
+	stream streams.Streams_ReadServer
+	ctx    context.Context // ends with the call or the server
+	uuid   uuidForm
+}
+
+// subscribe confirms a subscription.
+func (s *streamsService) subscribe(r readRequest, stream streams.Streams_ReadServer) (sub *subscription, cancel func(), err error) {
+	ctx, cancelCause := context.WithCancelCause(stream.Context())
+	stop := context.AfterFunc(s.stopping, func() { cancelCause(errShutdown) })
+	sub = &subscription{log: s.log, stream: stream, ctx: ctx, uuid: r.uuid}
+	err = stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
+		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: uuid.NewString()},
+	}})
+	return sub, func() { stop(); cancelCause(nil) }, err
+}
+
+func (s *subscription) send(e event) error { return s.stream.SendMsg(encodeEvent(e, s.uuid)) }
+
+func (s *subscription) sendCaughtUp() error {
+	return s.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}})
+}
+
+// subscribeToAll follows the log behind r.from for ever. It reads the memory of recent events while it can; once it has
+// fallen behind that, it is catching up, and tells when it has.
+func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_ReadServer) error {
+	end := s.log.position()
+	sub, cancel, err := s.subscribe(r, stream)
+	defer cancel()
+	if err != nil {
+		return err
+	}
+	seen := r.from // position up to which the client knows the log
+	if r.end {
+		seen = end
+	}
+	checkpoints := checkpointer{subscription: sub, filter: r.filter, last: noCheckpoint}
+	live := false
+	if seen >= end && !r.start {
+		live = true
+		if err := sub.sendCaughtUp(); err != nil {
+			return err
+		}
+	}
+	var p page
+	for {
+		durable := s.log.position()
+		if seen >= durable {
+			if !live {
+				live = true
+				if err := checkpoints.send(seen); err != nil {
+					return err
+				}
+				if err := sub.sendCaughtUp(); err != nil {
+					return err
+				}
+			}
+			if err := s.log.wait(sub.ctx, seen+1); err != nil {
+				return err
+			}
+			continue
+		}
+		fromMemory, err := s.log.readForward(&p, seen+1, durable)
+		if err != nil {
+			return err
+		}
+		if live && !fromMemory {
+			live = false
+			if err := checkpoints.send(seen); err != nil {
+				return err
+			}
+		}
+		for _, e := range p.events {
+			ok, err := r.filter.match(e.record)
+			if err != nil {
+				return err
+			}
+			if ok {
+				if err := sub.send(e); err != nil {
+					return err
+				}
+			}
+			seen = e.position
+			if err := checkpoints.considered(seen); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// noCheckpoint is the last checkpoint before the first.
+const noCheckpoint = math.MaxUint64
+
+// checkpointer tells the client of a filtered subscription how far the log was searched, so that it need not be searched again.
+type checkpointer struct {
+	*subscription
+	filter *filter
+	count  uint64 // events considered since the last interval ended
+	last   uint64 // position last sent
+}
+
+// considered counts the event at position and sends a checkpoint if it ends an interval.
+func (c *checkpointer) considered(position uint64) error {
+	if c.filter == nil {
+		return nil
+	}
+	if c.count++; c.count < c.filter.interval {
+		return nil
+	}
+	c.count = 0
+	return c.send(position)
+}
+
+// send sends a checkpoint, unless it was the last already or nothing is filtered.
+func (c *checkpointer) send(position uint64) error {
+	if c.filter == nil || position == c.last {
+		return nil
+	}
+	c.last = position
+	return c.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Checkpoint_{
+		Checkpoint: &streams.ReadResp_Checkpoint{CommitPosition: position, PreparePosition: position},
+	}})
+}
+
+// subscribeToStream follows one stream behind revision r.from for ever, whether it exists or not. Truncation applies while it
+// catches up and not to what comes live.
+func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams_ReadServer) error {
+	durable := s.log.position()
+	v, err := s.log.view(r.stream, durable)
+	if err != nil {
+		return err
+	}
+	sub, cancel, err := s.subscribe(r, stream)
+	defer cancel()
+	if err != nil {
+		return err
+	}
+	next := int64(0) // revision that the client has not seen
+	switch {
+	case r.end:
+		next = v.last + 1
+	case !r.start && r.from == math.MaxInt64:
+		next = math.MaxInt64
+	case !r.start:
+		next = int64(r.from) + 1
+	}
+	for {
+		if next, err = sub.catchUp(v, next); err != nil {
+			return err
+		}
+		if err := sub.sendCaughtUp(); err != nil {
+			return err
+		}
+		if next, durable, err = sub.live(r.stream, next, durable); err != nil {
+			return err
+		}
+		if v, err = s.log.view(r.stream, durable); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp sends what v shows from revision next on and returns the revision after the last one sent.
+func (s *subscription) catchUp(v streamView, next int64) (int64, error) {
+	if !v.exists {
+		return next, nil
+	}
+	var p page
+	for at := next; at <= v.last; {
+		var err error
+		if at, err = s.log.readStreamForward(&p, v, at, math.MaxUint64); err != nil {
+			return next, err
+		}
+		for _, e := range p.events {
+			if err := s.send(e); err != nil {
+				return next, err
+			}
+			next = e.revision() + 1
+		}
+	}
+	return next, nil
+}
+
+// live sends events of the stream from revision next on as they become durable beyond position seen, out of the memory of
+// recent events. It returns when that no longer reaches back far enough, with where to catch up from and up to.
+func (s *subscription) live(stream string, next int64, seen uint64) (int64, uint64, error) {
+	for {
+		if err := s.log.wait(s.ctx, seen+1); err != nil {
+			return next, seen, err
+		}
+		for durable := s.log.position(); seen < durable; seen++ {
+			e := s.log.recent.get(seen + 1)
+			if e == nil {
+				return next, s.log.position(), nil
+			}
+			if e.revision() < next || string(e.stream()) != stream {
+				continue
+			}
+			if err := s.send(*e); err != nil {
+				return next, seen, err
+			}
+			next = e.revision() + 1
+		}
+	}
+}
