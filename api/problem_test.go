@@ -1,0 +1,183 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+// What goes wrong below, and what a caller hears of it.
+func TestFailures(t *testing.T) {
+	inside := errors.New("dial tcp 10.0.0.1:2113: secret")
+	for _, tt := range []struct {
+		name    string
+		err     error
+		status  int
+		problem string
+	}{
+		{"event store away", fmt.Errorf("append: %w: %w", eventstore.ErrUnavailable, inside), 503, "event-store-unavailable"},
+		{"event store silent in the middle", fmt.Errorf("append: %w: %w", eventstore.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "outcome-unknown"},
+		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
+		{"contention", commands.ErrContended, 503, "too-much-contention"},
+		{"too slow", context.DeadlineExceeded, 503, "timeout"},
+		{"what nobody thought of", inside, 500, "internal-error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newService(t)
+			s.log.setFail(func(context.Context) error { return tt.err })
+			for _, c := range []call{booked, {"GET", "/bookings/x", ""}, {"DELETE", "/bookings/x", ""}, {"GET", "/bookings/x/history", ""}, {"PATCH", "/realuses/x", ""}} {
+				r := s.do(t, c.method, c.path, c.body, "X-Request-Id: q7")
+				if tt.problem == "outcome-unknown" || tt.problem == "too-much-contention" {
+					if c.method == "GET" {
+						continue // reads append nothing
+					}
+				}
+				if r.status != tt.status || r.at(t, "type") != "/problems/"+tt.problem {
+					t.Errorf("%s %s: %s", c.method, c.path, r.body)
+				}
+				if (r.header.Get("Retry-After") != "") != (tt.status == 503) {
+					t.Errorf("Retry-After %q", r.header.Get("Retry-After"))
+				}
+				if r.at(t, "instance") != c.path || r.at(t, "requestId") != "q7" || strings.Contains(r.body, "secret") {
+					t.Error(r.body)
+				}
+			}
+		})
+	}
+	for _, tt := range []struct {
+		err     error
+		problem string
+	}{
+		{projections.ErrBehind, "list-behind"},
+		{fmt.Errorf("find: %w: %w", projections.ErrUnavailable, inside), "lists-unavailable"},
+	} {
+		s := newService(t)
+		s.lists.err = tt.err
+		r := s.do(t, "GET", "/bookingLists", "", "Roombook-Position: 1").want(t, 503)
+		if r.at(t, "type") != "/problems/"+tt.problem || r.header.Get("Retry-After") == "" || r.header.Get("Roombook-Position") != "" {
+			t.Error(r.body)
+		}
+	}
+}
+
+func TestAPanicIsAProblemWithItsStackInTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	s := newService(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&lines, nil)) })
+	s.log.setFail(func(context.Context) error { panic("no such luck") })
+	r := s.do(t, "POST", "/bookings", morning, "X-Request-Id: q7").want(t, 500)
+	if r.at(t, "type") != "/problems/internal-error" || strings.Contains(r.body, "luck") {
+		t.Error(r.body)
+	}
+	for _, want := range []string{"level=ERROR", "no such luck", "problem_test.go", "request=q7", "route=/bookings"} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("no %s in the log: %s", want, &lines)
+		}
+	}
+	s.log.setFail(nil)
+	s.do(t, "POST", "/bookings", morning).want(t, 201)
+}
+
+func TestNowhere(t *testing.T) {
+	s := newService(t)
+	for _, path := range []string{"/nothing", "/bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
+		r := s.do(t, "GET", path, "").want(t, 404)
+		if r.at(t, "type") != "/problems/no-such-path" || r.header.Get("Content-Type") != mediaProblem {
+			t.Errorf("%s: %s", path, r.body)
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	s := newService(t)
+	for path, allow := range map[string]string{
+		"/bookings":     "GET, HEAD, OPTIONS, POST",
+		"/bookings/x":   "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
+		"/confirms/x":   "GET, HEAD, OPTIONS, PATCH",
+		"/bookingLists": "GET, HEAD, OPTIONS",
+		"/healthz":      "GET, HEAD, OPTIONS",
+	} {
+		for _, method := range []string{"TRACE", "BREW"} {
+			r := s.do(t, method, path, "").want(t, 405)
+			if r.header.Get("Allow") != allow || r.at(t, "type") != "/problems/method-not-allowed" {
+				t.Errorf("%s %s: Allow %s, %s", method, path, r.header.Get("Allow"), r.body)
+			}
+		}
+		if r := s.do(t, "OPTIONS", path, ""); r.status != 204 || r.header.Get("Allow") != allow || r.body != "" {
+			t.Errorf("OPTIONS %s: %v", path, r)
+		}
+	}
+}
+
+func TestHead(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	for _, path := range []string{"/", "/bookings", "/bookings/" + id, "/bookings/" + id + "/history", "/bookingLists", "/version", "/openapi.json", "/bookings/none"} {
+		get, head := s.do(t, "GET", path, "", "X-Request-Id: q1"), s.do(t, "HEAD", path, "", "X-Request-Id: q1")
+		if head.body != "" || head.status != get.status {
+			t.Errorf("HEAD %s: %v", path, head)
+		}
+		for _, name := range []string{"Content-Length", "Content-Type", "Etag", "Roombook-Position"} {
+			if head.header.Get(name) != get.header.Get(name) {
+				t.Errorf("HEAD %s: %s %q, of GET %q", path, name, head.header.Get(name), get.header.Get(name))
+			}
+		}
+	}
+}
+
+// Each type of problem has a page, and its address is in the problem.
+func TestProblemPages(t *testing.T) {
+	s := newService(t)
+	all := s.do(t, "GET", "/problems", "").want(t, 200)
+	if n := len(all.at(t, "_embedded.problems").([]any)); n != len(problemTypes) {
+		t.Errorf("%d problems", n)
+	}
+	names := make(map[string]bool)
+	for _, p := range problemTypes {
+		if names[p.name] {
+			t.Errorf("two problems are called %s", p.name)
+		}
+		names[p.name] = true
+		r := s.do(t, "GET", "/problems/"+p.name, "").want(t, 200)
+		if r.at(t, "title") != p.title || r.at(t, "status") != float64(p.status) || r.at(t, "about") != p.about {
+			t.Error(r.body)
+		}
+		html := s.do(t, "GET", "/problems/"+p.name, "", "Accept: text/html,application/xhtml+xml,*/*;q=0.8").want(t, 200)
+		if !strings.Contains(html.body, "<h2 id=\""+p.name+"\">") || html.header.Get("Content-Type") != "text/html; charset=utf-8" {
+			t.Error(html)
+		}
+	}
+	s.do(t, "GET", "/problems/none", "").want(t, 404)
+	s.do(t, "GET", "/problems", "", "Accept: image/png").want(t, 406)
+}
+
+// An error that belongs to several rows is of the first one.
+func TestTheFirstRowWins(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, eventstore.ErrUnavailable), "outcome-unknown"},
+		{fmt.Errorf("%w: %w", eventstore.ErrUnavailable, context.DeadlineExceeded), "event-store-unavailable"},
+		{&useOfCancelled{&domain.AlreadyCancelled{}}, "use-of-cancelled-booking"},
+		{&domain.Invalid{}, "internal-error"}, // a handler says which fields a body's faults are of
+		{errors.New("x"), "internal-error"},
+	} {
+		for _, p := range problemTypes {
+			if p.is(tt.err, &problem{zone: zone(t, "UTC")}) {
+				if p.name != tt.want {
+					t.Errorf("%v is %s, want %s", tt.err, p.name, tt.want)
+				}
+				break
+			}
+		}
+	}
+}
