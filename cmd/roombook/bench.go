@@ -167,7 +167,7 @@ func (b *bench) run(ctx context.Context, stdout, stderr io.Writer) error {
 			if err != nil {
 				return fmt.Errorf("%s with %d clients: %w", workload, clients, err)
 			}
-			fmt.Fprintf(stdout, "%-8s %8d %11.0f %9.2f %9.2f %9.2f %9.2f  %s\n",
+			fmt.Fprintf(stdout, "%-8s %8d %11.1f %9.2f %9.2f %9.2f %9.2f  %s\n",
 				workload, clients, r.rate(), ms(r.latency.quantile(0.50)), ms(r.latency.quantile(0.95)),
 				ms(r.latency.quantile(0.99)), ms(r.latency.max), r.answersText())
 			if n := r.answers[http.StatusCreated]; workload == workloadContend && n > 1 {

@@ -20,7 +20,7 @@ import (
 
 // target is the server under load.
 type target struct {
-	url     *url.URL
+	url     string // without a slash at its end
 	address string // host:port
 	dialer  net.Dialer
 	// Beginnings of requests.
@@ -30,11 +30,11 @@ type target struct {
 // newTarget returns the server at an http URL. Unless remote is set, it connects to addresses of this machine only, whatever
 // the URL's name stands for at the time.
 func newTarget(u *url.URL, remote bool) *target {
-	t := &target{url: u, address: u.Host}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	t := &target{url: "http://" + u.Host + path, address: u.Host}
 	if u.Port() == "" {
 		t.address = net.JoinHostPort(u.Hostname(), "80")
 	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
 	t.post = "POST " + path + "/bookings HTTP/1.1\r\nHost: " + u.Host + "\r\nContent-Type: application/json\r\nContent-Length: "
 	t.getPrefix = "GET " + path
 	t.getSuffix = " HTTP/1.1\r\nHost: " + u.Host + "\r\n\r\n"
@@ -97,7 +97,7 @@ func (t *target) appendGet(out []byte, path string) []byte {
 func (t *target) get(ctx context.Context, path string, header http.Header) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(t.url.String(), "/")+path, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url+path, nil)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -46,7 +46,7 @@ type row struct {
 	answers  string
 }
 
-var rowForm = regexp.MustCompile(`^(\w+) +(\d+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)  (.*)$`)
+var rowForm = regexp.MustCompile(`^(\w+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)  (.*)$`)
 
 // rows reads a table, and finds fault with numbers that cannot be.
 func rows(t *testing.T, table string) []row {
