@@ -1,0 +1,162 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"roombook/eventstore"
+)
+
+func TestHealth(t *testing.T) {
+	var store, list error
+	s := newService(t, func(o *Options) {
+		o.Probes = []Probe{
+			{Name: "eventStore", Check: func(context.Context) error { return store }},
+			{Name: "bookingList", Check: func(context.Context) error { return list }, Advisory: true},
+		}
+	})
+	check := func(name string, ready int, components string) {
+		t.Helper()
+		s.do(t, "GET", "/healthz", "").want(t, 200)
+		s.do(t, "GET", "/actuator/health/liveness", "").want(t, 200)
+		for _, path := range []string{"/readyz", "/actuator/health", "/actuator/health/readiness"} {
+			r := s.do(t, "GET", path, "").want(t, ready)
+			status := map[int]string{200: "UP", 503: "DOWN"}[ready]
+			if r.at(t, "status") != status || !strings.Contains(r.body, components) || r.header.Get("Content-Type") != mediaJSON {
+				t.Errorf("%s, %s: %s", name, path, r.body)
+			}
+		}
+	}
+	check("all there", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"UP"}`)
+	list = errors.New("stopped at an event")
+	check("a list has stopped", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"DOWN","details":{"error":"stopped at an event"}}`)
+	store = eventstore.ErrUnavailable
+	check("the event store is away", 503, `"eventStore":{"status":"DOWN","details":{"error":"the event store is not available"}}`)
+	store, list = nil, nil
+	s.draining.Store(true)
+	check("shutting down", 503, `"eventStore":{"status":"UP"}`)
+	if r := s.do(t, "GET", "/actuator/health", ""); !strings.Contains(r.body, `"livenessState":{"status":"UP"},"readinessState":{"status":"DOWN"`) {
+		t.Error(r.body)
+	}
+}
+
+// A probe that does not answer makes the server unready; it does not make the answer wait for ever.
+func TestAProbeThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, func(o *Options) {
+			o.Probes = []Probe{{Name: "eventStore", Check: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}
+		})
+		s.do(t, "GET", "/readyz", "").want(t, 503)
+	})
+}
+
+func TestVersion(t *testing.T) {
+	r := newService(t).do(t, "GET", "/version", "").want(t, 200)
+	if r.at(t, "version") != "v1.2.3" || r.at(t, "revision") != nil {
+		t.Error(r.body)
+	}
+}
+
+func TestRootLinksToEverything(t *testing.T) {
+	s := newService(t)
+	links := s.do(t, "GET", "/", "").want(t, 200).at(t, "_links").(map[string]any)
+	linked := make(map[string]bool)
+	for _, l := range links {
+		l := l.(map[string]any)
+		path := strings.TrimPrefix(l["href"].(string), "http://example.com")
+		path, _, _ = strings.Cut(path, "{?")
+		linked[path] = true
+		if l["templated"] == nil {
+			s.do(t, "GET", path, "").want(t, 200)
+		}
+	}
+	routed := make(map[string]bool)
+	for _, o := range s.operations(t) {
+		routed[o.path] = true
+		if o.path != "/docs/{file}" && !strings.HasPrefix(o.path, "/actuator/health/") && !linked[o.path] {
+			t.Errorf("%s is not linked", o.path)
+		}
+	}
+	for path := range linked {
+		if !routed[path] {
+			t.Errorf("%s is linked and not there", path)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
+	s.do(t, "GET", "/bookings/none", "").want(t, 404)
+	s.do(t, "BREW", "/bookings/"+id, "").want(t, 405)
+	s.do(t, "GET", "/nothing/"+id, "").want(t, 404)
+	body := s.do(t, "GET", "/metrics", "").want(t, 200).body
+	for _, want := range []string{
+		`roombook_http_request_duration_seconds_count{method="POST",route="/bookings",status="201"} 1`,
+		`roombook_http_request_duration_seconds_count{method="GET",route="/bookings/{id}",status="200"} 1`,
+		`roombook_http_request_duration_seconds_count{method="GET",route="/bookings/{id}",status="404"} 1`,
+		`roombook_http_request_duration_seconds_count{method="other",route="/bookings/{id}",status="405"} 1`,
+		`roombook_http_request_duration_seconds_count{method="any",route="none",status="404"} 1`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, id) || strings.Contains(body, "BREW") {
+		t.Error("a caller's words are labels")
+	}
+}
+
+func TestLog(t *testing.T) {
+	var lines bytes.Buffer
+	s := newService(t, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	line := func(method, path, body string) string {
+		lines.Reset()
+		s.do(t, method, path, body, "X-Request-Id: q7")
+		return lines.String()
+	}
+	for _, tt := range []struct {
+		call
+		fail error
+		want []string
+	}{
+		{call: booked, want: []string{"level=DEBUG", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
+		{call: call{"GET", "/bookings/none", ""}, want: []string{"level=INFO", "status=404", "path=/bookings/none", "route=/bookings/{id}", `error="there is no such booking"`}},
+		{call: call{"GET", "/bookings/none", ""}, fail: eventstore.ErrUnavailable, want: []string{"level=WARN", "status=503"}},
+		{call: call{"GET", "/bookings/none", ""}, fail: errors.New("odd"), want: []string{"level=ERROR", "status=500", "error=odd"}},
+	} {
+		s.log.setFail(nil)
+		if tt.fail != nil {
+			s.log.setFail(func(context.Context) error { return tt.fail })
+		}
+		got := line(tt.method, tt.path, tt.body)
+		for _, want := range tt.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %s in %s", want, got)
+			}
+		}
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	s := newService(t)
+	ids := make(map[string]bool)
+	for _, given := range []string{"", "", "a b", strings.Repeat("x", 129), "\x01"} {
+		id := s.do(t, "GET", "/version", "", "X-Request-Id: "+given).header.Get("X-Request-Id")
+		if len(id) != 32 || ids[id] {
+			t.Errorf("request id %q for %q", id, given)
+		}
+		ids[id] = true
+	}
+	if id := s.do(t, "GET", "/nothing", "", "X-Request-Id: q-7").header.Get("X-Request-Id"); id != "q-7" {
+		t.Errorf("request id %q", id)
+	}
+}
