@@ -89,6 +89,17 @@ func TestRootLinksToEverything(t *testing.T) {
 	}
 }
 
+func TestOperationsOnly(t *testing.T) {
+	s := New(Options{OperationsOnly: true})
+	service := &service{Server: s}
+	for _, path := range []string{"/healthz", "/readyz", "/actuator/health", "/metrics", "/version"} {
+		service.do(t, "GET", path, "").want(t, 200)
+	}
+	for _, path := range []string{"/", "/bookings", "/bookingLists", "/openapi.json"} {
+		service.do(t, "GET", path, "").want(t, 404)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)

@@ -33,28 +33,29 @@ type endpoint struct {
 
 // routes builds the router. It matches line by line, so the paths that are asked for most come first. Each path is one entry,
 // whatever its methods, so that a wrong method is known to be one.
-func (s *Server) routes() (router *mux.Router, nowhere *endpoint) {
+func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpoint) {
+	var routes []route
+	if !operationsOnly {
+		routes = slices.Concat(
+			s.bookingRoutes(),
+			s.bookingListRoutes(),
+			s.confirmRoutes(),
+			s.realUseRoutes(),
+			s.roomUseListRoutes(),
+			s.notificationRoutes(),
+			s.documentRoutes(),
+		)
+	}
 	router = mux.NewRouter().SkipClean(true)
 	endpoints := make(map[string]*endpoint)
-	for _, noun := range [][]route{
-		s.bookingRoutes(),
-		s.bookingListRoutes(),
-		s.confirmRoutes(),
-		s.realUseRoutes(),
-		s.roomUseListRoutes(),
-		s.notificationRoutes(),
-		s.operationsRoutes(),
-		s.documentRoutes(),
-	} {
-		for _, r := range noun {
-			e := endpoints[r.path]
-			if e == nil {
-				e = &endpoint{template: r.path, byMethod: make(map[string]*operation)}
-				endpoints[r.path] = e
-				router.Path(r.path).Handler(e)
-			}
-			e.byMethod[r.method] = s.operation(r)
+	for _, r := range append(routes, s.operationsRoutes()...) {
+		e := endpoints[r.path]
+		if e == nil {
+			e = &endpoint{template: r.path, byMethod: make(map[string]*operation)}
+			endpoints[r.path] = e
+			router.Path(r.path).Handler(e)
 		}
+		e.byMethod[r.method] = s.operation(r)
 	}
 	for _, e := range endpoints {
 		s.complete(e)

@@ -24,6 +24,9 @@ type Options struct {
 	Commands *commands.Handler
 	// Lists answers from the read models.
 	Lists Lists
+	// OperationsOnly leaves out all routes but those for who runs the server (health, metrics, version): a process that takes no
+	// requests of users. Commands and Lists are then not needed.
+	OperationsOnly bool
 	// Policy is the one that Commands decides by. With it a body that is refused anyway is told of its slot's faults too.
 	Policy domain.Policy
 	// Zone is the one in which times without an offset are read and all times are answered.
@@ -105,7 +108,7 @@ func New(o Options) *Server {
 		drain:    o.DrainTimeout,
 		metrics:  newMetrics(o.Registry),
 	}
-	s.router, s.nowhere = s.routes()
+	s.router, s.nowhere = s.routes(o.OperationsOnly)
 	return s
 }
 
