@@ -1,0 +1,356 @@
+package projections_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/projections"
+	"roombook/projections/sqlite"
+	"roombook/projections/storetest"
+)
+
+var (
+	nine   = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	ten    = nine.Add(time.Hour)
+	eleven = nine.Add(2 * time.Hour)
+	noon   = nine.Add(3 * time.Hour)
+	seoul  = time.FixedZone("KST", 9*60*60)
+)
+
+// log records events of one booking a minute apart, beginning at nine.
+func log(events ...domain.Event) []eventstore.Recorded {
+	recorded := make([]eventstore.Recorded, len(events))
+	for i, e := range events {
+		recorded[i] = eventstore.Recorded{
+			ID: eventID(i), Position: eventstore.Position(i + 1), Event: e,
+			Metadata: eventstore.Metadata{OccurredAt: nine.Add(time.Duration(i) * time.Minute)},
+		}
+		if e != nil {
+			recorded[i].Type = e.EventType()
+		}
+	}
+	return recorded
+}
+
+func eventID(i int) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte{byte(i)}) }
+
+const (
+	b1 = domain.BookingID("b1")
+	u1 = domain.RealUseID("u1")
+)
+
+func created() domain.BookingCreated {
+	return domain.BookingCreated{BookingID: b1, ReservationID: "r1", RoomID: "1", UserID: "kim", Slot: domain.Slot{Start: ten.In(seoul), End: eleven.In(seoul)}, At: nine.In(seoul)}
+}
+
+func requested() domain.ConfirmRequested {
+	return domain.ConfirmRequested{BookingID: b1, RoomID: "1", UserID: "kim", At: nine}
+}
+
+func moved() domain.BookingChanged {
+	return domain.BookingChanged{BookingID: b1, ReservationID: "r2", RoomID: "2", UserID: "lee", Slot: domain.Slot{Start: eleven, End: noon}, At: nine}
+}
+
+func confirmed() domain.ConfirmCompleted {
+	return domain.ConfirmCompleted{BookingID: b1, RoomID: "1", UserID: "kim", ConfirmUserID: "admin", At: ten}
+}
+
+func denied() domain.ConfirmDenied {
+	return domain.ConfirmDenied{BookingID: b1, RoomID: "1", UserID: "kim", ConfirmUserID: "admin", Reason: "no", At: ten}
+}
+
+func checkedIn() domain.BookingCheckedIn {
+	return domain.BookingCheckedIn{BookingID: b1, RealUseID: u1, RoomID: "1", UserID: "kim", StartedAt: ten}
+}
+
+func started() domain.UseStarted {
+	return domain.UseStarted{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", StartedAt: ten.In(seoul)}
+}
+
+func ended() domain.UseEnded {
+	return domain.UseEnded{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", EndedAt: ten.Add(45 * time.Minute), At: eleven}
+}
+
+func cancelled(reason domain.CancelReason) domain.BookingCancelled {
+	return domain.BookingCancelled{BookingID: b1, RoomID: "1", UserID: "kim", Reason: reason, At: noon}
+}
+
+// queries reads what given events became, folded at once.
+func queries(t *testing.T, given []eventstore.Recorded) *projections.Queries {
+	t.Helper()
+	store := openSQLite(t)
+	for _, p := range projections.All() {
+		g := begun(t, store, p)
+		rows, longest, err := p.Fold(t.Context(), none, given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Write(t.Context(), g, rows, projections.Checkpoint{Position: 1000, Longest: longest}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return projections.NewQueries(store, projections.QueryOptions{})
+}
+
+func openSQLite(t testing.TB) *sqlite.Store {
+	t.Helper()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+// begun is an active generation of the projection.
+func begun(t testing.TB, store projections.Store, p projections.Projection) projections.Ref {
+	t.Helper()
+	state, err := store.State(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := store.Begin(t.Context(), p.Name, p.Version, p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Activate(t.Context(), p.Name, state.Active, g.Number); err != nil {
+		t.Fatal(err)
+	}
+	return g.Ref
+}
+
+func TestBookingList(t *testing.T) {
+	booked := projections.BookingList{
+		Booking: b1, Room: "1", User: "kim", Slot: domain.Slot{Start: ten, End: eleven}, BookedAt: nine,
+		Status: projections.StatusBooked, Confirm: domain.Confirm{Answer: domain.AnswerPending},
+	}
+	with := func(change func(*projections.BookingList)) projections.BookingList {
+		b := booked
+		change(&b)
+		return b
+	}
+	yes := domain.Confirm{Answer: domain.Confirmed, By: "admin", At: ten}
+	tests := []struct {
+		name  string
+		given []eventstore.Recorded
+		then  projections.BookingList
+	}{
+		{"created", log(created(), requested()), booked},
+		{"confirmed", log(created(), requested(), confirmed()), with(func(b *projections.BookingList) {
+			b.Status, b.Confirm = projections.StatusConfirmed, yes
+		})},
+		{"moved after it was confirmed: the answer is void", log(created(), requested(), confirmed(), moved(), requested()), with(func(b *projections.BookingList) {
+			b.Room, b.User, b.Slot = "2", "lee", domain.Slot{Start: eleven, End: noon}
+		})},
+		{"another user after it was confirmed: the answer stays", log(created(), requested(), confirmed(), moved()), with(func(b *projections.BookingList) {
+			b.Room, b.User, b.Slot = "2", "lee", domain.Slot{Start: eleven, End: noon}
+			b.Status, b.Confirm = projections.StatusConfirmed, yes
+		})},
+		{"in use", log(created(), requested(), checkedIn(), started()), with(func(b *projections.BookingList) {
+			b.Status = projections.StatusInUse
+		})},
+		{"confirmed while in use", log(created(), requested(), checkedIn(), started(), confirmed()), with(func(b *projections.BookingList) {
+			b.Status, b.Confirm = projections.StatusInUse, yes
+		})},
+		{"ended", log(created(), requested(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), with(func(b *projections.BookingList) {
+			b.Status, b.CancelReason, b.CancelledAt = projections.StatusEnded, domain.CancelledByUseEnd, noon
+		})},
+		{"cancelled", log(created(), requested(), cancelled(domain.CancelledByUser)), with(func(b *projections.BookingList) {
+			b.Status, b.CancelReason, b.CancelledAt = projections.StatusCancelled, domain.CancelledByUser, noon
+		})},
+		{"denied", log(created(), requested(), denied(), cancelled(domain.CancelledByDenial)), with(func(b *projections.BookingList) {
+			b.Status, b.CancelReason, b.CancelledAt = projections.StatusCancelled, domain.CancelledByDenial, noon
+			b.Confirm = domain.Confirm{Answer: domain.Denied, By: "admin", Reason: "no", At: ten}
+		})},
+		{"an event that cannot be decoded", log(created(), nil, requested()), booked},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := queries(t, test.given).BookingList(t.Context(), b1, 0)
+			if err != nil || got != test.then {
+				t.Errorf("got  %+v, %v\nwant %+v", got, err, test.then)
+			}
+		})
+	}
+	t.Run("never created", func(t *testing.T) {
+		if got, err := queries(t, log(nil, requested(), confirmed())).BookingList(t.Context(), b1, 0); err == nil {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestRoomUseList(t *testing.T) {
+	booked := projections.RoomUseList{Booking: b1, Room: "1", User: "kim", Booked: domain.Slot{Start: ten, End: eleven}, Status: projections.StatusBooked}
+	with := func(change func(*projections.RoomUseList)) projections.RoomUseList {
+		l := booked
+		change(&l)
+		return l
+	}
+	tests := []struct {
+		name               string
+		given              []eventstore.Recorded
+		then               projections.RoomUseList
+		bookedFor, usedFor int // minutes
+	}{
+		{"booked", log(created(), requested()), booked, 60, 0},
+		{"moved", log(created(), requested(), moved(), requested()), with(func(l *projections.RoomUseList) {
+			l.Room, l.User, l.Booked = "2", "lee", domain.Slot{Start: eleven, End: noon}
+		}), 60, 0},
+		{"started", log(created(), requested(), checkedIn(), started()), with(func(l *projections.RoomUseList) {
+			l.Status, l.RealUse, l.StartedAt = projections.StatusInUse, u1, ten
+		}), 60, 0},
+		{"ended", log(created(), requested(), confirmed(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), with(func(l *projections.RoomUseList) {
+			l.Status, l.RealUse, l.StartedAt, l.EndedAt = projections.StatusEnded, u1, ten, ten.Add(45*time.Minute)
+		}), 60, 45},
+		{"cancelled", log(created(), requested(), cancelled(domain.CancelledByUser)), with(func(l *projections.RoomUseList) {
+			l.Status = projections.StatusCancelled
+		}), 60, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := queries(t, test.given).RoomUseList(t.Context(), b1, 0)
+			if err != nil || got != test.then {
+				t.Errorf("got  %+v, %v\nwant %+v", got, err, test.then)
+			}
+			if got.BookedMinutes() != test.bookedFor || got.UsedMinutes() != test.usedFor {
+				t.Errorf("booked for %d minutes, used for %d; want %d, %d", got.BookedMinutes(), got.UsedMinutes(), test.bookedFor, test.usedFor)
+			}
+		})
+	}
+}
+
+func TestNotifications(t *testing.T) {
+	type told struct {
+		kind     projections.Kind
+		user     domain.UserID
+		contents string
+	}
+	booked := told{projections.KindBooked, "kim", "conference room[1] reservation is complete"}
+	tests := []struct {
+		name  string
+		given []eventstore.Recorded
+		then  []told
+	}{
+		{"created", log(created(), requested()), []told{booked}},
+		{"changed", log(created(), moved()), []told{booked, {projections.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
+		{"confirmed", log(created(), confirmed()), []told{booked, {projections.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
+		{"denied, and told once", log(created(), denied(), cancelled(domain.CancelledByDenial)), []told{booked,
+			{projections.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled"}}},
+		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {projections.KindCancelled, "kim", "reservation has been canceled"}}},
+		{"used, and told of the end once", log(created(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), []told{booked,
+			{projections.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
+			{projections.KindUseEnded, "kim", "Booking Number[ b1 ] is use ended"}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			page, err := queries(t, test.given).Notifications(t.Context(), projections.Query{Booking: b1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []told
+			for _, n := range page.Items {
+				got = append(got, told{n.Kind, n.User, n.Contents})
+				if n.Booking != b1 || n.Delivery != projections.DeliveryPending || n.Attempts != 0 || n.SentAt.Before(nine) {
+					t.Errorf("%+v", n)
+				}
+			}
+			if !slices.Equal(got, test.then) {
+				t.Errorf("got  %q\nwant %q", got, test.then)
+			}
+		})
+	}
+	t.Run("by id", func(t *testing.T) {
+		want := projections.Notification{
+			ID: projections.NotificationID(eventID(1).String()), Booking: b1, Room: "1", User: "kim", Kind: projections.KindConfirmed,
+			Contents: "Booking Number[ b1 ] is confirmed", SentAt: nine.Add(time.Minute), Delivery: projections.DeliveryPending,
+		}
+		got, err := queries(t, log(created(), confirmed())).Notification(t.Context(), want.ID, 0)
+		if err != nil || got != want {
+			t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+		}
+	})
+}
+
+// However the log is cut into batches, however often these are delivered, and in whatever order workers that read the same
+// documents write what they made of them: the documents are those of one straight fold.
+func TestAnyDeliveryFoldsTheSame(t *testing.T) {
+	store := openSQLite(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		history := storetest.NewHistory(rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)))
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			history.Step()
+		}
+		events := history.Events
+		p := rapid.SampledFrom(projections.All()).Draw(rt, "projection")
+		straight, _, err := p.Fold(rt.Context(), none, events)
+		if err != nil {
+			rt.Fatal(err)
+		}
+
+		p.Name += "_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+		ref := begun(t, store, p)
+		type write struct {
+			rows []projections.Row
+			upTo int // events
+		}
+		fold := func(from, to int) write {
+			rows, _, err := p.Fold(rt.Context(), func(ctx context.Context, ids []string) ([]projections.Row, error) { return store.Load(ctx, ref, ids) }, events[from:to])
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return write{rows, to}
+		}
+		done := 0 // events before the checkpoint
+		commit := func(w write) {
+			if err := store.Write(rt.Context(), ref, w.rows, projections.Checkpoint{Position: eventstore.Position(w.upTo)}); err != nil {
+				rt.Fatal(err)
+			}
+			done = max(done, w.upTo)
+		}
+		var pending []write
+		for range rapid.IntRange(0, 30).Draw(rt, "actions") {
+			if len(pending) > 0 && rapid.Bool().Draw(rt, "write") {
+				i := rapid.IntRange(0, len(pending)-1).Draw(rt, "which")
+				commit(pending[i])
+				if rapid.Bool().Draw(rt, "only once") {
+					pending = slices.Delete(pending, i, i+1)
+				}
+			} else {
+				from := rapid.IntRange(0, done).Draw(rt, "from")
+				pending = append(pending, fold(from, rapid.IntRange(from, len(events)).Draw(rt, "to")))
+			}
+		}
+		commit(fold(done, len(events)))
+		for _, w := range pending {
+			commit(w)
+		}
+
+		stored, err := store.Scan(rt.Context(), ref, 0, 10_000)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		slices.SortFunc(straight, func(a, b projections.Row) int { return int(a.Created) - int(b.Created) })
+		if len(stored) != len(straight) {
+			rt.Fatalf("%d documents, want %d", len(stored), len(straight))
+		}
+		for i, want := range straight {
+			if got := stored[i]; got.ID != want.ID || got.Created != want.Created || got.Position != want.Position || got.Document != want.Document {
+				rt.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		}
+	})
+}

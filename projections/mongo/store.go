@@ -1,0 +1,282 @@
+// Package mongo keeps the documents of projections in MongoDB, a replica set in production.
+//
+// Three ideas:
+//
+//   - A generation is a collection; a document's _id is that of the booking or notification, its keys are fields and what readers get is
+//     one JSON text.
+//   - All that is known about a projection is one document of the collection projections: its pointer, and for each generation how far it
+//     is. MongoDB changes a document atomically, so that a flip, or a checkpoint that finds its generation retired, needs no transaction.
+//   - Documents are written in bulk, each by an upsert that asks for an older document: one that is newer is not found, so that the
+//     upsert wants to insert and meets the _id that is there. That error is the guard at work. The checkpoint follows once all
+//     documents are written; what is between the two when a worker dies is written again and meets the guard.
+//
+// Writes are acknowledged by a majority.
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+const (
+	// DefaultDatabase is used where the address names none.
+	DefaultDatabase = "roombook"
+	// timeout bounds an operation whose context has no end of its own.
+	timeout = 10 * time.Second
+)
+
+// Store is a [projections.Store] in a MongoDB database.
+type Store struct {
+	client      *mongo.Client
+	database    *mongo.Database
+	projections *mongo.Collection
+	close       func() error
+}
+
+var _ projections.Store = (*Store)(nil)
+
+// Open takes the address of a server or a replica set, mongodb://host/database. It does no I/O.
+func Open(uri string) (*Store, error) {
+	address, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		return nil, fmt.Errorf("the address of MongoDB: %w", err)
+	}
+	name := address.Database
+	if name == "" {
+		name = DefaultDatabase
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetAppName("roombook").SetTimeout(timeout).SetWriteConcern(writeconcern.Majority()))
+	if err != nil {
+		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	}
+	database := client.Database(name)
+	return &Store{
+		client:      client,
+		database:    database,
+		projections: database.Collection("projections"),
+		close: sync.OnceValue(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			defer cancel()
+			return client.Disconnect(ctx)
+		}),
+	}, nil
+}
+
+// Close implements [projections.Store].
+func (s *Store) Close() error { return s.close() }
+
+// Ping implements [projections.Store].
+func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
+
+// projection is a document of the collection projections.
+type projection struct {
+	Name        string                `bson:"_id"`
+	Active      int                   `bson:"active"`
+	Last        int                   `bson:"last"` // the greatest number ever given
+	Generations map[string]generation `bson:"generations"`
+}
+
+// generation is what a projection's document says of one generation, under the name g and its number.
+type generation struct {
+	Number   int       `bson:"number"`
+	Version  int       `bson:"version"`
+	Position int64     `bson:"position"`
+	Longest  int64     `bson:"longest"`
+	Touched  time.Time `bson:"touched"`
+	// Dropped is set before the collection is removed, so that the generation cannot become the active one meanwhile.
+	Dropped bool `bson:"dropped,omitempty"`
+}
+
+func field(number int, name ...string) string {
+	return strings.Join(append([]string{"generations", fmt.Sprint("g", number)}, name...), ".")
+}
+
+func (p projection) generation(number int) (projections.Generation, bool) {
+	g, ok := p.Generations[fmt.Sprint("g", number)]
+	return projections.Generation{
+		Ref:        projections.Ref{Projection: p.Name, Number: number},
+		Version:    g.Version,
+		Checkpoint: projections.Checkpoint{Position: eventstore.Position(g.Position), Longest: g.Longest},
+		Touched:    g.Touched,
+	}, ok && !g.Dropped
+}
+
+// read is the projection's document, or one that says nothing if there is none.
+func (s *Store) read(ctx context.Context, name string) (projection, error) {
+	p := projection{Name: name}
+	err := s.projections.FindOne(ctx, bson.D{{Key: "_id", Value: name}}).Decode(&p)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
+	}
+	return p, err
+}
+
+// State implements [projections.Store].
+func (s *Store) State(ctx context.Context, name string) (projections.State, error) {
+	p, err := s.read(ctx, name)
+	if err != nil {
+		return projections.State{}, fmt.Errorf("state of %s: %w", name, err)
+	}
+	state := projections.State{Active: p.Active}
+	numbers := make([]int, 0, len(p.Generations))
+	for g := range maps.Values(p.Generations) {
+		numbers = append(numbers, g.Number)
+	}
+	slices.Sort(numbers)
+	for _, number := range numbers {
+		g, ok := p.generation(number)
+		if !ok {
+			g.Touched = time.Time{} // half dropped, to be dropped again
+		}
+		state.Generations = append(state.Generations, g)
+	}
+	return state, nil
+}
+
+// Begin implements [projections.Store].
+func (s *Store) Begin(ctx context.Context, name string, version int, schema projections.Schema) (projections.Generation, error) {
+	g, err := s.begin(ctx, name, version, schema)
+	if err != nil {
+		return g, fmt.Errorf("begin a generation of %s: %w", name, err)
+	}
+	return g, nil
+}
+
+func (s *Store) begin(ctx context.Context, name string, version int, schema projections.Schema) (projections.Generation, error) {
+	number, err := s.number(ctx, name)
+	if mongo.IsDuplicateKeyError(err) { // two made the document at once
+		number, err = s.number(ctx, name)
+	}
+	if err != nil {
+		return projections.Generation{}, err
+	}
+	g := projections.Generation{
+		Ref:     projections.Ref{Projection: name, Number: number},
+		Version: version,
+		Touched: time.Now().Truncate(time.Millisecond),
+	}
+	_, err = s.projections.UpdateByID(ctx, name, bson.D{{Key: "$set", Value: bson.D{
+		{Key: field(number), Value: generation{Number: number, Version: version, Touched: g.Touched}},
+	}}})
+	if err != nil {
+		return g, err
+	}
+	return g, s.index(ctx, g.Ref, schema)
+}
+
+func (s *Store) number(ctx context.Context, name string) (int, error) {
+	var p projection
+	err := s.projections.FindOneAndUpdate(ctx,
+		bson.D{{Key: "_id", Value: name}},
+		bson.D{{Key: "$inc", Value: bson.D{{Key: "last", Value: 1}}}, {Key: "$setOnInsert", Value: bson.D{{Key: "active", Value: 0}}}},
+		options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&p)
+	return p.Last, err
+}
+
+// Ensure implements [projections.Store].
+func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
+	if err := s.index(ctx, ref, schema); err != nil {
+		return fmt.Errorf("index %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (s *Store) index(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
+	for _, order := range append([]projections.Order{{}}, schema.Indexes...) {
+		if _, err := s.documents(ref).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys(order, 1)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) documents(ref projections.Ref) *mongo.Collection {
+	return s.database.Collection(ref.String())
+}
+
+// Activate implements [projections.Store].
+func (s *Store) Activate(ctx context.Context, name string, from, to int) error {
+	if err := s.activate(ctx, name, from, to); err != nil {
+		return fmt.Errorf("activate %s: %w", projections.Ref{Projection: name, Number: to}, err)
+	}
+	return nil
+}
+
+func (s *Store) activate(ctx context.Context, name string, from, to int) error {
+	for {
+		p, err := s.read(ctx, name)
+		if err != nil {
+			return err
+		}
+		next, ok := p.generation(to)
+		if !ok || p.Active != from {
+			return projections.ErrFlipped
+		}
+		// The new generation can only have come further since it was read; the old one must not have.
+		filter := bson.D{
+			{Key: "_id", Value: name},
+			{Key: "active", Value: from},
+			{Key: field(to, "number"), Value: to},
+			{Key: field(to, "dropped"), Value: bson.D{{Key: "$exists", Value: false}}},
+		}
+		if old, ok := p.generation(from); ok {
+			if next.Position < old.Position {
+				return projections.ErrNotCaughtUp
+			}
+			filter = append(filter, bson.E{Key: field(from, "position"), Value: bson.D{{Key: "$lte", Value: int64(next.Position)}}})
+		}
+		result, err := s.projections.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "active", Value: to}}}})
+		if err != nil {
+			return err
+		}
+		if result.MatchedCount == 1 {
+			return nil
+		}
+	}
+}
+
+// Drop implements [projections.Store].
+func (s *Store) Drop(ctx context.Context, ref projections.Ref) error {
+	if err := s.drop(ctx, ref); err != nil {
+		return fmt.Errorf("drop %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (s *Store) drop(ctx context.Context, ref projections.Ref) error {
+	result, err := s.projections.UpdateOne(ctx, bson.D{
+		{Key: "_id", Value: ref.Projection},
+		{Key: "active", Value: bson.D{{Key: "$ne", Value: ref.Number}}},
+		{Key: field(ref.Number, "number"), Value: ref.Number},
+	}, bson.D{{Key: "$set", Value: bson.D{{Key: field(ref.Number, "dropped"), Value: true}}}})
+	if err != nil {
+		return err
+	}
+	if result.MatchedCount == 0 {
+		p, err := s.read(ctx, ref.Projection)
+		if err == nil && p.Active == ref.Number {
+			return projections.ErrActive
+		}
+		return err
+	}
+	if err := s.documents(ref).Drop(ctx); err != nil {
+		return err
+	}
+	_, err = s.projections.UpdateByID(ctx, ref.Projection, bson.D{{Key: "$unset", Value: bson.D{{Key: field(ref.Number), Value: ""}}}})
+	return err
+}

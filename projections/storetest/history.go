@@ -1,0 +1,130 @@
+package storetest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// History makes bookings live: it decides, as the domain does, what happens next to bookings picked at random, and records it. Given the
+// same source it makes the same events but for the ids of bookings, which no other history has.
+type History struct {
+	random *rand.Rand
+	space  uuid.UUID
+	now    time.Time
+	lives  []*life
+	// Events are all that happened, in the order of the log.
+	Events []eventstore.Recorded
+}
+
+// life is a booking and its use.
+type life struct {
+	booking     domain.Booking
+	use         domain.RealUse
+	revision    domain.Revision // of the last event of the booking
+	useRevision domain.Revision
+}
+
+// NewHistory begins a history in which nothing has happened.
+func NewHistory(random *rand.Rand) *History {
+	return &History{random: random, space: uuid.New(), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
+}
+
+// Step lets one thing happen, and returns what was recorded: the events of one append.
+func (h *History) Step() (stream string, expected domain.Revision, events []eventstore.Proposed) {
+	for {
+		h.now = h.now.Add(time.Duration(1+h.random.IntN(90)) * time.Second)
+		if len(h.lives) == 0 || h.random.IntN(4) == 0 {
+			l := &life{revision: eventstore.NoStream, useRevision: eventstore.NoStream}
+			h.lives = append(h.lives, l)
+			decided := domain.DecideCreate(l.booking, h.reservation(domain.BookingID(h.id(len(h.lives)).String())))
+			return h.record(l, decided)
+		}
+		l := h.lives[h.random.IntN(len(h.lives))]
+		if decided := h.decide(l); len(decided) > 0 {
+			return h.record(l, decided)
+		}
+	}
+}
+
+func (h *History) id(n int) uuid.UUID {
+	return uuid.NewSHA1(h.space, binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
+
+func (h *History) reservation(id domain.BookingID) domain.SlotReserved {
+	start := h.now.Add(time.Duration(h.random.IntN(1000)) * 30 * time.Minute)
+	return domain.SlotReserved{
+		ReservationID: domain.ReservationID(h.id(-1 - len(h.Events)).String()),
+		BookingID:     id,
+		RoomID:        domain.RoomID(fmt.Sprint(h.random.IntN(4))),
+		UserID:        domain.UserID(fmt.Sprint("user", h.random.IntN(4), []string{"", `"`, "é", "\\"}[h.random.IntN(4)])),
+		Slot:          domain.Slot{Start: start, End: start.Add(time.Duration(1+h.random.IntN(6)) * 30 * time.Minute)},
+		At:            h.now,
+	}
+}
+
+// decide is what happens next to a booking: nothing if the rules do not let it.
+func (h *History) decide(l *life) []domain.Event {
+	b := l.booking
+	var decided []domain.Event
+	switch h.random.IntN(7) {
+	case 0:
+		user := domain.UserID(fmt.Sprint("other", h.random.IntN(4)))
+		decided, _, _ = domain.DecideChange(b, domain.Change{User: &user, At: h.now})
+	case 1:
+		r := h.reservation(b.ID)
+		r.Replaces = b.Reservation
+		decided = domain.DecideMove(b, l.revision, r)
+	case 2:
+		decided, _ = domain.DecideConfirm(b, domain.AnswerConfirm{Answer: domain.Confirmed, By: "admin", AnsweredAt: h.now, At: h.now})
+	case 3:
+		decided, _ = domain.DecideConfirm(b, domain.AnswerConfirm{Answer: domain.Denied, By: "admin", Reason: "no", AnsweredAt: h.now, At: h.now})
+	case 4:
+		decided, _ = domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: h.now})
+	case 5:
+		if b.Phase == domain.PhaseInUse && l.use.Phase == domain.UsePhaseNone {
+			return domain.DecideStart(l.use, domain.BookingCheckedIn{BookingID: b.ID, RealUseID: b.RealUse, RoomID: b.Room, UserID: b.User, StartedAt: b.StartedAt})
+		}
+		decided, _ = domain.DecideCheckIn(b, h.now, domain.DefaultPolicy())
+	case 6:
+		if l.use.Phase == domain.UsePhaseEnded {
+			return domain.DecideUseOver(b, l.use)
+		}
+		decided, _ = domain.DecideEnd(l.use, domain.EndUse{EndedAt: h.now, At: h.now})
+	}
+	return decided
+}
+
+func (h *History) record(l *life, decided []domain.Event) (stream string, expected domain.Revision, events []eventstore.Proposed) {
+	for i, event := range decided {
+		l.booking, l.use = l.booking.Evolve(event), l.use.Evolve(event)
+		revision := &l.revision
+		stream = l.booking.ID.Stream()
+		switch event.(type) {
+		case domain.UseStarted, domain.UseEnded:
+			revision = &l.useRevision
+			stream = l.use.ID.Stream()
+		}
+		if i == 0 {
+			expected = *revision
+		}
+		*revision++
+		p := eventstore.Proposed{
+			ID:       h.id(-1_000_000 - len(h.Events)),
+			Event:    event,
+			Metadata: eventstore.Metadata{Actor: "test", OccurredAt: h.now},
+		}
+		events = append(events, p)
+		h.Events = append(h.Events, eventstore.Recorded{
+			ID: p.ID, Stream: stream, Revision: *revision, Type: event.EventType(), Event: event, Metadata: p.Metadata,
+			Position: eventstore.Position(10 * (len(h.Events) + 1)),
+		})
+	}
+	return stream, expected, events
+}
