@@ -481,3 +481,10 @@ func collect(t testing.TB, r *esdb.ReadStream) []*esdb.RecordedEvent {
 		events = append(events, e.Event)
 	}
 }
+
+func structuredID(id uuid.UUID) *shared.UUID {
+	most, least := esdb.UUIDAsInt64(id)
+	return &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+		MostSignificantBits: most, LeastSignificantBits: least,
+	}}}
+}
