@@ -30,3 +30,7 @@ func open(t testing.TB, file string) *sqlite.Store {
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) projections.Store { return open(t, filepath.Join(t.TempDir(), "views.db")) })
 }
+
+func TestWorkers(t *testing.T) {
+	storetest.RunWorkers(t, func(t *testing.T) projections.Store { return open(t, filepath.Join(t.TempDir(), "views.db")) })
+}
