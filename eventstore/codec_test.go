@@ -146,11 +146,18 @@ func TestDecodesWhatIsStored(t *testing.T) {
 // Every event of package domain has its place in the codec, and in the tests above.
 func TestKnowsEveryEventOfTheDomain(t *testing.T) {
 	declared := map[string]bool{}
-	packages, err := parser.ParseDir(token.NewFileSet(), "../domain", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	files, err := filepath.Glob("../domain/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range packages["domain"].Files {
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && f.Name.Name == "EventType" {
 				declared[f.Recv.List[0].Type.(*ast.Ident).Name] = true

@@ -1,0 +1,104 @@
+// Package eventstoretest gives tests an event store: a node of the test's own, started in this process, or the server that
+// the environment variable ROOMBOOK_TEST_EVENTSTORE names with a connection string. That server may be shared and full of other
+// things, so a test uses stream names of its own and expects nothing of the log but what it has written.
+//
+//	store := eventstoretest.Open(t)      // a store that works
+//	network := eventstoretest.Node(t)    // one behind a network that fails on demand
+//	network.LoseAnswer(eventstoretest.Append, 3)
+//	store = network.Open(t, eventstore.Options{})
+package eventstoretest
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"roombook/eventstore"
+	"roombook/eventstore/node"
+)
+
+// variable names the server that tests use in place of a node of their own.
+const variable = "ROOMBOOK_TEST_EVENTSTORE"
+
+// Open is a store on an event store that works. Both are closed at the end of the test.
+func Open(t testing.TB) *eventstore.Store {
+	t.Helper()
+	return open(t, ConnectionString(t), eventstore.Options{})
+}
+
+// ConnectionString is that of an event store that works until the end of the test.
+func ConnectionString(t testing.TB) string {
+	t.Helper()
+	if s := os.Getenv(variable); s != "" {
+		return s
+	}
+	return "esdb://" + Serve(t, t.TempDir()) + "?tls=false"
+}
+
+// Serve starts a node on a data folder, at a free address of loopback that it returns, until the end of the test.
+func Serve(t testing.TB, dir string) (address string) {
+	t.Helper()
+	n, err := node.Open(node.Options{Dir: dir})
+	if err != nil {
+		t.Fatalf("open a node: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- n.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if err := n.Close(); err != nil {
+			t.Errorf("close the node: %v", err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// Node is an event store behind a network that fails on demand. Both are closed at the end of the test.
+func Node(t testing.TB) *Controlled {
+	t.Helper()
+	s := ConnectionString(t)
+	at, err := url.Parse(s)
+	if err != nil || strings.Contains(at.Host, ",") || at.Scheme != "esdb" || at.Query().Get("tls") != "false" {
+		t.Fatalf("the faults of a network can only be put before one server without TLS, not before %s", s)
+	}
+	host := at.Host
+	if at.Port() == "" {
+		host = net.JoinHostPort(host, "2113")
+	}
+	return Before(t, host)
+}
+
+// ConnectionString is that of the event store behind the network.
+func (c *Controlled) ConnectionString() string { return "esdb://" + c.Address() + "?tls=false" }
+
+// Open is a store behind the network, with the options but for the connection string. It is closed at the end of the test.
+func (c *Controlled) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
+	t.Helper()
+	return open(t, c.ConnectionString(), o)
+}
+
+func open(t testing.TB, connectionString string, o eventstore.Options) *eventstore.Store {
+	t.Helper()
+	o.ConnectionString = connectionString
+	s, err := eventstore.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	return s
+}

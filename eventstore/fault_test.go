@@ -1,0 +1,704 @@
+package eventstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// short is a time-out for what is not going to be answered.
+const short = 200 * time.Millisecond
+
+// kinds are all the kinds of calls that a store can be asked for. Each returns its last error.
+var kinds = map[string]func(context.Context, *eventstore.Store) error{
+	"append": func(ctx context.Context, s *eventstore.Store) error {
+		_, err := s.Append(ctx, newStream(), eventstore.NoStream, events(1)...)
+		return err
+	},
+	"read": func(ctx context.Context, s *eventstore.Store) (last error) {
+		for _, last = range s.ReadStream(ctx, newStream(), 0) {
+		}
+		return last
+	},
+	"subscription": func(ctx context.Context, s *eventstore.Store) (last error) {
+		for _, last = range s.Subscribe(ctx, 0, eventstore.Filter{}) {
+		}
+		return last
+	},
+	"last event": func(ctx context.Context, s *eventstore.Store) error {
+		_, _, err := s.Last(ctx, newStream())
+		return err
+	},
+	"ping": func(ctx context.Context, s *eventstore.Store) error { return s.Ping(ctx) },
+	"metadata": func(ctx context.Context, s *eventstore.Store) error {
+		return s.SetMaxCount(ctx, newStream(), 1)
+	},
+}
+
+// The library closes a client for good when it has not found its node; a store works as soon as there is one.
+func TestTheEventStoreComesLate(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	network.Stop()
+	impatient, patient := network.Open(t, eventstore.Options{Timeout: short}), network.Open(t, eventstore.Options{Timeout: time.Minute})
+	stream := newStream()
+	for range 2 {
+		var asking sync.WaitGroup
+		for kind, ask := range kinds {
+			asking.Go(func() {
+				if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+					t.Errorf("%s: %v", kind, err)
+				}
+			})
+		}
+		asking.Wait()
+	}
+	// Those that can wait are served when it comes.
+	var waiting sync.WaitGroup
+	for range 20 {
+		waiting.Go(func() {
+			if _, err := patient.Append(t.Context(), newStream(), eventstore.NoStream, events(1)...); err != nil {
+				t.Errorf("append: %v", err)
+			}
+		})
+	}
+	network.Start()
+	waiting.Wait()
+	mustAppend(t, patient, stream, eventstore.NoStream, events(1)...)
+	awaitPing(t, impatient)
+	mustAppend(t, impatient, stream, 0, events(1)...)
+}
+
+// awaitPing waits until the store is available.
+func awaitPing(t *testing.T, s *eventstore.Store) {
+	t.Helper()
+	for {
+		err := s.Ping(t.Context())
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// While the library looks for its node, it ignores contexts, and when it gives up it leaves its callers hanging.
+func TestWhoWaitsIsFree(t *testing.T) {
+	t.Parallel()
+	nothing := func(*eventstoretest.Controlled) {}
+	for name, test := range map[string]struct {
+		before, connected, asked func(*eventstoretest.Controlled)
+	}{
+		"nobody listens":             {(*eventstoretest.Controlled).Stop, nil, nothing},
+		"somebody never answers":     {(*eventstoretest.Controlled).Silence, nil, nothing},
+		"somebody answers no longer": {nothing, (*eventstoretest.Controlled).Silence, nothing},
+		"somebody breaks off":        {nothing, (*eventstoretest.Controlled).Silence, (*eventstoretest.Controlled).Cut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := eventstoretest.Node(t)
+			test.before(network)
+			s := network.Open(t, eventstore.Options{Timeout: 30 * time.Second})
+			if test.connected != nil {
+				awaitPing(t, s)
+				test.connected(network)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), short)
+			defer cancel()
+			var waiting sync.WaitGroup
+			for kind, ask := range kinds {
+				for range 10 {
+					waiting.Go(func() {
+						if err := ask(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("%s: %v", kind, err)
+						}
+					})
+				}
+			}
+			test.asked(network)
+			waiting.Wait()
+			network.Start()
+			mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...)
+		})
+	}
+}
+
+// The library panics if it is closed while a call waits.
+func TestCloseWhileOthersWait(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*eventstoretest.Controlled){
+		"nobody listens":         (*eventstoretest.Controlled).Stop,
+		"somebody never answers": (*eventstoretest.Controlled).Silence,
+		"somebody does":          func(*eventstoretest.Controlled) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := eventstoretest.Node(t)
+			s := network.Open(t, eventstore.Options{Timeout: short})
+			fail(network)
+			var waiting sync.WaitGroup
+			asked := make(chan struct{})
+			for kind, ask := range kinds {
+				for range 10 {
+					waiting.Go(func() {
+						for err := error(nil); !errors.Is(err, eventstore.ErrClosed); err = ask(t.Context(), s) {
+							select {
+							case asked <- struct{}{}:
+							default:
+							}
+							if err != nil && !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+								t.Errorf("%s: %v", kind, err)
+								return
+							}
+						}
+					})
+				}
+			}
+			for range 50 {
+				<-asked
+			}
+			var closing sync.WaitGroup
+			for range 3 {
+				closing.Go(func() { _ = s.Close() })
+			}
+			closing.Wait()
+			waiting.Wait()
+			if _, err := s.Append(t.Context(), newStream(), eventstore.NoStream, events(1)...); !errors.Is(err, eventstore.ErrClosed) {
+				t.Errorf("append after close: %v", err)
+			}
+		})
+	}
+}
+
+// A subscription that is cut ends with an error, and can be taken up where it was.
+func TestSubscriptionIsCut(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{})
+	stream := newStream()
+	position := since(t, s)
+	var got []eventstore.Recorded
+	n := 0
+	for len(got) < 60 {
+		proposed := events(10)
+		mustAppend(t, s, stream, domain.Revision(n-1), proposed...)
+		n += len(proposed)
+		cut := false
+		for b, err := range s.Subscribe(t.Context(), position, eventstore.Filter{StreamPrefixes: []string{stream}}) {
+			if err != nil {
+				if !errors.Is(err, eventstore.ErrUnavailable) || !cut {
+					t.Fatal(err)
+				}
+				continue
+			}
+			got = append(got, b.Events...)
+			position = b.Position
+			if len(got) >= n && !cut {
+				cut = true
+				network.Cut()
+			}
+		}
+		if !cut {
+			t.Fatal("the subscription ended by itself")
+		}
+	}
+	for i, r := range got {
+		if int(r.Revision) != i {
+			t.Fatalf("event %d has revision %d", i, r.Revision)
+		}
+	}
+}
+
+// A subscription whose event store falls silent ends: the library's keepalive notices.
+func TestSubscriptionFallsSilent(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: network.ConnectionString() + "&keepAliveTimeout=100"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	endsWith(t, s.Subscribe(t.Context(), 0, eventstore.Filter{}), eventstore.ErrUnavailable, network.Silence)
+	network.Start()
+}
+
+func TestReadsGoOn(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{})
+	stream := newStream()
+	proposed := events(2000) // more than is under way at once
+	for i := 0; i < len(proposed); i += 500 {
+		mustAppend(t, s, stream, domain.Revision(i-1), proposed[i:i+500]...)
+	}
+	for name, outage := range map[string]func(){
+		"cut":               network.Cut,
+		"away for a moment": func() { network.Stop(); network.Start() },
+	} {
+		var got []eventstore.Recorded
+		for r, err := range s.ReadStream(t.Context(), stream, 0) {
+			if err != nil {
+				t.Fatalf("%s: after %d events: %v", name, len(got), err)
+			}
+			got = append(got, r)
+			if len(got)%400 == 1 {
+				outage()
+			}
+		}
+		if !slices.Equal(recordedIDs(got), ids(proposed)) {
+			t.Errorf("%s: %d events, want %d, or in another order", name, len(got), len(proposed))
+		}
+	}
+	// Opened on a connection that is dead.
+	for range 10 {
+		network.Cut()
+		if end, err := s.End(t.Context()); err != nil || end == 0 {
+			t.Errorf("end: %d, %v", end, err)
+		}
+	}
+	// It goes away in the middle and does not come back.
+	impatient := network.Open(t, eventstore.Options{Timeout: short})
+	n := 0
+	var last error
+	for _, err := range impatient.ReadStream(t.Context(), stream, 0) {
+		if last = err; err == nil {
+			n++
+		}
+		if n == 1 {
+			network.Stop()
+		}
+	}
+	if !errors.Is(last, eventstore.ErrUnavailable) {
+		t.Errorf("after %d events of %d: %v", n, len(proposed), last)
+	}
+}
+
+// Whether the request or the answer of an append gets lost: it is done once, and says where.
+func TestAppendIsCut(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{Timeout: time.Minute})
+	awaitPing(t, s)
+	for name, test := range map[string]struct {
+		lose func(string, int) <-chan struct{}
+		sent bool
+	}{
+		"request": {network.LoseRequest, false},
+		"answer":  {network.LoseAnswer, true},
+	} {
+		for _, expected := range []domain.Revision{eventstore.NoStream, 1, eventstore.Any} {
+			for losses := 1; losses <= 3; losses++ {
+				stream := newStream()
+				first := domain.Revision(0)
+				if expected == 1 {
+					mustAppend(t, s, stream, eventstore.NoStream, events(2)...)
+					first = 2
+				}
+				var met []<-chan struct{}
+				for n := range losses {
+					met = append(met, test.lose(eventstoretest.Append, n+1))
+				}
+				proposed := events(2)
+				at := mustAppend(t, s, stream, expected, proposed...)
+				for _, m := range met {
+					<-m
+				}
+				got := all(t, s.ReadStream(t.Context(), stream, first))
+				if !slices.Equal(recordedIDs(got), ids(proposed)) || at.Revision != first+1 || got[1].Position != at.Position {
+					t.Errorf("%s lost %d times, expected %d: appended at %+v, read %v", name, losses, expected, at, got)
+				}
+			}
+		}
+	}
+}
+
+// The answer of an append gets lost and the event store is away: nobody knows. Whoever tries again finds out.
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{Timeout: short})
+	for name, test := range map[string]struct {
+		outage func() <-chan struct{}
+		done   bool
+	}{
+		"done":     {func() <-chan struct{} { return network.LoseAnswer(eventstoretest.Append, 1) }, true},
+		"not done": {func() <-chan struct{} { return network.LoseRequest(eventstoretest.Append, 1) }, false},
+	} {
+		awaitPing(t, s)
+		stream, proposed := newStream(), events(2)
+		met := test.outage()
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			<-met
+			network.Stop()
+		})
+		_, err := s.Append(t.Context(), stream, eventstore.NoStream, proposed...)
+		waiting.Wait()
+		if err == nil { // the next try was faster than the outage
+			t.Logf("%s: the outage was late", name)
+		} else if !errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+		network.Start()
+		awaitPing(t, s)
+		if err != nil {
+			if got := all(t, s.ReadStream(t.Context(), stream, 0)); (len(got) > 0) != test.done {
+				t.Errorf("%s: %d events", name, len(got))
+			}
+		}
+		if at := mustAppend(t, s, stream, eventstore.NoStream, proposed...); at.Revision != 1 {
+			t.Errorf("%s: tried again, it went to %+v", name, at)
+		}
+		if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), ids(proposed)) {
+			t.Errorf("%s: tried again, the stream has %d events", name, len(got))
+		}
+	}
+}
+
+// The caller leaves while the answer is under way.
+func TestCallerLeavesAnAppend(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	address := strings.TrimSuffix(strings.TrimPrefix(network.ConnectionString(), "esdb://"), "?tls=false")
+	r, front := startRelay(t, address)
+	s := openAt(t, front, eventstore.Options{})
+	awaitPing(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	stream, proposed := newStream(), events(1)
+	r.answer(answer{method: eventstoretest.Append, before: cancel, forward: true, status: unavailable})
+	_, err := s.Append(ctx, stream, eventstore.NoStream, proposed...)
+	if !errors.Is(err, eventstore.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func openAt(t *testing.T, address string, o eventstore.Options) *eventstore.Store {
+	t.Helper()
+	o.ConnectionString = "esdb://" + address + "?tls=false"
+	s, err := eventstore.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// behindRelay is a store behind a relay, and another one that is not.
+func behindRelay(t *testing.T, o eventstore.Options) (r *relay, s, direct *eventstore.Store, network *eventstoretest.Controlled) {
+	t.Helper()
+	back := eventstoretest.Node(t)
+	r, front := startRelay(t, back.Address())
+	network = eventstoretest.Before(t, front)
+	s = network.Open(t, o)
+	direct = back.Open(t, eventstore.Options{})
+	awaitPing(t, s)
+	awaitPing(t, direct)
+	return r, s, direct, network
+}
+
+// What the event store answers to the tries of an append of two events to an empty stream, and what comes of it.
+func TestAppendIsAnswered(t *testing.T) {
+	t.Parallel()
+	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
+	var stream string
+	another := func(expected domain.Revision) func() {
+		return func() {
+			if _, err := direct.Append(t.Context(), stream, expected, events(1)...); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	var (
+		tooLate     = status.Error(codes.Aborted, "write timed out")
+		fault       = status.Error(codes.Unknown, "Exception was thrown by handler.")
+		itsDeadline = status.Error(codes.DeadlineExceeded, "too late")
+		stopping    = status.Error(codes.Canceled, "stopping")
+		notAllowed  = status.Error(codes.PermissionDenied, "Access Denied")
+		tooLarge    = status.Error(codes.InvalidArgument, "Maximum Append Size of 1024 Exceeded.")
+	)
+	for name, test := range map[string]struct {
+		script []answer
+		want   func(error) bool
+		done   bool
+	}{
+		"too busy":                    {[]answer{{status: unavailable}}, isNil, true},
+		"too busy five times":         {slices.Repeat([]answer{{status: unavailable}}, 5), isNil, true},
+		"done, but too late":          {[]answer{{forward: true, status: tooLate}}, isNil, true},
+		"not done, and too late":      {[]answer{{status: tooLate}}, isNil, true},
+		"a fault in the event store":  {[]answer{{status: fault}}, isNil, true},
+		"a deadline of its own":       {[]answer{{status: itsDeadline}}, isNil, true},
+		"stopped":                     {[]answer{{status: stopping}}, isNil, true},
+		"not allowed":                 {[]answer{{status: notAllowed}}, isRefusal, false},
+		"too large":                   {[]answer{{status: tooLarge}}, is(eventstore.ErrTooLarge), false},
+		"unheard, then not allowed":   {[]answer{{forward: true, status: unavailable}, {status: notAllowed}}, is(eventstore.ErrOutcomeUnknown), true},
+		"unheard, another was faster": {[]answer{{before: another(eventstore.NoStream), status: unavailable}}, isLostTo(0), false},
+		"done, another came after":    {[]answer{{forward: true, status: unavailable}, {before: another(1), status: unavailable}}, isNil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream = newStream()
+			proposed := events(2)
+			for i := range test.script {
+				test.script[i].method = eventstoretest.Append
+			}
+			r.answer(test.script...)
+			at, err := s.Append(t.Context(), stream, eventstore.NoStream, proposed...)
+			if !test.want(err) || err == nil && at.Revision != 1 {
+				t.Errorf("appended at %+v, %v", at, err)
+			}
+			if n := r.left(); n > 0 {
+				t.Errorf("%d answers were not asked for", n)
+			}
+			got := recordedIDs(all(t, direct.ReadStream(t.Context(), stream, 0)))
+			if done := len(got) >= 2 && slices.Equal(got[:2], ids(proposed)); done != test.done {
+				t.Errorf("done: %t, want %t", done, test.done)
+			}
+		})
+	}
+}
+
+func isNil(err error) bool { return err == nil }
+
+func is(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
+
+// isRefusal reports whether the error is the event store's own reason.
+func isRefusal(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Access Denied") && !errors.Is(err, eventstore.ErrOutcomeUnknown) && !errors.Is(err, eventstore.ErrUnavailable)
+}
+
+func isLostTo(actual domain.Revision) func(error) bool {
+	return func(err error) bool {
+		lost, ok := errors.AsType[*eventstore.WrongRevision](err)
+		return ok && lost.Actual == actual && lost.Expected == eventstore.NoStream
+	}
+}
+
+// What the event store answers to a read or a subscription.
+func TestReadIsAnswered(t *testing.T) {
+	t.Parallel()
+	r, s, direct, _ := behindRelay(t, eventstore.Options{})
+	stream, proposed := newStream(), events(2)
+	mustAppend(t, direct, stream, eventstore.NoStream, proposed...)
+	for name, test := range map[string]struct {
+		status  error
+		refused bool
+	}{
+		"too busy":                   {unavailable, false},
+		"stopped":                    {status.Error(codes.Canceled, "stopping"), false},
+		"a fault in the event store": {status.Error(codes.Unknown, "Exception was thrown by handler."), false},
+		"not allowed":                {status.Error(codes.PermissionDenied, "Access Denied"), true},
+		"no such method":             {status.Error(codes.Unimplemented, "unknown service; Access Denied"), true},
+		"not found, but how":         {status.Error(codes.NotFound, "Access Denied or else"), true},
+	} {
+		script := answer{method: eventstoretest.Read, status: test.status}
+		r.answer(script)
+		var got []eventstore.Recorded
+		var failed error
+		for e, err := range s.ReadStream(t.Context(), stream, 0) {
+			if failed = err; err == nil {
+				got = append(got, e)
+			}
+		}
+		if isRefusal(failed) != test.refused || !test.refused && !slices.Equal(recordedIDs(got), ids(proposed)) {
+			t.Errorf("read, %s: %v, %d events", name, failed, len(got))
+		}
+		r.answer(script)
+		failed = nil
+		for b, err := range s.Subscribe(t.Context(), 0, eventstore.Filter{StreamPrefixes: []string{stream}}) {
+			if failed = err; b.CaughtUp {
+				break
+			}
+		}
+		if isRefusal(failed) != test.refused || !test.refused && failed != nil {
+			t.Errorf("subscription, %s: %v", name, failed)
+		}
+		if r.left() > 0 {
+			t.Errorf("%s: not asked", name)
+		}
+	}
+}
+
+// A large append that is refused before all of it was sent: the library loses the reason at times, and then it is tried
+// again.
+func TestLargeAppendIsRefusedEarly(t *testing.T) {
+	t.Parallel()
+	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
+	large := events(1000)
+	for i := range large {
+		large[i].Event = domain.SlotReleased{RoomID: domain.RoomID(strings.Repeat("x", 800))}
+	}
+	for range 10 {
+		stream := newStream()
+		r.answer(answer{method: eventstoretest.Append, early: true, status: status.Error(codes.PermissionDenied, "Access Denied")})
+		_, err := s.Append(t.Context(), stream, eventstore.NoStream, large...)
+		n := len(all(t, direct.ReadStream(t.Context(), stream, 0)))
+		if !(isRefusal(err) && n == 0) && !(err == nil && n == len(large)) {
+			t.Errorf("%d events, %v", n, err)
+		}
+	}
+}
+
+// The library opens a connection each time that it looks for its node, leaves the old one open, and looks for it whenever a
+// call is answered with "unavailable", from within whatever call comes next.
+func TestConnectionsDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // calls that meet each other on their way into the library
+	r, s, _, network := behindRelay(t, eventstore.Options{Connections: 2, Timeout: time.Minute})
+	done := make(chan struct{})
+	var appending sync.WaitGroup
+	for range 32 {
+		appending.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := s.Append(t.Context(), newStream(), eventstore.NoStream, events(1)...); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 40 {
+		r.answer(slices.Repeat([]answer{{method: eventstoretest.Append, status: unavailable}}, 3)...)
+		for r.left() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	close(done)
+	appending.Wait()
+	if n := counted(t, s, "roombook_eventstore_reconnects_total"); n < 10 {
+		t.Errorf("%v connections were replaced", n)
+	}
+	for network.Connections() > 2 { // those that were replaced are being closed
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Outages one after the other, while many append: every append that was said to be done is there once, in its order; what was
+// said not to be done is not there; and afterwards everything is as before.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{Timeout: 400 * time.Millisecond})
+	shared := newStream()
+
+	type outcome struct {
+		id       uuid.UUID
+		revision domain.Revision
+		err      error
+	}
+	var mu sync.Mutex
+	var outcomes []outcome
+	done := make(chan struct{})
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			revision := eventstore.NoStream
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				proposed := events(1)
+				at, err := s.Append(t.Context(), shared, revision, proposed...)
+				mu.Lock()
+				outcomes = append(outcomes, outcome{proposed[0].ID, at.Revision, err})
+				mu.Unlock()
+				if lost, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+					revision = lost.Actual
+				} else if err == nil {
+					revision = at.Revision
+				}
+			}
+		})
+	}
+	for range 12 {
+		for n := range 1 + random.IntN(3) {
+			if random.IntN(2) == 0 {
+				<-network.LoseAnswer(eventstoretest.Append, n+1)
+			} else {
+				<-network.LoseRequest(eventstoretest.Append, n+1)
+			}
+		}
+		switch random.IntN(4) {
+		case 0:
+			network.Stop()
+			if err := s.Ping(t.Context()); err == nil {
+				t.Error("pinged what is not there")
+			}
+		case 1:
+			network.Cut()
+		}
+		network.Start()
+	}
+	awaitPing(t, s)
+	close(done)
+	writers.Wait()
+
+	at := map[uuid.UUID]domain.Revision{}
+	for _, r := range all(t, s.ReadStream(t.Context(), shared, 0)) {
+		if _, twice := at[r.ID]; twice {
+			t.Errorf("%s is there twice", r.ID)
+		}
+		at[r.ID] = r.Revision
+	}
+	count := map[string]int{}
+	for _, o := range outcomes {
+		revision, there := at[o.id]
+		_, lost := errors.AsType[*eventstore.WrongRevision](o.err)
+		switch {
+		case o.err == nil && (!there || revision != o.revision):
+			t.Errorf("done at %d, and there: %t, at %d", o.revision, there, revision)
+		case lost && there:
+			t.Errorf("lost, and there at %d", revision)
+		case errors.Is(o.err, eventstore.ErrUnavailable) && there:
+			t.Errorf("never sent, and there at %d", revision)
+		case o.err != nil && !lost && !errors.Is(o.err, eventstore.ErrUnavailable) && !errors.Is(o.err, eventstore.ErrOutcomeUnknown):
+			t.Error(o.err)
+		}
+		count[fmt.Sprintf("%T", errors.Unwrap(o.err))]++
+	}
+	t.Logf("%d events of %d appends, %v", len(at), len(outcomes), count)
+	for network.Connections() > eventstore.DefaultConnections {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// The library logs to the standard logger unless it is told not to.
+func TestNothingOnTheStandardLogger(t *testing.T) {
+	var printed bytes.Buffer
+	standard := log.Writer()
+	log.SetOutput(&printed)
+	defer log.SetOutput(standard)
+	network := eventstoretest.Node(t)
+	s := network.Open(t, eventstore.Options{Timeout: short})
+	mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...)
+	network.Stop()
+	_, _ = s.Append(t.Context(), newStream(), eventstore.NoStream, events(1)...)
+	network.Start()
+	awaitPing(t, s)
+	if printed.Len() > 0 {
+		t.Errorf("printed: %s", &printed)
+	}
+}

@@ -1,0 +1,171 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+)
+
+// relay passes the calls of the event store's protocol on, except those that a test wants to have answered otherwise: with
+// statuses that a healthy event store never gives.
+type relay struct {
+	t        testing.TB
+	upstream *grpc.ClientConn
+
+	mu     sync.Mutex
+	script []answer // for the calls to come, in their order
+}
+
+// answer says what becomes of a call of a method.
+type answer struct {
+	method string
+	// before is called first.
+	before func()
+	// forward has the event store do it all the same, if its requests have all come.
+	forward bool
+	// early answers without reading a request.
+	early bool
+	// status is what the caller hears.
+	status error
+}
+
+// startRelay relays to the event store at an address, and returns the address to connect to.
+func startRelay(t testing.TB, to string) (*relay, string) {
+	t.Helper()
+	upstream, err := grpc.NewClient(to, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{t: t, upstream: upstream}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(r.handle), grpc.ForceServerCodecV2(raw{}), grpc.MaxRecvMsgSize(17<<20))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if err := upstream.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return r, listener.Addr().String()
+}
+
+// answer adds to the script.
+func (r *relay) answer(a ...answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.script = append(r.script, a...)
+}
+
+// left is how many answers of the script have not been given.
+func (r *relay) left() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.script)
+}
+
+func (r *relay) next(method string) (answer, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.script) == 0 || r.script[0].method != method {
+		return answer{}, false
+	}
+	a := r.script[0]
+	r.script = r.script[1:]
+	return a, true
+}
+
+func (r *relay) handle(_ any, caller grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(caller)
+	a, scripted := r.next(method)
+	if a.before != nil {
+		a.before()
+	}
+	if a.early {
+		return a.status
+	}
+	if scripted && !a.forward {
+		for {
+			if err := caller.RecvMsg(new(mem.BufferSlice)); err != nil {
+				return a.status
+			}
+		}
+	}
+
+	ctx, cancel := context.WithCancel(caller.Context())
+	defer cancel()
+	store, err := r.upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method, grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(17<<20))
+	if err != nil {
+		return err
+	}
+	var requests sync.WaitGroup
+	requests.Go(func() {
+		for {
+			var message mem.BufferSlice
+			if err := caller.RecvMsg(&message); err != nil {
+				if errors.Is(err, io.EOF) {
+					_ = store.CloseSend()
+				} else {
+					cancel()
+				}
+				return
+			}
+			if store.SendMsg(message) != nil {
+				return
+			}
+		}
+	})
+	err = func() error {
+		for {
+			var message mem.BufferSlice
+			if err := store.RecvMsg(&message); err != nil {
+				return err
+			}
+			if scripted {
+				continue
+			}
+			if err := caller.SendMsg(message); err != nil {
+				return err
+			}
+		}
+	}()
+	caller.SetTrailer(store.Trailer())
+	if errors.Is(err, io.EOF) {
+		requests.Wait()
+		return a.status
+	}
+	return err
+}
+
+// raw is a codec of messages as they are on the wire.
+type raw struct{}
+
+func (raw) Name() string { return "proto" }
+
+func (raw) Marshal(v any) (mem.BufferSlice, error) { return v.(mem.BufferSlice), nil }
+
+func (raw) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*mem.BufferSlice) = mem.BufferSlice{mem.SliceBuffer(data.Materialize())}
+	return nil
+}
+
+var _ encoding.CodecV2 = raw{}
+
+// unavailable is what an event store answers that is too busy.
+var unavailable = status.Error(codes.Unavailable, "Server Is Too Busy")

@@ -1,0 +1,509 @@
+package eventstore_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newStream is the name of a stream that nothing else uses.
+func newStream() string { return "calendar-" + uuid.NewString() }
+
+// events are n events that can be told apart.
+func events(n int) []eventstore.Proposed {
+	e := make([]eventstore.Proposed, n)
+	for i := range e {
+		e[i] = eventstore.Proposed{
+			ID:       uuid.New(),
+			Event:    domain.SlotReleased{ReservationID: domain.ReservationID(uuid.NewString()), BookingID: "b", RoomID: "r"},
+			Metadata: eventstore.Metadata{Actor: "tester", OccurredAt: time.Date(2021, 7, 1, 9, 0, 0, 1, time.UTC)},
+		}
+	}
+	return e
+}
+
+func ids(proposed []eventstore.Proposed) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, e := range proposed {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func recordedIDs(recorded []eventstore.Recorded) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, r := range recorded {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// all is everything that a read yields.
+func all(t *testing.T, read iter.Seq2[eventstore.Recorded, error]) []eventstore.Recorded {
+	t.Helper()
+	var recorded []eventstore.Recorded
+	for r, err := range read {
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = append(recorded, r)
+	}
+	return recorded
+}
+
+func mustAppend(t *testing.T, s *eventstore.Store, stream string, expected domain.Revision, e ...eventstore.Proposed) eventstore.Appended {
+	t.Helper()
+	at, err := s.Append(t.Context(), stream, expected, e...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func TestAppendedIsRead(t *testing.T) {
+	s := eventstoretest.Open(t)
+	stream := newStream()
+	proposed := events(3)
+	proposed[1].Event = domain.SlotReserved{
+		ReservationID: "r", BookingID: "b", RoomID: "Zimmer <1>", UserID: "u", Actor: "a", CorrelationID: "c",
+		Slot: domain.Slot{Start: time.Date(2021, 7, 1, 9, 0, 0, 0, time.UTC), End: time.Date(2021, 7, 1, 10, 0, 0, 0, time.UTC)},
+		At:   time.Date(2021, 6, 30, 9, 0, 0, 123456789, time.UTC),
+	}
+	proposed[1].Metadata = eventstore.Metadata{CorrelationID: "c", CausationID: "d", Actor: "a", OccurredAt: time.Date(2021, 6, 30, 9, 0, 0, 987654321, time.UTC), TraceParent: "t"}
+
+	first := mustAppend(t, s, stream, eventstore.NoStream, proposed[0])
+	if first.Revision != 0 || first.Position == 0 {
+		t.Errorf("the first append went to %+v", first)
+	}
+	second := mustAppend(t, s, stream, 0, proposed[1:]...)
+	if second.Revision != 2 || second.Position <= first.Position {
+		t.Errorf("the second append went to %+v, after %+v", second, first)
+	}
+
+	got := all(t, s.ReadStream(t.Context(), stream, 0))
+	if len(got) != len(proposed) {
+		t.Fatalf("read %d events, want %d", len(got), len(proposed))
+	}
+	for i, r := range got {
+		want := eventstore.Recorded{
+			ID: proposed[i].ID, Stream: stream, Revision: domain.Revision(i), Position: r.Position,
+			Type: proposed[i].Event.EventType(), Event: proposed[i].Event, Metadata: proposed[i].Metadata, Data: r.Data,
+		}
+		if !reflect.DeepEqual(r, want) {
+			t.Errorf("event %d\n got %+v\nwant %+v", i, r, want)
+		}
+		if !json.Valid(r.Data) {
+			t.Errorf("event %d has the data %q", i, r.Data)
+		}
+	}
+	if got[0].Position != first.Position || got[2].Position != second.Position || got[1].Position <= got[0].Position || got[2].Position <= got[1].Position {
+		t.Errorf("events are at %d, %d, %d, appends went to %d and %d", got[0].Position, got[1].Position, got[2].Position, first.Position, second.Position)
+	}
+
+	for from, want := range map[domain.Revision]int{0: 3, 1: 2, 2: 1, 3: 0, 1000: 0} {
+		if got := all(t, s.ReadStream(t.Context(), stream, from)); len(got) != want || want > 0 && got[0].Revision != from {
+			t.Errorf("read from %d: %d events, want %d", from, len(got), want)
+		}
+	}
+	last, found, err := s.Last(t.Context(), stream)
+	if err != nil || !found || !reflect.DeepEqual(last, got[2]) {
+		t.Errorf("last is %+v, %t, %v", last, found, err)
+	}
+	if end, err := s.End(t.Context()); err != nil || end < second.Position {
+		t.Errorf("the log ends at %d, %v, which is before %d", end, err, second.Position)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAMissingStreamIsEmpty(t *testing.T) {
+	s := eventstoretest.Open(t)
+	if got := all(t, s.ReadStream(t.Context(), newStream(), 0)); got != nil {
+		t.Errorf("read %v", got)
+	}
+	if last, found, err := s.Last(t.Context(), newStream()); found || err != nil {
+		t.Errorf("last is %v, %t, %v", last, found, err)
+	}
+}
+
+func TestLeavingARead(t *testing.T) {
+	s := eventstoretest.Open(t)
+	stream := newStream()
+	mustAppend(t, s, stream, eventstore.NoStream, events(100)...)
+	for range 300 { // a hundred reads left open would block a connection
+		for r, err := range s.ReadStream(t.Context(), stream, 7) {
+			if err != nil || r.Revision != 7 {
+				t.Fatal(r.Revision, err)
+			}
+			break
+		}
+	}
+}
+
+func TestRevisions(t *testing.T) {
+	s := eventstoretest.Open(t)
+	for name, test := range map[string]struct {
+		given    int // events in the stream
+		expected domain.Revision
+		want     domain.Revision // of the append of one event
+		actual   domain.Revision // of the lost race, if want is negative
+	}{
+		"none, none expected":     {0, eventstore.NoStream, 0, 0},
+		"none, any expected":      {0, eventstore.Any, 0, 0},
+		"none, one expected":      {0, 0, -1, eventstore.NoStream},
+		"three, none expected":    {3, eventstore.NoStream, -1, 2},
+		"three, any expected":     {3, eventstore.Any, 3, 0},
+		"three, the second":       {3, 1, -1, 2},
+		"three, the last":         {3, 2, 3, 0},
+		"three, one that is not":  {3, 3, -1, 2},
+		"three, one far from now": {3, 1 << 62, -1, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := newStream()
+			if test.given > 0 {
+				mustAppend(t, s, stream, eventstore.NoStream, events(test.given)...)
+			}
+			at, err := s.Append(t.Context(), stream, test.expected, events(1)...)
+			if test.want >= 0 {
+				if err != nil || at.Revision != test.want {
+					t.Errorf("appended at %d, %v; want %d", at.Revision, err, test.want)
+				}
+				return
+			}
+			var lost *eventstore.WrongRevision
+			want := eventstore.WrongRevision{Stream: stream, Expected: test.expected, Actual: test.actual}
+			if !errors.As(err, &lost) || *lost != want {
+				t.Errorf("got %v, want %v", err, &want)
+			}
+			if n := len(all(t, s.ReadStream(t.Context(), stream, 0))); n != test.given {
+				t.Errorf("%d events after a lost race, %d before", n, test.given)
+			}
+		})
+	}
+}
+
+// The same append again answers as it did the first time, whatever came after it.
+func TestAppendTwice(t *testing.T) {
+	s := eventstoretest.Open(t)
+	for _, expected := range []domain.Revision{eventstore.NoStream, 1, eventstore.Any} {
+		stream := newStream()
+		if expected >= 0 {
+			mustAppend(t, s, stream, eventstore.NoStream, events(2)...)
+		}
+		proposed := events(3)
+		first := mustAppend(t, s, stream, expected, proposed...)
+		if again := mustAppend(t, s, stream, expected, proposed...); again != first {
+			t.Errorf("expected %d: first %+v, again %+v", expected, first, again)
+		}
+		mustAppend(t, s, stream, first.Revision, events(2)...)
+		if later := mustAppend(t, s, stream, expected, proposed...); later != first {
+			t.Errorf("expected %d: first %+v, later %+v", expected, first, later)
+		}
+		if got := all(t, s.ReadStream(t.Context(), stream, 0)); len(got) != int(first.Revision)+3 {
+			t.Errorf("expected %d: %d events", expected, len(got))
+		}
+	}
+}
+
+type painted struct{}
+
+func (painted) EventType() string { return "RoomPainted" }
+
+func TestAppendRefuses(t *testing.T) {
+	s := eventstoretest.Open(t)
+	twice := events(2)
+	twice[1].ID = twice[0].ID
+	noID := events(2)
+	noID[1].ID = uuid.Nil
+	large := events(1)
+	large[0].Event = domain.SlotReleased{RoomID: domain.RoomID(strings.Repeat("x", 1<<20))}
+	for name, test := range map[string]struct {
+		stream   string
+		expected domain.Revision
+		events   []eventstore.Proposed
+		err      error
+	}{
+		"no events":                        {newStream(), eventstore.Any, nil, nil},
+		"an event without id":              {newStream(), eventstore.Any, noID, nil},
+		"an id twice":                      {newStream(), eventstore.Any, twice, nil},
+		"a type that is not stored":        {newStream(), eventstore.Any, []eventstore.Proposed{{ID: uuid.New(), Event: painted{}}}, nil},
+		"a time that cannot be stored":     {newStream(), eventstore.Any, []eventstore.Proposed{{ID: uuid.New(), Event: domain.ConfirmRequested{At: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)}}}, nil},
+		"a revision that is none":          {newStream(), -3, events(1), nil},
+		"no stream name":                   {"", eventstore.Any, events(1), nil},
+		"metadata of nothing":              {"$$", eventstore.Any, events(1), nil},
+		"the log itself":                   {"$all", eventstore.Any, events(1), nil},
+		"a name that is not text":          {"\xff", eventstore.Any, events(1), nil},
+		"more than the event store stores": {newStream(), eventstore.Any, large, eventstore.ErrTooLarge},
+	} {
+		at, err := s.Append(t.Context(), test.stream, test.expected, test.events...)
+		if err == nil || test.err != nil && !errors.Is(err, test.err) || errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+			t.Errorf("%s: %+v, %v", name, at, err)
+		}
+		if test.stream != "" && !strings.HasPrefix(test.stream, "$") && test.stream != "\xff" {
+			if got := all(t, s.ReadStream(t.Context(), test.stream, 0)); got != nil {
+				t.Errorf("%s: %d events were written", name, len(got))
+			}
+		}
+	}
+	mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...) // it still works
+}
+
+func TestReadRefuses(t *testing.T) {
+	s := eventstoretest.Open(t)
+	for _, read := range []iter.Seq2[eventstore.Recorded, error]{
+		s.ReadStream(t.Context(), "", 0),
+		s.ReadStream(t.Context(), "\xff", 0),
+		s.ReadStream(t.Context(), newStream(), -1),
+	} {
+		n := 0
+		for r, err := range read {
+			n++
+			if err == nil || !reflect.DeepEqual(r, eventstore.Recorded{}) {
+				t.Errorf("yielded %+v, %v", r, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("yielded %d times", n)
+		}
+	}
+	if _, _, err := s.Last(t.Context(), ""); err == nil {
+		t.Error("there is a last event of no stream")
+	}
+}
+
+func TestAContextThatHasEnded(t *testing.T) {
+	s := eventstoretest.Open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	stream := newStream()
+	if _, err := s.Append(ctx, stream, eventstore.NoStream, events(1)...); !errors.Is(err, context.Canceled) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		t.Errorf("append: %v", err)
+	}
+	for _, err := range s.ReadStream(ctx, stream, 0) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("read: %v", err)
+		}
+	}
+	for _, err := range s.Subscribe(ctx, 0, eventstore.Filter{}) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("subscribe: %v", err)
+		}
+	}
+	if err := s.Ping(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("ping: %v", err)
+	}
+	if got := all(t, s.ReadStream(t.Context(), stream, 0)); got != nil {
+		t.Error("the append was done")
+	}
+}
+
+func TestSetMaxCount(t *testing.T) {
+	s := eventstoretest.Open(t)
+	stream := newStream()
+	mustAppend(t, s, stream, eventstore.NoStream, events(5)...)
+	for range 2 {
+		if err := s.SetMaxCount(t.Context(), stream, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := all(t, s.ReadStream(t.Context(), stream, 0)); len(got) != 2 || got[0].Revision != 3 {
+		t.Errorf("%d events can be read, want 3 and 4", len(got))
+	}
+	if got := all(t, s.ReadStream(t.Context(), "$$"+stream, 0)); len(got) != 1 || got[0].Revision != 0 {
+		t.Errorf("set twice, written as %v", got)
+	}
+	mustAppend(t, s, stream, 4, events(1)...)
+	if err := s.SetMaxCount(t.Context(), stream, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, s.ReadStream(t.Context(), stream, 0)); len(got) != 1 || got[0].Revision != 5 {
+		t.Errorf("%d events can be read, want 5", len(got))
+	}
+	for _, err := range []error{s.SetMaxCount(t.Context(), stream, 0), s.SetMaxCount(t.Context(), "", 1)} {
+		if err == nil {
+			t.Error("set")
+		}
+	}
+}
+
+// An event that cannot be decoded is read, without an event, and counted.
+func TestUndecodable(t *testing.T) {
+	s := eventstoretest.Open(t)
+	stream := newStream()
+	// The metadata of a stream is an event that this program has no type for.
+	if err := s.SetMaxCount(t.Context(), stream, 9); err != nil {
+		t.Fatal(err)
+	}
+	if n := counted(t, s, "roombook_eventstore_undecodable_events_total"); n != 0 {
+		t.Errorf("%v undecodable events before any was read", n)
+	}
+	got := all(t, s.ReadStream(t.Context(), "$$"+stream, 0))
+	if len(got) != 1 || got[0].Event != nil || got[0].Type != "$metadata" || string(got[0].Data) != `{"$maxCount":9}` {
+		t.Errorf("read %+v", got)
+	}
+	if n := counted(t, s, "roombook_eventstore_undecodable_events_total"); n != 1 {
+		t.Errorf("%v undecodable events, want 1", n)
+	}
+}
+
+// counted is the sum of a metric over its labels; of a histogram, its count.
+func counted(t *testing.T, s *eventstore.Store, name string) float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+func TestMetrics(t *testing.T) {
+	s := eventstoretest.Open(t)
+	stream := newStream()
+	mustAppend(t, s, stream, eventstore.NoStream, events(1)...)
+	mustAppend(t, s, stream, 0, events(1)...)
+	if _, err := s.Append(t.Context(), stream, 0, events(1)...); err == nil {
+		t.Fatal("appended at a revision that is over")
+	}
+	for name, want := range map[string]float64{
+		"roombook_eventstore_append_seconds":         2,
+		"roombook_eventstore_wrong_revisions_total":  1,
+		"roombook_eventstore_retries_total":          0,
+		"roombook_eventstore_reconnects_total":       0,
+		"roombook_eventstore_unknown_outcomes_total": 0,
+	} {
+		if got := counted(t, s, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if got := counted(t, s, "roombook_eventstore_connections"); got < 1 {
+		t.Errorf("%v connections", got)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	var printed bytes.Buffer
+	log.SetOutput(&printed)
+	defer log.SetOutput(log.Default().Writer())
+	for s, good := range map[string]bool{
+		"esdb://127.0.0.1:2113?tls=false":                                 true,
+		"esdb://127.0.0.1":                                                true,
+		"esdb://user:pass@a:1,b:2,c:3?nodePreference=follower":            true,
+		"esdb+discover://cluster.example.com?TLS=false&gossipTimeout=1":   true,
+		"esdb://127.0.0.1?connectionName=roombook&throwOnAppendFailure=0": true, // other clients know these
+		"esdb://127.0.0.1?defaultDeadline=60000":                          true,
+		"esdb://127.0.0.1?defaultDeadline=soon":                           false,
+		"esdb://127.0.0.1?tls=perhaps":                                    false,
+		"esdb://127.0.0.1?userCertFile=cert.pem":                          false,
+		"esdb://127.0.0.1:port":                                           false,
+		"http://127.0.0.1:2113":                                           false,
+		"esdb://":                                                         false,
+		"":                                                                false,
+	} {
+		store, err := eventstore.Open(eventstore.Options{ConnectionString: s})
+		if (err == nil) != good {
+			t.Errorf("%q: %v", s, err)
+		}
+		if store != nil {
+			for range 2 {
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if _, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://127.0.0.1", Timeout: -1}); err == nil {
+		t.Error("opened with a negative timeout")
+	}
+	if printed.Len() > 0 {
+		t.Errorf("on the standard logger: %s", &printed)
+	}
+}
+
+func TestEventID(t *testing.T) {
+	space := uuid.MustParse("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01")
+	id := eventstore.EventID(space, "0")
+	if want := "c89624a7-17b5-5c05-b082-27c227a170ee"; id.String() != want { // as Python's uuid.uuid5 has it
+		t.Errorf("%s, want %s", id, want)
+	}
+	if id != eventstore.EventID(space, "0") || id == eventstore.EventID(space, "1") || id == eventstore.EventID(uuid.Nil, "0") {
+		t.Error("an id follows from space and name, and from nothing else")
+	}
+}
+
+func ExampleStore_Append() {
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://127.0.0.1:2113?tls=false"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer store.Close()
+	command := uuid.New()
+	released := domain.SlotReleased{ReservationID: "a reservation", BookingID: "a booking", RoomID: "room-1"}
+	_, err = store.Append(context.Background(), domain.RoomID("room-1").Stream(), 41, eventstore.Proposed{
+		ID:    eventstore.EventID(command, "0"),
+		Event: released,
+	})
+	var lost *eventstore.WrongRevision
+	if errors.As(err, &lost) {
+		fmt.Println("read on from revision", lost.Expected+1)
+	}
+}
+
+func TestWrongRevisionIsParsed(t *testing.T) {
+	for text, want := range map[string]domain.Revision{
+		"[ErrorCodeWrongExpectedVersion] an append request failed: wrong expected version: expecting '3' but got '12'":          12,
+		"[ErrorCodeWrongExpectedVersion] an append request failed: wrong expected version: expecting 'any' but got 'no_stream'": eventstore.NoStream,
+	} {
+		if got, ok := eventstore.ActualRevision(text); !ok || got != want {
+			t.Errorf("%s: %d, %t", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "wrong expected version", "but got 'many'", "but got '-3'", " but got 'many'", " but got '-3'", " but got '3"} {
+		if got, ok := eventstore.ActualRevision(text); ok {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	// What cannot be parsed is read back.
+	s := eventstoretest.Open(t)
+	for n, actual := range []domain.Revision{eventstore.NoStream, 0, 1} {
+		stream := newStream()
+		if n > 0 {
+			mustAppend(t, s, stream, eventstore.NoStream, events(n)...)
+		}
+		want := eventstore.WrongRevision{Stream: stream, Expected: 7, Actual: actual}
+		var lost *eventstore.WrongRevision
+		if err := s.WrongRevisionFor(t.Context(), stream, 7, errors.New("in other words")); !errors.As(err, &lost) || *lost != want {
+			t.Errorf("got %v, want %v", err, &want)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// since is where a test begins to look at a log that others may have written to.
+func since(t *testing.T, s *eventstore.Store) eventstore.Position {
+	t.Helper()
+	end, err := s.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// follow receives batches until stop says so, and checks of all of them what holds for any subscription.
+func follow(t *testing.T, s *eventstore.Store, after eventstore.Position, f eventstore.Filter, stop func([]eventstore.Recorded, eventstore.Batch) bool) []eventstore.Recorded {
+	t.Helper()
+	var got []eventstore.Recorded
+	last, caughtUp, first := after, false, true
+	for b, err := range s.Subscribe(t.Context(), after, f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b.Events) > 512 {
+			t.Errorf("a batch of %d events", len(b.Events))
+		}
+		if b.Position < last || len(b.Events) == 0 && b.Position == last && (b.CaughtUp == caughtUp) && !first {
+			t.Errorf("a batch without news: %+v after position %d", b, last)
+		}
+		if caughtUp && !b.CaughtUp {
+			t.Error("no longer caught up")
+		}
+		before := last
+		for _, r := range b.Events {
+			if r.Position <= before || r.Position > b.Position {
+				t.Errorf("an event at %d, after %d, in a batch up to %d", r.Position, before, b.Position)
+			}
+			before = r.Position
+		}
+		got = append(got, b.Events...)
+		last, caughtUp, first = b.Position, b.CaughtUp, false
+		if stop(got, b) {
+			break
+		}
+	}
+	return got
+}
+
+func TestSubscribe(t *testing.T) {
+	s := eventstoretest.Open(t)
+	after := since(t, s)
+	// Streams of three prefixes that only this test uses, one after the other in the log.
+	run := uuid.NewString()[:8]
+	var want [3][]uuid.UUID
+	write := func(rounds int) {
+		for i := range rounds {
+			proposed := events(2)
+			mustAppend(t, s, string(rune('a'+i%3))+run+"-"+uuid.NewString(), eventstore.NoStream, proposed...)
+			want[i%3] = append(want[i%3], ids(proposed)...)
+		}
+	}
+	write(90)
+	filter := eventstore.Filter{StreamPrefixes: []string{"a" + run + "-", "c" + run + "-"}}
+
+	var checkpoint eventstore.Position
+	appended := false
+	got := follow(t, s, after, filter, func(got []eventstore.Recorded, b eventstore.Batch) bool {
+		if b.CaughtUp && !appended {
+			if n := len(want[0]) + len(want[2]); len(got) != n {
+				t.Errorf("caught up after %d events of %d", len(got), n)
+			}
+			appended = true
+			write(90) // live
+		}
+		if len(got) == 90 { // somewhere in the middle, not at the end of a batch
+			checkpoint = b.Position
+		}
+		return appended && len(got) == len(want[0])+len(want[2])
+	})
+	checkIDs := func(got []eventstore.Recorded, prefix string, want []uuid.UUID) {
+		t.Helper()
+		var of []uuid.UUID
+		for _, r := range got {
+			if strings.HasPrefix(r.Stream, prefix) {
+				of = append(of, r.ID)
+			}
+		}
+		if !slices.Equal(of, want) {
+			t.Errorf("%d events of streams %s, want %d, or in another order", len(of), prefix, len(want))
+		}
+	}
+	checkIDs(got, "a"+run, want[0])
+	checkIDs(got, "b"+run, nil)
+	checkIDs(got, "c"+run, want[2])
+
+	// Again from an event in the middle: everything after it, nothing before.
+	checkpoint = got[100].Position
+	rest := follow(t, s, checkpoint, filter, func(rest []eventstore.Recorded, b eventstore.Batch) bool { return b.CaughtUp })
+	if !slices.Equal(recordedIDs(rest), recordedIDs(got[101:])) {
+		t.Errorf("%d events after the 101st, want %d", len(rest), len(got)-101)
+	}
+}
+
+// Without prefixes, everything is yielded but what belongs to the event store itself.
+func TestSubscribeToEverything(t *testing.T) {
+	s := eventstoretest.Open(t)
+	after := since(t, s)
+	stream := newStream()
+	proposed := events(3)
+	mustAppend(t, s, stream, eventstore.NoStream, proposed[:1]...)
+	if err := s.SetMaxCount(t.Context(), stream, 100); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, stream, 0, proposed[1:]...)
+	var of []eventstore.Recorded
+	follow(t, s, after, eventstore.Filter{}, func(got []eventstore.Recorded, b eventstore.Batch) bool {
+		for _, r := range b.Events {
+			if strings.HasPrefix(r.Stream, "$") {
+				t.Errorf("an event of %s", r.Stream)
+			}
+			if r.Stream == stream {
+				of = append(of, r)
+			}
+		}
+		return len(of) >= len(proposed)
+	})
+	if !slices.Equal(recordedIDs(of), ids(proposed)) {
+		t.Errorf("got %d events of the stream, want %d", len(of), len(proposed))
+	}
+}
+
+// The position moves past events that the filter leaves out.
+func TestSubscriptionPositionMovesOn(t *testing.T) {
+	s := eventstoretest.Open(t)
+	after := since(t, s)
+	var at eventstore.Appended
+	for range 10 {
+		at = mustAppend(t, s, newStream(), eventstore.NoStream, events(20)...)
+	}
+	filter := eventstore.Filter{StreamPrefixes: []string{"nobody-" + uuid.NewString()}}
+	caughtUp := false
+	got := follow(t, s, after, filter, func(_ []eventstore.Recorded, b eventstore.Batch) bool {
+		if b.CaughtUp && !caughtUp {
+			caughtUp = true
+			if b.Position < at.Position {
+				t.Errorf("caught up at %d, before %d", b.Position, at.Position)
+			}
+			for range 10 { // live, 200 events
+				at = mustAppend(t, s, newStream(), eventstore.NoStream, events(20)...)
+			}
+		}
+		return b.Position > at.Position-eventstore.Position(at.Position-after)/2
+	})
+	if got != nil {
+		t.Errorf("%d events", len(got))
+	}
+}
+
+// A caller slower than the log gets it all, in batches that have a bound.
+func TestSlowSubscriber(t *testing.T) {
+	s := eventstoretest.Open(t)
+	after := since(t, s)
+	stream := newStream()
+	next := func() { // in the time that one batch takes, three more come
+		for range 3 {
+			last, found, err := s.Last(t.Context(), stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expected := eventstore.NoStream
+			if found {
+				expected = last.Revision
+			}
+			mustAppend(t, s, stream, expected, events(400)...)
+		}
+	}
+	next()
+	filter := eventstore.Filter{StreamPrefixes: []string{stream}}
+	batches := 0
+	got := follow(t, s, after, filter, func(got []eventstore.Recorded, b eventstore.Batch) bool {
+		if batches++; batches <= 2 {
+			next()
+		}
+		return len(got) >= 3600
+	})
+	for i, r := range got {
+		if int(r.Revision) != i {
+			t.Fatalf("event %d has revision %d", i, r.Revision)
+		}
+	}
+}
+
+// A subscription ends with its context, and with the store.
+func TestSubscriptionEnds(t *testing.T) {
+	s := eventstoretest.Open(t)
+	mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	endsWith(t, s.Subscribe(ctx, 0, eventstore.Filter{}), context.Canceled, cancel)
+	endsWith(t, s.Subscribe(t.Context(), 0, eventstore.Filter{}), eventstore.ErrClosed, func() { go s.Close() })
+	endsWith(t, s.Subscribe(t.Context(), 0, eventstore.Filter{}), eventstore.ErrClosed, nil)
+}
+
+// endsWith ends a subscription once it has caught up, and checks the error that it ends with.
+func endsWith(t *testing.T, subscription iter.Seq2[eventstore.Batch, error], want error, end func()) {
+	t.Helper()
+	var last error
+	for b, err := range subscription {
+		if last != nil {
+			t.Errorf("yielded %+v, %v after an error", b, err)
+		}
+		last = err
+		if b.CaughtUp && end != nil {
+			end()
+		}
+	}
+	if !errors.Is(last, want) {
+		t.Errorf("ended with %v, want %v", last, want)
+	}
+}
