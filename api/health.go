@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (s *Server) probe(ctx context.Context) (findings []finding, ready bool) {
 	return findings, ready
 }
 
-// health answers with Spring's shape: a status, and that of the components.
+// readiness answers in Spring's shape: a status, and that of the components.
 func (s *Server) readiness(x *exchange) error {
 	findings, ready := s.probe(x.ctx)
 	x.plain()
@@ -77,13 +78,11 @@ func (s *Server) actuatorHealth(x *exchange) error {
 }
 
 // errShuttingDown is what readiness says while requests drain.
-type errShuttingDown struct{}
-
-func (errShuttingDown) Error() string { return "the server is shutting down" }
+var errShuttingDown = errors.New("the server is shutting down")
 
 func (s *Server) accepting() error {
 	if s.draining.Load() {
-		return errShuttingDown{}
+		return errShuttingDown
 	}
 	return nil
 }

@@ -208,6 +208,13 @@ var problemTypes = []problemType{
 		is:    is(eventstore.ErrUnavailable, "The event store cannot be reached; nothing has happened."),
 	},
 	{
+		name: "unreadable-event", status: http.StatusServiceUnavailable, title: "An event cannot be read by this version", retry: true,
+		about: "An event of the room, the booking or its use was written by a newer version of this program, and nothing can be decided without it. While versions are being exchanged another server may answer.",
+		is: when(func(e *commands.Unreadable, p *problem) {
+			p.detail = fmt.Sprintf("This version cannot read event %d of %s, a %s.", e.Revision, e.Stream, e.Type)
+		}),
+	},
+	{
 		name: "shutting-down", status: http.StatusServiceUnavailable, title: "The server is shutting down", retry: true,
 		about: "This server is being stopped. Send the request again, to another one or to its successor.",
 		is:    is(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),

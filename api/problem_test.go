@@ -5,7 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +32,7 @@ func TestFailures(t *testing.T) {
 		{"event store away", fmt.Errorf("append: %w: %w", eventstore.ErrUnavailable, inside), 503, "event-store-unavailable"},
 		{"event store silent in the middle", fmt.Errorf("append: %w: %w", eventstore.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "outcome-unknown"},
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
+		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
 		{"contention", commands.ErrContended, 503, "too-much-contention"},
 		{"too slow", context.DeadlineExceeded, 503, "timeout"},
 		{"what nobody thought of", inside, 500, "internal-error"},
@@ -157,6 +163,82 @@ func TestProblemPages(t *testing.T) {
 	}
 	s.do(t, "GET", "/problems/none", "").want(t, 404)
 	s.do(t, "GET", "/problems", "", "Accept: image/png").want(t, 406)
+}
+
+// Whatever the packages below can say has a row of its own, or is known to be nothing that a caller hears of.
+func TestEveryErrorHasItsProblem(t *testing.T) {
+	unheard := "" // of those who call this package
+	problems := map[string]string{
+		"domain.ErrBookingNotFound": "booking-not-found", "domain.ErrRealUseNotFound": "real-use-not-found", "domain.ErrConfirmationPending": "confirmation-pending",
+		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
+		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
+		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
+		"commands.ErrContended":        "too-much-contention",
+		"commands.Unreadable":          "unreadable-event",
+		"eventstore.ErrUnavailable":    "event-store-unavailable",
+		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
+		"eventstore.ErrClosed":         "shutting-down",
+		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
+		"eventstore.WrongRevision":     unheard, // commands decide again
+		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable",
+		"projections.InvalidQuery": unheard, // lists turn it into the faults of their query
+	}
+	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
+		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {
+			problem, known := problems[pkg+"."+name]
+			if !known {
+				t.Errorf("%s.%s is not in this table", pkg, name)
+			}
+			if problem != unheard && !slices.ContainsFunc(problemTypes, func(p problemType) bool { return p.name == problem }) {
+				t.Errorf("%s.%s: there is no problem %s", pkg, name, problem)
+			}
+			delete(problems, pkg+"."+name)
+		}
+	}
+	for name := range problems {
+		t.Errorf("there is no %s", name)
+	}
+}
+
+// exportedErrors are the names of the error values and error types in a package's files.
+func exportedErrors(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range ast.Preorder(file) {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				for _, id := range n.Names {
+					if strings.HasPrefix(id.Name, "Err") {
+						names = append(names, id.Name)
+					}
+				}
+			case *ast.FuncDecl:
+				if n.Name.Name != "Error" || n.Recv == nil {
+					continue
+				}
+				receiver := n.Recv.List[0].Type
+				if star, ok := receiver.(*ast.StarExpr); ok {
+					receiver = star.X
+				}
+				if id, ok := receiver.(*ast.Ident); ok && id.IsExported() {
+					names = append(names, id.Name)
+				}
+			}
+		}
+	}
+	return names
 }
 
 // An error that belongs to several rows is of the first one.

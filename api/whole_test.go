@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+	"roombook/projections/sqlite"
+)
+
+// whole is a server over an event store on disk and lists that workers keep, all in this process.
+func whole(t *testing.T) *service {
+	t.Helper()
+	store := eventstoretest.Open(t)
+	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	positions := projections.NewPositions()
+	workers := projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions})
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- workers.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-ran
+		if err := views.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := New(Options{
+		Commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}),
+		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions}),
+		Policy:   domain.DefaultPolicy(),
+		Zone:     zone(t, "Asia/Seoul"),
+	})
+	return &service{Server: s}
+}
+
+// The life of a booking: what commands say is in the lists, once they are asked with the position of the command's answer.
+func TestALifeInAllLists(t *testing.T) {
+	s := whole(t)
+	room, user := "r-"+uuid.NewString(), "u-"+uuid.NewString()
+	var at string // the position of the last answer
+	do := func(method, path, body string, status int) reply {
+		t.Helper()
+		r := s.do(t, method, path, body).want(t, status)
+		at = r.header.Get("Roombook-Position")
+		return r
+	}
+	only := func(path, name string) map[string]any {
+		t.Helper()
+		r := s.do(t, "GET", path, "", "Roombook-Position: "+at).want(t, 200)
+		items := r.at(t, "_embedded."+name).([]any)
+		if len(items) != 1 {
+			t.Fatalf("%s: %s", path, r.body)
+		}
+		return items[0].(map[string]any)
+	}
+	has := func(item map[string]any, want map[string]any) {
+		t.Helper()
+		for name, v := range want {
+			if item[name] != v {
+				t.Errorf("%s is %v, want %v, in %v", name, item[name], v, item)
+			}
+		}
+	}
+
+	id := do("POST", "/bookings", `{"roomId":"`+room+`","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"`+user+`"}`, 201).at(t, "bookingId").(string)
+	has(only("/bookingLists?roomId="+room, "bookingLists"), map[string]any{"bookingId": id, "status": "BOOKED", "confirmStatus": "BOOKED", "useStartDtm": "2026-11-24T09:30:00+09:00"})
+	has(only("/bookings?userId="+user, "bookings"), map[string]any{"bookingId": id})
+	has(only("/notifications?userId="+user, "notifications"), map[string]any{"contents": "conference room[" + room + "] reservation is complete", "bookingId": id, "delivery": "PENDING"})
+
+	do("PATCH", "/confirms/"+id, `{"status":"CONFIRMED","confirmUserId":"boss"}`, 200)
+	has(only("/confirms?bookingId="+id, "confirms"), map[string]any{"status": "CONFIRMED", "confirmUserId": "boss"})
+
+	use := do("POST", "/realuses", `{"bookingId":"`+id+`","realUseStartDtm":"202611240931"}`, 201).at(t, "realUseId").(string)
+	has(only("/realuses?roomId="+room, "realuses"), map[string]any{"realUseId": use, "realUseEndDtm": nil})
+	do("PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611241001"}`, 200)
+	has(only("/roomUseLists/search/findByBookingId?bookingId="+id, "roomUseLists"), map[string]any{"status": "ENDED", "usedMinutes": 30., "bookedMinutes": 60.})
+	has(only("/bookingLists/search/findByBookingId?bookingId="+id, "bookingLists"), map[string]any{"status": "ENDED", "cancelReason": "use-ended"})
+	s.do(t, "GET", "/bookings/"+id, "").want(t, 404)
+	for _, path := range []string{"/bookingLists/" + id, "/roomUseLists/" + id} {
+		has(s.do(t, "GET", path, "", "Roombook-Position: "+at).want(t, 200).object(t), map[string]any{"bookingId": id})
+	}
+	if r := s.do(t, "GET", "/bookings?roomId="+room, ""); !strings.Contains(r.body, `"bookings":[]`) {
+		t.Error(r.body)
+	}
+
+	// Pages, in every order that is documented.
+	for i := range 5 {
+		do("POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"2026112%d0930","useEndDtm":"2026112%d1030","bookingUserId":%q}`, room, i, i, user), 201)
+	}
+	for path, sorts := range map[string][]string{"/bookingLists": s.bookingLists().sorts, "/roomUseLists": s.roomUseLists().sorts, "/notifications": s.notifications().sorts} {
+		for _, sort := range sorts {
+			for _, direction := range []string{"", ",desc"} {
+				next := path + "?userId=" + user + "&size=2&total=true&sort=" + sort + direction
+				name := strings.TrimPrefix(path, "/")
+				seen := make(map[string]bool)
+				total := -1.
+				for next != "" {
+					r := s.do(t, "GET", next, "", "Roombook-Position: "+at).want(t, 200)
+					for _, item := range r.at(t, "_embedded."+name).([]any) {
+						self := item.(map[string]any)["_links"].(map[string]any)["self"].(map[string]any)["href"].(string)
+						if seen[self] {
+							t.Errorf("%s twice by %s", self, sort)
+						}
+						seen[self] = true
+					}
+					total = r.at(t, "page.totalElements").(float64)
+					next = ""
+					if l, ok := r.at(t, "_links.next").(map[string]any); ok {
+						next = strings.TrimPrefix(l["href"].(string), "http://example.com")
+					}
+				}
+				if len(seen) != int(total) || total < 6 {
+					t.Errorf("%d of %v by %s", len(seen), total, sort)
+				}
+			}
+		}
+	}
+	s.do(t, "GET", "/bookingLists?cursor=nonsense", "").want(t, 400)
+}
+
+// Of many who book the same slot at once one gets it, and all others hear of that one.
+func TestOneSlotManyClients(t *testing.T) {
+	s := whole(t)
+	body := fmt.Sprintf(`{"roomId":"r-%s","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"u"}`, uuid.NewString())
+	var clients sync.WaitGroup
+	answers := make([]reply, 16)
+	for i := range answers {
+		clients.Go(func() { answers[i] = s.do(t, "POST", "/bookings", body) })
+	}
+	clients.Wait()
+	var winner string
+	for _, r := range answers {
+		if r.status == 201 {
+			if winner != "" {
+				t.Error("two bookings of one slot")
+			}
+			winner = r.at(t, "bookingId").(string)
+		}
+	}
+	for _, r := range answers {
+		if r.status != 201 && (r.status != 409 || !strings.Contains(r.body, winner)) {
+			t.Errorf("status %d: %s", r.status, r.body)
+		}
+	}
+}
