@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -160,6 +161,24 @@ func (b Booking) StoodOn(id ReservationID) bool {
 	return b.Reservation == id || slices.ContainsFunc(b.Former, func(s Standing) bool { return s.Reservation == id })
 }
 
+// Outlived reports whether the booking at this revision does not stand on the reservation and never can (again), so that the
+// reservation can be released. It takes proof of that and not the lack of it: of a booking that was read late, from before the
+// reservation was made, it reports false.
+func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
+	switch {
+	case b.Phase == PhaseNone || b.StandsOn(r.ReservationID):
+		return false
+	case b.Phase == PhaseInUse || b.Phase == PhaseCancelled:
+		return true // it moves no more
+	case r.Replaces == "":
+		return true // it was created, on this reservation or on another
+	case r.IfRevision != nil && revision > *r.IfRevision:
+		return true
+	default:
+		return b.Reservation != r.Replaces && b.StoodOn(r.Replaces)
+	}
+}
+
 // Rooms are those in which the booking stands or ever stood on a reservation.
 func (b Booking) Rooms() []RoomID {
 	if b.Phase == PhaseNone {
@@ -298,7 +317,7 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 // again. The booking's revision is that of its last event.
 //
 //	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested
-//	otherwise                                                                              then nothing, now and for ever: r can be released
+//	otherwise                                                                              then nothing, now and for ever
 func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
 		return nil
@@ -355,6 +374,7 @@ type AnswerConfirm struct {
 //	given the same answer                  then nothing: a repeat
 //	given confirmed, when denying          then *AlreadyConfirmed
 //	given its use has started, when denying then *AlreadyInUse
+//	given another answer                   then *Invalid
 //	given it is cancelled                  then *AlreadyCancelled
 //	given no booking                       then ErrBookingNotFound
 func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
@@ -364,11 +384,15 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 	if err := b.live(); err != nil {
 		return nil, err
 	}
-	if a.Answer == Confirmed {
+	switch a.Answer {
+	case Confirmed:
 		if b.Confirm.Answer == Confirmed {
 			return nil, nil
 		}
 		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.AnsweredAt}}, nil
+	case Denied:
+	default: // only a clear no cancels a booking
+		return nil, &Invalid{[]Fault{{FieldAnswer, fmt.Sprintf("must be %s or %s", Confirmed, Denied)}}}
 	}
 	if err := b.changeable(); err != nil {
 		return nil, err

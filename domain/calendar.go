@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"math"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -53,7 +54,7 @@ type Calendar struct {
 	bySlot    *btree.BTreeG[*Reservation] // by start
 	byBooking *btree.BTreeG[*Reservation] // by booking, then in the order of the stream
 	reserved  uint64                      // SlotReserved events so far
-	longest   time.Duration               // of all slots that were ever held
+	longest   time.Duration               // of all slots that were ever held, cut as [Slot.Length] is
 }
 
 // Evolve folds one event of the calendar's stream.
@@ -106,7 +107,8 @@ func (c Calendar) Len() int {
 // All yields the reservations that are held, by start.
 func (c Calendar) All(yield func(*Reservation) bool) {
 	if c.bySlot != nil {
-		c.bySlot.Scan(yield)
+		// A scan locks its tree, and what is done with c on the way must not wait for that.
+		c.bySlot.Copy().Scan(yield)
 	}
 }
 
@@ -143,9 +145,7 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		return nil
 	}
 	var found []*Reservation
-	// A reservation that begins earlier than the longest one lasts has ended when the slot begins.
-	from := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: slot.Start.Add(-c.longest)}}}
-	c.bySlot.Ascend(from, func(r *Reservation) bool {
+	look := func(r *Reservation) bool {
 		if !r.Slot.Start.Before(slot.End) {
 			return false
 		}
@@ -153,7 +153,14 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 			found = append(found, r)
 		}
 		return true
-	})
+	}
+	if c.longest == math.MaxInt64 { // or longer
+		c.bySlot.Scan(look)
+		return found
+	}
+	// A reservation that begins earlier than the longest one lasts has ended when the slot begins.
+	from := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: slot.Start.Add(-c.longest)}}}
+	c.bySlot.Ascend(from, look)
 	return found
 }
 

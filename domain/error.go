@@ -71,8 +71,9 @@ func (e *AlreadyEnded) Error() string {
 type Field string
 
 const (
-	FieldStart Field = "start"
-	FieldEnd   Field = "end"
+	FieldStart  Field = "start"
+	FieldEnd    Field = "end"
+	FieldAnswer Field = "answer"
 )
 
 // Fault is one thing wrong with one value of a command.

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -24,8 +25,12 @@ func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 	if !s.Start.Before(s.End) {
 		faults = append(faults, Fault{FieldEnd, "must be after the start"})
 	}
-	if p.LongestBooking > 0 && s.Length() > p.LongestBooking {
-		faults = append(faults, Fault{FieldEnd, fmt.Sprintf("a booking may be at most %s long, this one is %s", p.LongestBooking, s.Length())})
+	if length := s.Length(); p.LongestBooking > 0 && length > p.LongestBooking {
+		is := length.String()
+		if length == math.MaxInt64 {
+			is = "more than 292 years"
+		}
+		faults = append(faults, Fault{FieldEnd, fmt.Sprintf("a booking may be at most %s long, this one is %s", p.LongestBooking, is)})
 	}
 	if p.RefusePast && s.Start.Before(now) {
 		faults = append(faults, Fault{FieldStart, "must not be in the past"})

@@ -19,7 +19,7 @@ func (s Slot) Overlaps(o Slot) bool {
 // Equal reports whether the two slots begin and end at the same instants, in whatever time zones.
 func (s Slot) Equal(o Slot) bool { return s.Start.Equal(o.Start) && s.End.Equal(o.End) }
 
-// Length is the time from start to end.
+// Length is the time from start to end, cut to what a [time.Duration] can say, 292 years.
 func (s Slot) Length() time.Duration { return s.End.Sub(s.Start) }
 
 func (s Slot) String() string {

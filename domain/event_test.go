@@ -1,0 +1,76 @@
+package domain
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestStoredForm holds every event to the name and the JSON it is stored under, and back. What is stored is never rewritten,
+// so a row that no longer holds is a change that old events do not survive.
+func TestStoredForm(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		event Event
+		json  string
+	}{
+		{"BookingCreated", created,
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z"}`},
+		{"ConfirmRequested", requested,
+			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
+		{"BookingChanged", changed,
+			`{"bookingId":"b","reservationId":"r2","roomId":"blue","userId":"ann","slot":{"start":"2026-11-24T15:00:00Z","end":"2026-11-24T16:00:00Z"},"at":"2026-11-24T12:01:00Z"}`},
+		{"ConfirmCompleted", completed,
+			`{"bookingId":"b","roomId":"red","userId":"ann","confirmUserId":"admin","at":"2026-11-24T12:01:00Z"}`},
+		{"ConfirmCompleted", ConfirmCompleted{BookingID: "b", RoomID: "red", UserID: "ann", At: noon},
+			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
+		{"ConfirmDenied", denied,
+			`{"bookingId":"b","roomId":"red","userId":"ann","confirmUserId":"admin","reason":"cleaning","at":"2026-11-24T12:01:00Z"}`},
+		{"ConfirmDenied", ConfirmDenied{BookingID: "b", RoomID: "red", UserID: "ann", At: noon},
+			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
+		{"BookingCheckedIn", BookingCheckedIn{BookingID: "b", RealUseID: "u", RoomID: "red", UserID: "ann", StartedAt: noon},
+			`{"bookingId":"b","realUseId":"u","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z"}`},
+		{"BookingCancelled", cancelled,
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"user","at":"2026-11-24T12:01:00Z"}`},
+		{"BookingCancelled", byDenial,
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"denied","at":"2026-11-24T12:01:00Z"}`},
+		{"BookingCancelled", byUseEnd,
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"use-ended","at":"2026-11-24T15:00:00Z"}`},
+		{"BookingCancelled", BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByAdmin, At: noon.Add(time.Millisecond)},
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"admin","at":"2026-11-24T12:00:00.001Z"}`},
+		{"UseStarted", started,
+			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z"}`},
+		{"UseEnded", ended,
+			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","endedAt":"2026-11-24T13:00:00Z","at":"2026-11-24T14:00:00Z"}`},
+		{"SlotReserved", SlotReserved{ReservationID: "r1", BookingID: "b", RoomID: "red", UserID: "ann", Slot: hours(1, 2), At: noon, Actor: "eve", CorrelationID: "c"},
+			`{"reservationId":"r1","bookingId":"b","roomId":"red","userId":"ann","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"eve","correlationId":"c"}`},
+		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Replaces: "r1", IfRevision: ptr(Revision(0))},
+			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","replaces":"r1","ifRevision":0}`},
+		{"SlotReleased", SlotReleased{ReservationID: "r1", BookingID: "b", RoomID: "red"},
+			`{"reservationId":"r1","bookingId":"b","roomId":"red"}`},
+	} {
+		if got := row.event.EventType(); got != row.name {
+			t.Errorf("%T is stored under %s, want %s", row.event, got, row.name)
+		}
+		if !Known(row.name) {
+			t.Errorf("%s is not known", row.name)
+		}
+		stored, err := json.Marshal(row.event)
+		if err != nil || string(stored) != row.json {
+			t.Errorf("%s is stored as\n%s, %v, want\n%s", row.name, stored, err, row.json)
+		}
+		back := reflect.New(reflect.TypeOf(row.event))
+		if err := json.Unmarshal([]byte(row.json), back.Interface()); err != nil || !reflect.DeepEqual(back.Elem().Interface(), row.event) {
+			t.Errorf("%s is read as\n%+v, %v, want\n%+v", row.name, back.Elem(), err, row.event)
+		}
+	}
+}
+
+func TestUnknownNames(t *testing.T) {
+	for _, name := range []string{"", "bookingCreated", "BookingCreated ", "NotificationDelivered", "$metadata"} {
+		if Known(name) {
+			t.Errorf("%q is known", name)
+		}
+	}
+}
