@@ -2,20 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
-	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -139,29 +132,6 @@ func (x *exchange) readBody() error {
 	}
 }
 
-// request is a command's request: who asks, when, under which id.
-func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
-	}
-	trace := traceParent(x.r)
-	correlation := identifier(x.r.Header.Get("X-Correlation-Id"))
-	if correlation == "" && trace != "" {
-		correlation = trace[3:35]
-	}
-	if correlation == "" {
-		correlation = x.id
-	}
-	if actor == "" {
-		actor = anonymous
-	}
-	return commands.Request{ID: id, Actor: string(actor), At: x.now(), CorrelationID: correlation, TraceParent: trace}, nil
-}
-
-// anonymous is the actor of a command whose body names nobody. Callers are not authenticated: the actor is who the body says.
-const anonymous = "anonymous"
-
 // now is the time with the resolution that is kept of all times.
 func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution) }
 
@@ -174,59 +144,4 @@ func (x *exchange) stands(revision domain.Revision, position eventstore.Position
 
 func (x *exchange) position(p eventstore.Position) {
 	x.header("Roombook-Position", strconv.FormatUint(uint64(p), 10))
-}
-
-// requestID is the id that the caller gave the request, or a new one.
-func requestID(r *http.Request) string {
-	if id := identifier(r.Header.Get("X-Request-Id")); id != "" {
-		return id
-	}
-	var b [16]byte
-	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
-	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
-	return hex.EncodeToString(b[:])
-}
-
-// identifier is a caller's id if it is fit to be logged and stored: up to 128 visible ASCII characters. Else it is empty.
-func identifier(s string) string {
-	if len(s) > 128 {
-		return ""
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return ""
-		}
-	}
-	return s
-}
-
-// traceParent is the request's W3C trace context (level 2, section 3.2), or empty if it has none that is valid.
-func traceParent(r *http.Request) string {
-	v := r.Header.Get("Traceparent")
-	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' || len(v) > 128 {
-		return ""
-	}
-	version, trace, parent, flags := v[:2], v[3:35], v[36:52], v[53:55]
-	if version == "ff" || (version == "00" && len(v) != 55) || (len(v) > 55 && v[55] != '-') {
-		return ""
-	}
-	zeros := func(s string) bool {
-		for i := range len(s) {
-			if s[i] != '0' {
-				return false
-			}
-		}
-		return true
-	}
-	for _, part := range []string{version, trace, parent, flags} {
-		for i := range len(part) {
-			if c := part[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-				return ""
-			}
-		}
-	}
-	if zeros(trace) || zeros(parent) || identifier(v) == "" {
-		return ""
-	}
-	return v
 }
