@@ -10,6 +10,11 @@ import (
 	"roombook/eventstore"
 )
 
+// Streams are those that commands write.
+func Streams() eventstore.Filter {
+	return eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.CalendarCategory + "-", domain.RealUseCategory + "-"}}
+}
+
 // Audit walks a log and finds where it breaks the rules that the write side keeps:
 //
 //   - at no position do two live bookings of one room overlap,

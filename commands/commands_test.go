@@ -1,0 +1,622 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func slot(from, to int) domain.Slot {
+	return domain.Slot{Start: noon.Add(time.Duration(from) * time.Hour), End: noon.Add(time.Duration(to) * time.Hour)}
+}
+
+func request() Request { return Request{ID: uuid.New(), Actor: "ann", At: noon} }
+
+// newRoom is a room that no other test has used, also on a store that is shared.
+func newRoom() domain.RoomID { return domain.RoomID("r" + uuid.NewString()) }
+
+func newHandler(store Store) *Handler { return New(store, Options{Policy: domain.DefaultPolicy()}) }
+
+func book(t *testing.T, h *Handler, room domain.RoomID, s domain.Slot) Booking {
+	t.Helper()
+	b, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: s})
+	if err != nil {
+		t.Fatalf("book %s %s: %v", room, s, err)
+	}
+	return b
+}
+
+// eventTypes lists the types of a stream's events.
+func eventTypes(t *testing.T, store Store, stream string) []string {
+	t.Helper()
+	var types []string
+	for r, err := range store.ReadStream(t.Context(), stream, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		types = append(types, r.Type)
+	}
+	return types
+}
+
+func wantTypes(t *testing.T, store Store, stream string, want ...string) {
+	t.Helper()
+	if got := eventTypes(t, store, stream); !slices.Equal(got, want) {
+		t.Errorf("stream %s has %v, want %v", stream, got, want)
+	}
+}
+
+func TestABookingsLife(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	room := newRoom()
+	b := book(t, h, room, slot(0, 1))
+	if b.Phase != domain.PhaseBooked || b.Revision != 1 || b.Position == 0 {
+		t.Errorf("booked: %+v", b)
+	}
+
+	confirmed, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: b.ID, Answer: domain.Confirmed, By: "admin", AnsweredAt: noon})
+	if err != nil || confirmed.Phase != domain.PhaseConfirmed || confirmed.Confirm.By != "admin" {
+		t.Fatalf("confirmed: %+v, %v", confirmed, err)
+	}
+	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+	if err != nil || use.Phase != domain.UsePhaseStarted || use.Booking.Stream() != b.ID.Stream() {
+		t.Fatalf("started: %+v, %v", use, err)
+	}
+	if got, err := h.Booking(t.Context(), b.ID); err != nil || got.Phase != domain.PhaseInUse {
+		t.Fatalf("in use: %+v, %v", got, err)
+	}
+	ended, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: use.ID, EndedAt: noon.Add(time.Hour)})
+	if err != nil || ended.Phase != domain.UsePhaseEnded {
+		t.Fatalf("ended: %+v, %v", ended, err)
+	}
+	var over *domain.AlreadyCancelled
+	if _, err := h.Booking(t.Context(), b.ID); !errors.As(err, &over) || over.Reason != domain.CancelledByUseEnd {
+		t.Fatalf("after the end: %v", err)
+	}
+
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingCheckedIn", "BookingCancelled")
+	wantTypes(t, store, use.ID.Stream(), "UseStarted", "UseEnded")
+	wantTypes(t, store, room.Stream(), "SlotReserved", "SlotReleased")
+
+	history, err := h.History(t.Context(), b.ID)
+	if err != nil || len(history) != 7 || !slices.IsSortedFunc(history, func(a, b eventstore.Recorded) int { return int(a.Position) - int(b.Position) }) {
+		t.Errorf("history: %d events, %v", len(history), err)
+	}
+	book(t, h, room, slot(0, 1)) // the slot is free again
+}
+
+func TestDenialAndCancelReleaseTheSlot(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	room := newRoom()
+
+	b := book(t, h, room, slot(0, 1))
+	for range 2 { // a repeat is answered as the first
+		denied, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: b.ID, Answer: domain.Denied, Reason: "cleaning", AnsweredAt: noon})
+		if err != nil || denied.Confirm.Answer != domain.Denied || denied.Confirm.Reason != "cleaning" {
+			t.Fatalf("denied: %+v, %v", denied, err)
+		}
+	}
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "ConfirmDenied", "BookingCancelled")
+
+	b = book(t, h, room, slot(0, 1))
+	if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: b.ID}); err != nil {
+		t.Fatal(err)
+	}
+	var over *domain.AlreadyCancelled
+	if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: b.ID}); !errors.As(err, &over) {
+		t.Errorf("cancelled twice: %v", err)
+	}
+	book(t, h, room, slot(0, 1))
+}
+
+func TestAChangeTakesTheNewSlotBeforeItGivesTheOldOneBack(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	from, to := newRoom(), newRoom()
+	b := book(t, h, from, slot(0, 2))
+	taken := book(t, h, to, slot(0, 1))
+
+	start, user := noon.Add(time.Hour), domain.UserID("bob")
+	_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &to})
+	var conflict *domain.SlotTaken
+	if !errors.As(err, &conflict) || len(conflict.By) != 1 || conflict.By[0].BookingID != taken.ID {
+		t.Fatalf("change to a taken slot: %v", err)
+	}
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested")
+
+	changed, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &to, Start: &start})
+	if err != nil || changed.Room != to || !changed.Slot.Equal(slot(1, 2)) || changed.User != "ann" {
+		t.Fatalf("changed: %+v, %v", changed, err)
+	}
+	changed, err = h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user})
+	if err != nil || changed.User != user {
+		t.Fatalf("other user: %+v, %v", changed, err)
+	}
+	again, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &to, User: &user, Start: &start})
+	if err != nil || again.Revision != changed.Revision {
+		t.Fatalf("the same values again: %+v, %v", again, err)
+	}
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "BookingChanged", "ConfirmRequested", "BookingChanged")
+	wantTypes(t, store, from.Stream(), "SlotReserved", "SlotReleased")
+
+	// Its own slot is not in the way of a booking that moves by half its length.
+	later := noon.Add(90 * time.Minute)
+	if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Start: &later}); err != nil {
+		t.Errorf("shortened: %v", err)
+	}
+}
+
+func TestAnInvalidSlotIsRefusedWithEveryFault(t *testing.T) {
+	h := New(eventstoretest.Open(t), Options{Policy: domain.Policy{LongestBooking: time.Hour, RefusePast: true}})
+	_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: newRoom(), User: "ann", Slot: slot(-3, -1)})
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) || len(invalid.Faults) != 2 {
+		t.Errorf("got %v, want two faults", err)
+	}
+}
+
+func TestAsOf(t *testing.T) {
+	h := newHandler(eventstoretest.Open(t))
+	room := newRoom()
+	b := book(t, h, room, slot(0, 1))
+	cancel := request()
+	cancel.At = noon.Add(time.Minute)
+	over, err := h.CancelBooking(t.Context(), CancelBooking{Request: cancel, Booking: b.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		moment AsOf
+		want   domain.Phase
+	}{
+		{AsOf{Time: noon.Add(-time.Second)}, domain.PhaseNone},
+		{AsOf{Time: noon}, domain.PhaseBooked},
+		{AsOf{Time: noon.Add(59 * time.Second)}, domain.PhaseBooked},
+		{AsOf{Time: noon.Add(time.Hour)}, domain.PhaseCancelled},
+		{AsOf{Position: 1}, domain.PhaseNone},
+		{AsOf{Position: b.Position}, domain.PhaseBooked},
+		{AsOf{Position: over.Position}, domain.PhaseCancelled},
+	} {
+		got, err := h.BookingAsOf(t.Context(), b.ID, c.moment)
+		if c.want == domain.PhaseNone {
+			if !errors.Is(err, domain.ErrBookingNotFound) {
+				t.Errorf("%+v: %v, want not found", c.moment, err)
+			}
+		} else if err != nil || got.Phase != c.want {
+			t.Errorf("%+v: %s, %v, want %s", c.moment, got.Phase, err, c.want)
+		}
+	}
+}
+
+func TestManyReplicasOneSlotOneBooking(t *testing.T) {
+	store := eventstoretest.Open(t)
+	room := newRoom()
+	var handlers []*Handler
+	for range 3 {
+		handlers = append(handlers, newHandler(store))
+	}
+	type outcome struct {
+		b   Booking
+		err error
+	}
+	outcomes := make([]outcome, 48)
+	var wg sync.WaitGroup
+	for i := range outcomes {
+		wg.Go(func() {
+			// Three hours from 0, from 1 or from 2: all have the hour from 2 to 3.
+			b, err := handlers[i%3].CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(i%3, i%3+3)})
+			outcomes[i] = outcome{b, err}
+		})
+	}
+	wg.Wait()
+	var won []Booking
+	for _, o := range outcomes {
+		if o.err == nil {
+			won = append(won, o.b)
+		}
+	}
+	if len(won) != 1 {
+		t.Fatalf("%d bookings of one slot, want 1", len(won))
+	}
+	for _, o := range outcomes {
+		var taken *domain.SlotTaken
+		if o.err != nil && (!errors.As(o.err, &taken) || len(taken.By) != 1 || taken.By[0].BookingID != won[0].ID) {
+			t.Errorf("a loser was told %v, want a conflict with booking %s", o.err, won[0].ID)
+		}
+	}
+	wantTypes(t, store, room.Stream(), "SlotReserved")
+}
+
+// crash is a store whose connection is lost at the n-th append: from there on nothing is heard any more. The n-th append
+// itself was done if heardTooLate.
+type crash struct {
+	*eventstore.Store
+	n           int
+	doneUnheard bool
+
+	mu   sync.Mutex
+	done int
+}
+
+var errCrash = fmt.Errorf("%w: the process died", eventstore.ErrOutcomeUnknown)
+
+func (c *crash) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done > c.n || c.done == c.n && !c.doneUnheard {
+		c.done = c.n + 1
+		return eventstore.Appended{}, errCrash
+	}
+	at, err := c.Store.Append(ctx, stream, expected, events...)
+	if c.done++; c.done > c.n {
+		return eventstore.Appended{}, errCrash
+	}
+	return at, err
+}
+
+func (c *crash) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done > c.n {
+		return func(yield func(eventstore.Recorded, error) bool) { yield(eventstore.Recorded{}, errCrash) }
+	}
+	return c.Store.ReadStream(ctx, stream, from)
+}
+
+// world is a place for one command: two rooms, a booking in the first.
+type world struct {
+	store    *eventstore.Store
+	from, to domain.RoomID
+	booking  domain.BookingID
+}
+
+// end is where a world came to rest: everything but ids, which differ from world to world.
+type end struct {
+	booking, use []string
+	held         [2][]domain.Slot
+}
+
+func (w world) end(t *testing.T) end {
+	t.Helper()
+	h := newHandler(w.store)
+	var e end
+	e.booking = eventTypes(t, w.store, w.booking.Stream())
+	e.use = eventTypes(t, w.store, domain.RealUseOf(w.booking).Stream())
+	for i, room := range []domain.RoomID{w.from, w.to} {
+		calendar, err := h.calendars.read(t.Context(), room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := range calendar.All {
+			e.held[i] = append(e.held[i], r.Slot)
+		}
+	}
+	return e
+}
+
+// TestACrashBetweenAnyTwoAppends breaks each command at each of its appends, not done and done but not heard, and shows that settling
+// alone, the caller's retry alone, and another command in the way each reach what the whole command would have.
+func TestACrashBetweenAnyTwoAppends(t *testing.T) {
+	store := eventstoretest.Open(t)
+	type command struct {
+		name  string
+		given func(t *testing.T, h *Handler, w *world)
+		// when is the command, under one id however often it is tried. It tells the error.
+		when func(ctx context.Context, h *Handler, w *world, r Request) error
+		// other is a command that meets what was left half-way.
+		other func(ctx context.Context, h *Handler, w *world) error
+		// repeat reports whether the error tells the caller that the command had been done.
+		repeat func(err error) bool
+	}
+	given := func(t *testing.T, h *Handler, w *world) { w.booking = book(t, h, w.from, slot(0, 1)).ID }
+	inUse := func(t *testing.T, h *Handler, w *world) {
+		given(t, h, w)
+		if _, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: w.booking, StartedAt: noon}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSlot := func(room func(w *world) domain.RoomID) func(ctx context.Context, h *Handler, w *world) error {
+		return func(ctx context.Context, h *Handler, w *world) error {
+			// A slot that ends an hour after the one in question and shares an hour with it.
+			_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: room(w), User: "eve", Slot: slot(0, 2)})
+			return err
+		}
+	}
+	commands := []command{
+		{
+			name:  "create",
+			given: func(*testing.T, *Handler, *world) {},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				w.booking = domain.BookingID(uuid.NewSHA1(r.ID, []byte("booking")).String())
+				_, err := h.CreateBooking(ctx, CreateBooking{Request: r, Room: w.from, User: "ann", Slot: slot(0, 1)})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
+			name:  "change of room",
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: w.booking, Room: &w.to})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.to }),
+		},
+		{
+			name:  "change of time",
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				end := noon.Add(90 * time.Minute)
+				_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: w.booking, End: &end})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
+			name:  "cancel",
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.CancelBooking(ctx, CancelBooking{Request: r, Booking: w.booking})
+				return err
+			},
+			other: func(ctx context.Context, h *Handler, w *world) error {
+				b, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 2)})
+				if err == nil {
+					_, err = h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: b.ID})
+				}
+				return err
+			},
+			repeat: func(err error) bool { _, ok := errors.AsType[*domain.AlreadyCancelled](err); return ok },
+		},
+		{
+			name:  "deny",
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: w.booking, Answer: domain.Denied, AnsweredAt: noon})
+				return err
+			},
+			other: func(ctx context.Context, h *Handler, w *world) error {
+				b, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 2)})
+				if err == nil {
+					_, err = h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: b.ID})
+				}
+				return err
+			},
+		},
+		{
+			name:  "start use",
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.StartUse(ctx, StartUse{Request: r, Booking: w.booking, StartedAt: noon})
+				return err
+			},
+			other: func(ctx context.Context, h *Handler, w *world) error {
+				_, err := h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: w.booking})
+				return err
+			},
+			repeat: func(err error) bool { _, ok := errors.AsType[*domain.AlreadyInUse](err); return ok },
+		},
+		{
+			name:  "end use",
+			given: inUse,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(time.Hour)})
+				return err
+			},
+			other: func(ctx context.Context, h *Handler, w *world) error {
+				b, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 2)})
+				if err == nil {
+					_, err = h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: b.ID})
+				}
+				return err
+			},
+		},
+	}
+
+	newWorld := func(t *testing.T, c command) *world {
+		w := &world{store: store, from: newRoom(), to: newRoom()}
+		c.given(t, newHandler(store), w)
+		return w
+	}
+	for _, c := range commands {
+		t.Run(c.name, func(t *testing.T) {
+			whole := newWorld(t, c)
+			count := &crash{Store: store, n: 1 << 30}
+			untouched := whole.end(t)
+			if err := c.when(t.Context(), newHandler(count), whole, request()); err != nil {
+				t.Fatal(err)
+			}
+			want := whole.end(t)
+
+			for n := range count.done {
+				for _, doneUnheard := range []bool{false, true} {
+					broken := func(t *testing.T) (*world, Request) {
+						w, r := newWorld(t, c), request()
+						err := c.when(t.Context(), newHandler(&crash{Store: store, n: n, doneUnheard: doneUnheard}), w, r)
+						if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+							t.Fatalf("the broken command answered %v, want an unknown outcome", err)
+						}
+						return w, r
+					}
+					nothingDone := n == 0 && !doneUnheard
+					name := fmt.Sprintf("append %d, done %t", n, doneUnheard)
+					t.Run(name+", settle", func(t *testing.T) {
+						w, _ := broken(t)
+						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
+							t.Fatal(err)
+						}
+						want := want
+						if nothingDone {
+							want = untouched
+						}
+						if got := w.end(t); !equalEnds(got, want) {
+							t.Errorf("came to rest at\n%+v, want\n%+v", got, want)
+						}
+					})
+					t.Run(name+", retry", func(t *testing.T) {
+						w, r := broken(t)
+						for range 2 {
+							if err := c.when(t.Context(), newHandler(store), w, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
+								t.Fatal(err)
+							}
+						}
+						if got := w.end(t); !equalEnds(got, want) {
+							t.Errorf("came to rest at\n%+v, want\n%+v", got, want)
+						}
+					})
+					if nothingDone {
+						continue
+					}
+					t.Run(name+", another command in the way", func(t *testing.T) {
+						w, _ := broken(t)
+						err := c.other(t.Context(), newHandler(store), w)
+						if err != nil && errors.Is(err, eventstore.ErrOutcomeUnknown) {
+							t.Fatal(err)
+						}
+						if got := w.end(t); !equalEnds(got, want) {
+							t.Errorf("after %v it came to rest at\n%+v, want\n%+v", err, got, want)
+						}
+					})
+				}
+			}
+		})
+	}
+}
+
+func equalEnds(a, b end) bool {
+	equalSlots := func(a, b []domain.Slot) bool { return slices.EqualFunc(a, b, domain.Slot.Equal) }
+	return slices.Equal(a.booking, b.booking) && slices.Equal(a.use, b.use) && equalSlots(a.held[0], b.held[0]) && equalSlots(a.held[1], b.held[1])
+}
+
+// TestRandomCommandsByReplicas lets many clients of three replicas change few rooms at once, and then walks the log.
+func TestRandomCommandsByReplicas(t *testing.T) {
+	store := eventstoretest.Open(t)
+	var handlers []*Handler
+	for range 3 {
+		handlers = append(handlers, newHandler(store))
+	}
+	rooms := []domain.RoomID{newRoom(), newRoom()}
+	from, err := store.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var mu sync.Mutex
+	var bookings []domain.BookingID
+	any := func(r *rand.Rand) domain.BookingID {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(bookings) == 0 {
+			return ""
+		}
+		return bookings[max(0, len(bookings)-1-r.IntN(8))]
+	}
+	counts := make([]map[string]int, 12)
+	var wg sync.WaitGroup
+	for client := range counts {
+		counts[client] = map[string]int{}
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(client)))
+			h := handlers[client%len(handlers)]
+			for range 60 {
+				id := any(r)
+				room, start := rooms[r.IntN(2)], r.IntN(6)
+				name, err := "create", error(nil)
+				switch choice := r.IntN(10); {
+				case choice < 3 || id == "":
+					var b Booking
+					b, err = h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(start, start+1+r.IntN(3))})
+					if err == nil {
+						mu.Lock()
+						bookings = append(bookings, b.ID)
+						mu.Unlock()
+					}
+				case choice < 6:
+					name = "change"
+					from, to := slot(start, start+1+r.IntN(2)).Start, slot(start, start+1+r.IntN(2)).End
+					_, err = h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: id, Room: &room, Start: &from, End: &to})
+				case choice < 7:
+					name = "cancel"
+					_, err = h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: id})
+				case choice < 8:
+					name = "confirm"
+					answer := []domain.Answer{domain.Confirmed, domain.Denied}[r.IntN(2)]
+					_, err = h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: id, Answer: answer, AnsweredAt: noon})
+				case choice < 9:
+					name = "start"
+					_, err = h.StartUse(t.Context(), StartUse{Request: request(), Booking: id, StartedAt: noon})
+				default:
+					name = "end"
+					_, err = h.EndUse(t.Context(), EndUse{Request: request(), RealUse: domain.RealUseOf(id), EndedAt: noon.Add(time.Hour)})
+				}
+				if errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, context.Canceled) {
+					t.Errorf("%s: %v", name, err)
+				}
+				if err == nil {
+					counts[client][name]++
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	done := map[string]int{}
+	for _, c := range counts {
+		for name, n := range c {
+			done[name] += n
+		}
+	}
+	t.Logf("done: %v", done)
+	for _, name := range []string{"create", "change", "cancel", "confirm", "start", "end"} {
+		if done[name] == 0 {
+			t.Errorf("no %s succeeded", name)
+		}
+	}
+	for _, f := range audit(t, store, from) {
+		if slices.Contains(rooms, f.Room) {
+			t.Error(f)
+		}
+	}
+}
+
+// audit walks the log after a position, to its present end.
+func audit(t *testing.T, store *eventstore.Store, after eventstore.Position) []Finding {
+	t.Helper()
+	a := NewAudit()
+	for batch, err := range store.Subscribe(t.Context(), after, Streams()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range batch.Events {
+			a.Add(r)
+		}
+		if batch.CaughtUp {
+			break
+		}
+	}
+	if a.Bookings() == 0 {
+		t.Error("the audit saw no booking")
+	}
+	return a.Findings()
+}
