@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"roombook/domain"
+)
+
+// storeConfig says where events and lists are kept.
+type storeConfig struct {
+	data       string
+	node       string
+	eventstore string
+	mongo      string
+}
+
+func (c *storeConfig) register(f *pflag.FlagSet) {
+	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
+	f.StringVar(&c.node, "node", "127.0.0.1:2113", "address of the embedded event store")
+	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded one")
+	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB to keep the lists in instead of a file")
+}
+
+// eventsDir and viewsFile are the data folder's contents.
+func (c *storeConfig) eventsDir() string { return filepath.Join(c.data, "events") }
+func (c *storeConfig) viewsFile() string { return filepath.Join(c.data, "views.db") }
+
+// addressFile tells other verbs where the embedded node of the running program listens.
+func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.address") }
+
+// The roles that a process may have.
+const (
+	roleAPI         = "api"
+	roleProjections = "projections"
+)
+
+var allRoles = []string{roleAPI, roleProjections}
+
+// serveConfig is everything that serve can be told.
+type serveConfig struct {
+	storeConfig
+	listen         string
+	timezone       string
+	roles          []string
+	readWait       time.Duration
+	requestTimeout time.Duration
+	trustedProxies []string
+	policy         domain.Policy
+	logLevel       slog.Level
+	logFormat      string
+}
+
+func (c *serveConfig) register(f *pflag.FlagSet) {
+	c.storeConfig.register(f)
+	defaults := domain.DefaultPolicy()
+	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "zone in which local times are read and all times are answered")
+	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
+	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "longest wait of a query for the position it was asked for")
+	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
+	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
+	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
+	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse bookings that start in the past")
+	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", defaults.ConfirmBeforeUse, "refuse to start a use that has not been confirmed")
+	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least level that is logged: debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+}
+
+// check finds what is wrong with the values and can be told before anything is started.
+func (c *serveConfig) check() error {
+	if len(c.roles) == 0 {
+		return usagef("--roles names no role; there are %s", strings.Join(allRoles, ", "))
+	}
+	for _, role := range c.roles {
+		if !slices.Contains(allRoles, role) {
+			return usagef("--roles: there is no role %q; there are %s", role, strings.Join(allRoles, ", "))
+		}
+	}
+	if c.logFormat != "text" && c.logFormat != "json" {
+		return usagef("--log-format is %q; it can be text or json", c.logFormat)
+	}
+	if c.requestTimeout <= 0 {
+		return usagef("--request-timeout must be longer than 0")
+	}
+	if c.readWait < 0 || c.readWait >= c.requestTimeout {
+		return usagef("--read-wait must be at least 0 and shorter than --request-timeout")
+	}
+	if c.policy.LongestBooking < 0 {
+		return usagef("--longest-booking must not be negative")
+	}
+	return nil
+}
+
+func (c *serveConfig) has(role string) bool { return slices.Contains(c.roles, role) }
+
+// variable is the environment variable of a flag.
+func variable(flag string) string {
+	return "ROOMBOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment sets each flag that the command line does not set from its ROOMBOOK_* variable, and says in the flag's help
+// how the variable is called.
+func fromEnvironment(cmd *cobra.Command) *cobra.Command {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		f.Usage += fmt.Sprintf(" [%s]", variable(f.Name))
+	})
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			value, set := os.LookupEnv(variable(f.Name))
+			if f.Changed || !set || err != nil {
+				return
+			}
+			if e := cmd.Flags().Set(f.Name, value); e != nil {
+				err = usagef("environment variable %s is %q: %w", variable(f.Name), value, e)
+			}
+		})
+		return err
+	}
+	return cmd
+}

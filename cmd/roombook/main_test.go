@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain builds the program for the tests that run it as a process, and runs it in this process for scripts.
+func TestMain(m *testing.M) {
+	testscript.Main(builtFirst{m}, map[string]func(){
+		"roombook": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+// builtFirst builds the program before the tests run.
+type builtFirst struct{ tests *testing.M }
+
+func (b builtFirst) Run() int {
+	dir, err := os.MkdirTemp("", "roombook")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built.path = filepath.Join(dir, "roombook")
+	if out, err := exec.Command("go", "build", "-o", built.path, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+		return 1
+	}
+	return b.tests.Run()
+}
+
+// TestCommandLine runs the scripts of testdata: what the program says to a wrong command line, environment or folder, and
+// with which exit code.
+func TestCommandLine(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata"})
+}

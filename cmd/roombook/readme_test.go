@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// program builds the program once for all tests that run it as a process.
+func program(t *testing.T) string {
+	t.Helper()
+	if built.path == "" {
+		t.Fatal("TestMain has not built the program")
+	}
+	return built.path
+}
+
+var built struct{ path string }
+
+// process is a running roombook.
+type process struct {
+	cmd     *exec.Cmd
+	address string // of its HTTP server
+	stderr  *bytes.Buffer
+}
+
+// startServe runs "roombook serve" on free ports with its data in dir, and waits until it listens.
+func startServe(t *testing.T, dir string, args ...string) *process {
+	t.Helper()
+	p := &process{stderr: &bytes.Buffer{}}
+	p.cmd = exec.Command(program(t), append([]string{"serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", dir}, args...)...)
+	p.cmd.Stderr = p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.kill() })
+	lines := bufio.NewReader(stdout)
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		_ = p.cmd.Wait()
+		t.Fatalf("roombook serve ended before it listened: %s", p.stderr)
+	}
+	_, url, _ := strings.Cut(strings.TrimSpace(line), "http://")
+	p.address = url
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	return p
+}
+
+// stop ends the process in order.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("roombook serve ended with %v: %s", err, p.stderr)
+	}
+}
+
+// kill ends the process without a word, as a crash does.
+func (p *process) kill() {
+	if p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
+}
+
+// TestREADMETour runs the commands of the README's tour, in order and in one shell, against the program, and compares what they
+// print with what the README says they do. Ids and the times of the reader's own clock differ from run to run.
+func TestREADMETour(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tour, found := strings.Cut(string(readme), "\n## A tour in five minutes\n")
+	tour, _, _ = strings.Cut(tour, "\n## ")
+	steps := parseTour(tour)
+	if !found || len(steps) < 10 {
+		t.Fatalf("the README's tour has %d commands", len(steps))
+	}
+
+	dir := t.TempDir()
+	p := startServe(t, filepath.Join(dir, "data"))
+	const separator = "\x1e"
+	var script strings.Builder
+	script.WriteString("roombook() { command roombook \"$@\" --data " + filepath.Join(dir, "data") + "; }\n")
+	for _, s := range steps {
+		script.WriteString(strings.ReplaceAll(s.command, "127.0.0.1:8080", p.address) + "\nprintf '" + separator + "'\n")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
+	shell.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
+	shell.Dir = dir
+	output, err := shell.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	outputs := strings.Split(string(output), separator)
+	for i, s := range steps {
+		if got, want := masked(outputs[i], p.address), masked(s.output, p.address); got != want {
+			t.Errorf("$ %s\nprinted\n%s\nwhere the README says\n%s", s.command, outputs[i], s.output)
+		}
+	}
+	p.stop(t)
+}
+
+// step is a command of the tour and what it prints.
+type step struct{ command, output string }
+
+// parseTour reads indented lines: a command after "$ ", with its following lines while they end in a backslash, and then what
+// it prints.
+func parseTour(text string) []step {
+	var steps []step
+	continued := false
+	for line := range strings.Lines(text) {
+		line, code := strings.CutPrefix(strings.TrimRight(line, "\n"), "    ")
+		if !code {
+			continue
+		}
+		command, isCommand := strings.CutPrefix(line, "$ ")
+		switch {
+		case isCommand:
+			steps = append(steps, step{command: command})
+			continued = strings.HasSuffix(command, "\\")
+		case continued:
+			steps[len(steps)-1].command += "\n" + line
+			continued = strings.HasSuffix(line, "\\")
+		case len(steps) > 0:
+			steps[len(steps)-1].output += line + "\n"
+		}
+	}
+	return steps
+}
+
+// varying are the parts of an answer that differ from run to run, and what stands for them.
+var varying = []struct {
+	pattern *regexp.Regexp
+	mask    string
+}{
+	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "<id>"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)`), "<now>"},
+	{regexp.MustCompile(`(?i)(roombook-position: |"position":)\s*\d+`), "${1}<position>"},
+	{regexp.MustCompile(`in [0-9.]+m?s \(\d+/s\)`), "in <time>"},
+	{regexp.MustCompile(`(?m)[ \t\r]+$`), ""},
+}
+
+func masked(s, address string) string {
+	s = strings.ReplaceAll(s, address, "127.0.0.1:8080")
+	for _, v := range varying {
+		s = v.pattern.ReplaceAllString(s, v.mask)
+	}
+	return strings.TrimSpace(s)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"roombook/projections"
+)
+
+func newReplayCommand() *cobra.Command {
+	var c storeConfig
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "replay PROJECTION…|--all",
+		Short: "Build lists anew from events",
+		Long: `Build lists anew from events. A list is built beside the one that readers see, and takes its place once it is complete: nobody
+sees a half-built list, and a replay that fails changes nothing. Replaying sends nothing to anybody.
+
+The projections are ` + strings.Join(projectionNames(), ", ") + `.
+
+It works on the program that runs on the data folder, or opens the folder itself if none does.`,
+		Example: "  roombook replay booking_list\n  roombook replay --all",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			chosen, err := chooseProjections(args, all)
+			if err != nil {
+				return err
+			}
+			return replay(cmd.Context(), c, chosen, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.register(cmd.Flags())
+	cmd.Flags().BoolVar(&all, "all", false, "all projections")
+	return fromEnvironment(cmd)
+}
+
+func projectionNames() []string {
+	var names []string
+	for _, p := range projections.All() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func chooseProjections(names []string, all bool) ([]projections.Projection, error) {
+	if all == (len(names) > 0) {
+		return nil, usagef("name the projections to replay (%s), or all of them with --all", strings.Join(projectionNames(), ", "))
+	}
+	if all {
+		return projections.All(), nil
+	}
+	var chosen []projections.Projection
+	for _, name := range names {
+		p, ok := projections.Named(name)
+		if !ok {
+			return nil, usagef("there is no projection %q; there are %s", name, strings.Join(projectionNames(), ", "))
+		}
+		chosen = append(chosen, p)
+	}
+	return chosen, nil
+}
+
+func replay(ctx context.Context, c storeConfig, chosen []projections.Projection, stdout, stderr io.Writer) (err error) {
+	log := newLogger(serveConfig{logLevel: slog.LevelWarn}, stderr)
+	store, err := attachEvents(c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	views, err := openViews(c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, views.Close()) }()
+
+	rebuilder := projections.NewRebuilder(views, store, projections.RebuilderOptions{Logger: log})
+	for _, p := range chosen {
+		show, done := progressOf(p.Name, stdout)
+		var last projections.Progress
+		err := rebuilder.Rebuild(ctx, p, func(now projections.Progress) {
+			last = now
+			show(now)
+		})
+		done()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "%s: %d events in %s (%.0f/s), generation %d is live\n",
+			p.Name, last.Events, last.Elapsed.Round(time.Millisecond), last.Rate(), last.Generation)
+	}
+	return nil
+}
+
+// progressOf shows the progress of a replay: as a bar on a terminal, in a line every few seconds elsewhere.
+func progressOf(name string, w io.Writer) (show func(projections.Progress), done func()) {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		bar := progressbar.NewOptions64(1,
+			progressbar.OptionSetDescription(name),
+			progressbar.OptionSetWriter(w),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionShowElapsedTimeOnFinish(),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+		)
+		return func(p projections.Progress) {
+			bar.Describe(fmt.Sprintf("%s %.0f events/s", name, p.Rate()))
+			if bar.GetMax64() != int64(p.Total) {
+				bar.ChangeMax64(int64(p.Total))
+			}
+			_ = bar.Set64(int64(min(p.Done, p.Total)))
+		}, func() { _ = bar.Clear() }
+	}
+	const every = 2 * time.Second
+	shown := time.Now()
+	return func(p projections.Progress) {
+		if time.Since(shown) < every {
+			return
+		}
+		shown = time.Now()
+		fmt.Fprintf(w, "%s: %d events, %.0f/s, %s left\n", name, p.Events, p.Rate(), p.Left().Round(time.Second))
+	}, func() {}
+}

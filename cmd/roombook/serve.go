@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"roombook/api"
+	"roombook/commands"
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+func newServeCommand() *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the whole system, or the roles of it that are named",
+		Long: `Run the whole system: the HTTP server, the workers that keep the lists, and unless --eventstore and --mongo name servers,
+an embedded event store and a file for the lists, both in the data folder.
+
+Each flag can also be given as the environment variable in brackets. An interrupt or SIGTERM ends it in order: requests
+under way are answered, lists are brought up to date, files are closed.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+// flushTime bounds how long the lists are brought up to date after the last request.
+const flushTime = 5 * time.Second
+
+// serve runs the system until ctx ends or a part of it fails, and then ends its parts in reverse order.
+func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	zone, err := time.LoadLocation(c.timezone)
+	if err != nil {
+		return usagef("--timezone: %w", err)
+	}
+	proxies, err := parseNetworks(c.trustedProxies)
+	if err != nil {
+		return usagef("--trusted-proxies: %w", err)
+	}
+	log := newLogger(c, stderr)
+	collectLessOften()
+
+	listener, err := listen(c.listen, "--listen")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	store, err := openEvents(c.storeConfig, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	views, err := openViews(c.storeConfig)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, views.Close()) }()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), store)
+	positions := projections.NewPositions()
+	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
+
+	// Parts end in the reverse order of their start, so each has a context of its own. One that fails ends the server, and so
+	// all of them.
+	serving, endServing := context.WithCancel(ctx)
+	defer endServing()
+	var parts errgroup.Group
+	start := func(part func(context.Context) error) (end context.CancelFunc) {
+		running, end := context.WithCancel(context.WithoutCancel(ctx))
+		parts.Go(func() error {
+			defer endServing()
+			if err := part(running); running.Err() == nil {
+				return err
+			}
+			return nil
+		})
+		return end
+	}
+	endStore := start(store.run)
+	defer endStore()
+	endWorkers := func() {}
+	var workers *projections.Workers
+	if c.has(roleProjections) {
+		workers = projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions, Logger: log, Metrics: registry})
+		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: following(workers), Advisory: true})
+		endWorkers = start(workers.Run)
+		defer endWorkers()
+	}
+
+	handler := commands.New(store, commands.Options{Policy: c.policy})
+	registry.MustRegister(handler.Collectors()...)
+	server := api.New(api.Options{
+		Commands:       handler,
+		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions}),
+		OperationsOnly: !c.has(roleAPI),
+		Policy:         c.policy,
+		Zone:           zone,
+		TrustedProxies: proxies,
+		Probes:         probes,
+		Version:        version(),
+		Registry:       registry,
+		Logger:         log,
+		Timeout:        c.requestTimeout,
+	})
+	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
+	err = server.Run(serving, listener)
+	if workers != nil {
+		flush(ctx, store, workers, log)
+	}
+	endWorkers()
+	endStore()
+	return errors.Join(err, parts.Wait())
+}
+
+// flush waits until the lists have everything that the log has, within flushTime.
+func flush(ctx context.Context, store *events, workers *projections.Workers, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
+	end, err := store.End(ctx)
+	for err == nil && !reached(workers, end) {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if err != nil {
+		log.Warn("the lists were not brought up to date; they will be at the next start", "error", err)
+	}
+}
+
+// reached reports whether all lists that are being kept have the position.
+func reached(workers *projections.Workers, position eventstore.Position) bool {
+	return !slices.ContainsFunc(workers.Health(), func(h projections.Health) bool {
+		return h.State == projections.Following && h.Position < position
+	})
+}
+
+// following reports the first list that is not being kept.
+func following(workers *projections.Workers) func(context.Context) error {
+	return func(context.Context) error {
+		for _, h := range workers.Health() {
+			if h.Error != nil {
+				return fmt.Errorf("%s: %w", h.Projection, h.Error)
+			}
+		}
+		return nil
+	}
+}
+
+func newLogger(c serveConfig, stderr io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.logLevel}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(stderr, options))
+}
+
+// collectLessOften lets the heap grow further between garbage collections than Go does by default: what lives long is a few caches of
+// known size, so memory is cheaper here than time. GOGC in the environment has the last word.
+func collectLessOften() {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(400)
+	}
+}
+
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range texts {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, err
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
+}
