@@ -87,7 +87,9 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		level = slog.LevelWarn
 	case x.status >= 500:
 		level = slog.LevelError
-	case x.status >= 400 && x.status != statusClientGone:
+	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == statusClientGone:
+		// What the rules say no to is as usual as what they say yes to.
+	case x.status >= 400:
 		level = slog.LevelInfo
 	}
 	logger := o.server.log

@@ -140,7 +140,9 @@ func TestLog(t *testing.T) {
 		want []string
 	}{
 		{call: booked, want: []string{"level=DEBUG", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
-		{call: call{"GET", "/bookings/none", ""}, want: []string{"level=INFO", "status=404", "path=/bookings/none", "route=/bookings/{id}", `error="there is no such booking"`}},
+		{call: booked, want: []string{"level=DEBUG", "status=409"}},
+		{call: call{"POST", "/bookings", "{"}, want: []string{"level=INFO", "status=400"}},
+		{call: call{"GET", "/bookings/none", ""}, want: []string{"level=DEBUG", "status=404", "path=/bookings/none", "route=/bookings/{id}", `error="there is no such booking"`}},
 		{call: call{"GET", "/bookings/none", ""}, fail: eventstore.ErrUnavailable, want: []string{"level=WARN", "status=503"}},
 		{call: call{"GET", "/bookings/none", ""}, fail: errors.New("odd"), want: []string{"level=ERROR", "status=500", "error=odd"}},
 	} {

@@ -39,7 +39,8 @@ type Options struct {
 	Version Version
 	// Registry takes the server's metrics, and /metrics shows all that is in it. Nil is a registry of its own.
 	Registry *prometheus.Registry
-	// Logger gets a line a request: failures at Error, refusals at Info, the rest at Debug. Nil discards.
+	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong at Info, and all
+	// others at Debug, also those that find nothing (404) or come too late (409). Nil discards.
 	Logger *slog.Logger
 	// Timeout bounds the answer to a request; 0 is 10 s.
 	Timeout time.Duration
