@@ -19,6 +19,9 @@ func (s *Server) confirmRoutes() []route {
 // longestReason bounds the reason of a denial, in characters.
 const longestReason = 1000
 
+// confirmFields are the names under which an answer's body has what the domain may find fault with.
+var confirmFields = fields{domain.FieldAnswer: "status"}
+
 func (s *Server) confirm(x *exchange) error {
 	id := domain.BookingID(x.vars["bookingId"])
 	if !validID(string(id)) {
@@ -62,7 +65,7 @@ func (s *Server) answerConfirm(x *exchange) error {
 	}
 	booking, err := s.commands.AnswerConfirm(x.ctx, c)
 	if err != nil {
-		return err
+		return inBody(err, confirmFields)
 	}
 	x.confirm(booking)
 	return nil
