@@ -7,17 +7,15 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
 	"roombook/domain"
 	"roombook/eventstore"
 )
 
-// CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides.
+// CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
+// command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
-	id := uuid.NewSHA1(c.ID, []byte("booking"))
 	ask := c.reservation(eventstore.NoStream)
-	ask.BookingID = domain.BookingID(id.String())
+	ask.BookingID = domain.BookingID(c.ID.String())
 	ask.RoomID, ask.UserID, ask.Slot = c.Room, c.User, c.Slot
 
 	if err := h.reserve(ctx, c.Request, ask); err != nil {
