@@ -288,6 +288,9 @@ func (l *eventLog) sync(p pending) error {
 
 // add gives the events their places behind h, the end of stream, which it moves, and puts them into batch and memory.
 func (l *eventLog) add(batch *pebble.Batch, stream string, h *head, events []*event, created int64) error {
+	if h.revision < 0 {
+		l.streams.add(stream)
+	}
 	for _, e := range events {
 		l.last++
 		h.revision++

@@ -47,6 +47,9 @@ func streamKeyRevision(key []byte) int64 {
 	return int64(binary.BigEndian.Uint64(key[len(key)-8:]))
 }
 
+// streamKeyName is the name in a stream's key.
+func streamKeyName(key []byte) string { return string(key[1+4 : len(key)-8]) }
+
 // parsePosition reads the value of a stream's key.
 func parsePosition(value []byte) (uint64, error) {
 	if len(value) != 8 {

@@ -53,6 +53,12 @@ type eventLog struct {
 	}
 
 	metadata *metadataCache
+	streams  *streamSet
+
+	scanning struct {
+		stop chan struct{} // closed to end the scan early
+		done chan struct{} // closed when it has ended
+	}
 
 	// mu orders appends. What it guards is ahead of the disk by the appends that are being synced.
 	mu    sync.Mutex
@@ -79,8 +85,9 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("node: open event log in %s: %w", dir, err), lock.Close())
 	}
-	l := &eventLog{db: db, lock: lock, ids: newRecentIDs()}
+	l := &eventLog{db: db, lock: lock, ids: newRecentIDs(), streams: newStreamSet()}
 	l.failed.done = make(chan struct{})
+	l.scanning.stop, l.scanning.done = make(chan struct{}), make(chan struct{})
 	l.heads, err = simplelru.NewLRU[string, head](headCacheSize, nil)
 	if err == nil {
 		l.metadata, err = newMetadataCache()
@@ -89,8 +96,9 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 		err = l.recover()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.close())
+		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), db.Close(), lock.Close())
 	}
+	go l.scanStreams(logger)
 	return l, nil
 }
 
@@ -167,8 +175,40 @@ func (l *eventLog) get(key []byte) ([]byte, error) {
 	return append([]byte(nil), value...), closer.Close()
 }
 
+// scanStreams learns which streams the stored log has. Appends and reads go on meanwhile, and ask the database.
+func (l *eventLog) scanStreams(logger *slog.Logger) {
+	defer close(l.scanning.done)
+	complete, err := l.addStoredStreams()
+	if err != nil {
+		logger.Error("event log: scan streams", "error", err)
+	}
+	l.streams.complete.Store(complete)
+}
+
+// addStoredStreams reports whether it came to the end.
+func (l *eventLog) addStoredStreams() (complete bool, err error) {
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte{streamPrefix}, UpperBound: []byte{streamPrefix + 1}})
+	if err != nil {
+		return false, err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if streamKeyRevision(it.Key()) == 0 {
+			l.streams.add(streamKeyName(it.Key()))
+			select {
+			case <-l.scanning.stop:
+				return false, it.Close()
+			default:
+			}
+		}
+	}
+	err = it.Close()
+	return err == nil, err
+}
+
 // close syncs and closes the database. Nothing else may use the log any more.
 func (l *eventLog) close() error {
+	close(l.scanning.stop)
+	<-l.scanning.done
 	return errors.Join(l.db.Close(), l.lock.Close())
 }
 

@@ -305,7 +305,7 @@ func TestReadEvent(t *testing.T) {
 // TestReadPages reads a log of several pages, partly out of memory and partly from disk, in both directions.
 func TestReadPages(t *testing.T) {
 	dir := t.TempDir()
-	const batch, batches = 100, 10
+	const batch, batches = 100, 5
 	write := func(c *esdb.Client, stream string) {
 		for range batches {
 			events := make([]esdb.EventData, batch)

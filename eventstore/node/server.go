@@ -22,6 +22,9 @@ const (
 	minPingInterval = keepaliveInterval / 2
 	// drainTime bounds how long calls under way may go on once a server stops.
 	drainTime = 2 * time.Second
+	// streamWorkers is the number of goroutines kept to handle calls, whose stacks have grown already. Calls beyond it, as most
+	// subscriptions are in the end, have goroutines of their own.
+	streamWorkers = 64
 )
 
 func (n *Node) serve(ctx context.Context, l net.Listener) error {
@@ -34,6 +37,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.MaxRecvMsgSize(maxReceiveSize),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 	)
 	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping})

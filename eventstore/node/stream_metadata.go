@@ -188,6 +188,9 @@ func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
 
 // hasStream reports whether stream has an event, durable or not. It is cheap where it has none.
 func (l *eventLog) hasStream(stream string) (bool, error) {
+	if l.streams.lacks(stream) {
+		return false, nil
+	}
 	key := appendStreamKey(make([]byte, 0, streamKeySize(stream)), stream, 0)
 	_, closer, err := l.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {

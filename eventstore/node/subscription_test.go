@@ -206,7 +206,7 @@ func TestFilter(t *testing.T) {
 func TestSubscriptionUnderLoad(t *testing.T) {
 	s := start(t)
 	writer, reader := s.client(t), s.client(t)
-	const writers, appends, perAppend = 8, 100, 30
+	const writers, appends, perAppend = 8, 50, 30
 	total := writers * appends * perAppend
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,0 +1,124 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+)
+
+// BenchmarkAppend appends one event to a new stream an operation, through the official client over loopback. It reports the
+// processor time of client and node together, which other load on the machine does not change.
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			c := startIn(b, b.TempDir()).client(b)
+			data := []byte(`{"bookingId":"0191f0a0-7b1c-7000-8000-000000000000","roomId":"room-1","userId":"user-1","start":"2026-01-01T10:00:00Z","end":"2026-01-01T11:00:00Z"}`)
+			metadata := []byte(`{"$correlationId":"0191f0a0-7b1c-7000-8000-000000000000","$causationId":"0191f0a0-7b1c-7000-8000-000000000000","actor":"user-1","occurredAt":"2026-01-01T09:00:00Z","schemaVersion":1}`)
+			appendOne := func() {
+				e := esdb.EventData{EventID: uuid.New(), EventType: "BookingCreated", ContentType: esdb.ContentTypeJson, Data: data, Metadata: metadata}
+				if _, err := c.AppendToStream(context.Background(), "booking-"+e.EventID.String(), esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, e); err != nil {
+					b.Error(err)
+				}
+			}
+			appendOne() // connects
+			before := processorTime(b)
+			b.ResetTimer()
+			b.ReportAllocs()
+			run(writers, b.N, appendOne)
+			b.StopTimer()
+			report(b, before)
+		})
+	}
+}
+
+// BenchmarkRead reads a stream of three events an operation.
+func BenchmarkRead(b *testing.B) {
+	c := startIn(b, b.TempDir()).client(b)
+	const streams = 1_000
+	for i := range streams {
+		if _, err := c.AppendToStream(b.Context(), fmt.Sprint("s-", i), esdb.AppendToStreamOptions{}, event("A"), event("B"), event("C")); err != nil {
+			b.Fatal(err)
+		}
+	}
+	before := processorTime(b)
+	b.ResetTimer()
+	b.ReportAllocs()
+	var i atomic.Int64
+	run(16, b.N, func() {
+		if events := readStream(b, c, fmt.Sprint("s-", i.Add(1)%streams), esdb.ReadStreamOptions{}); len(events) != 3 {
+			b.Errorf("read %d events", len(events))
+		}
+	})
+	b.StopTimer()
+	report(b, before)
+}
+
+// BenchmarkCatchUp receives one event of a filtered subscription an operation, out of a log on disk.
+func BenchmarkCatchUp(b *testing.B) {
+	dir := b.TempDir()
+	const events = 50_000
+	c := startIn(b, dir).client(b)
+	for range events / 500 {
+		batch := make([]esdb.EventData, 500)
+		for i := range batch {
+			batch[i] = event("BookingCreated")
+			batch[i].Data = make([]byte, 200)
+		}
+		if _, err := c.AppendToStream(b.Context(), "booking-"+uuid.NewString(), esdb.AppendToStreamOptions{}, batch...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	before := processorTime(b)
+	b.ResetTimer()
+	b.ReportAllocs()
+	for done := 0; done < b.N; {
+		sub, err := c.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"booking-"}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for e := sub.Recv(); e.CaughtUp == nil && done < b.N; e = sub.Recv() {
+			if e.EventAppeared != nil {
+				done++
+			}
+		}
+		sub.Close()
+	}
+	b.StopTimer()
+	report(b, before)
+}
+
+// run does n operations from many goroutines.
+func run(goroutines, n int, operation func()) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	done := make(chan struct{})
+	for range goroutines {
+		go func() {
+			for left.Add(-1) >= 0 {
+				operation()
+			}
+			done <- struct{}{}
+		}()
+	}
+	for range goroutines {
+		<-done
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func report(b *testing.B, before time.Duration) {
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
