@@ -147,7 +147,7 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 		return Page[D]{}, err
 	}
 
-	page := Page[D]{Position: found.Generation.Position}
+	page := Page[D]{Position: found.Position}
 	if query.Total {
 		page.Total = &found.Count
 	}

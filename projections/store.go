@@ -41,8 +41,8 @@ type Store interface {
 	// Drop removes a generation and its documents. The active one is not removed: ErrActive. What is not there is no error.
 	Drop(ctx context.Context, ref Ref) error
 
-	// Find reads documents of the active generation. What it finds is at least as new as the checkpoint of the Generation
-	// that it returns with them. ErrNotBuilt means that no generation is active.
+	// Find reads documents of the active generation. What it finds is at least as new as the position that it returns with
+	// them. ErrNotBuilt means that no generation is active.
 	Find(ctx context.Context, projection string, s Selection) (Found, error)
 
 	// Scan reads the documents of a generation in the order of Created, those after a position and at most limit of them. Of the rows
@@ -183,7 +183,8 @@ type Selection struct {
 
 // Found is what a Selection found. Of its rows only Created and Document are set.
 type Found struct {
-	Generation Generation
-	Rows       []Row
-	Count      int64
+	Ref      Ref                 // the generation in which it was found
+	Position eventstore.Position // of its checkpoint, before the rows were read
+	Rows     []Row
+	Count    int64
 }

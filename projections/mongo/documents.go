@@ -207,7 +207,7 @@ func (s *Store) Find(ctx context.Context, name string, sel projections.Selection
 		switch {
 		case err == nil && again != nil:
 			err = again
-		case again == nil && p.Active != found.Generation.Number:
+		case again == nil && p.Active != found.Ref.Number:
 			continue
 		}
 		if err != nil {
@@ -226,7 +226,7 @@ func (s *Store) find(ctx context.Context, name string, sel projections.Selection
 	if !ok {
 		return found, projections.ErrNotBuilt
 	}
-	found.Generation = g
+	found.Ref, found.Position = g.Ref, g.Position
 	filter := filter(g, sel)
 	if sel.Count {
 		if found.Count, err = s.documents(g.Ref).CountDocuments(ctx, and(filter)); err != nil {

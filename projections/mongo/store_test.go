@@ -6,14 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
 	"roombook/projections"
@@ -60,7 +62,7 @@ type ferretDB struct {
 	folder  string
 }
 
-// startFerretDB builds the server, which Go caches, and starts it. A first build takes a minute or two.
+// startFerretDB starts the server. The first time it is built, which takes a minute or two; then Go has it in its cache.
 func startFerretDB() (_ *ferretDB, err error) {
 	folder, err := os.MkdirTemp("", "ferretdb")
 	if err != nil {
@@ -71,25 +73,9 @@ func startFerretDB() (_ *ferretDB, err error) {
 			err = errors.Join(err, os.RemoveAll(folder))
 		}
 	}()
-	binary := filepath.Join(folder, "server")
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	// Under an interrupted test the build must not stay behind half-way: it is bounded below the time that tests have.
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
-	defer cancel()
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	build.Dir = "ferretdb"
-	build.Env = append(os.Environ(), "GOWORK=off")
-	if output, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, output)
-	}
-
-	data := filepath.Join(folder, "data")
-	if err := os.Mkdir(data, 0o755); err != nil {
-		return nil, err
-	}
-	command := exec.Command(binary, data)
+	command := exec.Command("go", "run", ".", folder)
+	command.Dir = "ferretdb"
+	command.Env = append(os.Environ(), "GOWORK=off")
 	command.Stderr = os.Stderr
 	stdin, err := command.StdinPipe()
 	if err != nil {
@@ -102,6 +88,9 @@ func startFerretDB() (_ *ferretDB, err error) {
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
+	// Bounded below the ten minutes that tests have, so that it is this that is reported.
+	tooLong := time.AfterFunc(8*time.Minute, func() { command.Process.Kill() })
+	defer tooLong.Stop()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		return nil, errors.Join(err, command.Wait())
@@ -117,9 +106,15 @@ func (f *ferretDB) stop() {
 	os.RemoveAll(f.folder)
 }
 
-func open(t testing.TB) *mongo.Store {
+// open gives a store in a database of its own, which is removed at the end of the test.
+func open(t *testing.T) projections.Store {
 	t.Helper()
-	store, err := mongo.Open(address)
+	uri, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri.Path = "/test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	store, err := mongo.Open(uri.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +122,22 @@ func open(t testing.TB) *mongo.Store {
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
+		if err := drop(uri.String(), uri.Path[1:]); err != nil {
+			t.Error(err)
+		}
 	})
 	return store
 }
 
-func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) projections.Store { return open(t) })
+func drop(uri, database string) error {
+	ctx := context.Background()
+	client, err := driver.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		return err
+	}
+	return errors.Join(client.Database(database).Drop(ctx), client.Disconnect(ctx))
 }
+
+func TestStore(t *testing.T) { storetest.Run(t, open) }
+
+func TestWorkers(t *testing.T) { storetest.RunWorkers(t, open) }

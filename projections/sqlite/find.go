@@ -2,73 +2,82 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
 
+	"roombook/eventstore"
 	"roombook/projections"
 )
 
-// Find implements [projections.Store]. The checkpoint is read first, so that what is found then is at least as new.
-func (s *Store) Find(ctx context.Context, projection string, sel projections.Selection) (projections.Found, error) {
+// Find implements [projections.Store].
+func (s *Store) Find(ctx context.Context, projection string, sel projections.Selection) (found projections.Found, err error) {
+	err = s.readers.with(ctx, func(c *connection) error {
+		found, err = s.find(ctx, c, projection, sel)
+		return err
+	})
+	if err != nil {
+		return projections.Found{}, fmt.Errorf("find in %s: %w", projection, err)
+	}
+	return found, nil
+}
+
+// find reads the checkpoint first, so that what is found then is at least as new. Most pages need but one statement, and
+// thereby one snapshot: it reads the generation that was the active one last time, and with it the checkpoint if it still is.
+func (s *Store) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
+	if known, ok := s.known.Load(projection); ok && !sel.Count && sel.Limit > 0 {
+		found.Ref = known.(projections.Ref)
+		stillActive, err := page(ctx, c, sel, &found)
+		if err == nil && stillActive {
+			return found, nil
+		}
+	}
 	for {
-		found, err := s.find(ctx, projection, sel)
-		if err == nil || errors.Is(err, projections.ErrNotBuilt) {
+		found, err = active(ctx, c, projection)
+		if err != nil {
 			return found, err
+		}
+		s.known.Store(projection, found.Ref)
+		at := found.Position
+		if sel.Count {
+			err = count(ctx, c, sel, &found)
+		}
+		if sel.Limit > 0 && err == nil {
+			_, err = page(ctx, c, sel, &found)
+		}
+		found.Position = at
+		if err == nil {
+			return found, nil
 		}
 		// The generation may have been replaced and dropped after the pointer was read.
-		active, again := s.active(ctx, projection)
-		if again != nil || active.Number == found.Generation.Number {
-			return projections.Found{}, fmt.Errorf("find in %s: %w", projection, err)
+		again, pointerErr := active(ctx, c, projection)
+		if pointerErr != nil || again.Ref == found.Ref {
+			return found, errors.Join(err, pointerErr)
 		}
 	}
 }
 
-func (s *Store) find(ctx context.Context, projection string, sel projections.Selection) (projections.Found, error) {
-	var found projections.Found
-	g, err := s.active(ctx, projection)
-	if err != nil {
-		return found, err
+// active is the generation that readers see, and its checkpoint.
+func active(ctx context.Context, c *connection, projection string) (found projections.Found, err error) {
+	var number, at int64
+	built, err := c.one(ctx, `SELECT g.number, g.position
+		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []driver.Value{projection}, &number, &at)
+	if err == nil && !built {
+		err = projections.ErrNotBuilt
 	}
-	found.Generation = g
-	if sel.Count {
-		query, args := count(g, sel)
-		if err := s.readers.row(ctx, query, args, &found.Count); err != nil {
-			return found, err
-		}
-	}
-	if sel.Limit > 0 {
-		found.Rows = make([]projections.Row, 0, min(sel.Limit, 256))
-		query, args := page(g, sel)
-		err = s.readers.rows(ctx, query, args, func(rows *sql.Rows) error {
-			found.Rows = append(found.Rows, projections.Row{})
-			row := &found.Rows[len(found.Rows)-1]
-			return rows.Scan(&row.Created, &row.Document)
-		})
-	}
+	found.Ref = projections.Ref{Projection: projection, Number: int(number)}
+	found.Position = eventstore.Position(at)
 	return found, err
-}
-
-// active is the generation that readers see.
-func (s *Store) active(ctx context.Context, projection string) (projections.Generation, error) {
-	g := projections.Generation{Ref: projections.Ref{Projection: projection}}
-	err := s.readers.row(ctx, `SELECT g.number, g.version, g.position, g.longest
-		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []any{projection},
-		&g.Number, &g.Version, &g.Position, &g.Longest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return g, projections.ErrNotBuilt
-	}
-	return g, err
 }
 
 // condition gathers the terms of a WHERE clause.
 type condition struct {
 	sql  strings.Builder
-	args []any
+	args []driver.Value
 }
 
-func (c *condition) and(term string, args ...any) {
+func (c *condition) and(term string, args ...driver.Value) {
 	if c.sql.Len() == 0 {
 		c.sql.WriteString(" WHERE ")
 	} else {
@@ -80,7 +89,7 @@ func (c *condition) and(term string, args ...any) {
 
 // filter is the condition on the documents. Of several columns the one that leaves the fewest documents is looked up in its
 // index; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
-func filter(g projections.Generation, s projections.Selection) *condition {
+func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
 	equal := func(column, value string) {
@@ -104,7 +113,8 @@ func filter(g projections.Generation, s projections.Selection) *condition {
 		c.and("+status IN (?"+strings.Repeat(", ?", n-1)+")", texts(s.Statuses)...)
 	}
 	if s.From != nil {
-		c.and(`start > ? AND "end" > ?`, *s.From-g.Longest, *s.From)
+		c.and(`start > ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?) AND "end" > ?`,
+			*s.From, ref.Projection, int64(ref.Number), *s.From)
 	}
 	if s.To != nil {
 		c.and("start < ?", *s.To)
@@ -112,16 +122,18 @@ func filter(g projections.Generation, s projections.Selection) *condition {
 	return c
 }
 
-func texts(values []string) []any {
-	args := make([]any, len(values))
+func texts(values []string) []driver.Value {
+	args := make([]driver.Value, len(values))
 	for i, v := range values {
 		args[i] = v
 	}
 	return args
 }
 
-func page(g projections.Generation, s projections.Selection) (query string, args []any) {
-	columns, after := []string{}, []any{}
+// page finds the rows, and reports whether they are those of the active generation, as far as it can tell: without a row it
+// cannot.
+func page(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) (active bool, err error) {
+	columns, after := make([]string, 0, 3), make([]driver.Value, 0, 3)
 	if s.Order.By != "" {
 		columns = append(columns, string(s.Order.By))
 	}
@@ -130,7 +142,7 @@ func page(g projections.Generation, s projections.Selection) (query string, args
 	}
 	columns = append(columns, "created")
 
-	c := filter(g, s)
+	where := filter(found.Ref, s)
 	if m := s.After; m != nil {
 		if s.Order.By != "" {
 			after = append(after, m.By)
@@ -143,18 +155,28 @@ func page(g projections.Generation, s projections.Selection) (query string, args
 		if s.Descending {
 			relation = "<"
 		}
-		c.and("("+strings.Join(columns, ", ")+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", after...)
+		where.and("("+strings.Join(columns, ", ")+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", after...)
 	}
-
 	direction := ""
 	if s.Descending {
 		direction = " DESC"
 	}
-	return `SELECT created, document FROM ` + table(g.Ref) + c.sql.String() +
-		` ORDER BY ` + strings.Join(columns, direction+", ") + direction + ` LIMIT ?`, append(c.args, s.Limit)
+	text := `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?) FROM ` + table(found.Ref) + where.sql.String() +
+		` ORDER BY ` + strings.Join(columns, direction+", ") + direction + ` LIMIT ?`
+	args := append([]driver.Value{found.Ref.Projection, int64(found.Ref.Number)}, where.args...)
+	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
+	err = c.query(ctx, text, append(args, int64(s.Limit)), func(v []driver.Value) {
+		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: v[1].(string)})
+		if at, ok := v[2].(int64); ok {
+			active, found.Position = true, eventstore.Position(at)
+		}
+	})
+	return active, err
 }
 
-func count(g projections.Generation, s projections.Selection) (query string, args []any) {
-	c := filter(g, s)
-	return `SELECT count(*) FROM ` + table(g.Ref) + c.sql.String(), c.args
+func count(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) error {
+	where := filter(found.Ref, s)
+	_, err := c.one(ctx, `SELECT count(*) FROM `+table(found.Ref)+where.sql.String(), where.args, &found.Count)
+	return err
 }

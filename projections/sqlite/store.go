@@ -14,7 +14,7 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,21 +23,21 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
-
 	"roombook/eventstore"
 	"roombook/projections"
 )
 
 // Store is a [projections.Store] in a SQLite file.
 type Store struct {
-	readers *statements
+	readers *pool
 
 	// mu is held while the writer works.
 	mu     sync.Mutex
-	writer *writer
+	writer *connection
+	closed bool
 
-	close func() error
+	// known are the generations that were last seen to be active, by projection.
+	known sync.Map
 }
 
 var _ projections.Store = (*Store)(nil)
@@ -72,30 +72,17 @@ func open(file string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	writing, err := sql.Open("sqlite", source(file, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"))
+	writer, err := connect(source(file, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"))
 	if err != nil {
 		return nil, err
 	}
-	writing.SetMaxOpenConns(1)
-	w, err := newWriter(writing)
-	if err != nil {
-		return nil, errors.Join(err, writing.Close())
+	if err := writer.script(context.Background(), tables); err != nil {
+		return nil, errors.Join(err, writer.close())
 	}
-	reading, err := sql.Open("sqlite", source(file, "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)"))
-	if err != nil {
-		return nil, errors.Join(err, w.close(), writing.Close())
-	}
-	conns := max(4, 2*runtime.GOMAXPROCS(0))
-	reading.SetMaxOpenConns(conns)
-	reading.SetMaxIdleConns(conns)
-
-	s := &Store{readers: newStatements(reading), writer: w}
-	s.close = sync.OnceValue(func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return errors.Join(s.readers.close(), reading.Close(), w.close(), writing.Close())
+	readers := newPool(max(4, 2*runtime.GOMAXPROCS(0)), func() (*connection, error) {
+		return connect(source(file, "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)"))
 	})
-	return s, nil
+	return &Store{readers: readers, writer: writer}, nil
 }
 
 // source is the driver's name for the file, opened with pragmas. Locks of other processes are waited for.
@@ -106,28 +93,41 @@ func source(file string, pragmas ...string) string {
 }
 
 // Close implements [projections.Store].
-func (s *Store) Close() error { return s.close() }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return errors.Join(s.readers.close(), s.writer.close())
+}
 
 // Ping implements [projections.Store].
 func (s *Store) Ping(ctx context.Context) error {
-	var n int
-	return s.readers.row(ctx, "SELECT count(*) FROM projections", nil, &n)
+	var n int64
+	return s.readers.with(ctx, func(c *connection) error {
+		_, err := c.one(ctx, "SELECT count(*) FROM projections", nil, &n)
+		return err
+	})
 }
 
 // State implements [projections.Store].
 func (s *Store) State(ctx context.Context, projection string) (projections.State, error) {
 	var state projections.State
-	err := s.readers.rows(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched
-		FROM projections p JOIN generations g ON g.projection = p.name WHERE p.name = ? ORDER BY g.number`, []any{projection},
-		func(rows *sql.Rows) error {
-			g, touched := projections.Generation{Ref: projections.Ref{Projection: projection}}, int64(0)
-			if err := rows.Scan(&state.Active, &g.Number, &g.Version, &g.Position, &g.Longest, &touched); err != nil {
-				return err
-			}
-			g.Touched = time.UnixMicro(touched)
-			state.Generations = append(state.Generations, g)
-			return nil
-		})
+	err := s.readers.with(ctx, func(c *connection) error {
+		return c.query(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched
+			FROM projections p JOIN generations g ON g.projection = p.name WHERE p.name = ? ORDER BY g.number`, []driver.Value{projection},
+			func(v []driver.Value) {
+				state.Active = int(v[0].(int64))
+				state.Generations = append(state.Generations, projections.Generation{
+					Ref:        projections.Ref{Projection: projection, Number: int(v[1].(int64))},
+					Version:    int(v[2].(int64)),
+					Checkpoint: projections.Checkpoint{Position: position(v[3]), Longest: v[4].(int64)},
+					Touched:    time.UnixMicro(v[5].(int64)),
+				})
+			})
+	})
 	if err != nil {
 		return projections.State{}, fmt.Errorf("state of %s: %w", projection, err)
 	}
@@ -137,17 +137,21 @@ func (s *Store) State(ctx context.Context, projection string) (projections.State
 // Load implements [projections.Store].
 func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
 	found := make([]projections.Row, 0, len(ids))
-	query := `SELECT created, position, document FROM ` + table(ref) + ` WHERE id = ?`
-	for _, id := range ids {
-		row := projections.Row{ID: id}
-		err := s.readers.row(ctx, query, []any{id}, &row.Created, &row.Position, &row.Document)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
+	text := `SELECT id, created, position, document FROM ` + table(ref) + ` WHERE id = ?`
+	err := s.readers.with(ctx, func(c *connection) error {
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := c.query(context.WithoutCancel(ctx), text, []driver.Value{id}, func(v []driver.Value) { found = append(found, row(v)) })
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("load from %s: %w", ref, err)
-		}
-		found = append(found, row)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load from %s: %w", ref, err)
 	}
 	return found, nil
 }
@@ -155,18 +159,22 @@ func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]
 // Scan implements [projections.Store].
 func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
 	var found []projections.Row
-	err := s.readers.rows(ctx, `SELECT id, created, position, document FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
-		[]any{int64(after), limit}, func(rows *sql.Rows) error {
-			var row projections.Row
-			err := rows.Scan(&row.ID, &row.Created, &row.Position, &row.Document)
-			found = append(found, row)
-			return err
-		})
+	err := s.readers.with(ctx, func(c *connection) error {
+		return c.query(ctx, `SELECT id, created, position, document FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
+			[]driver.Value{int64(after), int64(limit)}, func(v []driver.Value) { found = append(found, row(v)) })
+	})
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
 	}
 	return found, nil
 }
+
+// row is made of id, created, position and document.
+func row(v []driver.Value) projections.Row {
+	return projections.Row{ID: v[0].(string), Created: position(v[1]), Position: position(v[2]), Document: v[3].(string)}
+}
+
+func position(v driver.Value) eventstore.Position { return eventstore.Position(v.(int64)) }
 
 // table is the quoted name of the generation's table.
 func table(ref projections.Ref) string { return `"` + ref.String() + `"` }

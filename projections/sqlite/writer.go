@@ -2,93 +2,32 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	"database/sql/driver"
 	"fmt"
 	"strings"
 	"time"
 
-	"roombook/eventstore"
 	"roombook/projections"
 )
 
-// writer is the one connection that writes.
-type writer struct {
-	conn *sql.Conn
-	// The statements that write documents, by generation.
-	documents map[projections.Ref]documentStatements
-}
-
-type documentStatements struct {
-	// update writes a document whose keys but for the status are as they were, and thereby leaves most indexes alone.
-	update *sql.Stmt
-	// upsert writes any document.
-	upsert *sql.Stmt
-}
-
-func newWriter(db *sql.DB) (*writer, error) {
-	ctx := context.Background()
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.ExecContext(ctx, tables); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &writer{conn: conn, documents: map[projections.Ref]documentStatements{}}, nil
-}
-
-func (w *writer) close() error {
-	var errs []error
-	for ref := range w.documents {
-		errs = append(errs, w.forget(ref))
-	}
-	return errors.Join(append(errs, w.conn.Close())...)
-}
-
-func (w *writer) forget(ref projections.Ref) error {
-	d, ok := w.documents[ref]
-	if !ok {
-		return nil
-	}
-	delete(w.documents, ref)
-	return errors.Join(d.update.Close(), d.upsert.Close())
-}
-
-func (w *writer) statements(ctx context.Context, ref projections.Ref) (d documentStatements, err error) {
-	d, ok := w.documents[ref]
-	if ok {
-		return d, nil
-	}
-	d.update, err = w.conn.PrepareContext(ctx, `UPDATE `+table(ref)+` SET position = ?1, status = ?2, document = ?3
-		WHERE id = ?4 AND position < ?1 AND booking = ?5 AND room = ?6 AND user = ?7 AND start = ?8 AND "end" = ?9`)
-	if err != nil {
-		return d, err
-	}
-	d.upsert, err = w.conn.PrepareContext(ctx, `INSERT INTO `+table(ref)+` (created, id, position, booking, room, user, status, start, "end", document)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
-			status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
-		WHERE excluded.position > position`)
-	if err != nil {
-		return d, errors.Join(err, d.update.Close())
-	}
-	w.documents[ref] = d
-	return d, nil
-}
-
 // transaction runs a function in a transaction that has the write lock from its beginning. It leaves when the context ends,
 // but not in the middle of a statement: a document takes microseconds, and a watcher for each would take longer.
-func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w *writer) error) (err error) {
+func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w *connection) error) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.writer.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if s.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	uninterrupted := context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil {
-			_, _ = s.writer.conn.ExecContext(uninterrupted, "ROLLBACK") // fails if SQLite has rolled back already
+			_, _ = s.writer.exec(uninterrupted, "ROLLBACK") // fails if SQLite has rolled back already
 		}
 	}()
 	if err := do(uninterrupted, s.writer); err != nil {
@@ -97,32 +36,27 @@ func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err = s.writer.conn.ExecContext(uninterrupted, "COMMIT")
+	_, err = s.writer.exec(uninterrupted, "COMMIT")
 	return err
 }
 
 // Write implements [projections.Store].
 func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projections.Row, checkpoint projections.Checkpoint) error {
-	err := s.transaction(ctx, func(always context.Context, w *writer) error {
-		if err := w.writable(always, ref); err != nil {
+	err := s.transaction(ctx, func(always context.Context, w *connection) error {
+		if err := writable(always, w, ref); err != nil {
 			return err
 		}
-		if len(rows) > 0 {
-			documents, err := w.statements(always, ref)
-			if err != nil {
+		update, upsert := updateOf(ref), upsertOf(ref)
+		for i := range rows {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-			for i := range rows {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := documents.write(always, &rows[i]); err != nil {
-					return fmt.Errorf("document %s: %w", rows[i].ID, err)
-				}
+			if err := write(always, w, update, upsert, &rows[i]); err != nil {
+				return fmt.Errorf("document %s: %w", rows[i].ID, err)
 			}
 		}
-		_, err := w.conn.ExecContext(always, `UPDATE generations SET position = max(position, ?), longest = max(longest, ?), touched = ?
-			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, ref.Number)
+		_, err := w.exec(always, `UPDATE generations SET position = max(position, ?), longest = max(longest, ?), touched = ?
+			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
 		return err
 	})
 	if err != nil {
@@ -132,45 +66,59 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projectio
 }
 
 // writable returns ErrRetired for a generation that is gone or replaced.
-func (w *writer) writable(ctx context.Context, ref projections.Ref) error {
-	var there bool
-	err := w.conn.QueryRowContext(ctx, `SELECT count(*) FROM projections p JOIN generations g ON g.projection = p.name
-		WHERE p.name = ? AND g.number = ? AND g.number >= p.active`, ref.Projection, ref.Number).Scan(&there)
-	if err == nil && !there {
+func writable(ctx context.Context, w *connection, ref projections.Ref) error {
+	var there int64
+	_, err := w.one(ctx, `SELECT count(*) FROM projections p JOIN generations g ON g.projection = p.name
+		WHERE p.name = ? AND g.number = ? AND g.number >= p.active`, []driver.Value{ref.Projection, int64(ref.Number)}, &there)
+	if err == nil && there == 0 {
 		return projections.ErrRetired
 	}
 	return err
 }
 
-func (d documentStatements) write(ctx context.Context, row *projections.Row) error {
-	if row.Loaded {
-		result, err := d.update.ExecContext(ctx, int64(row.Position), row.Status, row.Document, row.ID, row.Booking, row.Room, row.User, row.Start, row.End)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n > 0 {
+// updateOf writes a document whose keys but for the status are as they were, and thereby leaves most indexes alone.
+func updateOf(ref projections.Ref) string {
+	return `UPDATE ` + table(ref) + ` SET position = ?, status = ?, document = ?
+		WHERE id = ? AND position < ? AND booking = ? AND room = ? AND user = ? AND start = ? AND "end" = ?`
+}
+
+// upsertOf writes any document.
+func upsertOf(ref projections.Ref) string {
+	return `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end", document)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
+			status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
+		WHERE excluded.position > position`
+}
+
+func write(ctx context.Context, w *connection, update, upsert string, r *projections.Row) error {
+	if r.Loaded {
+		changed, err := w.exec(ctx, update, int64(r.Position), r.Status, r.Document, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End)
+		if err != nil || changed > 0 {
 			return err
 		}
 	}
-	_, err := d.upsert.ExecContext(ctx, int64(row.Created), row.ID, int64(row.Position), row.Booking, row.Room, row.User, row.Status, row.Start, row.End, row.Document)
+	_, err := w.exec(ctx, upsert, int64(r.Created), r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Status, r.Start, r.End, r.Document)
 	return err
 }
 
 // Begin implements [projections.Store].
 func (s *Store) Begin(ctx context.Context, projection string, version int, schema projections.Schema) (projections.Generation, error) {
 	g := projections.Generation{Ref: projections.Ref{Projection: projection}, Version: version, Touched: time.UnixMicro(time.Now().UnixMicro())}
-	err := s.transaction(ctx, func(ctx context.Context, w *writer) error {
-		err := w.conn.QueryRowContext(ctx, `INSERT INTO projections (name, last) VALUES (?, 1)
-			ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last`, projection).Scan(&g.Number)
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
+		var number int64
+		_, err := w.one(ctx, `INSERT INTO projections (name, last) VALUES (?, 1)
+			ON CONFLICT (name) DO UPDATE SET last = last + 1 RETURNING last`, []driver.Value{projection}, &number)
 		if err != nil {
 			return err
 		}
-		_, err = w.conn.ExecContext(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, ?)`,
-			projection, g.Number, version, g.Touched.UnixMicro())
+		g.Number = int(number)
+		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, ?)`,
+			projection, number, int64(version), g.Touched.UnixMicro())
 		if err != nil {
 			return err
 		}
-		_, err = w.conn.ExecContext(ctx, `CREATE TABLE `+table(g.Ref)+` (
+		err = w.script(ctx, `CREATE TABLE `+table(g.Ref)+` (
 			created  INTEGER PRIMARY KEY, -- position of the event that the document began with
 			id       TEXT    NOT NULL UNIQUE,
 			position INTEGER NOT NULL,    -- of the last event that changed it
@@ -184,7 +132,7 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 		if err != nil {
 			return err
 		}
-		return w.index(ctx, g.Ref, schema)
+		return index(ctx, w, g.Ref, schema)
 	})
 	if err != nil {
 		return projections.Generation{}, fmt.Errorf("begin a generation of %s: %w", projection, err)
@@ -194,14 +142,14 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 
 // Ensure implements [projections.Store].
 func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
-	err := s.transaction(ctx, func(ctx context.Context, w *writer) error { return w.index(ctx, ref, schema) })
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error { return index(ctx, w, ref, schema) })
 	if err != nil {
 		return fmt.Errorf("index %s: %w", ref, err)
 	}
 	return nil
 }
 
-func (w *writer) index(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
+func index(ctx context.Context, w *connection, ref projections.Ref, schema projections.Schema) error {
 	for _, order := range schema.Indexes {
 		var columns []string
 		if order.By != "" {
@@ -211,7 +159,7 @@ func (w *writer) index(ctx context.Context, ref projections.Ref, schema projecti
 			columns = append(columns, "start")
 		}
 		name := ref.String() + "_" + strings.Join(columns, "_")
-		if _, err := w.conn.ExecContext(ctx, `CREATE INDEX IF NOT EXISTS "`+name+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
+		if err := w.script(ctx, `CREATE INDEX IF NOT EXISTS "`+name+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
 			return err
 		}
 	}
@@ -220,22 +168,21 @@ func (w *writer) index(ctx context.Context, ref projections.Ref, schema projecti
 
 // Activate implements [projections.Store].
 func (s *Store) Activate(ctx context.Context, projection string, from, to int) error {
-	err := s.transaction(ctx, func(ctx context.Context, w *writer) error {
-		var active int
-		var position, old eventstore.Position
-		err := w.conn.QueryRowContext(ctx, `SELECT p.active, new.position, coalesce(old.position, 0)
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
+		var active, position, old int64
+		found, err := w.one(ctx, `SELECT p.active, new.position, coalesce(old.position, 0)
 			FROM projections p JOIN generations new ON new.projection = p.name AND new.number = ?
 			LEFT JOIN generations old ON old.projection = p.name AND old.number = p.active
-			WHERE p.name = ?`, to, projection).Scan(&active, &position, &old)
+			WHERE p.name = ?`, []driver.Value{int64(to), projection}, &active, &position, &old)
 		switch {
-		case errors.Is(err, sql.ErrNoRows) || err == nil && active != from:
-			return projections.ErrFlipped
 		case err != nil:
 			return err
+		case !found || active != int64(from):
+			return projections.ErrFlipped
 		case position < old:
 			return projections.ErrNotCaughtUp
 		}
-		_, err = w.conn.ExecContext(ctx, `UPDATE projections SET active = ? WHERE name = ?`, to, projection)
+		_, err = w.exec(ctx, `UPDATE projections SET active = ? WHERE name = ?`, int64(to), projection)
 		return err
 	})
 	if err != nil {
@@ -246,23 +193,19 @@ func (s *Store) Activate(ctx context.Context, projection string, from, to int) e
 
 // Drop implements [projections.Store].
 func (s *Store) Drop(ctx context.Context, ref projections.Ref) error {
-	err := s.transaction(ctx, func(ctx context.Context, w *writer) error {
-		var active bool
-		err := w.conn.QueryRowContext(ctx, `SELECT count(*) FROM projections WHERE name = ? AND active = ?`, ref.Projection, ref.Number).Scan(&active)
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
+		var active int64
+		_, err := w.one(ctx, `SELECT count(*) FROM projections WHERE name = ? AND active = ?`, []driver.Value{ref.Projection, int64(ref.Number)}, &active)
 		if err != nil {
 			return err
 		}
-		if active {
+		if active > 0 {
 			return projections.ErrActive
 		}
-		if err := w.forget(ref); err != nil {
+		if _, err := w.exec(ctx, `DELETE FROM generations WHERE projection = ? AND number = ?`, ref.Projection, int64(ref.Number)); err != nil {
 			return err
 		}
-		if _, err := w.conn.ExecContext(ctx, `DELETE FROM generations WHERE projection = ? AND number = ?`, ref.Projection, ref.Number); err != nil {
-			return err
-		}
-		_, err = w.conn.ExecContext(ctx, `DROP TABLE IF EXISTS `+table(ref))
-		return err
+		return w.script(ctx, `DROP TABLE IF EXISTS `+table(ref))
 	})
 	if err != nil {
 		return fmt.Errorf("drop %s: %w", ref, err)
