@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // program builds the program once for all tests that run it as a process.
@@ -96,14 +98,14 @@ func TestREADMETour(t *testing.T) {
 	p := startServe(t, filepath.Join(dir, "data"))
 	const separator = "\x1e"
 	var script strings.Builder
-	script.WriteString("roombook() { command roombook \"$@\" --data " + filepath.Join(dir, "data") + "; }\n")
+	here := strings.NewReplacer("127.0.0.1:8080", p.address, "go run ./cmd/roombook", program(t))
 	for _, s := range steps {
-		script.WriteString(strings.ReplaceAll(s.command, "127.0.0.1:8080", p.address) + "\nprintf '" + separator + "'\n")
+		script.WriteString(here.Replace(s.command) + "\nprintf '" + separator + "'\n")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
-	shell.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
+	shell.Env = append(os.Environ(), variable("data")+"="+filepath.Join(dir, "data"))
 	shell.Dir = dir
 	output, err := shell.CombinedOutput()
 	if err != nil {
@@ -152,8 +154,8 @@ var varying = []struct {
 	mask    string
 }{
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "<id>"},
-	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)`), "<now>"},
-	{regexp.MustCompile(`(?i)(roombook-position: |"position":)\s*\d+`), "${1}<position>"},
+	{regexp.MustCompile(`"requestId":"[0-9a-f]{32}"`), `"requestId":"<id>"`},
+	{regexp.MustCompile(`20(2[1-9]|[3-9]\d)-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`), "<now>"}, // the tour's own times are in 2020
 	{regexp.MustCompile(`in [0-9.]+m?s \(\d+/s\)`), "in <time>"},
 	{regexp.MustCompile(`(?m)[ \t\r]+$`), ""},
 }
@@ -164,4 +166,29 @@ func masked(s, address string) string {
 		s = v.pattern.ReplaceAllString(s, v.mask)
 	}
 	return strings.TrimSpace(s)
+}
+
+// TestREADMEListsEveryFlag holds the README's configuration table and the flags of serve against each other.
+func TestREADMEListsEveryFlag(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| (?:`([^`]*)`)? ?\\|").FindAllStringSubmatch(string(readme), -1) {
+		documented[row[1]] = row[2]
+	}
+	newServeCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		standard, ok := documented[f.Name]
+		if !ok {
+			t.Errorf("the README does not have --%s", f.Name)
+		}
+		if got := strings.Trim(strings.ToLower(f.DefValue), "[]"); got != strings.ToLower(standard) && got != standard+"0m0s" {
+			t.Errorf("--%s is %q by default, and %q in the README", f.Name, got, standard)
+		}
+		delete(documented, f.Name)
+	})
+	for name := range documented {
+		t.Errorf("the README has --%s, which is no flag of serve", name)
+	}
 }
