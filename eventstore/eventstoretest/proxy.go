@@ -38,7 +38,7 @@ type fault struct {
 	method  string
 	left    int // calls of the method until then
 	answers bool
-	met     chan<- struct{}
+	meet    func() // closes the channel that says so
 }
 
 // link is one connection of a client, and what it is connected with.
@@ -47,7 +47,7 @@ type link struct {
 	close          func()
 
 	mu      sync.Mutex
-	doomed  map[uint32]*fault // by stream: calls whose answer gets lost
+	doomed  map[uint32]*fault // by stream: the calls whose answer gets lost
 	silence bool
 }
 
@@ -66,12 +66,13 @@ func Before(t testing.TB, upstream string) *Controlled {
 // Address is where clients connect.
 func (c *Controlled) Address() string { return c.address }
 
-// Start listens, after Stop or Silence, at the same address as before.
+// Start ends all faults, those to come included: connections are cut, and new ones accepted, at the same address as before.
 func (c *Controlled) Start() {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silent = false
+	c.faults = nil
 	c.cutLocked()
 	if c.listener != nil {
 		return
@@ -134,7 +135,7 @@ func (c *Controlled) LoseRequest(method string, n int) <-chan struct{} {
 }
 
 // LoseAnswer cuts the connection when the answer to the n-th call of the method from now, counted from 1, is about to pass: the
-// event store has done it and nobody hears of that. The channel is closed then.
+// event store has done it and nobody hears of that. The channel is closed then, or when the caller has given up before.
 func (c *Controlled) LoseAnswer(method string, n int) <-chan struct{} {
 	return c.lose(method, n, true)
 }
@@ -143,7 +144,7 @@ func (c *Controlled) lose(method string, n int, answers bool) <-chan struct{} {
 	met := make(chan struct{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults = append(c.faults, &fault{method, n, answers, met})
+	c.faults = append(c.faults, &fault{method, n, answers, sync.OnceFunc(func() { close(met) })})
 	return met
 }
 
@@ -199,6 +200,9 @@ func (c *Controlled) accept(listener net.Listener) {
 			pumps.Go(func() { c.requests(l); l.close() })
 			pumps.Go(func() { c.answers(l); l.close() })
 			pumps.Wait()
+			for _, f := range l.doomed { // no answer can come any more
+				f.meet()
+			}
 			c.mu.Lock()
 			delete(c.links, l)
 			c.mu.Unlock()
@@ -218,13 +222,16 @@ func (c *Controlled) requests(l *link) {
 			if f := c.request(headers.PseudoValue("path")); f != nil {
 				if !f.answers {
 					l.close()
-					close(f.met)
+					f.meet()
 					return false
 				}
 				l.mu.Lock()
 				l.doomed[headers.StreamID] = f
 				l.mu.Unlock()
 			}
+		}
+		if reset, ok := frame.(*http2.RSTStreamFrame); ok && l.cut(reset.StreamID) { // nobody waits for the answer any more
+			return false
 		}
 		return l.pass(l.server, raw)
 	})
@@ -234,17 +241,25 @@ func (c *Controlled) requests(l *link) {
 func (c *Controlled) answers(l *link) {
 	frames(l.server, func(frame http2.Frame, raw []byte) bool {
 		if headers, ok := frame.(*http2.MetaHeadersFrame); ok {
-			l.mu.Lock()
-			f := l.doomed[headers.StreamID]
-			l.mu.Unlock()
-			if f != nil {
-				l.close()
-				close(f.met)
+			if l.cut(headers.StreamID) {
 				return false
 			}
 		}
 		return l.pass(l.client, raw)
 	})
+}
+
+// cut cuts the connection if the answer to a call is to get lost, and reports whether it is.
+func (l *link) cut(stream uint32) bool {
+	l.mu.Lock()
+	f := l.doomed[stream]
+	l.mu.Unlock()
+	if f == nil {
+		return false
+	}
+	l.close()
+	f.meet()
+	return true
 }
 
 func (l *link) pass(to net.Conn, raw []byte) bool {

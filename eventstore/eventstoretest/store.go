@@ -35,10 +35,10 @@ func ConnectionString(t testing.TB) string {
 	if s := os.Getenv(variable); s != "" {
 		return s
 	}
-	return "esdb://" + Serve(t, t.TempDir()) + "?tls=false"
+	return "esdb://" + Serve(t, "") + "?tls=false"
 }
 
-// Serve starts a node on a data folder, at a free address of loopback that it returns, until the end of the test.
+// Serve starts a node until the end of the test, at a free address of loopback that it returns, on a data folder or, without one, in memory.
 func Serve(t testing.TB, dir string) (address string) {
 	t.Helper()
 	n, err := node.Open(node.Options{Dir: dir})
