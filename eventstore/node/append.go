@@ -264,6 +264,7 @@ func (l *eventLog) write(stream string, h head, events []*event) (pending, error
 	}
 	p.last = l.last
 	if err == nil {
+		l.syncing.Add(1)
 		err = l.db.ApplyNoSyncWait(p.batch, pebble.Sync)
 	}
 	if err != nil {
@@ -275,7 +276,9 @@ func (l *eventLog) write(stream string, h head, events []*event) (pending, error
 
 // sync waits for the disk.
 func (l *eventLog) sync(p pending) error {
-	if err := p.batch.SyncWait(); err != nil {
+	err := p.batch.SyncWait()
+	l.syncing.Add(-1)
+	if err != nil {
 		l.fail(err)
 		return errStopped
 	}

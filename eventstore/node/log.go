@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -40,6 +41,7 @@ type eventLog struct {
 	recent ring
 
 	durable atomic.Uint64 // position up to which everything is on disk
+	syncing atomic.Int32  // appends that wait for the disk
 
 	waiting struct {
 		sync.Mutex
@@ -81,11 +83,10 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 		}
 		return nil, fmt.Errorf("node: lock data folder %s: %w", dir, err)
 	}
-	db, err := pebble.Open(dir, databaseOptions(fs, lock, logger))
-	if err != nil {
+	l := &eventLog{lock: lock, ids: newRecentIDs(), streams: newStreamSet()}
+	if l.db, err = pebble.Open(dir, l.databaseOptions(fs, lock, logger)); err != nil {
 		return nil, errors.Join(fmt.Errorf("node: open event log in %s: %w", dir, err), lock.Close())
 	}
-	l := &eventLog{db: db, lock: lock, ids: newRecentIDs(), streams: newStreamSet()}
 	l.failed.done = make(chan struct{})
 	l.scanning.stop, l.scanning.done = make(chan struct{}), make(chan struct{})
 	l.heads, err = simplelru.NewLRU[string, head](headCacheSize, nil)
@@ -96,7 +97,7 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 		err = l.recover()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), db.Close(), lock.Close())
+		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.db.Close(), lock.Close())
 	}
 	go l.scanStreams(logger)
 	return l, nil
@@ -108,7 +109,7 @@ func heldElsewhere(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || strings.Contains(err.Error(), "held by current process")
 }
 
-func databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Options {
+func (l *eventLog) databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
 		Lock:               lock,
@@ -116,6 +117,7 @@ func databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.
 		FormatMajorVersion: pebble.FormatNewest,
 		MemTableSize:       32 << 20,
 		CacheSize:          64 << 20,
+		WALMinSyncInterval: l.syncPause,
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
@@ -123,6 +125,22 @@ func databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
+}
+
+// syncPause is how long Pebble waits between two syncs. The callers that a sync lets go are soon back with their next append;
+// waiting for a part of them saves syncs, each of which costs processor time as well. A few callers are never kept waiting, and
+// nobody is who comes after a pause.
+func (l *eventLog) syncPause() time.Duration {
+	const (
+		few       = 4
+		perAppend = 16 * time.Microsecond
+		longest   = time.Millisecond
+	)
+	n := l.syncing.Load()
+	if n <= few {
+		return 0
+	}
+	return min(time.Duration(n)*perAppend, longest)
 }
 
 // databaseLogger passes on what Pebble reports as errors. Pebble calls Fatalf where it cannot go on, as when its log cannot be
