@@ -2,6 +2,7 @@ package domain
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -369,17 +370,21 @@ func TestBookingEvolve(t *testing.T) {
 
 // TestBookingIsAValue evolves one booking in two ways: neither sees what the other stood on.
 func TestBookingIsAValue(t *testing.T) {
-	b := Fold(Booking{}, givenMoved...)
-	green, grey := changed, changed
-	green.ReservationID, green.RoomID = "r3", "green"
-	grey.ReservationID, grey.RoomID = "r4", "grey"
-	one := Fold(b, green, BookingChanged{ReservationID: "r5", RoomID: "one"})
-	two := Fold(b, grey, BookingChanged{ReservationID: "r6", RoomID: "two"})
-	if want := []Standing{{"red", "r1"}, {"blue", "r2"}, {"green", "r3"}}; !slices.Equal(one.Former, want) {
-		t.Errorf("one stood on %v, want %v", one.Former, want)
-	}
-	if want := []Standing{{"red", "r1"}, {"blue", "r2"}, {"grey", "r4"}}; !slices.Equal(two.Former, want) {
-		t.Errorf("two stood on %v, want %v", two.Former, want)
+	b := Fold(Booking{}, givenBooked...)
+	stood := []Standing{{"red", "r1"}}
+	for moves := range 20 {
+		room := RoomID(fmt.Sprint("room ", moves))
+		one := b.Evolve(BookingChanged{ReservationID: "one", RoomID: room}).Evolve(BookingChanged{ReservationID: "after one"})
+		two := b.Evolve(BookingChanged{ReservationID: "two", RoomID: room}).Evolve(BookingChanged{ReservationID: "after two"})
+		if want := append(slices.Clone(stood), Standing{room, "one"}); !slices.Equal(one.Former, want) {
+			t.Errorf("after %d moves, one stood on %v, want %v", moves, one.Former, want)
+		}
+		if want := append(slices.Clone(stood), Standing{room, "two"}); !slices.Equal(two.Former, want) {
+			t.Errorf("after %d moves, two stood on %v, want %v", moves, two.Former, want)
+		}
+		next := Standing{room, ReservationID(fmt.Sprint("next ", moves))}
+		b = b.Evolve(BookingChanged{ReservationID: next.Reservation, RoomID: room})
+		stood = append(stood, next)
 	}
 }
 
