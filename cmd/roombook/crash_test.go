@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -201,5 +203,19 @@ func TestKilledInTheMiddleOfAThousandBookings(t *testing.T) {
 			t.Errorf("request %d: %d, conflicts %v", i, status, refusal.ConflictsWith)
 		}
 	}
+	verb(t, "verify", "--data", data) // of the running program
 	p.stop(t)
+	verb(t, "verify", "--data", data) // of its folder
+	verb(t, "replay", "--all", "--data", data)
+	verb(t, "verify", "--data", data)
+}
+
+// verb runs the program to its end and wants it to succeed.
+func verb(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t), args...).CombinedOutput()
+	t.Logf("roombook %s\n%s", strings.Join(args, " "), out)
+	if err != nil {
+		t.Errorf("roombook %s: %v", strings.Join(args, " "), err)
+	}
 }
