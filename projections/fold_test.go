@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -301,8 +300,12 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 			rt.Fatal(err)
 		}
 
-		p.Name += "_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-		ref := begun(t, store, p)
+		g, err := store.Begin(rt.Context(), p.Name, p.Version, p.Schema)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		ref := g.Ref
+		defer store.Drop(context.Background(), ref)
 		type write struct {
 			rows []projections.Row
 			upTo int // events

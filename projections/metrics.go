@@ -6,42 +6,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the workers' numbers, by projection.
+// metrics count what workers do, by projection. They are a prometheus.Collector.
 type metrics struct {
 	events    *prometheus.CounterVec
 	skipped   *prometheus.CounterVec
 	documents *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	writes    *prometheus.HistogramVec
-	position  *prometheus.GaugeVec
-	following *prometheus.GaugeVec
 }
 
-func newMetrics(registerer prometheus.Registerer) *metrics {
+const (
+	metricsNamespace = "roombook"
+	metricsSubsystem = "projection"
+)
+
+func newMetrics() *metrics {
 	labels := []string{"projection"}
 	counter := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "roombook", Subsystem: "projection", Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help}, labels)
 	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "roombook", Subsystem: "projection", Name: name, Help: help}, labels)
-	}
-	m := &metrics{
+	return &metrics{
 		events:    counter("events_total", "Events folded into the list."),
 		skipped:   counter("undecodable_events_total", "Events that this program cannot decode and passed over."),
 		documents: counter("documents_written_total", "Documents written to the list."),
 		failures:  counter("failures_total", "Times that keeping the list failed."),
 		writes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "roombook", Subsystem: "projection", Name: "write_seconds",
+			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "write_seconds",
 			Help:    "Time to fold a batch of events and to write what it changed.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}, labels),
-		position:  gauge("position", "Position of the log that the list has."),
-		following: gauge("following", "1 while the list is kept up to date, 0 while it is being built, failing or stopped."),
 	}
-	if registerer != nil {
-		registerer.MustRegister(m.events, m.skipped, m.documents, m.failures, m.writes, m.position, m.following)
-	}
-	return m
 }
 
 func (m *metrics) wrote(projection string, events int, f folded, took time.Duration) {
@@ -51,11 +45,51 @@ func (m *metrics) wrote(projection string, events int, f folded, took time.Durat
 	m.writes.WithLabelValues(projection).Observe(took.Seconds())
 }
 
-func (m *metrics) observe(h Health) {
-	m.position.WithLabelValues(h.Projection).Set(float64(h.Position))
-	following := 0.0
-	if h.State == Following {
-		following = 1
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(to)
 	}
-	m.following.WithLabelValues(h.Projection).Set(following)
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(to)
+	}
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.events, m.skipped, m.documents, m.failures, m.writes}
+}
+
+// healthCollector shows the health of the lists when it is asked for.
+type healthCollector struct{ workers *Workers }
+
+func healthDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, []string{"projection"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c healthCollector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
+
+// Collect implements prometheus.Collector.
+func (c healthCollector) Collect(to chan<- prometheus.Metric) {
+	for _, h := range c.workers.Health() {
+		following := 0.0
+		if h.State == Following {
+			following = 1
+		}
+		for _, m := range []struct {
+			desc  *prometheus.Desc
+			value float64
+		}{
+			{healthDesc("following", "1 while the list is kept up to date, 0 while it is being built, failing or stopped."), following},
+			{healthDesc("position", "Position of the log that the list has."), float64(h.Position)},
+			{healthDesc("lag_events", "Events that have been received and are to be written next."), float64(h.Gathered)},
+			{healthDesc("lag_seconds", "How long ago the newest event of the list occurred, while the list has not caught up."), h.Behind.Seconds()},
+		} {
+			to <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, m.value, h.Projection)
+		}
+	}
 }

@@ -67,7 +67,7 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	ws := &Workers{store: store, log: log, options: o, metrics: newMetrics(o.Metrics)}
+	ws := &Workers{store: store, log: log, options: o, metrics: newMetrics()}
 	ws.rebuilder = NewRebuilder(store, log, RebuilderOptions{Abandoned: o.Abandoned, Logger: o.Logger})
 	for _, p := range of {
 		ws.workers = append(ws.workers, &worker{
@@ -76,6 +76,9 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 			logger:     o.Logger.With("projection", p.Name),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(ws.metrics, healthCollector{ws})
 	}
 	return ws
 }
@@ -121,7 +124,9 @@ type Health struct {
 	Position eventstore.Position
 	// CaughtUp reports that the list had everything when it was last written.
 	CaughtUp bool
-	// Behind is the age of the newest event in the list, while it is not caught up.
+	// Gathered counts the events that have been received and are to be written next.
+	Gathered int
+	// Behind is how long ago the newest event of the list occurred, while the list has not caught up.
 	Behind time.Duration
 	// Rebuilding reports that a generation is being made beside the one that readers see.
 	Rebuilding bool
@@ -153,10 +158,8 @@ func (w *worker) reported() Health {
 
 func (w *worker) report(change func(*Health)) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	change(&w.health)
-	h := w.health
-	w.mu.Unlock()
-	w.metrics.observe(h)
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -309,6 +312,7 @@ func (w *worker) follow(ctx context.Context, g Generation) error {
 			left += 9 * w.options.Gather // a mere checkpoint has time
 		}
 		news := gathered.position > b.generation.Position
+		w.gathered(gathered.events)
 		switch {
 		case news && (waitedFor || gathered.full || gathered.ended || left <= 0):
 			if err := w.write(ctx, b, events.take()); err != nil {
@@ -337,17 +341,24 @@ func (w *worker) follow(ctx context.Context, g Generation) error {
 	}
 }
 
-// flushTime bounds the last write of a worker whose context has ended.
+// flushTime is what a write may still take after the worker's context has ended.
 const flushTime = 3 * time.Second
+
+// outlast is a context that ends some time after its parent.
+func outlast(parent context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(by, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
 
 // write folds a batch and tells who waits for it. ErrRetired becomes errReplaced: the batch is then folded again, into the
 // generation that is active now.
 func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) error {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), flushTime)
-		defer cancel()
-	}
+	ctx, cancel := outlast(ctx, flushTime)
+	defer cancel()
 	began := time.Now()
 	done, err := b.write(ctx, batch)
 	if errors.Is(err, ErrRetired) {
@@ -372,6 +383,12 @@ func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) 
 	w.follows(b.generation, batch.CaughtUp)
 	w.options.Positions.advance(w.projection.Name, b.generation.Position)
 	return nil
+}
+
+func (w *worker) gathered(events int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.Gathered = events
 }
 
 func (w *worker) follows(g Generation, caughtUp bool) {

@@ -1,0 +1,223 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+	"roombook/projections/storetest"
+)
+
+// run runs workers until the test ends or stop is called.
+func run(t *testing.T, workers *projections.Workers) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- workers.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the workers ended with %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// patience is how long the tests wait for what must come.
+const patience = 30 * time.Second
+
+func until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came that %s", what)
+		}
+	}
+}
+
+func history(seed uint64) *storetest.History {
+	return storetest.NewHistory(rand.New(rand.NewPCG(seed, 0)))
+}
+
+// happen appends some steps of a history, and returns the position of the last one.
+func happen(t *testing.T, log *eventstore.Store, h *storetest.History, steps int) (position eventstore.Position) {
+	t.Helper()
+	for range steps {
+		stream, expected, events := h.Step()
+		appended, err := log.Append(t.Context(), stream, expected, events...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		position = appended.Position
+	}
+	return position
+}
+
+func all(workers *projections.Workers, so func(projections.Health) bool) bool {
+	return !slices.ContainsFunc(workers.Health(), func(h projections.Health) bool { return !so(h) })
+}
+
+// The event store goes away and comes back: the workers say so, and go on.
+func TestEventStoreOutage(t *testing.T) {
+	network := eventstoretest.Node(t)
+	log := network.Open(t, eventstore.Options{Timeout: 500 * time.Millisecond})
+	store := openSQLite(t)
+	h := history(5)
+	before := happen(t, log, h, 5)
+	metrics := prometheus.NewRegistry()
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Metrics: metrics})
+	run(t, workers)
+	until(t, "all have caught up", func() bool {
+		return all(workers, func(h projections.Health) bool { return h.State == projections.Following && h.Position >= before })
+	})
+
+	network.Stop()
+	until(t, "all fail", func() bool {
+		return all(workers, func(h projections.Health) bool {
+			return h.State == projections.Failing && errors.Is(h.Error, eventstore.ErrUnavailable) && !h.CaughtUp && !h.Since.IsZero()
+		})
+	})
+	if page, err := projections.NewQueries(store, projections.QueryOptions{}).BookingLists(t.Context(), projections.Query{}); err != nil || page.Position < before {
+		t.Errorf("during the outage the list answers %+v, %v", page, err)
+	}
+
+	network.Start()
+	after := happen(t, log, h, 5)
+	until(t, "all have caught up again", func() bool {
+		return all(workers, func(h projections.Health) bool {
+			return h.State == projections.Following && h.Position >= after && h.Error == nil && h.Since.IsZero()
+		})
+	})
+	for _, p := range projections.All() {
+		if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
+			t.Errorf("%s: %v, %v", p.Name, differences, err)
+		}
+	}
+	for _, p := range projections.All() {
+		if got := metric(t, metrics, "roombook_projection_failures_total", p.Name); got < 1 {
+			t.Errorf("%s has counted %v failures", p.Name, got)
+		}
+		if got := metric(t, metrics, "roombook_projection_following", p.Name); got != 1 {
+			t.Errorf("%s is shown as %v, not as following", p.Name, got)
+		}
+	}
+}
+
+// What cannot be decoded is counted and passed over.
+func TestUndecodableEvents(t *testing.T) {
+	network := eventstoretest.Node(t)
+	log, store, metrics := network.Open(t, eventstore.Options{}), openSQLite(t), prometheus.NewRegistry()
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond, Metrics: metrics})
+	run(t, workers)
+	h := history(6)
+	happen(t, log, h, 2)
+	others, err := esdb.ParseConnectionString(network.ConnectionString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	others.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, event := range []esdb.EventData{
+		{EventType: "BookingTeleported", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`)},
+		{EventType: "BookingCreated", ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId":`)},
+	} {
+		if _, err := client.AppendToStream(t.Context(), "booking-"+uuid.NewString(), esdb.AppendToStreamOptions{}, event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	position := happen(t, log, h, 2)
+	until(t, "the list goes on", func() bool { return workers.Health()[0].Position >= position })
+	if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
+		t.Errorf("%v, %v", differences, err)
+	}
+	if got := metric(t, metrics, "roombook_projection_undecodable_events_total", p.Name); got < 2 {
+		t.Errorf("%v events were counted", got)
+	}
+}
+
+// metric is the value of a counter or gauge of a projection.
+func metric(t *testing.T, gatherer prometheus.Gatherer, name, projection string) float64 {
+	t.Helper()
+	families, err := gatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == name && m.GetLabel()[0].GetValue() == projection {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no metric %s of %s", name, projection)
+	return 0
+}
+
+// The checkpoint moves past events that are not the projection's, so that a restart need not read them again.
+func TestCheckpointWithoutEvents(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond})
+	run(t, workers)
+	position := happen(t, log, history(7), 1)
+	until(t, "the list has the booking", func() bool { return workers.Health()[0].Position >= position })
+	stream := "calendar-" + uuid.NewString()
+	until(t, "the checkpoint moves", func() bool {
+		for i := range 100 {
+			_, err := log.Append(t.Context(), stream, eventstore.Any, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{ReservationID: domain.ReservationID(fmt.Sprint(i))}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		state, err := store.State(t.Context(), p.Name)
+		return err == nil && state.Generations[0].Position > position
+	})
+}
+
+// What a worker has received when it is told to stop is written.
+func TestStopWritesWhatWasGathered(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Hour})
+	stop := run(t, workers)
+	h := history(8)
+	until(t, "the list is followed", func() bool { return workers.Health()[0].State == projections.Following })
+	until(t, "something waits to be written", func() bool {
+		happen(t, log, h, 1)
+		return workers.Health()[0].Gathered > 0
+	})
+	before := workers.Health()[0].Position
+	stop()
+	state, err := store.State(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := state.Generations[0].Position; at <= before {
+		t.Errorf("the list was at %d before the stop, and is at %d", before, at)
+	}
+	if h := workers.Health()[0]; h.State != projections.Stopped || h.Position != state.Generations[0].Position {
+		t.Errorf("after the stop the health is %+v", h)
+	}
+	if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
+		t.Errorf("%v, %v", differences, err)
+	}
+}
