@@ -133,7 +133,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 			// a revision that was read; with Any, only as far as the server remembers.
 			return Appended{}, s.wrongRevision(timed, stream, expected, err)
 		}
-		failure := c.conn.failed(err)
+		failure := c.failed(err)
 		var refused *refusal
 		switch {
 		case errors.As(failure, &refused) && !unheard:

@@ -20,6 +20,11 @@ const (
 	longestReconnectWait  = time.Second
 )
 
+// callsPerConnection is how many calls a connection has before the next one is used. Sharing is cheaper: 16 goroutines that append
+// on one connection take about four fifths of the processor time that they take on two, and two thirds of what they take on four. But a
+// server accepts only about a hundred calls on each.
+const callsPerConnection = 64
+
 // connections are a fixed number of connections to the event store, each replaced whenever it breaks, for as long as it
 // takes. Goroutines may share it.
 //
@@ -108,11 +113,10 @@ func (c *call) done() {
 	c.conn.release()
 }
 
-// begin starts a call on the next connection in turn, or on any that there is. Without one it waits until there is, until
-// ctx ends, or until the store is closed, and returns an error that says which.
+// begin starts a call on a connection. Without one it waits until there is, until ctx ends, or until the store is closed, and
+// returns an error that says which.
 func (p *connections) begin(ctx context.Context) (*call, error) {
-	turn := int(p.turn.Add(1) % uint32(len(p.slots)))
-	if c := p.ready(ctx, turn); c != nil {
+	if c := p.ready(ctx); c != nil {
 		return c, nil
 	}
 	for {
@@ -120,7 +124,7 @@ func (p *connections) begin(ctx context.Context) (*call, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := p.ready(ctx, turn); c != nil {
+		if c := p.ready(ctx); c != nil {
 			return c, nil
 		}
 		select {
@@ -133,11 +137,17 @@ func (p *connections) begin(ctx context.Context) (*call, error) {
 	}
 }
 
-// ready starts a call if there is a connection.
-func (p *connections) ready(ctx context.Context, turn int) *call {
+// ready starts a call if there is a connection: on the first that has not its share of calls yet, since those that share a
+// connection share its system calls, or else on the next in turn.
+func (p *connections) ready(ctx context.Context) *call {
 	for i := range p.slots {
-		conn := p.slots[(turn+i)%len(p.slots)].Load()
-		if conn != nil && conn.enter() {
+		if conn := p.slots[i].Load(); conn != nil && conn.users.Load() <= callsPerConnection && conn.enter() {
+			return &call{Context: ctx, conn: conn}
+		}
+	}
+	turn := int(p.turn.Add(1) % uint32(len(p.slots)))
+	for i := range p.slots {
+		if conn := p.slots[(turn+i)%len(p.slots)].Load(); conn != nil && conn.enter() {
 			return &call{Context: ctx, conn: conn}
 		}
 	}

@@ -53,9 +53,9 @@ type refusal struct{ err error }
 
 func (e *refusal) Error() string { return e.err.Error() }
 
-// failed turns an error of the library into one of this package's own, a [*refusal] if the event store has spoken. It
-// retires the connection if that is broken.
-func (c *connection) failed(err error) error {
+// failed turns an error that the call has met in the library into one of this package's own, a [*refusal] if the event store
+// has spoken. It retires the connection if that is broken.
+func (c *call) failed(err error) error {
 	code := status.Code(err) // looks into wrapped errors
 	var e *esdb.Error
 	if errors.As(err, &e) {
@@ -70,7 +70,8 @@ func (c *connection) failed(err error) error {
 	switch code {
 	case codes.Unavailable:
 		// The library looks for a node again after some calls that end like this, see [connection.log], and not after others.
-		c.retire()
+		c.enter() // a call does not wait for itself
+		c.conn.retire()
 	case codes.InvalidArgument:
 		if strings.Contains(strings.ToLower(text), "maximum append") {
 			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
+	"roombook/eventstore/node"
 )
 
 // short is a time-out for what is not going to be answered.
@@ -660,6 +662,61 @@ func TestOutages(t *testing.T) {
 	for network.Connections() > eventstore.DefaultConnections {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// A node that is started anew on its data, at its address, is the same event store.
+func TestTheNodeRestarts(t *testing.T) {
+	t.Parallel()
+	dir, address := t.TempDir(), "127.0.0.1:0"
+	start := func() (stop func()) {
+		n, err := node.Open(node.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address = listener.Addr().String()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- n.Serve(ctx, listener) }()
+		return func() {
+			cancel()
+			if err := errors.Join(<-served, n.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop := start()
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + address + "?tls=false", Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	stream, proposed := newStream(), events(30)
+	var at []eventstore.Appended
+	for i := range proposed {
+		at = append(at, mustAppend(t, s, stream, domain.Revision(i-1), proposed[i]))
+		if i%10 != 9 {
+			continue
+		}
+		stop()
+		var asking sync.WaitGroup
+		asking.Go(func() { // while it is away, or when it is back
+			for j := range at {
+				if again, err := s.Append(t.Context(), stream, domain.Revision(j-1), proposed[j]); err != nil || again != at[j] {
+					t.Errorf("append %d went to %+v, again to %+v, %v", j, at[j], again, err)
+				}
+			}
+		})
+		stop = start()
+		asking.Wait()
+		if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), ids(proposed[:i+1])) {
+			t.Errorf("%d events of %d after a restart", len(got), i+1)
+		}
+	}
+	stop()
 }
 
 // The library logs to the standard logger unless it is told not to.

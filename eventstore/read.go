@@ -135,7 +135,7 @@ func (s *Store) readOnce(w *watched, open func(*call) (*esdb.ReadStream, error),
 	defer c.done()
 	stream, err := open(c)
 	if err != nil {
-		return false, c.conn.failed(err)
+		return false, c.failed(err)
 	}
 	defer stream.Close()
 	for {
@@ -144,7 +144,7 @@ func (s *Store) readOnce(w *watched, open func(*call) (*esdb.ReadStream, error),
 		case errors.Is(err, io.EOF) || isMissingStream(err):
 			return progress, nil
 		case err != nil:
-			return progress, c.conn.failed(err)
+			return progress, c.failed(err)
 		case resolved.Event == nil: // a link to nothing
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 
 // Defaults of [Options].
 const (
-	DefaultConnections = 2
+	DefaultConnections = 4
 	DefaultTimeout     = 5 * time.Second
 )
 
@@ -26,11 +26,11 @@ type Options struct {
 	// esdb+discover://name. maxDiscoverAttempts has no effect, since a store never gives up; a defaultDeadline is the default
 	// of Timeout; gossipTimeout is never longer than Timeout.
 	ConnectionString string
-	// Connections is the number of connections that calls are spread over; 0 is [DefaultConnections]. A server accepts about
-	// a hundred calls at a time on each, subscriptions and reads in progress included; more of them wait.
+	// Connections is the number of connections for calls, of which one is filled before the next; 0 is [DefaultConnections]. A
+	// server accepts about a hundred calls at a time on each, subscriptions and reads in progress included; more of them wait.
 	Connections int
-	// Timeout bounds an append with all its tries, a ping, and in a read or the start of a subscription the wait for what comes next; 0 is
-	// [DefaultTimeout].
+	// Timeout bounds an append with all its tries, a ping, and in a read or at the start of a subscription the wait for what
+	// comes next; 0 is [DefaultTimeout].
 	Timeout time.Duration
 	// Logger hears of outages and of events that cannot be decoded; nil discards.
 	Logger *slog.Logger
@@ -75,6 +75,10 @@ func Open(o Options) (*Store, error) {
 	// A failed attempt is followed by the next one on a fresh client, see [connections].
 	config.MaxDiscoverAttempts = 1
 	config.GossipTimeout = max(1, min(config.GossipTimeout, int(timeout.Seconds())))
+	if !config.DnsDiscover && len(config.GossipSeeds) == 0 {
+		// There is one node to prefer. The library would make metadata of the preference for each call, and not send it.
+		config.NodePreference = esdb.NodePreferenceRandom
+	}
 
 	m := newMetrics()
 	return &Store{
@@ -121,8 +125,9 @@ func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, 
 }
 
 // Close ends subscriptions, reads and waits for a connection with [ErrClosed], lets appends that have been sent be answered
-// or time out, and closes the connections when everybody has left. It may be called more than once, and not from
-// within a loop over a read or a subscription, for which it would wait.
+// or time out, and closes the connections when everybody has left. An attempt to connect that is under way is waited for
+// too, at most the gossip time-out for each node. It may be called more than once, and not from within a loop over a read
+// or a subscription, for which it would wait.
 func (s *Store) Close() error {
 	s.connections.shut()
 	return nil

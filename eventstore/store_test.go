@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -345,24 +346,93 @@ func TestSetMaxCount(t *testing.T) {
 	}
 }
 
-// An event that cannot be decoded is read, without an event, and counted.
-func TestUndecodable(t *testing.T) {
-	s := eventstoretest.Open(t)
-	stream := newStream()
-	// The metadata of a stream is an event that this program has no type for.
-	if err := s.SetMaxCount(t.Context(), stream, 9); err != nil {
+// raw is a client of the library, to store what a Store would not.
+func rawClient(t *testing.T, connectionString string) *esdb.Client {
+	t.Helper()
+	config, err := esdb.ParseConnectionString(connectionString)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n := counted(t, s, "roombook_eventstore_undecodable_events_total"); n != 0 {
-		t.Errorf("%v undecodable events before any was read", n)
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
 	}
-	got := all(t, s.ReadStream(t.Context(), "$$"+stream, 0))
-	if len(got) != 1 || got[0].Event != nil || got[0].Type != "$metadata" || string(got[0].Data) != `{"$maxCount":9}` {
-		t.Errorf("read %+v", got)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// What others have said of a stream stays as it is.
+func TestSetMaxCountKeepsTheRest(t *testing.T) {
+	at := eventstoretest.ConnectionString(t)
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: at})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := counted(t, s, "roombook_eventstore_undecodable_events_total"); n != 1 {
-		t.Errorf("%v undecodable events, want 1", n)
+	defer s.Close()
+	for before, want := range map[string]string{
+		`{"$acl":{"$r":["a","b"]},"$tb":9223372036854775800,"mine":1.50}`: `{"$acl":{"$r":["a","b"]},"$maxCount":7,"$tb":9223372036854775800,"mine":1.50}`,
+		`{"$maxCount":3,"$maxAge":60}`:                                    `{"$maxAge":60,"$maxCount":7}`,
+		`[]`:                                                              `{"$maxCount":7}`,
+		`null`:                                                            `{"$maxCount":7}`,
+		`{"$maxCount`:                                                     `{"$maxCount":7}`,
+	} {
+		stream := newStream()
+		_, err := rawClient(t, at).AppendToStream(t.Context(), "$$"+stream, esdb.AppendToStreamOptions{}, esdb.EventData{EventType: "$metadata", ContentType: esdb.ContentTypeJson, Data: []byte(before)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetMaxCount(t.Context(), stream, 7); err != nil {
+			t.Error(err)
+		}
+		last, _, err := s.Last(t.Context(), "$$"+stream)
+		if err != nil || string(last.Data) != want {
+			t.Errorf("%s became %s, %v; want %s", before, last.Data, err, want)
+		}
 	}
+}
+
+// An event that cannot be decoded is read, without an event, counted, and stops neither a read nor a subscription.
+func TestUndecodable(t *testing.T) {
+	at := eventstoretest.ConnectionString(t)
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	after := since(t, s)
+	stream := newStream()
+	first, last := events(1), events(1)
+	mustAppend(t, s, stream, eventstore.NoStream, first...)
+	const v1 = `{"occurredAt":"2021-07-01T09:00:00Z","schemaVersion":1}`
+	poison := []esdb.EventData{
+		{EventID: uuid.New(), EventType: "RoomPainted", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`), Metadata: []byte(v1)},
+		{EventID: uuid.New(), EventType: "SlotReleased", ContentType: esdb.ContentTypeJson, Data: []byte(`{"reservationId":`), Metadata: []byte(v1)},
+		{EventID: uuid.New(), EventType: "SlotReleased", ContentType: esdb.ContentTypeJson, Data: []byte(`{"reservationId":"r"}`), Metadata: []byte(`{"schemaVersion":99}`)},
+		{EventID: uuid.New(), EventType: "SlotReleased", ContentType: esdb.ContentTypeJson, Data: []byte(`{"reservationId":"r"}`)},
+		{EventID: uuid.New(), EventType: "SlotReserved", ContentType: esdb.ContentTypeBinary, Data: []byte{0, 1, 2}},
+	}
+	if _, err := rawClient(t, at).AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Revision(0)}, poison...); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, stream, 5, last...)
+
+	check := func(got []eventstore.Recorded) {
+		t.Helper()
+		if len(got) != 7 || got[0].ID != first[0].ID || got[0].Event == nil || got[6].ID != last[0].ID || got[6].Event == nil {
+			t.Fatalf("got %+v", got)
+		}
+		for i, r := range got[1:6] {
+			if r.Event != nil || r.ID != poison[i].EventID || r.Type != poison[i].EventType || !bytes.Equal(r.Data, poison[i].Data) {
+				t.Errorf("got %+v", r)
+			}
+		}
+	}
+	check(all(t, s.ReadStream(t.Context(), stream, 0)))
+	if n := counted(t, s, "roombook_eventstore_undecodable_events_total"); n != 5 {
+		t.Errorf("%v undecodable events, want 5", n)
+	}
+	check(follow(t, s, after, eventstore.Filter{StreamPrefixes: []string{stream}}, func(_ []eventstore.Recorded, b eventstore.Batch) bool { return b.CaughtUp }))
 }
 
 // counted is the sum of a metric over its labels; of a histogram, its count.

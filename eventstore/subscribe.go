@@ -92,10 +92,10 @@ func (s *Store) follow(w *watched, after Position, f Filter, yield func(Batch) b
 	defer c.done()
 	subscription, err := c.conn.client.SubscribeToAll(c, subscriptionOptions(after, f))
 	if err != nil {
-		return c.conn.failed(err)
+		return c.failed(err)
 	}
 	w.rest()
-	r := &receiver{store: s, conn: c.conn, subscription: subscription, next: Batch{Position: after}, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	r := &receiver{store: s, call: c, subscription: subscription, next: Batch{Position: after}, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	var receiving sync.WaitGroup
 	receiving.Go(r.receive)
 	defer func() {
@@ -133,7 +133,7 @@ func subscriptionOptions(after Position, f Filter) esdb.SubscribeToAllOptions {
 // receiver collects what a subscription receives into the next batch.
 type receiver struct {
 	store        *Store
-	conn         *connection
+	call         *call
 	subscription *esdb.Subscription
 
 	arrived chan struct{} // is signalled when there may be something to take
@@ -220,7 +220,7 @@ func (r *receiver) dropped(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return errDropped
 	}
-	return r.conn.failed(err)
+	return r.call.failed(err)
 }
 
 func signal(c chan<- struct{}) {
