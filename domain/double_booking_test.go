@@ -84,7 +84,7 @@ func TestNoSequenceOfCommandsBooksTwice(t *testing.T) {
 			},
 			"": func(t *rapid.T) { w.want(t) },
 		}
-		for range 10 { // each some thirty actions
+		for range 5 { // each some thirty actions
 			t.Repeat(actions)
 		}
 
