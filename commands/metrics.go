@@ -3,29 +3,41 @@ package commands
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	races      prometheus.Counter
-	steps      *prometheus.CounterVec
-	cacheBytes prometheus.Gauge
+	races            prometheus.Counter
+	steps            *prometheus.CounterVec
+	cacheBytes       prometheus.Gauge
+	openBookings     prometheus.Gauge
+	recovered        prometheus.Counter
+	recoveryFailures prometheus.Counter
 }
 
 func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	return &metrics{
-		races: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "roombook_command_races_lost_total",
-			Help: "Appends that were refused since another one was first, so that the command decided anew.",
-		}),
+		races: counter("roombook_command_races_lost_total",
+			"Appends that were refused since another one was first, so that the command decided anew."),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roombook_settled_steps_total",
-			Help: "Open steps of commands that were finished or released by settling, by what was done.",
+			Help: "Steps of commands that were done by settling, by what was done.",
 		}, []string{"step"}),
-		cacheBytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "roombook_calendar_cache_bytes",
-			Help: "Memory of the calendars that are kept folded, about.",
-		}),
+		cacheBytes: gauge("roombook_calendar_cache_bytes",
+			"Memory of the calendars that are kept folded, about."),
+		openBookings: gauge("roombook_recovery_open_bookings",
+			"Bookings with a step that is decided and not done."),
+		recovered: counter("roombook_recovery_settled_total",
+			"Bookings that recovery settled since their command did not."),
+		recoveryFailures: counter("roombook_recovery_failures_total",
+			"Tries of recovery to settle a booking that failed."),
 	}
 }
 
-// Collectors are the write side's metrics.
+// Collectors are the write side's metrics, those of recovery among them.
 func (h *Handler) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{h.metrics.races, h.metrics.steps, h.metrics.cacheBytes}
+	m := h.metrics
+	return []prometheus.Collector{m.races, m.steps, m.cacheBytes, m.openBookings, m.recovered, m.recoveryFailures}
 }

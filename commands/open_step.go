@@ -1,0 +1,155 @@
+package commands
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// openSteps folds the log into the steps of commands that are decided and not done yet. It keeps what is open and nothing
+// else. Goroutines must not share it.
+//
+// A step is opened by the event that decides it and closed by the event that does it:
+//
+//	SlotReserved      opens "the booking stands on it", closed by the BookingCreated, BookingChanged or SlotReleased that names it
+//	BookingChanged    opens "the former reservation is released", closed by its SlotReleased
+//	BookingCancelled  opens "the reservation is released", closed by its SlotReleased
+//	BookingCheckedIn  opens "the use starts", closed by UseStarted
+//	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
+type openSteps struct {
+	bookings map[domain.BookingID]*openBooking
+	last     eventstore.Position // the log has been folded up to here
+	now      time.Time           // of the event that is being folded
+}
+
+// openBooking is a booking with open steps.
+type openBooking struct {
+	id    domain.BookingID
+	steps map[openStep]opened
+}
+
+// openStep is what a booking waits for.
+type openStep struct {
+	kind        stepKind
+	reservation domain.ReservationID // of stepStand and stepRelease
+}
+
+type stepKind string
+
+const (
+	stepStand   stepKind = "stand"
+	stepRelease stepKind = "release"
+	stepStart   stepKind = "start use"
+	stepOver    stepKind = "use over"
+)
+
+// opened is how a step came to be open.
+type opened struct {
+	// after is a position before the event that opened it: to fold the log from there is to open it again.
+	after eventstore.Position
+	since time.Time // when that event occurred
+	// room and replaces are those of a reservation that waits for its booking.
+	room     domain.RoomID
+	replaces domain.ReservationID
+}
+
+func newOpenSteps(after eventstore.Position) *openSteps {
+	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), last: after}
+}
+
+// add folds the next event of the log, of whatever stream.
+func (o *openSteps) add(r eventstore.Recorded) {
+	o.now = r.Metadata.OccurredAt
+	switch e := r.Event.(type) {
+	case domain.SlotReserved:
+		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, replaces: e.Replaces})
+	case domain.SlotReleased:
+		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
+		o.close(e.BookingID, openStep{stepRelease, e.ReservationID})
+	case domain.BookingCreated:
+		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
+	case domain.BookingChanged:
+		if how, ok := o.close(e.BookingID, openStep{stepStand, e.ReservationID}); ok {
+			o.open(e.BookingID, openStep{stepRelease, how.replaces}, opened{})
+		}
+	case domain.BookingCancelled:
+		o.close(e.BookingID, openStep{kind: stepOver})
+		o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+	case domain.BookingCheckedIn:
+		o.open(e.BookingID, openStep{kind: stepStart}, opened{})
+	case domain.UseStarted:
+		o.close(e.BookingID, openStep{kind: stepStart})
+	case domain.UseEnded:
+		o.open(e.BookingID, openStep{kind: stepOver}, opened{})
+	}
+	o.last = r.Position
+}
+
+func (o *openSteps) open(id domain.BookingID, s openStep, how opened) {
+	b := o.bookings[id]
+	if b == nil {
+		b = &openBooking{id: id, steps: make(map[openStep]opened, 1)}
+		o.bookings[id] = b
+	}
+	how.after, how.since = o.last, o.now
+	b.steps[s] = how
+}
+
+func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen bool) {
+	b := o.bookings[id]
+	if b == nil {
+		return opened{}, false
+	}
+	how, wasOpen = b.steps[s]
+	delete(b.steps, s)
+	if len(b.steps) == 0 {
+		delete(o.bookings, id)
+	}
+	return how, wasOpen
+}
+
+// checkpoint is the position after which the log has to be folded again to know the steps that are open now.
+func (o *openSteps) checkpoint() eventstore.Position {
+	p := o.last
+	for _, b := range o.bookings {
+		for _, how := range b.steps {
+			p = min(p, how.after)
+		}
+	}
+	return p
+}
+
+// rooms are those in whose calendars the booking has a reservation that it does not stand on yet.
+func (b *openBooking) rooms() []domain.RoomID {
+	var rooms []domain.RoomID
+	for _, how := range b.steps {
+		if how.room != "" {
+			rooms = append(rooms, how.room)
+		}
+	}
+	return rooms
+}
+
+// since is when the oldest open step was decided.
+func (b *openBooking) since() time.Time {
+	var oldest time.Time
+	for _, how := range b.steps {
+		if oldest.IsZero() || how.since.Before(oldest) {
+			oldest = how.since
+		}
+	}
+	return oldest
+}
+
+// names tells the open steps, in a fixed order.
+func (b *openBooking) names() []string {
+	var names []string
+	for s := range b.steps {
+		names = append(names, strings.TrimSpace(string(s.kind)+" "+string(s.reservation)))
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,293 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// Log is what recovery needs of the event store beside [Store]. See [eventstore.Store] for the contract.
+type Log interface {
+	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
+	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
+	SaveCheckpoint(ctx context.Context, stream string, p eventstore.Position) error
+	SetMaxCount(ctx context.Context, stream string, n int) error
+}
+
+// checkpointStream keeps up to where recovery has nothing left to do. It never passes the oldest open step.
+const checkpointStream = "recovery-checkpoint"
+
+// RecoveryOptions are the choices of a Recovery.
+type RecoveryOptions struct {
+	// Grace is how long a step may stay open before it is settled: time for its own command to do it. Only economy depends on
+	// it. 0 is 5 s.
+	Grace  time.Duration
+	Logger *slog.Logger // nil discards
+}
+
+// Recovery finishes what commands left half-way: it follows the log, keeps in memory which bookings have an open step, and settles
+// those that are still open after the grace period. Any number of them may run at once on one store.
+type Recovery struct {
+	handler *Handler
+	log     Log
+	grace   time.Duration
+	logger  *slog.Logger
+
+	mu   sync.Mutex
+	open map[domain.BookingID]*recovered
+	err  error // why the log cannot be followed at present
+}
+
+// recovered is a booking with an open step, as recovery sees it.
+type recovered struct {
+	since    time.Time // when its oldest open step was decided
+	steps    []string
+	due      time.Time // when it is to be settled, if it is still open
+	settling bool
+	failures int
+	err      error
+}
+
+// NewRecovery returns the recovery of the handler's commands.
+func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Recovery{
+		handler: h,
+		log:     log,
+		grace:   cmp.Or(o.Grace, 5*time.Second),
+		logger:  o.Logger,
+		open:    make(map[domain.BookingID]*recovered),
+	}
+}
+
+// OpenBooking is a booking with an open step.
+type OpenBooking struct {
+	Booking  domain.BookingID
+	Steps    []string  // what it waits for
+	Since    time.Time // when its oldest open step was decided
+	Failures int       // tries of this process to settle it that failed
+	Err      error     // of the last of them
+}
+
+// Status lists the bookings that have an open step, the oldest first, and the error for which the log cannot be followed at
+// present.
+func (r *Recovery) Status() ([]OpenBooking, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []OpenBooking
+	for id, b := range r.open {
+		list = append(list, OpenBooking{Booking: id, Steps: b.steps, Since: b.since, Failures: b.failures, Err: b.err})
+	}
+	oldestFirst(list)
+	return list, r.err
+}
+
+// OpenBookings folds the log from recovery's checkpoint to its present end and lists the bookings that have an open step, the
+// oldest first, each with the time when its oldest open step was decided. Commands that are under way are among them.
+func OpenBookings(ctx context.Context, log Log) ([]OpenBooking, error) {
+	after, err := log.LoadCheckpoint(ctx, checkpointStream)
+	if err != nil {
+		return nil, err
+	}
+	steps := newOpenSteps(after)
+	for batch, err := range log.Subscribe(ctx, after, Streams()) {
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range batch.Events {
+			steps.add(e)
+		}
+		if batch.CaughtUp {
+			break
+		}
+	}
+	var list []OpenBooking
+	for id, b := range steps.bookings {
+		list = append(list, OpenBooking{Booking: id, Steps: b.names(), Since: b.since()})
+	}
+	oldestFirst(list)
+	return list, nil
+}
+
+func oldestFirst(list []OpenBooking) {
+	slices.SortFunc(list, func(a, b OpenBooking) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Booking, b.Booking)) })
+}
+
+// Run recovers until ctx ends, and returns nil then. While the event store is away it tries again with back-off.
+func (r *Recovery) Run(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		err := r.follow(ctx, func() { failures = 0 })
+		if ctx.Err() != nil {
+			return nil
+		}
+		r.mu.Lock()
+		r.err = err
+		r.mu.Unlock()
+		r.logger.Warn("recovery cannot follow the log and tries again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(backoff(failures)):
+		}
+	}
+}
+
+// backoff is the time before the next try after a number of failures, from a tenth of a second to half a minute, with jitter.
+func backoff(failures int) time.Duration {
+	longest := min(100*time.Millisecond<<min(failures, 10), 30*time.Second)
+	return longest/2 + rand.N(longest/2)
+}
+
+// follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
+// It calls alive when it could.
+func (r *Recovery) follow(ctx context.Context, alive func()) error {
+	after, err := r.log.LoadCheckpoint(ctx, checkpointStream)
+	if err != nil {
+		return fmt.Errorf("load the recovery checkpoint: %w", err)
+	}
+	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
+		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	batches := make(chan eventstore.Batch)
+	work.Go(func() error {
+		for batch, err := range r.log.Subscribe(ctx, after, Streams()) {
+			if err != nil {
+				return fmt.Errorf("follow the log: %w", err)
+			}
+			select {
+			case batches <- batch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return ctx.Err()
+	})
+	work.Go(func() error { return r.recover(ctx, newOpenSteps(after), batches, alive) })
+	return work.Wait()
+}
+
+// settlers bounds how many bookings are settled at once, so that one which hangs holds up no other.
+const settlers = 8
+
+func (r *Recovery) recover(ctx context.Context, steps *openSteps, batches <-chan eventstore.Batch, alive func()) error {
+	var settling sync.WaitGroup
+	defer settling.Wait()
+	places := make(chan struct{}, settlers)
+	tick := time.NewTicker(min(r.grace/4, time.Second))
+	defer tick.Stop()
+	saved, caughtUp := steps.checkpoint(), false
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case batch := <-batches:
+			for _, e := range batch.Events {
+				steps.add(e)
+			}
+			steps.last = max(steps.last, batch.Position)
+			caughtUp = caughtUp || batch.CaughtUp
+			alive()
+		case <-tick.C:
+			r.note(steps)
+			if p := steps.checkpoint(); p > saved {
+				if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
+					return fmt.Errorf("save the recovery checkpoint: %w", err)
+				}
+				saved = p
+			}
+			if !caughtUp {
+				continue // what is open here may be closed further on
+			}
+			for _, id := range r.due(places) {
+				rooms := steps.bookings[id].rooms()
+				settling.Go(func() {
+					r.settle(ctx, id, rooms)
+					<-places
+				})
+			}
+		}
+	}
+}
+
+// note takes over which bookings are open. It looks now and then only: most steps are closed by their own command long before.
+func (r *Recovery) note(steps *openSteps) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = nil
+	for id := range r.open {
+		if steps.bookings[id] == nil {
+			delete(r.open, id)
+		}
+	}
+	now := time.Now()
+	for id, b := range steps.bookings {
+		known := r.open[id]
+		if known == nil {
+			// Replicas that see it at the same time are not all to settle it at the same time.
+			known = &recovered{due: now.Add(r.grace + rand.N(r.grace/4+1))}
+			r.open[id] = known
+		}
+		known.steps, known.since = b.names(), b.since()
+	}
+	r.handler.metrics.openBookings.Set(float64(len(r.open)))
+}
+
+// due takes bookings whose time has come, as many as there are places.
+func (r *Recovery) due(places chan<- struct{}) []domain.BookingID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var due []domain.BookingID
+	now := time.Now()
+	for id, b := range r.open {
+		if b.settling || now.Before(b.due) {
+			continue
+		}
+		select {
+		case places <- struct{}{}:
+			b.settling = true
+			due = append(due, id)
+		default:
+			return due
+		}
+	}
+	return due
+}
+
+// settle settles one booking and notes how that went. If its steps do not close, it comes up again.
+func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err := r.handler.settle(ctx, id, rooms...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.open[id]
+	if b == nil {
+		return
+	}
+	b.settling = false
+	b.err = err
+	if err == nil {
+		b.due = time.Now().Add(r.grace)
+		r.handler.metrics.recovered.Inc()
+		r.logger.Info("settled a booking that a command had left half-way", "booking", id)
+		return
+	}
+	b.failures++
+	b.due = time.Now().Add(r.grace + backoff(b.failures))
+	r.handler.metrics.recoveryFailures.Inc()
+	r.logger.Warn("a booking cannot be settled; recovery tries again", "booking", id, "failures", b.failures, "error", err)
+}

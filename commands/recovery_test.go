@@ -1,0 +1,237 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// recovering runs recoveries on the store, as replicas do, until the test ends.
+func recovering(t *testing.T, store *eventstore.Store, replicas int) []*Recovery {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	var all []*Recovery
+	for range replicas {
+		r := NewRecovery(newHandler(store), store, RecoveryOptions{Grace: 20 * time.Millisecond})
+		all = append(all, r)
+		running.Go(func() {
+			if err := r.Run(ctx); err != nil {
+				t.Errorf("recovery ended with %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return all
+}
+
+// rest waits until the store has no open step of the bookings.
+func rest(t *testing.T, store *eventstore.Store, bookings map[domain.BookingID]bool) {
+	t.Helper()
+	for {
+		open, err := OpenBookings(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := 0
+		for _, b := range open {
+			if bookings[b.Booking] {
+				waiting++
+			}
+		}
+		if waiting == 0 {
+			return
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("%d bookings have not come to rest", waiting)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
+// bring each world to rest.
+func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
+	store := eventstoretest.Open(t)
+	type broken struct {
+		name string
+		*world
+		want end
+	}
+	var worlds []broken
+	bookings := map[domain.BookingID]bool{}
+	for _, c := range breakables() {
+		before, want, appends := c.whole(t, store)
+		for n := range appends {
+			for _, doneUnheard := range []bool{false, true} {
+				w, _ := c.broken(t, store, n, doneUnheard)
+				bookings[w.booking] = true
+				b := broken{fmt.Sprintf("%s, append %d, done %t", c.name, n, doneUnheard), w, want}
+				if n == 0 && !doneUnheard {
+					b.want = before
+				}
+				worlds = append(worlds, b)
+			}
+		}
+	}
+	recovering(t, store, 2)
+	rest(t, store, bookings)
+	for _, w := range worlds {
+		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
+	}
+	t.Logf("%d broken commands came to rest", len(worlds))
+}
+
+// TestOneThatCannotBeSettledHoldsUpNoOther has a booking whose first event cannot be decoded, and one that can be settled.
+func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
+	address := eventstoretest.ConnectionString(t)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+
+	poisoned := domain.BookingID(uuid.NewString())
+	appendRaw(t, address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`)
+	ask := request().reservation(eventstore.NoStream)
+	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = poisoned, newRoom(), "ann", slot(0, 1)
+	if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{ID: space(ask.ReservationID), Event: ask}); err != nil {
+		t.Fatal(err)
+	}
+	create := breakables()[0]
+	w, _ := create.broken(t, store, 0, true)
+
+	r := recovering(t, store, 1)[0]
+	rest(t, store, map[domain.BookingID]bool{w.booking: true})
+	for {
+		open, err := r.Status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		failing := false
+		for _, b := range open {
+			if b.Booking == poisoned && b.Failures >= 2 && b.Err != nil {
+				failing = true
+			}
+		}
+		if failing {
+			break
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("recovery does not tell of the booking that it cannot settle: %+v", open)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	checkpoint, err := store.LoadCheckpoint(t.Context(), checkpointStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, found, err := store.Last(t.Context(), ask.RoomID.Stream())
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if checkpoint >= last.Position {
+		t.Errorf("the checkpoint is %d, past the open step at %d", checkpoint, last.Position)
+	}
+}
+
+// appendRaw appends an event that this program would not write.
+func appendRaw(t *testing.T, address, stream, eventType, data string) {
+	t.Helper()
+	config, err := esdb.ParseConnectionString(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}},
+		esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenSteps(t *testing.T) {
+	const booking, room = domain.BookingID("b"), domain.RoomID("r")
+	reserved := func(id, replaces domain.ReservationID) domain.Event {
+		return domain.SlotReserved{BookingID: booking, RoomID: room, ReservationID: id, Replaces: replaces}
+	}
+	released := func(id domain.ReservationID) domain.Event {
+		return domain.SlotReleased{BookingID: booking, RoomID: room, ReservationID: id}
+	}
+	created := domain.BookingCreated{BookingID: booking, ReservationID: "1"}
+	changed := domain.BookingChanged{BookingID: booking, ReservationID: "2"}
+	cancelled := domain.BookingCancelled{BookingID: booking, ReservationID: "1"}
+	checkedIn := domain.BookingCheckedIn{BookingID: booking}
+	started := domain.UseStarted{BookingID: booking}
+	ended := domain.UseEnded{BookingID: booking}
+	for _, c := range []struct {
+		name       string
+		given      []domain.Event
+		want       []openStep
+		checkpoint eventstore.Position
+	}{
+		{"reserved", []domain.Event{reserved("1", "")}, []openStep{{stepStand, "1"}}, 0},
+		{"created", []domain.Event{reserved("1", ""), created}, nil, 2},
+		{"given up", []domain.Event{reserved("1", ""), released("1")}, nil, 2},
+		{"change reserved", []domain.Event{reserved("1", ""), created, reserved("2", "1")}, []openStep{{stepStand, "2"}}, 2},
+		{"changed", []domain.Event{reserved("1", ""), created, reserved("2", "1"), changed}, []openStep{{stepRelease, "1"}}, 3},
+		{"change done", []domain.Event{reserved("1", ""), created, reserved("2", "1"), changed, released("1")}, nil, 5},
+		{"other user", []domain.Event{reserved("1", ""), created, domain.BookingChanged{BookingID: booking, ReservationID: "1"}}, nil, 3},
+		{"cancelled", []domain.Event{reserved("1", ""), created, cancelled}, []openStep{{stepRelease, "1"}}, 2},
+		{"cancel done", []domain.Event{reserved("1", ""), created, cancelled, released("1")}, nil, 4},
+		{"checked in", []domain.Event{reserved("1", ""), created, checkedIn}, []openStep{{kind: stepStart}}, 2},
+		{"use started", []domain.Event{reserved("1", ""), created, checkedIn, started}, nil, 4},
+		{"use ended", []domain.Event{reserved("1", ""), created, checkedIn, started, ended}, []openStep{{kind: stepOver}}, 4},
+		{"use over", []domain.Event{reserved("1", ""), created, checkedIn, started, ended, cancelled}, []openStep{{stepRelease, "1"}}, 5},
+		{"all done", []domain.Event{reserved("1", ""), created, checkedIn, started, ended, cancelled, released("1")}, nil, 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			steps := newOpenSteps(0)
+			for i, e := range c.given {
+				steps.add(eventstore.Recorded{Position: eventstore.Position(i + 1), Event: e})
+			}
+			var open int
+			if b := steps.bookings[booking]; b != nil {
+				open = len(b.steps)
+				for _, s := range c.want {
+					if _, ok := b.steps[s]; !ok {
+						t.Errorf("%+v is not open; open are %v", s, b.steps)
+					}
+				}
+			}
+			if open != len(c.want) {
+				t.Errorf("%d steps are open, want %d", open, len(c.want))
+			}
+			if got := steps.checkpoint(); got != c.checkpoint {
+				t.Errorf("the checkpoint is %d, want %d", got, c.checkpoint)
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for failures := range 40 {
+		if d := backoff(failures); d < 50*time.Millisecond || d > 30*time.Second {
+			t.Errorf("after %d failures it waits %s", failures, d)
+		}
+	}
+}

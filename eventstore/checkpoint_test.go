@@ -1,0 +1,41 @@
+package eventstore_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestCheckpoint(t *testing.T) {
+	store := eventstoretest.Open(t)
+	stream := "checkpoint-" + uuid.NewString()
+	want := func(want eventstore.Position) {
+		t.Helper()
+		if got, err := store.LoadCheckpoint(t.Context(), stream); err != nil || got != want {
+			t.Errorf("loaded %d, %v; want %d", got, err, want)
+		}
+	}
+	want(0)
+	if err := store.SetMaxCount(t.Context(), stream, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []eventstore.Position{7, 1 << 63, 9} {
+		if err := store.SaveCheckpoint(t.Context(), stream, p); err != nil {
+			t.Fatal(err)
+		}
+		want(p)
+	}
+	events := 0
+	for _, err := range store.ReadStream(t.Context(), stream, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events++
+	}
+	if events != 1 {
+		t.Errorf("the stream shows %d events, want its last one", events)
+	}
+}
