@@ -41,9 +41,10 @@ func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.
 const (
 	roleAPI         = "api"
 	roleProjections = "projections"
+	roleRecovery    = "recovery"
 )
 
-var allRoles = []string{roleAPI, roleProjections}
+var allRoles = []string{roleAPI, roleProjections, roleRecovery}
 
 // serveConfig is everything that serve can be told.
 type serveConfig struct {
@@ -52,6 +53,7 @@ type serveConfig struct {
 	timezone       string
 	roles          []string
 	readWait       time.Duration
+	grace          time.Duration
 	requestTimeout time.Duration
 	trustedProxies []string
 	policy         domain.Policy
@@ -66,6 +68,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "zone in which local times are read and all times are answered")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "longest wait of a query for the position it was asked for")
+	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a step of a command may stay undone before recovery does it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
@@ -93,6 +96,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.readWait < 0 || c.readWait >= c.requestTimeout {
 		return usagef("--read-wait must be at least 0 and shorter than --request-timeout")
+	}
+	if c.grace <= 0 {
+		return usagef("--grace must be longer than 0")
 	}
 	if c.policy.LongestBooking < 0 {
 		return usagef("--longest-booking must not be negative")

@@ -102,6 +102,16 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	endStore := start(store.run)
 	defer endStore()
+
+	handler := commands.New(store, commands.Options{Policy: c.policy})
+	registry.MustRegister(handler.Collectors()...)
+	endRecovery := func() {}
+	if c.has(roleRecovery) {
+		recovery := commands.NewRecovery(handler, store, commands.RecoveryOptions{Grace: c.grace, Logger: log})
+		probes = append(probes, api.Probe{Name: "recovery", Check: recovering(recovery), Advisory: true})
+		endRecovery = start(recovery.Run)
+		defer endRecovery()
+	}
 	endWorkers := func() {}
 	var workers *projections.Workers
 	if c.has(roleProjections) {
@@ -111,8 +121,6 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		defer endWorkers()
 	}
 
-	handler := commands.New(store, commands.Options{Policy: c.policy})
-	registry.MustRegister(handler.Collectors()...)
 	server := api.New(api.Options{
 		Commands:       handler,
 		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions}),
@@ -128,6 +136,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	})
 	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
 	err = server.Run(serving, listener)
+	endRecovery()
 	if workers != nil {
 		flush(ctx, store, workers, log)
 	}
@@ -169,6 +178,19 @@ func following(workers *projections.Workers) func(context.Context) error {
 			}
 		}
 		return nil
+	}
+}
+
+// recovering reports why recovery cannot follow the log, or the first booking that it cannot settle.
+func recovering(recovery *commands.Recovery) func(context.Context) error {
+	return func(context.Context) error {
+		open, err := recovery.Status()
+		for _, b := range open {
+			if err == nil && b.Err != nil {
+				err = fmt.Errorf("booking %s cannot be settled: %w", b.Booking, b.Err)
+			}
+		}
+		return err
 	}
 }
 
