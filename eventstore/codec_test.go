@@ -222,7 +222,7 @@ func TestFormIsThatOfEncodingJSON(t *testing.T) {
 		event := anyEvent(t)
 		m := Metadata{
 			CorrelationID: rapid.String().Draw(t, "correlation"), CausationID: rapid.String().Draw(t, "causation"),
-			Actor: rapid.String().Draw(t, "actor"), TraceParent: rapid.String().Draw(t, "trace"),
+			Actor: rapid.String().Draw(t, "actor"), TraceParent: rapid.String().Draw(t, "trace"), Command: rapid.String().Draw(t, "command"),
 			OccurredAt: time.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "at"), 5),
 		}
 		data, metadata, _, err := newCodec().encode(nil, Proposed{Event: event, Metadata: m})
@@ -230,7 +230,7 @@ func TestFormIsThatOfEncodingJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantData, _ := json.Marshal(utc(event))
-		wantMetadata, _ := json.Marshal(utc(storedMetadata{m.CorrelationID, m.CausationID, m.Actor, m.OccurredAt, 1, m.TraceParent}))
+		wantMetadata, _ := json.Marshal(utc(storedMetadata{CorrelationID: m.CorrelationID, CausationID: m.CausationID, Actor: m.Actor, OccurredAt: m.OccurredAt, SchemaVersion: 1, TraceParent: m.TraceParent}))
 		if !bytes.Equal(data, wantData) || !bytes.Equal(metadata, wantMetadata) {
 			t.Fatalf("wrote\n %s %s, encoding/json\n %s %s", data, metadata, wantData, wantMetadata)
 		}

@@ -365,6 +365,31 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
+// An append on a connection that is known to have broken is not sent, and that is certain.
+func TestNeverSent(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	s, patient := network.Open(t, eventstore.Options{Timeout: short}), network.Open(t, eventstore.Options{Timeout: time.Minute})
+	for {
+		awaitPing(t, s)
+		network.Stop()
+		runtime.Gosched()
+		stream := newStream()
+		_, err := s.Append(t.Context(), stream, eventstore.NoStream, events(1)...)
+		network.Start()
+		if errors.Is(err, eventstore.ErrOutcomeUnknown) { // it was sent before the news of the break came
+			continue
+		}
+		if !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Error(err)
+		}
+		if got := all(t, patient.ReadStream(t.Context(), stream, 0)); got != nil {
+			t.Error("it was sent")
+		}
+		return
+	}
+}
+
 // The caller leaves while the answer is under way.
 func TestCallerLeavesAnAppend(t *testing.T) {
 	t.Parallel()
