@@ -284,6 +284,25 @@ func TestNotifications(t *testing.T) {
 	})
 }
 
+// Events that a document has are not folded into it again.
+func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
+	p, _ := projections.Named(projections.BookingListName)
+	events := log(created(), requested(), moved(), confirmed())
+	stored, _, err := p.Fold(t.Context(), none, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(context.Context, []string) ([]projections.Row, error) { return stored, nil }
+	again, longest, err := p.Fold(t.Context(), load, events[1:])
+	if err != nil || len(again) != 0 || longest != time.Hour.Microseconds() {
+		t.Errorf("again: %+v, longest %d, %v", again, longest, err)
+	}
+	later, _, err := p.Fold(t.Context(), load, append(events[1:], log(nil, nil, nil, nil, cancelled(domain.CancelledByUser))[4]))
+	if err != nil || len(later) != 1 || later[0].Created != 1 || later[0].Position != 5 || !later[0].Loaded {
+		t.Errorf("and then: %+v, %v", later, err)
+	}
+}
+
 // However the log is cut into batches, however often these are delivered, and in whatever order workers that read the same
 // documents write what they made of them: the documents are those of one straight fold.
 func TestAnyDeliveryFoldsTheSame(t *testing.T) {

@@ -200,12 +200,15 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Hour})
 	stop := run(t, workers)
 	h := history(8)
-	until(t, "the list is followed", func() bool { return workers.Health()[0].State == projections.Following })
+	until(t, "something was written", func() bool {
+		happen(t, log, h, 1)
+		return workers.Health()[0].Position > 0
+	})
+	before := workers.Health()[0].Position
 	until(t, "something waits to be written", func() bool {
 		happen(t, log, h, 1)
 		return workers.Health()[0].Gathered > 0
 	})
-	before := workers.Health()[0].Position
 	stop()
 	state, err := store.State(t.Context(), p.Name)
 	if err != nil {

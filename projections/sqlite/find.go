@@ -133,6 +133,18 @@ func texts(values []string) []driver.Value {
 // page finds the rows, and reports whether they are those of the active generation, as far as it can tell: without a row it
 // cannot.
 func page(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) (active bool, err error) {
+	text, args := pageQuery(found.Ref, s)
+	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
+	err = c.query(ctx, text, args, func(v []driver.Value) {
+		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: v[1].(string)})
+		if at, ok := v[2].(int64); ok {
+			active, found.Position = true, eventstore.Position(at)
+		}
+	})
+	return active, err
+}
+
+func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	columns, after := make([]string, 0, 3), make([]driver.Value, 0, 3)
 	if s.Order.By != "" {
 		columns = append(columns, string(s.Order.By))
@@ -142,7 +154,7 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 	}
 	columns = append(columns, "created")
 
-	where := filter(found.Ref, s)
+	where := filter(ref, s)
 	if m := s.After; m != nil {
 		if s.Order.By != "" {
 			after = append(after, m.By)
@@ -161,18 +173,11 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 	if s.Descending {
 		direction = " DESC"
 	}
-	text := `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?) FROM ` + table(found.Ref) + where.sql.String() +
+	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?) FROM ` + table(ref) + where.sql.String() +
 		` ORDER BY ` + strings.Join(columns, direction+", ") + direction + ` LIMIT ?`
-	args := append([]driver.Value{found.Ref.Projection, int64(found.Ref.Number)}, where.args...)
-	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
-	err = c.query(ctx, text, append(args, int64(s.Limit)), func(v []driver.Value) {
-		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: v[1].(string)})
-		if at, ok := v[2].(int64); ok {
-			active, found.Position = true, eventstore.Position(at)
-		}
-	})
-	return active, err
+	args = append([]driver.Value{ref.Projection, int64(ref.Number)}, where.args...)
+	return text, append(args, int64(s.Limit))
 }
 
 func count(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) error {

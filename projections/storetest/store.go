@@ -271,6 +271,10 @@ func testGuard(t *testing.T, l *list) {
 	same.Document, same.Room = `"same"`, "elsewhere"
 	older.Document = `"older"`
 	l.write(ref, 10, same)
+	for _, stale := range []projections.Row{same, older} {
+		stale.Loaded, stale.Room = true, "r"
+		l.write(ref, 10, stale)
+	}
 	l.write(ref, 10, older, newer, row(3, 3))
 	l.wantDocuments(ref, document(1, 10), document(2, 11), document(3, 3))
 

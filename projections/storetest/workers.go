@@ -25,6 +25,7 @@ import (
 func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 	for name, test := range map[string]func(*testing.T, *system){
 		"Follow":                 testFollow,
+		"OthersAtTheEnd":         testOthersAtTheEnd,
 		"ReadYourWrites":         testReadYourWrites,
 		"TwoWorkers":             testTwoWorkers,
 		"KilledBeforeCheckpoint": testKilledBeforeCheckpoint,
@@ -192,6 +193,23 @@ func testFollow(t *testing.T, s *system) {
 			return h.State != projections.Following || !h.CaughtUp || h.Generation != 1 || h.Position < after || h.Error != nil
 		})
 	})
+}
+
+// A log that ends with what is not the projection's does not hold up a build.
+func testOthersAtTheEnd(t *testing.T, s *system) {
+	position := s.happen(2)
+	for range 3 {
+		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.work(projections.WorkerOptions{}, bookingList())
+	s.wantVerified(bookingList(), position)
+	if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), bookingList(), nil); err != nil {
+		t.Error(err)
+	}
+	s.wantVerified(bookingList(), s.happen(1))
 }
 
 func testReadYourWrites(t *testing.T, s *system) {
