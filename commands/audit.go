@@ -113,10 +113,14 @@ func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	after := before.Evolve(r.Event)
 	a.bookings[id] = after
 
-	if before.Live() && (!after.Live() || after.Reservation != before.Reservation) {
+	same := before.Live() && after.Live() && after.Reservation == before.Reservation && after.Room == before.Room && after.Slot.Equal(before.Slot)
+	if same {
+		return
+	}
+	if before.Live() {
 		a.live[before.Room] = a.live[before.Room].Evolve(domain.SlotReleased{ReservationID: before.Reservation, BookingID: id, RoomID: before.Room})
 	}
-	if !after.Live() || before.Live() && after.Reservation == before.Reservation {
+	if !after.Live() {
 		return
 	}
 	held := a.calendars[after.Room].Held(id, after.Reservation)
@@ -133,12 +137,15 @@ func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	a.live[after.Room] = live.Evolve(domain.SlotReserved{ReservationID: after.Reservation, BookingID: id, RoomID: after.Room, Slot: after.Slot})
 }
 
-// Findings adds what only the end of the log shows, and lists everything that was found, by position. A command that is under way
-// at the end shows as a finding.
+// Findings lists everything that was found, by position, with what only the present end of the log shows. A command that is
+// under way there shows as a finding.
 func (a *Audit) Findings() []Finding {
+	soFar := a.findings
+	defer func() { a.findings = soFar }()
+	a.findings = slices.Clone(soFar)
 	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
 		for r := range a.calendars[room].All {
-			if b := a.bookings[r.BookingID]; !b.StandsOn(r.ReservationID) {
+			if b := a.bookings[r.BookingID]; !b.StandsOn(r.ReservationID) || b.Room != room {
 				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
 			}
 		}

@@ -14,19 +14,34 @@ import (
 // CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
 // command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
+	id := domain.BookingID(c.ID.String())
+	if c.Digest != "" {
+		b, err := load[domain.Booking](ctx, h.store, id.Stream())
+		if err != nil {
+			return Booking{}, err
+		}
+		if then, done, err := b.doneBy(c.Request); done || err != nil {
+			return at(then), err
+		}
+	}
 	ask := c.reservation(eventstore.NoStream)
-	ask.BookingID = domain.BookingID(c.ID.String())
+	ask.BookingID = id
 	ask.RoomID, ask.UserID, ask.Slot = c.Room, c.User, c.Slot
 
-	if err := h.reserve(ctx, c.Request, ask); err != nil {
+	reserved, err := h.reserve(ctx, c.Request, ask)
+	if err != nil {
 		return Booking{}, err
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
 	b := loaded[domain.Booking]{revision: eventstore.NoStream}
-	err := b.append(ctx, h.store, ask.BookingID.Stream(), followReservation(ask, domain.DecideCreate(b.state, ask)))
+	err = b.append(ctx, h.store, id.Stream(), followReservation(reserved, domain.DecideCreate(b.state, reserved)))
 	if lost(err) {
-		b, err = h.settle(ctx, ask.BookingID, ask.RoomID)
+		if b, err = h.settle(ctx, id, c.Room); err == nil {
+			if then, done, err := b.doneBy(c.Request); done || err != nil {
+				return at(then), err
+			}
+		}
 	}
 	if err != nil {
 		return Booking{}, unfinished(err)
@@ -37,13 +52,14 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 // reservation begins the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one
 // attempt of the command, which is what the booking's revision tells apart.
 func (r Request) reservation(at domain.Revision) domain.SlotReserved {
-	id := eventstore.EventID(r.ID, "reserve at "+strconv.FormatInt(int64(at), 10))
+	id := eventstore.EventID(r.ID, "reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest)
 	return domain.SlotReserved{
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,
 		Actor:         r.Actor,
 		CorrelationID: r.correlation(),
 		TraceParent:   r.TraceParent,
+		Command:       r.command(),
 	}
 }
 
@@ -56,7 +72,7 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 			return Booking{}, err
 		}
 		moves := false
-		b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
+		b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
 			return events, err
 		})
@@ -83,15 +99,19 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	ask := c.reservation(b.revision)
 	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
 	ask.RoomID, _, ask.Slot = b.state.Target(change)
+	if c.IfRevisions != nil {
+		ask.IfRevision = &b.revision
+	}
 	if c.User != nil {
 		ask.UserID = *c.User
 	}
-	if err := h.reserve(ctx, c.Request, ask); err != nil {
+	reserved, err := h.reserve(ctx, c.Request, ask)
+	if err != nil {
 		return b, false, err
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	err := b.append(ctx, h.store, c.Booking.Stream(), followReservation(ask, domain.DecideMove(b.state, b.revision, ask)))
+	err = b.append(ctx, h.store, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, b.revision, reserved)))
 	if err != nil && !lost(err) {
 		return b, false, unfinished(err)
 	}
@@ -104,11 +124,11 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
 func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
-	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: c.At})
 	})
-	if err != nil {
-		return Booking{}, err
+	if err != nil || repeat {
+		return at(b), err
 	}
 	return h.released(ctx, b)
 }
@@ -116,14 +136,11 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 // AnswerConfirm records the administrator's answer. A denial cancels the booking in the same append and releases its slot.
 func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
 	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
-	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideConfirm(b, answer)
 	})
-	if err != nil {
-		return Booking{}, err
-	}
-	if b.state.Live() {
-		return at(b), nil
+	if err != nil || repeat || b.state.Live() {
+		return at(b), err
 	}
 	return h.released(ctx, b)
 }
@@ -141,35 +158,44 @@ func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booki
 
 // transact loads a booking, decides, appends at the revision decided on, and again if that lost a race. Before it refuses or has
 // nothing to do, it brings the booking to rest: what was left open may be in the way, and a repeat ends as its first try
-// should have.
-func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (loaded[domain.Booking], error) {
+// should have. A command that was carried out before is a repeat, and the booking as it left it.
+func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (b loaded[domain.Booking], repeat bool, err error) {
 	var none loaded[domain.Booking]
 	for attempt := range attempts {
 		if err := pause(ctx, attempt); err != nil {
-			return none, err
+			return none, false, err
 		}
 		b, err := h.rested(ctx, id)
 		if err != nil {
-			return none, err
+			return none, false, err
+		}
+		if then, done, err := b.doneBy(r); err != nil {
+			return none, false, err
+		} else if done {
+			_, err := h.settle(ctx, id)
+			return then, true, err
 		}
 		events, refused := decide(b.state)
+		if refused == nil && !r.allows(b.revision) {
+			return none, false, &ConditionFailed{b.revision}
+		}
 		if len(events) == 0 {
 			settled, err := h.settle(ctx, id)
 			if err != nil {
-				return none, err
+				return none, false, err
 			}
 			if settled.revision == b.revision {
-				return settled, refused
+				return settled, false, refused
 			}
 			continue
 		}
 		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
 		if !lost(err) {
-			return b, err
+			return b, false, err
 		}
 		h.metrics.races.Inc()
 	}
-	return none, ErrContended
+	return none, false, ErrContended
 }
 
 // rested loads a booking to decide on. If its use started, what is open between the two is finished first.
@@ -196,7 +222,14 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, err
 	}
-	view, err := h.withUse(ctx, b, func(eventstore.Recorded) bool { return true })
+	whole := func(eventstore.Recorded) bool { return true }
+	view, use, err := h.withUse(ctx, b, whole)
+	if err == nil && b.state.Phase == domain.PhaseInUse && use.Phase == domain.UsePhaseNone {
+		// The booking names a real use that cannot be found yet.
+		if b, err = h.settle(ctx, id); err == nil {
+			view, _, err = h.withUse(ctx, b, whole)
+		}
+	}
 	if err != nil {
 		return Booking{}, err
 	}
@@ -211,16 +244,15 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 
 // withUse is a booking together with its real use, of which it takes the first events for which upTo holds: a use that has ended
 // while the booking's cancellation is still to be written is answered as settled.
-func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo func(eventstore.Recorded) bool) (Booking, error) {
-	view := at(b)
+func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo func(eventstore.Recorded) bool) (view Booking, state domain.RealUse, err error) {
+	view = at(b)
 	if view.RealUse == "" {
-		return view, nil
+		return view, state, nil
 	}
 	use, err := load[domain.RealUse](ctx, h.store, view.RealUse.Stream())
 	if err != nil {
-		return Booking{}, err
+		return Booking{}, state, err
 	}
-	var state domain.RealUse
 	for _, r := range use.events {
 		if !upTo(r) {
 			break
@@ -231,7 +263,7 @@ func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo fu
 		view.Position = max(view.Position, r.Position)
 	}
 	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, state)...)
-	return view, nil
+	return view, state, nil
 }
 
 // AsOf is a moment of the past: a time, or a position in the log if that is not 0.
@@ -265,7 +297,8 @@ func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment A
 	if then.state.Phase == domain.PhaseNone {
 		return Booking{}, domain.ErrBookingNotFound
 	}
-	return h.withUse(ctx, then, moment.holds)
+	view, _, err := h.withUse(ctx, then, moment.holds)
+	return view, err
 }
 
 // History lists every event of the booking and of its real use in the order of the log.

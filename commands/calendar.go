@@ -174,38 +174,44 @@ func (c *calendars) keep(room domain.RoomID, cal calendar) {
 	c.metrics.cacheBytes.Set(float64(c.bytes))
 }
 
-// reserve takes a slot for a command. Others in the way are first brought to rest, so that nobody is refused by a slot that no
-// booking holds, and every booking that a *domain.SlotTaken names can be read.
-func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) error {
+// reserve takes a slot for a command, and returns the reservation as it is stored. Others in the way are first brought to rest, so that
+// nobody is refused by a slot that no booking holds, and every booking that a *domain.SlotTaken names can be read.
+func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) (domain.SlotReserved, error) {
 	proposed := []eventstore.Proposed{{ID: space(ask.ReservationID), Event: ask, Metadata: r.metadata()}}
 	for range attempts {
+		var reserved domain.SlotReserved
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
 			events, err := domain.DecideReserve(c, ask, h.policy)
-			if err != nil || len(events) == 0 {
+			if err != nil {
 				return nil, err
 			}
+			if len(events) == 0 { // an earlier try of the same attempt had it done
+				reserved = c.Held(ask.BookingID, ask.ReservationID).SlotReserved
+				return nil, nil
+			}
+			reserved = ask
 			return proposed, nil
 		})
 		taken, ok := err.(*domain.SlotTaken)
 		if !ok {
-			return err
+			return reserved, err
 		}
 		var holding []*domain.Reservation
-		for _, r := range taken.By[:min(len(taken.By), mostConflicts)] {
-			b, err := h.settle(ctx, r.BookingID, r.RoomID)
+		for _, other := range taken.By[:min(len(taken.By), mostConflicts)] {
+			b, err := h.settle(ctx, other.BookingID, other.RoomID)
 			if err != nil {
-				return err
+				return ask, err
 			}
-			if b.state.StandsOn(r.ReservationID) {
-				holding = append(holding, r)
+			if b.state.StandsOn(other.ReservationID) {
+				holding = append(holding, other)
 			}
 		}
 		if len(holding) > 0 {
 			taken.By = holding
-			return taken
+			return ask, taken
 		}
 	}
-	return ErrContended
+	return ask, ErrContended
 }
 
 // mostConflicts bounds how many bookings a refusal names: one is reason enough.

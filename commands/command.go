@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +18,15 @@ type Request struct {
 	At            time.Time
 	CorrelationID string // empty: the command's id
 	TraceParent   string // W3C trace context, may be empty
+
+	// Digest is one of all that the caller asks for, where ID follows from a key that the caller chose (Idempotency-Key); else
+	// it is empty. The command is kept with what it decided, for ever: asked again, it is answered as the first time and
+	// nothing is done, and under the same ID with another digest it is [ErrKeyReused]. A command that was refused, or had
+	// nothing to do, left nothing behind and is decided again.
+	Digest string
+	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it. Any other one is
+	// *[ConditionFailed], unless the command is refused anyway.
+	IfRevisions []domain.Revision
 }
 
 // The commands.
@@ -79,6 +89,18 @@ type RealUse struct {
 	domain.RealUse
 	Revision domain.Revision
 	Position eventstore.Position
+}
+
+// ErrKeyReused means that the command's id was used before for something else.
+var ErrKeyReused = errors.New("the key was used before for another request")
+
+// ConditionFailed means that the resource is not at a revision at which the caller would have it changed.
+type ConditionFailed struct {
+	Revision domain.Revision // the one that it is at
+}
+
+func (e *ConditionFailed) Error() string {
+	return fmt.Sprintf("the resource is at revision %d", e.Revision)
 }
 
 // ErrContended means that others kept changing the same room or booking while the command tried to. Nothing was decided.

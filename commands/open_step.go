@@ -73,7 +73,8 @@ func (o *openSteps) add(r eventstore.Recorded) {
 		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
 	case domain.BookingChanged:
 		if how, ok := o.close(e.BookingID, openStep{stepStand, e.ReservationID}); ok {
-			o.open(e.BookingID, openStep{stepRelease, how.replaces}, opened{})
+			// What was replaced is known from the reservation only, so folding has to begin before that.
+			o.openSince(e.BookingID, openStep{stepRelease, how.replaces}, opened{after: how.after, since: how.since})
 		}
 	case domain.BookingCancelled:
 		o.close(e.BookingID, openStep{kind: stepOver})
@@ -88,13 +89,18 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	o.last = r.Position
 }
 
+// open opens a step that the event which is being folded decides.
 func (o *openSteps) open(id domain.BookingID, s openStep, how opened) {
+	how.after, how.since = o.last, o.now
+	o.openSince(id, s, how)
+}
+
+func (o *openSteps) openSince(id domain.BookingID, s openStep, how opened) {
 	b := o.bookings[id]
 	if b == nil {
 		b = &openBooking{id: id, steps: make(map[openStep]opened, 1)}
 		o.bookings[id] = b
 	}
-	how.after, how.since = o.last, o.now
 	b.steps[s] = how
 }
 

@@ -8,7 +8,7 @@ import (
 
 // StartUse checks the booking in, which decides, and starts its real use.
 func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
-	b, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
 	})
 	if err != nil {
@@ -23,6 +23,9 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, unfinished(err)
 	}
+	if then, done, err := use.doneBy(c.Request); repeat && done && err == nil {
+		use = then
+	}
 	return useAt(use), nil
 }
 
@@ -36,9 +39,23 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		if err != nil {
 			return RealUse{}, err
 		}
-		events, err := domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At})
+		ended, done, err := use.doneBy(c.Request)
 		if err != nil {
 			return RealUse{}, err
+		}
+		var events []domain.Event
+		if !done {
+			if events, err = domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}); err != nil {
+				if use.state.Phase == domain.UsePhaseEnded { // its end may not have been told to the booking yet
+					if _, err := h.settle(ctx, use.state.Booking); err != nil {
+						return RealUse{}, err
+					}
+				}
+				return RealUse{}, err
+			}
+			if !c.allows(use.revision) {
+				return RealUse{}, &ConditionFailed{use.revision}
+			}
 		}
 		if len(events) > 0 {
 			err = use.append(ctx, h.store, c.RealUse.Stream(), c.propose(events))
@@ -56,9 +73,12 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		if err != nil {
 			return RealUse{}, unfinished(err)
 		}
-		ended := useAt(use)
-		ended.Position = max(ended.Position, b.position)
-		return ended, nil
+		if !done {
+			ended = use
+		}
+		answer := useAt(ended)
+		answer.Position = max(answer.Position, b.position)
+		return answer, nil
 	}
 	return RealUse{}, ErrContended
 }

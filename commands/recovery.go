@@ -31,7 +31,7 @@ const checkpointStream = "recovery-checkpoint"
 // RecoveryOptions are the choices of a Recovery.
 type RecoveryOptions struct {
 	// Grace is how long a step may stay open before it is settled: time for its own command to do it. Only economy depends on
-	// it. 0 is 5 s.
+	// it. 0 and less is 5 s.
 	Grace  time.Duration
 	Logger *slog.Logger // nil discards
 }
@@ -64,10 +64,13 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Grace <= 0 {
+		o.Grace = 5 * time.Second
+	}
 	return &Recovery{
 		handler: h,
 		log:     log,
-		grace:   cmp.Or(o.Grace, 5*time.Second),
+		grace:   o.Grace,
 		logger:  o.Logger,
 		open:    make(map[domain.BookingID]*recovered),
 	}
@@ -129,13 +132,14 @@ func oldestFirst(list []OpenBooking) {
 // Run recovers until ctx ends, and returns nil then. While the event store is away it tries again with back-off.
 func (r *Recovery) Run(ctx context.Context) error {
 	for failures := 0; ; failures++ {
-		err := r.follow(ctx, func() { failures = 0 })
+		err := r.follow(ctx, func() {
+			failures = 0
+			r.followed(nil)
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
-		r.mu.Lock()
-		r.err = err
-		r.mu.Unlock()
+		r.followed(err)
 		r.logger.Warn("recovery cannot follow the log and tries again", "error", err)
 		select {
 		case <-ctx.Done():
@@ -143,6 +147,13 @@ func (r *Recovery) Run(ctx context.Context) error {
 		case <-time.After(backoff(failures)):
 		}
 	}
+}
+
+// followed notes whether the log could be followed.
+func (r *Recovery) followed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
 }
 
 // backoff is the time before the next try after a number of failures, from a tenth of a second to half a minute, with jitter.
@@ -187,7 +198,7 @@ func (r *Recovery) recover(ctx context.Context, steps *openSteps, batches <-chan
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	places := make(chan struct{}, settlers)
-	tick := time.NewTicker(min(r.grace/4, time.Second))
+	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
 	defer tick.Stop()
 	saved, caughtUp := steps.checkpoint(), false
 	for {
@@ -227,7 +238,6 @@ func (r *Recovery) recover(ctx context.Context, steps *openSteps, batches <-chan
 func (r *Recovery) note(steps *openSteps) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.err = nil
 	for id := range r.open {
 		if steps.bookings[id] == nil {
 			delete(r.open, id)

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -17,7 +18,7 @@ import (
 func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
 	for attempt := range attempts {
 		b, err := h.settleOnce(ctx, id, rooms)
-		if !lost(err) {
+		if !lost(err) && !errors.Is(err, errBehind) {
 			return b, err
 		}
 		h.metrics.races.Inc()
@@ -77,6 +78,9 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		if b.state.StandsOn(r.ReservationID) {
 			continue
 		}
+		if !b.state.Outlived(r.SlotReserved, b.revision) {
+			return b, errBehind
+		}
 		h.metrics.steps.WithLabelValues("release").Inc()
 		if err := h.release(ctx, r, because); err != nil {
 			return b, err
@@ -85,9 +89,12 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 	return b, nil
 }
 
-// survey reads the booking and then nothing but what its reservations in all its rooms were before that, the first reserved
-// first. The order matters: a reservation seen beside an older booking could be one that the booking is just about to stand
-// on, and would be released in error.
+// errBehind means that the booking was read from a member of the event store's cluster that is behind the one that the calendar
+// came from. It is read again.
+var errBehind = errors.New("the event store answered with an older booking than its reservation")
+
+// survey reads the booking and, before it, the reservations that it has in all its rooms, the first reserved first. The order
+// spares tries: beside an older booking, a reservation could be one that the booking is just about to stand on.
 func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], []*domain.Reservation, error) {
 	var reservations []*domain.Reservation
 	seen := make(map[domain.RoomID]bool, len(rooms)+1)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -96,7 +98,11 @@ func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (
 
 // propose gives a command's deciding events their ids and metadata.
 func (r Request) propose(events []domain.Event) []eventstore.Proposed {
-	return propose(r.ID, r.metadata(), events)
+	space := r.ID
+	if r.Digest != "" {
+		space = eventstore.EventID(r.ID, r.Digest)
+	}
+	return propose(space, r.metadata(), events)
 }
 
 func (r Request) metadata() eventstore.Metadata {
@@ -106,7 +112,43 @@ func (r Request) metadata() eventstore.Metadata {
 		Actor:         r.Actor,
 		OccurredAt:    r.At,
 		TraceParent:   r.TraceParent,
+		Command:       r.command(),
 	}
+}
+
+// command names a command that may be asked again: its id and digest.
+func (r Request) command() string {
+	if r.Digest == "" {
+		return ""
+	}
+	return r.ID.String() + "/" + r.Digest
+}
+
+// allows reports whether the command may change a resource at the revision.
+func (r Request) allows(revision domain.Revision) bool {
+	return r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)
+}
+
+// doneBy looks for what the command wrote when it was asked before. It is the aggregate as the command left it: with its own
+// events, and none that came later.
+func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
+	if r.Digest == "" {
+		return then, false, nil
+	}
+	then.revision = eventstore.NoStream
+	for _, e := range l.events {
+		id, digest, _ := strings.Cut(e.Metadata.Command, "/")
+		own := id == r.ID.String()
+		switch {
+		case own && digest != r.Digest:
+			return then, false, ErrKeyReused
+		case done && !own:
+			return then, true, nil
+		}
+		done = own
+		then.add(e)
+	}
+	return then, done, nil
 }
 
 func (r Request) correlation() string {
@@ -132,6 +174,7 @@ func followReservation(r domain.SlotReserved, events []domain.Event) []eventstor
 		Actor:         r.Actor,
 		OccurredAt:    r.At,
 		TraceParent:   r.TraceParent,
+		Command:       r.Command,
 	}
 	return propose(space(r.ReservationID), m, events)
 }

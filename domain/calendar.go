@@ -21,10 +21,11 @@ type (
 		UserID UserID    `json:"userId,omitempty"`
 		Slot   Slot      `json:"slot"`
 		At     time.Time `json:"at"`
-		// Actor, CorrelationID and TraceParent are those of the command; what follows from the reservation repeats them.
+		// Actor, CorrelationID, TraceParent and Command are those of the command; what follows from the reservation repeats them.
 		Actor         string `json:"actor"`
 		CorrelationID string `json:"correlationId"`
 		TraceParent   string `json:"traceparent,omitempty"`
+		Command       string `json:"command,omitempty"`
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
 		// IfRevision is the only revision of the booking at which the change was asked for; nil for any.

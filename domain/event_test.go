@@ -45,8 +45,8 @@ func TestStoredForm(t *testing.T) {
 			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","endedAt":"2026-11-24T13:00:00Z","at":"2026-11-24T14:00:00Z"}`},
 		{"SlotReserved", SlotReserved{ReservationID: "r1", BookingID: "b", RoomID: "red", UserID: "ann", Slot: hours(1, 2), At: noon, Actor: "eve", CorrelationID: "c"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red","userId":"ann","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"eve","correlationId":"c"}`},
-		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Replaces: "r1", IfRevision: ptr(Revision(0))},
-			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","replaces":"r1","ifRevision":0}`},
+		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Command: "c/d", Replaces: "r1", IfRevision: ptr(Revision(0))},
+			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","command":"c/d","replaces":"r1","ifRevision":0}`},
 		{"SlotReleased", SlotReleased{ReservationID: "r1", BookingID: "b", RoomID: "red"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red"}`},
 	} {

@@ -51,6 +51,7 @@ func (c codec) encode(b []byte, p Proposed) (data, metadata, all []byte, err err
 		OccurredAt:    p.Metadata.OccurredAt,
 		SchemaVersion: c.schema(p.Event.EventType()),
 		TraceParent:   p.Metadata.TraceParent,
+		Command:       p.Metadata.Command,
 	}
 	metadataForm(&f, &m)
 	if f.off {
@@ -72,6 +73,7 @@ func (c codec) decode(eventType string, data, metadata []byte) (domain.Event, Me
 		Actor:         stored.Actor,
 		OccurredAt:    stored.OccurredAt,
 		TraceParent:   stored.TraceParent,
+		Command:       stored.Command,
 	}
 	newest := c.schema(eventType)
 	switch {
@@ -98,6 +100,7 @@ type storedMetadata struct {
 	OccurredAt    time.Time `json:"occurredAt"`
 	SchemaVersion int64     `json:"schemaVersion"`
 	TraceParent   string    `json:"traceparent,omitempty"`
+	Command       string    `json:"command,omitempty"`
 }
 
 func metadataForm(f *form, m *storedMetadata) {
@@ -108,6 +111,7 @@ func metadataForm(f *form, m *storedMetadata) {
 	f.time("occurredAt", &m.OccurredAt)
 	f.integer("schemaVersion", &m.SchemaVersion)
 	optionalText(f, "traceparent", &m.TraceParent)
+	optionalText(f, "command", &m.Command)
 	f.end()
 }
 
@@ -333,6 +337,7 @@ func slotReserved(f *form, e *domain.SlotReserved) {
 	text(f, "actor", &e.Actor)
 	text(f, "correlationId", &e.CorrelationID)
 	optionalText(f, "traceparent", &e.TraceParent)
+	optionalText(f, "command", &e.Command)
 	optionalText(f, "replaces", &e.Replaces)
 	f.optionalRevision("ifRevision", &e.IfRevision)
 	f.end()

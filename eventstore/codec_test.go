@@ -50,7 +50,7 @@ func everyEvent() []domain.Event {
 		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at},
 		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at},
 		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
-		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Replaces: former, IfRevision: &revision},
+		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: &revision},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
 	}
 }
@@ -62,6 +62,7 @@ func everyMetadata() Metadata {
 		Actor:         "user-1",
 		OccurredAt:    time.Date(2021, 6, 30, 9, 0, 0, 120000000, time.FixedZone("KST", 9*60*60)),
 		TraceParent:   "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		Command:       "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65",
 	}
 }
 
@@ -230,7 +231,7 @@ func TestFormIsThatOfEncodingJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantData, _ := json.Marshal(utc(event))
-		wantMetadata, _ := json.Marshal(utc(storedMetadata{CorrelationID: m.CorrelationID, CausationID: m.CausationID, Actor: m.Actor, OccurredAt: m.OccurredAt, SchemaVersion: 1, TraceParent: m.TraceParent}))
+		wantMetadata, _ := json.Marshal(utc(storedMetadata{CorrelationID: m.CorrelationID, CausationID: m.CausationID, Actor: m.Actor, OccurredAt: m.OccurredAt, SchemaVersion: 1, TraceParent: m.TraceParent, Command: m.Command}))
 		if !bytes.Equal(data, wantData) || !bytes.Equal(metadata, wantMetadata) {
 			t.Fatalf("wrote\n %s %s, encoding/json\n %s %s", data, metadata, wantData, wantMetadata)
 		}
@@ -437,7 +438,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				_, err1 := json.Marshal(e)
-				_, err2 := json.Marshal(storedMetadata{OccurredAt: p.Metadata.OccurredAt, CorrelationID: p.Metadata.CorrelationID, CausationID: p.Metadata.CausationID, Actor: p.Metadata.Actor, TraceParent: p.Metadata.TraceParent, SchemaVersion: 1})
+				_, err2 := json.Marshal(storedMetadata{OccurredAt: p.Metadata.OccurredAt, CorrelationID: p.Metadata.CorrelationID, CausationID: p.Metadata.CausationID, Actor: p.Metadata.Actor, TraceParent: p.Metadata.TraceParent, Command: p.Metadata.Command, SchemaVersion: 1})
 				if err := errors.Join(err1, err2); err != nil {
 					b.Fatal(err)
 				}

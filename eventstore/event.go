@@ -32,6 +32,8 @@ type Metadata struct {
 	OccurredAt time.Time
 	// TraceParent is the W3C trace context of the request, if it had one.
 	TraceParent string
+	// Command names the command and what it asked for, if its caller is to be able to ask again: see commands.Request.
+	Command string
 }
 
 // Proposed is an event to be appended.
