@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -37,7 +36,6 @@ var errStopped = errors.New("event log has stopped")
 // scan.go and stream_read.go. Safe for concurrent use, but for close.
 type eventLog struct {
 	db     *pebble.DB
-	lock   io.Closer
 	recent ring
 
 	durable atomic.Uint64 // position up to which everything is on disk
@@ -73,19 +71,13 @@ type eventLog struct {
 const headCacheSize = 1 << 16
 
 func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("node: make data folder: %w", err)
-	}
-	lock, err := pebble.LockDirectory(dir, fs)
-	if err != nil {
+	l := &eventLog{ids: newRecentIDs(), streams: newStreamSet()}
+	var err error
+	if l.db, err = pebble.Open(dir, l.databaseOptions(fs, logger)); err != nil {
 		if heldElsewhere(err) {
 			return nil, &LockedError{Dir: dir, err: err}
 		}
-		return nil, fmt.Errorf("node: lock data folder %s: %w", dir, err)
-	}
-	l := &eventLog{lock: lock, ids: newRecentIDs(), streams: newStreamSet()}
-	if l.db, err = pebble.Open(dir, l.databaseOptions(fs, lock, logger)); err != nil {
-		return nil, errors.Join(fmt.Errorf("node: open event log in %s: %w", dir, err), lock.Close())
+		return nil, fmt.Errorf("node: open event log in %s: %w", dir, err)
 	}
 	l.failed.done = make(chan struct{})
 	l.scanning.stop, l.scanning.done = make(chan struct{}), make(chan struct{})
@@ -97,26 +89,25 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 		err = l.recover()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.db.Close(), lock.Close())
+		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.db.Close())
 	}
 	go l.scanStreams(logger)
 	return l, nil
 }
 
-// heldElsewhere reports whether a lock failed because there is another owner. Within one process the file system says so in
+// heldElsewhere reports whether a folder could not be opened because there is another owner. Within one process the file system says so in
 // words only.
 func heldElsewhere(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || strings.Contains(err.Error(), "held by current process")
 }
 
-func (l *eventLog) databaseOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Options {
+func (l *eventLog) databaseOptions(fs vfs.FS, logger *slog.Logger) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
-		Lock:               lock,
 		Logger:             databaseLogger{logger},
 		FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize:       32 << 20,
-		CacheSize:          64 << 20,
+		MemTableSize:       16 << 20,
+		CacheSize:          32 << 20,
 		WALMinSyncInterval: l.syncPause,
 	}
 	for i := range o.Levels {
@@ -227,7 +218,7 @@ func (l *eventLog) addStoredStreams() (complete bool, err error) {
 func (l *eventLog) close() error {
 	close(l.scanning.stop)
 	<-l.scanning.done
-	return errors.Join(l.db.Close(), l.lock.Close())
+	return l.db.Close()
 }
 
 // position is the last durable one.

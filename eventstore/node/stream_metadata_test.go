@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -83,27 +82,6 @@ func TestTruncation(t *testing.T) {
 				t.Errorf("$all is %v, %v", got, err)
 			}
 		})
-	}
-}
-
-// TestMaxAge expires events by their age. The events of a client are young, so the log is written by hand elsewhere; here one
-// second must pass.
-func TestMaxAge(t *testing.T) {
-	c := start(t).client(t)
-	if _, err := c.AppendToStream(t.Context(), "s", esdb.AppendToStreamOptions{}, event("A")); err != nil {
-		t.Fatal(err)
-	}
-	age := time.Second
-	var metadata esdb.StreamMetadata
-	metadata.SetMaxAge(age)
-	if _, err := c.SetStreamMetadata(t.Context(), "s", esdb.AppendToStreamOptions{}, metadata); err != nil {
-		t.Fatal(err)
-	}
-	for len(readStream(t, c, "s", esdb.ReadStreamOptions{})) > 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if _, err := c.AppendToStream(t.Context(), "s", esdb.AppendToStreamOptions{ExpectedRevision: esdb.Revision(0)}, event("B")); err != nil {
-		t.Fatal(err)
 	}
 }
 
