@@ -81,9 +81,9 @@ func connect(address string) (*esdb.Client, error) {
 }
 
 // dial returns a plain connection to the server, for what the official client cannot ask.
-func (s server) dial(t testing.TB) *grpc.ClientConn {
+func (s server) dial(t testing.TB, o ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	c, err := grpc.NewClient(s.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	c, err := grpc.NewClient(s.address, append(o, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
