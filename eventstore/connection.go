@@ -13,27 +13,26 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// How long to wait after a failed attempt to connect, or before replacing a connection that lived shorter than the second of
-// them: from the first, twice as long each time, up to the second.
+// How long to wait after a failed attempt to connect: the first at first, then twice as long each time, up to the second. A
+// connection that lived shorter than the second is replaced after the first.
 const (
 	shortestReconnectWait = 50 * time.Millisecond
 	longestReconnectWait  = time.Second
 )
 
-// callsPerConnection is how many calls a connection has before the next one is used. Sharing is cheaper: 16 goroutines that append
-// on one connection take about four fifths of the processor time that they take on two, and two thirds of what they take on four. But a
-// server accepts only about a hundred calls on each.
+// callsPerConnection is how many calls a connection has before the next one is used. Calls that share a connection share its
+// system calls: on two cores, 16 goroutines that append to an in-process node use 76 µs of processor time an append on one
+// connection, 93 µs on two and 106 µs on four. But a server accepts only about a hundred calls on each.
 const callsPerConnection = 64
 
 // connections are a fixed number of connections to the event store, each replaced whenever it breaks, for as long as it
 // takes. Goroutines may share it.
 //
-// One client of the library holds one connection. A goroutine inside the client owns it, and a client that is asked for
-// something while that goroutine looks for the node makes its caller wait without regard to the caller's context; gives up
-// after some attempts, is closed for good then, and never answers whoever still waits; leaves its old connection open when
-// it has found a new one; and must not be closed while somebody is in it. So no client here is ever in that state while it
-// has callers: it looks for the node once, before the first of them, and it is retired, to be closed when the last of
-// them has left, before it would look again.
+// One client of the library holds one connection, which a goroutine inside the client owns. While that goroutine looks for
+// the node it makes callers wait without regard to their contexts. When it gives up, the client is closed for good, and whoever
+// still waits does so for ever. When it looks again, it leaves the former connection open. And a client that is closed while
+// somebody is in it panics. So no client is ever in such a state here while it has callers: it looks for the node once, before
+// the first of them, and before it would look again it is retired, to be closed when the last of them has left.
 type connections struct {
 	config  esdb.Configuration
 	logger  *slog.Logger
@@ -203,8 +202,8 @@ func (p *connections) connect(slot int, wait time.Duration) {
 	}
 }
 
-// dial makes a client and lets it find the node. That takes at most the client's gossip time-out, twice that with several nodes for
-// each of them, and cannot be interrupted.
+// dial makes a client and lets it find the node. That cannot be interrupted, and takes at most the gossip time-out for each
+// node, twice that where there are several.
 func (p *connections) dial(slot int) (*connection, error) {
 	conn := &connection{pool: p, slot: slot}
 	config := p.config
@@ -310,7 +309,8 @@ func (c *connection) release() {
 }
 
 // handlingError is what the client logs, in the goroutine of the call, before it takes leave of its connection because of
-// the error that the call has met.
+// the error that the call has met. It takes leave of one without that word only when a node answers that it is not the leader,
+// which it answers to those who ask for the leader, and the client never sends that.
 const handlingError = "unexpected exception: %v"
 
 // log receives what the client logs.

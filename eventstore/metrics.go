@@ -28,8 +28,8 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
-	opts := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "roombook", Subsystem: "eventstore", Name: name, Help: help}
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "roombook", Subsystem: "eventstore", Name: name, Help: help}
 	}
 	m := &metrics{
 		appends: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -37,13 +37,19 @@ func newMetrics() *metrics {
 			Help:    "Time from an append to its answer, retries included.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2.5, 5},
 		}),
-		conflicts:   prometheus.NewCounter(prometheus.CounterOpts(opts("wrong_revisions_total", "Appends that lost a race: the stream was at another revision."))),
-		retries:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("retries_total", "Tries after the first of appends and reads, made because the event store did not answer.")), []string{"operation"}),
-		unknown:     prometheus.NewCounter(prometheus.CounterOpts(opts("unknown_outcomes_total", "Appends that were given up without knowing whether they were done."))),
-		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts(opts("undecodable_events_total", "Events read that this program cannot decode, by type, once for each time they are read.")), []string{"type"}),
-		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections", "Connections to the event store that are up."))),
-		reconnects:  prometheus.NewCounter(prometheus.CounterOpts(opts("reconnects_total", "Connections to the event store that broke and had to be replaced."))),
-		types:       map[string]bool{},
+		conflicts: prometheus.NewCounter(opts("wrong_revisions_total",
+			"Appends that lost a race: the stream was at another revision.")),
+		retries: prometheus.NewCounterVec(opts("retries_total",
+			"Tries after the first of appends and reads, made because the event store did not answer."), []string{"operation"}),
+		unknown: prometheus.NewCounter(opts("unknown_outcomes_total",
+			"Appends that were given up without knowing whether they were done.")),
+		undecodable: prometheus.NewCounterVec(opts("undecodable_events_total",
+			"Events read that this program cannot decode, by type, once for each time they are read."), []string{"type"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections",
+			"Connections to the event store that are up."))),
+		reconnects: prometheus.NewCounter(opts("reconnects_total",
+			"Connections to the event store that broke and had to be replaced.")),
+		types: map[string]bool{},
 	}
 	m.appendRetry, m.readRetry = m.retries.WithLabelValues("append"), m.retries.WithLabelValues("read")
 	return m

@@ -100,9 +100,12 @@ func (s *Store) end(ctx context.Context) (end Position, err error) {
 // errNoAnswer is the cause of a context whose time to wait for the event store is over.
 var errNoAnswer = errors.New("no answer in time")
 
+// opener opens a read.
+type opener func(*call) (*esdb.ReadStream, error)
+
 // read opens a read and yields what it has, and does so again if the connection breaks: open continues after what was
 // yielded last.
-func (s *Store) read(ctx context.Context, open func(*call) (*esdb.ReadStream, error), yield func(*esdb.RecordedEvent) bool) error {
+func (s *Store) read(ctx context.Context, open opener, yield func(*esdb.RecordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
 	for try := 0; ; try++ {
@@ -127,7 +130,7 @@ func (s *Store) read(ctx context.Context, open func(*call) (*esdb.ReadStream, er
 }
 
 // readOnce reports whether anything was yielded. Its error is nil at the end, and when yield wants no more.
-func (s *Store) readOnce(w *watched, open func(*call) (*esdb.ReadStream, error), yield func(*esdb.RecordedEvent) bool) (progress bool, err error) {
+func (s *Store) readOnce(w *watched, open opener, yield func(*esdb.RecordedEvent) bool) (progress bool, err error) {
 	c, err := s.connections.begin(w)
 	if err != nil {
 		return false, err

@@ -95,7 +95,14 @@ func (s *Store) follow(w *watched, after Position, f Filter, yield func(Batch) b
 		return c.failed(err)
 	}
 	w.rest()
-	r := &receiver{store: s, call: c, subscription: subscription, next: Batch{Position: after}, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	r := &receiver{
+		store:        s,
+		call:         c,
+		subscription: subscription,
+		arrived:      make(chan struct{}, 1),
+		room:         make(chan struct{}, 1),
+		next:         Batch{Position: after},
+	}
 	var receiving sync.WaitGroup
 	receiving.Go(r.receive)
 	defer func() {

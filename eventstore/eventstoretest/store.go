@@ -38,7 +38,8 @@ func ConnectionString(t testing.TB) string {
 	return "esdb://" + Serve(t, "") + "?tls=false"
 }
 
-// Serve starts a node until the end of the test, at a free address of loopback that it returns, on a data folder or, without one, in memory.
+// Serve starts a node until the end of the test, at a free address of loopback that it returns, on a data folder or, without
+// one, in memory.
 func Serve(t testing.TB, dir string) (address string) {
 	t.Helper()
 	n, err := node.Open(node.Options{Dir: dir})
