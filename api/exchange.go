@@ -26,6 +26,8 @@ type exchange struct {
 	body body
 	in   []byte
 
+	admitted *limit // that counts the request, if one does
+
 	status    int
 	mediaType string
 	document  // the reply
@@ -138,7 +140,7 @@ func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution
 // stands tells where the answer is written: its revision, which a change can be made conditional on, and the position that a
 // list must have reached to show it.
 func (x *exchange) stands(revision domain.Revision, position eventstore.Position) {
-	x.header("Etag", `"`+strconv.FormatInt(int64(revision), 10)+`"`)
+	x.header("Etag", etag(revision))
 	x.position(position)
 }
 

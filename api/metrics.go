@@ -8,7 +8,11 @@ import (
 
 // metrics are the server's own. Labels have few values, whatever callers send: the route is its template, and the method of a
 // request that no route takes is "other".
-type metrics struct{ requests *prometheus.HistogramVec }
+type metrics struct {
+	requests *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
+	register prometheus.Registerer
+}
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
@@ -17,9 +21,25 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help:    "Requests and the time from their header to their reply, by method, route and status.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "roombook_http_refused_total",
+			Help: "Requests that were refused since too many were under way, by kind: command or query.",
+		}, []string{"kind"}),
+		register: r,
 	}
-	r.MustRegister(m.requests)
+	r.MustRegister(m.requests, m.refused)
 	return m
+}
+
+// limit makes the limit of a kind of requests.
+func (m *metrics) limit(kind string, most int) *limit {
+	l := &limit{most: int64(most), refused: m.refused.WithLabelValues(kind)}
+	m.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "roombook_http_in_flight",
+		Help:        "Requests that are being carried out, by kind: command or query.",
+		ConstLabels: prometheus.Labels{"kind": kind},
+	}, func() float64 { return float64(l.inFlight.Load()) }))
+	return l
 }
 
 // latency is the histogram of an operation, by status.

@@ -37,6 +37,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	x.open(ctx, o.server, w, r, vars)
 
 	err := o.run(x)
+	x.leave()
 	if err != nil {
 		x.fail(err)
 	}
@@ -69,7 +70,16 @@ func (o *operation) run(x *exchange) (err error) {
 			return err
 		}
 	}
-	return o.handle(x)
+	if !o.query {
+		return o.handle(x)
+	}
+	if err := x.admit(o.server.queryLimit); err != nil {
+		return err
+	}
+	if err := o.handle(x); err != nil {
+		return err
+	}
+	return x.unlessKnown()
 }
 
 // panicked is a handler's panic.
@@ -83,11 +93,13 @@ func (e *panicked) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 func (o *operation) log(x *exchange, took time.Duration, err error) {
 	level := slog.LevelDebug
 	switch {
+	case errors.Is(err, errOverloaded):
+		// It is counted. To write of it would be more work than it was.
 	case x.status == http.StatusServiceUnavailable:
 		level = slog.LevelWarn
 	case x.status >= 500:
 		level = slog.LevelError
-	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == statusClientGone:
+	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed, x.status == statusClientGone:
 		// What the rules say no to is as usual as what they say yes to.
 	case x.status >= 400:
 		level = slog.LevelInfo

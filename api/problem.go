@@ -34,6 +34,7 @@ type problem struct {
 	zone    *time.Location
 	detail  string
 	allow   string            // the Allow header
+	etag    string            // the ETag header
 	members func(d *document) // beyond those of RFC 9457
 }
 
@@ -103,12 +104,31 @@ var problemTypes = []problemType{
 		}),
 	},
 	{
-		name: "invalid-parameters", status: http.StatusBadRequest, title: "The query's parameters are not acceptable",
-		about: "Parameters of the query (or the header Roombook-Position) are unknown, given twice or not what they must be. The member errors lists all of them.",
+		name: "invalid-parameters", status: http.StatusBadRequest, title: "The request's parameters are not acceptable",
+		about: "Parameters of the query, or the headers Roombook-Position, Idempotency-Key, If-Match or If-None-Match, are unknown, given twice or not what they must be. The member errors lists all of them.",
 		is: when(func(e *invalidParameters, p *problem) {
-			p.detail = "The query is refused for " + count(len(e.faults), "reason") + "; see errors."
+			p.detail = "The request is refused for " + count(len(e.faults), "reason") + "; see errors."
 			p.members = func(d *document) { d.faults("parameter", e.faults) }
 		}),
+	},
+	{
+		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
+		about: "A request with the same Idempotency-Key and another method, path or body was carried out before. Send a request again exactly as it was, and choose a new key for a new one.",
+		is:    is(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
+	},
+	{
+		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
+		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read. The member and header etag have its present one. Read it again and decide anew.",
+		is: when(func(e *commands.ConditionFailed, p *problem) {
+			p.detail = fmt.Sprintf("The resource is at revision %d, which If-Match does not have.", e.Revision)
+			p.etag = etag(e.Revision)
+			p.members = func(d *document) { d.text("etag", etag(e.Revision)) }
+		}),
+	},
+	{
+		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
+		about: "This server carries out as many commands (or queries) as it takes. Nothing has happened. Send the request again, a little later or to another server.",
+		is:    is(errOverloaded, "As many requests as this server takes are under way; nothing has happened."),
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
@@ -314,6 +334,9 @@ func (x *exchange) fail(err error) {
 	delete(h, "Roombook-Position")
 	if t.retry {
 		x.header("Retry-After", retryAfter)
+	}
+	if p.etag != "" {
+		x.header("Etag", p.etag)
 	}
 	if p.allow != "" {
 		x.header("Allow", p.allow)

@@ -174,6 +174,8 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
 		"commands.ErrContended":        "too-much-contention",
+		"commands.ErrKeyReused":        "key-reused",
+		"commands.ConditionFailed":     "precondition-failed",
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",

@@ -13,10 +13,31 @@ import (
 	"roombook/domain"
 )
 
-// request is a command's request: who asks, when, under which id.
+// request is a command's request: who asks, when, under which id and condition. It is what a handler does last before the
+// command, since from here on the request counts among those that are being carried out.
 func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
-	id, err := uuid.NewV7()
+	var faults []fault
+	key, err := idempotencyKey(x.r.Header)
 	if err != nil {
+		faults = append(faults, fault{"Idempotency-Key", err.Error()})
+	}
+	var match *condition
+	if x.r.Method != http.MethodPost { // what does not exist yet has no revision
+		if match, err = parseCondition(x.r.Header["If-Match"]); err != nil {
+			faults = append(faults, fault{"If-Match", err.Error()})
+		}
+	}
+	if faults != nil {
+		return commands.Request{}, &invalidParameters{faults}
+	}
+	if err := x.admit(x.server.commandLimit); err != nil {
+		return commands.Request{}, err
+	}
+
+	r := commands.Request{At: x.now(), IfRevisions: match.revisions()}
+	if key != "" {
+		r.ID, r.Digest = commandID(key), x.digest()
+	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}
 	trace := traceParent(x.r)
@@ -30,7 +51,8 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	if actor == "" {
 		actor = anonymous
 	}
-	return commands.Request{ID: id, Actor: string(actor), At: x.now(), CorrelationID: correlation, TraceParent: trace}, nil
+	r.Actor, r.CorrelationID, r.TraceParent = string(actor), correlation, trace
+	return r, nil
 }
 
 // anonymous is the actor of a command whose body names nobody. Callers are not authenticated: the actor is who the body says.

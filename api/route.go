@@ -15,6 +15,9 @@ type route struct {
 	handle handler
 	// params is the struct that documents the query parameters; a route without one refuses them.
 	params any
+	// query marks a route that reads what is stored, and so counts among the queries that are carried out. A command counts from when
+	// its body has come, see [exchange.request].
+	query bool
 	// raw marks a route that does not speak HAL: its handler writes what it writes, whatever the caller accepts.
 	raw bool
 }
@@ -43,8 +46,11 @@ func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpo
 			s.realUseRoutes(),
 			s.roomUseListRoutes(),
 			s.notificationRoutes(),
-			s.documentRoutes(),
 		)
+		for i := range routes {
+			routes[i].query = routes[i].method == http.MethodGet
+		}
+		routes = append(routes, s.documentRoutes()...)
 	}
 	router = mux.NewRouter().SkipClean(true)
 	endpoints := make(map[string]*endpoint)
@@ -70,7 +76,7 @@ func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpo
 // complete adds what follows from an endpoint's methods: HEAD from GET, OPTIONS, and the refusal of all others.
 func (s *Server) complete(e *endpoint) {
 	if get := e.byMethod[http.MethodGet]; get != nil {
-		e.byMethod[http.MethodHead] = s.operation(route{method: http.MethodHead, path: e.template, handle: get.handle, params: get.params, raw: get.raw})
+		e.byMethod[http.MethodHead] = s.operation(route{method: http.MethodHead, path: e.template, handle: get.handle, params: get.params, query: get.query, raw: get.raw})
 	}
 	methods := []string{http.MethodOptions}
 	for m := range e.byMethod {

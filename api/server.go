@@ -40,10 +40,13 @@ type Options struct {
 	// Registry takes the server's metrics, and /metrics shows all that is in it. Nil is a registry of its own.
 	Registry *prometheus.Registry
 	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong at Info, and all
-	// others at Debug, also those that find nothing (404) or come too late (409). Nil discards.
+	// others at Debug, also those that find nothing (404), come too late (409, 412) or are too many. Nil discards.
 	Logger *slog.Logger
 	// Timeout bounds the answer to a request; 0 is 10 s.
 	Timeout time.Duration
+	// MaxCommands bounds how many commands are carried out at a time, and four times that, how many queries; more of them are refused
+	// at once. 0 is 512.
+	MaxCommands int
 	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 15 s.
 	DrainTimeout time.Duration
 }
@@ -71,11 +74,13 @@ type Server struct {
 	timeout  time.Duration
 	drain    time.Duration
 
-	router    *mux.Router
-	nowhere   *endpoint
-	metrics   *metrics
-	exchanges sync.Pool // of *exchange, with their buffers
-	draining  atomic.Bool
+	router       *mux.Router
+	nowhere      *endpoint
+	metrics      *metrics
+	queryLimit   *limit
+	commandLimit *limit
+	exchanges    sync.Pool // of *exchange, with their buffers
+	draining     atomic.Bool
 }
 
 // New returns a server. It starts nothing.
@@ -91,6 +96,9 @@ func New(o Options) *Server {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
+	}
+	if o.MaxCommands == 0 {
+		o.MaxCommands = 512
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = 15 * time.Second
@@ -109,6 +117,8 @@ func New(o Options) *Server {
 		drain:    o.DrainTimeout,
 		metrics:  newMetrics(o.Registry),
 	}
+	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
+	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
 	s.router, s.nowhere = s.routes(o.OperationsOnly)
 	return s
 }

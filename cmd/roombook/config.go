@@ -55,6 +55,7 @@ type serveConfig struct {
 	readWait       time.Duration
 	grace          time.Duration
 	requestTimeout time.Duration
+	maxCommands    int
 	trustedProxies []string
 	policy         domain.Policy
 	logLevel       slog.Level
@@ -70,6 +71,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "longest wait of a query for the position it was asked for")
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a step of a command may stay undone before recovery does it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
+	f.IntVar(&c.maxCommands, "max-commands", 512, "most commands that are carried out at a time, and a fourth of the most queries; more are refused with 503")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
 	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse bookings that start in the past")
@@ -93,6 +95,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.requestTimeout <= 0 {
 		return usagef("--request-timeout must be longer than 0")
+	}
+	if c.maxCommands < 1 {
+		return usagef("--max-commands must be at least 1")
 	}
 	if c.readWait < 0 || c.readWait >= c.requestTimeout {
 		return usagef("--read-wait must be at least 0 and shorter than --request-timeout")

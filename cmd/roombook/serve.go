@@ -133,6 +133,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Registry:       registry,
 		Logger:         log,
 		Timeout:        c.requestTimeout,
+		MaxCommands:    c.maxCommands,
 	})
 	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
 	err = server.Run(serving, listener)

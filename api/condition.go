@@ -1,0 +1,121 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"roombook/domain"
+)
+
+// etag is a revision as an entity tag. It is a strong one: what is answered follows from the events up to there.
+func etag(r domain.Revision) string { return `"` + strconv.FormatInt(int64(r), 10) + `"` }
+
+// condition is what If-Match and If-None-Match say of a resource (RFC 9110, sections 13.1.1 and 13.1.2).
+type condition struct {
+	any  bool // "*": whatever there is
+	tags []entityTag
+}
+
+type entityTag struct {
+	tag  string // with its quotes
+	weak bool
+}
+
+var errNotEntityTags = errors.New(`must be * or entity tags with commas between, as answers have them in ETag: "3", or "3", "5"`)
+
+// parseCondition reads the lines of a header: nil if there are none. Empty elements are passed over (RFC 9110, section 5.6.1).
+func parseCondition(lines []string) (*condition, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	rest := strings.Trim(strings.Join(lines, ","), " \t")
+	if rest == "*" {
+		return &condition{any: true}, nil
+	}
+	var c condition
+	for {
+		rest = strings.TrimLeft(rest, ", \t")
+		if rest == "" {
+			break
+		}
+		var t entityTag
+		rest, t.weak = strings.CutPrefix(rest, "W/")
+		n := entityTagLength(rest)
+		if n == 0 {
+			return nil, errNotEntityTags
+		}
+		t.tag, rest = rest[:n], strings.TrimLeft(rest[n:], " \t")
+		if rest != "" && rest[0] != ',' {
+			return nil, errNotEntityTags
+		}
+		c.tags = append(c.tags, t)
+	}
+	if c.tags == nil {
+		return nil, errNotEntityTags
+	}
+	return &c, nil
+}
+
+// entityTagLength is the length of the opaque tag that s begins with, or 0.
+func entityTagLength(s string) int {
+	if s == "" || s[0] != '"' {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1
+		case c < 0x21 || c == 0x7f:
+			return 0
+		}
+	}
+	return 0
+}
+
+// revisions are those at which the condition lets a resource be changed; nil is all. The comparison is strong: a weak tag is none,
+// and neither is a tag that no answer ever had.
+func (c *condition) revisions() []domain.Revision {
+	if c == nil || c.any {
+		return nil
+	}
+	revisions := make([]domain.Revision, 0, len(c.tags))
+	for _, t := range c.tags {
+		n, err := strconv.ParseInt(strings.Trim(t.tag, `"`), 10, 64)
+		if r := domain.Revision(n); !t.weak && err == nil && n >= 0 && etag(r) == t.tag {
+			revisions = append(revisions, r)
+		}
+	}
+	return revisions
+}
+
+// has reports whether the condition names the tag, by the weak comparison.
+func (c *condition) has(tag string) bool {
+	if c.any {
+		return true
+	}
+	for _, t := range c.tags {
+		if t.tag == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// unlessKnown leaves the document out of the reply if the caller has it already, by its If-None-Match.
+func (x *exchange) unlessKnown() error {
+	tag := x.w.Header()["Etag"]
+	if tag == nil {
+		return nil
+	}
+	known, err := parseCondition(x.r.Header["If-None-Match"])
+	if err != nil {
+		return &invalidParameters{[]fault{{"If-None-Match", err.Error()}}}
+	}
+	if known != nil && known.has(tag[0]) {
+		x.status = http.StatusNotModified
+		x.out = x.out[:0]
+	}
+	return nil
+}
