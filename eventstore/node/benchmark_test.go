@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -30,9 +31,18 @@ func BenchmarkAppend(b *testing.B) {
 			before := processorTime(b)
 			b.ResetTimer()
 			b.ReportAllocs()
-			run(writers, b.N, appendOne)
+			took := make([]time.Duration, b.N)
+			var next atomic.Int64
+			run(writers, b.N, func() {
+				begun := time.Now()
+				appendOne()
+				took[next.Add(1)-1] = time.Since(begun)
+			})
 			b.StopTimer()
 			report(b, before)
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 		})
 	}
 }

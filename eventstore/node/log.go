@@ -8,13 +8,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sys/unix"
 )
 
 // LockedError says that a data folder has another owner: a process, or an open node in this one.
@@ -98,7 +98,7 @@ func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
 // heldElsewhere reports whether a folder could not be opened because there is another owner. Within one process the file system says so in
 // words only.
 func heldElsewhere(err error) bool {
-	return errors.Is(err, unix.EAGAIN) || strings.Contains(err.Error(), "held by current process")
+	return errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "held by current process")
 }
 
 func (l *eventLog) databaseOptions(fs vfs.FS, logger *slog.Logger) *pebble.Options {

@@ -46,7 +46,7 @@ func Open(o Options) (*Node, error) {
 	if o.Dir == "" {
 		return open(o, "events", vfs.NewMem())
 	}
-	return open(o, o.Dir, vfs.Default)
+	return open(o, o.Dir, walFS{vfs.Default})
 }
 
 func open(o Options, dir string, fs vfs.FS) (*Node, error) {
