@@ -80,11 +80,7 @@ func (l *eventLog) head(stream string) (head, error) {
 		return h, nil
 	}
 	h := head{revision: -1}
-	exists, err := l.hasStream(stream)
-	if err != nil {
-		return h, err
-	}
-	if exists {
+	if !l.streams.lacks(stream) {
 		it, err := l.streamIterator(stream, l.last)
 		if err != nil {
 			return h, err

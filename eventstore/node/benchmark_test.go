@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -45,6 +46,46 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 		})
 	}
+}
+
+// BenchmarkFollow appends from 64 writers while three subscriptions follow.
+func BenchmarkFollow(b *testing.B) {
+	s := startIn(b, b.TempDir())
+	writer, reader := s.client(b), s.client(b)
+	appendOne := func() {
+		e := event("BookingCreated")
+		e.Data, e.Metadata = make([]byte, 150), make([]byte, 200)
+		if _, err := writer.AppendToStream(context.Background(), "booking-"+e.EventID.String(), esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}, e); err != nil {
+			b.Error(err)
+		}
+	}
+	var followed sync.WaitGroup
+	for range 3 {
+		sub, err := reader.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"booking-"}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer sub.Close()
+		followed.Go(func() {
+			for events := 0; events < b.N; {
+				e := sub.Recv()
+				if e.SubscriptionDropped != nil {
+					b.Error(e.SubscriptionDropped.Error)
+					return
+				}
+				if e.EventAppeared != nil {
+					events++
+				}
+			}
+		})
+	}
+	before := processorTime(b)
+	b.ResetTimer()
+	b.ReportAllocs()
+	run(64, b.N, appendOne)
+	followed.Wait()
+	b.StopTimer()
+	report(b, before)
 }
 
 // BenchmarkRead reads a stream of three events an operation.

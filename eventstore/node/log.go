@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -112,8 +111,6 @@ func (l *eventLog) databaseOptions(fs vfs.FS, logger *slog.Logger) *pebble.Optio
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
-		// Most streams are short and most appends begin one: the filter answers "no such stream" without reading a block.
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
@@ -165,8 +164,8 @@ func (l *eventLog) streamMetadata(stream string, durable uint64) (streamMetadata
 
 // lastRecord returns the last event of stream up to position limit, or nil if it has none.
 func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
-	if exists, err := l.hasStream(stream); err != nil || !exists {
-		return nil, err
+	if l.streams.lacks(stream) {
+		return nil, nil
 	}
 	it, err := l.streamIterator(stream, limit)
 	if err != nil {
@@ -184,20 +183,4 @@ func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
 		return nil, err
 	}
 	return p.events[0].record, nil
-}
-
-// hasStream reports whether stream has an event, durable or not. It is cheap where it has none.
-func (l *eventLog) hasStream(stream string) (bool, error) {
-	if l.streams.lacks(stream) {
-		return false, nil
-	}
-	key := appendStreamKey(make([]byte, 0, streamKeySize(stream)), stream, 0)
-	_, closer, err := l.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, closer.Close()
 }

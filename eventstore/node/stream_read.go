@@ -18,8 +18,8 @@ type streamView struct {
 // view looks at stream as of position durable.
 func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	v := streamView{name: stream, durable: durable, last: -1, notBefore: math.MinInt64}
-	if exists, err := l.hasStream(stream); err != nil || !exists {
-		return v, err
+	if l.streams.lacks(stream) {
+		return v, nil
 	}
 	it, err := l.streamIterator(stream, durable)
 	if err != nil {
