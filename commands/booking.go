@@ -72,14 +72,14 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 			return Booking{}, err
 		}
 		moves := false
-		b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
+		b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
 			return events, err
 		})
 		if err != nil {
 			return Booking{}, err
 		}
-		if !moves {
+		if repeat || !moves {
 			return at(b), nil
 		}
 		b, moved, err := h.move(ctx, c, b, change)
@@ -111,13 +111,19 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	err = b.append(ctx, h.store, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, b.revision, reserved)))
-	if err != nil && !lost(err) {
-		return b, false, unfinished(err)
+	failed := b.append(ctx, h.store, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, b.revision, reserved)))
+	if failed != nil && !lost(failed) {
+		return b, false, unfinished(failed)
 	}
 	settled, err := h.settle(ctx, c.Booking, ask.RoomID)
 	if err != nil {
 		return b, false, unfinished(err)
+	}
+	if failed == nil {
+		return b, true, nil
+	}
+	if then, done, err := settled.doneBy(c.Request); done || err != nil {
+		return then, true, err
 	}
 	return settled, settled.state.StoodOn(ask.ReservationID), nil
 }
@@ -190,6 +196,9 @@ func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, 
 			continue
 		}
 		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
+		if err == nil && r.Digest != "" {
+			b, err = b.asStored(ctx, h.store, id.Stream(), r)
+		}
 		if !lost(err) {
 			return b, false, err
 		}

@@ -131,17 +131,24 @@ func (c *calendars) append(ctx context.Context, room domain.RoomID, cal calendar
 
 // readOn reads what was appended to the room's calendar since, and keeps it.
 func (c *calendars) readOn(ctx context.Context, room domain.RoomID, cal calendar) (calendar, error) {
-	for r, err := range c.store.ReadStream(ctx, room.Stream(), cal.revision+1) {
-		if err != nil {
-			return cal, err
+	var failed error
+	cal.Calendar = cal.EvolveAll(func(yield func(domain.Event) bool) {
+		for r, err := range c.store.ReadStream(ctx, room.Stream(), cal.revision+1) {
+			if err == nil {
+				err = readable(r)
+			}
+			if err != nil {
+				failed = err
+				return
+			}
+			cal.revision = r.Revision
+			if r.Event != nil && !yield(r.Event) {
+				return
+			}
 		}
-		if err := readable(r); err != nil {
-			return cal, err
-		}
-		if r.Event != nil {
-			cal.Calendar = cal.Evolve(r.Event)
-		}
-		cal.revision = r.Revision
+	})
+	if failed != nil {
+		return cal, failed
 	}
 	c.keep(room, cal)
 	return cal, nil

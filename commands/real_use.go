@@ -8,7 +8,7 @@ import (
 
 // StartUse checks the booking in, which decides, and starts its real use.
 func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
-	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
 	})
 	if err != nil {
@@ -23,7 +23,7 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, unfinished(err)
 	}
-	if then, done, err := use.doneBy(c.Request); repeat && done && err == nil {
+	if then, done, err := use.doneBy(c.Request); done && err == nil { // it may have ended meanwhile
 		use = then
 	}
 	return useAt(use), nil
@@ -62,6 +62,9 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 			if lost(err) {
 				h.metrics.races.Inc()
 				continue
+			}
+			if err == nil && c.Digest != "" {
+				use, err = use.asStored(ctx, h.store, c.RealUse.Stream(), c.Request)
 			}
 			if err != nil {
 				return RealUse{}, err

@@ -151,6 +151,22 @@ func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
 	return then, done, nil
 }
 
+// asStored is the aggregate as a command with a key left it, after its append. Another try of the command may have written the
+// same events first, from a clock that was not the same: what it wrote is the answer to all of them.
+func (l loaded[S]) asStored(ctx context.Context, store Store, stream string, r Request) (loaded[S], error) {
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	stored, err := load[S](ctx, store, stream)
+	if err != nil {
+		return l, unfinished(err)
+	}
+	then, done, err := stored.doneBy(r)
+	if !done { // read from a member of the event store's cluster that is behind
+		return l, err
+	}
+	return then, err
+}
+
 func (r Request) correlation() string {
 	if r.CorrelationID != "" {
 		return r.CorrelationID

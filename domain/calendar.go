@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"time"
 
@@ -60,19 +61,26 @@ type Calendar struct {
 
 // Evolve folds one event of the calendar's stream.
 func (c Calendar) Evolve(event Event) Calendar {
-	switch e := event.(type) {
-	case SlotReserved:
-		c.detach()
-		r := &Reservation{SlotReserved: e, order: c.reserved}
-		c.bySlot.Set(r)
-		c.byBooking.Set(r)
-		c.reserved++
-		c.longest = max(c.longest, e.Slot.Length())
-	case SlotReleased:
-		if r := c.Held(e.BookingID, e.ReservationID); r != nil {
-			c.detach()
-			c.bySlot.Delete(r)
-			c.byBooking.Delete(r)
+	return c.EvolveAll(func(yield func(Event) bool) { yield(event) })
+}
+
+// EvolveAll folds events in the order of the calendar's stream. It costs less than to fold them one by one, since c is copied
+// once.
+func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
+	c.detach()
+	for event := range events {
+		switch e := event.(type) {
+		case SlotReserved:
+			r := &Reservation{SlotReserved: e, order: c.reserved}
+			c.bySlot.Set(r)
+			c.byBooking.Set(r)
+			c.reserved++
+			c.longest = max(c.longest, e.Slot.Length())
+		case SlotReleased:
+			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
+				c.bySlot.Delete(r)
+				c.byBooking.Delete(r)
+			}
 		}
 	}
 	return c

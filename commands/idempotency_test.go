@@ -1,0 +1,495 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// keyed is a command that its caller may ask again. What callers do not choose differs from try to try.
+func keyed(digest string) func() Request {
+	id := uuid.New()
+	var tries int
+	var mu sync.Mutex
+	return func() Request {
+		mu.Lock()
+		defer mu.Unlock()
+		tries++
+		return Request{ID: id, Digest: digest, Actor: "ann", At: noon.Add(time.Duration(tries) * time.Second), CorrelationID: fmt.Sprint("try ", tries)}
+	}
+}
+
+// keyedCommand is a command as its caller asks it, and what may happen to its booking later.
+type keyedCommand struct {
+	name  string
+	given func(t *testing.T, h *Handler, w *world)
+	// when tells the answer. Times that callers may leave out are those of the request.
+	when func(ctx context.Context, h *Handler, w *world, r Request) (any, error)
+	// later are the commands of others after it, one after the other.
+	later []func(ctx context.Context, h *Handler, w *world) error
+}
+
+func keyedCommands() []keyedCommand {
+	booked := func(t *testing.T, h *Handler, w *world) { w.booking = book(t, h, w.from, slot(0, 1)).ID }
+	confirm := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: request(), Booking: w.booking, Answer: domain.Confirmed, By: "eve", AnsweredAt: noon.Add(time.Minute)})
+		return err
+	}
+	move := func(ctx context.Context, h *Handler, w *world) error {
+		end := noon.Add(150 * time.Minute)
+		_, err := h.ChangeBooking(ctx, ChangeBooking{Request: request(), Booking: w.booking, End: &end})
+		return err
+	}
+	give := func(ctx context.Context, h *Handler, w *world) error {
+		user := domain.UserID("eve")
+		_, err := h.ChangeBooking(ctx, ChangeBooking{Request: request(), Booking: w.booking, User: &user})
+		return err
+	}
+	cancel := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: w.booking})
+		return err
+	}
+	start := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.StartUse(ctx, StartUse{Request: request(), Booking: w.booking, StartedAt: noon})
+		return err
+	}
+	end := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.EndUse(ctx, EndUse{Request: request(), RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(time.Hour)})
+		return err
+	}
+	takeItsSlot := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 3)})
+		return err
+	}
+	type later = []func(ctx context.Context, h *Handler, w *world) error
+
+	change := func(what func(w *world, c *ChangeBooking)) func(context.Context, *Handler, *world, Request) (any, error) {
+		return func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+			c := ChangeBooking{Request: r, Booking: w.booking}
+			what(w, &c)
+			return h.ChangeBooking(ctx, c)
+		}
+	}
+	answer := func(a domain.Answer) func(context.Context, *Handler, *world, Request) (any, error) {
+		return func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+			return h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: w.booking, Answer: a, AnsweredAt: r.At})
+		}
+	}
+	return []keyedCommand{
+		{
+			name:  "create",
+			given: func(*testing.T, *Handler, *world) {},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				w.booking = domain.BookingID(r.ID.String())
+				return h.CreateBooking(ctx, CreateBooking{Request: r, Room: w.from, User: "ann", Slot: slot(0, 1)})
+			},
+			later: later{confirm, move, start, end, takeItsSlot},
+		},
+		{
+			name: "change of room", given: booked,
+			when:  change(func(w *world, c *ChangeBooking) { c.Room = &w.to }),
+			later: later{confirm, move, give, cancel},
+		},
+		{
+			name: "change of time", given: booked,
+			when: change(func(w *world, c *ChangeBooking) {
+				end := noon.Add(90 * time.Minute)
+				c.End = &end
+			}),
+			later: later{confirm, move, start, end, takeItsSlot},
+		},
+		{
+			name: "change of user", given: booked,
+			when: change(func(w *world, c *ChangeBooking) {
+				user := domain.UserID("bob")
+				c.User = &user
+			}),
+			later: later{give, confirm, cancel},
+		},
+		{
+			name: "cancel", given: booked,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.CancelBooking(ctx, CancelBooking{Request: r, Booking: w.booking})
+			},
+			later: later{takeItsSlot},
+		},
+		{name: "confirm", given: booked, when: answer(domain.Confirmed), later: later{move, confirm, start, end}},
+		{name: "deny", given: booked, when: answer(domain.Denied), later: later{takeItsSlot}},
+		{
+			name: "start use", given: booked,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.StartUse(ctx, StartUse{Request: r, Booking: w.booking, StartedAt: r.At})
+			},
+			later: later{confirm, end, takeItsSlot},
+		},
+		{
+			name: "end use",
+			given: func(t *testing.T, h *Handler, w *world) {
+				booked(t, h, w)
+				if err := start(t.Context(), h, w); err != nil {
+					t.Fatal(err)
+				}
+			},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: r.At.Add(time.Hour)})
+			},
+			later: later{takeItsSlot},
+		},
+	}
+}
+
+func (c keyedCommand) world(t *testing.T, store *eventstore.Store) *world {
+	w := &world{store: store, from: newRoom(), to: newRoom()}
+	c.given(t, newHandler(store), w)
+	return w
+}
+
+// sameAnswer compares all that callers are told: everything but when the booking was made, which is only told by lists and may
+// be the time of another try.
+func sameAnswer(a, b any) bool {
+	told := func(answer any) any {
+		if b, ok := answer.(Booking); ok {
+			b.CreatedAt = time.Time{}
+			return b
+		}
+		return answer
+	}
+	return reflect.DeepEqual(told(a), told(b))
+}
+
+// again asks once more, of another replica, and wants the first answer and nothing written.
+func (c keyedCommand) again(t *testing.T, w *world, r func() Request, first any) {
+	t.Helper()
+	before := w.end(t)
+	got, err := c.when(t.Context(), newHandler(w.store), w, r())
+	if err != nil || !sameAnswer(got, first) {
+		t.Errorf("again: %+v, %v; the first answer was %+v", got, err, first)
+	}
+	w.wantEnd(t, before)
+}
+
+func TestAKeyedCommandIsAnsweredAsTheFirstTime(t *testing.T) {
+	store := eventstoretest.Open(t)
+	for _, c := range keyedCommands() {
+		t.Run(c.name, func(t *testing.T) {
+			w, r := c.world(t, store), keyed("digest")
+			first, err := c.when(t.Context(), newHandler(store), w, r())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.again(t, w, r, first)
+			for i, later := range c.later {
+				if err := later(t.Context(), newHandler(store), w); err != nil {
+					t.Fatalf("later command %d: %v", i, err)
+				}
+				c.again(t, w, r, first)
+			}
+		})
+	}
+}
+
+// Tries of one command that run at once, in several replicas and with clocks that differ, are answered alike.
+func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
+	store := eventstoretest.Open(t)
+	handlers := []*Handler{newHandler(store), newHandler(store)}
+	for _, c := range keyedCommands() {
+		t.Run(c.name, func(t *testing.T) {
+			alone := c.world(t, store)
+			if _, err := c.when(t.Context(), handlers[0], alone, keyed("digest")()); err != nil {
+				t.Fatal(err)
+			}
+			want := alone.end(t)
+
+			for range 5 {
+				w, r := c.world(t, store), keyed("digest")
+				booking := w.booking
+				type outcome struct {
+					answer any
+					err    error
+				}
+				outcomes := make([]outcome, 12)
+				var tries sync.WaitGroup
+				for i := range outcomes {
+					tries.Go(func() {
+						own := &world{store: store, from: w.from, to: w.to, booking: booking}
+						o := &outcomes[i]
+						o.answer, o.err = c.when(t.Context(), handlers[i%2], own, r())
+					})
+				}
+				tries.Wait()
+				w.booking = booking
+				if booking == "" {
+					w.booking = domain.BookingID(r().ID.String())
+				}
+				for _, o := range outcomes {
+					if o.err != nil || !sameAnswer(o.answer, outcomes[0].answer) {
+						t.Fatalf("one was answered %+v, %v, another one %+v", o.answer, o.err, outcomes[0].answer)
+					}
+				}
+				w.wantEnd(t, want)
+				c.again(t, w, r, outcomes[0].answer)
+			}
+		})
+	}
+}
+
+// TestAKeyedCommandThatWasBroken breaks each command at each of its appends, and has it asked again: at once, or after it was
+// settled, or after others changed what they could.
+func TestAKeyedCommandThatWasBroken(t *testing.T) {
+	store := eventstoretest.Open(t)
+	for _, c := range keyedCommands() {
+		t.Run(c.name, func(t *testing.T) {
+			whole, r := c.world(t, store), keyed("digest")
+			count := &crash{Store: store, n: 1 << 30}
+			if _, err := c.when(t.Context(), newHandler(count), whole, r()); err != nil {
+				t.Fatal(err)
+			}
+			want := whole.end(t)
+			broken := func(t *testing.T, n int, doneUnheard bool) (*world, func() Request) {
+				w, r := c.world(t, store), keyed("digest")
+				_, err := c.when(t.Context(), newHandler(&crash{Store: store, n: n, doneUnheard: doneUnheard}), w, r())
+				if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+					t.Fatalf("the broken command answered %v, want an unknown outcome", err)
+				}
+				return w, r
+			}
+			for n := range count.done {
+				for _, doneUnheard := range []bool{false, true} {
+					name := fmt.Sprintf("append %d, done %t", n, doneUnheard)
+					t.Run(name, func(t *testing.T) {
+						w, r := broken(t, n, doneUnheard)
+						first, err := c.when(t.Context(), newHandler(store), w, r())
+						if err != nil {
+							t.Fatal(err)
+						}
+						w.wantEnd(t, want)
+						c.again(t, w, r, first)
+					})
+					t.Run(name+", settled", func(t *testing.T) {
+						w, r := broken(t, n, doneUnheard)
+						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
+							t.Fatal(err)
+						}
+						first, err := c.when(t.Context(), newHandler(store), w, r())
+						if err != nil {
+							t.Fatal(err)
+						}
+						w.wantEnd(t, want)
+						c.again(t, w, r, first)
+					})
+					if n == 0 && !doneUnheard {
+						continue
+					}
+					t.Run(name+", settled and others later", func(t *testing.T) {
+						w, r := broken(t, n, doneUnheard)
+						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
+							t.Fatal(err)
+						}
+						for i, later := range c.later {
+							if err := later(t.Context(), newHandler(store), w); err != nil {
+								t.Fatalf("later command %d: %v", i, err)
+							}
+						}
+						before := w.end(t)
+						first, err := c.when(t.Context(), newHandler(store), w, r())
+						if err != nil {
+							t.Fatal(err)
+						}
+						w.wantEnd(t, before)
+						c.again(t, w, r, first)
+					})
+				}
+			}
+		})
+	}
+}
+
+// A key belongs to one request: another one with it is refused, whatever has become of the first.
+func TestAKeyForAnotherRequest(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	for _, c := range keyedCommands() {
+		t.Run(c.name, func(t *testing.T) {
+			w, r := c.world(t, store), keyed("digest")
+			if _, err := c.when(t.Context(), h, w, r()); err != nil {
+				t.Fatal(err)
+			}
+			other := func() Request {
+				r := r()
+				r.Digest = "another"
+				return r
+			}
+			for i := range len(c.later) + 1 {
+				before := w.end(t)
+				if got, err := c.when(t.Context(), h, w, other()); !errors.Is(err, ErrKeyReused) {
+					t.Errorf("%+v, %v, want that the key is used", got, err)
+				}
+				w.wantEnd(t, before)
+				if i < len(c.later) {
+					if err := c.later[i](t.Context(), h, w); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Of two requests that share a key and run at once, one is carried out and the other refused.
+func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
+	store := eventstoretest.Open(t)
+	handlers := []*Handler{newHandler(store), newHandler(store)}
+	for range 10 {
+		room, id := newRoom(), uuid.New()
+		errs := make([]error, 8)
+		var tries sync.WaitGroup
+		for i := range errs {
+			tries.Go(func() {
+				r := Request{ID: id, Digest: fmt.Sprint("digest ", i%2), Actor: "ann", At: noon}
+				_, errs[i] = handlers[i/2%2].CreateBooking(t.Context(), CreateBooking{Request: r, Room: room, User: "ann", Slot: slot(2*(i%2), 2*(i%2)+1)})
+			})
+		}
+		tries.Wait()
+		booking := domain.BookingID(id.String())
+		b, err := handlers[0].settle(t.Context(), booking, room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		won := 0
+		if !b.state.Slot.Equal(slot(0, 1)) {
+			won = 1
+		}
+		for i, err := range errs {
+			if i%2 == won && err != nil || i%2 != won && !errors.Is(err, ErrKeyReused) {
+				t.Errorf("request %d: %v, and request %d was carried out", i%2, err, won)
+			}
+		}
+		wantTypes(t, store, booking.Stream(), "BookingCreated", "ConfirmRequested")
+		calendar, err := handlers[1].calendars.read(t.Context(), room)
+		if err != nil || calendar.Len() != 1 {
+			t.Errorf("%d slots are held, %v", calendar.Len(), err)
+		}
+	}
+}
+
+// A change that is only to be made to a booking as its caller saw it, and that was broken, is finished by somebody else under the
+// same condition.
+func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	for _, meanwhile := range []bool{false, true} {
+		t.Run(fmt.Sprintf("changed meanwhile %t", meanwhile), func(t *testing.T) {
+			room := newRoom()
+			b := book(t, h, room, slot(0, 1))
+			end := noon.Add(2 * time.Hour)
+			r := keyed("digest")
+			change := func(h *Handler) (Booking, error) {
+				c := ChangeBooking{Request: r(), Booking: b.ID, End: &end}
+				c.IfRevisions = []domain.Revision{b.Revision}
+				return h.ChangeBooking(t.Context(), c)
+			}
+			if _, err := change(newHandler(&crash{Store: store, n: 0, doneUnheard: true})); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+				t.Fatal(err)
+			}
+			if meanwhile {
+				// Straight to the stream: any command of this package would first finish what it finds.
+				user := domain.BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: room, UserID: "eve", Slot: b.Slot, At: noon}
+				if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{user})...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			settled, err := h.settle(t.Context(), b.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if moved := settled.state.Slot.End.Equal(end); moved == meanwhile {
+				t.Errorf("settled: moved %t", moved)
+			}
+			got, err := change(h)
+			if failed, refused := errors.AsType[*ConditionFailed](err); refused != meanwhile || refused && failed.Revision != settled.revision {
+				t.Errorf("asked again: %v", err)
+			}
+			if !meanwhile && (!got.Slot.End.Equal(end) || got.Revision != settled.revision) {
+				t.Errorf("asked again: %+v", got)
+			}
+		})
+	}
+}
+
+// What is wrong with a command anyway is told before its condition is looked at (RFC 9110, section 13.2.1).
+func TestARefusalGoesBeforeACondition(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	stale := func() Request { r := request(); r.IfRevisions = []domain.Revision{77}; return r }
+	room := newRoom()
+	b := book(t, h, room, slot(0, 1))
+	user, end := domain.UserID("eve"), noon.Add(2*time.Hour)
+	commands := map[string]func() error{
+		"change of user": func() error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: stale(), Booking: b.ID, User: &user})
+			return err
+		},
+		"change of time": func() error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: stale(), Booking: b.ID, End: &end})
+			return err
+		},
+		"no change": func() error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: stale(), Booking: b.ID})
+			return err
+		},
+		"cancel": func() error {
+			_, err := h.CancelBooking(t.Context(), CancelBooking{Request: stale(), Booking: b.ID})
+			return err
+		},
+		"confirm": func() error {
+			_, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: stale(), Booking: b.ID, Answer: domain.Confirmed, AnsweredAt: noon})
+			return err
+		},
+	}
+	for name, command := range commands {
+		if failed, ok := errors.AsType[*ConditionFailed](command()); !ok || failed.Revision != b.Revision {
+			t.Errorf("%s: %v, want a condition that failed at revision %d", name, command(), b.Revision)
+		}
+	}
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested")
+	wantTypes(t, store, room.Stream(), "SlotReserved")
+
+	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"change of user", "change of time", "no change", "cancel"} {
+		if _, ok := errors.AsType[*domain.AlreadyInUse](commands[name]()); !ok {
+			t.Errorf("%s in use: %v", name, commands[name]())
+		}
+	}
+	endUse := func(r Request) error {
+		_, err := h.EndUse(t.Context(), EndUse{Request: r, RealUse: use.ID, EndedAt: end})
+		return err
+	}
+	if failed, ok := errors.AsType[*ConditionFailed](endUse(stale())); !ok || failed.Revision != use.Revision {
+		t.Errorf("end of use: %v", err)
+	}
+	if err := endUse(request()); err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range commands {
+		if _, ok := errors.AsType[*domain.AlreadyCancelled](command()); !ok {
+			t.Errorf("%s of a cancelled booking: %v", name, command())
+		}
+	}
+	if !slices.Equal(eventTypes(t, store, b.ID.Stream()), []string{"BookingCreated", "ConfirmRequested", "BookingCheckedIn", "BookingCancelled"}) {
+		t.Error(eventTypes(t, store, b.ID.Stream()))
+	}
+}
