@@ -22,6 +22,10 @@ const (
 	minPingInterval = keepaliveInterval / 2
 	// drainTime bounds how long calls under way may go on once a server stops.
 	drainTime = 2 * time.Second
+	// The windows are what clients may send ahead of the server's reading: an append, and some of them at once. That they are
+	// fixed spares a ping for each round trip, by which gRPC would find out about the network.
+	streamWindow     = 1 << 20
+	connectionWindow = 16 << 20
 	// streamWorkers is the number of goroutines kept to handle calls, whose stacks have grown already. Calls beyond it, as most
 	// subscriptions are in the end, have goroutines of their own.
 	streamWorkers = 64
@@ -35,6 +39,8 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxReceiveSize),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.NumStreamWorkers(streamWorkers),
