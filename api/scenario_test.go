@@ -30,32 +30,40 @@ var (
 	ended     = call{"PATCH", "/realuses/{use}", `{"realUseEndDtm":"202611241020"}`}
 )
 
+// ids are what stands for {booking} and {use}.
+type ids map[string]string
+
+func newIDs() ids { return ids{"{booking}": "none", "{use}": "none"} }
+
+// do sends a request, and remembers the ids of what it made.
+func (ids ids) do(t *testing.T, s *service, c call, headers ...string) reply {
+	t.Helper()
+	for name, id := range ids {
+		c.path = strings.ReplaceAll(c.path, name, id)
+		c.body = strings.ReplaceAll(c.body, name, id)
+	}
+	r := s.do(t, c.method, c.path, c.body, headers...)
+	if r.status == 201 {
+		o := r.object(t)
+		ids["{booking}"] = o["bookingId"].(string)
+		if use, ok := o["realUseId"].(string); ok {
+			ids["{use}"] = use
+		}
+	}
+	return r
+}
+
 func (s scenario) run(t *testing.T) {
 	t.Run(s.name, func(t *testing.T) {
 		service := newService(t)
-		ids := map[string]string{"{booking}": "none", "{use}": "none"}
-		do := func(c call) reply {
-			for name, id := range ids {
-				c.path = strings.ReplaceAll(c.path, name, id)
-				c.body = strings.ReplaceAll(c.body, name, id)
-			}
-			r := service.do(t, c.method, c.path, c.body)
-			if r.status == 201 {
-				o := r.object(t)
-				ids["{booking}"] = o["bookingId"].(string)
-				if use, ok := o["realUseId"].(string); ok {
-					ids["{use}"] = use
-				}
-			}
-			return r
-		}
+		ids := newIDs()
 		for _, c := range s.given {
-			if r := do(c); r.status >= 300 {
+			if r := ids.do(t, service, c); r.status >= 300 {
 				t.Fatalf("given %s %s: status %d: %s", c.method, c.path, r.status, r.body)
 			}
 		}
 		before := len(service.log.all())
-		got := do(s.when)
+		got := ids.do(t, service, s.when)
 		if got.status != s.status {
 			t.Fatalf("status %d, want %d: %s", got.status, s.status, got.body)
 		}

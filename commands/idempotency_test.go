@@ -211,14 +211,14 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 			}
 			want := alone.end(t)
 
-			for range 5 {
+			for range 3 {
 				w, r := c.world(t, store), keyed("digest")
 				booking := w.booking
 				type outcome struct {
 					answer any
 					err    error
 				}
-				outcomes := make([]outcome, 12)
+				outcomes := make([]outcome, 8)
 				var tries sync.WaitGroup
 				for i := range outcomes {
 					tries.Go(func() {

@@ -1,0 +1,306 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestKeys(t *testing.T) {
+	long := strings.Repeat("k", 255)
+	for _, tt := range []struct {
+		name  string
+		lines []string
+		want  string
+		ok    bool
+	}{
+		{"none", nil, "", true},
+		{"as it is", []string{"8e03978e-40d5-43dd-bc93-6894a57f9324"}, "8e03978e-40d5-43dd-bc93-6894a57f9324", true},
+		{"in quotes", []string{`"8e03978e-40d5-43dd-bc93-6894a57f9324"`}, "8e03978e-40d5-43dd-bc93-6894a57f9324", true},
+		{"with escapes", []string{`"a\"b\\c"`}, `a"b\c`, true},
+		{"of one", []string{"k"}, "k", true},
+		{"the longest", []string{long}, long, true},
+		{"the longest in quotes", []string{`"` + long + `"`}, long, true},
+		{"with other quotes", []string{`a"b'c`}, `a"b'c`, true},
+		{"empty", []string{""}, "", false},
+		{"empty in quotes", []string{`""`}, "", false},
+		{"too long", []string{long + "k"}, "", false},
+		{"twice", []string{"a", "b"}, "", false},
+		{"twice, joined on the way", []string{"a, b"}, "", false},
+		{"twice the same", []string{"a", "a"}, "", false},
+		{"with a space", []string{`"a b"`}, "", false},
+		{"with a tab", []string{"a\tb"}, "", false},
+		{"not ASCII", []string{"schlüssel"}, "", false},
+		{"a quote alone", []string{`"`}, "", false},
+		{"a quote that is not closed", []string{`"a`}, "", false},
+		{"an escape that is none", []string{`"a\b"`}, "", false},
+		{"an escape of nothing", []string{`"a\`}, "", false},
+		{"an escaped last quote", []string{`"a\"`}, "", false},
+		{"with a parameter", []string{`"a";v=1`}, "", false},
+		{"a list of strings", []string{`"a","b"`}, "", false},
+	} {
+		got, err := idempotencyKey(http.Header{"Idempotency-Key": tt.lines})
+		if got != tt.want && tt.ok || (err == nil) != tt.ok {
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		}
+	}
+}
+
+// A key that cannot be one, and a condition that cannot be one, are told together, and nothing is done.
+func TestAKeyThatCannotBeOne(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	before := len(s.log.all())
+	r := httptest.NewRequest("DELETE", "/bookings/"+id, nil)
+	r.Header["Idempotency-Key"] = []string{"a", "b"}
+	r.Header["If-Match"] = []string{"3"}
+	got := s.serve(r).want(t, 400)
+	s.checkContract(t, r, got)
+	if got.at(t, "type") != "/problems/invalid-parameters" || !strings.Contains(got.body, `"parameter":"Idempotency-Key"`) || !strings.Contains(got.body, `"parameter":"If-Match"`) {
+		t.Error(got.body)
+	}
+	s.do(t, "POST", "/bookings", strings.Replace(morning, `"1"`, `"2"`, 1), "Idempotency-Key: a b").want(t, 400)
+	if after := len(s.log.all()); after != before {
+		t.Errorf("%d events were written", after-before)
+	}
+}
+
+// White space that means nothing does not make a body another one. Everything else does: what a caller writes otherwise he may
+// mean otherwise.
+func TestWhatIsTheSameRequest(t *testing.T) {
+	const body = `{"roomId":"1","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann b"}`
+	s := newService(t)
+	digest := func(method, path, body string) string {
+		x := &exchange{r: httptest.NewRequest(method, path, nil), server: s.Server, in: []byte(body)}
+		return x.digest()
+	}
+	want := digest("POST", "/bookings", body)
+	if len(want) != 32 {
+		t.Errorf("digest %q", want)
+	}
+	for _, same := range []string{
+		" " + body + "\r\n",
+		strings.ReplaceAll(body, ",", ",\n\t"),
+		strings.ReplaceAll(strings.ReplaceAll(body, ":", " : "), "{", "{ "),
+	} {
+		if digest("POST", "/bookings", same) != want {
+			t.Errorf("another digest for %s", same)
+		}
+	}
+	seen := map[string]string{want: "the request"}
+	for _, other := range [][3]string{
+		{"POST", "/bookings", strings.Replace(body, "ann b", "ann  b", 1)},
+		{"POST", "/bookings", strings.Replace(body, `"1"`, `1`, 1)},
+		{"POST", "/bookings", `{"useStartDtm":"202611240930","roomId":"1","useEndDtm":"202611241030","bookingUserId":"ann b"}`},
+		{"PUT", "/bookings", body},
+		{"POST", "/realuses", body},
+		{"PATCH", "/bookings/1", "{}"},
+		{"PATCH", "/bookings/2", "{}"},
+		{"PATCH", "/bookings/1", ""},
+	} {
+		d := digest(other[0], other[1], other[2])
+		if seen[d] != "" {
+			t.Errorf("%v has the digest of %s", other, seen[d])
+		}
+		seen[d] = fmt.Sprint(other)
+	}
+}
+
+// replicas are servers over one event store, each with a connection and commands of its own.
+func replicas(t *testing.T, n int) []*service {
+	t.Helper()
+	at := eventstoretest.ConnectionString(t)
+	services := make([]*service, n)
+	for i := range services {
+		store, err := eventstore.Open(eventstore.Options{ConnectionString: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = store.Close() })
+		services[i] = newService(t, func(o *Options) { o.Commands = commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}) })
+	}
+	return services
+}
+
+// heard is what of an answer is the same however often a request with a key is sent.
+func (r reply) heard() reply {
+	h := r.header.Clone()
+	h.Del("X-Request-Id")
+	return reply{r.status, h, r.body}
+}
+
+// keyedCall is a request with a key, and how it was answered first.
+type keyedCall struct {
+	method, path, body string
+	header             string
+	first              reply
+}
+
+func (c *keyedCall) send(t *testing.T, s *service, headers ...string) reply {
+	t.Helper()
+	return s.do(t, c.method, c.path, c.body, append(headers, c.header)...).heard()
+}
+
+// conversation is a client that sends all its requests with keys, to one server after the other.
+type conversation struct {
+	t        *testing.T
+	replicas []*service
+	calls    []*keyedCall
+}
+
+// call sends a request with a new key, wants the status, and then sends all requests of the conversation again: each must be
+// answered as it was first.
+func (c *conversation) call(method, path, body string, status int, headers ...string) reply {
+	c.t.Helper()
+	call := &keyedCall{method: method, path: path, body: body, header: "Idempotency-Key: " + uuid.NewString()}
+	call.first = call.send(c.t, c.replicas[len(c.calls)%len(c.replicas)], headers...).want(c.t, status)
+	c.calls = append(c.calls, call)
+	for i, earlier := range c.calls {
+		for _, s := range c.replicas {
+			if again := earlier.send(c.t, s); !reflect.DeepEqual(again, earlier.first) {
+				c.t.Errorf("after call %d, call %d, %s %s, is answered\n%v, and was first\n%v", len(c.calls), i+1, earlier.method, earlier.path, again, earlier.first)
+			}
+		}
+	}
+	return call.first
+}
+
+// Every command of three bookings' lives is answered for ever as it was first: status, headers and body, by any server, whatever has
+// become of the bookings since, and nothing is written again.
+func TestEveryAnswerForEver(t *testing.T) {
+	c := &conversation{t: t, replicas: replicas(t, 2)}
+	room, room2 := "r-"+uuid.NewString(), "r-"+uuid.NewString()
+	body := func(room, from, to, user string) string {
+		return fmt.Sprintf(`{"roomId":%q,"useStartDtm":"20261124%s","useEndDtm":"20261124%s","bookingUserId":%q}`, room, from, to, user)
+	}
+	history := func(id string, want ...string) {
+		t.Helper()
+		r := c.replicas[0].do(t, "GET", "/bookings/"+id+"/history", "").want(t, 200)
+		var types []string
+		for _, e := range r.at(t, "_embedded.events").([]any) {
+			types = append(types, e.(map[string]any)["type"].(string))
+		}
+		if !reflect.DeepEqual(types, want) {
+			t.Errorf("history %v, want %v", types, want)
+		}
+	}
+
+	used := c.call("POST", "/bookings", body(room, "0930", "1030", "ann"), 201).at(t, "bookingId").(string)
+	c.call("PATCH", "/confirms/"+used, `{"status":"CONFIRMED","confirmUserId":"boss"}`, 200)
+	c.call("PATCH", "/bookings/"+used, `{"useEndDtm":"202611241100"}`, 200, `If-Match: "2"`)
+	c.call("PATCH", "/confirms/"+used, `{"status":"CONFIRMED"}`, 200)
+	c.call("PUT", "/bookings/"+used, body(room2, "0930", "1100", "ann"), 200)
+	c.call("PATCH", "/bookings/"+used, `{"bookingUserId":"bob"}`, 200)
+	use := c.call("POST", "/realuses", `{"bookingId":"`+used+`"}`, 201).at(t, "realUseId").(string)
+	c.call("PATCH", "/confirms/"+used, `{"status":"CONFIRMED"}`, 200) // in use it can still be confirmed
+	c.call("PATCH", "/realuses/"+use, "", 200)
+	history(used, "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingChanged", "ConfirmRequested", "ConfirmCompleted",
+		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
+
+	cancelled := c.call("POST", "/bookings", body(room2, "0930", "1100", "cy"), 201).at(t, "bookingId").(string)
+	if r := c.call("DELETE", "/bookings/"+cancelled, "", 204, "If-Match: *"); r.header.Get("Roombook-Position") == "" || r.body != "" {
+		t.Error(r)
+	}
+	history(cancelled, "BookingCreated", "ConfirmRequested", "BookingCancelled")
+
+	denied := c.call("POST", "/bookings", body(room2, "0930", "1100", "di"), 201).at(t, "bookingId").(string)
+	c.call("PATCH", "/confirms/"+denied, `{"status":"DENIED","reason":"wet paint"}`, 200)
+	history(denied, "BookingCreated", "ConfirmRequested", "ConfirmDenied", "BookingCancelled")
+	c.call("POST", "/bookings", body(room2, "0930", "1100", "eve"), 201)
+
+	// The same keys, quoted, with other white space, or for something else.
+	for i, call := range c.calls {
+		s := c.replicas[i%2]
+		_, key, _ := strings.Cut(call.header, ": ")
+		quoted := *call
+		quoted.header = `Idempotency-Key: "` + key + `"`
+		if quoted.body != "" {
+			quoted.body = " " + strings.ReplaceAll(call.body, ",", ", ") + "\n"
+		}
+		if again := quoted.send(t, s); !reflect.DeepEqual(again, call.first) {
+			t.Errorf("call %d in another form is answered %v", i+1, again)
+		}
+		if call.method == "DELETE" {
+			continue
+		}
+		other := *call
+		switch {
+		case call.body == "":
+			other.body = "{}"
+		case strings.Contains(call.body, `"status":"DENIED"`):
+			other.body = `{"status":"CONFIRMED"}`
+		case strings.Contains(call.body, `"status"`):
+			other.body = `{"status":"DENIED"}`
+		case call.path == "/realuses":
+			other.body = `{"bookingId":"` + used + `","realUseStartDtm":"202611240931"}`
+		default:
+			other.body = strings.Replace(strings.Replace(call.body, `"useEndDtm":"2026`, `"useEndDtm":"2027`, 1), `"bookingUserId":"`, `"bookingUserId":"x`, 1)
+		}
+		if r := other.send(t, s); r.status != 422 || r.at(t, "type") != "/problems/key-reused" {
+			t.Errorf("call %d, %s %s, with another body is answered %v", i+1, call.method, call.path, r)
+		}
+		if i >= 9 { // of another booking, and so unknown to this one
+			continue
+		}
+		if r := s.do(t, "DELETE", "/bookings/"+used, "", call.header); r.status != 422 || r.at(t, "type") != "/problems/key-reused" {
+			t.Errorf("the key of call %d, %s %s, for a cancellation is answered %v", i+1, call.method, call.path, r)
+		}
+	}
+}
+
+// One request with a key, sent to two servers at once by many, is carried out once and answered alike.
+func TestOneKeyManyClients(t *testing.T) {
+	services := replicas(t, 2)
+	room := "r-" + uuid.NewString()
+	var booking, use string
+	for _, step := range []struct {
+		call
+		status int
+	}{
+		{call{"POST", "/bookings", `{"roomId":"` + room + `","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`}, 201},
+		{call{"PATCH", "/confirms/{booking}", `{"status":"CONFIRMED"}`}, 200},
+		{call{"PATCH", "/bookings/{booking}", `{"useEndDtm":"202611241130"}`}, 200},
+		{call{"PUT", "/bookings/{booking}", `{"roomId":"` + room + `x","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"bob"}`}, 200},
+		{call{"POST", "/realuses", `{"bookingId":"{booking}"}`}, 201},
+		{call{"PATCH", "/realuses/{use}", ""}, 200},
+		{call{"POST", "/bookings", `{"roomId":"` + room + `","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`}, 201},
+		{call{"DELETE", "/bookings/{booking}", ""}, 204},
+		{call{"POST", "/bookings", `{"roomId":"` + room + `","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`}, 201},
+		{call{"PATCH", "/confirms/{booking}", `{"status":"DENIED"}`}, 200},
+	} {
+		ids := strings.NewReplacer("{booking}", booking, "{use}", use)
+		key := "Idempotency-Key: " + uuid.NewString()
+		answers := make([]reply, 16)
+		var clients sync.WaitGroup
+		for i := range answers {
+			clients.Go(func() {
+				answers[i] = services[i%2].do(t, step.method, ids.Replace(step.path), ids.Replace(step.body), key).heard()
+			})
+		}
+		clients.Wait()
+		for _, r := range answers {
+			if r.want(t, step.status); !reflect.DeepEqual(r, answers[0]) {
+				t.Errorf("%s %s is answered\n%v, and\n%v", step.method, step.path, r, answers[0])
+			}
+		}
+		if step.status == 201 {
+			booking = answers[0].at(t, "bookingId").(string)
+			use, _ = answers[0].at(t, "realUseId").(string)
+		}
+	}
+	history := services[0].do(t, "GET", "/bookings/"+booking+"/history", "").want(t, 200)
+	if n := len(history.at(t, "_embedded.events").([]any)); n != 4 {
+		t.Error(history.body)
+	}
+}

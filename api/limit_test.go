@@ -1,0 +1,130 @@
+package api
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+)
+
+// bookingIn is the body of a booking in a room.
+func bookingIn(room string) string { return strings.Replace(morning, `"1"`, `"`+room+`"`, 1) }
+
+// wantMetrics compares how many commands and queries are in flight, and have been refused.
+func (s *service) wantMetrics(t *testing.T, inFlight, refused [2]float64) {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][2]float64)
+	for _, f := range families {
+		var values [2]float64
+		for i, kind := range []string{"command", "query"} {
+			for _, m := range f.GetMetric() {
+				if m.GetLabel()[0].GetValue() == kind {
+					values[i] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				}
+			}
+		}
+		got[f.GetName()] = values
+	}
+	if got["roombook_http_in_flight"] != inFlight || got["roombook_http_refused_total"] != refused {
+		t.Errorf("in flight %v, want %v; refused %v, want %v", got["roombook_http_in_flight"], inFlight, got["roombook_http_refused_total"], refused)
+	}
+}
+
+// One command more than are let in is refused at once, and so is one query more; neither is in the way of the other, and all that is
+// let in is answered.
+func TestTooManyAtOnce(t *testing.T) {
+	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
+	id := s.book(t, bookingIn("before"))
+	r := s.start(t)
+	waiting, release := r.hold()
+	overloaded := func(r reply) {
+		t.Helper()
+		if r.want(t, 503); r.at(t, "type") != "/problems/overloaded" || r.header.Get("Retry-After") == "" {
+			t.Errorf("%v %s", r.header, r.body)
+		}
+	}
+
+	under := []net.Conn{r.dial(t, post(morning))}
+	<-waiting
+	overloaded(s.do(t, "POST", "/bookings", bookingIn("2")))
+	overloaded(s.do(t, "DELETE", "/bookings/"+id, ""))
+	s.do(t, "POST", "/bookings", "{}").want(t, 422) // what is wrong anyway is told
+	for range queriesPerCommand {
+		under = append(under, r.dial(t, "GET /bookings/"+id+" HTTP/1.1\r\nHost: rooms.example\r\n\r\n"))
+		<-waiting
+	}
+	overloaded(s.do(t, "GET", "/bookings/"+id, ""))
+	overloaded(s.do(t, "GET", "/bookingLists", ""))
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/problems", "/"} {
+		s.do(t, "GET", path, "").want(t, 200)
+	}
+	s.wantMetrics(t, [2]float64{1, queriesPerCommand}, [2]float64{2, 2})
+
+	release()
+	for i, c := range under {
+		if status, body := hear(t, c); status != 200 && status != 201 {
+			t.Errorf("request %d: status %d: %s", i, status, body)
+		}
+		_ = c.Close()
+	}
+	s.do(t, "POST", "/bookings", bookingIn("3")).want(t, 201)
+	s.do(t, "GET", "/bookingLists", "").want(t, 200)
+	s.wantMetrics(t, [2]float64{0, 0}, [2]float64{2, 2})
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that goes away leaves its place to others.
+func TestAPlaceIsLeft(t *testing.T) {
+	logged := make(lines, 10)
+	s := newService(t, func(o *Options) {
+		o.MaxCommands = 1
+		o.Logger = slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	r := s.start(t)
+	waiting, release := r.hold()
+	defer release()
+	for range 3 {
+		c := r.dial(t, post(morning))
+		<-waiting
+		_ = c.Close()
+		if line := <-logged; !strings.Contains(line, "status=499") {
+			t.Error(line)
+		}
+	}
+	s.wantMetrics(t, [2]float64{0, 0}, [2]float64{0, 0})
+	s.log.setFail(nil)
+	s.do(t, "POST", "/bookings", morning).want(t, 201)
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A body that comes slowly takes no command's place.
+func TestASlowBodyTakesNoPlace(t *testing.T) {
+	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
+	r := s.start(t)
+	whole := post(morning)
+	c := r.dial(t, whole[:len(whole)-1])
+	defer c.Close()
+	// The server may not have seen the connection yet; whenever it does, it only waits for the body.
+	s.do(t, "POST", "/bookings", bookingIn("2")).want(t, 201)
+	if _, err := io.WriteString(c, whole[len(whole)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := hear(t, c); status != 201 {
+		t.Errorf("status %d: %s", status, body)
+	}
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
