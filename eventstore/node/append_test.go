@@ -209,6 +209,23 @@ func TestAppendIdempotency(t *testing.T) {
 	}
 }
 
+// TestAppendNothing: an append without events succeeds and makes no stream.
+func TestAppendNothing(t *testing.T) {
+	c := start(t).dial(t)
+	if got, want := outcome(appendNamed(t, c, "s", expectAny)), "success no stream, no position"; got != want {
+		t.Errorf("to an empty log: got %s, want %s", got, want)
+	}
+	appendNamed(t, c, "other", expectAny, "A")
+	for _, expected := range []any{expectAny, expectNoStream} {
+		if got, want := outcome(appendNamed(t, c, "s", expected)), "success no stream at 1"; got != want {
+			t.Errorf("%T: got %s, want %s", expected, got, want)
+		}
+	}
+	if got, want := outcome(appendNamed(t, c, "s", expectStreamExists)), "wrong, no stream"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestAppendIdempotencyAcrossStreams(t *testing.T) {
 	c := start(t).dial(t)
 	for _, step := range []struct {

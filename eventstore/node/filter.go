@@ -9,8 +9,9 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// matchTimeout bounds what one event may cost a filter's backtracking.
-const matchTimeout = time.Second
+// matchTimeout bounds what one event may cost a filter's backtracking. A clock of regexp2's, one for the process, watches over
+// it and runs on for a while; Close stops it.
+const matchTimeout = 200 * time.Millisecond
 
 // defaultWindow is the number of events that are searched before a page ends, where a client leaves it to the server.
 const defaultWindow = 32

@@ -309,6 +309,29 @@ func TestRecentIDs(t *testing.T) {
 	}
 }
 
+// TestMetadataCache: what a reader found out before metadata changed is not remembered after.
+func TestMetadataCache(t *testing.T) {
+	c, err := newMetadataCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, before := c.get("s")
+	c.put("s", streamMetadata{maxCount: 1}, before)
+	if m, ok, _ := c.get("s"); !ok || m.maxCount != 1 {
+		t.Errorf("got %+v, %v", m, ok)
+	}
+	c.forget("s")
+	c.put("s", streamMetadata{maxCount: 1}, before)
+	_, ok, after := c.get("s")
+	if ok {
+		t.Error("old metadata was remembered")
+	}
+	c.put("s", streamMetadata{maxCount: 2}, after)
+	if m, ok, _ := c.get("s"); !ok || m.maxCount != 2 {
+		t.Errorf("got %+v, %v", m, ok)
+	}
+}
+
 func TestStreamSet(t *testing.T) {
 	s := newStreamSet()
 	const streams = 3*firstLayerSize + 10

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/dlclark/regexp2"
 )
 
 // Options of a node.
@@ -27,6 +29,8 @@ type Node struct {
 	log              *eventLog
 	logger           *slog.Logger
 	allowNonLoopback bool
+
+	patterns atomic.Bool // a filter by regular expression was used
 
 	closing context.Context // done once Close was called
 	close   context.CancelFunc
@@ -95,6 +99,9 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.close()
 	n.serving.Wait()
+	if n.patterns.Load() {
+		regexp2.StopTimeoutClock()
+	}
 	n.err = n.log.close()
 	return n.err
 }

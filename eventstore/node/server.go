@@ -46,7 +46,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 	)
-	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping})
+	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping, patterns: &n.patterns})
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -16,6 +17,7 @@ type streamsService struct {
 	log      *eventLog
 	logger   *slog.Logger
 	stopping context.Context // done when subscriptions have to end
+	patterns *atomic.Bool    // set once a filter by regular expression is used
 }
 
 // Append reads the whole request and answers once the outcome is on disk.
@@ -93,6 +95,9 @@ func (s *streamsService) read(request *streams.ReadReq, stream streams.Streams_R
 	r, err := parseReadRequest(request)
 	if err != nil {
 		return err
+	}
+	if r.filter != nil && r.filter.regex != nil {
+		s.patterns.Store(true)
 	}
 	switch {
 	case r.subscription && r.all:

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
@@ -14,6 +15,27 @@ type subscription struct {
 	stream streams.Streams_ReadServer
 	ctx    context.Context // ends with the call or the server
 	uuid   uuidForm
+
+	delivered time.Time // when pace last returned
+}
+
+// deliveryPace is the least time between two live deliveries of a subscription to all. An event that comes after a lull is sent
+// at once; of a stream of events, those of this time are sent together, which costs everybody far less than a waking for each.
+const deliveryPace = 5 * time.Millisecond
+
+// pace waits until deliveryPace has passed since it last returned.
+func (s *subscription) pace() error {
+	if early := deliveryPace - time.Since(s.delivered); early > 0 {
+		timer := time.NewTimer(early)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+	}
+	s.delivered = time.Now()
+	return nil
 }
 
 // subscribe confirms a subscription.
@@ -68,6 +90,9 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 				}
 			}
 			if err := s.log.wait(sub.ctx, seen+1); err != nil {
+				return err
+			}
+			if err := sub.pace(); err != nil {
 				return err
 			}
 			continue

@@ -289,3 +289,23 @@ func TestSubscriptionUnderLoad(t *testing.T) {
 	close(written)
 	following.Wait()
 }
+
+// TestFilterTimeout: a pattern that backtracks without end stops its subscription, and nothing else.
+func TestFilterTimeout(t *testing.T) {
+	s := start(t)
+	c := s.dial(t)
+	appendNamed(t, c, "s", expectAny, strings.Repeat("a", 60)+"!")
+	filter := prefixFilter(1)
+	filter.Filter.Filter = &streams.ReadReq_Options_FilterOptions_EventType{
+		EventType: &streams.ReadReq_Options_FilterOptions_Expression{Regex: `^(a+)+$`},
+	}
+	next := subscribe(t, c, &streams.ReadReq_Options{StreamOption: ofAll("start"), FilterOption: filter})
+	for _, want := range []string{"confirmed", "Unknown"} {
+		if got := next(); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	if got, want := outcome(appendNamed(t, c, "s", expectRevision(0), "A")), "success 1 at 2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
