@@ -281,7 +281,7 @@ func TestOneKeyManyClients(t *testing.T) {
 	} {
 		ids := strings.NewReplacer("{booking}", booking, "{use}", use)
 		key := "Idempotency-Key: " + uuid.NewString()
-		answers := make([]reply, 16)
+		answers := make([]reply, 12)
 		var clients sync.WaitGroup
 		for i := range answers {
 			clients.Go(func() {

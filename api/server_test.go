@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -163,6 +164,41 @@ func TestAClientThatGoesAway(t *testing.T) {
 	r.stop()
 	if err := <-r.ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// What may have been decided is not given up when the client is.
+func TestAClientThatGoesAwayCancelsNoDecision(t *testing.T) {
+	s := newService(t)
+	r := s.start(t)
+	asking, deciding, release := make(chan context.Context, 1), make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	r.log.setFail(func(ctx context.Context) error {
+		switch calls.Add(1) {
+		case 1: // the read of the room's calendar
+			asking <- ctx
+		case 2: // the append of the reservation
+			close(deciding)
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	c := r.dial(t, post(morning))
+	request := <-asking
+	<-deciding
+	c.Close()
+	<-request.Done()
+	close(release)
+	r.stop() // waits for the handler
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+	if got, want := fmt.Sprint(s.log.all()), "[SlotReserved BookingCreated ConfirmRequested]"; got != want {
+		t.Errorf("events %s, want %s", got, want)
 	}
 }
 
