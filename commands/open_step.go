@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,23 @@ type opened struct {
 
 func newOpenSteps(after eventstore.Position) *openSteps {
 	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), last: after}
+}
+
+// catchUp folds what was appended to the log since, to its present end.
+func (o *openSteps) catchUp(ctx context.Context, log Log) error {
+	for batch, err := range log.Subscribe(ctx, o.last, Streams()) {
+		if err != nil {
+			return err
+		}
+		for _, r := range batch.Events {
+			o.add(r)
+		}
+		o.last = max(o.last, batch.Position)
+		if batch.CaughtUp {
+			break
+		}
+	}
+	return nil
 }
 
 // add folds the next event of the log, of whatever stream.

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -106,16 +104,8 @@ func OpenBookings(ctx context.Context, log Log) ([]OpenBooking, error) {
 		return nil, err
 	}
 	steps := newOpenSteps(after)
-	for batch, err := range log.Subscribe(ctx, after, Streams()) {
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range batch.Events {
-			steps.add(e)
-		}
-		if batch.CaughtUp {
-			break
-		}
+	if err := steps.catchUp(ctx, log); err != nil {
+		return nil, err
 	}
 	var list []OpenBooking
 	for id, b := range steps.bookings {
@@ -163,7 +153,7 @@ func backoff(failures int) time.Duration {
 }
 
 // follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
-// It calls alive when it could.
+// It calls alive when it could. Between its looks at the log it lets events gather, since nothing here is urgent.
 func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	after, err := r.log.LoadCheckpoint(ctx, checkpointStream)
 	if err != nil {
@@ -172,67 +162,41 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
 		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
 	}
-	work, ctx := errgroup.WithContext(ctx)
-	batches := make(chan eventstore.Batch)
-	work.Go(func() error {
-		for batch, err := range r.log.Subscribe(ctx, after, Streams()) {
-			if err != nil {
-				return fmt.Errorf("follow the log: %w", err)
-			}
-			select {
-			case batches <- batch:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return ctx.Err()
-	})
-	work.Go(func() error { return r.recover(ctx, newOpenSteps(after), batches, alive) })
-	return work.Wait()
-}
-
-// settlers bounds how many bookings are settled at once, so that one which hangs holds up no other.
-const settlers = 8
-
-func (r *Recovery) recover(ctx context.Context, steps *openSteps, batches <-chan eventstore.Batch, alive func()) error {
+	steps, saved := newOpenSteps(after), after
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	places := make(chan struct{}, settlers)
 	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
 	defer tick.Stop()
-	saved, caughtUp := steps.checkpoint(), false
 	for {
+		if err := steps.catchUp(ctx, r.log); err != nil {
+			return fmt.Errorf("follow the log: %w", err)
+		}
+		alive()
+		r.note(steps)
+		if p := steps.checkpoint(); p > saved {
+			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
+				return fmt.Errorf("save the recovery checkpoint: %w", err)
+			}
+			saved = p
+		}
+		for _, id := range r.due(places) {
+			rooms := steps.bookings[id].rooms()
+			settling.Go(func() {
+				r.settle(ctx, id, rooms)
+				<-places
+			})
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case batch := <-batches:
-			for _, e := range batch.Events {
-				steps.add(e)
-			}
-			steps.last = max(steps.last, batch.Position)
-			caughtUp = caughtUp || batch.CaughtUp
-			alive()
 		case <-tick.C:
-			r.note(steps)
-			if p := steps.checkpoint(); p > saved {
-				if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
-					return fmt.Errorf("save the recovery checkpoint: %w", err)
-				}
-				saved = p
-			}
-			if !caughtUp {
-				continue // what is open here may be closed further on
-			}
-			for _, id := range r.due(places) {
-				rooms := steps.bookings[id].rooms()
-				settling.Go(func() {
-					r.settle(ctx, id, rooms)
-					<-places
-				})
-			}
 		}
 	}
 }
+
+// settlers bounds how many bookings are settled at once, so that one which hangs holds up no other.
+const settlers = 8
 
 // note takes over which bookings are open. It looks now and then only: most steps are closed by their own command long before.
 func (r *Recovery) note(steps *openSteps) {
