@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"roombook/projections"
 	"roombook/projections/mongo"
@@ -16,6 +17,9 @@ func openViews(c storeConfig) (projections.Store, error) {
 			return nil, usagef("--mongo: %w", err)
 		}
 		return store, nil
+	}
+	if err := os.MkdirAll(c.data, 0o750); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w; choose another with --data", err)
 	}
 	store, err := sqlite.Open(c.viewsFile())
 	if err != nil {
