@@ -1,11 +1,8 @@
 package commands
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"strconv"
-	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -139,18 +136,6 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 	return h.released(ctx, b)
 }
 
-// AnswerConfirm records the administrator's answer. A denial cancels the booking in the same append and releases its slot.
-func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
-	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
-	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
-		return domain.DecideConfirm(b, answer)
-	})
-	if err != nil || repeat || b.state.Live() {
-		return at(b), err
-	}
-	return h.released(ctx, b)
-}
-
 // released brings a booking that was cancelled to rest.
 func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booking, error) {
 	ctx, cancel := decided(ctx)
@@ -273,60 +258,4 @@ func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo fu
 	}
 	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, state)...)
 	return view, state, nil
-}
-
-// AsOf is a moment of the past: a time, or a position in the log if that is not 0.
-type AsOf struct {
-	Time     time.Time
-	Position eventstore.Position
-}
-
-// holds reports whether the event had been written at the moment.
-func (a AsOf) holds(r eventstore.Recorded) bool {
-	if a.Position != 0 {
-		return r.Position <= a.Position
-	}
-	return !r.Metadata.OccurredAt.After(a.Time)
-}
-
-// BookingAsOf is the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
-// A stream's order is the truth and clocks are not: what follows the first event that is later than the moment is later too.
-func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
-	all, err := load[domain.Booking](ctx, h.store, id.Stream())
-	if err != nil {
-		return Booking{}, err
-	}
-	then := loaded[domain.Booking]{revision: eventstore.NoStream}
-	for _, r := range all.events {
-		if !moment.holds(r) {
-			break
-		}
-		then.add(r)
-	}
-	if then.state.Phase == domain.PhaseNone {
-		return Booking{}, domain.ErrBookingNotFound
-	}
-	view, _, err := h.withUse(ctx, then, moment.holds)
-	return view, err
-}
-
-// History lists every event of the booking and of its real use in the order of the log.
-func (h *Handler) History(ctx context.Context, id domain.BookingID) ([]eventstore.Recorded, error) {
-	b, err := load[domain.Booking](ctx, h.store, id.Stream())
-	if err != nil {
-		return nil, err
-	}
-	if b.revision == eventstore.NoStream {
-		return nil, domain.ErrBookingNotFound
-	}
-	if b.state.RealUse == "" {
-		return b.events, nil
-	}
-	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
-	if err != nil {
-		return nil, err
-	}
-	history := append(b.events, use.events...)
-	slices.SortStableFunc(history, func(a, b eventstore.Recorded) int { return cmp.Compare(a.Position, b.Position) })
-	return history, nil
 }

@@ -1,0 +1,19 @@
+package commands
+
+import (
+	"context"
+
+	"roombook/domain"
+)
+
+// AnswerConfirm records the administrator's answer. A denial cancels the booking in the same append and releases its slot.
+func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
+	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
+	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+		return domain.DecideConfirm(b, answer)
+	})
+	if err != nil || repeat || b.state.Live() {
+		return at(b), err
+	}
+	return h.released(ctx, b)
+}

@@ -1,0 +1,67 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// AsOf is a moment of the past: a time, or a position in the log if that is not 0.
+type AsOf struct {
+	Time     time.Time
+	Position eventstore.Position
+}
+
+// holds reports whether the event had been written at the moment.
+func (a AsOf) holds(r eventstore.Recorded) bool {
+	if a.Position != 0 {
+		return r.Position <= a.Position
+	}
+	return !r.Metadata.OccurredAt.After(a.Time)
+}
+
+// BookingAsOf is the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
+// A stream's order is the truth and clocks are not: what follows the first event that is later than the moment is later too.
+func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
+	all, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil {
+		return Booking{}, err
+	}
+	then := loaded[domain.Booking]{revision: eventstore.NoStream}
+	for _, r := range all.events {
+		if !moment.holds(r) {
+			break
+		}
+		then.add(r)
+	}
+	if then.state.Phase == domain.PhaseNone {
+		return Booking{}, domain.ErrBookingNotFound
+	}
+	view, _, err := h.withUse(ctx, then, moment.holds)
+	return view, err
+}
+
+// History lists every event of the booking and of its real use in the order of the log.
+func (h *Handler) History(ctx context.Context, id domain.BookingID) ([]eventstore.Recorded, error) {
+	b, err := load[domain.Booking](ctx, h.store, id.Stream())
+	if err != nil {
+		return nil, err
+	}
+	if b.revision == eventstore.NoStream {
+		return nil, domain.ErrBookingNotFound
+	}
+	if b.state.RealUse == "" {
+		return b.events, nil
+	}
+	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
+	if err != nil {
+		return nil, err
+	}
+	history := append(b.events, use.events...)
+	slices.SortStableFunc(history, func(a, b eventstore.Recorded) int { return cmp.Compare(a.Position, b.Position) })
+	return history, nil
+}
