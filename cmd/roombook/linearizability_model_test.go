@@ -1,0 +1,509 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// ask is a request of a client to the program, in the terms of the specification: bookings are numbered by the request that
+// makes them, rooms and users are numbers from 1, times are minutes from 1. A 0 leaves a value as it is.
+type ask struct {
+	kind    askKind
+	booking int
+	room    int
+	start   int
+	end     int
+	user    int
+	by      int // the administrator who answers
+	at      int // when the use starts or ends
+	match   int // the only revision of the booking at which it may be done
+}
+
+type askKind string
+
+const (
+	askBook       askKind = "book"
+	askChange     askKind = "change"
+	askCancel     askKind = "cancel"
+	askConfirm    askKind = "confirm"
+	askDeny       askKind = "deny"
+	askStart      askKind = "start use"
+	askEnd        askKind = "end use"
+	askBooking    askKind = "read booking"
+	askAnswer     askKind = "read confirm"
+	askUse        askKind = "read use"
+	askHolds      askKind = "is told of" // what a refusal says of one of the bookings in the way
+	askNoMoreWork askKind = "the end"    // after it, what may have happened has not
+)
+
+func (k askKind) reads() bool {
+	return k == askBooking || k == askAnswer || k == askUse || k == askHolds
+}
+
+// reply is what a client is told. What an answer does not show is 0.
+type reply struct {
+	unknown  bool // it may have happened, at any time since, or never
+	code     int
+	problem  string // the name of its type
+	reason   string // why the booking was cancelled
+	status   string
+	room     int
+	start    int
+	end      int
+	user     int
+	by       int
+	useStart int
+	useEnd   int
+	revision int
+	inTheWay [mostInTheWay]slotHeld
+}
+
+// mostInTheWay is how many bookings of a world can overlap one slot at once.
+const mostInTheWay = 8
+
+// slotHeld is a booking that a refusal names. The zero value is none.
+type slotHeld struct{ booking, start, end int }
+
+// act is one request and its reply, at the nanoseconds of the run at which the client sent the one and had the other.
+type act struct {
+	ask
+	told            reply
+	client, process int
+	sent, heard     int64
+}
+
+// bookingSpec is a booking as it has to be.
+type bookingSpec struct {
+	status             string // none, BOOKED, CONFIRMED, IN_USE or CANCELLED
+	reason             string
+	room, start, end   int
+	user               int
+	answer             string // BOOKED, CONFIRMED or DENIED
+	by                 int
+	useStart, useEnd   int
+	revision, useEvent int
+}
+
+func (b bookingSpec) live() bool {
+	return b.status == "BOOKED" || b.status == "CONFIRMED" || b.status == "IN_USE"
+}
+
+// mostBookings bounds the bookings of one world.
+const mostBookings = 24
+
+// roomsSpec is the sequential specification of the program: rooms and bookings that one request after the other works on, each
+// of them at one moment and as a whole. It is written from what the API promises and shares nothing with the program. It is
+// a value that can be compared.
+type roomsSpec struct {
+	bookings [mostBookings]bookingSpec
+	over     bool
+}
+
+// do carries out a request and is the reply to it.
+func (s roomsSpec) do(a ask) (roomsSpec, reply) {
+	if a.booking < 0 || a.booking >= mostBookings {
+		return s, reply{code: 404, problem: "booking-not-found"}
+	}
+	b := &s.bookings[a.booking]
+	if a.kind == askBook {
+		if b.status != "" {
+			return s, reply{} // a request is carried out once
+		}
+		if way := s.inTheWay(a.booking, a.room, a.start, a.end); way != nil {
+			return s, reply{code: 409, problem: "slot-taken"}
+		}
+		*b = bookingSpec{status: "BOOKED", room: a.room, start: a.start, end: a.end, user: a.user, answer: "BOOKED", revision: 1}
+		return s, b.shown(201)
+	}
+	if a.kind == askEnd || a.kind == askUse {
+		return s.use(a)
+	}
+	switch {
+	case b.status == "":
+		return s, reply{code: 404, problem: "booking-not-found"}
+	case a.kind == askDeny && b.answer == "DENIED":
+		if reply, failed := b.mismatched(a); failed {
+			return s, reply
+		}
+		return s, b.answered()
+	case b.status == "CANCELLED" && a.kind == askStart:
+		return s, reply{code: 409, problem: "use-of-cancelled-booking", reason: b.reason}
+	case b.status == "CANCELLED":
+		return s, reply{code: 404, problem: "booking-cancelled", reason: b.reason}
+	case a.kind == askBooking:
+		return s, b.shown(200)
+	case a.kind == askAnswer:
+		return s, b.answered()
+	case a.kind == askConfirm:
+		if reply, failed := b.mismatched(a); failed {
+			return s, reply
+		}
+		if b.answer != "CONFIRMED" {
+			b.answer, b.by = "CONFIRMED", a.by
+			b.revision++
+			if b.status == "BOOKED" {
+				b.status = "CONFIRMED"
+			}
+		}
+		return s, b.answered()
+	case b.status == "IN_USE":
+		return s, reply{code: 409, problem: "booking-in-use"}
+	case a.kind == askDeny && b.answer == "CONFIRMED":
+		return s, reply{code: 409, problem: "already-confirmed", by: b.by}
+	}
+	if reply, failed := b.mismatched(a); failed {
+		return s, reply
+	}
+	switch a.kind {
+	case askCancel:
+		b.cancel("user")
+		b.revision++
+		return s, reply{code: 204}
+	case askDeny:
+		b.cancel("denied")
+		b.answer, b.by = "DENIED", a.by
+		b.revision += 2
+		return s, b.answered()
+	case askStart:
+		b.status, b.useStart = "IN_USE", a.at
+		b.revision++
+		return s, b.used(201)
+	}
+
+	room, start, end, user := cmp.Or(a.room, b.room), cmp.Or(a.start, b.start), cmp.Or(a.end, b.end), cmp.Or(a.user, b.user)
+	switch {
+	case room == b.room && start == b.start && end == b.end:
+		if user != b.user {
+			b.user = user
+			b.revision++
+		}
+		return s, b.shown(200)
+	case end <= start:
+		return s, reply{code: 422, problem: "invalid-body"}
+	case s.inTheWay(a.booking, room, start, end) != nil:
+		return s, reply{code: 409, problem: "slot-taken"}
+	}
+	b.room, b.start, b.end, b.user = room, start, end, user
+	b.status, b.answer, b.by = "BOOKED", "BOOKED", 0
+	b.revision += 2
+	return s, b.shown(200)
+}
+
+// use is do for the real use of a booking.
+func (s roomsSpec) use(a ask) (roomsSpec, reply) {
+	b := &s.bookings[a.booking]
+	switch {
+	case b.useStart == 0:
+		return s, reply{code: 404, problem: "real-use-not-found"}
+	case a.kind == askUse:
+	case b.useEnd == a.at:
+	case b.useEnd != 0:
+		return s, reply{code: 409, problem: "already-ended", useEnd: b.useEnd}
+	case a.at < b.useStart:
+		return s, reply{code: 422, problem: "invalid-body"}
+	default:
+		b.cancel("use-ended")
+		b.useEnd, b.useEvent = a.at, 1
+	}
+	return s, b.used(200)
+}
+
+// inTheWay lists the live bookings other than one that hold a part of the time.
+func (s *roomsSpec) inTheWay(except, room, start, end int) []int {
+	var way []int
+	for i, b := range s.bookings {
+		if i != except && b.live() && b.room == room && b.start < end && start < b.end {
+			way = append(way, i)
+		}
+	}
+	return way
+}
+
+// mismatched is the reply to a request that is to be done at another revision only.
+func (b *bookingSpec) mismatched(a ask) (reply, bool) {
+	return reply{code: 412, problem: "precondition-failed", revision: b.revision}, a.match != 0 && a.match != b.revision
+}
+
+func (b *bookingSpec) cancel(reason string) { b.status, b.reason = "CANCELLED", reason }
+
+func (b *bookingSpec) shown(code int) reply {
+	return reply{code: code, status: b.status, room: b.room, start: b.start, end: b.end, user: b.user, revision: b.revision}
+}
+
+func (b *bookingSpec) answered() reply {
+	return reply{code: 200, status: b.answer, user: b.user, by: b.by, revision: b.revision}
+}
+
+func (b *bookingSpec) used(code int) reply {
+	return reply{code: code, room: b.room, user: b.user, useStart: b.useStart, useEnd: b.useEnd, revision: b.useEvent}
+}
+
+// allows reports whether the reply is right at this moment, and what there is after it.
+func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
+	switch a.kind {
+	case askNoMoreWork:
+		s.over = true
+		return true, s
+	case askHolds:
+		if a.booking < 0 || a.booking >= mostBookings {
+			return false, s
+		}
+		b := s.bookings[a.booking]
+		return b.live() && (a.room == 0 || b.room == a.room) && b.start == a.start && b.end == a.end, s
+	}
+	after, want := s.do(a)
+	if r.unknown {
+		// Without an effect it can as well have not happened, which is tried once: when all is over.
+		return s.over || after != s, after
+	}
+	if want.problem == "slot-taken" && r.problem == "slot-taken" {
+		return s.justifies(a, r), s
+	}
+	return r == want, after
+}
+
+// justifies reports whether one booking at least that the refusal names is live, as it is named, and in the way.
+func (s *roomsSpec) justifies(a ask, r reply) bool {
+	own := s.bookings[a.booking]
+	way := s.inTheWay(a.booking, cmp.Or(a.room, own.room), cmp.Or(a.start, own.start), cmp.Or(a.end, own.end))
+	return slices.ContainsFunc(r.inTheWay[:], func(h slotHeld) bool {
+		return h != slotHeld{} && slices.Contains(way, h.booking) && s.bookings[h.booking].start == h.start && s.bookings[h.booking].end == h.end
+	})
+}
+
+// specification is roomsSpec for porcupine.
+func specification() porcupine.Model {
+	seed := maphash.MakeSeed()
+	return porcupine.Model{
+		Init: func() any { return roomsSpec{} },
+		Step: func(state, input, output any) (bool, any) {
+			return state.(roomsSpec).allows(input.(ask), output.(reply))
+		},
+		Hash: func(state any) uint64 { return maphash.Comparable(seed, state.(roomsSpec)) },
+	}
+}
+
+// longestCheck bounds the check of one history.
+const longestCheck = 30 * time.Second
+
+// linearizable reports whether the specification could have made all replies, carrying out one request after the other, each
+// at a moment between its sending and its reply. A request whose reply is unknown is carried out at any moment after its sending, or
+// never.
+func linearizable(history []act) porcupine.CheckResult {
+	var end int64
+	for _, a := range history {
+		end = max(end, a.sent)
+		if !a.told.unknown {
+			end = max(end, a.heard)
+		}
+	}
+	operations := []porcupine.Operation{{Input: ask{kind: askNoMoreWork}, Output: reply{}, Call: end + 1, Return: end + 2}}
+	for _, a := range history {
+		o := porcupine.Operation{ClientId: a.client, Input: a.ask, Output: a.told, Call: a.sent, Return: a.heard}
+		if a.told.unknown {
+			o.Return = math.MaxInt64
+		}
+		operations = append(operations, o)
+		if a.told.inTheWay[1] == (slotHeld{}) {
+			continue
+		}
+		// Several bookings in the way are looked at one after the other: each was live while the request was under way.
+		for _, h := range a.told.inTheWay {
+			if h != (slotHeld{}) {
+				told := ask{kind: askHolds, booking: h.booking, room: a.room, start: h.start, end: h.end}
+				operations = append(operations, porcupine.Operation{ClientId: a.client, Input: told, Output: reply{}, Call: a.sent, Return: a.heard})
+			}
+		}
+	}
+	return porcupine.CheckOperationsTimeout(specification(), operations, longestCheck)
+}
+
+// shortest drops from a history that is not linearizable what does not matter: what came after the reply that cannot be right,
+// then whole bookings, then requests that changed nothing. None of this can make a linearizable history into one that is not.
+func shortest(history []act) []act {
+	wrong := func(h []act) bool { return linearizable(h) == porcupine.Illegal }
+	if !wrong(history) {
+		return history
+	}
+	replies := slices.DeleteFunc(slices.Clone(history), func(a act) bool { return a.told.unknown })
+	slices.SortFunc(replies, func(x, y act) int { return cmp.Compare(x.heard, y.heard) })
+	i, _ := slices.BinarySearchFunc(replies, true, func(a act, _ bool) int {
+		if wrong(until(history, a.heard)) {
+			return 0
+		}
+		return -1
+	})
+	if i < len(replies) {
+		history = until(history, replies[i].heard)
+	}
+	for smaller := true; smaller; {
+		smaller = false
+		for id := range mostBookings {
+			without := slices.DeleteFunc(slices.Clone(history), func(a act) bool {
+				return a.booking == id || slices.ContainsFunc(a.told.inTheWay[:], func(h slotHeld) bool { return h != slotHeld{} && h.booking == id })
+			})
+			if len(without) < len(history) && wrong(without) {
+				history, smaller = without, true
+			}
+		}
+		for i := len(history) - 1; i >= 0; i-- {
+			if a := history[i]; a.told.unknown || a.told.code < 300 && !a.kind.reads() {
+				continue
+			}
+			if without := slices.Delete(slices.Clone(history), i, i+1); wrong(without) {
+				history, smaller = without, true
+			}
+		}
+	}
+	return history
+}
+
+// until is what had happened at a moment: what was under way then may have.
+func until(history []act, moment int64) []act {
+	var before []act
+	for _, a := range history {
+		if a.sent > moment {
+			continue
+		}
+		if a.heard > moment && !a.told.unknown {
+			if a.kind.reads() {
+				continue
+			}
+			a.told = reply{unknown: true}
+		}
+		before = append(before, a)
+	}
+	return before
+}
+
+// narrative tells a history, a line a request.
+func narrative(history []act) string {
+	history = slices.Clone(history)
+	slices.SortFunc(history, func(x, y act) int { return cmp.Compare(x.sent, y.sent) })
+	var b strings.Builder
+	for _, a := range history {
+		heard := "          -"
+		if !a.told.unknown {
+			heard = fmt.Sprintf("%9.3fms", float64(a.heard-history[0].sent)/1e6)
+		}
+		fmt.Fprintf(&b, "  %9.3fms to %s  client %d at %d: %s: %s\n", float64(a.sent-history[0].sent)/1e6, heard, a.client, a.process, a.ask, a.told)
+	}
+	return b.String()
+}
+
+func (a ask) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s #%d", a.kind, a.booking)
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}} {
+		if f.value != 0 {
+			fmt.Fprintf(&b, " %s %d", f.name, f.value)
+		}
+	}
+	return b.String()
+}
+
+func (r reply) String() string {
+	if r.unknown {
+		return "unknown"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", r.code)
+	for _, s := range []string{r.problem, r.reason, r.status} {
+		if s != "" {
+			b.WriteString(" " + s)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"room", r.room}, {"start", r.start}, {"end", r.end}, {"user", r.user}, {"by", r.by}, {"use start", r.useStart}, {"use end", r.useEnd}, {"revision", r.revision}} {
+		if f.value != 0 {
+			fmt.Fprintf(&b, " %s %d", f.name, f.value)
+		}
+	}
+	for _, h := range r.inTheWay {
+		if h != (slotHeld{}) {
+			fmt.Fprintf(&b, ", in the way #%d start %d end %d", h.booking, h.start, h.end)
+		}
+	}
+	return b.String()
+}
+
+// TestSpecificationJudges gives the checker histories of which it is known whether they are right.
+func TestSpecificationJudges(t *testing.T) {
+	book := func(id, start, end int) ask {
+		return ask{kind: askBook, booking: id, room: 1, start: start, end: end, user: 10 + id}
+	}
+	made := func(id, start, end int) reply {
+		return reply{code: 201, status: "BOOKED", room: 1, start: start, end: end, user: 10 + id, revision: 1}
+	}
+	shown := func(id, start, end int) reply {
+		r := made(id, start, end)
+		r.code = 200
+		return r
+	}
+	taken := func(by ...slotHeld) reply {
+		r := reply{code: 409, problem: "slot-taken"}
+		copy(r.inTheWay[:], by)
+		return r
+	}
+	read := func(id int) ask { return ask{kind: askBooking, booking: id} }
+	cancel := func(id int) ask { return ask{kind: askCancel, booking: id} }
+	none := reply{code: 404, problem: "booking-not-found"}
+	cancelled := reply{code: 404, problem: "booking-cancelled", reason: "user"}
+	unknown := reply{unknown: true}
+	at := func(sent, heard int64, a ask, r reply) act { return act{ask: a, told: r, sent: sent, heard: heard} }
+
+	for _, test := range []struct {
+		name    string
+		history []act
+		want    porcupine.CheckResult
+	}{
+		{"two bookings back to back", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, book(1, 20, 30), made(1, 20, 30))}, porcupine.Ok},
+		{"two bookings overlap", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, book(1, 15, 30), made(1, 15, 30))}, porcupine.Illegal},
+		{"a refusal beside the booking that it names", []act{at(1, 9, book(0, 10, 20), made(0, 10, 20)), at(2, 4, book(1, 15, 30), taken(slotHeld{0, 10, 20}))}, porcupine.Ok},
+		{"a refusal after the cancellation", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancel(0), reply{code: 204}), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 20}))}, porcupine.Illegal},
+		{"a refusal that names another time", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 25}))}, porcupine.Illegal},
+		{"a refusal that names one booking too many", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 20}, slotHeld{2, 20, 30}))}, porcupine.Illegal},
+		{"a late booking that was not heard of", []act{at(1, 2, book(0, 10, 20), unknown), at(3, 4, read(0), none), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
+		{"a booking that comes and goes", []act{at(1, 2, book(0, 10, 20), unknown), at(3, 4, read(0), shown(0, 10, 20)), at(5, 6, read(0), none)}, porcupine.Illegal},
+		{"a cancellation that never happened", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancel(0), unknown), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
+		{"a cancellation that never was", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, read(0), cancelled)}, porcupine.Illegal},
+		{"a confirmation that a move voids", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askConfirm, by: 7}, reply{code: 200, status: "CONFIRMED", user: 10, by: 7, revision: 2}),
+			at(5, 6, ask{kind: askChange, room: 2}, reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 4}),
+			at(7, 8, ask{kind: askDeny, by: 8}, reply{code: 200, status: "DENIED", user: 10, by: 8, revision: 6}),
+			at(9, 10, book(1, 10, 20), made(1, 10, 20)),
+		}, porcupine.Ok},
+		{"a use that ends twice", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 9, ask{kind: askEnd, at: 12}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 12, revision: 1}),
+			at(6, 8, ask{kind: askEnd, at: 13}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 13, revision: 1}),
+		}, porcupine.Illegal},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := linearizable(test.history); got != test.want {
+				t.Fatalf("the history is judged %s, want %s:\n%s", got, test.want, narrative(test.history))
+			}
+			noise := slices.Concat(test.history, []act{
+				at(1, 20, book(9, 500, 600), made(9, 500, 600)), at(21, 22, read(9), shown(9, 500, 600)), at(23, 24, cancel(9), reply{code: 204}),
+			})
+			if short := shortest(noise); test.want == porcupine.Illegal && len(short) > len(test.history) {
+				t.Errorf("the shortest history has %d requests, and there is one of %d:\n%s", len(short), len(test.history), narrative(short))
+			}
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"math/rand/v2"
+)
+
+// A world is two rooms that no other world uses, and a few clients.
+const (
+	worldRooms    = 2
+	worldClients  = 5
+	worldRequests = 10 // of each client
+)
+
+// plan is what the clients of a world ask for, in which order. It follows from the seed alone; which bookings exist when a
+// request is sent, and so what it meets, does not.
+type plan [worldClients][]intent
+
+// intent is a request that is to be sent.
+type intent struct {
+	ask
+	process int
+	// giveUp is the microseconds after which the client goes away; 0 is never.
+	giveUp int
+	// key is under which the request is asked again until its outcome is known; 0 is none.
+	key int
+	// conditional is set if it may only be done at the revision that clients saw last.
+	conditional bool
+}
+
+// halfHours are the slots that bookings are made of. There are few, so that they collide.
+const halfHours = 6
+
+func newPlan(seed uint64, world int) plan {
+	random := rand.New(rand.NewPCG(seed, uint64(world)))
+	var p plan
+	booked, number := 0, 0
+	for range worldRequests {
+		for client := range p {
+			number++
+			i := intent{process: random.IntN(processes)}
+			kind := random.IntN(100)
+			start := 1 + random.IntN(halfHours)
+			end := start + 1 + random.IntN(2)
+			i.booking = max(0, booked-1-random.IntN(6))
+			switch {
+			case booked == 0 || kind < 30 && booked < mostBookings:
+				i.ask = ask{kind: askBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
+				booked++
+			case kind < 54:
+				i.kind = askChange
+				fields := 1 + random.IntN(15)
+				if fields&1 != 0 {
+					i.room = 1 + random.IntN(worldRooms)
+				}
+				if fields&2 != 0 {
+					i.start = 30 * start
+				}
+				if fields&4 != 0 {
+					i.end = 30 * end
+				}
+				if fields&8 != 0 {
+					i.user = 1000 + number
+				}
+			case kind < 63:
+				i.kind = askCancel
+			case kind < 70:
+				i.kind, i.by = askConfirm, 2000+number
+			case kind < 75:
+				i.kind, i.by = askDeny, 2000+number
+			case kind < 81:
+				i.kind, i.at = askStart, 30*start
+			case kind < 87:
+				i.kind, i.at = askEnd, 30*start+10
+			case kind < 93:
+				i.kind = askBooking
+			case kind < 96:
+				i.kind = askAnswer
+			default:
+				i.kind = askUse
+			}
+			if !i.kind.reads() {
+				if random.IntN(40) == 0 {
+					i.giveUp = 1 + random.IntN(8000)
+				}
+				if random.IntN(2) == 0 {
+					i.key = number
+				}
+				i.conditional = random.IntN(4) == 0
+			}
+			p[client] = append(p[client], i)
+		}
+	}
+	return p
+}
+
+// kill is processes that are killed at once when the number of requests that were sent comes to a value.
+type kill struct {
+	requests  int
+	processes []int
+}
+
+// kills lists the kills of a run, without end.
+func kills(seed uint64) func(yield func(kill) bool) {
+	random := rand.New(rand.NewPCG(seed, 1<<63))
+	return func(yield func(kill) bool) {
+		for k := (kill{}); ; {
+			k.requests += 150 + random.IntN(250)
+			switch n := random.IntN(6); {
+			case n < 2:
+				k.processes = []int{0} // and the node with it
+			case n < 5:
+				k.processes = []int{1 + n%2}
+			default:
+				k.processes = []int{0, 1}
+			}
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"iter"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	linearizableMinutes = flag.Float64("linearizable.minutes", 0, "how long TestLinearizable goes on; 0 for a short run")
+	linearizableSeed    = flag.Uint64("linearizable.seed", 0, "seed of TestLinearizable's schedule; 0 for a new one")
+)
+
+const (
+	processes    = 3
+	worldsAtOnce = 8
+	shortRun     = 40 // worlds
+
+	// longestRequest is longer than the processes allow themselves.
+	longestRequest = 4 * time.Second
+	// longestRecovery bounds how long commands stay half-done after the last request.
+	longestRecovery = 2 * time.Minute
+)
+
+// TestLinearizable runs three processes over one node, kills them now and then, and lets clients book, change, cancel, answer, use and
+// read a few rooms. Whatever the clients are told must be what one request after the other would have told them, and at
+// the end the program's own verify must find nothing.
+func TestLinearizable(t *testing.T) {
+	seed := *linearizableSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-linearizable.seed %d", seed)
+	started := time.Now()
+	last := func(world int) bool { return world >= shortRun }
+	if *linearizableMinutes > 0 {
+		last = func(int) bool { return time.Since(started).Minutes() >= *linearizableMinutes }
+	}
+
+	r := newLinearizableRun(t, seed)
+	var worlds atomic.Int64
+	var working sync.WaitGroup
+	for range worldsAtOnce {
+		working.Go(func() {
+			for r.ctx.Err() == nil {
+				w := int(worlds.Add(1)) - 1
+				if last(w) {
+					return
+				}
+				r.world(w)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { working.Wait(); close(done) }()
+	for ended := false; !ended; {
+		select {
+		case k := <-r.kill:
+			r.restart(t, k)
+		case <-done:
+			ended = true
+		}
+	}
+	r.atRest(t)
+	unknown := 0
+	for _, w := range r.worlds {
+		unknown += w.unknown()
+	}
+	t.Logf("%d worlds, %d requests, %d of them with an outcome that was never known, %d kills, in %s",
+		len(r.worlds), r.sent.Load(), unknown, r.killed, time.Since(started).Round(time.Millisecond))
+}
+
+// linearizableRun is the processes of a run and what is known of its worlds.
+type linearizableRun struct {
+	t     *testing.T
+	seed  uint64
+	start time.Time
+	http  *http.Client
+	ctx   context.Context // ends when a world has failed, or the test has
+	fail  context.CancelFunc
+	kill  chan kill
+	sent  atomic.Int64
+
+	members [processes]member
+	killed  int
+
+	mu       sync.Mutex
+	next     kill
+	nextKill func() (kill, bool)
+	worlds   []*linearizableWorld
+}
+
+// member is one of the processes, and how to start it again.
+type member struct {
+	data string
+	args []string
+
+	mu      sync.Mutex
+	process *process
+	up      chan struct{} // is closed when process listens
+}
+
+func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
+	r := &linearizableRun{seed: seed, start: time.Now(), t: t, kill: make(chan kill, 1024)}
+	transport := &http.Transport{MaxIdleConnsPerHost: 2 * worldsAtOnce * worldClients}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.http = &http.Client{Transport: transport}
+	r.ctx, r.fail = context.WithCancel(t.Context())
+	t.Cleanup(r.fail)
+	next, stop := iter.Pull(kills(seed))
+	t.Cleanup(stop)
+	r.nextKill = next
+	r.next, _ = next()
+
+	dir := t.TempDir()
+	node := freePort(t)
+	for i := range r.members {
+		m := &r.members[i]
+		m.data = filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(m.data, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		m.args = []string{"--log-level", "error", "--grace", "500ms", "--request-timeout", "2s", "--read-wait", "1s"}
+		if i == 0 {
+			m.args = append(m.args, "--node", node)
+		} else {
+			m.args = append(m.args, "--eventstore", connectionString(node), "--roles", "api,recovery")
+		}
+		m.up = make(chan struct{})
+		m.startAgain(t)
+	}
+	return r
+}
+
+// freePort is an address on which nothing listens, and whose port the system gives to nobody who does not ask for it.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+func (m *member) startAgain(t *testing.T) {
+	p := startServe(t, m.data, m.args...)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.process = p
+	close(m.up)
+}
+
+// address is where the process listens, as soon as it does.
+func (m *member) address(ctx context.Context) (string, error) {
+	m.mu.Lock()
+	up := m.up
+	m.mu.Unlock()
+	select {
+	case <-up:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process.address, nil
+}
+
+// restart kills processes and starts them again.
+func (r *linearizableRun) restart(t *testing.T, k kill) {
+	for _, i := range k.processes {
+		m := &r.members[i]
+		m.mu.Lock()
+		m.up = make(chan struct{})
+		m.mu.Unlock()
+		m.process.kill()
+	}
+	for _, i := range k.processes {
+		r.members[i].startAgain(t)
+	}
+	r.killed += len(k.processes)
+}
+
+// count counts a request, and asks for the kill whose turn it is.
+func (r *linearizableRun) count() {
+	n := int(r.sent.Add(1))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n >= r.next.requests {
+		r.kill <- r.next
+		r.next, _ = r.nextKill()
+	}
+}
+
+// atRest waits until no command is half-done, reads what had an unknown outcome once more, and lets verify judge the log and the
+// lists.
+func (r *linearizableRun) atRest(t *testing.T) {
+	data := r.members[0].data
+	ctx, cancel := context.WithTimeout(t.Context(), longestRecovery)
+	defer cancel()
+	for open := ""; open != "0 open\n"; {
+		out, err := exec.CommandContext(ctx, program(t), "recovery", "status", "--data", data).CombinedOutput()
+		if err != nil {
+			t.Fatalf("roombook recovery status: %v: %s; before that %s", err, out, open)
+		}
+		open = string(out)
+	}
+	for _, w := range r.worlds {
+		if w.unknown() > 0 {
+			w.readAll()
+			w.check()
+		}
+	}
+	verb(t, "verify", "--data", data)
+}

@@ -1,0 +1,447 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"roombook/domain"
+)
+
+// linearizableWorld is what happened in one world.
+type linearizableWorld struct {
+	run    *linearizableRun
+	number int
+
+	mu      sync.Mutex
+	ids     map[string]int // bookings by id; -1 for one that no request of the world made
+	numbers map[int]string
+	history []rawAct
+}
+
+// rawAct is an act before the ids in its reply have become numbers.
+type rawAct struct {
+	act
+	inTheWay []rawHeld
+}
+
+type rawHeld struct {
+	id         string
+	start, end int
+}
+
+var errRunEnded = errors.New("the run has ended")
+
+// world lets the clients of a world do what they plan and checks what they were told.
+func (r *linearizableRun) world(number int) {
+	w := &linearizableWorld{run: r, number: number, ids: map[string]int{}, numbers: map[int]string{}}
+	r.mu.Lock()
+	r.worlds = append(r.worlds, w)
+	r.mu.Unlock()
+	p := newPlan(r.seed, number)
+	var clients sync.WaitGroup
+	for client, intents := range p {
+		clients.Go(func() {
+			for _, i := range intents {
+				if w.send(client, i) != nil {
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+	w.readAll()
+	w.check()
+}
+
+// readAll reads every booking of the world that is known.
+func (w *linearizableWorld) readAll() {
+	w.mu.Lock()
+	known := slices.Sorted(maps.Keys(w.numbers))
+	w.mu.Unlock()
+	for _, n := range known {
+		for i, kind := range []askKind{askBooking, askUse} {
+			if w.send(worldClients, intent{ask: ask{kind: kind, booking: n}, process: (n + i) % processes}) != nil {
+				return
+			}
+		}
+	}
+}
+
+// target is the id of the planned booking, or of the one planned before it whose id is known.
+func (w *linearizableWorld) target(number int) (int, string, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ; number >= 0; number-- {
+		if id, ok := w.numbers[number]; ok {
+			return number, id, true
+		}
+	}
+	return 0, "", false
+}
+
+// send sends a request and puts what came of it into the history. What certainly had no effect and told nothing is left out.
+// A request with a key is sent until it is answered, and is then one request, which took as long as all of them.
+func (w *linearizableWorld) send(client int, i intent) error {
+	var id string
+	if i.kind != askBook {
+		known := false
+		if i.booking, id, known = w.target(i.booking); !known {
+			return nil
+		}
+		if i.conditional && i.kind != askStart && i.kind != askEnd {
+			i.match = w.seen(i.booking)
+		}
+	}
+	first := rawAct{act: act{ask: i.ask, client: client, process: i.process}}
+	a := first
+	for try := 0; ; try++ {
+		w.run.count()
+		answer, outcome, sent, err := w.try(i, id)
+		if err != nil {
+			return err
+		}
+		a.process, a.sent, a.heard = i.process, sent, time.Since(w.run.start).Nanoseconds()
+		if try == 0 {
+			first.sent = sent
+		}
+		switch {
+		case outcome == answered:
+			a.told, a.inTheWay = w.reply(answer)
+			if answer.BookingID != "" && id != "" && answer.BookingID != id {
+				a.told.problem = "another booking"
+			}
+			if first.told.unknown && a.told.code < 300 {
+				a.sent = first.sent
+			} else if first.told.unknown {
+				w.add(first, "") // refused now, it may still have happened or happen
+			}
+			w.add(a, answer.BookingID)
+			return nil
+		case i.kind.reads():
+			return nil
+		case outcome == unknown:
+			first.told.unknown = true
+		}
+		if i.key == 0 || try == 8 {
+			if first.told.unknown {
+				w.add(first, "")
+			}
+			return nil
+		}
+		i.giveUp, i.process = 0, (i.process+1)%processes
+	}
+}
+
+// outcome is what the sender of a request knows.
+type outcome int
+
+const (
+	answered outcome = iota
+	nothing          // it was certainly not done
+	unknown
+)
+
+// try sends a request once. The error is errRunEnded.
+func (w *linearizableWorld) try(i intent, id string) (answer resource, o outcome, sent int64, err error) {
+	request := w.request(i, id)
+	status, header, text, sent, err := w.run.call(i, request)
+	if errors.Is(err, errRunEnded) {
+		return answer, unknown, sent, err
+	}
+	if err != nil {
+		return answer, unknown, sent, nil
+	}
+	if len(text) > 0 && json.Unmarshal(text, &answer) != nil {
+		answer = resource{Type: "no answer: " + string(text)}
+	}
+	if status == http.StatusServiceUnavailable {
+		switch strings.TrimPrefix(answer.Type, "/problems/") {
+		case "event-store-unavailable", "too-much-contention", "shutting-down", "overloaded":
+			return answer, nothing, sent, nil
+		}
+		return answer, unknown, sent, nil
+	}
+	answer.code, answer.etag = status, header.Get("Etag")
+	return answer, answered, sent, nil
+}
+
+// seen is the revision of a booking that clients saw last, or 0.
+func (w *linearizableWorld) seen(number int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range slices.Backward(w.history) {
+		if a.booking == number && a.told.revision != 0 && a.kind != askEnd && a.kind != askUse {
+			return a.told.revision
+		}
+	}
+	return 0
+}
+
+func (w *linearizableWorld) add(a rawAct, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.kind == askBook && a.told.code == http.StatusCreated {
+		w.ids[id], w.numbers[a.booking] = a.booking, id
+	}
+	w.history = append(w.history, a)
+}
+
+// message is an HTTP request.
+type message struct {
+	method, path, body string
+	header             http.Header
+}
+
+// request is the HTTP request of an intent. The id is that of its booking.
+func (w *linearizableWorld) request(i intent, id string) message {
+	a := i.ask
+	m := message{path: "/bookings/" + id, header: http.Header{}}
+	if i.key != 0 {
+		m.header.Set("Idempotency-Key", fmt.Sprintf("%x-%d-%d", w.run.seed, w.number, i.key))
+	}
+	if a.match != 0 {
+		m.header.Set("If-Match", fmt.Sprintf("%q", strconv.Itoa(a.match)))
+	}
+	values := map[string]any{}
+	set := func(name string, is bool, value any) {
+		if is {
+			values[name] = value
+		}
+	}
+	set("roomId", a.room != 0, w.room(a.room))
+	set("useStartDtm", a.start != 0, minute(a.start))
+	set("useEndDtm", a.end != 0, minute(a.end))
+	set("bookingUserId", a.user != 0, a.user)
+	set("confirmUserId", a.by != 0, a.by)
+	confirm := "/confirms/" + id
+	use := "/realuses/" + string(domain.RealUseOf(domain.BookingID(id)))
+	switch a.kind {
+	case askBook:
+		m.method, m.path = "POST", "/bookings"
+	case askChange:
+		m.method = "PATCH"
+		if len(values) == 4 {
+			m.method = "PUT"
+		}
+	case askCancel:
+		m.method = "DELETE"
+	case askConfirm:
+		m.method, m.path, values["status"] = "PATCH", confirm, "CONFIRMED"
+	case askDeny:
+		m.method, m.path, values["status"] = "PATCH", confirm, "DENIED"
+	case askStart:
+		m.method, m.path, values["bookingId"], values["realUseStartDtm"] = "POST", "/realuses", id, minute(a.at)
+	case askEnd:
+		m.method, m.path, values["realUseEndDtm"] = "PATCH", use, minute(a.at)
+	case askBooking:
+		m.method = "GET"
+	case askAnswer:
+		m.method, m.path = "GET", confirm
+	case askUse:
+		m.method, m.path = "GET", use
+	}
+	if len(values) > 0 {
+		text, err := json.Marshal(values)
+		if err != nil {
+			panic(err)
+		}
+		m.body = string(text)
+		m.header.Set("Content-Type", "application/json")
+	}
+	return m
+}
+
+func (w *linearizableWorld) room(number int) string {
+	return fmt.Sprintf("%x-%d-%d", w.run.seed, w.number, number)
+}
+
+var worldsBegin = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func minute(m int) string {
+	return worldsBegin.Add(time.Duration(m) * time.Minute).Format(time.RFC3339)
+}
+
+func minuteOf(t *time.Time) int {
+	if t == nil {
+		return 0
+	}
+	return int(t.Sub(worldsBegin) / time.Minute)
+}
+
+// resource is all that an answer may show.
+type resource struct {
+	code          int
+	etag          string
+	Type          string     `json:"type"`
+	BookingID     string     `json:"bookingId"`
+	RoomID        string     `json:"roomId"`
+	Start         *time.Time `json:"useStartDtm"`
+	End           *time.Time `json:"useEndDtm"`
+	BookingUserID string     `json:"bookingUserId"`
+	UserID        string     `json:"userId"`
+	Status        any        `json:"status"` // of a problem it is a number
+	ConfirmUserID string     `json:"confirmUserId"`
+	UseStart      *time.Time `json:"realUseStartDtm"`
+	UseEnd        *time.Time `json:"realUseEndDtm"`
+	CancelReason  string     `json:"cancelReason"`
+	ConflictsWith []resource `json:"conflictsWith"`
+}
+
+// reply is an answer in the terms of the specification. Bookings in the way still have ids.
+func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
+	r := reply{
+		code: answer.code, problem: strings.TrimPrefix(answer.Type, "/problems/"), reason: answer.CancelReason,
+		start: minuteOf(answer.Start), end: minuteOf(answer.End), useStart: minuteOf(answer.UseStart), useEnd: minuteOf(answer.UseEnd),
+	}
+	r.status, _ = answer.Status.(string)
+	for room := range worldRooms {
+		if answer.RoomID == w.room(room+1) {
+			r.room = room + 1
+		}
+	}
+	r.user, _ = strconv.Atoi(answer.BookingUserID + answer.UserID)
+	r.by, _ = strconv.Atoi(answer.ConfirmUserID)
+	r.revision, _ = strconv.Atoi(strings.Trim(answer.etag, `"`))
+	var inTheWay []rawHeld
+	for _, b := range answer.ConflictsWith {
+		inTheWay = append(inTheWay, rawHeld{b.BookingID, minuteOf(b.Start), minuteOf(b.End)})
+	}
+	return r, inTheWay
+}
+
+// call sends a request to a process, or to its successor if it has been killed before it could be connected to.
+func (r *linearizableRun) call(i intent, message message) (status int, header http.Header, text []byte, sent int64, err error) {
+	m := &r.members[i.process]
+	for {
+		address, err := m.address(r.ctx)
+		if err != nil {
+			return 0, nil, nil, 0, errRunEnded
+		}
+		within := longestRequest
+		if i.giveUp > 0 {
+			within = time.Duration(i.giveUp) * time.Microsecond
+			i.giveUp = 0
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, within)
+		connected := false // a request that found a connection may have been sent, and then again to one that could not be had
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
+		request, err := http.NewRequestWithContext(ctx, message.method, "http://"+address+message.path, strings.NewReader(message.body))
+		if err != nil {
+			panic(err)
+		}
+		request.Header = message.header
+		sent = time.Since(r.start).Nanoseconds()
+		response, err := r.http.Do(request)
+		if err == nil {
+			text, err = io.ReadAll(response.Body)
+			response.Body.Close()
+		}
+		cancel()
+		if r.ctx.Err() != nil {
+			return 0, nil, nil, 0, errRunEnded
+		}
+		if err != nil && !connected {
+			continue // the process was killed, or the client gave up, before it was asked
+		}
+		if err != nil {
+			return 0, nil, nil, sent, err
+		}
+		return response.StatusCode, response.Header, text, sent, nil
+	}
+}
+
+// acts is the world's history with numbers in place of ids.
+func (w *linearizableWorld) acts() []act {
+	var history []act
+	for _, a := range w.history {
+		if len(a.inTheWay) > mostInTheWay {
+			a.told.problem = "too many in the way"
+			a.inTheWay = a.inTheWay[:mostInTheWay]
+		}
+		for i, h := range a.inTheWay {
+			number, ok := w.ids[h.id]
+			if !ok {
+				number = w.identify(h.id)
+				w.ids[h.id] = number
+			}
+			a.told.inTheWay[i] = slotHeld{number, h.start, h.end}
+		}
+		history = append(history, a.act)
+	}
+	return history
+}
+
+// unknown is how many requests have an outcome that was never known.
+func (w *linearizableWorld) unknown() int {
+	n := 0
+	for _, a := range w.history {
+		if a.told.unknown {
+			n++
+		}
+	}
+	return n
+}
+
+// identify finds the request that made a booking whose making was not answered: its user tells.
+func (w *linearizableWorld) identify(id string) int {
+	var history struct {
+		Embedded struct {
+			Events []struct {
+				Data struct {
+					UserID string `json:"userId"`
+				} `json:"data"`
+			} `json:"events"`
+		} `json:"_embedded"`
+	}
+	for process := 0; ; process = (process + 1) % processes {
+		status, _, text, _, err := w.run.call(intent{process: process}, message{method: "GET", path: "/bookings/" + id + "/history"})
+		if errors.Is(err, errRunEnded) {
+			return -1
+		}
+		if err != nil || status == http.StatusServiceUnavailable {
+			continue
+		}
+		if json.Unmarshal(text, &history) != nil || len(history.Embedded.Events) == 0 {
+			return -1
+		}
+		user, _ := strconv.Atoi(history.Embedded.Events[0].Data.UserID)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.numbers[user-1] = id
+		return user - 1
+	}
+}
+
+// check fails the test, and ends the run, if the world's history is not linearizable.
+func (w *linearizableWorld) check() {
+	r := w.run
+	history := w.acts()
+	if r.ctx.Err() != nil {
+		return
+	}
+	result := linearizable(history)
+	if result == porcupine.Ok {
+		return
+	}
+	r.fail()
+	if result == porcupine.Unknown {
+		r.t.Errorf("world %d: whether its history of %d requests is linearizable was not found out in %s", w.number, len(history), longestCheck)
+		return
+	}
+	short := shortest(history)
+	r.t.Errorf("world %d is not linearizable. Of its %d requests these %d cannot be right:\n%sThe same schedule again: go test ./cmd/roombook -run Linearizable -linearizable.seed %d",
+		w.number, len(history), len(short), narrative(short), r.seed)
+}
