@@ -56,6 +56,15 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 			if !c.allows(use.revision) {
 				return RealUse{}, &ConditionFailed{use.revision}
 			}
+			if c.Digest != "" { // the key may have been used for the booking
+				b, err := load[domain.Booking](ctx, h.store, use.state.Booking.Stream())
+				if err != nil {
+					return RealUse{}, err
+				}
+				if _, _, err := b.doneBy(c.Request); err != nil {
+					return RealUse{}, err
+				}
+			}
 		}
 		if len(events) > 0 {
 			err = use.append(ctx, h.store, c.RealUse.Stream(), c.propose(events))
