@@ -45,23 +45,21 @@ func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment A
 	return view, err
 }
 
-// History lists every event of the booking and of its real use in the order of the log.
+// History lists every event of the booking and of its real use in the order of the log, also those that this version cannot
+// decode: nothing is decided on it.
 func (h *Handler) History(ctx context.Context, id domain.BookingID) ([]eventstore.Recorded, error) {
-	b, err := load[domain.Booking](ctx, h.store, id.Stream())
-	if err != nil {
-		return nil, err
+	var history []eventstore.Recorded
+	for _, stream := range []string{id.Stream(), domain.RealUseOf(id).Stream()} {
+		for r, err := range h.store.ReadStream(ctx, stream, 0) {
+			if err != nil {
+				return nil, err
+			}
+			history = append(history, r)
+		}
+		if len(history) == 0 {
+			return nil, domain.ErrBookingNotFound
+		}
 	}
-	if b.revision == eventstore.NoStream {
-		return nil, domain.ErrBookingNotFound
-	}
-	if b.state.RealUse == "" {
-		return b.events, nil
-	}
-	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
-	if err != nil {
-		return nil, err
-	}
-	history := append(b.events, use.events...)
 	slices.SortStableFunc(history, func(a, b eventstore.Recorded) int { return cmp.Compare(a.Position, b.Position) })
 	return history, nil
 }
