@@ -204,6 +204,11 @@ func TestEveryAnswerForEver(t *testing.T) {
 	c.call("PATCH", "/bookings/"+used, `{"bookingUserId":"bob"}`, 200)
 	use := c.call("POST", "/realuses", `{"bookingId":"`+used+`"}`, 201).at(t, "realUseId").(string)
 	c.call("PATCH", "/confirms/"+used, `{"status":"CONFIRMED"}`, 200) // in use it can still be confirmed
+	for _, call := range c.calls {
+		if r := c.replicas[0].do(t, "PATCH", "/realuses/"+use, "", call.header); r.status != 422 || r.at(t, "type") != "/problems/key-reused" {
+			t.Errorf("the end of the use with the key of %s %s is answered %v", call.method, call.path, r)
+		}
+	}
 	c.call("PATCH", "/realuses/"+use, "", 200)
 	history(used, "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingChanged", "ConfirmRequested", "ConfirmCompleted",
 		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
@@ -253,8 +258,14 @@ func TestEveryAnswerForEver(t *testing.T) {
 		if i >= 9 { // of another booking, and so unknown to this one
 			continue
 		}
-		if r := s.do(t, "DELETE", "/bookings/"+used, "", call.header); r.status != 422 || r.at(t, "type") != "/problems/key-reused" {
-			t.Errorf("the key of call %d, %s %s, for a cancellation is answered %v", i+1, call.method, call.path, r)
+		for _, request := range []keyedCall{
+			{method: "DELETE", path: "/bookings/" + used},
+			{method: "POST", path: "/realuses", body: `{"bookingId":"` + used + `","realUseStartDtm":null}`},
+		} {
+			request.header = call.header
+			if r := request.send(t, s); r.status != 422 || r.at(t, "type") != "/problems/key-reused" {
+				t.Errorf("%s %s with the key of call %d, %s %s, is answered %v", request.method, request.path, i+1, call.method, call.path, r)
+			}
 		}
 	}
 }

@@ -332,6 +332,10 @@ func TestAnEventThatCannotBeDecoded(t *testing.T) {
 	} {
 		unreadable(s.do(t, c.method, c.path, c.body), "booking-"+id)
 	}
+	history := s.do(t, "GET", "/bookings/"+id+"/history", "").want(t, 200)
+	if events := history.at(t, "_embedded.events").([]any); len(events) != 3 || !strings.Contains(history.body, secret) {
+		t.Errorf("the history does not have the event as it is stored: %s", history.body)
+	}
 	lives := func(id string) {
 		t.Helper()
 		s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
