@@ -112,6 +112,7 @@ func TestTheEventStoreGoesAway(t *testing.T) {
 		{"it is silent, and the request gives up first", time.Hour, (*eventstoretest.Controlled).Silence},
 	} {
 		t.Run(outage.name, func(t *testing.T) {
+			t.Parallel()
 			network := eventstoretest.Node(t)
 			s := over(t, network.Open(t, eventstore.Options{Timeout: outage.wait}), func(o *Options) { o.Timeout = 500 * time.Millisecond })
 			r := s.start(t)

@@ -211,7 +211,7 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 			}
 			want := alone.end(t)
 
-			for range 3 {
+			for range 2 {
 				w, r := c.world(t, store), keyed("digest")
 				booking := w.booking
 				type outcome struct {
