@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 
@@ -206,8 +207,12 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 		var holding []*domain.Reservation
 		for _, other := range taken.By[:min(len(taken.By), mostConflicts)] {
 			b, err := h.settle(ctx, other.BookingID, other.RoomID)
+			if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
+				holding = append(holding, other) // nobody can tell that it does not
+				continue
+			}
 			if err != nil {
-				return ask, err
+				return domain.SlotReserved{}, err
 			}
 			if b.state.StandsOn(other.ReservationID) {
 				holding = append(holding, other)
@@ -215,10 +220,10 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 		}
 		if len(holding) > 0 {
 			taken.By = holding
-			return ask, taken
+			return domain.SlotReserved{}, taken
 		}
 	}
-	return ask, ErrContended
+	return domain.SlotReserved{}, ErrContended
 }
 
 // mostConflicts bounds how many bookings a refusal names: one is reason enough.

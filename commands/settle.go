@@ -132,7 +132,7 @@ func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loa
 	checkedIn, event := cause[domain.BookingCheckedIn](b)
 	if events := domain.DecideStart(use.state, event); len(events) > 0 {
 		h.metrics.steps.WithLabelValues("start use").Inc()
-		return use, use.append(ctx, h.store, stream, follow(checkedIn, events))
+		err = use.append(ctx, h.store, stream, follow(checkedIn, events))
 	}
-	return use, nil
+	return use, err
 }
