@@ -30,7 +30,7 @@ const (
 	// longestRequest is longer than the processes allow themselves.
 	longestRequest = 4 * time.Second
 	// longestRecovery bounds how long commands stay half-done after the last request.
-	longestRecovery = 2 * time.Minute
+	longestRecovery = time.Minute
 )
 
 // TestLinearizable runs three processes over one node, kills them now and then, and lets clients book, change, cancel, answer, use and
@@ -209,15 +209,16 @@ func (r *linearizableRun) count() {
 }
 
 // atRest waits until no command is half-done, reads what had an unknown outcome once more, and lets verify judge the log and the
-// lists.
+// lists. After a world has failed, verify alone says what is in the log.
 func (r *linearizableRun) atRest(t *testing.T) {
 	data := r.members[0].data
-	ctx, cancel := context.WithTimeout(t.Context(), longestRecovery)
+	ctx, cancel := context.WithTimeout(r.ctx, longestRecovery)
 	defer cancel()
-	for open := ""; open != "0 open\n"; {
+	for open := ""; open != "0 open\n" && r.ctx.Err() == nil; {
 		out, err := exec.CommandContext(ctx, program(t), "recovery", "status", "--data", data).CombinedOutput()
 		if err != nil {
-			t.Fatalf("roombook recovery status: %v: %s; before that %s", err, out, open)
+			t.Errorf("roombook recovery status: %v: %s; before that it said %s", err, out, open)
+			break
 		}
 		open = string(out)
 	}
