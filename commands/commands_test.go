@@ -357,3 +357,47 @@ func audit(t *testing.T, store *eventstore.Store, after eventstore.Position) []F
 	}
 	return a.Findings()
 }
+
+// TestCalendarsAreBoundedInBytes touches many rooms once and one room often.
+func TestCalendarsAreBoundedInBytes(t *testing.T) {
+	store := eventstoretest.Open(t)
+	const limit = 20 * (calendarBytes + reservationBytes)
+	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: limit})
+	often := newRoom()
+	book(t, h, often, slot(0, 1))
+	for i := range 200 {
+		book(t, h, newRoom(), slot(0, 1))
+		if _, err := h.calendars.read(t.Context(), often); err != nil {
+			t.Fatal(err)
+		}
+		if h.calendars.bytes > limit {
+			t.Fatalf("after %d rooms %d bytes are kept, of %d", i, h.calendars.bytes, limit)
+		}
+	}
+	if rooms := h.calendars.cache.Len(); rooms < 10 || rooms > 20 {
+		t.Errorf("%d calendars are kept", rooms)
+	}
+	if _, kept := h.calendars.kept(often); !kept {
+		t.Error("the calendar that is used most was let go")
+	}
+	sum := 0
+	for _, c := range h.calendars.cache.Values() {
+		sum += c.bytes()
+	}
+	if sum != h.calendars.bytes {
+		t.Errorf("%d bytes are counted, %d are there", h.calendars.bytes, sum)
+	}
+}
+
+// A calendar that is larger than the whole cache is used and not kept.
+func TestACalendarLargerThanTheCache(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: calendarBytes + 2*reservationBytes})
+	room := newRoom()
+	for i := range 6 {
+		book(t, h, room, slot(i, i+1))
+	}
+	if _, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(0, 1)}); err == nil {
+		t.Error("a taken slot was given away")
+	}
+}

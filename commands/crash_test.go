@@ -231,7 +231,7 @@ func breakables() []breakable {
 }
 
 // TestACrashBetweenAnyTwoAppends breaks each command at each of its appends, not done and done but not heard, and shows that settling
-// alone, the caller's retry alone, and another command in the way each reach what the whole command would have.
+// alone, the caller's retry alone, another command in the way, and all of them at once reach what the whole command would have.
 func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 	store := eventstoretest.Open(t)
 	for _, c := range breakables() {
@@ -264,6 +264,27 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 					if nothingDone {
 						continue
 					}
+					t.Run(name+", all at once", func(t *testing.T) {
+						w, r := c.broken(t, store, n, doneUnheard)
+						var all sync.WaitGroup
+						all.Go(func() {
+							if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
+								t.Error(err)
+							}
+						})
+						all.Go(func() {
+							if err := c.when(t.Context(), newHandler(store), w, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
+								t.Error(err)
+							}
+						})
+						all.Go(func() {
+							if err := c.other(t.Context(), newHandler(store), w); errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, ErrContended) {
+								t.Error(err)
+							}
+						})
+						all.Wait()
+						w.wantEnd(t, want)
+					})
 					t.Run(name+", another command in the way", func(t *testing.T) {
 						w, _ := c.broken(t, store, n, doneUnheard)
 						if err := c.other(t.Context(), newHandler(store), w); errors.Is(err, eventstore.ErrOutcomeUnknown) {
