@@ -2,6 +2,8 @@ package main
 
 import (
 	"math/rand/v2"
+	"reflect"
+	"testing"
 )
 
 // A world is two rooms that no other world uses, and a few clients.
@@ -117,5 +119,22 @@ func kills(seed uint64) func(yield func(kill) bool) {
 				return
 			}
 		}
+	}
+}
+
+func TestScheduleFollowsFromItsSeed(t *testing.T) {
+	firstKills := func(seed uint64) (first []kill) {
+		for k := range kills(seed) {
+			if first = append(first, k); len(first) == 20 {
+				break
+			}
+		}
+		return first
+	}
+	if !reflect.DeepEqual(newPlan(7, 3), newPlan(7, 3)) || !reflect.DeepEqual(firstKills(7), firstKills(7)) {
+		t.Error("the same seed plans differently")
+	}
+	if reflect.DeepEqual(newPlan(7, 3), newPlan(8, 3)) || reflect.DeepEqual(firstKills(7), firstKills(8)) {
+		t.Error("another seed plans the same")
 	}
 }
