@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"roombook/domain"
@@ -38,6 +39,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 			if then, done, err := b.doneBy(c.Request); done || err != nil {
 				return at(then), err
 			}
+			b, _ = b.leftBy(reserved)
 		}
 	}
 	if err != nil {
@@ -103,6 +105,15 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 		ask.UserID = *c.User
 	}
 	reserved, err := h.reserve(ctx, c.Request, ask)
+	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
+		// The slot was found taken later than the booking was read. Of a booking that has moved on that may never have been true
+		// together: it decides anew.
+		now, err := load[domain.Booking](ctx, h.store, c.Booking.Stream())
+		if err == nil && now.revision == b.revision {
+			err = taken
+		}
+		return b, false, err
+	}
 	if err != nil {
 		return b, false, err
 	}
@@ -122,7 +133,8 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	if then, done, err := settled.doneBy(c.Request); done || err != nil {
 		return then, true, err
 	}
-	return settled, settled.state.StoodOn(ask.ReservationID), nil
+	then, moved := settled.leftBy(reserved)
+	return then, moved, nil
 }
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.

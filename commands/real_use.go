@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // StartUse checks the booking in, which decides, and starts its real use.
@@ -23,10 +24,13 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, unfinished(err)
 	}
-	if then, done, err := use.doneBy(c.Request); done && err == nil { // it may have ended meanwhile
-		use = then
+	if len(use.events) == 0 {
+		return RealUse{}, unfinished(errBehind)
 	}
-	return useAt(use), nil
+	// Somebody else may have finished the start, and a third have ended the use meanwhile.
+	started := loaded[domain.RealUse]{revision: eventstore.NoStream}
+	started.add(use.events[0])
+	return useAt(started), nil
 }
 
 // EndUse ends a real use, which decides, cancels its booking and releases the slot.

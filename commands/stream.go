@@ -167,6 +167,21 @@ func (l loaded[S]) asStored(ctx context.Context, store Store, stream string, r R
 	return then, err
 }
 
+// leftBy is the aggregate as the events that followed from the reservation left it, and none that came later. It reports false if
+// there are no such events.
+func (l loaded[S]) leftBy(r domain.SlotReserved) (then loaded[S], done bool) {
+	then.revision = eventstore.NoStream
+	for _, e := range l.events {
+		own := e.Metadata.CausationID == string(r.ReservationID)
+		if done && !own {
+			break
+		}
+		done = own
+		then.add(e)
+	}
+	return then, done
+}
+
 func (r Request) correlation() string {
 	if r.CorrelationID != "" {
 		return r.CorrelationID
