@@ -207,7 +207,7 @@ func newLogger(c serveConfig, stderr io.Writer) *slog.Logger {
 // known size, so memory is cheaper here than time. GOGC in the environment has the last word.
 func collectLessOften() {
 	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 }
 
