@@ -267,13 +267,14 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 					t.Run(name+", all at once", func(t *testing.T) {
 						w, r := c.broken(t, store, n, doneUnheard)
 						var all sync.WaitGroup
+						retried := *w
 						all.Go(func() {
 							if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
 								t.Error(err)
 							}
 						})
 						all.Go(func() {
-							if err := c.when(t.Context(), newHandler(store), w, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
+							if err := c.when(t.Context(), newHandler(store), &retried, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
 								t.Error(err)
 							}
 						})
