@@ -9,6 +9,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // streamsService serves event_store.client.streams.Streams. What it does not define answers UNIMPLEMENTED.
@@ -118,6 +120,10 @@ func (s *streamsService) read(request *streams.ReadReq, stream streams.Streams_R
 func (s *streamsService) report(operation string, err error) {
 	if _, ok := errors.AsType[*callError](err); ok || errors.Is(err, errStopped) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
+	switch status.Code(err) { // of a send: the client, or its connection, is gone
+	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return
 	}
 	s.logger.Error("event store", "operation", operation, "error", err)
