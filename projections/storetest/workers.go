@@ -259,7 +259,7 @@ func testReadYourWrites(t *testing.T, s *system) {
 	stop()
 
 	position = s.happen(1)
-	hasty := projections.NewQueries(s.store, projections.QueryOptions{ReadWait: time.Millisecond})
+	hasty := projections.NewQueries(s.store, projections.QueryOptions{ReadWait: time.Second})
 	if _, err := hasty.BookingLists(t.Context(), projections.Query{MinPosition: position}); !errors.Is(err, projections.ErrBehind) {
 		t.Errorf("without a worker: %v", err)
 	}
