@@ -2,6 +2,7 @@ package commands
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,6 +62,15 @@ func (a *Audit) Events() int { return a.events }
 
 // Bookings is the number of bookings that were found.
 func (a *Audit) Bookings() int { return len(a.bookings) }
+
+// AddLog adds what the log has after a position, to its present end.
+func (a *Audit) AddLog(ctx context.Context, log Log, after eventstore.Position) error {
+	return toEnd(ctx, log, after, func(batch eventstore.Batch) {
+		for _, r := range batch.Events {
+			a.Add(r)
+		}
+	})
+}
 
 // Add adds the next event of the log.
 func (a *Audit) Add(r eventstore.Recorded) {

@@ -39,7 +39,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 			if then, done, err := b.doneBy(c.Request); done || err != nil {
 				return at(then), err
 			}
-			b, _ = b.leftBy(reserved)
+			b, _ = b.leftBy(followed(reserved))
 		}
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	if then, done, err := settled.doneBy(c.Request); done || err != nil {
 		return then, true, err
 	}
-	then, moved := settled.leftBy(reserved)
+	then, moved := settled.leftBy(followed(reserved))
 	return then, moved, nil
 }
 

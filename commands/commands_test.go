@@ -341,16 +341,8 @@ func TestRandomCommandsByReplicas(t *testing.T) {
 func audit(t *testing.T, store *eventstore.Store, after eventstore.Position) []Finding {
 	t.Helper()
 	a := NewAudit()
-	for batch, err := range store.Subscribe(t.Context(), after, Streams()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range batch.Events {
-			a.Add(r)
-		}
-		if batch.CaughtUp {
-			break
-		}
+	if err := a.AddLog(t.Context(), store, after); err != nil {
+		t.Fatal(err)
 	}
 	if a.Bookings() == 0 {
 		t.Error("the audit saw no booking")

@@ -63,19 +63,12 @@ func newOpenSteps(after eventstore.Position) *openSteps {
 
 // catchUp folds what was appended to the log since, to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
-	for batch, err := range log.Subscribe(ctx, o.last, Streams()) {
-		if err != nil {
-			return err
-		}
+	return toEnd(ctx, log, o.last, func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
 			o.add(r)
 		}
 		o.last = max(o.last, batch.Position)
-		if batch.CaughtUp {
-			break
-		}
-	}
-	return nil
+	})
 }
 
 // add folds the next event of the log, of whatever stream.

@@ -23,6 +23,20 @@ type Log interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
+// toEnd follows what commands wrote after a position, to the present end of the log.
+func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(eventstore.Batch)) error {
+	for batch, err := range log.Subscribe(ctx, after, Streams()) {
+		if err != nil {
+			return err
+		}
+		each(batch)
+		if batch.CaughtUp {
+			break
+		}
+	}
+	return nil
+}
+
 // checkpointStream keeps up to where recovery has nothing left to do. It never passes the oldest open step.
 const checkpointStream = "recovery-checkpoint"
 

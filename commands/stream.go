@@ -25,7 +25,8 @@ type loaded[S interface{ Evolve(domain.Event) S }] struct {
 // load reads a stream from its start.
 func load[S interface{ Evolve(domain.Event) S }](ctx context.Context, store Store, stream string) (loaded[S], error) {
 	l := loaded[S]{revision: eventstore.NoStream}
-	return l, l.readOn(ctx, store, stream)
+	err := l.readOn(ctx, store, stream)
+	return l, err
 }
 
 // readOn reads what was appended to the stream since.
@@ -135,18 +136,15 @@ func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
 	if r.Digest == "" {
 		return then, false, nil
 	}
-	then.revision = eventstore.NoStream
-	for _, e := range l.events {
+	reused := false
+	then, done = l.leftBy(func(e eventstore.Recorded) bool {
 		id, digest, _ := strings.Cut(e.Metadata.Command, "/")
 		own := id == r.ID.String()
-		switch {
-		case own && digest != r.Digest:
-			return then, false, ErrKeyReused
-		case done && !own:
-			return then, true, nil
-		}
-		done = own
-		then.add(e)
+		reused = reused || own && digest != r.Digest
+		return own
+	})
+	if reused {
+		return loaded[S]{}, false, ErrKeyReused
 	}
 	return then, done, nil
 }
@@ -167,19 +165,24 @@ func (l loaded[S]) asStored(ctx context.Context, store Store, stream string, r R
 	return then, err
 }
 
-// leftBy is the aggregate as the events that followed from the reservation left it, and none that came later. It reports false if
-// there are no such events.
-func (l loaded[S]) leftBy(r domain.SlotReserved) (then loaded[S], done bool) {
+// leftBy is the aggregate as the first row of events that are somebody's own left it, and none that came later. It reports false
+// if there are no such events.
+func (l loaded[S]) leftBy(own func(eventstore.Recorded) bool) (then loaded[S], done bool) {
 	then.revision = eventstore.NoStream
 	for _, e := range l.events {
-		own := e.Metadata.CausationID == string(r.ReservationID)
-		if done && !own {
+		is := own(e)
+		if done && !is {
 			break
 		}
-		done = own
+		done = is
 		then.add(e)
 	}
 	return then, done
+}
+
+// followed tells the events that followed from the reservation.
+func followed(r domain.SlotReserved) func(eventstore.Recorded) bool {
+	return func(e eventstore.Recorded) bool { return e.Metadata.CausationID == string(r.ReservationID) }
 }
 
 func (r Request) correlation() string {

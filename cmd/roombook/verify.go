@@ -49,16 +49,8 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 	defer func() { err = errors.Join(err, views.Close()) }()
 
 	audit := commands.NewAudit()
-	for batch, err := range store.Subscribe(ctx, 0, commands.Streams()) {
-		if err != nil {
-			return err
-		}
-		for _, r := range batch.Events {
-			audit.Add(r)
-		}
-		if batch.CaughtUp {
-			break
-		}
+	if err := audit.AddLog(ctx, store, 0); err != nil {
+		return err
 	}
 	findings := audit.Findings()
 	for _, f := range findings {
