@@ -21,15 +21,16 @@ func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
 	uninterrupted := context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil {
-			_, _ = s.writer.exec(uninterrupted, "ROLLBACK") // fails if SQLite has rolled back already
+			_, _ = s.writer.exec(uninterrupted, "ROLLBACK") // fails if there is no transaction (any more)
 		}
 	}()
+	// The driver tells of a context that ended meanwhile even if the transaction has begun.
+	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
 	if err := do(uninterrupted, s.writer); err != nil {
 		return err
 	}
