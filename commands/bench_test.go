@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -16,18 +17,7 @@ import (
 func BenchmarkBookAsARoomAges(b *testing.B) {
 	store := eventstoretest.Open(b)
 	old := newRoom()
-	const bookings, row = 100_000, 500
-	for i := 0; i < bookings; i += row {
-		events := make([]eventstore.Proposed, row)
-		for j := range events {
-			ask := request().reservation(eventstore.NoStream)
-			ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), old, "ann", slot(-i-j-1, -i-j)
-			events[j] = eventstore.Proposed{ID: space(ask.ReservationID), Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
-		}
-		if _, err := store.Append(b.Context(), old.Stream(), domain.Revision(i)-1, events...); err != nil {
-			b.Fatal(err)
-		}
-	}
+	age(b, store, old, 100_000)
 	next := 0
 	bookIn := func(b *testing.B, h *Handler, room domain.RoomID) {
 		next++
@@ -58,4 +48,22 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 			b.ReportMetric(time.Since(start).Seconds(), "s/cold")
 		}
 	})
+}
+
+// age gives a room reservations in the past, one for each hour.
+func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
+	t.Helper()
+	hours := make([]eventstore.Proposed, reservations)
+	for i := range hours {
+		ask := request().reservation(eventstore.NoStream)
+		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), room, "ann", slot(-i-1, -i)
+		hours[i] = eventstore.Proposed{ID: space(ask.ReservationID), Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
+	}
+	at := eventstore.Appended{Revision: eventstore.NoStream}
+	for row := range slices.Chunk(hours, 500) {
+		var err error
+		if at, err = store.Append(t.Context(), room.Stream(), at.Revision, row...); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"roombook/domain"
@@ -379,6 +381,151 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	if sum != h.calendars.bytes {
 		t.Errorf("%d bytes are counted, %d are there", h.calendars.bytes, sum)
 	}
+}
+
+// TestTenThousandRoomsTouchedOnce books once in each of many more rooms than there is memory for, by many clients at once, and
+// weighs what is left: calendars are about as heavy as they are counted, and nothing else is kept for each room.
+func TestTenThousandRoomsTouchedOnce(t *testing.T) {
+	const rooms, kept, reservations = 10_000, 2_000, 2_000
+	const limit = kept * (calendarBytes + reservationBytes)
+	// Calendars come into memory in two ways: by booking there is what the handler has written, by reading what it has read.
+	var booking, reading, crowded *Handler
+
+	t.Run("the bound holds", func(t *testing.T) {
+		store := eventstoretest.Open(t) // it ends with this part, and is not weighed
+		open := func() *Handler {
+			return New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: limit})
+		}
+		booking, reading, crowded = open(), open(), open()
+		touch := func(h *Handler, n int, once func(i int) error) {
+			t.Helper()
+			const clients = 64
+			var work sync.WaitGroup
+			for client := range clients {
+				work.Go(func() {
+					for i := client; i < n; i += clients {
+						if err := once(i); err != nil {
+							t.Error(err)
+							return
+						}
+						if bytes := h.calendars.counted(); bytes > limit {
+							t.Errorf("%d bytes are kept, of %d", bytes, limit)
+							return
+						}
+					}
+				})
+			}
+			work.Wait()
+			// Every calendar has one reservation now, so that a whole number of them fills the cache.
+			sum := 0
+			for _, c := range h.calendars.cache.Values() {
+				sum += c.bytes()
+			}
+			if n := h.calendars.cache.Len(); n != kept || sum != limit || h.calendars.counted() != limit {
+				t.Errorf("%d calendars of %d bytes are kept and counted as %d, want %d of %d", n, sum, h.calendars.counted(), kept, limit)
+			}
+			if shown := gauge(t, h, "roombook_calendar_cache_bytes"); shown != limit {
+				t.Errorf("the metric shows %v bytes, want %d", shown, limit)
+			}
+		}
+
+		touched := make([]Booking, rooms)
+		touch(booking, rooms, func(i int) (err error) {
+			touched[i], err = booking.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: newRoom(), User: "ann", Slot: slot(0, 1)})
+			return err
+		})
+		touch(reading, 2*kept, func(i int) error {
+			_, err := reading.calendars.read(t.Context(), touched[i].Room)
+			return err
+		})
+		old := newRoom()
+		age(t, store, old, reservations)
+		if c, err := crowded.calendars.read(t.Context(), old); err != nil || c.Len() != reservations {
+			t.Errorf("the calendar has %d reservations, want %d: %v", c.Len(), reservations, err)
+		}
+
+		// A calendar that was let go is read again, and knows who has the slot.
+		const sample = 100
+		refused := 0
+		for _, b := range touched[:rooms/2] {
+			if _, there := booking.calendars.kept(b.Room); there {
+				continue
+			}
+			_, err := booking.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: b.Room, User: "bob", Slot: slot(0, 1)})
+			taken, ok := errors.AsType[*domain.SlotTaken](err)
+			if !ok || len(taken.By) != 1 || taken.By[0].BookingID != b.ID {
+				t.Fatalf("the slot that is taken by %s: %v", b.ID, err)
+			}
+			wantTypes(t, store, b.Room.Stream(), "SlotReserved")
+			if refused++; refused == sample {
+				break
+			}
+		}
+		if refused < sample {
+			t.Errorf("of the first half of the rooms only %d were let go", refused)
+		}
+	})
+
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // pools keep what they have over the first
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	freed := func(drop func()) int {
+		before := heap()
+		drop()
+		return before - heap()
+	}
+	for _, c := range []struct {
+		name    string
+		h       *Handler
+		counted int
+	}{
+		{"calendars that were booked in", booking, limit},
+		{"calendars that were read", reading, limit},
+		{"a calendar with many reservations", crowded, calendarBytes + reservations*reservationBytes},
+	} {
+		weight := freed(func() { c.h.calendars.cache = nil })
+		t.Logf("%s: counted %d bytes, weighed %d", c.name, c.counted, weight)
+		if weight < c.counted/3 || weight > c.counted*5/4 {
+			t.Errorf("%s are counted as %d bytes and weigh %d", c.name, c.counted, weight)
+		}
+	}
+	// The names of the rooms alone would take more than this.
+	const otherwise = rooms * 48
+	weight := freed(func() { booking, reading = nil, nil })
+	t.Logf("two handlers without calendars: %d bytes", weight)
+	if weight > otherwise {
+		t.Errorf("two handlers without calendars weigh %d bytes after %d rooms", weight, rooms)
+	}
+	runtime.KeepAlive(crowded)
+}
+
+// gauge is what one of the handler's metrics shows.
+func gauge(t *testing.T, h *Handler, name string) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(h.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+// counted is how many bytes the cache counts.
+func (c *calendars) counted() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes
 }
 
 // A calendar that is larger than the whole cache is used and not kept.
