@@ -29,6 +29,7 @@ type Controlled struct {
 	listener net.Listener // nil while stopped
 	silent   bool
 	faults   []*fault
+	calls    map[string]int // by method: those that passed
 	links    map[*link]bool
 	work     sync.WaitGroup
 }
@@ -38,6 +39,7 @@ type fault struct {
 	method  string
 	left    int // calls of the method until then
 	answers bool
+	fatal   bool
 	meet    func() // closes the channel that says so
 }
 
@@ -54,7 +56,7 @@ type link struct {
 // Before is a network that fails on demand before an event store, or what else speaks HTTP/2 without TLS, at host:port.
 func Before(t testing.TB, upstream string) *Controlled {
 	t.Helper()
-	c := &Controlled{t: t, upstream: upstream, address: "127.0.0.1:0", links: map[*link]bool{}}
+	c := &Controlled{t: t, upstream: upstream, address: "127.0.0.1:0", calls: map[string]int{}, links: map[*link]bool{}}
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
@@ -89,6 +91,10 @@ func (c *Controlled) Start() {
 func (c *Controlled) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stopLocked()
+}
+
+func (c *Controlled) stopLocked() {
 	if c.listener != nil {
 		_ = c.listener.Close()
 		c.listener = nil
@@ -128,28 +134,50 @@ func (c *Controlled) Connections() int {
 	return len(c.links)
 }
 
+// Calls is how many calls of the method were let through to the event store since the beginning, whatever became of their answers.
+func (c *Controlled) Calls(method string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[method]
+}
+
 // LoseRequest cuts the connection when the n-th call of the method from now, counted from 1, is about to pass: the event store
 // never hears of it. The channel is closed then.
 func (c *Controlled) LoseRequest(method string, n int) <-chan struct{} {
-	return c.lose(method, n, false)
+	return c.expect(&fault{method: method, left: n})
 }
 
 // LoseAnswer cuts the connection when the answer to the n-th call of the method from now, counted from 1, is about to pass: the
 // event store has done it and nobody hears of that. The channel is closed then, or when the caller has given up before.
 func (c *Controlled) LoseAnswer(method string, n int) <-chan struct{} {
-	return c.lose(method, n, true)
+	return c.expect(&fault{method: method, left: n, answers: true})
 }
 
-func (c *Controlled) lose(method string, n int, answers bool) <-chan struct{} {
+// DieAtRequest is [Controlled.LoseRequest] and [Controlled.Stop] in one: neither that call nor any that comes after it, on whatever
+// connection, passes. So the clients are to the event store what a process that was killed is. The channel is closed before a client
+// can notice.
+func (c *Controlled) DieAtRequest(method string, n int) <-chan struct{} {
+	return c.expect(&fault{method: method, left: n, fatal: true})
+}
+
+// DieAtAnswer is [Controlled.LoseAnswer] and [Controlled.Stop] in one: the event store has done the call, and from its answer on
+// nothing passes in either direction. The channel is closed before a client can notice, and never if the caller gives up before
+// there is an answer.
+func (c *Controlled) DieAtAnswer(method string, n int) <-chan struct{} {
+	return c.expect(&fault{method: method, left: n, answers: true, fatal: true})
+}
+
+func (c *Controlled) expect(f *fault) <-chan struct{} {
 	met := make(chan struct{})
+	f.meet = sync.OnceFunc(func() { close(met) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults = append(c.faults, &fault{method, n, answers, sync.OnceFunc(func() { close(met) })})
+	c.faults = append(c.faults, f)
 	return met
 }
 
-// request counts a call and returns the fault that meets it, if one does.
-func (c *Controlled) request(method string) *fault {
+// request counts a call and returns the fault that meets it, if one does. A request that gets lost is lost when it returns.
+func (c *Controlled) request(l *link, method string) *fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var met *fault
@@ -165,7 +193,22 @@ func (c *Controlled) request(method string) *fault {
 		left = append(left, f)
 	}
 	c.faults = left
+	switch {
+	case met != nil && !met.answers:
+		c.strikeLocked(l, met)
+	case c.listener != nil && !c.silent:
+		c.calls[method]++
+	}
 	return met
+}
+
+// strikeLocked has the fault happen to a call on the connection.
+func (c *Controlled) strikeLocked(l *link, f *fault) {
+	f.meet()
+	if f.fatal {
+		c.stopLocked()
+	}
+	l.close()
 }
 
 func (c *Controlled) accept(listener net.Listener) {
@@ -201,7 +244,9 @@ func (c *Controlled) accept(listener net.Listener) {
 			pumps.Go(func() { c.answers(l); l.close() })
 			pumps.Wait()
 			for _, f := range l.doomed { // no answer can come any more
-				f.meet()
+				if !f.fatal {
+					f.meet()
+				}
 			}
 			c.mu.Lock()
 			delete(c.links, l)
@@ -219,10 +264,8 @@ func (c *Controlled) requests(l *link) {
 	}
 	frames(l.client, func(frame http2.Frame, raw []byte) bool {
 		if headers, ok := frame.(*http2.MetaHeadersFrame); ok {
-			if f := c.request(headers.PseudoValue("path")); f != nil {
+			if f := c.request(l, headers.PseudoValue("path")); f != nil {
 				if !f.answers {
-					l.close()
-					f.meet()
 					return false
 				}
 				l.mu.Lock()
@@ -230,8 +273,11 @@ func (c *Controlled) requests(l *link) {
 				l.mu.Unlock()
 			}
 		}
-		if reset, ok := frame.(*http2.RSTStreamFrame); ok && l.cut(reset.StreamID) { // nobody waits for the answer any more
-			return false
+		if reset, ok := frame.(*http2.RSTStreamFrame); ok { // nobody waits for the answer any more
+			if f := l.fault(reset.StreamID); f != nil && !f.fatal {
+				c.strike(l, f)
+				return false
+			}
 		}
 		return l.pass(l.server, raw)
 	})
@@ -241,7 +287,8 @@ func (c *Controlled) requests(l *link) {
 func (c *Controlled) answers(l *link) {
 	frames(l.server, func(frame http2.Frame, raw []byte) bool {
 		if headers, ok := frame.(*http2.MetaHeadersFrame); ok {
-			if l.cut(headers.StreamID) {
+			if f := l.fault(headers.StreamID); f != nil {
+				c.strike(l, f)
 				return false
 			}
 		}
@@ -249,17 +296,17 @@ func (c *Controlled) answers(l *link) {
 	})
 }
 
-// cut cuts the connection if the answer to a call is to get lost, and reports whether it is.
-func (l *link) cut(stream uint32) bool {
+func (c *Controlled) strike(l *link, f *fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strikeLocked(l, f)
+}
+
+// fault is what is to happen to the answer of a call, or nil.
+func (l *link) fault(stream uint32) *fault {
 	l.mu.Lock()
-	f := l.doomed[stream]
-	l.mu.Unlock()
-	if f == nil {
-		return false
-	}
-	l.close()
-	f.meet()
-	return true
+	defer l.mu.Unlock()
+	return l.doomed[stream]
 }
 
 func (l *link) pass(to net.Conn, raw []byte) bool {

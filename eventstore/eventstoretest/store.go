@@ -68,10 +68,15 @@ func Serve(t testing.TB, dir string) (address string) {
 // Node is an event store behind a network that fails on demand. Both are closed at the end of the test.
 func Node(t testing.TB) *Controlled {
 	t.Helper()
-	s := ConnectionString(t)
-	at, err := url.Parse(s)
+	return BeforeStore(t, ConnectionString(t))
+}
+
+// BeforeStore is a network that fails on demand before the event store of a connection string. An event store can have several.
+func BeforeStore(t testing.TB, connectionString string) *Controlled {
+	t.Helper()
+	at, err := url.Parse(connectionString)
 	if err != nil || strings.Contains(at.Host, ",") || at.Scheme != "esdb" || at.Query().Get("tls") != "false" {
-		t.Fatalf("the faults of a network can only be put before one server without TLS, not before %s", s)
+		t.Fatalf("the faults of a network can only be put before one server without TLS, not before %s", connectionString)
 	}
 	host := at.Host
 	if at.Port() == "" {

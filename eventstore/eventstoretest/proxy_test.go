@@ -1,0 +1,96 @@
+package eventstoretest_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func proposed() eventstore.Proposed {
+	return eventstore.Proposed{ID: uuid.New(), Event: domain.UseEnded{At: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}}
+}
+
+// A process dies while one or many append, each on a connection of its own. They try again until their time is over, and nothing of
+// that passes.
+func TestNothingPassesAfterDeath(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for name, test := range map[string]struct {
+		die     func(*eventstoretest.Controlled, string, int) <-chan struct{}
+		writers int
+		passed  int // at least; of one who appends alone, precisely
+	}{
+		"at a request":         {(*eventstoretest.Controlled).DieAtRequest, 1, n - 1},
+		"at an answer":         {(*eventstoretest.Controlled).DieAtAnswer, 1, n},
+		"at a request of many": {(*eventstoretest.Controlled).DieAtRequest, 8, n - 1},
+		"at an answer to many": {(*eventstoretest.Controlled).DieAtAnswer, 8, n},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := eventstoretest.ConnectionString(t)
+			network := eventstoretest.BeforeStore(t, address)
+			dead := test.die(network, eventstoretest.Append, n)
+			streams := make([]string, test.writers)
+			var writing sync.WaitGroup
+			for i := range streams {
+				streams[i] = "death-" + uuid.NewString()
+				store := network.Open(t, eventstore.Options{Connections: 1, Timeout: time.Second})
+				writing.Go(func() {
+					var err error
+					revision := eventstore.NoStream
+					for ; err == nil && revision < 10*n; revision++ {
+						_, err = store.Append(t.Context(), streams[i], revision, proposed())
+					}
+					if !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+						t.Errorf("at revision %d: %v, want that the event store cannot be reached", revision, err)
+					}
+					select {
+					case <-dead:
+					default:
+						t.Errorf("before death: %v", err)
+					}
+				})
+			}
+			writing.Wait()
+
+			witness := eventstoretest.BeforeStore(t, address).Open(t, eventstore.Options{})
+			stored := func() (stored int) {
+				for _, stream := range streams {
+					for _, err := range witness.ReadStream(t.Context(), stream, 0) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						stored++
+					}
+				}
+				return stored
+			}
+			passed, done := network.Calls(eventstoretest.Append), stored()
+			if passed < test.passed || done > passed || test.writers == 1 && (passed != test.passed || done != test.passed) {
+				t.Errorf("%d appends passed and %d are stored; %d passed before death", passed, done, test.passed)
+			}
+
+			network.Start()
+			alive := network.Open(t, eventstore.Options{})
+			if _, err := alive.Append(t.Context(), "death-"+uuid.NewString(), eventstore.NoStream, proposed()); err != nil {
+				t.Errorf("after a new start: %v", err)
+			}
+			if now := network.Calls(eventstoretest.Append); now != passed+1 {
+				t.Errorf("%d appends have passed, want one more than %d", now, passed)
+			}
+			if now := stored(); now != done {
+				t.Errorf("%d appends are stored, and were %d", now, done)
+			}
+		})
+	}
+}
