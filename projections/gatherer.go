@@ -35,7 +35,10 @@ type gathered struct {
 	ended    bool // nothing more will come
 }
 
-func gather(ctx context.Context, log Log, after eventstore.Position, f eventstore.Filter) *gatherer {
+// subscribe follows some events of the log from after a position, as [eventstore.Store.Subscribe] does.
+type subscribe func(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error]
+
+func gather(ctx context.Context, after eventstore.Position, from subscribe) *gatherer {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &gatherer{arrived: make(chan struct{}, 1), next: eventstore.Batch{Position: after}}
 	g.taken = sync.NewCond(&g.mu)
@@ -46,7 +49,7 @@ func gather(ctx context.Context, log Log, after eventstore.Position, f eventstor
 	})
 	var following sync.WaitGroup
 	following.Go(func() {
-		err := g.follow(ctx, log.Subscribe(ctx, after, f))
+		err := g.follow(ctx, from(ctx, after))
 		g.mu.Lock()
 		g.ended, g.cause = true, err
 		g.mu.Unlock()

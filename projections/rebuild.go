@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -180,7 +181,9 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	events := gather(ctx, r.log, r.generation.Position, r.projection.Filter)
+	events := gather(ctx, r.generation.Position, func(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
+		return r.log.Subscribe(ctx, after, r.projection.Filter)
+	})
 	defer events.stop()
 	timer := time.NewTimer(still)
 	defer timer.Stop()

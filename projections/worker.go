@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,8 +43,8 @@ const (
 	longestPause  = 10 * time.Second
 )
 
-// Workers keep the lists: one worker for each projection, with a subscription of its own, so that one that fails holds up no
-// other. Any number of processes may keep the same lists.
+// Workers keep the lists: one worker for each projection, which goes at its own pace, so that one that fails holds up no
+// other. What is new they receive together. Any number of processes may keep the same lists.
 type Workers struct {
 	store     Store
 	log       Log
@@ -51,6 +52,7 @@ type Workers struct {
 	metrics   *metrics
 	rebuilder *Rebuilder
 	workers   []*worker
+	tails     []*tail // one for each filter
 }
 
 // NewWorkers makes the workers of some projections. They do nothing before Run.
@@ -73,6 +75,7 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 		ws.workers = append(ws.workers, &worker{
 			Workers:    ws,
 			projection: p,
+			tail:       ws.tail(p.Filter),
 			logger:     o.Logger.With("projection", p.Name),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
@@ -83,10 +86,25 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 	return ws
 }
 
+// tail is the one of those who follow the same streams.
+func (ws *Workers) tail(f eventstore.Filter) *tail {
+	for _, t := range ws.tails {
+		if slices.Equal(t.filter.StreamPrefixes, f.StreamPrefixes) {
+			return t
+		}
+	}
+	t := newTail(ws.log, f)
+	ws.tails = append(ws.tails, t)
+	return t
+}
+
 // Run keeps the lists until the context ends, whatever happens to the stores. What has been received by then is still
 // written. Its error is the context's.
 func (ws *Workers) Run(ctx context.Context) error {
 	var group errgroup.Group
+	for _, t := range ws.tails {
+		group.Go(func() error { return t.run(ctx) })
+	}
 	for _, w := range ws.workers {
 		group.Go(func() error { return w.run(ctx) })
 	}
@@ -139,6 +157,7 @@ type Health struct {
 type worker struct {
 	*Workers
 	projection Projection
+	tail       *tail
 	logger     *slog.Logger
 
 	mu     sync.Mutex
@@ -296,7 +315,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 // follow folds what comes after the generation's checkpoint into it, until another generation is active (errReplaced) or something fails.
 func (w *worker) follow(ctx context.Context, g Generation) error {
 	b := &builder{store: w.store, projection: w.projection, generation: g}
-	events := gather(ctx, w.log, g.Position, w.projection.Filter)
+	events := gather(ctx, g.Position, w.tail.follow)
 	defer events.stop()
 	tidy := time.NewTicker(w.options.Abandoned)
 	defer tidy.Stop()
