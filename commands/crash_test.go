@@ -1,11 +1,14 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,8 +18,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// crash is a store whose connection is lost at the n-th append: from there on nothing is heard any more. The n-th append
-// itself was done if heardTooLate.
+// crash is a store that is lost at the n-th append, counted from 0: from there on nothing is heard any more. That append itself is done
+// if doneUnheard is set. A [process] loses its connection in truth.
 type crash struct {
 	*eventstore.Store
 	n           int
@@ -51,11 +54,119 @@ func (c *crash) ReadStream(ctx context.Context, stream string, from domain.Revis
 	return c.Store.ReadStream(ctx, stream, from)
 }
 
+// node is an event store that commands are broken on: its connection string, and a store on it that works.
+type node struct {
+	address string
+	store   *eventstore.Store
+}
+
+func openNode(t *testing.T) node {
+	t.Helper()
+	address := eventstoretest.ConnectionString(t)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return node{address, store}
+}
+
+// point is where a process dies: at its n-th append, counted from 1, when that is about to be done or, if done is set, when it has
+// been and its answer is about to be heard.
+type point struct {
+	n    int
+	done bool
+}
+
+func (p point) String() string {
+	if p.done {
+		return fmt.Sprintf("append %d done and not heard", p.n)
+	}
+	return fmt.Sprintf("append %d not done", p.n)
+}
+
+// process is a replica of its own that dies at a point: from there on nothing of it passes to the event store.
+type process struct {
+	*Handler
+	store *eventstore.Store
+	at    point
+	dead  <-chan struct{}
+}
+
+// process starts one that waits for an append until the time-out.
+func (n node) process(t *testing.T, p point, timeout time.Duration) process {
+	t.Helper()
+	network := eventstoretest.BeforeStore(t, n.address)
+	store, err := eventstore.Open(eventstore.Options{
+		// In milliseconds: how long the library, once it has not found the node, cannot be closed.
+		ConnectionString: network.ConnectionString() + "&discoveryInterval=10",
+		Connections:      1,
+		Timeout:          timeout,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	dieAt := network.DieAtRequest
+	if p.done {
+		dieAt = network.DieAtAnswer
+	}
+	return process{newHandler(store), store, p, dieAt(eventstoretest.Append, p.n)}
+}
+
+// died reports whether the process died where it was to, and judges the error that its command ended with. If it did not, the machine was
+// slow and an earlier call took longer than the time-out.
+func (p process) died(t *testing.T, err error) bool {
+	t.Helper()
+	unknown, unavailable := errors.Is(err, eventstore.ErrOutcomeUnknown), errors.Is(err, eventstore.ErrUnavailable)
+	select {
+	case <-p.dead:
+		// Nothing is decided as long as nothing was sent.
+		if !unknown && (!unavailable || p.at != point{n: 1}) {
+			t.Fatalf("%s: the command answered %v, want an unknown outcome", p.at, err)
+		}
+		return true
+	default:
+		if !unknown && !unavailable {
+			t.Fatalf("%s: the command answered %v, and its process is alive", p.at, err)
+		}
+		return false
+	}
+}
+
 // world is a place for one command: two rooms, a booking in the first.
 type world struct {
 	store    *eventstore.Store
 	from, to domain.RoomID
 	booking  domain.BookingID
+	since    eventstore.Position // of the last event before the command
+}
+
+// appended lists the appends to the world's streams since the command began, in their order: each as the types of its events. Of
+// a command's appends, none goes to the stream of the one before.
+func (w world) appended(t *testing.T) []string {
+	t.Helper()
+	var events []eventstore.Recorded
+	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream()} {
+		for r, err := range w.store.ReadStream(t.Context(), stream, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Position > w.since {
+				events = append(events, r)
+			}
+		}
+	}
+	slices.SortStableFunc(events, func(a, b eventstore.Recorded) int { return cmp.Compare(a.Position, b.Position) })
+	var appends []string
+	for i, r := range events {
+		if i > 0 && events[i-1].Stream == r.Stream {
+			appends[len(appends)-1] += " + " + r.Type
+		} else {
+			appends = append(appends, r.Type)
+		}
+	}
+	return appends
 }
 
 // end is where a world came to rest: everything but ids, which differ from world to world.
@@ -85,6 +196,7 @@ func (w world) end(t *testing.T) end {
 // breakable is a command that is broken at each of its appends.
 type breakable struct {
 	name  string
+	is    any // the type of command
 	given func(t *testing.T, h *Handler, w *world)
 	// when is the command, under one id however often it is tried. It tells the error.
 	when func(ctx context.Context, h *Handler, w *world, r Request) error
@@ -95,31 +207,113 @@ type breakable struct {
 }
 
 // world makes a world for the command.
-func (c breakable) world(t *testing.T, store *eventstore.Store) *world {
-	w := &world{store: store, from: newRoom(), to: newRoom()}
-	c.given(t, newHandler(store), w)
+func (c breakable) world(t *testing.T, n node) *world {
+	t.Helper()
+	w := &world{store: n.store, from: newRoom(), to: newRoom()}
+	c.given(t, newHandler(n.store), w)
+	var err error
+	if w.since, err = n.store.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
-// whole carries the command out. It tells where its world was before and came to rest, and the number of its appends.
-func (c breakable) whole(t *testing.T, store *eventstore.Store) (before, after end, appends int) {
-	w := c.world(t, store)
-	before = w.end(t)
-	count := &crash{Store: store, n: 1 << 30}
-	if err := c.when(t.Context(), newHandler(count), w, request()); err != nil {
-		t.Fatal(err)
+// again asks the command once more, of another replica.
+func (c breakable) again(ctx context.Context, w *world, r Request) error {
+	err := c.when(ctx, newHandler(w.store), w, r)
+	if err != nil && c.repeat != nil && c.repeat(err) {
+		return nil
 	}
-	return before, w.end(t), count.done
+	return err
 }
 
-// broken carries the command out until append n, which is done or not, and never heard of.
-func (c breakable) broken(t *testing.T, store *eventstore.Store, n int, doneUnheard bool) (*world, Request) {
-	w, r := c.world(t, store), request()
-	err := c.when(t.Context(), newHandler(&crash{Store: store, n: n, doneUnheard: doneUnheard}), w, r)
-	if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-		t.Fatalf("the broken command answered %v, want an unknown outcome", err)
+// course is what becomes of a world if nothing breaks the command.
+type course struct {
+	before, after end
+	appends       []string // as world.appended lists them
+}
+
+// whole carries the command out. The network counts its appends, so the points where it can be broken follow from the command.
+func (c breakable) whole(t *testing.T, n node) course {
+	t.Helper()
+	w := c.world(t, n)
+	before := w.end(t)
+	network := eventstoretest.BeforeStore(t, n.address)
+	if err := c.when(t.Context(), newHandler(network.Open(t, eventstore.Options{})), w, request()); err != nil {
+		t.Fatal(err)
 	}
-	return w, r
+	whole := course{before, w.end(t), w.appended(t)}
+	if passed := network.Calls(eventstoretest.Append); passed != len(whole.appends) || passed == 0 {
+		t.Fatalf("%d appends passed, and those found are %q", passed, whole.appends)
+	}
+	return whole
+}
+
+// points are all where the command can be broken.
+func (c course) points() (all []point) {
+	for i := range c.appends {
+		all = append(all, point{i + 1, false}, point{i + 1, true})
+	}
+	return all
+}
+
+// until lists the appends that are done if the command is broken at the point.
+func (c course) until(p point) []string {
+	if p.done {
+		return c.appends[:p.n]
+	}
+	return c.appends[:p.n-1]
+}
+
+// rest is where a world comes to rest after the command was broken at the point and was not asked again.
+func (c course) rest(p point) end {
+	if len(c.until(p)) == 0 {
+		return c.before
+	}
+	return c.after
+}
+
+// left is a world as a broken command left it.
+type left struct {
+	*world
+	at      point
+	request Request // of the caller, who may ask again
+}
+
+// broken carries the command out in worlds of their own, all at once, until it dies at the points, and shows that it did.
+func (c breakable) broken(t *testing.T, n node, whole course, points ...point) []left {
+	t.Helper()
+	var all []left
+	for timeout := 100 * time.Millisecond; len(points) > 0; timeout *= 2 {
+		worlds := make([]left, len(points))
+		processes := make([]process, len(points))
+		errs := make([]error, len(points))
+		for i, p := range points {
+			worlds[i] = left{c.world(t, n), p, request()}
+			processes[i] = n.process(t, p, timeout)
+		}
+		var running sync.WaitGroup
+		for i, w := range worlds {
+			running.Go(func() {
+				defer processes[i].store.Close()
+				errs[i] = c.when(t.Context(), processes[i].Handler, w.world, w.request)
+			})
+		}
+		running.Wait()
+		var alive []point
+		for i, w := range worlds {
+			if !processes[i].died(t, errs[i]) {
+				alive = append(alive, w.at)
+				continue
+			}
+			if got, want := w.appended(t), whole.until(w.at); !slices.Equal(got, want) {
+				t.Fatalf("%s: %q is in the streams, want %q", w.at, got, want)
+			}
+			all = append(all, w)
+		}
+		points = alive
+	}
+	return all
 }
 
 // breakables are all commands.
@@ -141,6 +335,7 @@ func breakables() []breakable {
 	return []breakable{
 		{
 			name:  "create",
+			is:    CreateBooking{},
 			given: func(*testing.T, *Handler, *world) {},
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				w.booking = domain.BookingID(r.ID.String())
@@ -151,6 +346,7 @@ func breakables() []breakable {
 		},
 		{
 			name:  "change of room",
+			is:    ChangeBooking{},
 			given: given,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: w.booking, Room: &w.to})
@@ -160,6 +356,7 @@ func breakables() []breakable {
 		},
 		{
 			name:  "change of time",
+			is:    ChangeBooking{},
 			given: given,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				end := noon.Add(90 * time.Minute)
@@ -169,7 +366,19 @@ func breakables() []breakable {
 			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
 		},
 		{
+			name:  "change of user",
+			is:    ChangeBooking{},
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				user := domain.UserID("bob")
+				_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: w.booking, User: &user})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
 			name:  "cancel",
+			is:    CancelBooking{},
 			given: given,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.CancelBooking(ctx, CancelBooking{Request: r, Booking: w.booking})
@@ -185,7 +394,18 @@ func breakables() []breakable {
 			repeat: func(err error) bool { _, ok := errors.AsType[*domain.AlreadyCancelled](err); return ok },
 		},
 		{
+			name:  "confirm",
+			is:    AnswerConfirm{},
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: w.booking, Answer: domain.Confirmed, AnsweredAt: noon})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
 			name:  "deny",
+			is:    AnswerConfirm{},
 			given: given,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: w.booking, Answer: domain.Denied, AnsweredAt: noon})
@@ -201,6 +421,7 @@ func breakables() []breakable {
 		},
 		{
 			name:  "start use",
+			is:    StartUse{},
 			given: given,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.StartUse(ctx, StartUse{Request: r, Booking: w.booking, StartedAt: noon})
@@ -214,6 +435,7 @@ func breakables() []breakable {
 		},
 		{
 			name:  "end use",
+			is:    EndUse{},
 			given: inUse,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(time.Hour)})
@@ -230,73 +452,107 @@ func breakables() []breakable {
 	}
 }
 
-// TestACrashBetweenAnyTwoAppends breaks each command at each of its appends, not done and done but not heard, and shows that settling
-// alone, the caller's retry alone, another command in the way, and all of them at once reach what the whole command would have.
+// TestEveryCommandIsBroken wants each method of a Handler that takes a command among the breakables.
+func TestEveryCommandIsBroken(t *testing.T) {
+	broken := map[reflect.Type]bool{}
+	for _, c := range breakables() {
+		broken[reflect.TypeOf(c.is)] = true
+	}
+	commands := 0
+	for method := range reflect.TypeFor[*Handler]().Methods() {
+		for parameter := range method.Type.Ins() {
+			if parameter.Kind() != reflect.Struct {
+				continue
+			}
+			if field, ok := parameter.FieldByName("Request"); !ok || !field.Anonymous {
+				continue
+			}
+			commands++
+			if !broken[parameter] {
+				t.Errorf("%s is not broken", method.Name)
+			}
+		}
+	}
+	if commands != len(broken) {
+		t.Errorf("%d commands are broken, and a handler has %d", len(broken), commands)
+	}
+}
+
+// TestACrashBetweenAnyTwoAppends has the process of each command die at each of its appends, not done and done but not heard, and
+// shows that settling alone, the caller's retry alone, another command in the way, and all of them at once together with recovery
+// reach what the whole command would have.
 func TestACrashBetweenAnyTwoAppends(t *testing.T) {
-	store := eventstoretest.Open(t)
+	t.Parallel()
 	for _, c := range breakables() {
 		t.Run(c.name, func(t *testing.T) {
-			before, want, appends := c.whole(t, store)
-			for n := range appends {
-				for _, doneUnheard := range []bool{false, true} {
-					nothingDone := n == 0 && !doneUnheard
-					name := fmt.Sprintf("append %d, done %t", n, doneUnheard)
-					t.Run(name+", settle", func(t *testing.T) {
-						w, _ := c.broken(t, store, n, doneUnheard)
-						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
-							t.Fatal(err)
-						}
-						want := want
-						if nothingDone {
-							want = before
-						}
-						w.wantEnd(t, want)
-					})
-					t.Run(name+", retry", func(t *testing.T) {
-						w, r := c.broken(t, store, n, doneUnheard)
-						for range 2 {
-							if err := c.when(t.Context(), newHandler(store), w, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
-								t.Fatal(err)
-							}
-						}
-						w.wantEnd(t, want)
-					})
-					if nothingDone {
-						continue
-					}
-					t.Run(name+", all at once", func(t *testing.T) {
-						w, r := c.broken(t, store, n, doneUnheard)
-						var all sync.WaitGroup
-						retried := *w
-						all.Go(func() {
-							if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
-								t.Error(err)
-							}
-						})
-						all.Go(func() {
-							if err := c.when(t.Context(), newHandler(store), &retried, r); err != nil && (c.repeat == nil || !c.repeat(err)) {
-								t.Error(err)
-							}
-						})
-						all.Go(func() {
-							if err := c.other(t.Context(), newHandler(store), w); errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, ErrContended) {
-								t.Error(err)
-							}
-						})
-						all.Wait()
-						w.wantEnd(t, want)
-					})
-					t.Run(name+", another command in the way", func(t *testing.T) {
-						w, _ := c.broken(t, store, n, doneUnheard)
-						if err := c.other(t.Context(), newHandler(store), w); errors.Is(err, eventstore.ErrOutcomeUnknown) {
-							t.Fatal(err)
-						}
-						w.wantEnd(t, want)
-					})
-				}
+			t.Parallel()
+			n := openNode(t)
+			whole := c.whole(t, n)
+			t.Logf("appends: %s", strings.Join(whole.appends, " · "))
+			for _, p := range whole.points() {
+				t.Run(p.String(), func(t *testing.T) { c.comesToRest(t, n, whole, p) })
 			}
 		})
 	}
+}
+
+// comesToRest breaks the command at the point, in one world for each way out of it.
+func (c breakable) comesToRest(t *testing.T, n node, whole course, p point) {
+	worlds := c.broken(t, n, whole, p, p, p, p)
+	settle := func(ctx context.Context, w left) error {
+		_, err := newHandler(n.store).settle(ctx, w.booking, w.from, w.to)
+		return err
+	}
+	t.Run("settle", func(t *testing.T) {
+		w := worlds[0]
+		if err := settle(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		w.wantEnd(t, whole.rest(p))
+	})
+	t.Run("retry", func(t *testing.T) {
+		w := worlds[1]
+		for range 2 {
+			if err := c.again(t.Context(), w.world, w.request); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.wantEnd(t, whole.after)
+	})
+	if len(whole.until(p)) == 0 {
+		return // nothing is there to be met: another command and the retry race as any two do
+	}
+	t.Run("another command in the way", func(t *testing.T) {
+		w := worlds[2]
+		if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		w.wantEnd(t, whole.after)
+	})
+	t.Run("all at once", func(t *testing.T) {
+		w := worlds[3]
+		recovering(t, n.store, 1, time.Nanosecond)
+		var all sync.WaitGroup
+		retried := *w.world
+		all.Go(func() {
+			if err := settle(t.Context(), w); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			if err := c.again(t.Context(), &retried, w.request); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, ErrContended) {
+				t.Error(err)
+			}
+		})
+		all.Wait()
+		rest(t, n.store, map[domain.BookingID]bool{w.booking: true})
+		w.wantEnd(t, whole.after)
+	})
 }
 
 func (w world) wantEnd(t *testing.T, want end) {

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -12,17 +11,16 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
-	"roombook/eventstore/eventstoretest"
 )
 
 // recovering runs recoveries on the store, as replicas do, until the test ends.
-func recovering(t *testing.T, store *eventstore.Store, replicas int) []*Recovery {
+func recovering(t *testing.T, store *eventstore.Store, replicas int, grace time.Duration) []*Recovery {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	var all []*Recovery
 	for range replicas {
-		r := NewRecovery(newHandler(store), store, RecoveryOptions{Grace: 20 * time.Millisecond})
+		r := NewRecovery(newHandler(store), store, RecoveryOptions{Grace: grace})
 		all = append(all, r)
 		running.Go(func() {
 			if err := r.Run(ctx); err != nil {
@@ -65,30 +63,24 @@ func rest(t *testing.T, store *eventstore.Store, bookings map[domain.BookingID]b
 // TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
 // bring each world to rest.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
-	store := eventstoretest.Open(t)
+	t.Parallel()
+	n := openNode(t)
 	type broken struct {
 		name string
-		*world
+		left
 		want end
 	}
 	var worlds []broken
 	bookings := map[domain.BookingID]bool{}
 	for _, c := range breakables() {
-		before, want, appends := c.whole(t, store)
-		for n := range appends {
-			for _, doneUnheard := range []bool{false, true} {
-				w, _ := c.broken(t, store, n, doneUnheard)
-				bookings[w.booking] = true
-				b := broken{fmt.Sprintf("%s, append %d, done %t", c.name, n, doneUnheard), w, want}
-				if n == 0 && !doneUnheard {
-					b.want = before
-				}
-				worlds = append(worlds, b)
-			}
+		whole := c.whole(t, n)
+		for _, w := range c.broken(t, n, whole, whole.points()...) {
+			bookings[w.booking] = true
+			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.rest(w.at)})
 		}
 	}
-	recovering(t, store, 2)
-	rest(t, store, bookings)
+	recovering(t, n.store, 2, 20*time.Millisecond)
+	rest(t, n.store, bookings)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
 	}
@@ -97,24 +89,19 @@ func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 
 // TestOneThatCannotBeSettledHoldsUpNoOther has a booking whose first event cannot be decoded, and one that can be settled.
 func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
-	address := eventstoretest.ConnectionString(t)
-	store, err := eventstore.Open(eventstore.Options{ConnectionString: address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-
+	n := openNode(t)
+	store := n.store
 	poisoned := domain.BookingID(uuid.NewString())
-	appendRaw(t, address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`)
+	appendRaw(t, n.address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`)
 	ask := request().reservation(eventstore.NoStream)
 	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = poisoned, newRoom(), "ann", slot(0, 1)
 	if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{ID: space(ask.ReservationID), Event: ask}); err != nil {
 		t.Fatal(err)
 	}
 	create := breakables()[0]
-	w, _ := create.broken(t, store, 0, true)
+	w := create.broken(t, n, create.whole(t, n), point{n: 1, done: true})[0]
 
-	r := recovering(t, store, 1)[0]
+	r := recovering(t, store, 1, 20*time.Millisecond)[0]
 	rest(t, store, map[domain.BookingID]bool{w.booking: true})
 	for {
 		open, err := r.Status()
