@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -35,26 +36,23 @@ func recovering(t *testing.T, store *eventstore.Store, replicas int, grace time.
 	return all
 }
 
-// rest waits until the store has no open step of the bookings.
+// rest waits until the store has no open step of the bookings. It gives up long after recovery should have closed them.
 func rest(t *testing.T, store *eventstore.Store, bookings map[domain.BookingID]bool) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
 	for {
 		open, err := OpenBookings(t.Context(), store)
 		if err != nil {
 			t.Fatal(err)
 		}
-		waiting := 0
-		for _, b := range open {
-			if bookings[b.Booking] {
-				waiting++
-			}
-		}
-		if waiting == 0 {
+		open = slices.DeleteFunc(open, func(b OpenBooking) bool { return !bookings[b.Booking] })
+		if len(open) == 0 {
 			return
 		}
 		select {
-		case <-t.Context().Done():
-			t.Fatalf("%d bookings have not come to rest", waiting)
+		case <-ctx.Done():
+			t.Fatalf("%d bookings have not come to rest: %+v", len(open), open)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
