@@ -1,10 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"reflect"
@@ -42,22 +43,10 @@ type insistent struct {
 func (c *insistent) send(ctx context.Context, method, path, body string) (reply, error) {
 	key := uuid.NewString()
 	for {
-		r, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(body))
+		answer, err := ask(ctx, c.client, method, c.base+path, body, key)
 		if err != nil {
-			return reply{}, err
+			return answer, err
 		}
-		r.Header.Set("Content-Type", mediaJSON)
-		r.Header.Set("Idempotency-Key", key)
-		response, err := c.client.Do(r)
-		if err != nil {
-			return reply{}, err
-		}
-		text, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil {
-			return reply{}, err
-		}
-		answer := reply{response.StatusCode, response.Header, string(text)}
 		select {
 		case c.answers <- answer.status:
 		case <-ctx.Done():
@@ -175,6 +164,90 @@ func TestTheEventStoreGoesAway(t *testing.T) {
 	}
 }
 
+// minute is how long the long outages are, at least.
+func minute() time.Duration {
+	if testing.Short() {
+		return 2 * time.Second
+	}
+	return time.Minute
+}
+
+// The event store is away for a minute, at first silent and then not even there, under a steady load. All that is asked for meanwhile
+// is answered with 503; then it goes on without a restart, and everything that was done is there once.
+func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Node(t)
+	store := network.Open(t, eventstore.Options{})
+	handler := commands.New(store, commands.Options{Policy: domain.DefaultPolicy()})
+	recovery := func(ctx context.Context, grace time.Duration) (end func()) {
+		ctx, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- commands.NewRecovery(handler, store, commands.RecoveryOptions{Grace: grace}).Run(ctx) }()
+		return func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(recovery(t.Context(), time.Second))
+	s := newService(t, func(o *Options) {
+		o.Commands = handler
+		o.Timeout = time.Second
+		o.Probes = []Probe{{Name: "eventStore", Check: store.Ping}}
+	})
+	r := s.start(t)
+	l := newLoad(t, r.address, 8, "/readyz", "/healthz")
+	refused := func(a answer) bool {
+		down := a.status == http.StatusServiceUnavailable
+		switch a.what {
+		case "/healthz":
+			return a.during() && a.done()
+		case "/readyz":
+			down = down && strings.Contains(a.body, `"eventStore":{"status":"DOWN"`)
+		}
+		if a.during() && !down {
+			t.Errorf("while the event store was away %s was answered with %d: %s", a.what, a.status, a.body)
+		}
+		return a.during()
+	}
+
+	const each = 2
+	l.hear(t.Context(), t, 10*each, nil, answer.done)
+	network.Silence()
+	l.phase.Store(int32(away))
+	l.hear(t.Context(), t, each, time.After(minute()/2), refused)
+	network.Stop()
+	l.hear(t.Context(), t, each, time.After(minute()/2), refused)
+	l.phase.Store(int32(back))
+	network.Start()
+	// The store tries to connect at least once a second. It has many times that.
+	bound, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	l.hear(bound, t, each, nil, func(a answer) bool { return a.sent == back && a.done() })
+	l.end()
+	l.wantSameAnswers(t)
+
+	// What a command without a key left half-way is for recovery, which may just be pausing after a failure: that of another replica
+	// comes first.
+	end := recovery(t.Context(), time.Millisecond)
+	for {
+		open, err := commands.OpenBookings(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(open) == 0 {
+			break
+		}
+	}
+	end()
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+	l.wantOnce(t, soundLog(t, store, l.prefix))
+}
+
 func (s *service) wantHistory(t *testing.T, id string, want ...string) {
 	t.Helper()
 	r := s.do(t, "GET", "/bookings/"+id+"/history", "").want(t, 200)
@@ -190,31 +263,42 @@ func (s *service) wantHistory(t *testing.T, id string, want ...string) {
 // wantSound walks the whole log: the rooms with the prefix have so many bookings, and nothing breaks a rule.
 func wantSound(t *testing.T, network *eventstoretest.Controlled, prefix string, bookings int) {
 	t.Helper()
-	store := network.Open(t, eventstore.Options{})
-	audit := commands.NewAudit()
 	created := 0
+	for _, e := range soundLog(t, network.Open(t, eventstore.Options{}), prefix) {
+		if _, ok := e.(domain.BookingCreated); ok {
+			created++
+		}
+	}
+	if created != bookings {
+		t.Errorf("%d bookings were made, want %d", created, bookings)
+	}
+}
+
+// soundLog is the log of the rooms with the prefix, in which nothing breaks a rule.
+func soundLog(t *testing.T, store *eventstore.Store, prefix string) []domain.Event {
+	t.Helper()
+	audit := commands.NewAudit()
+	var events []domain.Event
 	for batch, err := range store.Subscribe(t.Context(), 0, commands.Streams()) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range batch.Events {
 			audit.Add(r)
-			if e, ok := r.Event.(domain.BookingCreated); ok && strings.HasPrefix(string(e.RoomID), prefix) {
-				created++
+			if bytes.Contains(r.Data, []byte(`"roomId":"`+prefix)) {
+				events = append(events, r.Event)
 			}
 		}
 		if batch.CaughtUp {
 			break
 		}
 	}
-	if created != bookings {
-		t.Errorf("%d bookings were made, want %d", created, bookings)
-	}
 	for _, f := range audit.Findings() {
 		if strings.HasPrefix(string(f.Room), prefix) {
 			t.Error(f)
 		}
 	}
+	return events
 }
 
 // While the store of the lists is away, lists are answered with 503 and everything else as ever; when it is back, the lists show
@@ -254,6 +338,66 @@ func TestTheReadStoreGoesAway(t *testing.T) {
 	}
 }
 
+// The read store is away for a minute, for a server that goes on: the tables by which everything in it is found are gone, so that
+// all it is asked fails. Commands, a steady load of them, are done as ever; lists are answered with 503, and show everything when it
+// is back.
+func TestTheReadStoreIsAwayForAMinute(t *testing.T) {
+	t.Parallel()
+	store := eventstoretest.Open(t)
+	file := filepath.Join(t.TempDir(), "views.db")
+	s, end := withLists(t, store, file)
+	defer end()
+	tables, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tables.Close()
+	rename := func(from, to string) {
+		t.Helper()
+		_, err := tables.ExecContext(t.Context(), fmt.Sprintf(`BEGIN IMMEDIATE;
+			ALTER TABLE projections%[1]s RENAME TO projections%[2]s;
+			ALTER TABLE generations%[1]s RENAME TO generations%[2]s;
+			COMMIT`, from, to))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.start(t)
+	l := newLoad(t, r.address, 8, "/readyz", "/healthz", "/bookingLists?size=1", "/roomUseLists", "/notifications?size=1")
+
+	const each = 2
+	l.hear(t.Context(), t, 10*each, nil, answer.done)
+	rename("", "_away")
+	l.phase.Store(int32(away))
+	l.hear(t.Context(), t, each, time.After(minute()), func(a answer) bool {
+		is := a.done()
+		switch {
+		case a.what == "/readyz":
+			is = a.status == http.StatusServiceUnavailable && strings.Contains(a.body, `"readStore":{"status":"DOWN"`)
+		case strings.HasPrefix(a.what, "/") && a.what != "/healthz":
+			is = a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "/problems/lists-unavailable") && a.header.Get("Retry-After") != ""
+		}
+		if a.during() && !is {
+			t.Errorf("while the read store was away %s was answered with %d: %s", a.what, a.status, a.body)
+		}
+		return a.during()
+	})
+	l.phase.Store(int32(back))
+	rename("_away", "")
+	// Workers try again at least every ten seconds; lists are answered at once.
+	l.hear(t.Context(), t, each, nil, func(a answer) bool { return a.sent == back && a.done() })
+	l.end()
+	l.wantSameAnswers(t)
+	for client := range l.commands {
+		l.wantListed(t, client)
+	}
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+	l.wantOnce(t, soundLog(t, store, l.prefix))
+}
+
 // withLists is a server with lists in a file. Call away to close the file under its workers, which then end.
 func withLists(t *testing.T, store *eventstore.Store, file string) (s *service, away func()) {
 	t.Helper()
@@ -269,6 +413,7 @@ func withLists(t *testing.T, store *eventstore.Store, file string) (s *service, 
 	s = over(t, store, func(o *Options) {
 		o.Lists = projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions})
 		o.Timeout = time.Minute
+		o.Probes = []Probe{{Name: "eventStore", Check: store.Ping}, {Name: "readStore", Check: views.Ping}}
 	})
 	away = sync.OnceFunc(func() {
 		if err := views.Close(); err != nil {
