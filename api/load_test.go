@@ -39,13 +39,14 @@ type load struct {
 	phase   atomic.Int32
 	answers chan answer
 	enough  chan struct{} // closed when clients are to come to an end
+	failed  chan struct{} // closed when one has failed
 
 	parties  int          // clients and watchers
 	commands [][]*command // by client; to be read after work
 	work     sync.WaitGroup
 }
 
-// pace is the pause after each answer while the outage lasts. Before and after there is none, so that the outage comes when all
+// pace is the pause after each answer. Before the outage and after it commands have none, so that the outage comes when all
 // clients are in the middle of something.
 const pace = 250 * time.Millisecond
 
@@ -81,6 +82,7 @@ func newLoad(t *testing.T, address string, clients int, watch ...string) *load {
 		client:   &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients + len(watch)}},
 		answers:  make(chan answer),
 		enough:   make(chan struct{}),
+		failed:   make(chan struct{}),
 		parties:  clients + len(watch),
 		commands: make([][]*command, clients),
 	}
@@ -89,10 +91,12 @@ func newLoad(t *testing.T, address string, clients int, watch ...string) *load {
 		l.client.CloseIdleConnections()
 	})
 	ctx := t.Context()
+	fail := sync.OnceFunc(func() { close(l.failed) })
 	run := func(work func() error) {
 		l.work.Go(func() {
 			if err := work(); err != nil && ctx.Err() == nil {
 				t.Error(err)
+				fail()
 			}
 		})
 	}
@@ -171,7 +175,8 @@ func (l *load) insist(ctx context.Context, client int, c *command) (reply, error
 		if got.status == http.StatusServiceUnavailable && (got.header.Get("Retry-After") == "" || got.header.Get("Content-Type") != mediaProblem) {
 			return got, fmt.Errorf("503 with %v: %s", got.header, got.body)
 		}
-		if err := l.tell(ctx, answer{got, client, c.method + " " + c.path, sent, phase(l.phase.Load())}); err != nil {
+		heard := phase(l.phase.Load())
+		if err := l.tell(ctx, answer{got, client, c.method + " " + c.path, sent, heard}, heard == away); err != nil {
 			return got, err
 		}
 		if c.key == "" || got.status != http.StatusServiceUnavailable {
@@ -188,21 +193,21 @@ func (l *load) watch(ctx context.Context, client int, path string) error {
 		if err != nil {
 			return err
 		}
-		if err := l.tell(ctx, answer{got, client, path, sent, phase(l.phase.Load())}); err != nil {
+		if err := l.tell(ctx, answer{got, client, path, sent, phase(l.phase.Load())}, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *load) tell(ctx context.Context, a answer) error {
+func (l *load) tell(ctx context.Context, a answer, pause bool) error {
 	select {
 	case l.answers <- a:
 	case <-l.enough:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if phase(l.phase.Load()) != away {
+	if !pause {
 		return nil
 	}
 	select {
@@ -214,10 +219,12 @@ func (l *load) tell(ctx context.Context, a answer) error {
 	return nil
 }
 
-// hear hears answers until every client and watcher has had n that count, and the time is past, if one is given.
-func (l *load) hear(ctx context.Context, t *testing.T, n int, past <-chan time.Time, counts func(answer) bool) {
+// hear hears answers until every client and watcher has had n that count, and at least so long. That it is not to take longer than
+// bound beyond that is no measurement: it ends a test that has failed.
+func (l *load) hear(t *testing.T, n int, atLeast, bound time.Duration, counts func(answer) bool) {
 	t.Helper()
 	heard := make([]int, l.parties)
+	past, late := time.After(atLeast), time.After(atLeast+bound)
 	for past != nil || slices.Min(heard) < n {
 		select {
 		case a := <-l.answers:
@@ -226,8 +233,10 @@ func (l *load) hear(ctx context.Context, t *testing.T, n int, past <-chan time.T
 			}
 		case <-past:
 			past = nil
-		case <-ctx.Done():
-			t.Fatalf("of the answers that were waited for clients had %d, want %d each", heard, n)
+		case <-late:
+			t.Fatalf("clients and watchers heard %d answers that count, want %d each", heard, n)
+		case <-l.failed:
+			t.FailNow()
 		}
 	}
 }

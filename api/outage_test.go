@@ -213,18 +213,16 @@ func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
 	}
 
 	const each = 2
-	l.hear(t.Context(), t, 10*each, nil, answer.done)
+	l.hear(t, each, 0, time.Minute, answer.done)
 	network.Silence()
 	l.phase.Store(int32(away))
-	l.hear(t.Context(), t, each, time.After(minute()/2), refused)
+	l.hear(t, each, minute()/2, time.Minute, refused)
 	network.Stop()
-	l.hear(t.Context(), t, each, time.After(minute()/2), refused)
+	l.hear(t, each, minute()/2, time.Minute, refused)
 	l.phase.Store(int32(back))
 	network.Start()
-	// The store tries to connect at least once a second. It has many times that.
-	bound, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	l.hear(bound, t, each, nil, func(a answer) bool { return a.sent == back && a.done() })
+	// The store tries to connect at least once a second, and has many times that.
+	l.hear(t, each, 0, 20*time.Second, func(a answer) bool { return a.sent == back && a.done() })
 	l.end()
 	l.wantSameAnswers(t)
 
@@ -366,10 +364,10 @@ func TestTheReadStoreIsAwayForAMinute(t *testing.T) {
 	l := newLoad(t, r.address, 8, "/readyz", "/healthz", "/bookingLists?size=1", "/roomUseLists", "/notifications?size=1")
 
 	const each = 2
-	l.hear(t.Context(), t, 10*each, nil, answer.done)
+	l.hear(t, each, 0, time.Minute, answer.done)
 	rename("", "_away")
 	l.phase.Store(int32(away))
-	l.hear(t.Context(), t, each, time.After(minute()), func(a answer) bool {
+	l.hear(t, each, minute(), time.Minute, func(a answer) bool {
 		is := a.done()
 		switch {
 		case a.what == "/readyz":
@@ -385,7 +383,7 @@ func TestTheReadStoreIsAwayForAMinute(t *testing.T) {
 	l.phase.Store(int32(back))
 	rename("_away", "")
 	// Workers try again at least every ten seconds; lists are answered at once.
-	l.hear(t.Context(), t, each, nil, func(a answer) bool { return a.sent == back && a.done() })
+	l.hear(t, each, 0, time.Minute, func(a answer) bool { return a.sent == back && a.done() })
 	l.end()
 	l.wantSameAnswers(t)
 	for client := range l.commands {
