@@ -257,6 +257,11 @@ func (c course) points() (all []point) {
 	return all
 }
 
+// halfway are the points at which something has been appended that others can meet.
+func (c course) halfway() []point {
+	return slices.DeleteFunc(c.points(), func(p point) bool { return len(c.until(p)) == 0 })
+}
+
 // until lists the appends that are done if the command is broken at the point.
 func (c course) until(p point) []string {
 	if p.done {
@@ -479,80 +484,89 @@ func TestEveryCommandIsBroken(t *testing.T) {
 }
 
 // TestACrashBetweenAnyTwoAppends has the process of each command die at each of its appends, not done and done but not heard, and
-// shows that settling alone, the caller's retry alone, another command in the way, and all of them at once together with recovery
-// reach what the whole command would have.
+// shows that settling alone, the caller's retry alone, and another command in the way reach what the whole command would have. What
+// recovery alone reaches, and what all of them at once, other tests show: a recovery would leave nothing to be found here.
 func TestACrashBetweenAnyTwoAppends(t *testing.T) {
-	t.Parallel()
+	n := openNode(t)
 	for _, c := range breakables() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			n := openNode(t)
 			whole := c.whole(t, n)
 			t.Logf("appends: %s", strings.Join(whole.appends, " · "))
-			for _, p := range whole.points() {
-				t.Run(p.String(), func(t *testing.T) { c.comesToRest(t, n, whole, p) })
+			eachBroken := func(name string, points []point, comesToRest func(t *testing.T, w left)) {
+				t.Run(name, func(t *testing.T) {
+					for _, w := range c.broken(t, n, whole, points...) {
+						t.Run(w.at.String(), func(t *testing.T) { comesToRest(t, w) })
+					}
+				})
+			}
+			eachBroken("settle", whole.points(), func(t *testing.T, w left) {
+				if err := w.settle(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.wantEnd(t, whole.rest(w.at))
+			})
+			eachBroken("retry", whole.points(), func(t *testing.T, w left) {
+				for range 2 {
+					if err := c.again(t.Context(), w.world, w.request); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.wantEnd(t, whole.after)
+			})
+			eachBroken("another command in the way", whole.halfway(), func(t *testing.T, w left) {
+				if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) {
+					t.Fatal(err)
+				}
+				w.wantEnd(t, whole.after)
+			})
+		})
+	}
+}
+
+// TestACrashMetByAllAtOnce breaks each command as above, and has recovery, settling, the caller's retry and another command meet what it
+// left at the same time. Where it left nothing, retry and other command race as any two do, and either may win.
+func TestACrashMetByAllAtOnce(t *testing.T) {
+	n := openNode(t)
+	for _, c := range breakables() {
+		t.Run(c.name, func(t *testing.T) {
+			whole := c.whole(t, n)
+			worlds := c.broken(t, n, whole, whole.halfway()...)
+			recovering(t, n.store, 1, time.Nanosecond)
+			bookings := map[domain.BookingID]bool{}
+			var all sync.WaitGroup
+			for _, w := range worlds {
+				bookings[w.booking] = true
+				all.Go(func() {
+					if err := w.settle(t.Context()); err != nil {
+						t.Errorf("%s, settle: %v", w.at, err)
+					}
+				})
+				retried := *w.world
+				all.Go(func() {
+					if err := c.again(t.Context(), &retried, w.request); err != nil {
+						t.Errorf("%s, retry: %v", w.at, err)
+					}
+				})
+				all.Go(func() {
+					if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, ErrContended) {
+						t.Errorf("%s, other command: %v", w.at, err)
+					}
+				})
+			}
+			all.Wait()
+			rest(t, n.store, bookings)
+			for _, w := range worlds {
+				t.Run(w.at.String(), func(t *testing.T) { w.wantEnd(t, whole.after) })
 			}
 		})
 	}
 }
 
-// comesToRest breaks the command at the point, in one world for each way out of it.
-func (c breakable) comesToRest(t *testing.T, n node, whole course, p point) {
-	worlds := c.broken(t, n, whole, p, p, p, p)
-	settle := func(ctx context.Context, w left) error {
-		_, err := newHandler(n.store).settle(ctx, w.booking, w.from, w.to)
-		return err
-	}
-	t.Run("settle", func(t *testing.T) {
-		w := worlds[0]
-		if err := settle(t.Context(), w); err != nil {
-			t.Fatal(err)
-		}
-		w.wantEnd(t, whole.rest(p))
-	})
-	t.Run("retry", func(t *testing.T) {
-		w := worlds[1]
-		for range 2 {
-			if err := c.again(t.Context(), w.world, w.request); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.wantEnd(t, whole.after)
-	})
-	if len(whole.until(p)) == 0 {
-		return // nothing is there to be met: another command and the retry race as any two do
-	}
-	t.Run("another command in the way", func(t *testing.T) {
-		w := worlds[2]
-		if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) {
-			t.Fatal(err)
-		}
-		w.wantEnd(t, whole.after)
-	})
-	t.Run("all at once", func(t *testing.T) {
-		w := worlds[3]
-		recovering(t, n.store, 1, time.Nanosecond)
-		var all sync.WaitGroup
-		retried := *w.world
-		all.Go(func() {
-			if err := settle(t.Context(), w); err != nil {
-				t.Error(err)
-			}
-		})
-		all.Go(func() {
-			if err := c.again(t.Context(), &retried, w.request); err != nil {
-				t.Error(err)
-			}
-		})
-		all.Go(func() {
-			if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, ErrContended) {
-				t.Error(err)
-			}
-		})
-		all.Wait()
-		rest(t, n.store, map[domain.BookingID]bool{w.booking: true})
-		w.wantEnd(t, whole.after)
-	})
+// settle brings the world to rest as recovery does.
+func (w world) settle(ctx context.Context) error {
+	_, err := newHandler(w.store).settle(ctx, w.booking, w.from, w.to)
+	return err
 }
 
 func (w world) wantEnd(t *testing.T, want end) {

@@ -61,7 +61,6 @@ func rest(t *testing.T, store *eventstore.Store, bookings map[domain.BookingID]b
 // TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
 // bring each world to rest.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
-	t.Parallel()
 	n := openNode(t)
 	type broken struct {
 		name string
