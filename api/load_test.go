@@ -79,7 +79,7 @@ func newLoad(t *testing.T, address string, clients int, watch ...string) *load {
 		base:   "http://" + address,
 		prefix: "r-" + uuid.NewString(),
 		// A request that is not answered in many times its limit is a failure.
-		client:   &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients + len(watch)}},
+		client:   &http.Client{Timeout: 45 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients + len(watch)}},
 		answers:  make(chan answer),
 		enough:   make(chan struct{}),
 		failed:   make(chan struct{}),
