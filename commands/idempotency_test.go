@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"sync"
@@ -242,6 +243,42 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// crash is a store that is lost at the n-th append, counted from 0: from there on nothing is heard any more. That append itself is done
+// if doneUnheard is set. A [process] loses its connection in truth.
+type crash struct {
+	*eventstore.Store
+	n           int
+	doneUnheard bool
+
+	mu   sync.Mutex
+	done int
+}
+
+var errCrash = fmt.Errorf("%w: the process died", eventstore.ErrOutcomeUnknown)
+
+func (c *crash) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done > c.n || c.done == c.n && !c.doneUnheard {
+		c.done = c.n + 1
+		return eventstore.Appended{}, errCrash
+	}
+	at, err := c.Store.Append(ctx, stream, expected, events...)
+	if c.done++; c.done > c.n {
+		return eventstore.Appended{}, errCrash
+	}
+	return at, err
+}
+
+func (c *crash) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done > c.n {
+		return func(yield func(eventstore.Recorded, error) bool) { yield(eventstore.Recorded{}, errCrash) }
+	}
+	return c.Store.ReadStream(ctx, stream, from)
 }
 
 // TestAKeyedCommandThatWasBroken breaks each command at each of its appends, and has it asked again: at once, or after it was
