@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -104,6 +106,40 @@ func (l *eventLog) takeAt(p *page, position uint64) error {
 		return fmt.Errorf("event at position %d: %w", position, err)
 	}
 	return errors.Join(p.store(position, stored), closer.Close())
+}
+
+// lookup takes events by their positions. Those of one page come one after the other in the log, often in the same block of the
+// database, which an iterator keeps at hand: at each event of its own, Get would look for it from the top.
+type lookup struct {
+	log *eventLog
+	it  *pebble.Iterator // nil before the first event that is not in memory
+}
+
+// take adds the event at position.
+func (u *lookup) take(p *page, position uint64) error {
+	if e := u.log.recent.get(position); e != nil {
+		p.events = append(p.events, *e)
+		return nil
+	}
+	if u.it == nil {
+		it, err := u.log.db.NewIter(&pebble.IterOptions{LowerBound: []byte{eventPrefix}, UpperBound: []byte{eventPrefix + 1}})
+		if err != nil {
+			return err
+		}
+		u.it = it
+	}
+	var key [eventKeySize]byte
+	if k := appendEventKey(key[:0], position); !u.it.SeekGE(k) || !bytes.Equal(u.it.Key(), k) {
+		return fmt.Errorf("event at position %d: %w", position, cmp.Or(u.it.Error(), pebble.ErrNotFound))
+	}
+	return p.take(u.it)
+}
+
+func (u *lookup) close() error {
+	if u.it == nil {
+		return nil
+	}
+	return u.it.Close()
 }
 
 // streamIterator walks the index of one stream within the durable part of the log.

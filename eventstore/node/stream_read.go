@@ -54,16 +54,17 @@ func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit ui
 	if err != nil {
 		return next, err
 	}
+	events := lookup{log: l}
 	ok := it.SeekGE(appendStreamKey(nil, v.name, next))
 	for ok && err == nil && it.revision() <= v.last && !p.full() && uint64(len(p.events)) < limit {
 		next = it.revision() + 1
-		err = l.takeUnexpired(p, it, v)
+		err = events.takeUnexpired(p, it, v)
 		ok = it.Next()
 	}
 	if !ok {
 		next = v.last + 1
 	}
-	return next, errors.Join(err, it.Close())
+	return next, errors.Join(err, events.close(), it.Close())
 }
 
 // readStreamBackward fills p with events of v from revision from downwards, at most limit. It returns the revision to go on
@@ -78,25 +79,26 @@ func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit u
 	if err != nil {
 		return next, err
 	}
+	events := lookup{log: l}
 	ok := it.SeekLT(appendStreamKey(nil, v.name, next+1))
 	for ok && err == nil && it.revision() >= v.first && !p.full() && uint64(len(p.events)) < limit {
 		next = it.revision() - 1
-		err = l.takeUnexpired(p, it, v)
+		err = events.takeUnexpired(p, it, v)
 		ok = it.Prev()
 	}
 	if !ok {
 		next = v.first - 1
 	}
-	return next, errors.Join(err, it.Close())
+	return next, errors.Join(err, events.close(), it.Close())
 }
 
 // takeUnexpired adds the event that it stands on, unless it is too old.
-func (l *eventLog) takeUnexpired(p *page, it streamIterator, v streamView) error {
+func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
 	position, err := it.position()
 	if err != nil {
 		return err
 	}
-	if err := l.takeAt(p, position); err != nil {
+	if err := u.take(p, position); err != nil {
 		return err
 	}
 	if last := len(p.events) - 1; p.events[last].created() < v.notBefore {
