@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -72,6 +73,9 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if store.node != nil {
+		scheduleForTheDisk()
+	}
 
 	views, err := openViews(c.storeConfig)
 	if err != nil {
@@ -208,6 +212,15 @@ func newLogger(c serveConfig, stderr io.Writer) *slog.Logger {
 func collectLessOften() {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(200)
+	}
+}
+
+// scheduleForTheDisk runs goroutines on one thread more than there are processors: the embedded event store's sync keeps a thread
+// while the disk works, and its goroutine, for which many callers wait, would then queue behind all others. GOMAXPROCS in the
+// environment has the last word.
+func scheduleForTheDisk() {
+	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }
 
