@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"iter"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -134,7 +133,7 @@ func (c *calendars) append(ctx context.Context, room domain.RoomID, cal calendar
 // readOn reads what was appended to the room's calendar since, and keeps it.
 func (c *calendars) readOn(ctx context.Context, room domain.RoomID, cal calendar) (calendar, error) {
 	var failed error
-	cal.Calendar = cal.EvolveAll(ahead(func(yield func(domain.Event) bool) {
+	cal.Calendar = cal.EvolveAll(func(yield func(domain.Event) bool) {
 		for r, err := range c.store.ReadStream(ctx, room.Stream(), cal.revision+1) {
 			if err == nil {
 				err = readable(r)
@@ -148,38 +147,12 @@ func (c *calendars) readOn(ctx context.Context, room domain.RoomID, cal calendar
 				return
 			}
 		}
-	}))
+	})
 	if failed != nil {
 		return cal, failed
 	}
 	c.keep(room, cal)
 	return cal, nil
-}
-
-// ahead yields events that are found in a goroutine of their own, so that they are folded while more of them are read: of a room with
-// many bookings both take long. They are all found, also if no more are wanted.
-func ahead(events iter.Seq[domain.Event]) iter.Seq[domain.Event] {
-	const most = 256 // in a row
-	return func(yield func(domain.Event) bool) {
-		rows := make(chan []domain.Event, 4)
-		go func() {
-			defer close(rows)
-			var row []domain.Event
-			for e := range events {
-				if row = append(row, e); len(row) == most {
-					rows <- row
-					row = make([]domain.Event, 0, most)
-				}
-			}
-			rows <- row
-		}()
-		wanted := true
-		for row := range rows {
-			for _, e := range row {
-				wanted = wanted && yield(e)
-			}
-		}
-	}
 }
 
 func (c *calendars) kept(room domain.RoomID) (calendar, bool) {
