@@ -46,7 +46,7 @@ func newCalendars(store Store, limit int, m *metrics) *calendars {
 	for i := range c.turns {
 		c.turns[i] = make(chan struct{}, 1)
 	}
-	// The LRU is bounded by bytes, in put; its own bound is on entries and only has to be out of the way.
+	// The LRU is bounded by bytes, in keep; its own bound is on entries and only has to be out of the way.
 	c.cache, _ = simplelru.NewLRU[domain.RoomID, calendar](limit/calendarBytes+1, nil)
 	return c
 }
@@ -164,19 +164,21 @@ func (c *calendars) kept(room domain.RoomID) (calendar, bool) {
 	return calendar{revision: eventstore.NoStream}, false
 }
 
+// keep keeps the room's calendar in place of the one that was kept, if it fits at all: one that does not would take the place of all
+// others in vain.
 func (c *calendars) keep(room domain.RoomID, cal calendar) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.cache.Peek(room); ok {
+		c.cache.Remove(room)
 		c.bytes -= old.bytes()
 	}
-	c.cache.Add(room, cal)
-	c.bytes += cal.bytes()
+	if cal.bytes() <= c.limit {
+		c.cache.Add(room, cal)
+		c.bytes += cal.bytes()
+	}
 	for c.bytes > c.limit {
-		_, old, ok := c.cache.RemoveOldest()
-		if !ok {
-			break
-		}
+		_, old, _ := c.cache.RemoveOldest()
 		c.bytes -= old.bytes()
 	}
 	c.metrics.cacheBytes.Set(float64(c.bytes))

@@ -532,11 +532,19 @@ func (c *calendars) counted() int {
 func TestACalendarLargerThanTheCache(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: calendarBytes + 2*reservationBytes})
-	room := newRoom()
+	small, room := newRoom(), newRoom()
 	for i := range 6 {
 		book(t, h, room, slot(i, i+1))
 	}
+	book(t, h, small, slot(0, 1))
+	book(t, h, room, slot(6, 7))
 	if _, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(0, 1)}); err == nil {
 		t.Error("a taken slot was given away")
+	}
+	if kept := h.calendars.cache.Keys(); !slices.Equal(kept, []domain.RoomID{small}) {
+		t.Errorf("%v are kept, want the small room %s alone", kept, small)
+	}
+	if counted, want := h.calendars.counted(), calendarBytes+reservationBytes; counted != want {
+		t.Errorf("%d bytes are counted, want %d", counted, want)
 	}
 }

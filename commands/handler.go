@@ -18,10 +18,13 @@ type Store interface {
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
 }
 
+// DefaultCacheBytes is the default of [Options].CacheBytes.
+const DefaultCacheBytes = 128 << 20
+
 // Options are the choices of a Handler.
 type Options struct {
 	Policy domain.Policy
-	// CacheBytes bounds the memory of the calendars that are kept, about; 0 is 64 MiB. The least recently used go.
+	// CacheBytes bounds the memory of the calendars that are kept, about; 0 is [DefaultCacheBytes]. The least recently used go.
 	CacheBytes int
 }
 
@@ -41,7 +44,7 @@ type Handler struct {
 // New returns a handler over the store.
 func New(store Store, o Options) *Handler {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = DefaultCacheBytes
 	}
 	m := newMetrics()
 	return &Handler{

@@ -25,7 +25,7 @@ type tail struct {
 	open    bool          // there is a subscription
 	live    bool          // it has reached the end of the log
 	events  []eventstore.Recorded
-	from    eventstore.Position // events has everything after it, up to position
+	from    eventstore.Position // events has everything after it, up to to
 	to      eventstore.Position
 }
 

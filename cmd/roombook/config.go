@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"roombook/commands"
 	"roombook/domain"
 )
 
@@ -56,6 +57,7 @@ type serveConfig struct {
 	grace          time.Duration
 	requestTimeout time.Duration
 	maxCommands    int
+	calendarCache  int // MiB
 	trustedProxies []string
 	policy         domain.Policy
 	logLevel       slog.Level
@@ -72,6 +74,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a step of a command may stay undone before recovery does it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
 	f.IntVar(&c.maxCommands, "max-commands", 512, "most commands that are carried out at a time, and a fourth of the most queries; more are refused with 503")
+	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for the calendars of rooms, of which the least recently used go")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
 	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse bookings that start in the past")
@@ -98,6 +101,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.maxCommands < 1 {
 		return usagef("--max-commands must be at least 1")
+	}
+	if c.calendarCache < 1 {
+		return usagef("--calendar-cache must be at least 1")
 	}
 	if c.readWait < 0 || c.readWait >= c.requestTimeout {
 		return usagef("--read-wait must be at least 0 and shorter than --request-timeout")

@@ -107,7 +107,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	endStore := start(store.run)
 	defer endStore()
 
-	handler := commands.New(store, commands.Options{Policy: c.policy})
+	handler := commands.New(store, commands.Options{Policy: c.policy, CacheBytes: c.calendarCache << 20})
 	registry.MustRegister(handler.Collectors()...)
 	endRecovery := func() {}
 	if c.has(roleRecovery) {
