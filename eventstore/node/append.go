@@ -219,18 +219,6 @@ func (l *eventLog) repeat(stream string, h head, last *event) (appendResult, err
 	return result, nil
 }
 
-// event returns the event at position, synced or not.
-func (l *eventLog) event(position uint64) (*event, error) {
-	if e := l.recent.get(position); e != nil {
-		return e, nil
-	}
-	var p page
-	if err := l.takeAt(&p, position); err != nil {
-		return nil, err
-	}
-	return &p.events[0], nil
-}
-
 // pending is an append that the database has and the disk may not.
 type pending struct {
 	batch *pebble.Batch

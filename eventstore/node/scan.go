@@ -94,18 +94,21 @@ func (p *page) take(it *pebble.Iterator) error {
 	return p.store(position, stored)
 }
 
-// takeAt adds the event at position.
-func (l *eventLog) takeAt(p *page, position uint64) error {
+// event returns the event at position, synced or not.
+func (l *eventLog) event(position uint64) (*event, error) {
 	if e := l.recent.get(position); e != nil {
-		p.events = append(p.events, *e)
-		return nil
+		return e, nil
 	}
 	var key [eventKeySize]byte
 	stored, closer, err := l.db.Get(appendEventKey(key[:0], position))
 	if err != nil {
-		return fmt.Errorf("event at position %d: %w", position, err)
+		return nil, fmt.Errorf("event at position %d: %w", position, err)
 	}
-	return errors.Join(p.store(position, stored), closer.Close())
+	var p page
+	if err := errors.Join(p.store(position, stored), closer.Close()); err != nil {
+		return nil, err
+	}
+	return &p.events[0], nil
 }
 
 // lookup takes events by their positions. Those of one page come one after the other in the log, often in the same block of the

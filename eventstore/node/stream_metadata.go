@@ -171,16 +171,16 @@ func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p page
+	var last *event
 	ok, err := it.last()
 	if ok {
 		var position uint64
 		if position, err = it.position(); err == nil {
-			err = l.takeAt(&p, position)
+			last, err = l.event(position)
 		}
 	}
 	if err := errors.Join(err, it.Close()); err != nil || !ok {
 		return nil, err
 	}
-	return p.events[0].record, nil
+	return last.record, nil
 }
