@@ -116,12 +116,6 @@ func (t *tail) since(position eventstore.Position) (batch eventstore.Batch, more
 	}, t.changed, true
 }
 
-func (t *tail) reaches(position eventstore.Position) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.open && position >= t.from
-}
-
 // follow yields what Subscribe of the log would.
 func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
@@ -135,7 +129,7 @@ func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[
 						return
 					}
 					after, caughtUp = batch.Position, batch.CaughtUp
-					if t.reaches(after) {
+					if _, _, reaches := t.since(after); reaches {
 						break
 					}
 				}

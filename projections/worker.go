@@ -75,7 +75,7 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 		ws.workers = append(ws.workers, &worker{
 			Workers:    ws,
 			projection: p,
-			tail:       ws.tail(p.Filter),
+			tail:       ws.tailOf(p.Filter),
 			logger:     o.Logger.With("projection", p.Name),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
@@ -86,8 +86,8 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 	return ws
 }
 
-// tail is the one of those who follow the same streams.
-func (ws *Workers) tail(f eventstore.Filter) *tail {
+// tailOf is the tail that all who follow the same streams share.
+func (ws *Workers) tailOf(f eventstore.Filter) *tail {
 	for _, t := range ws.tails {
 		if slices.Equal(t.filter.StreamPrefixes, f.StreamPrefixes) {
 			return t
