@@ -38,6 +38,13 @@ func (c *storeConfig) viewsFile() string { return filepath.Join(c.data, "views.d
 // addressFile tells other verbs where the embedded node of the running program listens.
 func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.address") }
 
+func (c *storeConfig) makeDataFolder() error {
+	if err := os.MkdirAll(c.data, 0o750); err != nil {
+		return fmt.Errorf("make the data folder: %w; choose another with --data", err)
+	}
+	return nil
+}
+
 // The roles that a process may have.
 const (
 	roleAPI         = "api"

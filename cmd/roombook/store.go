@@ -65,8 +65,8 @@ func connectionString(address string) string { return "esdb://" + address + "?tl
 
 // startNode opens the data folder, starts a node on it at the address and connects to it.
 func startNode(c storeConfig, address string, log *slog.Logger) (*events, error) {
-	if err := os.MkdirAll(c.data, 0o750); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w; choose another with --data", err)
+	if err := c.makeDataFolder(); err != nil {
+		return nil, err
 	}
 	n, err := node.Open(node.Options{Dir: c.eventsDir(), Logger: log})
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"roombook/projections"
 	"roombook/projections/mongo"
@@ -18,8 +17,8 @@ func openViews(c storeConfig) (projections.Store, error) {
 		}
 		return store, nil
 	}
-	if err := os.MkdirAll(c.data, 0o750); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w; choose another with --data", err)
+	if err := c.makeDataFolder(); err != nil {
+		return nil, err
 	}
 	store, err := sqlite.Open(c.viewsFile())
 	if err != nil {
