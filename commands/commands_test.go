@@ -374,11 +374,7 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	if _, kept := h.calendars.kept(often); !kept {
 		t.Error("the calendar that is used most was let go")
 	}
-	sum := 0
-	for _, c := range h.calendars.cache.Values() {
-		sum += c.bytes()
-	}
-	if sum != h.calendars.bytes {
+	if sum := h.calendars.sum(); sum != h.calendars.bytes {
 		t.Errorf("%d bytes are counted, %d are there", h.calendars.bytes, sum)
 	}
 }
@@ -417,10 +413,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 			}
 			work.Wait()
 			// Every calendar has one reservation now, so that a whole number of them fills the cache.
-			sum := 0
-			for _, c := range h.calendars.cache.Values() {
-				sum += c.bytes()
-			}
+			sum := h.calendars.sum()
 			if n := h.calendars.cache.Len(); n != kept || sum != limit || h.calendars.counted() != limit {
 				t.Errorf("%d calendars of %d bytes are kept and counted as %d, want %d of %d", n, sum, h.calendars.counted(), kept, limit)
 			}
@@ -519,6 +512,16 @@ func gauge(t *testing.T, h *Handler, name string) float64 {
 	}
 	t.Fatalf("there is no metric %s", name)
 	return 0
+}
+
+// sum adds up the bytes of the calendars that are kept.
+func (c *calendars) sum() (bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, kept := range c.cache.Values() {
+		bytes += kept.bytes()
+	}
+	return bytes
 }
 
 // counted is how many bytes the cache counts.
