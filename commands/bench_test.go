@@ -55,9 +55,7 @@ func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
 	t.Helper()
 	hours := make([]eventstore.Proposed, reservations)
 	for i := range hours {
-		ask := request().reservation(eventstore.NoStream)
-		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), room, "ann", slot(-i-1, -i)
-		hours[i] = eventstore.Proposed{ID: space(ask.ReservationID), Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
+		hours[i] = reservation(room, slot(-i-1, -i))
 	}
 	at := eventstore.Appended{Revision: eventstore.NoStream}
 	for row := range slices.Chunk(hours, 500) {
@@ -66,4 +64,11 @@ func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// reservation is one for a booking that is still to be made.
+func reservation(room domain.RoomID, s domain.Slot) eventstore.Proposed {
+	ask := request().reservation(eventstore.NoStream)
+	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), room, "ann", s
+	return eventstore.Proposed{ID: space(ask.ReservationID), Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
 }

@@ -3,7 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -17,17 +17,15 @@ import (
 type calendars struct {
 	store   Store
 	metrics *metrics
-	seed    maphash.Seed
-	// turns are taken by room: contenders of one process wait for each other rather than waste appends.
-	turns [1024]chan struct{}
 
 	mu    sync.Mutex
-	cache *simplelru.LRU[domain.RoomID, calendar]
+	lines map[domain.RoomID]*line // of the rooms that somebody is busy with
+	cache *simplelru.LRU[domain.RoomID, *calendar]
 	bytes int
 	limit int
 }
 
-// calendar is a folded calendar and the revision it was folded to. It is a value that is never written.
+// calendar is a folded calendar and the revision it was folded to. It is never written.
 type calendar struct {
 	domain.Calendar
 	revision domain.Revision
@@ -39,102 +37,97 @@ const (
 	reservationBytes = 640
 )
 
-func (c calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes }
+func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes }
 
 func newCalendars(store Store, limit int, m *metrics) *calendars {
-	c := &calendars{store: store, metrics: m, seed: maphash.MakeSeed(), limit: limit}
-	for i := range c.turns {
-		c.turns[i] = make(chan struct{}, 1)
-	}
+	c := &calendars{store: store, metrics: m, lines: make(map[domain.RoomID]*line), limit: limit}
 	// The LRU is bounded by bytes, in keep; its own bound is on entries and only has to be out of the way.
-	c.cache, _ = simplelru.NewLRU[domain.RoomID, calendar](limit/calendarBytes+1, nil)
+	c.cache, _ = simplelru.NewLRU[domain.RoomID, *calendar](limit/calendarBytes+1, nil)
 	return c
 }
 
-// turn waits for the room's turn. Call the function it returns to give it on.
-func (c *calendars) turn(ctx context.Context, room domain.RoomID) (func(), error) {
-	turn := c.turns[maphash.String(c.seed, string(room))%uint64(len(c.turns))]
-	select {
-	case turn <- struct{}{}:
-		return func() { <-turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
+// decision says what to append to a calendar: one event, or none, and why if that is no success.
+type decision func(domain.Calendar) ([]eventstore.Proposed, error)
 
 // read is the room's calendar with everything that was committed before the call.
 func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calendar, error) {
-	done, err := c.turn(ctx, room)
+	l := c.enter(room)
+	defer c.leave(l)
+	cal, err := c.readOn(ctx, l)
 	if err != nil {
 		return domain.Calendar{}, err
 	}
-	defer done()
-	cal, _ := c.kept(room)
-	cal, err = c.readOn(ctx, room, cal)
-	return cal.Calendar, err
+	return cal.Calendar, nil
 }
 
-// transact decides on the room's calendar and appends what was decided, at most one event. It decides first on what is kept
-// in memory; a decision against the caller (an error, or nothing to do) and a lost race are decided anew on what is new.
-func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide func(domain.Calendar) ([]eventstore.Proposed, error)) error {
-	done, err := c.turn(ctx, room)
-	if err != nil {
-		return err
-	}
-	defer done()
-	cal, known := c.kept(room)
-	current := false // whether cal has been read on since the call began
-	if !known {
-		if cal, err = c.readOn(ctx, room, cal); err != nil {
+// transact decides on the room's calendar and appends what was decided. It decides first on what is known in memory; a decision
+// against the caller (an error, or nothing to do) and a lost race are decided anew on what is stored.
+func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide decision) error {
+	l := c.enter(room)
+	defer c.leave(l)
+	for attempt := range attempts {
+		g, first, err := l.join(ctx, decide)
+		if err != nil {
 			return err
 		}
-		current = true
-	}
-	for attempt := range attempts {
-		events, err := decide(cal.Calendar)
-		if err == nil && len(events) > 0 {
-			err = c.append(ctx, room, cal, events)
-			if !lost(err) {
+		if g != nil {
+			if first {
+				err = c.append(ctx, l, g)
+			} else {
+				err = g.wait(ctx)
+			}
+			if !lost(err) && err != errOvertaken {
 				return err
 			}
 			c.metrics.races.Inc()
 			if err := pause(ctx, attempt); err != nil {
 				return err
 			}
-		} else if current {
+		}
+		cal, err := c.readOn(ctx, l)
+		if err != nil {
 			return err
 		}
-		if cal, err = c.readOn(ctx, room, cal); err != nil {
+		if events, err := decide(cal.Calendar); err != nil || len(events) == 0 {
 			return err
 		}
-		current = true
 	}
 	return ErrContended
 }
 
-// append appends at the calendar's revision and keeps the calendar that results.
-func (c *calendars) append(ctx context.Context, room domain.RoomID, cal calendar, events []eventstore.Proposed) error {
+// append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all.
+func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
+	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // until more is known
+	defer func() { g.finish(err) }()
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	at, err := c.store.Append(ctx, room.Stream(), cal.revision, events...)
-	if err != nil {
+	if err := l.take(ctx); err != nil {
+		l.dissolve(g)
+		return fmt.Errorf("%w: %v while others used the calendar of room %s", eventstore.ErrUnavailable, err, l.room)
+	}
+	defer l.give()
+	if !l.begin(g) {
+		return errOvertaken
+	}
+	defer func() { l.end(g, err) }()
+	if _, err := c.store.Append(ctx, l.room.Stream(), g.on.revision, g.events...); err != nil {
 		return err
 	}
-	// A retry of an append that had been done already may answer with an older revision than the stream's present one; what is
-	// kept is then merely behind.
-	for _, e := range events {
-		cal.Calendar = cal.Evolve(e.Event)
-	}
-	cal.revision = at.Revision
-	c.keep(room, cal)
+	c.keep(l.room, g.leaves)
 	return nil
 }
 
 // readOn reads what was appended to the room's calendar since, and keeps it.
-func (c *calendars) readOn(ctx context.Context, room domain.RoomID, cal calendar) (calendar, error) {
+func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
+	if err := l.take(ctx); err != nil {
+		return nil, err
+	}
+	defer l.give()
+	cal := l.known()
+	revision := cal.revision
 	var failed error
-	cal.Calendar = cal.EvolveAll(func(yield func(domain.Event) bool) {
-		for r, err := range c.store.ReadStream(ctx, room.Stream(), cal.revision+1) {
+	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
+		for r, err := range c.store.ReadStream(ctx, l.room.Stream(), cal.revision+1) {
 			if err == nil {
 				err = readable(r)
 			}
@@ -142,31 +135,26 @@ func (c *calendars) readOn(ctx context.Context, room domain.RoomID, cal calendar
 				failed = err
 				return
 			}
-			cal.revision = r.Revision
+			revision = r.Revision
 			if r.Event != nil && !yield(r.Event) {
 				return
 			}
 		}
 	})
 	if failed != nil {
-		return cal, failed
+		return nil, failed
 	}
-	c.keep(room, cal)
+	if revision != cal.revision {
+		cal = &calendar{folded, revision}
+	}
+	l.learn(cal)
+	c.keep(l.room, cal)
 	return cal, nil
-}
-
-func (c *calendars) kept(room domain.RoomID) (calendar, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if cal, ok := c.cache.Get(room); ok {
-		return cal, true
-	}
-	return calendar{revision: eventstore.NoStream}, false
 }
 
 // keep keeps the room's calendar in place of the one that was kept, if it fits at all: one that does not would take the place of all
 // others in vain.
-func (c *calendars) keep(room domain.RoomID, cal calendar) {
+func (c *calendars) keep(room domain.RoomID, cal *calendar) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, ok := c.cache.Peek(room); ok {

@@ -20,7 +20,7 @@ func newMetrics() *metrics {
 	}
 	return &metrics{
 		races: counter("roombook_command_races_lost_total",
-			"Appends that were refused since another one was first, so that the command decided anew."),
+			"Decisions of commands that another append was before, so that they were made anew."),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roombook_settled_steps_total",
 			Help: "Steps of commands that were done by settling, by what was done.",

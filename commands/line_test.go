@@ -1,0 +1,241 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// crowd is a replica behind a network of its own, and a room that several of its callers want to book at once.
+type crowd struct {
+	node
+	replica *Handler
+	network *eventstoretest.Controlled
+	room    domain.RoomID
+	line    *line // held until the end of the test, so that it is the one that all stand in
+
+	callers sync.WaitGroup
+	errs    []error // of the callers, by number
+}
+
+// newCrowd is a crowd whose replica knows the room: it has booked its first hour.
+func newCrowd(t *testing.T, callers int) *crowd {
+	c := &crowd{node: openNode(t), room: newRoom(), errs: make([]error, callers)}
+	c.network = eventstoretest.BeforeStore(t, c.address)
+	c.replica = newHandler(c.network.Open(t, eventstore.Options{Timeout: time.Minute}))
+	book(t, c.replica, c.room, slot(0, 1))
+	c.line = c.replica.calendars.enter(c.room)
+	return c
+}
+
+// books has a caller, by its number, ask for a slot.
+func (c *crowd) books(ctx context.Context, number int, s domain.Slot) {
+	c.callers.Go(func() {
+		_, c.errs[number] = c.replica.CreateBooking(ctx, CreateBooking{Request: request(), Room: c.room, User: "ann", Slot: s})
+	})
+}
+
+// gathered is how many have joined the group that is open.
+func (c *crowd) gathered() int {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	if c.line.open == nil {
+		return 0
+	}
+	return len(c.line.open.events)
+}
+
+func (c *crowd) waitFor(happened func() bool) {
+	for !happened() {
+		runtime.Gosched()
+	}
+}
+
+// appends is how many appends the room's calendar and the bookings took since the crowd's first.
+func (c *crowd) appends() int { return c.network.Calls(eventstoretest.Append) - 2 }
+
+func (c *crowd) hold(t *testing.T) {
+	t.Helper()
+	if err := c.line.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *crowd) wantBooked(t *testing.T, bookings int) {
+	t.Helper()
+	want := slices.Repeat([]string{"SlotReserved"}, bookings)
+	if got := eventTypes(t, c.store, c.room.Stream()); !slices.Equal(got, want) {
+		t.Errorf("the calendar has %v, want %d reservations", got, bookings)
+	}
+	if findings := audit(t, c.store, 0); len(findings) > 0 {
+		t.Errorf("%v", findings)
+	}
+}
+
+// Those that come while somebody has the turn share one append, though the first of them, who appends for all, has gone away.
+func TestACrowdSharesAppends(t *testing.T) {
+	c := newCrowd(t, 40)
+	c.hold(t)
+	first, leave := context.WithCancel(t.Context())
+	c.books(first, 0, slot(1, 2))
+	c.waitFor(func() bool { return c.gathered() == 1 })
+	for i := 1; i < 40; i++ {
+		c.books(t.Context(), i, slot(i+1, i+2))
+	}
+	c.waitFor(func() bool { return c.gathered() == 40 })
+	leave()
+	c.line.give()
+	c.callers.Wait()
+	if err := errors.Join(c.errs...); err != nil {
+		t.Error(err)
+	}
+	if n := c.appends(); n != 1+40 {
+		t.Errorf("40 bookings took %d appends, want 1 to the calendar and 40 to bookings", n)
+	}
+	c.wantBooked(t, 41)
+}
+
+// A group has a bound; who finds it full waits for the next.
+func TestACrowdThatIsLargerThanAGroup(t *testing.T) {
+	const callers = 2*mostInGroup + 10
+	c := newCrowd(t, callers)
+	c.hold(t)
+	for i := range callers {
+		c.books(t.Context(), i, slot(i+1, i+2))
+	}
+	c.waitFor(func() bool { return c.gathered() == mostInGroup })
+	c.line.give()
+	c.callers.Wait()
+	if err := errors.Join(c.errs...); err != nil {
+		t.Error(err)
+	}
+	c.wantBooked(t, callers+1)
+}
+
+// Of a crowd that wants the same hour one gets it, and all others are told who.
+func TestACrowdForOneSlot(t *testing.T) {
+	c := newCrowd(t, 30)
+	c.hold(t)
+	for i := range c.errs {
+		c.books(t.Context(), i, slot(1, 2))
+	}
+	c.waitFor(func() bool { return c.gathered() == 1 })
+	c.line.give()
+	c.callers.Wait()
+	refused := 0
+	for _, err := range c.errs {
+		if taken, ok := errors.AsType[*domain.SlotTaken](err); ok && len(taken.By) == 1 {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused != 29 {
+		t.Errorf("%d of 30 were refused", refused)
+	}
+	c.wantBooked(t, 2)
+}
+
+// What a group decided on an append that then fails is decided anew: also if another replica's event has the revision in the stream
+// that the failed append's would have had, so that the event store would not notice.
+func TestAGroupIsOvertaken(t *testing.T) {
+	for range 20 {
+		c := newCrowd(t, 2)
+		c.network.Silence()
+		c.books(t.Context(), 0, slot(1, 2)) // does not get through
+		c.waitFor(func() bool { return c.appending() })
+		c.books(t.Context(), 1, slot(2, 4)) // decides on the calendar with the first
+		c.waitFor(func() bool { return c.gathered() == 1 })
+		other := book(t, newHandler(c.store), c.room, slot(3, 5))
+		c.network.Start()
+		c.callers.Wait()
+		if c.errs[0] != nil {
+			t.Error(c.errs[0])
+		}
+		if taken, ok := errors.AsType[*domain.SlotTaken](c.errs[1]); !ok || taken.By[0].BookingID != other.ID {
+			t.Errorf("the second was told %v, want that booking %s has the slot", c.errs[1], other.ID)
+		}
+		c.wantBooked(t, 3)
+	}
+}
+
+// appending reports whether the open group was closed and its append begun.
+func (c *crowd) appending() bool {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	return c.line.open == nil && c.line.next != c.line.stored
+}
+
+// A group whose first has no time left before the turn comes is not appended, and what it decided is forgotten.
+func TestAGroupWhoseTimeIsOver(t *testing.T) {
+	c := newCrowd(t, 1)
+	c.hold(t)
+	g := c.first(t, slot(1, 2))
+	c.books(t.Context(), 0, slot(2, 3))
+	c.waitFor(func() bool { return c.gathered() == 2 })
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	err := c.replica.calendars.append(late, c.line, g)
+	c.callers.Wait()
+	for _, err := range []error{err, c.errs[0]} {
+		if !errors.Is(err, eventstore.ErrUnavailable) {
+			t.Errorf("%v, want unavailable", err)
+		}
+	}
+	c.line.give()
+	book(t, c.replica, c.room, slot(1, 3))
+	c.wantBooked(t, 2)
+}
+
+// A first that panics leaves nobody waiting, and nothing behind.
+func TestAGroupWhoseFirstPanics(t *testing.T) {
+	c := newCrowd(t, 1)
+	c.hold(t)
+	g := c.first(t, slot(1, 2))
+	c.books(t.Context(), 0, slot(2, 3))
+	c.waitFor(func() bool { return c.gathered() == 2 })
+	c.line.give()
+	store := c.replica.calendars.store
+	c.replica.calendars.store = panicking{store}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was kept from whose it is")
+			}
+		}()
+		_ = c.replica.calendars.append(t.Context(), c.line, g)
+	}()
+	c.replica.calendars.store = store
+	c.callers.Wait()
+	if !errors.Is(c.errs[0], eventstore.ErrOutcomeUnknown) {
+		t.Errorf("%v, want an unknown outcome", c.errs[0])
+	}
+	book(t, c.replica, c.room, slot(1, 3))
+	c.wantBooked(t, 2)
+}
+
+type panicking struct{ Store }
+
+func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.Proposed) (eventstore.Appended, error) {
+	panic("in the store")
+}
+
+// first opens a group with a reservation, whose append is left to the caller.
+func (c *crowd) first(t *testing.T, s domain.Slot) *group {
+	t.Helper()
+	g, first, err := c.line.join(t.Context(), func(domain.Calendar) ([]eventstore.Proposed, error) {
+		return []eventstore.Proposed{reservation(c.room, s)}, nil
+	})
+	if err != nil || !first {
+		t.Fatalf("there is a group already, or %v", err)
+	}
+	return g
+}
