@@ -95,13 +95,12 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide dec
 	return ErrContended
 }
 
-// append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all.
+// append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all; how much time
+// it has left is its own affair, so that the append has the event store's time limit alone.
 func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
-	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // until more is known
-	defer func() { g.finish(err) }()
-	ctx, cancel := decided(ctx)
+	waiting, cancel := decided(ctx)
 	defer cancel()
-	if err := l.take(ctx); err != nil {
+	if err := l.take(waiting); err != nil {
 		l.dissolve(g)
 		return fmt.Errorf("%w: %v while others used the calendar of room %s", eventstore.ErrUnavailable, err, l.room)
 	}
@@ -109,8 +108,9 @@ func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
 	if !l.begin(g) {
 		return errOvertaken
 	}
+	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // until more is known
 	defer func() { l.end(g, err) }()
-	if _, err := c.store.Append(ctx, l.room.Stream(), g.on.revision, g.events...); err != nil {
+	if _, err := c.store.Append(context.WithoutCancel(ctx), l.room.Stream(), g.on.revision, g.events...); err != nil {
 		return err
 	}
 	c.keep(l.room, g.leaves)

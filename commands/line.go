@@ -38,9 +38,9 @@ type group struct {
 // mostInGroup keeps an append far below the size that the event store accepts.
 const mostInGroup = 128
 
-// errOvertaken is the end of a group that was not appended, since the calendar it decided on did not come about: the append before
-// it failed, or something new was read.
-var errOvertaken = errors.New("the calendar has changed meanwhile")
+// errOvertaken is the end of a group that was not appended, whose decisions are to be made anew: the append before it failed,
+// something new was read, or its first had no time left.
+var errOvertaken = errors.New("overtaken before the append")
 
 func (c *calendars) enter(room domain.RoomID) *line {
 	c.mu.Lock()
@@ -123,6 +123,7 @@ func (l *line) begin(g *group) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != g {
+		g.end(errOvertaken)
 		return false
 	}
 	l.open = nil
@@ -131,14 +132,15 @@ func (l *line) begin(g *group) bool {
 
 // end takes note of what became of the append of a group that was begun. What was decided since, after an append that failed, is
 // overtaken.
-func (l *line) end(g *group, failed error) {
+func (l *line) end(g *group, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if failed == nil {
+	if err == nil {
 		l.stored = g.leaves
-		return
+	} else {
+		l.next, l.open = l.stored, nil
 	}
-	l.next, l.open = l.stored, nil
+	g.end(err)
 }
 
 // dissolve takes back a group that was not begun.
@@ -148,6 +150,7 @@ func (l *line) dissolve(g *group) {
 	if l.open == g {
 		l.next, l.open = g.on, nil
 	}
+	g.end(errOvertaken)
 }
 
 // known is the calendar as far as it is known.
@@ -169,7 +172,7 @@ func (l *line) learn(read *calendar) {
 	}
 }
 
-func (g *group) finish(err error) {
+func (g *group) end(err error) {
 	g.err = err
 	close(g.done)
 }

@@ -174,8 +174,8 @@ func (c *crowd) appending() bool {
 	return c.line.open == nil && c.line.next != c.line.stored
 }
 
-// A group whose first has no time left before the turn comes is not appended, and what it decided is forgotten.
-func TestAGroupWhoseTimeIsOver(t *testing.T) {
+// A first that has no time left before the turn comes gives up for itself alone, and what it decided is forgotten.
+func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 	c := newCrowd(t, 1)
 	c.hold(t)
 	g := c.first(t, slot(1, 2))
@@ -183,16 +183,42 @@ func TestAGroupWhoseTimeIsOver(t *testing.T) {
 	c.waitFor(func() bool { return c.gathered() == 2 })
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	err := c.replica.calendars.append(late, c.line, g)
-	c.callers.Wait()
-	for _, err := range []error{err, c.errs[0]} {
-		if !errors.Is(err, eventstore.ErrUnavailable) {
-			t.Errorf("%v, want unavailable", err)
-		}
+	if err := c.replica.calendars.append(late, c.line, g); !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("%v, want unavailable", err)
 	}
 	c.line.give()
-	book(t, c.replica, c.room, slot(1, 3))
-	c.wantBooked(t, 2)
+	c.callers.Wait()
+	if c.errs[0] != nil {
+		t.Error(c.errs[0])
+	}
+	book(t, c.replica, c.room, slot(1, 2))
+	c.wantBooked(t, 3)
+}
+
+// Once it is begun, an append is not bound to the time that its first has left.
+func TestAGroupWhoseFirstIsLate(t *testing.T) {
+	c := newCrowd(t, 1)
+	g := c.first(t, slot(1, 2))
+	c.books(t.Context(), 0, slot(2, 3))
+	c.waitFor(func() bool { return c.gathered() == 2 })
+	c.network.Silence()
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	c.callers.Go(func() {
+		<-soon.Done()
+		c.network.Start()
+	})
+	if err := c.replica.calendars.append(soon, c.line, g); err != nil {
+		t.Error(err)
+	}
+	c.callers.Wait()
+	if c.errs[0] != nil {
+		t.Error(c.errs[0])
+	}
+	if _, err := c.replica.settle(t.Context(), g.events[0].Event.(domain.SlotReserved).BookingID, c.room); err != nil {
+		t.Error(err)
+	}
+	c.wantBooked(t, 3)
 }
 
 // A first that panics leaves nobody waiting, and nothing behind.
