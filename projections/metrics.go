@@ -45,6 +45,14 @@ func (m *metrics) wrote(projection string, events int, f folded, took time.Durat
 	m.writes.WithLabelValues(projection).Observe(took.Seconds())
 }
 
+// built counts what a rebuild that is over has folded.
+func (m *metrics) built(p Progress) {
+	if p.Active {
+		m.events.WithLabelValues(p.Projection).Add(float64(p.Events))
+		m.skipped.WithLabelValues(p.Projection).Add(float64(p.Undecodable))
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {

@@ -17,8 +17,8 @@ type Progress struct {
 	Generation int
 	// Done and Total are positions: how far the generation is, and where the log ended when that was last asked.
 	Done, Total eventstore.Position
-	// Events counts the events folded so far.
-	Events int64
+	// Events counts the events folded so far, and Undecodable those among them that this program cannot decode and passes over.
+	Events, Undecodable int64
 	// Elapsed is the time since the rebuild began.
 	Elapsed time.Duration
 	// Active reports that the rebuilt generation is the one that readers see: the rebuild is over.
@@ -120,6 +120,7 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 	replay := &replay{
 		builder:  builder{store: r.store, projection: p, generation: g},
 		log:      r.log,
+		logger:   r.options.Logger,
 		from:     state.Active,
 		began:    time.Now(),
 		progress: progress,
@@ -131,10 +132,12 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 type replay struct {
 	builder
 	log      Log
+	logger   *slog.Logger
 	from     int // the generation that is to be replaced
 	began    time.Time
 	end      eventstore.Position // of the log, when last asked
 	events   int64
+	skipped  int64
 	active   bool
 	progress func(Progress)
 }
@@ -198,10 +201,12 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 			if batch.CaughtUp {
 				batch.Position = max(batch.Position, r.end)
 			}
-			if _, err := r.write(ctx, batch); err != nil {
+			done, err := r.write(ctx, batch)
+			if err != nil {
 				return err
 			}
 			r.events += int64(len(batch.Events))
+			r.skipped += int64(done.skipped)
 			if r.generation.Position >= r.end {
 				if err := r.activate(ctx); err != nil || r.active {
 					return err
@@ -230,22 +235,27 @@ func (r *replay) activate(ctx context.Context) error {
 	if errors.Is(err, ErrNotCaughtUp) {
 		return nil
 	}
-	if err == nil {
-		r.active = true
-		r.tell()
+	if err != nil {
+		return err
 	}
-	return err
+	r.active = true
+	r.tell()
+	if r.skipped > 0 {
+		r.logger.Warn("events that this program cannot decode were passed over: does a newer version write to the log?", "generation", r.generation.String(), "events", r.skipped)
+	}
+	return nil
 }
 
 func (r *replay) tell() {
 	r.progress(Progress{
-		Projection: r.generation.Projection,
-		Generation: r.generation.Number,
-		Done:       r.generation.Position,
-		Total:      max(r.end, r.generation.Position),
-		Events:     r.events,
-		Elapsed:    time.Since(r.began),
-		Active:     r.active,
+		Projection:  r.generation.Projection,
+		Generation:  r.generation.Number,
+		Done:        r.generation.Position,
+		Total:       max(r.end, r.generation.Position),
+		Events:      r.events,
+		Undecodable: r.skipped,
+		Elapsed:     time.Since(r.began),
+		Active:      r.active,
 	})
 }
 

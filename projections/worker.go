@@ -255,7 +255,7 @@ func (w *worker) keep(ctx context.Context) error {
 	g, ok := state.Generation(state.Active)
 	if !ok {
 		w.report(func(h *Health) { h.State = Building })
-		err := w.rebuilder.rebuild(ctx, w.projection, nil)
+		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
 			return nil // another worker was first
 		}
@@ -298,7 +298,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 	defer w.report(func(h *Health) { h.Rebuilding = false })
 	w.logger.Info("the list is rebuilt by a newer version of its projection", "version", w.projection.Version, "was", g.Version)
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
-		err := w.rebuilder.rebuild(ctx, w.projection, nil)
+		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if err == nil || errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
 			return errReplaced
 		}
