@@ -97,6 +97,18 @@ func (p process) died(t *testing.T, err error) bool {
 	}
 }
 
+// dies carries a command out until its process dies at the point. If it was too slow to get there, it is carried out again by another
+// process, and has to make a world of its own.
+func (n node) dies(t *testing.T, p point, command func(h *Handler) error) {
+	t.Helper()
+	for timeout := 100 * time.Millisecond; ; timeout *= 2 {
+		dying := n.process(t, p, timeout)
+		if dying.died(t, command(dying.Handler)) {
+			return
+		}
+	}
+}
+
 // world is a place for one command: two rooms, a booking in the first.
 type world struct {
 	store    *eventstore.Store
@@ -213,8 +225,11 @@ func (c breakable) whole(t *testing.T, n node) course {
 }
 
 // points are all where the command can be broken.
-func (c course) points() (all []point) {
-	for i := range c.appends {
+func (c course) points() []point { return points(len(c.appends)) }
+
+// points are all at so many appends.
+func points(appends int) (all []point) {
+	for i := range appends {
 		all = append(all, point{i + 1, false}, point{i + 1, true})
 	}
 	return all

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"reflect"
 	"slices"
 	"sync"
@@ -245,108 +244,63 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 	}
 }
 
-// crash is a store that is lost at the n-th append, counted from 0: from there on nothing is heard any more. That append itself is done
-// if doneUnheard is set. A [process] loses its connection in truth.
-type crash struct {
-	*eventstore.Store
-	n           int
-	doneUnheard bool
-
-	mu   sync.Mutex
-	done int
-}
-
-var errCrash = fmt.Errorf("%w: the process died", eventstore.ErrOutcomeUnknown)
-
-func (c *crash) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.done > c.n || c.done == c.n && !c.doneUnheard {
-		c.done = c.n + 1
-		return eventstore.Appended{}, errCrash
-	}
-	at, err := c.Store.Append(ctx, stream, expected, events...)
-	if c.done++; c.done > c.n {
-		return eventstore.Appended{}, errCrash
-	}
-	return at, err
-}
-
-func (c *crash) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.done > c.n {
-		return func(yield func(eventstore.Recorded, error) bool) { yield(eventstore.Recorded{}, errCrash) }
-	}
-	return c.Store.ReadStream(ctx, stream, from)
-}
-
-// TestAKeyedCommandThatWasBroken breaks each command at each of its appends, and has it asked again: at once, or after it was
-// settled, or after others changed what they could.
+// TestAKeyedCommandThatWasBroken has the process of each command die at each of its appends, and the command asked again: at once, or
+// after it was settled, or after others changed what they could.
 func TestAKeyedCommandThatWasBroken(t *testing.T) {
-	store := eventstoretest.Open(t)
+	n := openNode(t)
 	for _, c := range keyedCommands() {
 		t.Run(c.name, func(t *testing.T) {
-			whole, r := c.world(t, store), keyed("digest")
-			count := &crash{Store: store, n: 1 << 30}
-			if _, err := c.when(t.Context(), newHandler(count), whole, r()); err != nil {
+			t.Parallel()
+			whole, r := c.world(t, n.store), keyed("digest")
+			network := eventstoretest.BeforeStore(t, n.address)
+			if _, err := c.when(t.Context(), newHandler(network.Open(t, eventstore.Options{})), whole, r()); err != nil {
 				t.Fatal(err)
 			}
 			want := whole.end(t)
-			broken := func(t *testing.T, n int, doneUnheard bool) (*world, func() Request) {
-				w, r := c.world(t, store), keyed("digest")
-				_, err := c.when(t.Context(), newHandler(&crash{Store: store, n: n, doneUnheard: doneUnheard}), w, r())
-				if !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-					t.Fatalf("the broken command answered %v, want an unknown outcome", err)
-				}
+			broken := func(t *testing.T, p point) (w *world, r func() Request) {
+				n.dies(t, p, func(h *Handler) error {
+					w, r = c.world(t, n.store), keyed("digest")
+					_, err := c.when(t.Context(), h, w, r())
+					return err
+				})
 				return w, r
 			}
-			for n := range count.done {
-				for _, doneUnheard := range []bool{false, true} {
-					name := fmt.Sprintf("append %d, done %t", n, doneUnheard)
-					t.Run(name, func(t *testing.T) {
-						w, r := broken(t, n, doneUnheard)
-						first, err := c.when(t.Context(), newHandler(store), w, r())
-						if err != nil {
-							t.Fatal(err)
-						}
-						w.wantEnd(t, want)
-						c.again(t, w, r, first)
-					})
-					t.Run(name+", settled", func(t *testing.T) {
-						w, r := broken(t, n, doneUnheard)
-						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
-							t.Fatal(err)
-						}
-						first, err := c.when(t.Context(), newHandler(store), w, r())
-						if err != nil {
-							t.Fatal(err)
-						}
-						w.wantEnd(t, want)
-						c.again(t, w, r, first)
-					})
-					if n == 0 && !doneUnheard {
-						continue
-					}
-					t.Run(name+", settled and others later", func(t *testing.T) {
-						w, r := broken(t, n, doneUnheard)
-						if _, err := newHandler(store).settle(t.Context(), w.booking, w.from, w.to); err != nil {
-							t.Fatal(err)
-						}
-						for i, later := range c.later {
-							if err := later(t.Context(), newHandler(store), w); err != nil {
-								t.Fatalf("later command %d: %v", i, err)
-							}
-						}
-						before := w.end(t)
-						first, err := c.when(t.Context(), newHandler(store), w, r())
-						if err != nil {
-							t.Fatal(err)
-						}
-						w.wantEnd(t, before)
-						c.again(t, w, r, first)
-					})
+			settle := func(t *testing.T, w *world) {
+				if err := w.settle(t.Context()); err != nil {
+					t.Fatal(err)
 				}
+			}
+			again := func(t *testing.T, w *world, r func() Request, want end) {
+				first, err := c.when(t.Context(), newHandler(n.store), w, r())
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.wantEnd(t, want)
+				c.again(t, w, r, first)
+			}
+			for _, p := range points(network.Calls(eventstoretest.Append)) {
+				t.Run(p.String(), func(t *testing.T) {
+					w, r := broken(t, p)
+					again(t, w, r, want)
+				})
+				t.Run(p.String()+", settled", func(t *testing.T) {
+					w, r := broken(t, p)
+					settle(t, w)
+					again(t, w, r, want)
+				})
+				if p == (point{n: 1}) {
+					continue // there is nothing to be settled
+				}
+				t.Run(p.String()+", settled and others later", func(t *testing.T) {
+					w, r := broken(t, p)
+					settle(t, w)
+					for i, later := range c.later {
+						if err := later(t.Context(), newHandler(n.store), w); err != nil {
+							t.Fatalf("later command %d: %v", i, err)
+						}
+					}
+					again(t, w, r, w.end(t))
+				})
 			}
 		})
 	}
@@ -423,26 +377,27 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 // A change that is only to be made to a booking as its caller saw it, and that was broken, is finished by somebody else under the
 // same condition.
 func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
-	store := eventstoretest.Open(t)
-	h := newHandler(store)
+	n := openNode(t)
+	h := newHandler(n.store)
 	for _, meanwhile := range []bool{false, true} {
 		t.Run(fmt.Sprintf("changed meanwhile %t", meanwhile), func(t *testing.T) {
-			room := newRoom()
-			b := book(t, h, room, slot(0, 1))
+			var b Booking
+			var r func() Request
 			end := noon.Add(2 * time.Hour)
-			r := keyed("digest")
 			change := func(h *Handler) (Booking, error) {
 				c := ChangeBooking{Request: r(), Booking: b.ID, End: &end}
 				c.IfRevisions = []domain.Revision{b.Revision}
 				return h.ChangeBooking(t.Context(), c)
 			}
-			if _, err := change(newHandler(&crash{Store: store, n: 0, doneUnheard: true})); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
-				t.Fatal(err)
-			}
+			n.dies(t, point{1, true}, func(dying *Handler) error {
+				b, r = book(t, h, newRoom(), slot(0, 1)), keyed("digest")
+				_, err := change(dying)
+				return err
+			})
 			if meanwhile {
 				// Straight to the stream: any command of this package would first finish what it finds.
-				user := domain.BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: room, UserID: "eve", Slot: b.Slot, At: noon}
-				if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{user})...); err != nil {
+				user := domain.BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: "eve", Slot: b.Slot, At: noon}
+				if _, err := n.store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{user})...); err != nil {
 					t.Fatal(err)
 				}
 			}
