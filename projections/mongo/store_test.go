@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,11 +39,20 @@ func TestMain(m *testing.M) {
 func runTests(m *testing.M) (int, error) {
 	address = os.Getenv("ROOMBOOK_TEST_MONGO")
 	if address == "" {
-		server, err := startFerretDB()
+		folder, err := os.MkdirTemp("", "ferretdb")
+		if err != nil {
+			return 0, err
+		}
+		defer os.RemoveAll(folder)
+		server, err := startFerretDB(folder, "127.0.0.1:0")
 		if err != nil {
 			return 0, fmt.Errorf("FerretDB, which serves these tests where ROOMBOOK_TEST_MONGO names no server: %w", err)
 		}
-		defer server.stop()
+		defer func() {
+			if err := server.stop(); err != nil {
+				fmt.Fprintln(os.Stderr, "FerretDB ended with", err)
+			}
+		}()
 		address = server.address
 	}
 	code := m.Run()
@@ -56,27 +66,19 @@ func runTests(m *testing.M) (int, error) {
 
 // ferretDB is a server process.
 type ferretDB struct {
-	address string
+	address string // mongodb://host:port/
 	command *exec.Cmd
 	stdin   io.Closer
-	folder  string
 }
 
-// startFerretDB starts the server. The first time it is built, which takes a minute or two; then Go has it in its cache.
-func startFerretDB() (_ *ferretDB, err error) {
-	folder, err := os.MkdirTemp("", "ferretdb")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(folder))
-		}
-	}()
-	command := exec.Command("go", "run", ".", folder)
+// startFerretDB starts a server on a folder, at host:port. The first time it is built, which takes a minute or two; then Go has it in
+// its cache.
+func startFerretDB(folder, at string) (*ferretDB, error) {
+	command := exec.Command("go", "run", ".", folder, at)
 	command.Dir = "ferretdb"
 	command.Env = append(os.Environ(), "GOWORK=off")
 	command.Stderr = os.Stderr
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts can be told from others
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -95,16 +97,16 @@ func startFerretDB() (_ *ferretDB, err error) {
 	if err != nil {
 		return nil, errors.Join(err, command.Wait())
 	}
-	return &ferretDB{address: strings.TrimSpace(line), command: command, stdin: stdin, folder: folder}, nil
+	return &ferretDB{address: strings.TrimSpace(line), command: command, stdin: stdin}, nil
 }
 
-func (f *ferretDB) stop() {
+func (f *ferretDB) stop() error {
 	f.stdin.Close()
-	if err := f.command.Wait(); err != nil {
-		fmt.Fprintln(os.Stderr, "FerretDB ended with", err)
-	}
-	os.RemoveAll(f.folder)
+	return f.command.Wait()
 }
+
+// signal sends a signal to the server and to the go command that runs it.
+func (f *ferretDB) signal(s syscall.Signal) error { return syscall.Kill(-f.command.Process.Pid, s) }
 
 // open gives a store in a database of its own, which is removed at the end of the test.
 func open(t *testing.T) projections.Store {

@@ -2,10 +2,10 @@
 // FerretDB reads and then writes what a command changes, without keeping others off; MongoDB does that atomically, document by
 // document, and the store relies on it. So commands are passed on one at a time.
 //
-//	ferretdb <folder>
+//	ferretdb <folder> <host:port>
 //
-// It listens on a free port of the loopback interface, prints its mongodb:// address on a line of its own once it answers,
-// and ends when its standard input does, so that it never outlives the test that started it.
+// It prints its mongodb:// address on a line of its own once it answers, and ends when its standard input does, so that it never
+// outlives the test that started it.
 package main
 
 import (
@@ -30,8 +30,8 @@ func main() {
 }
 
 func run(args []string, stdin io.Reader, stdout io.Writer) error {
-	if len(args) != 1 {
-		return errors.New("usage: ferretdb <folder>")
+	if len(args) != 2 {
+		return errors.New("usage: ferretdb <folder> <host:port>")
 	}
 	folder, err := filepath.Abs(args[0])
 	if err != nil {
@@ -55,7 +55,7 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", args[1])
 	if err != nil {
 		return err
 	}
