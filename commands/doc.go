@@ -6,5 +6,8 @@
 // way, or by the recovery worker, all through the same function, settle. So a reply comes after the last step, and an error
 // after the deciding one ([eventstore.ErrOutcomeUnknown]) means "will be finished".
 //
+// Rooms are kept from being double-booked by the revisions of their calendars alone. Commands of one process that want the same
+// room at the same time decide one after the other on what the ones before will leave, and share an append.
+//
 // It also reads single resources, folded from their streams: always what has been committed.
 package commands
