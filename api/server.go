@@ -42,12 +42,12 @@ type Options struct {
 	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong at Info, and all
 	// others at Debug, also those that find nothing (404), come too late (409, 412) or are too many. Nil discards.
 	Logger *slog.Logger
-	// Timeout bounds the answer to a request; 0 is 10 s.
+	// Timeout bounds the answer to a request, but for an append that is under way, which has the event store's time-out; 0 is 10 s.
 	Timeout time.Duration
 	// MaxCommands bounds how many commands are carried out at a time, and four times that, how many queries; more of them are refused
 	// at once. 0 is 512.
 	MaxCommands int
-	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 15 s.
+	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 10 s more than Timeout.
 	DrainTimeout time.Duration
 }
 
@@ -101,7 +101,7 @@ func New(o Options) *Server {
 		o.MaxCommands = 512
 	}
 	if o.DrainTimeout == 0 {
-		o.DrainTimeout = 15 * time.Second
+		o.DrainTimeout = o.Timeout + 10*time.Second
 	}
 	s := &Server{
 		commands: o.Commands,

@@ -46,7 +46,7 @@ func newCalendars(store Store, limit int, m *metrics) *calendars {
 	return c
 }
 
-// decision says what to append to a calendar: one event, or none, and why if that is no success.
+// decision is the event to append to a calendar, none if there is nothing to do, or the error that refuses.
 type decision func(domain.Calendar) ([]eventstore.Proposed, error)
 
 // read is the room's calendar with everything that was committed before the call.
@@ -65,7 +65,7 @@ func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calend
 func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide decision) error {
 	l := c.enter(room)
 	defer c.leave(l)
-	for attempt := range attempts {
+	for attempt := 0; attempt < attempts; {
 		g, first, err := l.join(ctx, decide)
 		if err != nil {
 			return err
@@ -76,11 +76,14 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide dec
 			} else {
 				err = g.wait(ctx)
 			}
-			if !lost(err) && err != errOvertaken {
-				return err
-			}
-			c.metrics.races.Inc()
-			if err := pause(ctx, attempt); err != nil {
+			switch {
+			case lost(err):
+				c.metrics.races.Inc()
+				if err := pause(ctx, attempt); err != nil {
+					return err
+				}
+				attempt++
+			case err != errOvertaken:
 				return err
 			}
 		}
@@ -95,14 +98,14 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide dec
 	return ErrContended
 }
 
-// append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all; how much time
-// it has left is its own affair, so that the append has the event store's time limit alone.
+// append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all. Once begun it
+// has the event store's time limit alone: how much time the first has left does not concern the others.
 func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
 	waiting, cancel := decided(ctx)
 	defer cancel()
 	if err := l.take(waiting); err != nil {
-		l.dissolve(g)
-		return fmt.Errorf("%w: %v while others used the calendar of room %s", eventstore.ErrUnavailable, err, l.room)
+		l.giveUp(g)
+		return err
 	}
 	defer l.give()
 	if !l.begin(g) {
@@ -117,14 +120,18 @@ func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
 	return nil
 }
 
-// readOn reads what was appended to the room's calendar since, and keeps it.
+// readOn reads what was appended to the room's calendar since, and keeps it. A read that somebody else has begun since the call will do.
 func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
+	before := l.begun.Load()
 	if err := l.take(ctx); err != nil {
 		return nil, err
 	}
 	defer l.give()
 	cal := l.known()
-	revision := cal.revision
+	if l.heard > before {
+		return cal, nil
+	}
+	number, revision := l.begun.Add(1), cal.revision
 	var failed error
 	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
 		for r, err := range c.store.ReadStream(ctx, l.room.Stream(), cal.revision+1) {
@@ -148,6 +155,7 @@ func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
 		cal = &calendar{folded, revision}
 	}
 	l.learn(cal)
+	l.heard = number
 	c.keep(l.room, cal)
 	return cal, nil
 }

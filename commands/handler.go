@@ -55,7 +55,7 @@ func New(store Store, o Options) *Handler {
 	}
 }
 
-// attempts bounds how often a command decides anew after losing a race.
+// attempts bounds how often a command decides anew after an append that lost a race.
 const attempts = 16
 
 // pause waits a little before the next attempt, longer and more at random the more were lost, and not beyond ctx.

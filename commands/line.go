@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -12,15 +14,18 @@ import (
 
 // line is where the commands of one process that want to use the same room's calendar wait for each other. Those that want to
 // append while another append is under way form a group, and share the next: it costs a crowded room an append for each time the
-// event store answers, not one for each command. Correctness does not depend on it: an append is done at the revision that its
-// group decided on, or not at all.
+// event store answers, not one for each command. Those that want to know what is stored share a read. Correctness does not depend
+// on it: an append is done at the revision that its group decided on, or not at all.
 type line struct {
 	room  domain.RoomID
-	users int           // guarded by calendars.mu
+	users int // guarded by calendars.mu
+
 	turn  chan struct{} // holds a value while somebody appends, or reads on
+	begun atomic.Int64  // reads that were begun, by who had the turn
+	heard int64         // the number of the last one that ended well; belongs to who has the turn
 
 	mu     sync.Mutex
-	stored *calendar // as far as it is known, which only who has the turn changes; nil at first
+	stored *calendar // as far as it is known, or nil; only who has the turn changes it
 	next   *calendar // the same, with all that is decided and not yet stored
 	open   *group    // that can be joined, its decisions being the last in next; or nil
 }
@@ -31,11 +36,13 @@ type group struct {
 	events []eventstore.Proposed
 	leaves *calendar
 
-	done chan struct{} // closed when err says what became of all
-	err  error
+	begun chan struct{} // closed when nobody can join any more, since it is being appended
+	done  chan struct{} // closed when err says what became of all
+	err   error
 }
 
-// mostInGroup keeps an append far below the size that the event store accepts.
+// mostInGroup keeps an append far below the size that the event store accepts, 1 MiB: the longest event, as far as the API lets
+// one be made, is some 4 KiB.
 const mostInGroup = 128
 
 // errOvertaken is the end of a group that was not appended, whose decisions are to be made anew: the append before it failed,
@@ -80,19 +87,22 @@ func (l *line) give() { <-l.turn }
 // nothing is known, or the decision is to append nothing: that is to be decided on what is stored.
 func (l *line) join(ctx context.Context, decide decision) (g *group, first bool, err error) {
 	for {
-		g, first, full := l.tryJoin(decide)
-		if full == nil {
+		g, first, closed := l.tryJoin(decide)
+		if closed == nil {
 			return g, first, nil
 		}
 		select {
-		case <-full.done:
+		case <-closed.begun:
+		case <-closed.done:
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
 		}
 	}
 }
 
-func (l *line) tryJoin(decide decision) (g *group, first bool, full *group) {
+// tryJoin returns the open group as closed if it takes no more, or has the event already: two that bring the same booking to rest
+// write the same.
+func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.next == nil {
@@ -102,20 +112,25 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, full *group) {
 	if err != nil || len(events) == 0 {
 		return nil, false, nil
 	}
-	if l.open != nil && len(l.open.events) >= mostInGroup {
-		return nil, false, l.open
-	}
-	if first = l.open == nil; first {
-		l.open = &group{on: l.next, done: make(chan struct{})}
-	}
-	l.open.events = append(l.open.events, events...)
 	next := *l.next
 	for _, e := range events {
 		next.Calendar = next.Evolve(e.Event)
 		next.revision++
 	}
+	if first = l.open == nil; first {
+		l.open = &group{on: l.next, begun: make(chan struct{}), done: make(chan struct{})}
+	} else if len(l.open.events) >= mostInGroup || l.open.has(events) {
+		return nil, false, l.open
+	}
+	l.open.events = append(l.open.events, events...)
 	l.next, l.open.leaves = &next, &next
 	return l.open, first, nil
+}
+
+func (g *group) has(events []eventstore.Proposed) bool {
+	return slices.ContainsFunc(g.events, func(known eventstore.Proposed) bool {
+		return slices.ContainsFunc(events, func(e eventstore.Proposed) bool { return e.ID == known.ID })
+	})
 }
 
 // begin closes the group, to be appended by who has the turn. It reports false if the group was overtaken.
@@ -123,10 +138,10 @@ func (l *line) begin(g *group) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != g {
-		g.end(errOvertaken)
 		return false
 	}
 	l.open = nil
+	close(g.begun)
 	return true
 }
 
@@ -138,19 +153,27 @@ func (l *line) end(g *group, err error) {
 	if err == nil {
 		l.stored = g.leaves
 	} else {
-		l.next, l.open = l.stored, nil
+		l.goOnFrom(l.stored)
 	}
 	g.end(err)
 }
 
-// dissolve takes back a group that was not begun.
-func (l *line) dissolve(g *group) {
+// giveUp takes back a group that was not begun.
+func (l *line) giveUp(g *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == g {
-		l.next, l.open = g.on, nil
+		l.goOnFrom(g.on)
 	}
-	g.end(errOvertaken)
+}
+
+// goOnFrom has the next decision made on a calendar, which overtakes the open group. l.mu must be held.
+func (l *line) goOnFrom(c *calendar) {
+	l.next = c
+	if l.open != nil {
+		l.open.end(errOvertaken)
+		l.open = nil
+	}
 }
 
 // known is the calendar as far as it is known.
@@ -168,7 +191,8 @@ func (l *line) learn(read *calendar) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if read != l.stored {
-		l.stored, l.next, l.open = read, read, nil
+		l.stored = read
+		l.goOnFrom(read)
 	}
 }
 
@@ -185,6 +209,11 @@ func (g *group) wait(ctx context.Context) error {
 	case <-g.done:
 		return g.err
 	case <-ctx.Done():
+	}
+	select {
+	case <-g.done:
+		return g.err
+	default:
 		return fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, ctx.Err())
 	}
 }

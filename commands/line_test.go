@@ -167,6 +167,81 @@ func TestAGroupIsOvertaken(t *testing.T) {
 	}
 }
 
+// Who has joined a group that is overtaken hears of it at once, and not only when its first gets round to the append.
+func TestAGroupIsOvertakenByNews(t *testing.T) {
+	c := newCrowd(t, 1)
+	c.first(t, slot(1, 2)) // never gets round to it
+	c.books(t.Context(), 0, slot(2, 3))
+	c.waitFor(func() bool { return c.gathered() == 2 })
+	book(t, newHandler(c.store), c.room, slot(4, 5))
+	if _, err := c.replica.calendars.read(t.Context(), c.room); err != nil {
+		t.Fatal(err)
+	}
+	c.callers.Wait()
+	if c.errs[0] != nil {
+		t.Error(c.errs[0])
+	}
+	c.wantBooked(t, 3)
+}
+
+// Two that bring the same booking to rest write the same event, and one that comes between them may have it written in another
+// order: an append has an id once.
+func TestAnEventTwiceIsTwoGroups(t *testing.T) {
+	c := newCrowd(t, 0)
+	event := reservation(c.room, slot(1, 2))
+	decide := func(domain.Calendar) ([]eventstore.Proposed, error) { return []eventstore.Proposed{event}, nil }
+	one, first, _ := c.line.tryJoin(decide)
+	if one == nil || !first {
+		t.Fatal("there is no group")
+	}
+	if again, _, closed := c.line.tryJoin(decide); again != nil || closed != one {
+		t.Error("the event is in the group twice")
+	}
+	c.line.begin(one)
+	if next, first, _ := c.line.tryJoin(decide); next == nil || next == one || !first {
+		t.Error("there is no next group")
+	}
+}
+
+// A crowd that comes to a room that its replica does not know reads the calendar a few times, and not each for itself.
+func TestACrowdSharesReads(t *testing.T) {
+	c := newCrowd(t, 100)
+	c.replica = newHandler(c.network.Open(t, eventstore.Options{}))
+	c.line = c.replica.calendars.enter(c.room)
+	c.hold(t)
+	before := c.network.Calls(eventstoretest.Read)
+	for i := range c.errs {
+		c.books(t.Context(), i, slot(i+1, i+2))
+	}
+	c.waitFor(func() bool {
+		c.replica.calendars.mu.Lock()
+		defer c.replica.calendars.mu.Unlock()
+		return c.line.users == 1+len(c.errs)
+	})
+	c.line.give()
+	c.callers.Wait()
+	if err := errors.Join(c.errs...); err != nil {
+		t.Error(err)
+	}
+	if n := c.network.Calls(eventstoretest.Read) - before; n > 20 {
+		t.Errorf("100 callers took %d reads", n)
+	}
+	c.wantBooked(t, 101)
+}
+
+// What is known of a group's end is told, also to one whose time is over just then.
+func TestTheEndOfAGroupGoesBeforeTheEndOfTime(t *testing.T) {
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	g := &group{done: make(chan struct{})}
+	g.end(nil)
+	for range 100 {
+		if err := g.wait(late); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // appending reports whether the open group was closed and its append begun.
 func (c *crowd) appending() bool {
 	c.line.mu.Lock()
@@ -183,8 +258,8 @@ func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 	c.waitFor(func() bool { return c.gathered() == 2 })
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	if err := c.replica.calendars.append(late, c.line, g); !errors.Is(err, eventstore.ErrUnavailable) {
-		t.Errorf("%v, want unavailable", err)
+	if err := c.replica.calendars.append(late, c.line, g); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want that time is over", err)
 	}
 	c.line.give()
 	c.callers.Wait()
