@@ -1,7 +1,10 @@
 package commands
 
 import (
+	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +51,34 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 			b.ReportMetric(time.Since(start).Seconds(), "s/cold")
 		}
 	})
+}
+
+// BenchmarkBookAtOnce has 64 callers of one process book at once, each in a room of its own or all in the same.
+func BenchmarkBookAtOnce(b *testing.B) {
+	const callers = 64
+	store := eventstoretest.Open(b)
+	for _, rooms := range []int{callers, 1} {
+		b.Run(fmt.Sprintf("rooms=%d", rooms), func(b *testing.B) {
+			h := newHandler(store)
+			var in []domain.RoomID
+			for range rooms {
+				in = append(in, newRoom())
+			}
+			var next atomic.Int64
+			var all sync.WaitGroup
+			for caller := range callers {
+				all.Go(func() {
+					for n := int(next.Add(1)); n <= b.N; n = int(next.Add(1)) {
+						c := CreateBooking{Request: request(), Room: in[caller%rooms], User: "ann", Slot: slot(n, n+1)}
+						if _, err := h.CreateBooking(b.Context(), c); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
 }
 
 // age gives a room reservations in the past, one for each hour.
