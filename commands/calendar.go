@@ -122,16 +122,16 @@ func (c *calendars) append(ctx context.Context, l *line, g *group) (err error) {
 
 // readOn reads what was appended to the room's calendar since, and keeps it. A read that somebody else has begun since the call will do.
 func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
-	before := l.begun.Load()
+	before := l.reads.Load()
 	if err := l.take(ctx); err != nil {
 		return nil, err
 	}
 	defer l.give()
 	cal := l.known()
-	if l.heard > before {
+	if l.latest > before {
 		return cal, nil
 	}
-	number, revision := l.begun.Add(1), cal.revision
+	number, revision := l.reads.Add(1), cal.revision
 	var failed error
 	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
 		for r, err := range c.store.ReadStream(ctx, l.room.Stream(), cal.revision+1) {
@@ -155,7 +155,7 @@ func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
 		cal = &calendar{folded, revision}
 	}
 	l.learn(cal)
-	l.heard = number
+	l.latest = number
 	c.keep(l.room, cal)
 	return cal, nil
 }

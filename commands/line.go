@@ -20,9 +20,9 @@ type line struct {
 	room  domain.RoomID
 	users int // guarded by calendars.mu
 
-	turn  chan struct{} // holds a value while somebody appends, or reads on
-	begun atomic.Int64  // reads that were begun, by who had the turn
-	heard int64         // the number of the last one that ended well; belongs to who has the turn
+	turn   chan struct{} // holds a value while somebody appends, or reads on
+	reads  atomic.Int64  // that were begun; only who has the turn begins one
+	latest int64         // the number of the last read that ended well; belongs to who has the turn
 
 	mu     sync.Mutex
 	stored *calendar // as far as it is known, or nil; only who has the turn changes it
