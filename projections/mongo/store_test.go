@@ -105,9 +105,6 @@ func (f *ferretDB) stop() error {
 	return f.command.Wait()
 }
 
-// signal sends a signal to the server and to the go command that runs it.
-func (f *ferretDB) signal(s syscall.Signal) error { return syscall.Kill(-f.command.Process.Pid, s) }
-
 // open gives a store in a database of its own, which is removed at the end of the test.
 func open(t *testing.T) projections.Store {
 	t.Helper()

@@ -1,0 +1,55 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+)
+
+// Server is the process behind a store.
+type Server interface {
+	Silence() // it answers nobody any more
+	Kill()
+	Restart() // on what it had written, at the same address
+}
+
+// RunOutage has the server of an empty store fall silent, be killed, and start again. Queries fail within their time meanwhile; the
+// worker, which nobody starts again, then brings the list up to date.
+func RunOutage(t *testing.T, store projections.Store, server Server) {
+	s := &system{T: t, store: store, log: eventstoretest.Open(t), history: NewHistory(rand.New(rand.NewPCG(1, 2)))}
+	p := bookingList()
+	workers, _ := s.work(projections.WorkerOptions{}, p)
+	s.wantVerified(p, s.happen(20))
+
+	server.Silence()
+	s.happen(20)
+	s.wantNoAnswer()
+
+	server.Kill()
+	s.happen(20)
+	s.until("the worker fails", func() bool { return workers.Health()[0].State == projections.Failing })
+	s.wantNoAnswer()
+
+	server.Restart()
+	position := s.happen(20)
+	s.until("the list is kept again", func() bool {
+		h := workers.Health()[0]
+		return h.State == projections.Following && h.Position >= position
+	})
+	s.wantVerified(p, position)
+}
+
+func (s *system) wantNoAnswer() {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := s.queries(nil).BookingLists(ctx, projections.Query{})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		s.Errorf("%v, want that time is over", err)
+	}
+}
