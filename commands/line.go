@@ -112,6 +112,9 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	if err != nil || len(events) == 0 {
 		return nil, false, nil
 	}
+	if l.open != nil && (len(l.open.events) >= mostInGroup || l.open.has(events)) {
+		return nil, false, l.open
+	}
 	next := *l.next
 	for _, e := range events {
 		next.Calendar = next.Evolve(e.Event)
@@ -119,8 +122,6 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	}
 	if first = l.open == nil; first {
 		l.open = &group{on: l.next, begun: make(chan struct{}), done: make(chan struct{})}
-	} else if len(l.open.events) >= mostInGroup || l.open.has(events) {
-		return nil, false, l.open
 	}
 	l.open.events = append(l.open.events, events...)
 	l.next, l.open.leaves = &next, &next

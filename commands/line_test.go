@@ -43,14 +43,13 @@ func (c *crowd) books(ctx context.Context, number int, s domain.Slot) {
 	})
 }
 
-// gathered is how many have joined the group that is open.
-func (c *crowd) gathered() int {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	if c.line.open == nil {
-		return 0
-	}
-	return len(c.line.open.events)
+// gather waits until so many have joined the group that is open.
+func (c *crowd) gather(callers int) {
+	c.waitFor(func() bool {
+		c.line.mu.Lock()
+		defer c.line.mu.Unlock()
+		return c.line.open != nil && len(c.line.open.events) == callers
+	})
 }
 
 func (c *crowd) waitFor(happened func() bool) {
@@ -86,11 +85,11 @@ func TestACrowdSharesAppends(t *testing.T) {
 	c.hold(t)
 	first, leave := context.WithCancel(t.Context())
 	c.books(first, 0, slot(1, 2))
-	c.waitFor(func() bool { return c.gathered() == 1 })
+	c.gather(1)
 	for i := 1; i < 40; i++ {
 		c.books(t.Context(), i, slot(i+1, i+2))
 	}
-	c.waitFor(func() bool { return c.gathered() == 40 })
+	c.gather(40)
 	leave()
 	c.line.give()
 	c.callers.Wait()
@@ -111,7 +110,7 @@ func TestACrowdThatIsLargerThanAGroup(t *testing.T) {
 	for i := range callers {
 		c.books(t.Context(), i, slot(i+1, i+2))
 	}
-	c.waitFor(func() bool { return c.gathered() == mostInGroup })
+	c.gather(mostInGroup)
 	c.line.give()
 	c.callers.Wait()
 	if err := errors.Join(c.errs...); err != nil {
@@ -127,7 +126,7 @@ func TestACrowdForOneSlot(t *testing.T) {
 	for i := range c.errs {
 		c.books(t.Context(), i, slot(1, 2))
 	}
-	c.waitFor(func() bool { return c.gathered() == 1 })
+	c.gather(1)
 	c.line.give()
 	c.callers.Wait()
 	refused := 0
@@ -151,9 +150,9 @@ func TestAGroupIsOvertaken(t *testing.T) {
 		c := newCrowd(t, 2)
 		c.network.Silence()
 		c.books(t.Context(), 0, slot(1, 2)) // does not get through
-		c.waitFor(func() bool { return c.appending() })
+		c.waitFor(c.appending)
 		c.books(t.Context(), 1, slot(2, 4)) // decides on the calendar with the first
-		c.waitFor(func() bool { return c.gathered() == 1 })
+		c.gather(1)
 		other := book(t, newHandler(c.store), c.room, slot(3, 5))
 		c.network.Start()
 		c.callers.Wait()
@@ -170,9 +169,7 @@ func TestAGroupIsOvertaken(t *testing.T) {
 // Who has joined a group that is overtaken hears of it at once, and not only when its first gets round to the append.
 func TestAGroupIsOvertakenByNews(t *testing.T) {
 	c := newCrowd(t, 1)
-	c.first(t, slot(1, 2)) // never gets round to it
-	c.books(t.Context(), 0, slot(2, 3))
-	c.waitFor(func() bool { return c.gathered() == 2 })
+	c.pair(t) // whose first never gets round to it
 	book(t, newHandler(c.store), c.room, slot(4, 5))
 	if _, err := c.replica.calendars.read(t.Context(), c.room); err != nil {
 		t.Fatal(err)
@@ -253,9 +250,7 @@ func (c *crowd) appending() bool {
 func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 	c := newCrowd(t, 1)
 	c.hold(t)
-	g := c.first(t, slot(1, 2))
-	c.books(t.Context(), 0, slot(2, 3))
-	c.waitFor(func() bool { return c.gathered() == 2 })
+	g := c.pair(t)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	if err := c.replica.calendars.append(late, c.line, g); !errors.Is(err, context.DeadlineExceeded) {
@@ -273,9 +268,7 @@ func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 // Once it is begun, an append is not bound to the time that its first has left.
 func TestAGroupWhoseFirstIsLate(t *testing.T) {
 	c := newCrowd(t, 1)
-	g := c.first(t, slot(1, 2))
-	c.books(t.Context(), 0, slot(2, 3))
-	c.waitFor(func() bool { return c.gathered() == 2 })
+	g := c.pair(t)
 	c.network.Silence()
 	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -300,9 +293,7 @@ func TestAGroupWhoseFirstIsLate(t *testing.T) {
 func TestAGroupWhoseFirstPanics(t *testing.T) {
 	c := newCrowd(t, 1)
 	c.hold(t)
-	g := c.first(t, slot(1, 2))
-	c.books(t.Context(), 0, slot(2, 3))
-	c.waitFor(func() bool { return c.gathered() == 2 })
+	g := c.pair(t)
 	c.line.give()
 	store := c.replica.calendars.store
 	c.replica.calendars.store = panicking{store}
@@ -329,14 +320,16 @@ func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.
 	panic("in the store")
 }
 
-// first opens a group with a reservation, whose append is left to the caller.
-func (c *crowd) first(t *testing.T, s domain.Slot) *group {
+// pair is a group of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that.
+func (c *crowd) pair(t *testing.T) *group {
 	t.Helper()
 	g, first, err := c.line.join(t.Context(), func(domain.Calendar) ([]eventstore.Proposed, error) {
-		return []eventstore.Proposed{reservation(c.room, s)}, nil
+		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}, nil
 	})
 	if err != nil || !first {
 		t.Fatalf("there is a group already, or %v", err)
 	}
+	c.books(t.Context(), 0, slot(2, 3))
+	c.gather(2)
 	return g
 }

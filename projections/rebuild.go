@@ -120,19 +120,23 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 	replay := &replay{
 		builder:  builder{store: r.store, projection: p, generation: g},
 		log:      r.log,
-		logger:   r.options.Logger,
 		from:     state.Active,
 		began:    time.Now(),
 		progress: progress,
 	}
-	return replay.run(ctx)
+	if err := replay.run(ctx); err != nil {
+		return err
+	}
+	if replay.skipped > 0 {
+		r.options.Logger.Warn("events that this program cannot decode were passed over: does a newer version write to the log?", "generation", g.String(), "events", replay.skipped)
+	}
+	return nil
 }
 
 // replay is one rebuild.
 type replay struct {
 	builder
 	log      Log
-	logger   *slog.Logger
 	from     int // the generation that is to be replaced
 	began    time.Time
 	end      eventstore.Position // of the log, when last asked
@@ -235,15 +239,11 @@ func (r *replay) activate(ctx context.Context) error {
 	if errors.Is(err, ErrNotCaughtUp) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		r.active = true
+		r.tell()
 	}
-	r.active = true
-	r.tell()
-	if r.skipped > 0 {
-		r.logger.Warn("events that this program cannot decode were passed over: does a newer version write to the log?", "generation", r.generation.String(), "events", r.skipped)
-	}
-	return nil
+	return err
 }
 
 func (r *replay) tell() {
