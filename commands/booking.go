@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -51,7 +53,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 // reservation begins the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one
 // attempt of the command, which is what the booking's revision tells apart.
 func (r Request) reservation(at domain.Revision) domain.SlotReserved {
-	id := eventstore.EventID(r.ID, "reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest)
+	id := uuid.NewSHA1(r.ID, []byte("reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest))
 	return domain.SlotReserved{
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,

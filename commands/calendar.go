@@ -183,7 +183,7 @@ func (c *calendars) keep(room domain.RoomID, cal *calendar) {
 // reserve takes a slot for a command, and returns the reservation as it is stored. Others in the way are first brought to rest, so that
 // nobody is refused by a slot that no booking holds, and every booking that a *domain.SlotTaken names can be read.
 func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) (domain.SlotReserved, error) {
-	proposed := []eventstore.Proposed{{ID: space(ask.ReservationID), Event: ask, Metadata: r.metadata()}}
+	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
 	for range attempts {
 		var reserved domain.SlotReserved
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
@@ -230,11 +230,6 @@ const mostConflicts = 10
 // release gives a reservation back, for the reason that its booking's event tells.
 func (h *Handler) release(ctx context.Context, r *domain.Reservation, because eventstore.Recorded) error {
 	return h.calendars.transact(ctx, r.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
-		events := domain.DecideRelease(c, r.BookingID, r.ReservationID)
-		proposed := follow(because, events)
-		for i := range proposed {
-			proposed[i].ID = eventstore.EventID(space(r.ReservationID), "released")
-		}
-		return proposed, nil
+		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID)), nil
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -100,8 +99,7 @@ func (l *line) join(ctx context.Context, decide decision) (g *group, first bool,
 	}
 }
 
-// tryJoin returns the open group as closed if it takes no more, or has the event already: two that bring the same booking to rest
-// write the same.
+// tryJoin returns the open group as closed if it takes no more.
 func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +110,7 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	if err != nil || len(events) == 0 {
 		return nil, false, nil
 	}
-	if l.open != nil && (len(l.open.events) >= mostInGroup || l.open.has(events)) {
+	if l.open != nil && len(l.open.events) >= mostInGroup {
 		return nil, false, l.open
 	}
 	next := *l.next
@@ -126,12 +124,6 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	l.open.events = append(l.open.events, events...)
 	l.next, l.open.leaves = &next, &next
 	return l.open, first, nil
-}
-
-func (g *group) has(events []eventstore.Proposed) bool {
-	return slices.ContainsFunc(g.events, func(known eventstore.Proposed) bool {
-		return slices.ContainsFunc(events, func(e eventstore.Proposed) bool { return e.ID == known.ID })
-	})
 }
 
 // begin closes the group, to be appended by who has the turn. It reports false if the group was overtaken.

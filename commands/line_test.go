@@ -181,25 +181,6 @@ func TestAGroupIsOvertakenByNews(t *testing.T) {
 	c.wantBooked(t, 3)
 }
 
-// Two that bring the same booking to rest write the same event, and one that comes between them may have it written in another
-// order: an append has an id once.
-func TestAnEventTwiceIsTwoGroups(t *testing.T) {
-	c := newCrowd(t, 0)
-	event := reservation(c.room, slot(1, 2))
-	decide := func(domain.Calendar) ([]eventstore.Proposed, error) { return []eventstore.Proposed{event}, nil }
-	one, first, _ := c.line.tryJoin(decide)
-	if one == nil || !first {
-		t.Fatal("there is no group")
-	}
-	if again, _, closed := c.line.tryJoin(decide); again != nil || closed != one {
-		t.Error("the event is in the group twice")
-	}
-	c.line.begin(one)
-	if next, first, _ := c.line.tryJoin(decide); next == nil || next == one || !first {
-		t.Error("there is no next group")
-	}
-}
-
 // A crowd that comes to a room that its replica does not know reads the calendar a few times, and not each for itself.
 func TestACrowdSharesReads(t *testing.T) {
 	c := newCrowd(t, 100)

@@ -92,7 +92,7 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 	appendRaw(t, n.address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`)
 	ask := request().reservation(eventstore.NoStream)
 	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = poisoned, newRoom(), "ann", slot(0, 1)
-	if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{ID: space(ask.ReservationID), Event: ask}); err != nil {
+	if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
 		t.Fatal(err)
 	}
 	create := breakables()[0]

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -81,7 +78,7 @@ func (l *loaded[S]) append(ctx context.Context, store Store, stream string, even
 	}
 	first := at.Revision - domain.Revision(len(events)) + 1
 	for i, e := range events {
-		l.add(eventstore.Recorded{ID: e.ID, Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
+		l.add(eventstore.Recorded{ID: at.IDs[i], Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
 	}
 	return nil
 }
@@ -97,13 +94,9 @@ func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (
 	return eventstore.Recorded{}, none
 }
 
-// propose gives a command's deciding events their ids and metadata.
+// propose gives a command's deciding events their metadata.
 func (r Request) propose(events []domain.Event) []eventstore.Proposed {
-	space := r.ID
-	if r.Digest != "" {
-		space = eventstore.EventID(r.ID, r.Digest)
-	}
-	return propose(space, r.metadata(), events)
+	return propose(r.metadata(), events)
 }
 
 func (r Request) metadata() eventstore.Metadata {
@@ -192,15 +185,15 @@ func (r Request) correlation() string {
 	return r.ID.String()
 }
 
-// follow gives the events that follow from a stored one their ids and metadata. They depend on nothing else, so whoever
-// appends them, appends the same.
+// follow gives the events that follow from a stored one their metadata. It depends on nothing else, so whoever appends them,
+// appends the same.
 func follow(from eventstore.Recorded, events []domain.Event) []eventstore.Proposed {
 	m := from.Metadata
 	m.CausationID = from.ID.String()
-	return propose(from.ID, m, events)
+	return propose(m, events)
 }
 
-// followReservation is follow for the event that made the reservation.
+// followReservation is follow for the event that made the reservation, whose id stands for that event's.
 func followReservation(r domain.SlotReserved, events []domain.Event) []eventstore.Proposed {
 	m := eventstore.Metadata{
 		CorrelationID: r.CorrelationID,
@@ -210,22 +203,13 @@ func followReservation(r domain.SlotReserved, events []domain.Event) []eventstor
 		TraceParent:   r.TraceParent,
 		Command:       r.Command,
 	}
-	return propose(space(r.ReservationID), m, events)
+	return propose(m, events)
 }
 
-// space is the name space of the events that follow from a reservation: the id of the event that made it.
-func space(id domain.ReservationID) uuid.UUID {
-	if u, err := uuid.Parse(string(id)); err == nil {
-		return u
-	}
-	// Not written by this program; any name space will do that follows from the id.
-	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(id))
-}
-
-func propose(space uuid.UUID, m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
+func propose(m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
 	proposed := make([]eventstore.Proposed, len(events))
 	for i, e := range events {
-		proposed[i] = eventstore.Proposed{ID: eventstore.EventID(space, strconv.Itoa(i)), Event: e, Metadata: m}
+		proposed[i] = eventstore.Proposed{Event: e, Metadata: m}
 	}
 	return proposed
 }

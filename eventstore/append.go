@@ -24,19 +24,22 @@ const maxAppendBytes = 1 << 20
 // Append writes the events to the stream, all or none, one after the other and in their order, if the stream is at the expected
 // revision: that of its last event, or [NoStream], or [Any].
 //
+// The events get random ids, which are the same over this call's own tries and in no other call: a real EventStoreDB drops an
+// append with an id that is on its way in another one, and its caller waits for seconds (KurrentDB issue 1915). So it is the
+// expected revision alone that keeps two callers from doing the same thing twice.
+//
 // The outcome is one of
 //
-//   - nil: the events are in the stream, and [Appended] says where the last one is. If the very same append had been done
-//     before, they are there from then, at the place that is returned, and nothing was written now.
+//   - nil: the events are in the stream, and [Appended] says where the last one is.
 //   - [*WrongRevision]: the stream is at another revision, and the events are not in it where they were expected. Nothing was
 //     written, nor will be.
 //   - [ErrUnavailable]: nothing could be sent within the time-out. Nothing was written, nor will be.
 //   - [ErrOutcomeUnknown]: something was sent, and no answer was heard within the time-out or until ctx ended. The events may
-//     be in the stream, or not, or get there later. The same append, tried again, finds out.
+//     be in the stream, or not, or get there later. Another append at the same revision can only be done if this one has not
+//     been and never will be.
 //   - ctx's error, if ctx ended and nothing had been sent. If something had, the error is both that and [ErrOutcomeUnknown].
 //   - [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or there is something wrong with it: no
-//     events, an event without id, an id twice, a type that this program cannot store, an impossible revision or stream name.
-//     Nothing was written.
+//     events, a type that this program cannot store, an impossible revision or stream name. Nothing was written.
 //
 // An answer that is not heard is asked for again until the time-out, with the same ids and the same expected revision: the
 // event store compares the ids with what is stored from that revision on, and so neither writes anything twice nor forgets
@@ -55,6 +58,10 @@ func (s *Store) Append(ctx context.Context, stream string, expected domain.Revis
 		return Appended{}, fmt.Errorf("append to %q: %w", stream, err)
 	}
 	s.metrics.appends.Observe(time.Since(start).Seconds())
+	appended.IDs = make([]uuid.UUID, len(proposed))
+	for i, e := range proposed {
+		appended.IDs[i] = e.EventID
+	}
 	return appended, nil
 }
 
@@ -72,21 +79,13 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 	proposed := make([]esdb.EventData, len(events))
 	size := 0
 	for i, e := range events {
-		if e.ID == uuid.Nil {
-			return nil, fmt.Errorf("event %d has no id", i)
-		}
-		for _, before := range events[:i] {
-			if before.ID == e.ID {
-				return nil, fmt.Errorf("event %d has the id of another", i)
-			}
-		}
 		data, metadata, all, err := s.codec.encode(buffer, e)
 		if err != nil {
 			return nil, err
 		}
 		buffer = all
 		proposed[i] = esdb.EventData{
-			EventID:     e.ID,
+			EventID:     uuid.New(),
 			EventType:   e.Event.EventType(),
 			ContentType: esdb.ContentTypeJson,
 			Data:        data,

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
 	"roombook/domain"
@@ -425,7 +424,7 @@ func BenchmarkEncode(b *testing.B) {
 		if e.EventType() != "SlotReserved" && e.EventType() != "BookingCreated" {
 			continue
 		}
-		p := Proposed{ID: uuid.New(), Event: e, Metadata: everyMetadata()}
+		p := Proposed{Event: e, Metadata: everyMetadata()}
 		b.Run(e.EventType(), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -4,8 +4,8 @@
 //
 // Three ideas:
 //
-//   - An append is one row of events to one stream, all or nothing, and it names the revision that it expects. Event ids are
-//     deterministic ([EventID]), so the same append can be tried again after any failure.
+//   - An append is one row of events to one stream, all or nothing, and it names the revision that it expects. That
+//     revision, and nothing else, decides which of two callers is done.
 //   - What is stored is JSON under the event's type name, with metadata. The codec turns it into the structs of package
 //     domain, translating older schemas on the way; what it does not know comes back with a nil Event and fails nobody.
 //   - Everything that waits takes a context and leaves when it ends.

@@ -17,7 +17,7 @@ var (
 	// changed it: a read, a subscription, or an append that was never sent.
 	ErrUnavailable = errors.New("the event store is not available")
 	// ErrOutcomeUnknown means that an append was sent and its answer was not heard: it may have been done or not, or be done
-	// a little later. The same append (same event ids, same expected revision) may safely be tried again.
+	// a little later. Another append at the same expected revision may safely be tried: only one of them can be done.
 	ErrOutcomeUnknown = errors.New("the event store did not answer an append: its outcome is unknown")
 	// ErrTooLarge means that the append is larger than the event store accepts.
 	ErrTooLarge = errors.New("the append is larger than the event store accepts")

@@ -201,7 +201,7 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 	stream := "calendar-" + uuid.NewString()
 	until(t, "the checkpoint moves", func() bool {
 		for i := range 100 {
-			_, err := log.Append(t.Context(), stream, eventstore.Any, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{ReservationID: domain.ReservationID(fmt.Sprint(i))}})
+			_, err := log.Append(t.Context(), stream, eventstore.Any, eventstore.Proposed{Event: domain.SlotReleased{ReservationID: domain.ReservationID(fmt.Sprint(i))}})
 			if err != nil {
 				t.Fatal(err)
 			}

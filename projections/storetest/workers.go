@@ -67,6 +67,9 @@ func (s *system) happen(steps int) eventstore.Position {
 			s.Fatal(err)
 		}
 		s.last = appended.Position
+		for i, id := range appended.IDs {
+			s.history.Events[len(s.history.Events)-len(appended.IDs)+i].ID = id
+		}
 	}
 	return s.last
 }
@@ -198,7 +201,7 @@ func testFollow(t *testing.T, s *system) {
 // A log that ends with what is not the projection's does not hold up a build.
 func testOthersAtTheEnd(t *testing.T, s *system) {
 	others := func() {
-		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{}})
+		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{Event: domain.SlotReleased{}})
 		if err != nil {
 			t.Fatal(err)
 		}
