@@ -35,7 +35,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	ctx, cancel := decided(ctx)
 	defer cancel()
 	b := loaded[domain.Booking]{revision: eventstore.NoStream}
-	err = b.append(ctx, h.store, id.Stream(), followReservation(reserved, domain.DecideCreate(b.state, reserved)))
+	err = b.append(ctx, h, id.Stream(), followReservation(reserved, domain.DecideCreate(b.state, reserved)))
 	if lost(err) {
 		if b, err = h.settle(ctx, id, c.Room); err == nil {
 			if then, done, err := b.doneBy(c.Request); done || err != nil {
@@ -68,10 +68,8 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 // which decides, then releases the old one.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
-	for attempt := range attempts {
-		if err := pause(ctx, attempt); err != nil {
-			return Booking{}, err
-		}
+	races := h.races()
+	for {
 		moves := false
 		b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
@@ -83,20 +81,20 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		if repeat || !moves {
 			return at(b), nil
 		}
-		b, moved, err := h.move(ctx, c, b, change)
-		if err != nil {
-			return Booking{}, err
-		}
-		if moved {
+		b, err = h.move(ctx, c, b, change)
+		if err == nil {
 			return at(b), nil
 		}
+		if err := races.again(ctx, err); err != nil {
+			return Booking{}, err
+		}
 	}
-	return Booking{}, ErrContended
 }
 
-// move is one attempt to let the booking stand on another reservation. It reports false if the booking moved on meanwhile, so that
-// there is something new to decide on.
-func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Booking], change domain.Change) (loaded[domain.Booking], bool, error) {
+// move is one attempt to let the booking stand on another reservation. If the booking has moved on meanwhile, so that there is
+// something new to decide on, it returns an error for which lost reports true.
+func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Booking], change domain.Change) (loaded[domain.Booking], error) {
+	from := b.revision
 	ask := c.reservation(b.revision)
 	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
 	ask.RoomID, _, ask.Slot = b.state.Target(change)
@@ -111,32 +109,38 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 		// The slot was found taken later than the booking was read. Of a booking that has moved on that may never have been true
 		// together: it decides anew.
 		now, err := load[domain.Booking](ctx, h.store, c.Booking.Stream())
-		if err == nil && now.revision == b.revision {
-			err = taken
+		switch {
+		case err != nil:
+			return b, err
+		case now.revision == from:
+			return b, taken
+		default:
+			return b, errMovedOn
 		}
-		return b, false, err
 	}
 	if err != nil {
-		return b, false, err
+		return b, err
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	failed := b.append(ctx, h.store, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, b.revision, reserved)))
+	failed := b.append(ctx, h, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, from, reserved)))
 	if failed != nil && !lost(failed) {
-		return b, false, unfinished(failed)
+		return b, unfinished(failed)
 	}
 	settled, err := h.settle(ctx, c.Booking, ask.RoomID)
 	if err != nil {
-		return b, false, unfinished(err)
+		return b, unfinished(err)
 	}
 	if failed == nil {
-		return b, true, nil
+		return b, nil
 	}
 	if then, done, err := settled.doneBy(c.Request); done || err != nil {
-		return then, true, err
+		return then, err
 	}
-	then, moved := settled.leftBy(followed(reserved))
-	return then, moved, nil
+	if then, moved := settled.leftBy(followed(reserved)); moved {
+		return then, nil
+	}
+	return settled, failed
 }
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
@@ -166,10 +170,8 @@ func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booki
 // should have. A command that was carried out before is a repeat, and the booking as it left it.
 func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (b loaded[domain.Booking], repeat bool, err error) {
 	var none loaded[domain.Booking]
-	for attempt := range attempts {
-		if err := pause(ctx, attempt); err != nil {
-			return none, false, err
-		}
+	races := h.races()
+	for {
 		b, err := h.rested(ctx, id)
 		if err != nil {
 			return none, false, err
@@ -192,18 +194,14 @@ func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, 
 			if settled.revision == b.revision {
 				return settled, false, refused
 			}
-			continue
+			err = errMovedOn
+		} else if err = b.append(ctx, h, id.Stream(), r.propose(events)); err == nil {
+			return b, false, nil
 		}
-		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
-		if err == nil && r.Digest != "" {
-			b, err = b.asStored(ctx, h.store, id.Stream(), r)
+		if err := races.again(ctx, err); err != nil {
+			return none, false, err
 		}
-		if !lost(err) {
-			return b, false, err
-		}
-		h.metrics.races.Inc()
 	}
-	return none, false, ErrContended
 }
 
 // rested loads a booking to decide on. If its use started, what is open between the two is finished first.

@@ -14,7 +14,7 @@ type (
 	// SlotReserved says that a slot of the room is held for a booking. It carries all that the booking will say, so that
 	// whoever finds it can finish what its command began.
 	SlotReserved struct {
-		// ReservationID is the id of this event.
+		// ReservationID belongs to one attempt of one command to take one slot.
 		ReservationID ReservationID `json:"reservationId"`
 		BookingID     BookingID     `json:"bookingId"`
 		RoomID        RoomID        `json:"roomId"`
