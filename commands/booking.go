@@ -99,7 +99,7 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
 	ask.RoomID, _, ask.Slot = b.state.Target(change)
 	if c.IfRevisions != nil {
-		ask.IfRevision = &b.revision
+		ask.IfRevision = b.revision
 	}
 	if c.User != nil {
 		ask.UserID = *c.User

@@ -172,7 +172,7 @@ func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
 		return true // it moves no more
 	case r.Replaces == "":
 		return true // it was created, on this reservation or on another
-	case r.IfRevision != nil && revision > *r.IfRevision:
+	case r.IfRevision != 0 && revision > r.IfRevision:
 		return true
 	default:
 		return b.Reservation != r.Replaces && b.StoodOn(r.Replaces)
@@ -322,7 +322,7 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
 		return nil
 	}
-	if r.IfRevision != nil && *r.IfRevision != revision {
+	if r.IfRevision != 0 && r.IfRevision != revision {
 		return nil
 	}
 	user := r.UserID

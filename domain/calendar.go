@@ -29,8 +29,9 @@ type (
 		Command       string `json:"command,omitempty"`
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
-		// IfRevision is the only revision of the booking at which the change was asked for; nil for any.
-		IfRevision *Revision `json:"ifRevision,omitempty"`
+		// IfRevision is the only revision of the booking at which the change was asked for; 0 for any: a booking's first append
+		// is of two events, so that none can be changed at revision 0.
+		IfRevision Revision `json:"ifRevision,omitempty"`
 	}
 
 	// SlotReleased says that the reservation holds its slot no longer.
