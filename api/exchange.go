@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -26,7 +27,8 @@ type exchange struct {
 	body body
 	in   []byte
 
-	admitted *limit // that counts the request, if one does
+	admitted *limit           // that counts the request, if one does
+	command  commands.Request // whose key keeps how it was answered; without a Digest there is none
 
 	status    int
 	mediaType string
@@ -49,6 +51,7 @@ const largestKept = 64 << 10
 func (x *exchange) close() {
 	s := x.server
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
+	x.command = commands.Request{}
 	x.body = body{members: x.body.members[:0]}
 	if cap(x.in) > largestKept || cap(x.out) > largestKept || cap(x.body.members) > 64 {
 		return

@@ -40,6 +40,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	x.leave()
 	if err != nil {
 		x.fail(err)
+		err = x.keepRefusal(err)
 	}
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		x.status = statusClientGone

@@ -321,6 +321,10 @@ const retryAfter = "1"
 
 // fail makes the reply to an error in place of what there is of another one.
 func (x *exchange) fail(err error) {
+	if before, ok := errors.AsType[*commands.RefusedBefore](err); ok {
+		x.failAgain(before.Answer)
+		return
+	}
 	p := problem{zone: x.zone}
 	var t *problemType
 	for i := range problemTypes {

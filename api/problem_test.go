@@ -176,6 +176,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",

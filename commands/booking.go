@@ -15,12 +15,16 @@ import (
 // command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
 	id := domain.BookingID(c.ID.String())
+	key, err := h.claim(ctx, c.Request)
+	if err != nil {
+		return Booking{}, err
+	}
 	if c.Digest != "" {
 		b, err := load[domain.Booking](ctx, h.store, id.Stream())
 		if err != nil {
 			return Booking{}, err
 		}
-		if then, done, err := b.doneBy(c.Request); done || err != nil {
+		if then, done, err := b.repeated(c.Request, key); done || err != nil {
 			return at(then), err
 		}
 	}
@@ -71,14 +75,17 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 	races := h.races()
 	for {
 		moves := false
-		b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
+		b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
 			return events, err
 		})
 		if err != nil {
 			return Booking{}, err
 		}
-		if repeat || !moves {
+		if outcome == nothingToDo && !moves {
+			return at(b), h.unchanged(ctx, c.Request, b.revision)
+		}
+		if outcome != nothingToDo {
 			return at(b), nil
 		}
 		b, err = h.move(ctx, c, b, change)
@@ -145,10 +152,10 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
 func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
-	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: c.At})
 	})
-	if err != nil || repeat {
+	if err != nil || outcome == repeat {
 		return at(b), err
 	}
 	return h.released(ctx, b)
@@ -165,41 +172,58 @@ func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booki
 	return at(b), nil
 }
 
+// outcome is what became of a command.
+type outcome int
+
+const (
+	done        outcome = iota // its events were appended now
+	repeat                     // it had been carried out before
+	nothingToDo                // everything is as it asks
+)
+
 // transact loads a booking, decides, appends at the revision decided on, and again if that lost a race. Before it refuses or has
 // nothing to do, it brings the booking to rest: what was left open may be in the way, and a repeat ends as its first try
-// should have. A command that was carried out before is a repeat, and the booking as it left it.
-func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (b loaded[domain.Booking], repeat bool, err error) {
+// should have. The booking is as the command left it.
+func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (loaded[domain.Booking], outcome, error) {
 	var none loaded[domain.Booking]
+	key, err := h.claim(ctx, r)
+	if err != nil {
+		return none, done, err
+	}
 	races := h.races()
 	for {
 		b, err := h.rested(ctx, id)
 		if err != nil {
-			return none, false, err
+			return none, done, err
 		}
-		if then, done, err := b.doneBy(r); err != nil {
-			return none, false, err
-		} else if done {
-			_, err := h.settle(ctx, id)
-			return then, true, err
+		if then, before, err := b.repeated(r, key); err != nil {
+			return none, done, err
+		} else if before {
+			ctx, cancel := decided(ctx)
+			defer cancel()
+			if _, err := h.settle(ctx, id); err != nil {
+				return none, done, unfinished(err)
+			}
+			return then, repeat, nil
 		}
 		events, refused := decide(b.state)
 		if refused == nil && !r.allows(b.revision) {
-			return none, false, &ConditionFailed{b.revision}
+			return none, done, &ConditionFailed{b.revision}
 		}
 		if len(events) == 0 {
 			settled, err := h.settle(ctx, id)
 			if err != nil {
-				return none, false, err
+				return none, done, err
 			}
 			if settled.revision == b.revision {
-				return settled, false, refused
+				return settled, nothingToDo, refused
 			}
 			err = errMovedOn
 		} else if err = b.append(ctx, h, id.Stream(), r.propose(events)); err == nil {
-			return b, false, nil
+			return b, done, nil
 		}
 		if err := races.again(ctx, err); err != nil {
-			return none, false, err
+			return none, done, err
 		}
 	}
 }

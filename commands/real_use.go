@@ -29,13 +29,17 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 
 // EndUse ends a real use, which decides, cancels its booking and releases the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
+	key, err := h.claim(ctx, c.Request)
+	if err != nil {
+		return RealUse{}, err
+	}
 	races := h.races()
 	for {
 		use, err := load[domain.RealUse](ctx, h.store, c.RealUse.Stream())
 		if err != nil {
 			return RealUse{}, err
 		}
-		ended, done, err := use.doneBy(c.Request)
+		ended, done, err := use.repeated(c.Request, key)
 		if err != nil {
 			return RealUse{}, err
 		}
@@ -52,15 +56,6 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 			if !c.allows(use.revision) {
 				return RealUse{}, &ConditionFailed{use.revision}
 			}
-			if c.Digest != "" { // the key may have been used for the booking
-				b, err := load[domain.Booking](ctx, h.store, use.state.Booking.Stream())
-				if err != nil {
-					return RealUse{}, err
-				}
-				if _, _, err := b.doneBy(c.Request); err != nil {
-					return RealUse{}, err
-				}
-			}
 		}
 		if len(events) > 0 {
 			if err := use.append(ctx, h, c.RealUse.Stream(), c.propose(events)); err != nil {
@@ -68,6 +63,10 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 					return RealUse{}, err
 				}
 				continue
+			}
+		} else if !done {
+			if err := h.unchanged(ctx, c.Request, use.revision); err != nil {
+				return RealUse{}, err
 			}
 		}
 		ctx, cancel := decided(ctx)

@@ -21,7 +21,8 @@ func Known(eventType string) bool {
 	case BookingCreated{}.EventType(), ConfirmRequested{}.EventType(), BookingChanged{}.EventType(),
 		ConfirmCompleted{}.EventType(), ConfirmDenied{}.EventType(), BookingCheckedIn{}.EventType(), BookingCancelled{}.EventType(),
 		UseStarted{}.EventType(), UseEnded{}.EventType(),
-		SlotReserved{}.EventType(), SlotReleased{}.EventType():
+		SlotReserved{}.EventType(), SlotReleased{}.EventType(),
+		KeyUsed{}.EventType(), KeyRefused{}.EventType(), KeyUnchanged{}.EventType():
 		return true
 	}
 	return false

@@ -47,6 +47,9 @@ func TestStoredForm(t *testing.T) {
 			`{"reservationId":"r1","bookingId":"b","roomId":"red","userId":"ann","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"eve","correlationId":"c"}`},
 		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Command: "c/d", Replaces: "r1", IfRevision: 3},
 			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","command":"c/d","replaces":"r1","ifRevision":3}`},
+		{"KeyUsed", KeyUsed{Digest: "d", At: noon}, `{"digest":"d","at":"2026-11-24T12:00:00Z"}`},
+		{"KeyRefused", KeyRefused{Answer: "no", At: noon}, `{"answer":"no","at":"2026-11-24T12:00:00Z"}`},
+		{"KeyUnchanged", KeyUnchanged{Revision: 2, At: noon}, `{"revision":2,"at":"2026-11-24T12:00:00Z"}`},
 		{"SlotReleased", SlotReleased{ReservationID: "r1", BookingID: "b", RoomID: "red"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red"}`},
 	} {
