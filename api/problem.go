@@ -113,7 +113,7 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
-		about: "A request with the same Idempotency-Key and another method, path or body was carried out before. Send a request again exactly as it was, and choose a new key for a new one.",
+		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
 		is:    is(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
 	},
 	{
