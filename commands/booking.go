@@ -162,10 +162,10 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 }
 
 // released brings a booking that was cancelled to rest.
-func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booking, error) {
+func (h *Handler) released(ctx context.Context, b loaded[domain.Booking], rooms ...domain.RoomID) (Booking, error) {
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	b, err := h.settle(ctx, b.state.ID)
+	b, err := h.settle(ctx, b.state.ID, rooms...)
 	if err != nil {
 		return Booking{}, unfinished(err)
 	}
@@ -251,6 +251,9 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	b, err := load[domain.Booking](ctx, h.store, id.Stream())
 	if err != nil {
 		return Booking{}, err
+	}
+	if b.state.Phase == domain.PhaseCancelled { // whatever is known of its use
+		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: b.state.CancelReason, At: b.state.CancelledAt}
 	}
 	whole := func(eventstore.Recorded) bool { return true }
 	view, use, err := h.withUse(ctx, b, whole)

@@ -101,7 +101,9 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	case domain.BookingCancelled:
 		delete(o.undecoded, r.Stream)
 		o.close(e.BookingID, openStep{kind: stepOver})
-		o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+		if e.ReservationID != "" { // else it is not known; a reservation that was seen waits to be stood on, or released
+			o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+		}
 	case domain.BookingCheckedIn:
 		o.open(e.BookingID, openStep{kind: stepStart}, opened{})
 	case domain.UseStarted:

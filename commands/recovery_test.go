@@ -253,7 +253,7 @@ func appendRaw(t *testing.T, address, stream, eventType, data string) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	_, err = client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}},
+	_, err = client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
 		esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data)})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,9 @@ type loaded[S interface{ Evolve(domain.Event) S }] struct {
 	revision domain.Revision // or NoStream
 	position eventstore.Position
 	events   []eventstore.Recorded
+	// unreadable is the error of the first event that cannot be decoded, unless a booking that was cancelled since: then it does not
+	// matter any more.
+	unreadable error
 }
 
 // load reads a stream from its start.
@@ -49,18 +52,16 @@ func (l *loaded[S]) readTo(ctx context.Context, store Store, stream string, name
 	})
 }
 
-// readOn reads what was appended to the stream since.
+// readOn reads what was appended to the stream since. If there is an event that nothing can be decided without, it reads on to the end
+// all the same and returns l.unreadable.
 func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) error {
 	for r, err := range store.ReadStream(ctx, stream, l.revision+1) {
 		if err != nil {
 			return err
 		}
-		if err := readable(r); err != nil {
-			return err
-		}
 		l.add(r)
 	}
-	return nil
+	return l.unreadable
 }
 
 // Unreadable means that an event that a command has to decide on cannot be decoded: it was written by a newer version of
@@ -86,6 +87,12 @@ func readable(r eventstore.Recorded) error {
 func (l *loaded[S]) add(r eventstore.Recorded) {
 	l.revision, l.position = r.Revision, r.Position
 	l.events = append(l.events, r)
+	if err := readable(r); err != nil && l.unreadable == nil {
+		l.unreadable = err
+	}
+	if _, over := r.Event.(domain.BookingCancelled); over {
+		l.unreadable = nil
+	}
 	if r.Event != nil {
 		l.state = l.state.Evolve(r.Event)
 	}

@@ -31,6 +31,8 @@ func TestStoredForm(t *testing.T) {
 			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
 		{"BookingCheckedIn", BookingCheckedIn{BookingID: "b", RealUseID: "u", RoomID: "red", UserID: "ann", StartedAt: noon},
 			`{"bookingId":"b","realUseId":"u","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z"}`},
+		{"BookingUnblocked", BookingUnblocked{BookingID: "b", Reason: "a bad disk", At: noon},
+			`{"bookingId":"b","reason":"a bad disk","at":"2026-11-24T12:00:00Z"}`},
 		{"BookingCancelled", cancelled,
 			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"user","at":"2026-11-24T12:01:00Z"}`},
 		{"BookingCancelled", byDenial,

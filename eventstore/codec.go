@@ -154,6 +154,8 @@ func writeEvent(f *form, event domain.Event) bool {
 		slotReserved(f, &e)
 	case domain.SlotReleased:
 		slotReleased(f, &e)
+	case domain.BookingUnblocked:
+		bookingUnblocked(f, &e)
 	case domain.KeyUsed:
 		keyUsed(f, &e)
 	case domain.KeyRefused:
@@ -212,6 +214,10 @@ func readEvent(eventType string, data []byte) (domain.Event, error) {
 	case "SlotReleased":
 		var e domain.SlotReleased
 		slotReleased(&f, &e)
+		return event(&f, e, data)
+	case "BookingUnblocked":
+		var e domain.BookingUnblocked
+		bookingUnblocked(&f, &e)
 		return event(&f, e, data)
 	case "KeyUsed":
 		var e domain.KeyUsed
@@ -386,6 +392,14 @@ func keyRefused(f *form, e *domain.KeyRefused) {
 func keyUnchanged(f *form, e *domain.KeyUnchanged) {
 	f.begin()
 	f.integer("revision", (*int64)(&e.Revision))
+	f.time("at", &e.At)
+	f.end()
+}
+
+func bookingUnblocked(f *form, e *domain.BookingUnblocked) {
+	f.begin()
+	text(f, "bookingId", &e.BookingID)
+	text(f, "reason", &e.Reason)
 	f.time("at", &e.At)
 	f.end()
 }

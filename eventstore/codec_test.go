@@ -49,6 +49,7 @@ func everyEvent() []domain.Event {
 		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at},
 		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
 		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7},
+		domain.BookingUnblocked{BookingID: booking, Reason: "a disk lost an event", At: at},
 		domain.KeyUsed{Digest: "9f86d081884c7d65", At: at},
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},
 		domain.KeyUnchanged{Revision: 7, At: at},
