@@ -12,17 +12,26 @@ import (
 	"roombook/eventstore"
 )
 
-// faulty is a store that fails at its n-th call, counted from 1, and at all later ones: an append is not done, a read ends after so many
-// events.
+// faulty is a store that fails at its n-th call, counted from 1, and at all later ones or only at that: an append is not done, a read ends
+// after so many events.
 type faulty struct {
 	Store
-	n, yields int
-	calls     int
+	how
+	n     int
+	calls int
 }
+
+type how struct {
+	once   bool
+	yields int
+}
+
+// hows are all ways to fail.
+var hows = []how{{false, 0}, {false, 1}, {true, 0}, {true, 1}}
 
 func (f *faulty) fails() bool {
 	f.calls++
-	return f.calls >= f.n
+	return f.calls == f.n || f.calls > f.n && !f.once
 }
 
 func (f *faulty) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
@@ -55,19 +64,18 @@ func isAway(err error) bool {
 	return errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown)
 }
 
-// eachCall lets the store fail at each call of a command in turn, until it needs no more calls. A read breaks off at once, or after the
-// first event.
+// eachCall lets the store fail at each call of a command in turn, in all ways, until it needs no more calls.
 func eachCall(t *testing.T, store Store, command func(t *testing.T, h *Handler) error, after func(t *testing.T, err error)) {
 	t.Helper()
-	for _, yields := range []int{0, 1} {
+	for _, how := range hows {
 		for n := 1; ; n++ {
-			f := &faulty{Store: store, n: n, yields: yields}
+			f := &faulty{Store: store, how: how, n: n}
 			err := command(t, newHandler(f))
 			if f.calls < n {
 				break
 			}
 			if !isAway(err) {
-				t.Errorf("the store failed at call %d, after %d events, and the command was told: %v", n, yields, err)
+				t.Errorf("the store failed at call %d, %+v, and the command was told: %v", n, how, err)
 			}
 			if after != nil {
 				after(t, err)
@@ -115,20 +123,20 @@ func TestTheStoreFailsWhileAnotherIsSettled(t *testing.T) {
 			for _, p := range whole.halfway() {
 				t.Run(p.String(), func(t *testing.T) {
 					const most = 16 // calls
-					worlds := c.broken(t, n, whole, slices.Repeat([]point{p}, 2*most)...)
-					for yields := range 2 {
-						f := &faulty{Store: n.store, yields: yields}
+					worlds := c.broken(t, n, whole, slices.Repeat([]point{p}, len(hows)*most)...)
+					for i, how := range hows {
+						f := &faulty{Store: n.store, how: how}
 						for f.n = 1; ; f.n++ {
 							if f.n > most {
 								t.Fatalf("%d calls were not enough", most)
 							}
 							f.calls = 0
-							err := c.other(t.Context(), newHandler(f), worlds[yields*most+f.n-1].world)
+							err := c.other(t.Context(), newHandler(f), worlds[i*most+f.n-1].world)
 							if f.calls < f.n {
 								break
 							}
 							if !isAway(err) {
-								t.Errorf("the store failed at call %d, after %d events: %v", f.n, yields, err)
+								t.Errorf("the store failed at call %d, %+v: %v", f.n, how, err)
 							}
 						}
 					}
