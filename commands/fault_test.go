@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // faulty is a store that fails at its n-th call, counted from 1, and at all later ones or only at that: an append is not done, a read ends
@@ -165,5 +168,101 @@ func TestTheStoreFailsAtEachRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachCall(t, n.store, func(_ *testing.T, h *Handler) error { return read(h) }, nil)
 		})
+	}
+}
+
+// losing is a store where an append to a calendar always loses its race.
+type losing struct{ Store }
+
+func (l losing) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if strings.HasPrefix(stream, domain.CalendarCategory+"-") {
+		return eventstore.Appended{}, &eventstore.WrongRevision{Stream: stream, Expected: expected, Actual: expected}
+	}
+	return l.Store.Append(ctx, stream, expected, events...)
+}
+
+// A command that was decided is not told that nothing was, however often a step after that loses its race: not when it is asked first, nor when
+// it is asked again.
+func TestWhatIsDecidedAndContended(t *testing.T) {
+	store := eventstoretest.Open(t)
+	for _, c := range keyedCommands() {
+		if c.name != "cancel" && c.name != "deny" && c.name != "end use" {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w, r := c.world(t, store), keyed("digest")
+			for range 2 {
+				if got, err := c.when(t.Context(), newHandler(losing{store}), w, r()); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+					t.Errorf("%+v, %v, want an unknown outcome", got, err)
+				}
+			}
+			if _, err := c.when(t.Context(), newHandler(store), w, r()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// meddled is a store where something happens before a stream is read for the n-th time.
+type meddled struct {
+	Store
+	stream string
+	n      int
+	before func()
+}
+
+func (m *meddled) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	if stream == m.stream {
+		if m.n--; m.n == 0 {
+			m.before()
+		}
+	}
+	return m.Store.ReadStream(ctx, stream, from)
+}
+
+// A change that finds its slot taken later than it read the booking decides anew if the booking has moved on: the two may never have been true
+// together.
+func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	end := noon.Add(2 * time.Hour)
+	for n := 1; ; n++ {
+		room, elsewhere := newRoom(), newRoom()
+		b := book(t, h, room, slot(0, 1))
+		book(t, h, room, slot(1, 2))
+		meanwhile := &meddled{Store: store, stream: room.Stream(), n: n, before: func() {
+			if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &elsewhere}); err != nil {
+				t.Error(err)
+			}
+		}}
+		got, err := newHandler(meanwhile).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, End: &end})
+		if _, taken := errors.AsType[*domain.SlotTaken](err); taken && meanwhile.n > 0 { // it was never read that often
+			break
+		}
+		if err != nil || got.Room != elsewhere || !got.Slot.End.Equal(end) {
+			t.Errorf("moved before read %d: %+v, %v", n, got, err)
+		}
+		wantSound(t, store, 0, room, elsewhere)
+	}
+}
+
+// Who gives another end than the one that was first is refused, and finishes what that one left half-way.
+func TestARefusedEndFinishesTheFirst(t *testing.T) {
+	n := openNode(t)
+	var c breakable
+	for _, c = range breakables() {
+		if c.name == "end use" {
+			break
+		}
+	}
+	whole := c.whole(t, n)
+	for _, w := range c.broken(t, n, whole, whole.halfway()...) {
+		var ended *domain.AlreadyEnded
+		_, err := newHandler(n.store).EndUse(t.Context(), EndUse{Request: request(), RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(90 * time.Minute)})
+		if !errors.As(err, &ended) {
+			t.Errorf("%s: %v", w.at, err)
+		}
+		w.wantEnd(t, whole.after)
 	}
 }
