@@ -33,6 +33,8 @@ type answer struct {
 	before func()
 	// forward has the event store do it all the same, if its requests have all come.
 	forward bool
+	// after is called when the event store has done it, before the caller hears.
+	after func()
 	// early answers without reading a request.
 	early bool
 	// status is what the caller hears.
@@ -148,6 +150,9 @@ func (r *relay) handle(_ any, caller grpc.ServerStream) error {
 	caller.SetTrailer(store.Trailer())
 	if errors.Is(err, io.EOF) {
 		requests.Wait()
+		if a.after != nil {
+			a.after()
+		}
 		return a.status
 	}
 	return err

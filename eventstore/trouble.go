@@ -29,7 +29,8 @@ type Trouble struct {
 	last     time.Time // when a line was last logged
 }
 
-// NewTrouble makes a trouble that has not occurred yet: message says what fails, over that it does no longer.
+// NewTrouble makes a trouble that has not occurred yet: message says what fails, over that it does no longer,
+// or nothing if that is not to be said.
 func NewTrouble(logger *slog.Logger, level slog.Level, message, over string) *Trouble {
 	return &Trouble{logger: logger, level: level, message: message, over: over}
 }
@@ -67,7 +68,7 @@ func (t *Trouble) Over(args ...any) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.said {
+	if t.said && t.over != "" {
 		t.logger.Info(t.over, append(args, "failures", t.failures, "after", time.Since(t.since).Round(time.Millisecond))...)
 	}
 	t.failures, t.said = 0, false
