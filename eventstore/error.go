@@ -52,7 +52,8 @@ func revisionName(r domain.Revision) string {
 }
 
 // Refused means that the event store does not know the user or the password, or that the user lacks a right. Nothing was written. It
-// stays so until an operator changes the connection string, or the user there.
+// stays so until an operator changes the connection string, or the user there. To those who only ask whether the event store is there for
+// them it is an [ErrUnavailable].
 type Refused struct {
 	User   string // empty if the connection string has none
 	Reason string // Unauthenticated, or PermissionDenied and what the event store said
@@ -65,6 +66,9 @@ func (e *Refused) Error() string {
 	return fmt.Sprintf("the event store refuses the user %s: %s", e.User, e.Reason)
 }
 
+// Is reports whether the target is [ErrUnavailable].
+func (e *Refused) Is(target error) bool { return target == ErrUnavailable }
+
 // refusal is the event store's answer that it will not do what was asked, now or when asked again. Its error is one of this
 // package or has none below it.
 type refusal struct{ err error }
@@ -73,6 +77,9 @@ func (e *refusal) Error() string { return e.err.Error() }
 
 // errNotLeader means that the call reached a member of a cluster that is not its leader, and did nothing there.
 var errNotLeader = errors.New("the member of the event store's cluster that was called is not its leader")
+
+// errNoPosition means that no event begins at the position of the log to read from: the position is that of another log.
+var errNoPosition = errors.New("the log has no event at that position")
 
 // failed turns the error that a call has ended with into one of this package's own, a [*refusal] if the event store has
 // spoken. If the call should have gone to another member, the next one does.
@@ -106,6 +113,11 @@ func (c *call) failed(err error) error {
 		}
 		c.route.refused.Failed(refused)
 		return &refusal{refused}
+	case codes.Unknown:
+		// Before 24.10 it was "Error".
+		if strings.Contains(text, "ReadAllResult: InvalidPosition") || strings.Contains(text, "ReadAllResult: Error") {
+			return &refusal{errNoPosition}
+		}
 	case codes.InvalidArgument:
 		if strings.Contains(strings.ToLower(text), "maximum append") {
 			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}

@@ -98,6 +98,28 @@ func (s *Store) end(ctx context.Context, r *route) (end Position, err error) {
 	return end, err
 }
 
+// EventAt is the id of the event at a position of the log, if the log has one exactly there, and so tells whether a log that was
+// seen before is still the same. In a cluster the leader is asked, which has everything that was ever acknowledged. Its errors
+// are those of [Store.ReadStream].
+func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
+	request := newRead(1)
+	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+		AllOption: &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(p), PreparePosition: uint64(p)},
+		},
+	}}
+	err = s.read(ctx, s.connections.leader, request, func(e *recordedEvent) bool {
+		if Position(e.GetCommitPosition()) == p {
+			id, found = eventID(e), true
+		}
+		return false
+	})
+	if err != nil && !errors.Is(err, errNoPosition) {
+		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
+	}
+	return id, found, nil
+}
+
 // recordedEvent is an event as it is received.
 type recordedEvent = streams.ReadResp_ReadEvent_RecordedEvent
 
