@@ -53,9 +53,9 @@ type connections struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	// leader is the way to what commands rest on, lists the way to what may be a little behind. Before a cluster they are two:
-	// any member is good for lists.
-	leader, lists *route
+	// leader is the way of calls that commands rest on, lists that of calls whose answer may be a little behind: in a cluster they lead
+	// to two members at times.
+	leader, lists way
 
 	away, refused *Trouble
 
@@ -77,11 +77,12 @@ func newConnections(n int, config *esdb.Configuration, logger *slog.Logger, m *m
 		refused: NewTrouble(logger, slog.LevelError, "the event store refuses what it is asked", ""),
 	}
 	p.closing, p.close = context.WithCancel(context.Background())
-	p.leader = &route{connections: p, preference: esdb.NodePreferenceLeader, leader: true, changed: make(chan struct{})}
-	p.lists = p.leader
+	leads := &route{connections: p, preference: esdb.NodePreferenceLeader, leads: true, changed: make(chan struct{})}
+	follows := leads
 	if p.clustered() {
-		p.lists = &route{connections: p, preference: config.NodePreference, changed: make(chan struct{})}
+		follows = &route{connections: p, preference: config.NodePreference, changed: make(chan struct{})}
 	}
+	p.leader, p.lists = way{leads, true}, way{follows, false}
 	return p
 }
 
@@ -138,11 +139,17 @@ func (p *connections) shut() {
 	p.work.Wait()
 }
 
-// route is the way to the member of a cluster to which calls of a kind go, or to the only server.
+// way is how calls of a kind go.
+type way struct {
+	*route
+	requiresLeader bool
+}
+
+// route leads to a member of a cluster, or to the only server there is.
 type route struct {
 	*connections
 	preference esdb.NodePreference
-	leader     bool // calls require that the member is the cluster's leader
+	leads      bool // to the leader, and to nobody if there is none
 
 	at atomic.Pointer[member] // nil while it is being looked for
 
@@ -171,13 +178,13 @@ var requiresLeader = metadata.Pairs("requires-leader", "true")
 
 // begin starts a call. While there is no member to call it waits until there is, until ctx ends, or until the store is closed,
 // and returns an error that says which.
-func (r *route) begin(ctx context.Context) (*call, error) {
+func (r way) begin(ctx context.Context) (*call, error) {
 	for {
 		if m := r.at.Load(); m != nil && m.enter() {
-			c := &call{route: r, member: m, connection: m.connection()}
+			c := &call{route: r.route, member: m, connection: m.connection()}
 			c.StreamsClient = streams.NewStreamsClient(c.connection)
 			c.Context, c.cancel = context.WithCancel(ctx)
-			if r.leader {
+			if r.requiresLeader {
 				c.Context = metadata.NewOutgoingContext(c.Context, requiresLeader)
 			}
 			return c, nil
@@ -314,7 +321,7 @@ func (r *route) found(m *member, err error) bool {
 		return true
 	}
 	if r.clustered() || m.address != r.config.Address {
-		r.logger.Info("the event store is called at a member of its cluster", "member", m.address, "leader", r.leader)
+		r.logger.Info("the event store is called at a member of its cluster", "member", m.address, "leads", r.leads)
 	}
 	r.since = time.Now()
 	r.at.Store(m)

@@ -82,7 +82,7 @@ func (r *route) choose(members []*gossip.MemberInfo) (*gossip.MemberInfo, error)
 		}
 	}
 	switch {
-	case r.leader:
+	case r.leads:
 		return nil, errNoLeader
 	case len(members) == 0:
 		return nil, errors.New("no member of the event store's cluster serves at present")

@@ -223,6 +223,36 @@ func TestSubscriptionIsCut(t *testing.T) {
 	}
 }
 
+// A subscription that the event store ends because it was too slow goes on, without a word to its caller and without a gap.
+func TestSubscriptionIsTooSlow(t *testing.T) {
+	t.Parallel()
+	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
+	stream, proposed := newStream(), events(300)
+	after := since(t, direct)
+	mustAppend(t, direct, stream, eventstore.NoStream, proposed[:200]...)
+	tooSlow := func(where string) error {
+		return status.Error(codes.Aborted, "Operation timed out: Consumer too slow to handle event while "+where+". Client resubscription required.")
+	}
+	for _, pass := range []int{1, 1, 2, 50, 120} { // at once, and during and after the catching up
+		r.answer(answer{method: eventstoretest.Read, pass: pass, status: tooSlow("transitioning to live")})
+	}
+	r.answer(answer{method: eventstoretest.Read, pass: 90, status: tooSlow("live")})
+	appended := false
+	got := follow(t, s, after, eventstore.Filter{StreamPrefixes: []string{stream}}, func(got []eventstore.Recorded, b eventstore.Batch) bool {
+		if len(got) == 200 && !appended {
+			appended = true
+			mustAppend(t, direct, stream, 199, proposed[200:]...)
+		}
+		return len(got) >= 300 && b.CaughtUp
+	})
+	if !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+		t.Errorf("%d events of %d, or in another order", len(got), len(proposed))
+	}
+	if n := counted(t, s, "roombook_eventstore_resubscriptions_total"); n != 6 || r.left() > 0 {
+		t.Errorf("taken up again %v times, %d answers left", n, r.left())
+	}
+}
+
 // A subscription whose event store falls silent ends: the library's keepalive notices.
 func TestSubscriptionFallsSilent(t *testing.T) {
 	t.Parallel()
@@ -412,7 +442,7 @@ func TestCallerLeavesAnAppend(t *testing.T) {
 func behindRelay(t *testing.T, o eventstore.Options) (r *relay, s, direct *eventstore.Store, network *eventstoretest.Controlled) {
 	t.Helper()
 	back := eventstoretest.Node(t)
-	r, front := startRelay(t, back.Address())
+	r, front := startRelay(t, back.Address(), nil)
 	network = eventstoretest.Before(t, front)
 	s = network.Open(t, o)
 	direct = back.Open(t, eventstore.Options{})
@@ -487,7 +517,7 @@ func is(want error) func(error) bool { return func(err error) bool { return erro
 
 // isRefusal reports whether the error is the event store's own reason.
 func isRefusal(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "Access Denied") && !errors.Is(err, eventstore.ErrOutcomeUnknown) && !errors.Is(err, eventstore.ErrUnavailable)
+	return err != nil && strings.Contains(err.Error(), "Access Denied") && !errors.Is(err, eventstore.ErrOutcomeUnknown)
 }
 
 func isLostTo(actual domain.Revision) func(error) bool {

@@ -64,7 +64,7 @@ func (s *Store) last(ctx context.Context, stream string) (last Recorded, found b
 }
 
 // lastStored is the last event of the stream as it is stored, or nil.
-func (s *Store) lastStored(ctx context.Context, r *route, stream string) (last *recordedEvent, err error) {
+func (s *Store) lastStored(ctx context.Context, r way, stream string) (last *recordedEvent, err error) {
 	if !validStream(stream) {
 		return nil, errNoStreamName
 	}
@@ -85,7 +85,7 @@ func (s *Store) End(ctx context.Context) (Position, error) {
 	return end, nil
 }
 
-func (s *Store) end(ctx context.Context, r *route) (end Position, err error) {
+func (s *Store) end(ctx context.Context, r way) (end Position, err error) {
 	request := newRead(1)
 	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
 	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
@@ -160,7 +160,7 @@ var errNoAnswer = errors.New("no answer in time")
 
 // read asks for the request and yields what there is, and does so again if the connection breaks: yield sees to it that the
 // request continues after what was yielded last.
-func (s *Store) read(ctx context.Context, r *route, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
+func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
 	for try := 0; ; try++ {
@@ -185,7 +185,7 @@ func (s *Store) read(ctx context.Context, r *route, request *streams.ReadReq, yi
 }
 
 // readOnce reports whether anything was yielded. Its error is nil at the end, and when yield wants no more.
-func (s *Store) readOnce(w *watched, r *route, request *streams.ReadReq, yield func(*recordedEvent) bool) (progress bool, err error) {
+func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) (progress bool, err error) {
 	c, err := r.begin(w)
 	if err != nil {
 		return false, err
