@@ -511,6 +511,29 @@ func TestAppendIsAnswered(t *testing.T) {
 	}
 }
 
+// An append that was sent again is not answered, as if its ids were still on their way in the first: the stream is looked at
+// meanwhile, and that tells.
+func TestSentAgainAndUnheard(t *testing.T) {
+	t.Parallel()
+	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
+	for _, expected := range []domain.Revision{eventstore.NoStream, eventstore.Any} {
+		told := make(chan struct{})
+		r.answer(
+			answer{method: eventstoretest.Append, status: unavailable},
+			answer{method: eventstoretest.Append, forward: true, after: func() { <-told }, status: unavailable},
+		)
+		stream, proposed := newStream(), events(2)
+		at, err := s.Append(t.Context(), stream, expected, proposed...)
+		close(told)
+		if err != nil || at.Revision != 1 || r.left() > 0 {
+			t.Errorf("appended at %+v, %v, %d answers left", at, err, r.left())
+		}
+		if got := all(t, direct.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed)) || got[1].ID != at.IDs[1] {
+			t.Errorf("%d events", len(got))
+		}
+	}
+}
+
 func isNil(err error) bool { return err == nil }
 
 func is(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
