@@ -30,6 +30,7 @@ func TestFailures(t *testing.T) {
 		problem string
 	}{
 		{"event store away", fmt.Errorf("append: %w: %w", eventstore.ErrUnavailable, inside), 503, "event-store-unavailable"},
+		{"event store refuses the user", fmt.Errorf("append: %w", &eventstore.Refused{User: "roombook", Reason: "Unauthenticated"}), 503, "event-store-unavailable"},
 		{"event store silent in the middle", fmt.Errorf("append: %w: %w", eventstore.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "outcome-unknown"},
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
 		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
@@ -179,6 +180,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
+		"eventstore.Refused":           "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
