@@ -46,7 +46,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 	)
-	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping, patterns: &n.patterns})
+	streams.RegisterStreamsServer(server, &streamsService{log: n.log, errors: n.errors, stopping: stopping, patterns: &n.patterns})
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 
@@ -67,10 +67,24 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 	stop()
-	timer := time.AfterFunc(drainTime, server.Stop)
-	server.GracefulStop()
-	timer.Stop()
-	<-served
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		timer := time.AfterFunc(drainTime, server.Stop)
+		defer timer.Stop()
+		server.GracefulStop()
+		<-served
+	}()
+	select {
+	case <-ended:
+	case <-n.log.failed.done:
+		err = n.log.failed.err
+		// Calls may be stuck in it.
+		select {
+		case <-ended:
+		case <-time.After(drainTime + time.Second):
+		}
+	}
 	return err
 }
 
