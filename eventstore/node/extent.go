@@ -23,7 +23,7 @@ const extentName = "extent"
 // when it is closed: never for the sake of one append.
 type extent struct {
 	position uint64 // durable
-	wal      uint64 // number of the newest of the database's own logs
+	wal      uint64 // number of the newest of the database's own logs, 0 if there may be none
 }
 
 // readExtent reads the extent of the log in dir. A log that was written by a version that had no extents has none.
@@ -78,12 +78,12 @@ func (e extent) write(fs vfs.FS, dir string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// inspect looks whether the log in the folder is whole, and returns the position of its last event. It changes nothing, so that
-// a file that is missing can be put back. What it finds wrong is a *DamagedError.
+// inspect looks whether the log in the folder is whole, and returns the position of its last event. Where it is not, nothing is
+// changed, so that a file that is missing can be put back. What it finds wrong is a *DamagedError.
 //
 // Positions are dense, and an event is two entries of the database that are never changed: itself and its place in its stream.
 // So it is enough to count. The tables know how many entries they have; what is in the database's logs only is in memory.
-func (l *eventLog) inspect(lock *pebble.Lock) (last uint64, err error) {
+func (l *eventLog) inspect() (last uint64, err error) {
 	files, err := l.fs.List(l.dir)
 	if err != nil {
 		return 0, err
@@ -107,12 +107,18 @@ func (l *eventLog) inspect(lock *pebble.Lock) (last uint64, err error) {
 	if newest := newestWAL(files); newest < known.wal {
 		return 0, l.damage(fmt.Errorf("its file %06d.log is missing", known.wal))
 	}
-	last, err = l.count(lock)
+	last, err = l.count()
 	switch {
 	case err != nil:
 		return 0, err
 	case found && last < known.position:
 		return 0, l.damage(fmt.Errorf("it ends at position %d and had come to %d", last, known.position))
+	case known.wal == 0:
+		return last, nil
+	}
+	// The database drops its logs while it opens, before it begins the next one.
+	if err := (extent{position: last}).write(l.fs, l.dir); err != nil {
+		return 0, l.unusable(err)
 	}
 	return last, nil
 }
@@ -128,10 +134,10 @@ func newestWAL(files []string) (newest uint64) {
 }
 
 // count opens the database without changing it and returns the last position, if no event before it is missing.
-func (l *eventLog) count(lock *pebble.Lock) (last uint64, err error) {
+func (l *eventLog) count() (last uint64, err error) {
 	options := l.databaseOptions()
 	options.ReadOnly = true
-	options.Lock = lock
+	options.Lock = l.lock
 	db, err := l.openDatabase(options)
 	if err != nil {
 		return 0, err

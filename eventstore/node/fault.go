@@ -103,7 +103,7 @@ func (l *eventLog) park(err error) {
 	select {}
 }
 
-// openDatabase is pebble.Open, which may tell what is wrong and never return.
+// openDatabase is pebble.Open, which may tell what is wrong and never return. What it has opened is then abandoned.
 func (l *eventLog) openDatabase(o *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB
@@ -125,10 +125,12 @@ func (l *eventLog) openDatabase(o *pebble.Options) (*pebble.DB, error) {
 		}
 		return r.db, nil
 	case <-l.failed.done:
+		l.abandoned = true
 		go func() {
 			if r := <-opened; r.err == nil {
-				_ = r.db.Close() // the cause was told
+				_ = r.db.Close() // why it is not wanted any more was told
 			}
+			_ = l.unlock()
 		}()
 		return nil, l.failed.err
 	}
@@ -287,3 +289,15 @@ func (e *errorLog) report(message string, args ...any) {
 	}
 	e.logger.Error(message, args...)
 }
+
+const (
+	assumedFileLimit = 1024 // where the system tells none
+	mostOpenTables   = 1000
+	mostConnections  = 4096
+)
+
+// openTables and openConnections bound the open files of the database and of the clients of one server: together they take half
+// of what the process may have open, so that the database always finds one for its next table or log.
+func openTables() int { return int(min(fileLimit()/4, mostOpenTables)) }
+
+func openConnections() int { return int(min(fileLimit()/4, mostConnections)) }

@@ -40,6 +40,8 @@ type eventLog struct {
 	recent ring
 	errors *errorLog
 
+	abandoned bool // the opening of the database did not come to an end
+
 	durable atomic.Uint64 // position up to which everything is on disk
 	syncing atomic.Int32  // appends that wait for the disk
 
@@ -102,8 +104,8 @@ func (l *eventLog) open() (err error) {
 		if l.lock, err = pebble.LockDirectory(l.dir, l.fs); err != nil {
 			return l.unlockable(err)
 		}
-		if l.last, err = l.inspect(l.lock); err != nil {
-			return errors.Join(err, l.unlock())
+		if l.last, err = l.inspect(); err != nil {
+			return l.giveUp(err)
 		}
 	}
 	l.durable.Store(l.last) // what survived is on disk
@@ -111,10 +113,7 @@ func (l *eventLog) open() (err error) {
 	options := l.databaseOptions()
 	options.Lock = l.lock
 	if l.db, err = l.openDatabase(options); err != nil {
-		if l.hasFailed() {
-			return err // and Pebble may still have the folder
-		}
-		return errors.Join(err, l.unlock())
+		return l.giveUp(err)
 	}
 	if err := l.markLayout(); err != nil {
 		return errors.Join(l.unreadable(err), l.closeDatabase())
@@ -128,6 +127,14 @@ func (l *eventLog) unlockable(err error) error {
 		return &LockedError{Dir: l.dir, err: err}
 	}
 	return l.unusable(err)
+}
+
+// giveUp lets the folder go, unless Pebble may still be at it.
+func (l *eventLog) giveUp(err error) error {
+	if l.abandoned {
+		return err
+	}
+	return errors.Join(err, l.unlock())
 }
 
 func (l *eventLog) unlock() error {
@@ -151,6 +158,7 @@ func (l *eventLog) databaseOptions() *pebble.Options {
 		FormatMajorVersion: pebble.FormatNewest,
 		MemTableSize:       16 << 20,
 		CacheSize:          32 << 20,
+		MaxOpenFiles:       openTables(),
 		WALMinSyncInterval: l.syncPause,
 	}
 	for i := range o.Levels {

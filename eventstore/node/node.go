@@ -31,6 +31,7 @@ type Node struct {
 	allowNonLoopback bool
 
 	patterns atomic.Bool // a filter by regular expression was used
+	told     atomic.Bool // Serve has returned why the log failed
 
 	closing context.Context // done once Close was called
 	close   context.CancelFunc
@@ -92,7 +93,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 func (n *Node) Position() uint64 { return n.log.position() }
 
 // Close ends every Serve, syncs and closes the log. Further calls wait for the first and return its error. Of a log that has
-// failed it returns why; what is still stuck in the disk then is left behind.
+// failed it returns why, unless Serve has; what is stuck in the database then is left behind.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -106,6 +107,9 @@ func (n *Node) Close() error {
 		regexp2.StopTimeoutClock()
 	}
 	n.err = n.log.close()
+	if n.told.Load() {
+		n.err = nil
+	}
 	return n.err
 }
 
