@@ -7,10 +7,13 @@ import (
 	"io"
 	"iter"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"roombook/domain"
@@ -97,6 +100,32 @@ func (s *Store) end(ctx context.Context) (end Position, err error) {
 	return end, err
 }
 
+// EventAt is the id of the event at a position of the log, if the log has one exactly there, and so tells whether a log that was
+// seen before is still the same. In a cluster the leader is asked, which has everything that was ever acknowledged. Its errors
+// are those of [Store.ReadStream].
+func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
+	id, found, err = s.eventAt(ctx, p)
+	if err != nil {
+		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
+	}
+	return id, found, nil
+}
+
+func (s *Store) eventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
+	from := esdb.Position{Commit: uint64(p), Prepare: uint64(p)}
+	err = s.read(ctx, func(c *call) (*esdb.ReadStream, error) {
+		// The library never sends what its option of that name says.
+		asked := metadata.AppendToOutgoingContext(c, "requires-leader", "true")
+		return c.conn.client.ReadAll(asked, esdb.ReadAllOptions{From: from}, 1)
+	}, func(e *esdb.RecordedEvent) bool {
+		if Position(e.Position.Commit) == p {
+			id, found = e.EventID, true
+		}
+		return false
+	})
+	return id, found, err
+}
+
 // errNoAnswer is the cause of a context whose time to wait for the event store is over.
 var errNoAnswer = errors.New("no answer in time")
 
@@ -137,6 +166,9 @@ func (s *Store) readOnce(w *watched, open opener, yield func(*esdb.RecordedEvent
 	}
 	defer c.done()
 	stream, err := open(c)
+	if isNoPosition(err) {
+		return false, nil
+	}
 	if err != nil {
 		return false, c.failed(err)
 	}
@@ -144,7 +176,7 @@ func (s *Store) readOnce(w *watched, open opener, yield func(*esdb.RecordedEvent
 	for {
 		resolved, err := stream.Recv()
 		switch {
-		case errors.Is(err, io.EOF) || isMissingStream(err):
+		case errors.Is(err, io.EOF) || isMissingStream(err) || isNoPosition(err):
 			return progress, nil
 		case err != nil:
 			return progress, c.failed(err)
@@ -164,6 +196,13 @@ func (s *Store) readOnce(w *watched, open opener, yield func(*esdb.RecordedEvent
 func isMissingStream(err error) bool {
 	var e *esdb.Error
 	return errors.As(err, &e) && e.Code() == esdb.ErrorCodeResourceNotFound && status.Code(err) == codes.Unknown
+}
+
+// isNoPosition reports whether the answer was that no event begins at the position of the log to read from: the position is that
+// of another log. Before 24.10 it was "Error".
+func isNoPosition(err error) bool {
+	return status.Code(err) == codes.Unknown &&
+		(strings.Contains(err.Error(), "ReadAllResult: InvalidPosition") || strings.Contains(err.Error(), "ReadAllResult: Error"))
 }
 
 // recorded decodes an event.
