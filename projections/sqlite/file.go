@@ -37,42 +37,68 @@ type file struct {
 func openFile(path string, visit bool) (*file, error) {
 	f := &file{path: path, lock: make(chan struct{}, 1)}
 	f.readers = newPool(max(4, 2*runtime.GOMAXPROCS(0)), func() (*connection, error) {
-		return connect(source(path, busyTime, "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)"))
+		return f.connect("rw", "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)")
 	})
 	err := f.make(visit)
-	if err == nil {
-		f.is, err = os.Stat(path)
-	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
 }
 
+// errReplaced means that another file stands at the path now.
+var errReplaced = errors.New("the file was removed or replaced")
+
+// connect opens a connection to the file. Modes are those of SQLite: rwc makes the file if it is not there.
+func (f *file) connect(mode string, pragmas ...string) (*connection, error) {
+	query := url.Values{"mode": {mode}, "_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds())}, pragmas...)}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(f.path), RawQuery: query.Encode()}
+	c, err := connect(u.String())
+	if err != nil {
+		return nil, err
+	}
+	is, err := os.Stat(f.path)
+	switch {
+	case err == nil && f.is == nil:
+		f.is = is
+	case err == nil && !os.SameFile(is, f.is):
+		err = errReplaced
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
 // make sees to it that the file has its tables, but for a visitor none where there are none.
 func (f *file) make(visit bool) error {
 	ctx := context.Background()
-	var missing []string
-	err := f.readers.with(ctx, func(c *connection) error {
-		missing = slices.Clone(later)
-		return c.query(ctx, "SELECT name FROM pragma_table_info('generations')", nil, func(v []driver.Value) {
-			missing = slices.DeleteFunc(missing, func(column string) bool { return column == v[0].(string) })
+	if visit {
+		var missing []string
+		err := f.readers.with(ctx, func(c *connection) (err error) {
+			missing, err = missingColumns(ctx, c)
+			return err
 		})
-	})
-	if err != nil || visit && len(missing) == 0 {
-		return err
+		if err != nil || len(missing) == 0 {
+			return err
+		}
 	}
-	return f.write(ctx, func(w *connection) error {
+	mode := "rwc"
+	if visit {
+		mode = "rw"
+	}
+	return f.writeIn(ctx, mode, func(w *connection) error {
 		return transact(ctx, w, func(ctx context.Context, w *connection) error {
 			made, err := w.one(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'generations'", nil, new(int64))
-			if err != nil || visit && !made {
+			if err != nil {
 				return err
 			}
-			if !made {
+			if !made && !visit {
 				return w.script(ctx, tables)
 			}
+			missing, err := missingColumns(ctx, w)
 			for _, column := range missing {
-				if err == nil {
+				if made && err == nil {
 					err = w.script(ctx, "ALTER TABLE generations ADD COLUMN "+column+" TEXT NOT NULL DEFAULT ''")
 				}
 			}
@@ -81,15 +107,21 @@ func (f *file) make(visit bool) error {
 	})
 }
 
-// source is the driver's name for the file, opened with pragmas. Locks of other processes are waited for.
-func source(path string, busy time.Duration, pragmas ...string) string {
-	query := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds())}, pragmas...)}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: query.Encode()}
-	return u.String()
+func missingColumns(ctx context.Context, c *connection) (missing []string, err error) {
+	missing = slices.Clone(later)
+	err = c.query(ctx, "SELECT name FROM pragma_table_info('generations')", nil, func(v []driver.Value) {
+		missing = slices.DeleteFunc(missing, func(column string) bool { return column == v[0].(string) })
+	})
+	return missing, err
 }
 
 // write lends the connection that writes to a function.
 func (f *file) write(ctx context.Context, do func(w *connection) error) error {
+	return f.writeIn(ctx, "rw", do)
+}
+
+// writeIn is write with the mode in which the connection is opened if there is none.
+func (f *file) writeIn(ctx context.Context, mode string, do func(w *connection) error) error {
 	select {
 	case f.lock <- struct{}{}:
 	case <-ctx.Done():
@@ -102,7 +134,7 @@ func (f *file) write(ctx context.Context, do func(w *connection) error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case f.writer == nil:
-		w, err := connect(source(f.path, busyTime, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"))
+		w, err := f.connect(mode, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)")
 		if err != nil {
 			return err
 		}
@@ -141,7 +173,10 @@ func (s *Store) use(do func(*file) error) error {
 	if err != nil {
 		return err
 	}
-	if err = do(f); isDamage(err) && !s.visit {
+	switch err = do(f); {
+	case errors.Is(err, errReplaced):
+		s.looked.Store(0)
+	case isDamage(err) && !s.visit:
 		err = errors.Join(err, s.giveUp(f))
 	}
 	return err
