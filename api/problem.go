@@ -240,6 +240,11 @@ var problemTypes = []problemType{
 		is:    is(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),
 	},
 	{
+		name: "no-such-position", status: http.StatusBadRequest, title: "The log has no event at that position",
+		about: "The Roombook-Position of the request is none that an answer of this system had, or of one that has since been put back to a backup. Ask without that header, or with that of a later answer.",
+		is:    is(projections.ErrNoSuchPosition, "The log has no event at the Roombook-Position of the request."),
+	},
+	{
 		name: "list-behind", status: http.StatusServiceUnavailable, title: "The list is not there yet", retry: true,
 		about: "The list has not reached the Roombook-Position that the query was sent with in the time that it waits. Ask again, or without that header.",
 		is:    is(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),

@@ -60,6 +60,14 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
+	s := newService(t)
+	s.lists.err = projections.ErrNoSuchPosition
+	for _, path := range []string{"/bookingLists", "/bookingLists/b1"} {
+		r := s.do(t, "GET", path, "", "Roombook-Position: 999").want(t, 400)
+		if r.at(t, "type") != "/problems/no-such-position" || r.header.Get("Retry-After") != "" {
+			t.Error(r.body)
+		}
+	}
 	for _, tt := range []struct {
 		err     error
 		problem string
@@ -186,7 +194,8 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable",
-		"projections.InvalidQuery": unheard, // lists turn it into the faults of their query
+		"projections.ErrNoSuchPosition": "no-such-position",
+		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
 	}
 	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {

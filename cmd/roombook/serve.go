@@ -77,7 +77,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		scheduleForTheDisk()
 	}
 
-	views, err := openViews(c.storeConfig)
+	views, err := openViews(c.storeConfig, log)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 
 	server := api.New(api.Options{
 		Commands:       handler,
-		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions}),
+		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store}),
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           zone,
