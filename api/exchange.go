@@ -16,7 +16,7 @@ import (
 // exchange is one request and the reply that is being made to it. It belongs to the request's goroutine, and to the next
 // request when that is over: nothing may keep it, nor slices of its buffers.
 type exchange struct {
-	ctx    context.Context // ends with the request's time limit, or when the client goes away
+	ctx    context.Context // ends with the request's time limit, or when the server cuts off what is left; not with the client
 	server *Server
 	w      http.ResponseWriter
 	r      *http.Request
@@ -61,7 +61,7 @@ func (x *exchange) header(name, value string) { x.w.Header()[name] = []string{va
 
 // send writes the reply.
 func (x *exchange) send() {
-	if x.sent || x.status == statusClientGone {
+	if x.sent {
 		return
 	}
 	h := x.w.Header()
@@ -78,26 +78,29 @@ func (x *exchange) send() {
 
 // pass lets another handler write the reply.
 func (x *exchange) pass(h http.Handler) error {
-	w := &statusWriter{ResponseWriter: x.w, status: http.StatusOK}
+	h.ServeHTTP(&passed{x.w, x}, x.r)
 	x.sent = true
-	h.ServeHTTP(w, x.r)
-	x.status = w.status
 	return nil
 }
 
-// statusWriter remembers the status that is written.
-type statusWriter struct {
+// passed is what another handler writes its reply to: it remembers that the reply has begun, and with which status.
+type passed struct {
 	http.ResponseWriter
-	status int
+	x *exchange
 }
 
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+func (w *passed) WriteHeader(status int) {
+	w.x.sent, w.x.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 
+func (w *passed) Write(b []byte) (int, error) {
+	w.x.sent = true
+	return w.ResponseWriter.Write(b)
+}
+
 // Unwrap is for [http.ResponseController].
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *passed) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // The errors of a body that did not come.
 var (
@@ -129,7 +132,7 @@ func (x *exchange) readBody() error {
 			return errBodyTooSlow
 		}
 		if err != nil {
-			return &malformed{"the body does not end as announced: " + err.Error()}
+			return &malformed{"the body does not end as announced"} // what net/http says of it may name addresses
 		}
 	}
 }

@@ -280,7 +280,7 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 		statuses := mentioned[p.name]
 		delete(mentioned, p.name)
 		switch p.name {
-		case "method-not-allowed", "client-gone": // of no operation, and heard by nobody
+		case "method-not-allowed", "given-up": // of no operation, and heard by nobody
 			continue
 		}
 		if len(statuses) != 1 || !statuses[p.status] {

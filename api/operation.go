@@ -24,12 +24,11 @@ func (s *Server) operation(r route) *operation {
 	return &operation{route: r, server: s, latency: s.metrics.latency(r.method, r.path)}
 }
 
-// statusClientGone is what is logged and counted when there is nobody left to answer; nginx made the number known.
-const statusClientGone = 499
-
 func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(r.Context(), o.server.timeout)
+	// The request's own context ends when the client sends no more, which is not to say that it does not wait for the answer: net/http
+	// cannot tell one that has closed its side alone from one that has gone.
+	ctx, cancel := context.WithTimeout(o.server.requests, o.server.timeout)
 	x, _ := o.server.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)
@@ -41,16 +40,17 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	if err != nil {
 		x.fail(err)
 	}
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		x.status = statusClientGone
-	}
 	x.send()
 
 	took := time.Since(start)
 	o.latency.WithLabelValues(statusLabel(x.status)).Observe(took.Seconds())
 	o.log(x, took, err)
 	cancel()
+	broken := x.sent && err != nil
 	x.close()
+	if broken {
+		panic(http.ErrAbortHandler) // closes the connection, so that what was sent is not taken for the whole answer
+	}
 }
 
 // run calls the handler if it can be answered in a way that the caller accepts. A panic becomes an error.
@@ -99,7 +99,7 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		level = slog.LevelWarn
 	case x.status >= 500:
 		level = slog.LevelError
-	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed, x.status == statusClientGone:
+	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed:
 		// What the rules say no to is as usual as what they say yes to.
 	case x.status >= 400:
 		level = slog.LevelInfo

@@ -255,9 +255,9 @@ var problemTypes = []problemType{
 		is:    is(context.DeadlineExceeded, "The request could not be answered within its time limit. If it was a command and decided, it will be finished."),
 	},
 	{
-		name: "client-gone", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
-		about: "The client went away before the answer. A command that was decided is finished all the same.",
-		is:    is(context.Canceled, "The client went away before the answer."),
+		name: "given-up", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
+		about: "This server was ended before it had the answer. A command that was decided is finished all the same; read the resource to see, or send the request again.",
+		is:    is(context.Canceled, "The server was ended before it had the answer. If it was a command and decided, it will be finished."),
 	},
 	{
 		name: "internal-error", status: http.StatusInternalServerError, title: "Something went wrong here",

@@ -81,6 +81,8 @@ type Server struct {
 	commandLimit *limit
 	exchanges    sync.Pool // of *exchange, with their buffers
 	draining     atomic.Bool
+	requests     context.Context // the contexts of requests come from it
+	cutOff       context.CancelFunc
 }
 
 // New returns a server. It starts nothing.
@@ -117,6 +119,7 @@ func New(o Options) *Server {
 		drain:    o.DrainTimeout,
 		metrics:  newMetrics(o.Registry),
 	}
+	s.requests, s.cutOff = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
 	s.router, s.nowhere = s.routes(o.OperationsOnly)
@@ -149,6 +152,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	err := server.Shutdown(bound)
 	<-served
 	if err != nil {
+		s.cutOff()
 		server.Close()
 		return fmt.Errorf("requests were cut off that took longer than %s to finish: %w", s.drain, err)
 	}
