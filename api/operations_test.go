@@ -34,15 +34,54 @@ func TestHealth(t *testing.T) {
 	}
 	check("all there", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"UP"}`)
 	list = errors.New("stopped at an event")
-	check("a list has stopped", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"DOWN","details":{"error":"stopped at an event"}}`)
+	check("a list has stopped", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"DOWN"}`)
 	store = eventstore.ErrUnavailable
-	check("the event store is away", 503, `"eventStore":{"status":"DOWN","details":{"error":"the event store is not available"}}`)
+	check("the event store is away", 503, `"eventStore":{"status":"DOWN"}`)
 	store, list = nil, nil
 	s.draining.Store(true)
 	check("shutting down", 503, `"eventStore":{"status":"UP"}`)
 	if r := s.do(t, "GET", "/actuator/health", ""); !strings.Contains(r.body, `"livenessState":{"status":"UP"},"readinessState":{"status":"DOWN"`) {
 		t.Error(r.body)
 	}
+}
+
+// Whoever asks hears which part is away, and the log why: once when it begins, and when it is over.
+func TestTheReasonIsForTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	away := errors.New("dial tcp 10.0.0.1:2113: connection refused")
+	var store error
+	s := newService(t, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+		o.Probes = []Probe{{Name: "eventStore", Check: func(context.Context) error { return store }}}
+	})
+	told := func(want string) {
+		t.Helper()
+		for _, path := range []string{"/readyz", "/actuator/health", "/actuator/health/readiness"} {
+			if r := s.do(t, "GET", path, ""); strings.Contains(r.body, "10.0.0.1") {
+				t.Errorf("%s: %s", path, r.body)
+			}
+		}
+		var parts []string
+		for line := range strings.Lines(lines.String()) {
+			if strings.Contains(line, "part=eventStore") {
+				parts = append(parts, line)
+			}
+		}
+		lines.Reset()
+		if want == "" && parts == nil {
+			return
+		}
+		if len(parts) != 1 || !strings.Contains(parts[0], want) {
+			t.Errorf("the log was told %q, want %s once", parts, want)
+		}
+	}
+	told("")
+	store = away
+	told(away.Error())
+	told("")
+	store = nil
+	told("there again")
+	told("")
 }
 
 // A probe that does not answer makes the server unready; it does not make the answer wait for ever.

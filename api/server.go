@@ -74,6 +74,7 @@ type Server struct {
 	timeout  time.Duration
 	drain    time.Duration
 
+	reasons      reasons
 	router       *mux.Router
 	nowhere      *endpoint
 	metrics      *metrics

@@ -98,6 +98,17 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 	return q
 }
 
+// Ready reports whether questions are answered: whether each list has been built and can be read. Its error is that of a query, and
+// names the list.
+func (q *Queries) Ready(ctx context.Context) error {
+	for _, p := range All() {
+		if _, err := q.store.Find(ctx, p.Name, Selection{Limit: 1}); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, cause(ctx, err))
+		}
+	}
+	return nil
+}
+
 // BookingLists is a page of the booking list. Sort is one of useStartDtm (the default), bookingDtm (the order in which the
 // bookings were made), roomId, bookingUserId and status (these three: then useStartDtm).
 func (q *Queries) BookingLists(ctx context.Context, query Query) (Page[BookingList], error) {

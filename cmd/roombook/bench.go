@@ -236,7 +236,7 @@ func (b *bench) awaitList(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case limited.Err() != nil:
-			return fmt.Errorf("the list has not come to position %d within %v: see /readyz", b.position, listWait)
+			return fmt.Errorf("the list has not come to position %d within %v: see /readyz and the log of the server", b.position, listWait)
 		case err != nil:
 			return err
 		case status == http.StatusOK:

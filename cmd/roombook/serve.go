@@ -125,9 +125,13 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		defer endWorkers()
 	}
 
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions})
+	if c.has(roleAPI) {
+		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
+	}
 	server := api.New(api.Options{
 		Commands:       handler,
-		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions}),
+		Lists:          queries,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           zone,
