@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	_ "time/tzdata" // local times are read in a zone that must be known wherever the program runs
 
@@ -35,10 +33,8 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	ctx, stdout, stderr := untilToldToEnd(os.Stdout, os.Stderr)
+	os.Exit(run(ctx, os.Args[1:], stdout, stderr))
 }
 
 // run carries out a command line until it is done or ctx ends, and returns the exit code.
