@@ -34,6 +34,7 @@ func newService(t testing.TB, change ...func(*Options)) *service {
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),
 		Version:  Version{Version: "v1.2.3"},
+		Hosts:    []string{"example.com", "rooms.example"},
 	}
 	for _, c := range change {
 		c(&o)

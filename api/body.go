@@ -70,6 +70,13 @@ const (
 	mediaProblem = "application/problem+json"     // RFC 9457
 )
 
+// unsupportedCoding is a body that has been compressed, or encoded in another way.
+type unsupportedCoding struct{ given string }
+
+func (e *unsupportedCoding) Error() string {
+	return fmt.Sprintf("the content coding %q is not supported", e.given)
+}
+
 // decode reads the request's body. An error means that there is nothing to take from it.
 func (x *exchange) decode() (*body, error) {
 	if x.r.ContentLength != 0 {
@@ -93,6 +100,9 @@ func (x *exchange) decodeOptional() (*body, error) {
 }
 
 func (x *exchange) checkContentType() error {
+	if coding := strings.Join(x.r.Header["Content-Encoding"], ", "); coding != "" && !strings.EqualFold(coding, "identity") {
+		return &unsupportedCoding{coding}
+	}
 	given := x.r.Header.Get("Content-Type")
 	if given == mediaJSON {
 		return nil

@@ -41,7 +41,20 @@ func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r
 	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
 	x.id = requestID(r)
 	x.header("X-Request-Id", x.id)
+	w.Header()["X-Content-Type-Options"] = nosniff
+	switch takesBody := r.Method == http.MethodPost || r.Method == http.MethodPatch || r.Method == http.MethodPut; {
+	case len(r.TransferEncoding) > 0:
+		// Whether the request also had a Content-Length cannot be told any more; if so, the connection must not be used again (RFC 9112,
+		// section 6.3): who sent it may not mean the same as the end of its body.
+		x.header("Connection", "close")
+	case r.ContentLength != 0 && !takesBody:
+		// Else net/http would wait for a body that nobody wants before it sends the answer.
+		x.header("Connection", "close")
+	}
 }
+
+// nosniff keeps browsers from taking an answer for something else than it says. It is shared by all answers.
+var nosniff = []string{"nosniff"}
 
 // largestKept bounds the buffers that wait for the next request, in bytes.
 const largestKept = 64 << 10

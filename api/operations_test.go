@@ -129,7 +129,7 @@ func TestRootLinksToEverything(t *testing.T) {
 }
 
 func TestOperationsOnly(t *testing.T) {
-	s := New(Options{OperationsOnly: true})
+	s := New(Options{OperationsOnly: true, Hosts: []string{"example.com"}})
 	service := &service{Server: s}
 	for _, path := range []string{"/healthz", "/readyz", "/actuator/health", "/metrics", "/version"} {
 		service.do(t, "GET", path, "").want(t, 200)

@@ -31,11 +31,12 @@ type problemType struct {
 
 // problem is one occurrence.
 type problem struct {
-	zone    *time.Location
-	detail  string
-	allow   string            // the Allow header
-	etag    string            // the ETag header
-	members func(d *document) // beyond those of RFC 9457
+	zone         *time.Location
+	detail       string
+	allow        string            // the Allow header
+	etag         string            // the ETag header
+	acceptCoding string            // the Accept-Encoding header
+	members      func(d *document) // beyond those of RFC 9457
 }
 
 // The errors of requests that reach no handler.
@@ -55,6 +56,11 @@ var problemTypes = []problemType{
 		name: "no-such-path", status: http.StatusNotFound, title: "There is nothing at this address",
 		about: "The path is none of this API's. The root, /, links to all of it, and /docs describes it.",
 		is:    is(errNoSuchPath, "No resource has this path; / links to all there are."),
+	},
+	{
+		name: "misdirected-request", status: http.StatusMisdirectedRequest, title: "The request is for another host",
+		about: "The Host header names a host that this server does not know itself by. It knows its own address, loopback names, and what it was told with --public-url.",
+		is:    is(errMisdirected, "This server does not know itself by the name in the Host header. If the name is right, the server must be told of it with --public-url."),
 	},
 	{
 		name: "method-not-allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here",
@@ -78,6 +84,14 @@ var problemTypes = []problemType{
 				given = strconv.Quote(e.given)
 			}
 			p.detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
+		}),
+	},
+	{
+		name: "unsupported-content-coding", status: http.StatusUnsupportedMediaType, title: "The body's content coding is not supported",
+		about: "A body must come as it is, without Content-Encoding: neither compressed nor encoded in another way.",
+		is: when(func(e *unsupportedCoding, p *problem) {
+			p.detail = fmt.Sprintf("The body has Content-Encoding: %s; it must have none.", e.given)
+			p.acceptCoding = "identity"
 		}),
 	},
 	{
@@ -340,6 +354,9 @@ func (x *exchange) fail(err error) {
 	}
 	if p.allow != "" {
 		x.header("Allow", p.allow)
+	}
+	if p.acceptCoding != "" {
+		x.header("Accept-Encoding", p.acceptCoding)
 	}
 
 	x.status, x.mediaType = t.status, mediaProblem

@@ -94,7 +94,7 @@ func TestAPanicIsAProblemWithItsStackInTheLog(t *testing.T) {
 
 func TestNowhere(t *testing.T) {
 	s := newService(t)
-	for _, path := range []string{"/nothing", "/bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
+	for _, path := range []string{"/nothing", "/nothing/", "/bookings//", "//bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
 		r := s.do(t, "GET", path, "").want(t, 404)
 		if r.at(t, "type") != "/problems/no-such-path" || r.header.Get("Content-Type") != mediaProblem {
 			t.Errorf("%s: %s", path, r.body)

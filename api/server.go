@@ -31,6 +31,9 @@ type Options struct {
 	Policy domain.Policy
 	// Zone is the one in which times without an offset are read and all times are answered.
 	Zone *time.Location
+	// Hosts are the names, without ports, under which the server is asked besides those that [Server.expected] lists. A request for another
+	// one is refused.
+	Hosts []string
 	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
 	TrustedProxies []netip.Prefix
 	// Probes are the parts that /readyz asks.
@@ -47,6 +50,8 @@ type Options struct {
 	// MaxCommands bounds how many commands are carried out at a time, and four times that, how many queries; more of them are refused
 	// at once. 0 is 512.
 	MaxCommands int
+	// MaxConnections bounds how many connections Run keeps open. 0 is 10,000.
+	MaxConnections int
 	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 10 s more than Timeout.
 	DrainTimeout time.Duration
 }
@@ -66,6 +71,7 @@ type Server struct {
 	lists    Lists
 	policy   domain.Policy
 	zone     *time.Location
+	hosts    []string
 	proxies  []netip.Prefix
 	probes   []Probe
 	version  Version
@@ -73,15 +79,19 @@ type Server struct {
 	log      *slog.Logger
 	timeout  time.Duration
 	drain    time.Duration
+	most     int // connections
 
 	reasons      reasons
 	router       *mux.Router
 	nowhere      *endpoint
+	misdirected  *endpoint
+	redirect     *endpoint
 	metrics      *metrics
 	queryLimit   *limit
 	commandLimit *limit
 	exchanges    sync.Pool // of *exchange, with their buffers
 	draining     atomic.Bool
+	anyAddress   atomic.Bool     // the listener is at all addresses of the machine
 	requests     context.Context // the contexts of requests come from it
 	cutOff       context.CancelFunc
 }
@@ -103,6 +113,9 @@ func New(o Options) *Server {
 	if o.MaxCommands == 0 {
 		o.MaxCommands = 512
 	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 10_000
+	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = o.Timeout + 10*time.Second
 	}
@@ -111,6 +124,7 @@ func New(o Options) *Server {
 		lists:    o.Lists,
 		policy:   o.Policy,
 		zone:     o.Zone,
+		hosts:    o.Hosts,
 		proxies:  o.TrustedProxies,
 		probes:   o.Probes,
 		version:  o.Version,
@@ -118,20 +132,29 @@ func New(o Options) *Server {
 		log:      o.Logger,
 		timeout:  o.Timeout,
 		drain:    o.DrainTimeout,
+		most:     o.MaxConnections,
 		metrics:  newMetrics(o.Registry),
 	}
 	s.requests, s.cutOff = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
-	s.router, s.nowhere = s.routes(o.OperationsOnly)
+	s.router = s.routes(o.OperationsOnly)
+	s.nowhere = s.anywhere(func(*exchange) error { return errNoSuchPath })
+	s.misdirected = s.anywhere(func(*exchange) error { return errMisdirected })
+	s.redirect = s.anywhere(withoutSlash)
 	return s
 }
 
 // Run serves on the listener until ctx ends. Then it takes no more connections, says so at /readyz, and returns when the
 // requests under way are answered: nil, or an error if that takes longer than Options.DrainTimeout. It closes the listener.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
+		s.anyAddress.Store(true)
+	}
+	connections := newConnections(l, s.most)
 	server := &http.Server{
 		Handler:           s,
+		ConnState:         connections.follow,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      readTimeout + s.timeout + 5*time.Second,
@@ -140,7 +163,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() { served <- server.Serve(connections) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -148,6 +171,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 
 	s.draining.Store(true)
+	connections.hurry()
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
 	err := server.Shutdown(bound)

@@ -43,6 +43,7 @@ func whole(t *testing.T) *service {
 		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions}),
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),
+		Hosts:    []string{"example.com"},
 	})
 	return &service{Server: s}
 }

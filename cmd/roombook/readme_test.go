@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +47,11 @@ func startServe(t *testing.T, dir string, args ...string) *process {
 func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
-	cmd.Args = append(cmd.Args, append([]string{"serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", dir}, args...)...)
+	cmd.Args = append(cmd.Args, "serve", "--listen", "127.0.0.1:0", "--data", dir)
+	if !slices.Contains(args, "--eventstore") {
+		cmd.Args = append(cmd.Args, "--node", "127.0.0.1:0")
+	}
+	cmd.Args = append(cmd.Args, args...)
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.stderr
 	}

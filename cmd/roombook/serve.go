@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -36,6 +37,7 @@ Each flag can also be given as the environment variable in brackets. An interrup
 requests under way are answered, lists are brought up to date, files are closed. A second interrupt or SIGTERM ends it at once.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.nodeGiven = cmd.Flags().Changed("node")
 			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -71,6 +73,9 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer listener.Close()
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+		log.Warn("other machines can reach the HTTP server, which asks nobody who they are: listen on loopback, or let only a gateway through that does", "address", at)
+	}
 
 	store, err := openEvents(c.storeConfig, log)
 	if err != nil {
@@ -135,12 +140,17 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
 	}
+	hosts, err := c.publicHosts()
+	if err != nil {
+		return err
+	}
 	server := api.New(api.Options{
 		Commands:       handler,
 		Lists:          queries,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           zone,
+		Hosts:          hosts,
 		TrustedProxies: proxies,
 		Probes:         probes,
 		Version:        version(),
@@ -148,6 +158,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Logger:         log,
 		Timeout:        c.requestTimeout,
 		MaxCommands:    c.maxCommands,
+		MaxConnections: maxConnections(),
 	})
 	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
 	err = server.Run(serving, listener)
