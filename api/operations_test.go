@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,6 +125,42 @@ func TestRootLinksToEverything(t *testing.T) {
 	for path := range linked {
 		if !routed[path] {
 			t.Errorf("%s is linked and not there", path)
+		}
+	}
+}
+
+// People are shown a page where programs get links.
+func TestRootIsReadable(t *testing.T) {
+	s := newService(t)
+	r := s.do(t, "GET", "/", "", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8").want(t, 200)
+	if r.header.Get("Content-Type") != "text/html; charset=utf-8" || r.header.Get("Vary") != "Accept" {
+		t.Errorf("%v", r.header)
+	}
+	links := regexp.MustCompile(`href="([^"]+)"`).FindAllStringSubmatch(r.body, -1)
+	if len(links) < 10 {
+		t.Errorf("%d links", len(links))
+	}
+	for _, l := range links {
+		s.do(t, "GET", l[1], "").want(t, 200)
+	}
+	if r := s.do(t, "GET", "/", "").want(t, 200); r.header.Get("Content-Type") != mediaHAL {
+		t.Errorf("%v", r.header)
+	}
+}
+
+// A slash too many at the end leads to what was meant, with the same method and parameters.
+func TestTrailingSlashes(t *testing.T) {
+	s := newService(t)
+	for _, tt := range []struct{ method, target, location string }{
+		{"GET", "/docs/", "http://example.com/docs"},
+		{"GET", "/problems/", "http://example.com/problems"},
+		{"GET", "/bookings/?size=1&roomId=1", "http://example.com/bookings?size=1&roomId=1"},
+		{"POST", "/bookings/", "http://example.com/bookings"},
+		{"GET", "/bookings/b%41/", "http://example.com/bookings/b%41"},
+		{"GET", "/healthz/", "http://example.com/healthz"},
+	} {
+		if r := s.do(t, tt.method, tt.target, "").want(t, 308); r.header.Get("Location") != tt.location {
+			t.Errorf("%s %s leads to %s, want %s", tt.method, tt.target, r.header.Get("Location"), tt.location)
 		}
 	}
 }

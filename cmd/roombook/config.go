@@ -85,7 +85,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "longest wait of a query for the position it was asked for")
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a step of a command may stay undone before recovery does it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
-	f.IntVar(&c.maxCommands, "max-commands", 512, "most commands that are carried out at a time, and a fourth of the most queries; more are refused with 503")
+	f.IntVar(&c.maxCommands, "max-commands", 512, "most commands that are carried out at a time, besides four times as many queries; more are refused with 503")
 	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for the calendars of rooms, of which the least recently used go")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
@@ -143,7 +143,14 @@ func (c *storeConfig) check() error {
 	if c.eventstore != "" && c.nodeGiven {
 		return usagef("--node is the address of the embedded event store, and --eventstore says to use another one: leave one of them out")
 	}
-	return checkAddress("--node", c.node)
+	if err := checkAddress("--node", c.node); err != nil {
+		return err
+	}
+	// The library that connects to the node takes no other addresses.
+	if host, _, _ := net.SplitHostPort(c.node); host == "" || strings.Contains(host, ":") {
+		return usagef("--node is %q; it must have an IPv4 address or a name before the port: 127.0.0.1:2113", c.node)
+	}
+	return nil
 }
 
 // checkAddress finds what is wrong with an address to listen at, given to a flag.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -37,5 +38,33 @@ func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
 	p.stop(t)
 	if !strings.Contains(p.stderr.String(), "other machines can reach the HTTP server") {
 		t.Errorf("the log says %s", p.stderr)
+	}
+}
+
+// The first lines say where everything is, and how to end it.
+func TestGreeting(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := startServe(t, data)
+	printed := p.stop(t)
+	for _, want := range []string{
+		"documentation  http://" + p.address + "/docs\n", filepath.Join(data, "events") + "\n", filepath.Join(data, "views.db") + "\n", "Asia/Seoul\n", "Ctrl-C",
+	} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("no %q in %q", want, printed)
+		}
+	}
+	other := startServe(t, data, "--eventstore", "esdb://admin:changeit@127.0.0.1:1?tls=false")
+	if printed := other.stop(t); strings.Contains(printed, "changeit") {
+		t.Errorf("printed %q", printed)
+	}
+}
+
+// A fault of the command line has an exit code of its own.
+func TestUsageExitCode(t *testing.T) {
+	for _, args := range [][]string{{"serve", "--listen", "banana"}, {"serve", "--listen", ""}, {"serve", "--node", "[::1]:2113"}, {"srve"}, {"serve", "--nonsense"}} {
+		var stderr strings.Builder
+		if code := run(t.Context(), args, io.Discard, &stderr); code != exitUsage || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%q: exit code %d: %s", args, code, &stderr)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	_ "time/tzdata" // local times are read in a zone that must be known wherever the program runs
 
@@ -44,14 +45,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Short:         "Meeting rooms that cannot be double-booked",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q", args[0])
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+				return usagef("there is no command %q; did you mean %s?", args[0], strings.Join(similar, " or "))
+			}
+			return usagef("there is no command %q", args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.Version = versionText()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -160,7 +161,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		MaxCommands:    c.maxCommands,
 		MaxConnections: maxConnections(),
 	})
-	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
+	greet(stdout, c, listener.Addr())
 	err = server.Run(serving, listener)
 	endRecovery()
 	if workers != nil {
@@ -170,6 +171,30 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	endStore()
 	endAnnouncing()
 	return errors.Join(err, parts.Wait())
+}
+
+// greet says where everything is, in the first lines that are printed, and how to end it.
+func greet(stdout io.Writer, c serveConfig, at net.Addr) {
+	address := "http://" + at.String()
+	events, lists := c.eventsDir(), c.viewsFile()
+	if c.eventstore != "" {
+		events = "in the event store that --eventstore names"
+	}
+	if c.mongo != "" {
+		lists = "in the MongoDB that --mongo names"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "roombook listens on %s\n", address)
+	for _, line := range [][2]string{
+		{"documentation", address + "/docs"},
+		{"events", events},
+		{"lists", lists},
+		{"local times", c.timezone},
+		{"to end it", "Ctrl-C, or SIGTERM"},
+	} {
+		fmt.Fprintf(&b, "  %-14s %s\n", line[0], line[1])
+	}
+	fmt.Fprint(stdout, b.String())
 }
 
 // announceEnd is a part that says that the program ends, and why, when ctx does.
