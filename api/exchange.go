@@ -26,17 +26,20 @@ type exchange struct {
 	body body
 	in   []byte
 
-	admitted *limit // that counts the request, if one does
+	admitted  *limit // that counts the request, if one does
+	commanded bool   // a command was made of the request
 
 	status    int
 	mediaType string
-	document  // the reply
+	document         // the reply
+	problem   string // the name of its type, if it is one
 	sent      bool
 }
 
 func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	x.ctx, x.server, x.w, x.r, x.vars = ctx, s, w, r, vars
 	x.status, x.mediaType, x.sent = http.StatusOK, "", false
+	x.problem, x.commanded = "", false
 	x.in = x.in[:0]
 	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
 	x.id = requestID(r)

@@ -90,23 +90,42 @@ type panicked struct {
 
 func (e *panicked) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-func (o *operation) log(x *exchange, took time.Duration, err error) {
-	level := slog.LevelDebug
+// level is how much whoever runs the server wants to know of a request.
+func level(x *exchange, err error) slog.Level {
 	switch {
-	case errors.Is(err, errOverloaded):
-		// It is counted. To write of it would be more work than it was.
+	case x.status == http.StatusServiceUnavailable && err == nil:
+		return slog.LevelDebug // a probe; why, the log was told
 	case x.status == http.StatusServiceUnavailable:
-		level = slog.LevelWarn
+		return slog.LevelWarn
 	case x.status >= 500:
-		level = slog.LevelError
+		return slog.LevelError
 	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed:
-		// What the rules say no to is as usual as what they say yes to.
+		return slog.LevelDebug // what the rules say no to is as usual as what is asked
 	case x.status >= 400:
-		level = slog.LevelInfo
+		return slog.LevelInfo
+	case x.status < 300 && x.commanded:
+		return slog.LevelInfo
+	default:
+		return slog.LevelDebug
 	}
-	logger := o.server.log
+}
+
+func (o *operation) log(x *exchange, took time.Duration, err error) {
+	logger, level := o.server.log, level(x, err)
+	if o.server.accessLog {
+		level = max(level, slog.LevelInfo)
+	}
 	if !logger.Enabled(x.ctx, level) {
 		return
+	}
+	if !o.server.accessLog && level >= slog.LevelInfo {
+		k := alike{level: level, method: o.method, route: o.path, status: x.status, problem: x.problem}
+		if level == slog.LevelError {
+			k.error = err.Error()
+		}
+		if o.server.journal.again(k) {
+			return
+		}
 	}
 	attrs := []slog.Attr{
 		slog.String("method", x.r.Method),
@@ -117,6 +136,9 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		slog.Int("bytes", len(x.out)),
 		slog.String("request", x.id),
 		slog.String("remote", o.server.client(x.r)),
+	}
+	if x.problem != "" {
+		attrs = append(attrs, slog.String("problem", x.problem))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))

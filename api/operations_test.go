@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"roombook/eventstore"
 )
@@ -215,9 +218,9 @@ func TestLog(t *testing.T) {
 		fail error
 		want []string
 	}{
-		{call: booked, want: []string{"level=DEBUG", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
+		{call: booked, want: []string{"level=INFO", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
 		{call: booked, want: []string{"level=DEBUG", "status=409"}},
-		{call: call{"POST", "/bookings", "{"}, want: []string{"level=INFO", "status=400"}},
+		{call: call{"POST", "/bookings", "{"}, want: []string{"level=INFO", "status=400", "problem=malformed-body"}},
 		{call: call{"GET", "/bookings/none", ""}, want: []string{"level=DEBUG", "status=404", "path=/bookings/none", "route=/bookings/{id}", `error="there is no such booking"`}},
 		{call: call{"GET", "/bookings/none", ""}, fail: eventstore.ErrUnavailable, want: []string{"level=WARN", "status=503"}},
 		{call: call{"GET", "/bookings/none", ""}, fail: errors.New("odd"), want: []string{"level=ERROR", "status=500", "error=odd"}},
@@ -232,6 +235,64 @@ func TestLog(t *testing.T) {
 				t.Errorf("no %s in %s", want, got)
 			}
 		}
+	}
+}
+
+// Under load the log has one line a second of what repeats, with its number; nothing is left out of the numbers.
+func TestLogUnderLoad(t *testing.T) {
+	type told struct{ lines, requests int }
+	for _, tt := range []struct {
+		name   string
+		level  string
+		access bool
+		ask    func(t *testing.T, s *service, i int)
+		want   told
+	}{
+		{"overload", "WARN", false, func(t *testing.T, s *service, _ int) {
+			s.queryLimit.most = 0
+			s.do(t, "GET", "/bookings", "").want(t, 503)
+		}, told{1 + 3, 300}},
+		{"wrong requests", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "POST", "/bookings", "{}").want(t, 422) }, told{1 + 3, 300}},
+		{"commands", "INFO", false, func(t *testing.T, s *service, i int) { s.do(t, "POST", "/bookings", newBooking(i)).want(t, 201) }, told{1 + 3, 300}},
+		{"faults", "ERROR", false, func(t *testing.T, s *service, i int) {
+			s.log.setFail(func(context.Context) error { return fmt.Errorf("odd in %d ways", i%2) })
+			s.do(t, "GET", "/bookings/x", "").want(t, 500)
+		}, told{2 + 2*3, 300}},
+		{"reads", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "GET", "/bookings", "").want(t, 200) }, told{0, 0}},
+		{"everything", "INFO", true, func(t *testing.T, s *service, _ int) { s.do(t, "GET", "/bookings", "").want(t, 200) }, told{300, 300}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lines bytes.Buffer
+				s := newService(t, func(o *Options) {
+					o.Logger, o.AccessLog = slog.New(slog.NewTextHandler(&lines, nil)), tt.access
+				})
+				for i := range 300 {
+					tt.ask(t, s, i)
+					if i%100 == 99 {
+						time.Sleep(journalTime)
+						synctest.Wait()
+					}
+				}
+				s.journal.flush()
+				var got told
+				for line := range strings.Lines(lines.String()) {
+					if !strings.Contains(line, "level="+tt.level) {
+						t.Errorf("line %s", line)
+					}
+					got.lines++
+					n := 1
+					if m := regexp.MustCompile(` times=(\d+)`).FindStringSubmatch(line); m != nil {
+						n, _ = strconv.Atoi(m[1])
+					}
+					got.requests += n
+				}
+				if got != tt.want {
+					t.Errorf("%+v, want %+v: %.2000s", got, tt.want, &lines)
+				}
+				time.Sleep(2 * journalTime)
+			})
+		})
 	}
 }
 

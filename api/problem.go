@@ -359,7 +359,7 @@ func (x *exchange) fail(err error) {
 		x.header("Accept-Encoding", p.acceptCoding)
 	}
 
-	x.status, x.mediaType = t.status, mediaProblem
+	x.status, x.mediaType, x.problem = t.status, mediaProblem, t.name
 	x.out = x.out[:0]
 	x.beginObject()
 	x.text("type", "/problems/"+t.name)

@@ -34,6 +34,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		return commands.Request{}, err
 	}
 
+	x.commanded = true
 	r := commands.Request{At: x.now(), IfRevisions: match.revisions()}
 	if key != "" {
 		r.ID, r.Digest = commandID(key), x.digest()

@@ -42,9 +42,12 @@ type Options struct {
 	Version Version
 	// Registry takes the server's metrics, and /metrics shows all that is in it. Nil is a registry of its own.
 	Registry *prometheus.Registry
-	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong at Info, and all
-	// others at Debug, also those that find nothing (404), come too late (409, 412) or are too many. Nil discards.
+	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong and commands that were
+	// carried out at Info, and all others at Debug, also those that find nothing (404) or come too late (409, 412). From Info on, requests
+	// that are alike have one line a second, with their number. Nil discards.
 	Logger *slog.Logger
+	// AccessLog gives every request a line of its own, at Info at least.
+	AccessLog bool
 	// Timeout bounds the answer to a request, but for an append that is under way, which has the event store's time-out; 0 is 10 s.
 	Timeout time.Duration
 	// MaxCommands bounds how many commands are carried out at a time, and four times that, how many queries; more of them are refused
@@ -67,21 +70,23 @@ const (
 
 // Server answers HTTP requests. It is an [http.Handler]; [Server.Run] serves it on a listener.
 type Server struct {
-	commands *commands.Handler
-	lists    Lists
-	policy   domain.Policy
-	zone     *time.Location
-	hosts    []string
-	proxies  []netip.Prefix
-	probes   []Probe
-	version  Version
-	registry *prometheus.Registry
-	log      *slog.Logger
-	timeout  time.Duration
-	drain    time.Duration
-	most     int // connections
+	commands  *commands.Handler
+	lists     Lists
+	policy    domain.Policy
+	zone      *time.Location
+	hosts     []string
+	proxies   []netip.Prefix
+	probes    []Probe
+	version   Version
+	registry  *prometheus.Registry
+	log       *slog.Logger
+	accessLog bool
+	timeout   time.Duration
+	drain     time.Duration
+	most      int // connections
 
 	reasons      reasons
+	journal      journal
 	router       *mux.Router
 	nowhere      *endpoint
 	misdirected  *endpoint
@@ -120,20 +125,22 @@ func New(o Options) *Server {
 		o.DrainTimeout = o.Timeout + 10*time.Second
 	}
 	s := &Server{
-		commands: o.Commands,
-		lists:    o.Lists,
-		policy:   o.Policy,
-		zone:     o.Zone,
-		hosts:    o.Hosts,
-		proxies:  o.TrustedProxies,
-		probes:   o.Probes,
-		version:  o.Version,
-		registry: o.Registry,
-		log:      o.Logger,
-		timeout:  o.Timeout,
-		drain:    o.DrainTimeout,
-		most:     o.MaxConnections,
-		metrics:  newMetrics(o.Registry),
+		commands:  o.Commands,
+		lists:     o.Lists,
+		policy:    o.Policy,
+		zone:      o.Zone,
+		hosts:     o.Hosts,
+		proxies:   o.TrustedProxies,
+		probes:    o.Probes,
+		version:   o.Version,
+		registry:  o.Registry,
+		log:       o.Logger,
+		accessLog: o.AccessLog,
+		journal:   journal{log: o.Logger},
+		timeout:   o.Timeout,
+		drain:     o.DrainTimeout,
+		most:      o.MaxConnections,
+		metrics:   newMetrics(o.Registry),
 	}
 	s.requests, s.cutOff = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
@@ -170,6 +177,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
+	defer s.journal.flush()
 	s.draining.Store(true)
 	connections.hurry()
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)

@@ -73,6 +73,7 @@ type serveConfig struct {
 	policy         domain.Policy
 	logLevel       slog.Level
 	logFormat      string
+	accessLog      bool
 }
 
 func (c *serveConfig) register(f *pflag.FlagSet) {
@@ -93,6 +94,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", defaults.ConfirmBeforeUse, "refuse to start a use that has not been confirmed")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least level that is logged: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.BoolVar(&c.accessLog, "access-log", false, "log every request in a line of its own")
 }
 
 // check finds what is wrong with the values and can be told before anything is started.

@@ -157,6 +157,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Version:        version(),
 		Registry:       registry,
 		Logger:         log,
+		AccessLog:      c.accessLog,
 		Timeout:        c.requestTimeout,
 		MaxCommands:    c.maxCommands,
 		MaxConnections: maxConnections(),
