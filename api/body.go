@@ -296,7 +296,12 @@ func validID(s string) bool {
 }
 
 // time takes a time.
-func (b *body) time(name string) time.Time {
+func (b *body) time(name string) time.Time { return b.timeBy(name, parseTime) }
+
+// end takes the time at which something ends.
+func (b *body) end(name string) time.Time { return b.timeBy(name, parseEnd) }
+
+func (b *body) timeBy(name string, parse func([]byte, *time.Location) (time.Time, error)) time.Time {
 	v := b.require(name)
 	if v == nil {
 		return time.Time{}
@@ -309,7 +314,7 @@ func (b *body) time(name string) time.Time {
 	if bytes.IndexByte(text, '\\') >= 0 {
 		text = []byte(unquote(v))
 	}
-	t, err := parseTime(text, b.zone)
+	t, err := parse(text, b.zone)
 	if err != nil {
 		b.fault(name, err.Error())
 	}

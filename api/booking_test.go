@@ -143,6 +143,12 @@ func TestABookingAsItWas(t *testing.T) {
 		{later.Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"},
 		{later.In(time.FixedZone("", 9*3600)).Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"}, // its + is a space
 		{"2020-01-01T00:00:00Z", 404, "type", "/problems/booking-not-found"},
+		{"202001010000", 404, "type", "/problems/booking-not-found"}, // a time, and not a position
+		{"20200101000000", 404, "type", "/problems/booking-not-found"},
+		{"202613010000", 400, "type", "/problems/invalid-parameters"}, // neither
+		{"6", 404, "type", "/problems/booking-cancelled"},             // the end of the log
+		{"7", 400, "type", "/problems/invalid-parameters"},
+		{"18446744073709551615", 400, "type", "/problems/invalid-parameters"},
 		{"0", 400, "type", "/problems/invalid-parameters"},
 		{"-1", 400, "type", "/problems/invalid-parameters"},
 		{"yesterday", 400, "type", "/problems/invalid-parameters"},

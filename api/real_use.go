@@ -61,7 +61,7 @@ func (s *Server) endUse(x *exchange) error {
 	}
 	c := commands.EndUse{RealUse: domain.RealUseID(x.vars["id"]), EndedAt: x.now()}
 	if b.given("realUseEndDtm") {
-		c.EndedAt = b.time("realUseEndDtm")
+		c.EndedAt = b.end("realUseEndDtm")
 	}
 	if err := b.check(); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"roombook/commands"
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // Options are what a Server is made of.
@@ -24,6 +25,8 @@ type Options struct {
 	Commands *commands.Handler
 	// Lists answers from the read models.
 	Lists Lists
+	// End is the position of the last event of the log: no booking can be asked for as it was beyond it.
+	End func(context.Context) (eventstore.Position, error)
 	// OperationsOnly leaves out all routes but those for who runs the server (health, metrics, version): a process that takes no
 	// requests of users. Commands and Lists are then not needed.
 	OperationsOnly bool
@@ -72,6 +75,7 @@ const (
 type Server struct {
 	commands  *commands.Handler
 	lists     Lists
+	end       func(context.Context) (eventstore.Position, error)
 	policy    domain.Policy
 	zone      *time.Location
 	hosts     []string
@@ -127,6 +131,7 @@ func New(o Options) *Server {
 	s := &Server{
 		commands:  o.Commands,
 		lists:     o.Lists,
+		end:       o.End,
 		policy:    o.Policy,
 		zone:      o.Zone,
 		hosts:     o.Hosts,

@@ -60,6 +60,69 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
+// The end of something may be at 24:00, and T and Z may be lower-case.
+func TestParseEnd(t *testing.T) {
+	for _, tt := range []struct{ zone, given, want string }{
+		{"Asia/Seoul", "2026-11-24t09:30:00+09:00", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T00:30:00.5z", "2026-11-24T00:30:00.5Z"},
+		{"Asia/Seoul", "2026-11-24T24:00:00+09:00", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "2026-11-24t24:00:00.000z", "2026-11-25T00:00:00Z"},
+		{"Asia/Seoul", "202611242400", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "20261124240000", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "202612312400", "2026-12-31T15:00:00Z"},
+		{"Asia/Seoul", "202611242401", "there is no such month"},
+		{"Asia/Seoul", "20261124240001", "there is no such month"},
+		{"Asia/Seoul", "202602302400", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:01Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:00.1Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T25:00:00Z", "must be a time like"},
+		{"Asia/Seoul", "2026-02-30T24:00:00Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:00", "must be a time like"},
+		{"Asia/Seoul", "9998-12-31T24:00:00Z", "must be in the years"},
+		{"America/Sao_Paulo", "201811032400", "does not in America/Sao_Paulo"},
+		{"Europe/Berlin", "202610252400", "2026-10-25T23:00:00Z"},
+	} {
+		got, err := parseEnd([]byte(tt.given), zone(t, tt.zone))
+		said := got.Format(time.RFC3339Nano)
+		if err != nil {
+			said = err.Error()
+		}
+		if err == nil && said != tt.want || err != nil && !strings.Contains(said, tt.want) {
+			t.Errorf("%s in %s: %s, want %s", tt.given, tt.zone, said, tt.want)
+		}
+	}
+}
+
+// A date alone is from its first instant to its last, also where a clock has no midnight or no such day.
+func TestParseBound(t *testing.T) {
+	for _, tt := range []struct{ zone, given, from, to string }{
+		{"Asia/Seoul", "2026-11-24", "2026-11-23T15:00:00Z", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "20261124", "2026-11-23T15:00:00Z", "2026-11-24T15:00:00Z"},
+		{"Europe/Berlin", "2026-10-25", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"},
+		{"America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z", "2018-11-05T02:00:00Z"},
+		{"America/Sao_Paulo", "2018-11-03", "2018-11-03T03:00:00Z", "2018-11-04T03:00:00Z"},
+		{"Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"},
+		{"Asia/Seoul", "202611240930", "2026-11-24T00:30:00Z", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T09:30:00 09:00", "2026-11-24T00:30:00Z", "2026-11-24T00:30:00Z"},
+	} {
+		for _, end := range []bool{false, true} {
+			want := tt.from
+			if end {
+				want = tt.to
+			}
+			got, err := parseBound(tt.given, zone(t, tt.zone), end)
+			if err != nil || got.Format(time.RFC3339) != want {
+				t.Errorf("%s in %s (end: %t): %v, %v, want %s", tt.given, tt.zone, end, got, err, want)
+			}
+		}
+	}
+	for _, given := range []string{"2026-13-01", "20261301", "2026-11", "1969-12-31", "9999-01-01"} {
+		if got, err := parseBound(given, time.UTC, false); err == nil {
+			t.Errorf("%s: %v", given, got)
+		}
+	}
+}
+
 // Each local minute of a year is either an instant, or no instant, or two of them, just as the zone's clocks show it.
 func TestLocalTimesOfAYear(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")

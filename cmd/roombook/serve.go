@@ -148,6 +148,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	server := api.New(api.Options{
 		Commands:       handler,
 		Lists:          queries,
+		End:            store.End,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           zone,
