@@ -268,7 +268,9 @@ func (b *body) id(name string) string {
 			b.fault(name, "must be a string or a whole number without fraction or exponent")
 			return ""
 		}
-		id = string(v)
+		if id = string(v); id == "-0" {
+			id = "0" // JSON has one number for both
+		}
 	default:
 		b.fault(name, "must be a string or a whole number, not "+kind(v))
 		return ""
@@ -413,10 +415,14 @@ func faultsAt(faults []domain.Fault, names fields) []fault {
 	return at
 }
 
-// inBody turns the domain's *Invalid into the faults of a body; other errors stay as they are.
-func inBody(err error, names fields) error {
+// inBody turns what the domain says of a command's values into the faults of a body; other errors stay as they are.
+func (x *exchange) inBody(err error, names fields) error {
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		return &invalidBody{faultsAt(invalid.Faults, names)}
+	}
+	if early, ok := errors.AsType[*domain.EndBeforeStart](err); ok {
+		detail := fmt.Sprintf("must not be before the start of the use, %s", appendTime(nil, early.StartedAt, x.zone))
+		return &invalidBody{[]fault{{pointerTo(names[domain.FieldEnd]), detail}}}
 	}
 	return err
 }

@@ -53,7 +53,7 @@ func (s *Server) createBooking(x *exchange) error {
 	}
 	booking, err := s.commands.CreateBooking(x.ctx, c)
 	if err != nil {
-		return inBody(err, bookingFields)
+		return x.inBody(err, bookingFields)
 	}
 	x.created("/bookings/", string(booking.ID))
 	x.booking(booking)
@@ -118,7 +118,7 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 	}
 	booking, err := s.commands.ChangeBooking(x.ctx, c)
 	if err != nil {
-		return inBody(err, bookingFields)
+		return x.inBody(err, bookingFields)
 	}
 	x.booking(booking)
 	return nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -211,4 +212,28 @@ func TestACommandCarriesWhoAskedAndWhy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A refusal names ten bookings that are in the way, and says how many more there may be.
+func TestMoreConflictsThanAreNamed(t *testing.T) {
+	s := newService(t)
+	for i := range 13 {
+		s.book(t, fmt.Sprintf(`{"roomId":"1","useStartDtm":"20261124%02d00","useEndDtm":"20261124%02d00","bookingUserId":"ann"}`, i, i+1))
+	}
+	for end, more := range map[string]any{"202611241000": nil, "202611241100": 1., "202611241300": 3.} {
+		r := s.do(t, "POST", "/bookings", `{"roomId":"1","useStartDtm":"202611240000","useEndDtm":"`+end+`","bookingUserId":"bob"}`).want(t, 409)
+		if n := len(r.at(t, "conflictsWith").([]any)); n != 10 || r.at(t, "moreConflicts") != more {
+			t.Errorf("to %s: %d in conflictsWith, moreConflicts %v, want %v", end, n, r.at(t, "moreConflicts"), more)
+		}
+	}
+}
+
+// JSON has one zero: with or without a sign it is one room.
+func TestZeroIsOneRoom(t *testing.T) {
+	s := newService(t)
+	zero := `{"roomId":0,"useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":-0}`
+	if r := s.do(t, "POST", "/bookings", zero).want(t, 201); r.at(t, "roomId") != "0" || r.at(t, "bookingUserId") != "0" {
+		t.Error(r.body)
+	}
+	s.do(t, "POST", "/bookings", strings.Replace(zero, `"roomId":0`, `"roomId":-0`, 1)).want(t, 409)
 }

@@ -146,7 +146,7 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
-		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists them. Choose another room or time; a booking that begins when another one ends does not collide with it.",
+		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. Choose another room or time; a booking that begins when another one ends does not collide with it.",
 		is: when(func(e *domain.SlotTaken, p *problem) {
 			p.detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
 			p.members = func(d *document) {
@@ -159,6 +159,12 @@ var problemTypes = []problemType{
 					d.endObject()
 				}
 				d.endArray()
+				if e.More > 0 {
+					d.number("moreConflicts", int64(e.More))
+				}
+			}
+			if e.More > 0 {
+				p.detail += fmt.Sprintf(" Besides the bookings in conflictsWith there may be %d more.", e.More)
 			}
 		}),
 	},
@@ -305,7 +311,7 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 	}
 }
 
-func (p *problem) time(t time.Time) string { return t.In(p.zone).Format(time.RFC3339) }
+func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
 
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {

@@ -173,6 +173,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
+		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",

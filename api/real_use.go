@@ -44,7 +44,7 @@ func (s *Server) startUse(x *exchange) error {
 		return &useOfCancelled{cancelled}
 	}
 	if err != nil {
-		return inBody(err, realUseFields)
+		return x.inBody(err, realUseFields)
 	}
 	x.created("/realuses/", string(use.ID))
 	x.realUse(use)
@@ -74,7 +74,7 @@ func (s *Server) endUse(x *exchange) error {
 	}
 	use, err := s.commands.EndUse(x.ctx, c)
 	if err != nil {
-		return inBody(err, realUseFields)
+		return x.inBody(err, realUseFields)
 	}
 	x.realUse(use)
 	return nil

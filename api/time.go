@@ -177,7 +177,7 @@ func parseLocal(s []byte, zone *time.Location) (time.Time, error) {
 		return shown[0], nil
 	default:
 		return time.Time{}, timeFault(fmt.Sprintf("must be unambiguous: %s is twice in %s, where clocks are put back; give the offset, %s or %s",
-			clock.Format(time.DateTime), zone, shown[0].Format(time.RFC3339), shown[1].Format(time.RFC3339)))
+			clock.Format(time.DateTime), zone, appendTime(nil, shown[0], zone), appendTime(nil, shown[1], zone)))
 	}
 }
 
@@ -191,4 +191,24 @@ func clockIn(clock, moment time.Time) time.Time {
 func sameClock(t, clock time.Time) bool {
 	_, offset := t.Zone()
 	return t.Add(time.Duration(offset) * time.Second).Equal(clock)
+}
+
+// appendTime appends a time as it is answered, RFC 3339 in the zone. It has three decimals or none, and its offset in digits, so that
+// times of one offset sort as texts. An offset that is no whole number of minutes, which RFC 3339 cannot write, is cut to one, and the
+// clock with it, so that the instant is right.
+func appendTime(b []byte, t time.Time, zone *time.Location) []byte {
+	t = t.In(zone)
+	if _, offset := t.Zone(); offset%60 != 0 {
+		t = t.In(time.FixedZone("", offset-offset%60))
+	}
+	begin := len(b)
+	b = t.AppendFormat(b, time.RFC3339)
+	if ms := t.Nanosecond() / int(time.Millisecond); ms > 0 {
+		offset := begin + len("2006-01-02T15:04:05")
+		b = slices.Insert(b, offset, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	}
+	if last := len(b) - 1; b[last] == 'Z' {
+		b = append(b[:last], "+00:00"...)
+	}
+	return b
 }

@@ -150,3 +150,55 @@ func TestTimesAreAnsweredInTheServersZone(t *testing.T) {
 		t.Errorf("%d faults: %s", n, r.body)
 	}
 }
+
+// Times are answered with three decimals or none, and an offset in digits, in all zones alike, so that they sort as texts. What is
+// answered is the instant that was given, also where the zone's offset had seconds.
+func TestAnsweredTimes(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	early := time.Date(1971, 6, 1, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		zone string
+		time time.Time
+		want string
+	}{
+		{"Asia/Seoul", noon, "2026-11-24T21:00:00+09:00"},
+		{"Asia/Seoul", noon.Add(150 * time.Millisecond), "2026-11-24T21:00:00.150+09:00"},
+		{"Asia/Seoul", noon.Add(7 * time.Millisecond), "2026-11-24T21:00:00.007+09:00"},
+		{"UTC", noon, "2026-11-24T12:00:00+00:00"},
+		{"UTC", noon.Add(time.Millisecond), "2026-11-24T12:00:00.001+00:00"},
+		{"America/New_York", noon.Add(999 * time.Millisecond), "2026-11-24T07:00:00.999-05:00"},
+		{"Africa/Monrovia", early, "1971-06-01T11:16:00-00:44"}, // its clocks were 44 minutes and 30 seconds behind
+	} {
+		got := string(appendTime(nil, tt.time, zone(t, tt.zone)))
+		back, err := time.Parse(time.RFC3339, got)
+		if got != tt.want || err != nil || !back.Equal(tt.time) {
+			t.Errorf("%v in %s: %s, want %s; it is %v, %v", tt.time, tt.zone, got, tt.want, back, err)
+		}
+	}
+	for _, name := range []string{"Asia/Seoul", "UTC", "America/New_York"} {
+		var last string
+		for ms := range 2500 {
+			text := string(appendTime(nil, noon.Add(time.Duration(ms)*time.Millisecond), zone(t, name)))
+			if text <= last {
+				t.Fatalf("in %s: %s does not come after %s", name, text, last)
+			}
+			last = text
+		}
+	}
+}
+
+// Each time that a problem names can be sent back as it is: it is the very time that was meant.
+func TestTimesInProblemsCanBeSentBack(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	use := s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`","realUseStartDtm":"2026-11-24T09:31:00.125+09:00"}`).want(t, 201).at(t, "realUseId").(string)
+	early := s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611240900"}`).want(t, 422)
+	if !strings.Contains(early.body, "must not be before the start of the use, 2026-11-24T09:31:00.125+09:00") {
+		t.Error(early.body)
+	}
+	s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"2026-11-24T09:31:00.125+09:00"}`).want(t, 200)
+	r := s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611240959"}`).want(t, 409)
+	_, said, _ := strings.Cut(r.at(t, "detail").(string), " ended at ")
+	said = strings.TrimSuffix(said, ".")
+	s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"`+said+`"}`).want(t, 200) // the same end again
+}

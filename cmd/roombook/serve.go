@@ -62,6 +62,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if err != nil {
 		return usagef("--timezone: %w", err)
 	}
+	c.policy.Zone = zone
 	proxies, err := parseNetworks(c.trustedProxies)
 	if err != nil {
 		return usagef("--trusted-proxies: %w", err)
