@@ -103,7 +103,7 @@ func TestAPanicIsAProblemWithItsStackInTheLog(t *testing.T) {
 
 func TestNowhere(t *testing.T) {
 	s := newService(t)
-	for _, path := range []string{"/nothing", "/bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
+	for _, path := range []string{"/nothing", "/nothing/", "/bookings//", "//bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
 		r := s.do(t, "GET", path, "").want(t, 404)
 		if r.at(t, "type") != "/problems/no-such-path" || r.header.Get("Content-Type") != mediaProblem {
 			t.Errorf("%s: %s", path, r.body)
@@ -182,6 +182,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
+		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
