@@ -186,6 +186,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.Readable":            unheard, // of an operator at the command line
 		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -23,26 +22,7 @@ func limited(ctx context.Context, t *testing.T, limit string, args ...string) *e
 // serveLimited is startServe under a limit.
 func serveLimited(t *testing.T, limit, data string) *process {
 	t.Helper()
-	p := &process{stderr: &bytes.Buffer{}}
-	p.cmd = limited(context.Background(), t, limit, "serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", data)
-	p.cmd.Stderr = p.stderr
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
-	for lines := bufio.NewScanner(stdout); lines.Scan(); {
-		if _, url, ok := strings.Cut(lines.Text(), "http://"); ok {
-			p.address = strings.Fields(url)[0]
-			return p
-		}
-	}
-	_ = p.cmd.Wait()
-	t.Fatalf("roombook serve ended before it listened: %s", p.stderr)
-	return nil
+	return startServeBy(t, limited(context.Background(), t, limit), data)
 }
 
 // toldOnce checks that a program has failed in a line that has the words, after not too many others.
