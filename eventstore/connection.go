@@ -424,7 +424,8 @@ func (p *connections) observe(conn *grpc.ClientConn) {
 // share its system calls, or else the next in turn.
 func (m *member) connection() *connection {
 	for _, conn := range m.connections {
-		if n := conn.calls.Load(); n < callsPerConnection && conn.calls.CompareAndSwap(n, n+1) {
+		if conn.calls.Load() < callsPerConnection {
+			conn.calls.Add(1)
 			return conn
 		}
 	}
