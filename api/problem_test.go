@@ -60,6 +60,14 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
+	s := newService(t)
+	s.lists.err = projections.ErrNoSuchPosition
+	for _, path := range []string{"/bookingLists", "/bookingLists/b1"} {
+		r := s.do(t, "GET", path, "", "Roombook-Position: 999").want(t, 400)
+		if r.at(t, "type") != "/problems/no-such-position" || r.header.Get("Retry-After") != "" {
+			t.Error(r.body)
+		}
+	}
 	for _, tt := range []struct {
 		err     error
 		problem string
@@ -95,7 +103,7 @@ func TestAPanicIsAProblemWithItsStackInTheLog(t *testing.T) {
 
 func TestNowhere(t *testing.T) {
 	s := newService(t)
-	for _, path := range []string{"/nothing", "/bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
+	for _, path := range []string{"/nothing", "/nothing/", "/bookings//", "//bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
 		r := s.do(t, "GET", path, "").want(t, 404)
 		if r.at(t, "type") != "/problems/no-such-path" || r.header.Get("Content-Type") != mediaProblem {
 			t.Errorf("%s: %s", path, r.body)
@@ -174,9 +182,12 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
+		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.Readable":            unheard, // of an operator at the command line
+		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
 		"eventstore.Refused":           "event-store-unavailable",
@@ -185,7 +196,8 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable",
-		"projections.InvalidQuery": unheard, // lists turn it into the faults of their query
+		"projections.ErrNoSuchPosition": "no-such-position",
+		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
 	}
 	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {

@@ -52,6 +52,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		actor = anonymous
 	}
 	r.Actor, r.CorrelationID, r.TraceParent = string(actor), correlation, trace
+	x.command = r
 	return r, nil
 }
 

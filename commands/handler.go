@@ -38,6 +38,7 @@ type Handler struct {
 	store     Store
 	policy    domain.Policy
 	calendars *calendars
+	inFlight  inFlight
 	metrics   *metrics
 }
 
@@ -51,20 +52,42 @@ func New(store Store, o Options) *Handler {
 		store:     store,
 		policy:    o.Policy,
 		calendars: newCalendars(store, o.CacheBytes, m),
+		inFlight:  inFlight{appends: make(map[string]*flight)},
 		metrics:   m,
 	}
 }
 
-// attempts bounds how often a command decides anew after an append that lost a race.
+// attempts bounds how often a command decides anew after it lost a race to another process.
 const attempts = 16
 
-// pause waits a little before the next attempt, longer and more at random the more were lost, and not beyond ctx.
-func pause(ctx context.Context, attempt int) error {
-	if attempt == 0 {
+// races are those that a command has lost to other processes.
+type races struct {
+	lost    int
+	metrics *metrics
+}
+
+// again returns nil if the command is to decide anew after the error, and otherwise the error that it ends with. It pauses before
+// that, longer and more at random the more races were lost, and not beyond ctx. Whoever only had to wait for another command of
+// this process has lost none: with each that waits for another, one gets on.
+func (r *races) again(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, errMovedOn):
 		return ctx.Err()
+	case !lost(err) && !errors.Is(err, errBehind):
+		return err
 	}
-	longest := min(time.Millisecond<<attempt, 50*time.Millisecond)
-	t := time.NewTimer(rand.N(longest))
+	r.metrics.races.Inc()
+	if r.lost++; r.lost == attempts {
+		return ErrContended
+	}
+	return sleep(ctx, rand.N(min(time.Millisecond<<r.lost, 50*time.Millisecond)))
+}
+
+func (h *Handler) races() races { return races{metrics: h.metrics} }
+
+// sleep waits, and not beyond ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -19,9 +19,10 @@ type line struct {
 	room  domain.RoomID
 	users int // guarded by calendars.mu
 
-	turn   chan struct{} // holds a value while somebody appends, or reads on
-	reads  atomic.Int64  // that were begun; only who has the turn begins one
-	latest int64         // the number of the last read that ended well; belongs to who has the turn
+	turn   chan struct{}   // holds a value while somebody appends, or reads on
+	reads  atomic.Int64    // that were begun; only who has the turn begins one
+	latest int64           // the number of the last read that ended well; belongs to who has the turn
+	named  domain.Revision // that the event store named when an append lost a race; belongs to who has the turn
 
 	mu     sync.Mutex
 	stored *calendar // as far as it is known, or nil; only who has the turn changes it
@@ -53,7 +54,7 @@ func (c *calendars) enter(room domain.RoomID) *line {
 	defer c.mu.Unlock()
 	l := c.lines[room]
 	if l == nil {
-		l = &line{room: room, turn: make(chan struct{}, 1)}
+		l = &line{room: room, turn: make(chan struct{}, 1), named: eventstore.NoStream}
 		l.stored, _ = c.cache.Get(room)
 		l.next = l.stored
 		c.lines[room] = l
@@ -147,6 +148,9 @@ func (l *line) end(g *group, err error) {
 		l.stored = g.leaves
 	} else {
 		l.goOnFrom(l.stored)
+	}
+	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+		l.named = wrong.Actual
 	}
 	g.end(err)
 }

@@ -74,9 +74,7 @@ func (c *crowd) wantBooked(t *testing.T, bookings int) {
 	if got := eventTypes(t, c.store, c.room.Stream()); !slices.Equal(got, want) {
 		t.Errorf("the calendar has %v, want %d reservations", got, bookings)
 	}
-	if findings := audit(t, c.store, 0); len(findings) > 0 {
-		t.Errorf("%v", findings)
-	}
+	wantSound(t, c.store, 0, c.room)
 }
 
 // Those that come while somebody has the turn share one append, though the first of them, who appends for all, has gone away.
@@ -139,6 +137,9 @@ func TestACrowdForOneSlot(t *testing.T) {
 	}
 	if refused != 29 {
 		t.Errorf("%d of 30 were refused", refused)
+	}
+	if n := c.appends(); n != 2 {
+		t.Errorf("it took %d appends, want one to the calendar and one to the booking", n)
 	}
 	c.wantBooked(t, 2)
 }

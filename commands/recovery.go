@@ -182,10 +182,23 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
 		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
 	}
-	steps, saved := newOpenSteps(after), after
+	steps, saved, folded := newOpenSteps(after), after, 0
 	var settling sync.WaitGroup
 	defer settling.Wait()
-	places := make(chan struct{}, settlers)
+	places, freed := make(chan struct{}, settlers), make(chan struct{}, 1)
+	settleDue := func() {
+		for _, id := range r.due(places) {
+			rooms := steps.bookings[id].rooms()
+			settling.Go(func() {
+				r.settle(ctx, id, rooms)
+				<-places
+				select {
+				case freed <- struct{}{}:
+				default:
+				}
+			})
+		}
+	}
 	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
 	defer tick.Stop()
 	for {
@@ -194,23 +207,23 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 		}
 		alive()
 		r.note(steps)
-		if p := steps.checkpoint(); p > saved {
+		// Where nothing was folded the checkpoint is as good as a later one: to save one is to append to the log that is followed.
+		if p := steps.checkpoint(); p > saved && steps.folded > folded {
 			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
 				return fmt.Errorf("save the recovery checkpoint: %w", err)
 			}
-			saved = p
+			saved, folded = p, steps.folded
 		}
-		for _, id := range r.due(places) {
-			rooms := steps.bookings[id].rooms()
-			settling.Go(func() {
-				r.settle(ctx, id, rooms)
-				<-places
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		settleDue()
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-freed:
+				settleDue()
+			case <-tick.C:
+				waiting = false
+			}
 		}
 	}
 }
@@ -231,8 +244,13 @@ func (r *Recovery) note(steps *openSteps) {
 	for id, b := range steps.bookings {
 		known := r.open[id]
 		if known == nil {
-			// Replicas that see it at the same time are not all to settle it at the same time.
-			known = &recovered{due: now.Add(r.grace + rand.N(r.grace/4+1))}
+			// The step's own clock counts, so that a process which does not live long settles what one before it left; unless that clock
+			// was fast. Replicas that see it at the same time are not all to settle it at the same time.
+			decided := b.since()
+			if decided.After(now) {
+				decided = now
+			}
+			known = &recovered{due: decided.Add(r.grace + rand.N(r.grace/4+1))}
 			r.open[id] = known
 		}
 		known.steps, known.since = b.names(), b.since()

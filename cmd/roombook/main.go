@@ -5,6 +5,7 @@
 //	roombook replay PROJECTION   build a list anew from events
 //	roombook verify              prove that the log keeps the rules and the lists equal the log
 //	roombook recovery status     list commands that are not finished
+//	roombook booking release ID  end a booking that cannot be read
 //	roombook bench               load a running system
 //	roombook version
 //
@@ -18,8 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
 
 	_ "time/tzdata" // local times are read in a zone that must be known wherever the program runs
 
@@ -35,10 +35,8 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	ctx, stdout, stderr := untilToldToEnd(os.Stdout, os.Stderr)
+	os.Exit(run(ctx, os.Args[1:], stdout, stderr))
 }
 
 // run carries out a command line until it is done or ctx ends, and returns the exit code.
@@ -48,20 +46,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Short:         "Meeting rooms that cannot be double-booked",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q", args[0])
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+				return usagef("there is no command %q; did you mean %s?", args[0], strings.Join(similar, " or "))
+			}
+			return usagef("there is no command %q", args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.Version = versionText()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBookingCommand(), newBenchCommand(), newVersionCommand())
 
 	err := root.ExecuteContext(ctx)
 	switch {

@@ -124,7 +124,7 @@ func (e *events) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-e.served:
-		e.served <- err
+		e.served <- nil // it is told
 		return fmt.Errorf("the embedded event store stopped: %w", err)
 	}
 }
