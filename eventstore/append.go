@@ -140,7 +140,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		var lost *WrongRevision
 		var refused *refusal
 		switch {
-		case errors.As(err, &lost), errors.As(err, &refused):
+		case errors.As(err, &lost), errors.As(err, &refused), errors.Is(err, ErrClosed):
 		case unheard > 0:
 			var done bool
 			if at, done, err = s.lookFor(timed, stream, expected, events); done {

@@ -23,12 +23,10 @@ import (
 )
 
 // How long to wait after a failed attempt to connect, or to find a member of a cluster: the first at first, then twice as long
-// each time, up to the second, or the third where a cluster is looked at. A member that served for less than the second is
-// left for another only after the first.
+// each time, up to the second. A member that served for less than the second is left for another only after the first.
 const (
 	shortestReconnectWait = 50 * time.Millisecond
-	longestReconnectWait  = time.Second
-	longestDiscoveryWait  = 250 * time.Millisecond
+	longestReconnectWait  = 250 * time.Millisecond
 )
 
 // memberWait bounds how long a member that a cluster has named is waited for: it may have died since.
@@ -286,7 +284,7 @@ func (r *route) look(last *member, address string, wait time.Duration) {
 			return
 		}
 		address = ""
-		wait = min(max(2*wait, shortestReconnectWait), longestDiscoveryWait)
+		wait = min(max(2*wait, shortestReconnectWait), longestReconnectWait)
 	}
 }
 
@@ -443,7 +441,8 @@ func (p *connections) observe(conn *grpc.ClientConn) {
 // share its system calls, or else the next in turn.
 func (m *member) connection() *connection {
 	for _, conn := range m.connections {
-		if n := conn.calls.Load(); n < callsPerConnection && conn.calls.CompareAndSwap(n, n+1) {
+		if conn.calls.Load() < callsPerConnection {
+			conn.calls.Add(1)
 			return conn
 		}
 	}
