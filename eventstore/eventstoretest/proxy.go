@@ -273,14 +273,23 @@ func (c *Controlled) requests(l *link) {
 				l.mu.Unlock()
 			}
 		}
-		if reset, ok := frame.(*http2.RSTStreamFrame); ok { // nobody waits for the answer any more
-			if f := l.fault(reset.StreamID); f != nil && !f.fatal {
-				c.strike(l, f)
-				return false
-			}
-		}
-		return l.pass(l.server, raw)
+		return !c.givesUp(l, frame) && l.pass(l.server, raw)
 	})
+}
+
+// givesUp reports whether a frame ends a call that has been waiting for an answer which was to be lost: nobody waits for it any more. A
+// client ends a call so, or a server whose time for it was over first.
+func (c *Controlled) givesUp(l *link, frame http2.Frame) bool {
+	reset, ok := frame.(*http2.RSTStreamFrame)
+	if !ok {
+		return false
+	}
+	f := l.fault(reset.StreamID)
+	if f == nil || f.fatal {
+		return false
+	}
+	c.strike(l, f)
+	return true
 }
 
 // answers passes what the event store sends, frame by frame. Its answer to a call begins with headers.
@@ -292,7 +301,7 @@ func (c *Controlled) answers(l *link) {
 				return false
 			}
 		}
-		return l.pass(l.client, raw)
+		return !c.givesUp(l, frame) && l.pass(l.client, raw)
 	})
 }
 
