@@ -56,7 +56,7 @@ type link struct {
 // Before is a network that fails on demand before an event store, or what else speaks HTTP/2 without TLS, at host:port.
 func Before(t testing.TB, upstream string) *Controlled {
 	t.Helper()
-	c := &Controlled{t: t, upstream: upstream, address: "127.0.0.1:0", calls: map[string]int{}, links: map[*link]bool{}}
+	c := &Controlled{t: t, upstream: upstream, address: reserve(t), calls: map[string]int{}, links: map[*link]bool{}}
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
@@ -83,7 +83,7 @@ func (c *Controlled) Start() {
 	if err != nil {
 		c.t.Fatalf("listen: %v", err)
 	}
-	c.listener, c.address = l, l.Addr().String()
+	c.listener = l
 	c.work.Go(func() { c.accept(l) })
 }
 
