@@ -39,6 +39,11 @@ func missingEvent(position uint64) error {
 	return fmt.Errorf("the event at position %d is missing", position)
 }
 
+// missingRevision is what a log is damaged by whose index of a stream has no event before its last.
+func missingRevision(stream string, revision int64) error {
+	return fmt.Errorf("event %d of stream %q is missing", revision, stream)
+}
+
 // unreadable says what an error means by which the database could not be opened or read. Whatever the system has no word for is
 // damage.
 func (l *eventLog) unreadable(err error) error {

@@ -99,7 +99,7 @@ func answer(stream grpc.ServerStream, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		stream.SetTrailer(trailers)
 	}
-	if errors.Is(err, errStopped) {
+	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, errStopped) {
 		return errShutdown
 	}
 	return err

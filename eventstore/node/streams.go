@@ -100,6 +100,10 @@ func (s *streamsService) read(request *streams.ReadReq, stream streams.Streams_R
 	if r.filter != nil && r.filter.regex != nil {
 		s.patterns.Store(true)
 	}
+	return s.serve(r, stream)
+}
+
+func (s *streamsService) serve(r readRequest, stream streams.Streams_ReadServer) error {
 	switch {
 	case r.subscription && r.all:
 		return s.subscribeToAll(r, stream)
