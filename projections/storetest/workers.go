@@ -38,6 +38,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"AnotherLog":             testAnotherLog,
 		"ReplayOfAnotherLog":     testReplayOfAnotherLog,
 		"LogGoesBack":            testLogGoesBack,
+		"LogGoesBackUnnoticed":   testLogGoesBackUnnoticed,
 		"MemberBehind":           testMemberBehind,
 		"VerifyMemberBehind":     testVerifyMemberBehind,
 	} {
@@ -716,7 +717,7 @@ func testLogGoesBack(t *testing.T, s *system) {
 	before := s.happen(6)
 	backup := ownLog(t)
 	s.copyTo(backup)
-	lost := s.happen(9)
+	lost := s.happen(20)
 
 	log := &replaced{logs: []projections.Log{s.log, backup}, broken: make(chan struct{})}
 	positions := projections.NewPositions()
@@ -730,6 +731,15 @@ func testLogGoesBack(t *testing.T, s *system) {
 	log.replace()
 	s.log, s.history = backup, NewHistory(rand.New(rand.NewPCG(3, 4))) // what comes now is not what was lost
 	s.until("the list is made anew", func() bool { return workers.Health()[0].Generation > 1 })
+	for range 4 { // what was known of the lost log's positions does not count
+		position := s.happen(1)
+		if position >= lost {
+			t.Fatalf("the new log is at %d, the lost one ended at %d", position, lost)
+		}
+		if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: position}); err != nil || page.Position < position {
+			t.Errorf("a list at %d was answered for position %d, %v", page.Position, position, err)
+		}
+	}
 	position := s.happen(40)
 	if position <= lost || before >= lost {
 		t.Fatalf("the new log ends at %d, the lost one at %d", position, lost)
@@ -738,6 +748,35 @@ func testLogGoesBack(t *testing.T, s *system) {
 	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: position}); err != nil || page.Position < position {
 		t.Errorf("afterwards: %+v, %v", page, err)
 	}
+}
+
+// The log goes back between the look at it and the subscription.
+func testLogGoesBackUnnoticed(t *testing.T, s *system) {
+	p := bookingList()
+	s.log = ownLog(t)
+	position := s.happen(6)
+	_, stop := s.work(projections.WorkerOptions{}, p)
+	s.wantVerified(p, position)
+	stop()
+
+	log := &lookedAt{replaced: replaced{logs: []projections.Log{s.log, ownLog(t)}, broken: make(chan struct{})}}
+	s.log, s.history = log.logs[1].(*eventstore.Store), NewHistory(rand.New(rand.NewPCG(3, 4)))
+	position = s.happen(30)
+	s.workOn(log, projections.WorkerOptions{}, p)
+	s.until("the list is made anew", func() bool { return s.state(p).Active > 1 })
+	s.wantVerified(p, position)
+}
+
+// lookedAt is a log that is replaced once somebody has looked at it.
+type lookedAt struct {
+	replaced
+	looked sync.Once
+}
+
+func (l *lookedAt) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUID, bool, error) {
+	id, found, err := l.replaced.EventAt(ctx, p)
+	l.looked.Do(l.replace)
+	return id, found, err
 }
 
 // ownLog is a log that nobody else has, whatever server other tests use.
