@@ -31,14 +31,20 @@ func (s *Server) address(r *http.Request) string {
 		}
 		prefix = strings.TrimRight(first(r.Header.Get("X-Forwarded-Prefix")), "/")
 	}
-	if prefix != "" && (prefix[0] != '/' || strings.HasPrefix(prefix, "//") || !addressable(prefix)) {
+	if prefix != "" && (len(prefix) > longestPrefix || prefix[0] != '/' || strings.HasPrefix(prefix, "//") || !addressable(prefix)) {
 		prefix = ""
 	}
-	if host == "" || strings.Contains(host, "/") || !addressable(host) {
+	if host == "" || len(host) > longestHost || strings.Contains(host, "/") || !addressable(host) {
 		return prefix
 	}
 	return scheme + "://" + host + prefix
 }
+
+// The bounds of what links begin with, in bytes: a name of the DNS and a port, and a path that a proxy has. An answer has dozens of links.
+const (
+	longestHost   = 253 + len(":65535")
+	longestPrefix = 256
+)
 
 // prefixOf is the path of an address.
 func prefixOf(address string) string {

@@ -31,9 +31,11 @@ func newService(t testing.TB, change ...func(*Options)) *service {
 	o := Options{
 		Commands: commands.New(l, commands.Options{Policy: domain.DefaultPolicy()}),
 		Lists:    lists,
+		End:      l.end,
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),
 		Version:  Version{Version: "v1.2.3"},
+		Hosts:    []string{"example.com", "rooms.example"},
 	}
 	for _, c := range change {
 		c(&o)

@@ -70,6 +70,13 @@ const (
 	mediaProblem = "application/problem+json"     // RFC 9457
 )
 
+// unsupportedCoding is a body that has been compressed, or encoded in another way.
+type unsupportedCoding struct{ given string }
+
+func (e *unsupportedCoding) Error() string {
+	return fmt.Sprintf("the content coding %q is not supported", e.given)
+}
+
 // decode reads the request's body. An error means that there is nothing to take from it.
 func (x *exchange) decode() (*body, error) {
 	if x.r.ContentLength != 0 {
@@ -93,6 +100,9 @@ func (x *exchange) decodeOptional() (*body, error) {
 }
 
 func (x *exchange) checkContentType() error {
+	if coding := strings.Join(x.r.Header["Content-Encoding"], ", "); coding != "" && !strings.EqualFold(coding, "identity") {
+		return &unsupportedCoding{coding}
+	}
 	given := x.r.Header.Get("Content-Type")
 	if given == mediaJSON {
 		return nil
@@ -258,7 +268,9 @@ func (b *body) id(name string) string {
 			b.fault(name, "must be a string or a whole number without fraction or exponent")
 			return ""
 		}
-		id = string(v)
+		if id = string(v); id == "-0" {
+			id = "0" // JSON has one number for both
+		}
 	default:
 		b.fault(name, "must be a string or a whole number, not "+kind(v))
 		return ""
@@ -286,7 +298,12 @@ func validID(s string) bool {
 }
 
 // time takes a time.
-func (b *body) time(name string) time.Time {
+func (b *body) time(name string) time.Time { return b.timeBy(name, parseTime) }
+
+// end takes the time at which something ends.
+func (b *body) end(name string) time.Time { return b.timeBy(name, parseEnd) }
+
+func (b *body) timeBy(name string, parse func([]byte, *time.Location) (time.Time, error)) time.Time {
 	v := b.require(name)
 	if v == nil {
 		return time.Time{}
@@ -299,7 +316,7 @@ func (b *body) time(name string) time.Time {
 	if bytes.IndexByte(text, '\\') >= 0 {
 		text = []byte(unquote(v))
 	}
-	t, err := parseTime(text, b.zone)
+	t, err := parse(text, b.zone)
 	if err != nil {
 		b.fault(name, err.Error())
 	}
@@ -398,10 +415,14 @@ func faultsAt(faults []domain.Fault, names fields) []fault {
 	return at
 }
 
-// inBody turns the domain's *Invalid into the faults of a body; other errors stay as they are.
-func inBody(err error, names fields) error {
+// inBody turns what the domain says of a command's values into the faults of a body; other errors stay as they are.
+func (x *exchange) inBody(err error, names fields) error {
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		return &invalidBody{faultsAt(invalid.Faults, names)}
+	}
+	if early, ok := errors.AsType[*domain.EndBeforeStart](err); ok {
+		detail := fmt.Sprintf("must not be before the start of the use, %s", appendTime(nil, early.StartedAt, x.zone))
+		return &invalidBody{[]fault{{pointerTo(names[domain.FieldEnd]), detail}}}
 	}
 	return err
 }

@@ -34,7 +34,7 @@ func TestEveryFaultOfABodyIsToldAtOnce(t *testing.T) {
 			[]string{"/a is not a field of this request", "/_links is not a field of this request", "/a~1b~0c is not a field of this request"}},
 		{"fields given twice", `{"roomId":1,"useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":1,"roomId":1,"room\u0049d":2}`, []string{"/roomId must be given only once", "/roomId must be given only once"}},
 		{"what the policy has against it", `{"roomId":"","useStartDtm":"202611240930","useEndDtm":"202611260930","bookingUserId":1}`,
-			[]string{"/roomId " + anID, "/useEndDtm a booking may be at most 24h0m0s long, this one is 48h0m0s"}},
+			[]string{"/roomId " + anID, "/useEndDtm a booking may be at most 24 hours long, this one is 48 hours"}},
 		{"the policy alone", `{"roomId":"1","useStartDtm":"202611260930","useEndDtm":"202611240930","bookingUserId":1}`, []string{"/useEndDtm must be after the start"}},
 		{"no object", ` [1]`, []string{" must be a JSON object"}},
 		{"a string", `"{}"`, []string{" must be a JSON object"}},

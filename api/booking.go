@@ -1,6 +1,9 @@
 package api
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -40,7 +43,7 @@ func (s *Server) createBooking(x *exchange) error {
 	c := commands.CreateBooking{
 		Room: domain.RoomID(b.id("roomId")),
 		User: domain.UserID(b.id("bookingUserId")),
-		Slot: domain.Slot{Start: b.time("useStartDtm"), End: b.time("useEndDtm")},
+		Slot: domain.Slot{Start: b.time("useStartDtm"), End: b.end("useEndDtm")},
 	}
 	if err := b.check(s.doubtful(x, c.Slot)...); err != nil {
 		return err
@@ -50,7 +53,7 @@ func (s *Server) createBooking(x *exchange) error {
 	}
 	booking, err := s.commands.CreateBooking(x.ctx, c)
 	if err != nil {
-		return inBody(err, bookingFields)
+		return x.inBody(err, bookingFields)
 	}
 	x.created("/bookings/", string(booking.ID))
 	x.booking(booking)
@@ -100,7 +103,7 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 		c.Start = &slot.Start
 	}
 	if must("useEndDtm") {
-		slot.End = b.time("useEndDtm")
+		slot.End = b.end("useEndDtm")
 		c.End = &slot.End
 	}
 	if err := b.check(s.doubtful(x, slot)...); err != nil {
@@ -115,7 +118,7 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 	}
 	booking, err := s.commands.ChangeBooking(x.ctx, c)
 	if err != nil {
-		return inBody(err, bookingFields)
+		return x.inBody(err, bookingFields)
 	}
 	x.booking(booking)
 	return nil
@@ -141,20 +144,29 @@ func (s *Server) cancelBooking(x *exchange) error {
 
 // bookingParams are the query parameters of a booking.
 type bookingParams struct {
-	// Answer as at this time (RFC 3339) or at this position in the log.
+	// Answer as at this time (RFC 3339, or the compact local forms) or at this position in the log. A number that is a time in the compact
+	// form is a time.
 	AsOf string `param:"asOf"`
 }
 
 func (s *Server) booking(x *exchange) error {
 	var asOf *commands.AsOf
+	var failed error
 	err := x.params(func(name, value string) error {
 		if name != "asOf" {
 			return errUnknownParameter
 		}
-		moment, err := s.moment(value)
+		moment, err := s.moment(x.ctx, value)
 		asOf = &moment
-		return err
+		if fault, ok := errors.AsType[timeFault](err); ok {
+			return fault
+		}
+		failed = err
+		return nil
 	})
+	if err == nil {
+		err = failed
+	}
 	if err != nil {
 		return err
 	}
@@ -181,16 +193,24 @@ func (s *Server) booking(x *exchange) error {
 	return nil
 }
 
-// moment reads a position, which is a positive number, or a time.
-func (s *Server) moment(value string) (commands.AsOf, error) {
-	if position, err := strconv.ParseUint(value, 10, 64); err == nil && position > 0 {
-		return commands.AsOf{Position: eventstore.Position(position)}, nil
+// moment reads a time or, where it is none, a position, which must be one that the log has reached.
+func (s *Server) moment(ctx context.Context, value string) (commands.AsOf, error) {
+	t, err := parseTime(queryTime(value), s.zone)
+	if err == nil {
+		return commands.AsOf{Time: t}, nil
 	}
-	if !strings.ContainsAny(value, "-:") {
-		return commands.AsOf{}, timeFault("must be a time (RFC 3339) or a position, a positive whole number")
+	position, notANumber := strconv.ParseUint(value, 10, 64)
+	switch {
+	case notANumber != nil && strings.ContainsAny(value, "-:"):
+		return commands.AsOf{}, err
+	case notANumber != nil || position == 0:
+		return commands.AsOf{}, timeFault("must be a time (RFC 3339, or yyyyMMddHHmm or yyyyMMddHHmmss) or a position, a positive whole number")
 	}
-	t, err := parseQueryTime(value, s.zone)
-	return commands.AsOf{Time: t}, err
+	end, err := s.end(ctx)
+	if err == nil && eventstore.Position(position) > end {
+		err = timeFault(fmt.Sprintf("must be a position that the log has reached; it ends at %d", end))
+	}
+	return commands.AsOf{Position: eventstore.Position(position)}, err
 }
 
 // created is the answer to what made a resource.

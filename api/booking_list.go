@@ -49,10 +49,12 @@ func (s *Server) bookings() *list[projections.BookingList] {
 	return l
 }
 
-// confirms is the collection of the answers to the live bookings.
+// confirms is the collection of the answers to the live bookings, and of the denials.
 func (s *Server) confirms() *list[projections.BookingList] {
 	l := s.bookingLists()
-	l.name, l.usual = "confirms", live()
+	l.name, l.answers = "confirms", true
+	l.statuses = words(domain.AnswerPending, domain.Confirmed, domain.Denied)
+	l.usual = words(domain.AnswerPending, domain.Confirmed)
 	l.write = func(d *document, b *projections.BookingList) { d.confirm(b.Booking, b.User, b.Confirm) }
 	return l
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -143,6 +144,12 @@ func TestABookingAsItWas(t *testing.T) {
 		{later.Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"},
 		{later.In(time.FixedZone("", 9*3600)).Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"}, // its + is a space
 		{"2020-01-01T00:00:00Z", 404, "type", "/problems/booking-not-found"},
+		{"202001010000", 404, "type", "/problems/booking-not-found"}, // a time, and not a position
+		{"20200101000000", 404, "type", "/problems/booking-not-found"},
+		{"202613010000", 400, "type", "/problems/invalid-parameters"}, // neither
+		{"6", 404, "type", "/problems/booking-cancelled"},             // the end of the log
+		{"7", 400, "type", "/problems/invalid-parameters"},
+		{"18446744073709551615", 400, "type", "/problems/invalid-parameters"},
 		{"0", 400, "type", "/problems/invalid-parameters"},
 		{"-1", 400, "type", "/problems/invalid-parameters"},
 		{"yesterday", 400, "type", "/problems/invalid-parameters"},
@@ -205,4 +212,28 @@ func TestACommandCarriesWhoAskedAndWhy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A refusal names ten bookings that are in the way, and says how many more there may be.
+func TestMoreConflictsThanAreNamed(t *testing.T) {
+	s := newService(t)
+	for i := range 13 {
+		s.book(t, fmt.Sprintf(`{"roomId":"1","useStartDtm":"20261124%02d00","useEndDtm":"20261124%02d00","bookingUserId":"ann"}`, i, i+1))
+	}
+	for end, more := range map[string]any{"202611241000": nil, "202611241100": 1., "202611241300": 3.} {
+		r := s.do(t, "POST", "/bookings", `{"roomId":"1","useStartDtm":"202611240000","useEndDtm":"`+end+`","bookingUserId":"bob"}`).want(t, 409)
+		if n := len(r.at(t, "conflictsWith").([]any)); n != 10 || r.at(t, "moreConflicts") != more {
+			t.Errorf("to %s: %d in conflictsWith, moreConflicts %v, want %v", end, n, r.at(t, "moreConflicts"), more)
+		}
+	}
+}
+
+// JSON has one zero: with or without a sign it is one room.
+func TestZeroIsOneRoom(t *testing.T) {
+	s := newService(t)
+	zero := `{"roomId":0,"useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":-0}`
+	if r := s.do(t, "POST", "/bookings", zero).want(t, 201); r.at(t, "roomId") != "0" || r.at(t, "bookingUserId") != "0" {
+		t.Error(r.body)
+	}
+	s.do(t, "POST", "/bookings", strings.Replace(zero, `"roomId":0`, `"roomId":-0`, 1)).want(t, 409)
 }

@@ -65,7 +65,7 @@ func (s *Server) answerConfirm(x *exchange) error {
 	}
 	booking, err := s.commands.AnswerConfirm(x.ctx, c)
 	if err != nil {
-		return inBody(err, confirmFields)
+		return x.inBody(err, confirmFields)
 	}
 	x.confirm(booking)
 	return nil

@@ -1,11 +1,12 @@
 package api
 
 import (
+	"crypto/sha256"
 	_ "embed"
-	"io/fs"
+	"fmt"
+	"net/http"
+	"slices"
 
-	"github.com/swaggest/swgui"
-	"github.com/swaggest/swgui/v5/static"
 	"github.com/swaggest/swgui/v5emb"
 )
 
@@ -14,17 +15,25 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
+// docsScript starts Swagger UI.
+//
+//go:embed docs.js
+var docsScript []byte
+
+var docsScriptTag = fmt.Sprintf("\"%x\"", sha256.Sum256(docsScript))
+
 // documentRoutes are what explains the API.
 func (s *Server) documentRoutes() []route {
+	swagger := v5emb.New("", "", "/docs/")
 	return []route{
 		// Where to begin: links to everything.
-		{method: "GET", path: "/", handle: s.root},
+		{method: "GET", path: "/", handle: s.root, raw: true},
 		// The API's description.
 		{method: "GET", path: "/openapi.json", handle: s.openAPI, raw: true},
 		// The same to browse.
 		{method: "GET", path: "/docs", handle: s.docs, raw: true},
 		// The files of that page.
-		{method: "GET", path: "/docs/{file}", handle: s.docs, raw: true},
+		{method: "GET", path: "/docs/{file}", handle: docsFile(swagger), raw: true},
 		// The types of problems.
 		{method: "GET", path: "/problems", handle: s.problems, raw: true},
 		// One of them.
@@ -32,7 +41,16 @@ func (s *Server) documentRoutes() []route {
 	}
 }
 
+// root answers with links to everything: a page for whoever likes that best, else HAL.
 func (s *Server) root(x *exchange) error {
+	x.header("Vary", "Accept")
+	if prefersHTML(x.r.Header["Accept"]) {
+		return x.page("root", pagePolicy, pageAbout{})
+	}
+	var err error
+	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
+		return err
+	}
 	const page = "{?roomId,userId,bookingId,status,from,to,sort,size,cursor,total}"
 	x.beginObject()
 	x.beginLinks()
@@ -73,25 +91,23 @@ func (s *Server) openAPI(x *exchange) error {
 }
 
 // docs shows the API's description with the files of Swagger UI that are in the binary.
-func (s *Server) docs(x *exchange) error {
-	if file, ok := x.vars["file"]; ok && !isDocsFile(file) {
-		return errNoSuchPath
-	}
-	prefix := prefixOf(x.base)
-	return x.pass(v5emb.NewHandlerWithConfig(swgui.Config{
-		Title:            "Roombook",
-		SwaggerJSON:      prefix + "/openapi.json",
-		BasePath:         prefix + "/docs/",
-		InternalBasePath: "/docs/",
-	}))
-}
+func (s *Server) docs(x *exchange) error { return x.page("docs", docsPolicy, pageAbout{}) }
 
-// isDocsFile reports whether Swagger UI has the file; it has most of them compressed.
-func isDocsFile(name string) bool {
-	for _, n := range []string{name, name + ".gz"} {
-		if info, err := fs.Stat(static.FS, n); err == nil && info.Mode().IsRegular() {
-			return true
+// swaggerFiles are those of Swagger UI that the page needs.
+var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png"}
+
+func docsFile(swagger http.Handler) handler {
+	return func(x *exchange) error {
+		switch file := x.vars["file"]; {
+		case file == "start.js":
+			x.mediaType = "text/javascript; charset=utf-8"
+			x.header("Etag", docsScriptTag)
+			x.out = append(x.out, docsScript...)
+			return x.unlessKnown()
+		case slices.Contains(swaggerFiles, file):
+			return x.pass(swagger)
+		default:
+			return errNoSuchPath
 		}
 	}
-	return false
 }

@@ -17,7 +17,7 @@ import (
 // exchange is one request and the reply that is being made to it. It belongs to the request's goroutine, and to the next
 // request when that is over: nothing may keep it, nor slices of its buffers.
 type exchange struct {
-	ctx    context.Context // ends with the request's time limit, or when the client goes away
+	ctx    context.Context // ends with the request's time limit, or when the server cuts off what is left; not with the client
 	server *Server
 	w      http.ResponseWriter
 	r      *http.Request
@@ -28,22 +28,37 @@ type exchange struct {
 	in   []byte
 
 	admitted *limit           // that counts the request, if one does
-	command  commands.Request // whose key keeps how it was answered; without a Digest there is none
+	command  commands.Request // that was made of the request, if one was
 
 	status    int
 	mediaType string
-	document  // the reply
+	document         // the reply
+	problem   string // the name of its type, if it is one
 	sent      bool
 }
 
 func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	x.ctx, x.server, x.w, x.r, x.vars = ctx, s, w, r, vars
 	x.status, x.mediaType, x.sent = http.StatusOK, "", false
+	x.problem = ""
 	x.in = x.in[:0]
 	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
 	x.id = requestID(r)
 	x.header("X-Request-Id", x.id)
+	w.Header()["X-Content-Type-Options"] = nosniff
+	switch takesBody := r.Method == http.MethodPost || r.Method == http.MethodPatch || r.Method == http.MethodPut; {
+	case len(r.TransferEncoding) > 0:
+		// Whether the request also had a Content-Length cannot be told any more; if so, the connection must not be used again (RFC 9112,
+		// section 6.3): who sent it may not mean the same as the end of its body.
+		x.header("Connection", "close")
+	case r.ContentLength != 0 && !takesBody:
+		// Else net/http would wait for a body that nobody wants before it sends the answer.
+		x.header("Connection", "close")
+	}
 }
+
+// nosniff keeps browsers from taking an answer for something else than it says. It is shared by all answers.
+var nosniff = []string{"nosniff"}
 
 // largestKept bounds the buffers that wait for the next request, in bytes.
 const largestKept = 64 << 10
@@ -64,7 +79,7 @@ func (x *exchange) header(name, value string) { x.w.Header()[name] = []string{va
 
 // send writes the reply.
 func (x *exchange) send() {
-	if x.sent || x.status == statusClientGone {
+	if x.sent {
 		return
 	}
 	h := x.w.Header()
@@ -81,26 +96,29 @@ func (x *exchange) send() {
 
 // pass lets another handler write the reply.
 func (x *exchange) pass(h http.Handler) error {
-	w := &statusWriter{ResponseWriter: x.w, status: http.StatusOK}
+	h.ServeHTTP(&passed{x.w, x}, x.r)
 	x.sent = true
-	h.ServeHTTP(w, x.r)
-	x.status = w.status
 	return nil
 }
 
-// statusWriter remembers the status that is written.
-type statusWriter struct {
+// passed is what another handler writes its reply to: it remembers that the reply has begun, and with which status.
+type passed struct {
 	http.ResponseWriter
-	status int
+	x *exchange
 }
 
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+func (w *passed) WriteHeader(status int) {
+	w.x.sent, w.x.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 
+func (w *passed) Write(b []byte) (int, error) {
+	w.x.sent = true
+	return w.ResponseWriter.Write(b)
+}
+
 // Unwrap is for [http.ResponseController].
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *passed) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // The errors of a body that did not come.
 var (
@@ -132,7 +150,7 @@ func (x *exchange) readBody() error {
 			return errBodyTooSlow
 		}
 		if err != nil {
-			return &malformed{"the body does not end as announced: " + err.Error()}
+			return &malformed{"the body does not end as announced"} // what net/http says of it may name addresses
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (d *document) time(name string, t time.Time) {
 	}
 	d.name(name)
 	d.out = append(d.out, '"')
-	d.out = t.In(d.zone).AppendFormat(d.out, time.RFC3339Nano)
+	d.out = appendTime(d.out, t, d.zone)
 	d.out = append(d.out, '"')
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -10,9 +11,9 @@ import (
 
 // Probe asks whether a part that the server needs is there.
 type Probe struct {
-	// Name is the part's name, in camel case: eventStore, readStore.
+	// Name is the part's name, in camel case: eventStore, readStore. It is all that callers are told of a part.
 	Name string
-	// Check returns nil if the part is there. Its context ends after a second.
+	// Check returns nil if the part is there, else why not, for the log. Its context ends after a second.
 	Check func(context.Context) error
 	// Advisory is set for a part whose failure is told without making the server unready: requests that do not need the part are still
 	// answered.
@@ -28,6 +29,34 @@ type finding struct {
 	err error
 }
 
+// reasonsEvery is how often the log is told again why a part is away, while probes ask.
+const reasonsEvery = time.Minute
+
+// reasons are why parts are away, as the log was told. Goroutines may share them.
+type reasons struct {
+	mu   sync.Mutex
+	told map[string]time.Time // by part that is away
+}
+
+// tell writes to the log why a part is away, when that begins and every so often, and when it is back. Callers are told only which part
+// it is: the reason may name addresses and files.
+func (r *reasons) tell(log *slog.Logger, f finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, away := r.told[f.Name]
+	switch {
+	case f.err == nil && away:
+		delete(r.told, f.Name)
+		log.Info("a part is there again", "part", f.Name)
+	case f.err != nil && time.Since(last) > reasonsEvery:
+		if r.told == nil {
+			r.told = make(map[string]time.Time)
+		}
+		r.told[f.Name] = time.Now()
+		log.Warn("a part is away", "part", f.Name, "error", f.err)
+	}
+}
+
 // probe asks all parts. It reports whether the server is ready: up, not shutting down, and all that it needs there.
 func (s *Server) probe(ctx context.Context) (findings []finding, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -40,6 +69,7 @@ func (s *Server) probe(ctx context.Context) (findings []finding, ready bool) {
 	wait.Wait()
 	ready = !s.draining.Load()
 	for _, f := range findings {
+		s.reasons.tell(s.log, f)
 		ready = ready && (f.err == nil || f.Advisory)
 	}
 	return findings, ready
@@ -106,10 +136,6 @@ func (d *document) components(findings []finding) {
 			d.text("status", "UP")
 		} else {
 			d.text("status", "DOWN")
-			d.name("details")
-			d.beginObject()
-			d.text("error", f.err.Error())
-			d.endObject()
 		}
 		d.endObject()
 	}

@@ -37,8 +37,10 @@ type list[T any] struct {
 	usual []string
 	// every are the statuses that "all" stands for; nil is all.
 	every []string
-	query func(context.Context, projections.Query) (projections.Page[T], error)
-	write func(*document, *T)
+	// answers is set where the statuses are those of the administrator's answer.
+	answers bool
+	query   func(context.Context, projections.Query) (projections.Page[T], error)
+	write   func(*document, *T)
 }
 
 // listParams are the query parameters of all lists and collections.
@@ -51,11 +53,12 @@ type listParams struct {
 	BookingID string `param:"bookingId"`
 	// Only items with this status; all for every item. Several are separated by commas.
 	Status string `param:"status"`
-	// Only what overlaps the time from here on (RFC 3339, or the compact local forms).
+	// Only what overlaps the time from here on (RFC 3339, the compact local forms, or a date alone, from its beginning).
 	From string `param:"from"`
-	// Only what overlaps the time before this (RFC 3339, or the compact local forms).
+	// Only what overlaps the time before this (RFC 3339, the compact local forms, or a date alone, to its end).
 	To string `param:"to"`
-	// The order, and after a comma asc or desc: useStartDtm,desc.
+	// The order, and after a comma asc or desc: useStartDtm,desc. An entry that changes its place in the order between two pages, as by a
+	// new status or user, may be on both or on neither; in the order of bookingDtm or sendDtm no entry ever changes its place.
 	Sort string `param:"sort"`
 	// The most items on the page.
 	Size string `param:"size"`
@@ -79,9 +82,9 @@ func (l *list[T]) parse(x *exchange) (projections.Query, error) {
 		case "status":
 			q.Statuses, err = l.parseStatuses(value)
 		case "from":
-			q.From, err = parseQueryTime(value, l.server.zone)
+			q.From, err = parseBound(value, l.server.zone, false)
 		case "to":
-			q.To, err = parseQueryTime(value, l.server.zone)
+			q.To, err = parseBound(value, l.server.zone, true)
 		case "sort":
 			q.Sort, q.Descending, err = l.parseSort(value)
 		case "size":
@@ -97,6 +100,12 @@ func (l *list[T]) parse(x *exchange) (projections.Query, error) {
 		}
 		return err
 	})
+	if l.answers && !slices.Contains(q.Statuses, projections.StatusAll) {
+		for _, status := range q.Statuses {
+			q.Answers = append(q.Answers, domain.Answer(status))
+		}
+		q.Statuses = nil
+	}
 	invalid, _ := errors.AsType[*invalidParameters](err)
 	if invalid == nil {
 		invalid = new(invalidParameters)

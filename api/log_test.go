@@ -98,3 +98,13 @@ func (l *log) all() []string {
 	}
 	return types
 }
+
+// end is the position of the last event.
+func (l *log) end(ctx context.Context) (eventstore.Position, error) {
+	if err := l.failing(ctx); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last, nil
+}

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -24,12 +25,11 @@ func (s *Server) operation(r route) *operation {
 	return &operation{route: r, server: s, latency: s.metrics.latency(r.method, r.path)}
 }
 
-// statusClientGone is what is logged and counted when there is nobody left to answer; nginx made the number known.
-const statusClientGone = 499
-
 func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(r.Context(), o.server.timeout)
+	// The request's own context ends when the client sends no more, which is not to say that it does not wait for the answer: net/http
+	// cannot tell one that has closed its side alone from one that has gone.
+	ctx, cancel := context.WithTimeout(o.server.requests, o.server.timeout)
 	x, _ := o.server.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)
@@ -42,16 +42,17 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 		x.fail(err)
 		err = x.keepRefusal(err)
 	}
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		x.status = statusClientGone
-	}
 	x.send()
 
 	took := time.Since(start)
 	o.latency.WithLabelValues(statusLabel(x.status)).Observe(took.Seconds())
 	o.log(x, took, err)
 	cancel()
+	broken := x.sent && err != nil
 	x.close()
+	if broken {
+		panic(http.ErrAbortHandler) // closes the connection, so that what was sent is not taken for the whole answer
+	}
 }
 
 // run calls the handler if it can be answered in a way that the caller accepts. A panic becomes an error.
@@ -91,23 +92,42 @@ type panicked struct {
 
 func (e *panicked) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-func (o *operation) log(x *exchange, took time.Duration, err error) {
-	level := slog.LevelDebug
+// level is how much whoever runs the server wants to know of a request.
+func level(x *exchange, err error) slog.Level {
 	switch {
-	case errors.Is(err, errOverloaded):
-		// It is counted. To write of it would be more work than it was.
+	case x.status == http.StatusServiceUnavailable && err == nil:
+		return slog.LevelDebug // a probe; why, the log was told
 	case x.status == http.StatusServiceUnavailable:
-		level = slog.LevelWarn
+		return slog.LevelWarn
 	case x.status >= 500:
-		level = slog.LevelError
-	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed, x.status == statusClientGone:
-		// What the rules say no to is as usual as what they say yes to.
+		return slog.LevelError
+	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed:
+		return slog.LevelDebug // what the rules say no to is as usual as what is asked
 	case x.status >= 400:
-		level = slog.LevelInfo
+		return slog.LevelInfo
+	case x.status < 300 && x.command.ID != uuid.Nil:
+		return slog.LevelInfo
+	default:
+		return slog.LevelDebug
 	}
-	logger := o.server.log
+}
+
+func (o *operation) log(x *exchange, took time.Duration, err error) {
+	logger, level := o.server.log, level(x, err)
+	if o.server.accessLog {
+		level = max(level, slog.LevelInfo)
+	}
 	if !logger.Enabled(x.ctx, level) {
 		return
+	}
+	if !o.server.accessLog && level >= slog.LevelInfo {
+		k := alike{level: level, method: o.method, route: o.path, status: x.status, problem: x.problem}
+		if level == slog.LevelError {
+			k.error = err.Error()
+		}
+		if o.server.journal.again(k) {
+			return
+		}
 	}
 	attrs := []slog.Attr{
 		slog.String("method", x.r.Method),
@@ -118,6 +138,9 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		slog.Int("bytes", len(x.out)),
 		slog.String("request", x.id),
 		slog.String("remote", o.server.client(x.r)),
+	}
+	if x.problem != "" {
+		attrs = append(attrs, slog.String("problem", x.problem))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"roombook/eventstore"
 )
@@ -34,15 +38,54 @@ func TestHealth(t *testing.T) {
 	}
 	check("all there", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"UP"}`)
 	list = errors.New("stopped at an event")
-	check("a list has stopped", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"DOWN","details":{"error":"stopped at an event"}}`)
+	check("a list has stopped", 200, `"eventStore":{"status":"UP"},"bookingList":{"status":"DOWN"}`)
 	store = eventstore.ErrUnavailable
-	check("the event store is away", 503, `"eventStore":{"status":"DOWN","details":{"error":"the event store is not available"}}`)
+	check("the event store is away", 503, `"eventStore":{"status":"DOWN"}`)
 	store, list = nil, nil
 	s.draining.Store(true)
 	check("shutting down", 503, `"eventStore":{"status":"UP"}`)
 	if r := s.do(t, "GET", "/actuator/health", ""); !strings.Contains(r.body, `"livenessState":{"status":"UP"},"readinessState":{"status":"DOWN"`) {
 		t.Error(r.body)
 	}
+}
+
+// Whoever asks hears which part is away, and the log why: once when it begins, and when it is over.
+func TestTheReasonIsForTheLog(t *testing.T) {
+	var lines bytes.Buffer
+	away := errors.New("dial tcp 10.0.0.1:2113: connection refused")
+	var store error
+	s := newService(t, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+		o.Probes = []Probe{{Name: "eventStore", Check: func(context.Context) error { return store }}}
+	})
+	told := func(want string) {
+		t.Helper()
+		for _, path := range []string{"/readyz", "/actuator/health", "/actuator/health/readiness"} {
+			if r := s.do(t, "GET", path, ""); strings.Contains(r.body, "10.0.0.1") {
+				t.Errorf("%s: %s", path, r.body)
+			}
+		}
+		var parts []string
+		for line := range strings.Lines(lines.String()) {
+			if strings.Contains(line, "part=eventStore") {
+				parts = append(parts, line)
+			}
+		}
+		lines.Reset()
+		if want == "" && parts == nil {
+			return
+		}
+		if len(parts) != 1 || !strings.Contains(parts[0], want) {
+			t.Errorf("the log was told %q, want %s once", parts, want)
+		}
+	}
+	told("")
+	store = away
+	told(away.Error())
+	told("")
+	store = nil
+	told("there again")
+	told("")
 }
 
 // A probe that does not answer makes the server unready; it does not make the answer wait for ever.
@@ -89,8 +132,44 @@ func TestRootLinksToEverything(t *testing.T) {
 	}
 }
 
+// People are shown a page where programs get links.
+func TestRootIsReadable(t *testing.T) {
+	s := newService(t)
+	r := s.do(t, "GET", "/", "", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8").want(t, 200)
+	if r.header.Get("Content-Type") != "text/html; charset=utf-8" || r.header.Get("Vary") != "Accept" {
+		t.Errorf("%v", r.header)
+	}
+	links := regexp.MustCompile(`href="([^"]+)"`).FindAllStringSubmatch(r.body, -1)
+	if len(links) < 10 {
+		t.Errorf("%d links", len(links))
+	}
+	for _, l := range links {
+		s.do(t, "GET", l[1], "").want(t, 200)
+	}
+	if r := s.do(t, "GET", "/", "").want(t, 200); r.header.Get("Content-Type") != mediaHAL {
+		t.Errorf("%v", r.header)
+	}
+}
+
+// A slash too many at the end leads to what was meant, with the same method and parameters.
+func TestTrailingSlashes(t *testing.T) {
+	s := newService(t)
+	for _, tt := range []struct{ method, target, location string }{
+		{"GET", "/docs/", "http://example.com/docs"},
+		{"GET", "/problems/", "http://example.com/problems"},
+		{"GET", "/bookings/?size=1&roomId=1", "http://example.com/bookings?size=1&roomId=1"},
+		{"POST", "/bookings/", "http://example.com/bookings"},
+		{"GET", "/bookings/b%41/", "http://example.com/bookings/b%41"},
+		{"GET", "/healthz/", "http://example.com/healthz"},
+	} {
+		if r := s.do(t, tt.method, tt.target, "").want(t, 308); r.header.Get("Location") != tt.location {
+			t.Errorf("%s %s leads to %s, want %s", tt.method, tt.target, r.header.Get("Location"), tt.location)
+		}
+	}
+}
+
 func TestOperationsOnly(t *testing.T) {
-	s := New(Options{OperationsOnly: true})
+	s := New(Options{OperationsOnly: true, Hosts: []string{"example.com"}})
 	service := &service{Server: s}
 	for _, path := range []string{"/healthz", "/readyz", "/actuator/health", "/metrics", "/version"} {
 		service.do(t, "GET", path, "").want(t, 200)
@@ -139,9 +218,9 @@ func TestLog(t *testing.T) {
 		fail error
 		want []string
 	}{
-		{call: booked, want: []string{"level=DEBUG", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
+		{call: booked, want: []string{"level=INFO", "status=201", "route=/bookings", "request=q7", "remote=192.0.2.1:1234"}},
 		{call: booked, want: []string{"level=DEBUG", "status=409"}},
-		{call: call{"POST", "/bookings", "{"}, want: []string{"level=INFO", "status=400"}},
+		{call: call{"POST", "/bookings", "{"}, want: []string{"level=INFO", "status=400", "problem=malformed-body"}},
 		{call: call{"GET", "/bookings/none", ""}, want: []string{"level=DEBUG", "status=404", "path=/bookings/none", "route=/bookings/{id}", `error="there is no such booking"`}},
 		{call: call{"GET", "/bookings/none", ""}, fail: eventstore.ErrUnavailable, want: []string{"level=WARN", "status=503"}},
 		{call: call{"GET", "/bookings/none", ""}, fail: errors.New("odd"), want: []string{"level=ERROR", "status=500", "error=odd"}},
@@ -156,6 +235,64 @@ func TestLog(t *testing.T) {
 				t.Errorf("no %s in %s", want, got)
 			}
 		}
+	}
+}
+
+// Under load the log has one line a second of what repeats, with its number; nothing is left out of the numbers.
+func TestLogUnderLoad(t *testing.T) {
+	type told struct{ lines, requests int }
+	for _, tt := range []struct {
+		name   string
+		level  string
+		access bool
+		ask    func(t *testing.T, s *service, i int)
+		want   told
+	}{
+		{"overload", "WARN", false, func(t *testing.T, s *service, _ int) {
+			s.queryLimit.most = 0
+			s.do(t, "GET", "/bookings", "").want(t, 503)
+		}, told{1 + 3, 300}},
+		{"wrong requests", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "POST", "/bookings", "{}").want(t, 422) }, told{1 + 3, 300}},
+		{"commands", "INFO", false, func(t *testing.T, s *service, i int) { s.do(t, "POST", "/bookings", newBooking(i)).want(t, 201) }, told{1 + 3, 300}},
+		{"faults", "ERROR", false, func(t *testing.T, s *service, i int) {
+			s.log.setFail(func(context.Context) error { return fmt.Errorf("odd in %d ways", i%2) })
+			s.do(t, "GET", "/bookings/x", "").want(t, 500)
+		}, told{2 + 2*3, 300}},
+		{"reads", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "GET", "/bookings", "").want(t, 200) }, told{0, 0}},
+		{"everything", "INFO", true, func(t *testing.T, s *service, _ int) { s.do(t, "GET", "/bookings", "").want(t, 200) }, told{300, 300}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lines bytes.Buffer
+				s := newService(t, func(o *Options) {
+					o.Logger, o.AccessLog = slog.New(slog.NewTextHandler(&lines, nil)), tt.access
+				})
+				for i := range 300 {
+					tt.ask(t, s, i)
+					if i%100 == 99 {
+						time.Sleep(journalTime)
+						synctest.Wait()
+					}
+				}
+				s.journal.flush()
+				var got told
+				for line := range strings.Lines(lines.String()) {
+					if !strings.Contains(line, "level="+tt.level) {
+						t.Errorf("line %s", line)
+					}
+					got.lines++
+					n := 1
+					if m := regexp.MustCompile(` times=(\d+)`).FindStringSubmatch(line); m != nil {
+						n, _ = strconv.Atoi(m[1])
+					}
+					got.requests += n
+				}
+				if got != tt.want {
+					t.Errorf("%+v, want %+v: %.2000s", got, tt.want, &lines)
+				}
+				time.Sleep(2 * journalTime)
+			})
+		})
 	}
 }
 

@@ -62,12 +62,28 @@ func (x *exchange) params(set func(name, value string) error) error {
 	return nil
 }
 
-// parseQueryTime is parseTime for a query, where an offset's plus sign that is not escaped arrives as a space.
-func parseQueryTime(value string, zone *time.Location) (time.Time, error) {
+// queryTime is a time as the query has it, where an offset's plus sign that is not escaped arrives as a space.
+func queryTime(value string) []byte {
 	if i := strings.LastIndexByte(value, ' '); i == len(value)-len(" 09:00") && i > 0 {
 		value = value[:i] + "+" + value[i+1:]
 	}
-	return parseTime([]byte(value), zone)
+	return []byte(value)
+}
+
+// parseBound reads the beginning of a time that is asked for, or its end: a time, or a date, which is from its beginning to its end.
+func parseBound(value string, zone *time.Location, end bool) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, "20060102"} {
+		if date, err := time.Parse(layout, value); err == nil && len(value) == len(layout) {
+			if end {
+				date = date.AddDate(0, 0, 1)
+			}
+			return inYears(startOfDay(date, zone))
+		}
+	}
+	if end {
+		return parseEnd(queryTime(value), zone)
+	}
+	return parseTime(queryTime(value), zone)
 }
 
 // minPosition is the position that the caller's last command had: a list is to show what it did.

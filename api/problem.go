@@ -31,11 +31,12 @@ type problemType struct {
 
 // problem is one occurrence.
 type problem struct {
-	zone    *time.Location
-	detail  string
-	allow   string            // the Allow header
-	etag    string            // the ETag header
-	members func(d *document) // beyond those of RFC 9457
+	zone         *time.Location
+	detail       string
+	allow        string            // the Allow header
+	etag         string            // the ETag header
+	acceptCoding string            // the Accept-Encoding header
+	members      func(d *document) // beyond those of RFC 9457
 }
 
 // The errors of requests that reach no handler.
@@ -55,6 +56,11 @@ var problemTypes = []problemType{
 		name: "no-such-path", status: http.StatusNotFound, title: "There is nothing at this address",
 		about: "The path is none of this API's. The root, /, links to all of it, and /docs describes it.",
 		is:    is(errNoSuchPath, "No resource has this path; / links to all there are."),
+	},
+	{
+		name: "misdirected-request", status: http.StatusMisdirectedRequest, title: "The request is for another host",
+		about: "The Host header names a host that this server does not know itself by. It knows its own address, loopback names, and what it was told with --public-url.",
+		is:    is(errMisdirected, "This server does not know itself by the name in the Host header. If the name is right, the server must be told of it with --public-url."),
 	},
 	{
 		name: "method-not-allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here",
@@ -78,6 +84,14 @@ var problemTypes = []problemType{
 				given = strconv.Quote(e.given)
 			}
 			p.detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
+		}),
+	},
+	{
+		name: "unsupported-content-coding", status: http.StatusUnsupportedMediaType, title: "The body's content coding is not supported",
+		about: "A body must come as it is, without Content-Encoding: neither compressed nor encoded in another way.",
+		is: when(func(e *unsupportedCoding, p *problem) {
+			p.detail = fmt.Sprintf("The body has Content-Encoding: %s; it must have none.", e.given)
+			p.acceptCoding = "identity"
 		}),
 	},
 	{
@@ -132,7 +146,7 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
-		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists them. Choose another room or time; a booking that begins when another one ends does not collide with it.",
+		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. Choose another room or time; a booking that begins when another one ends does not collide with it.",
 		is: when(func(e *domain.SlotTaken, p *problem) {
 			p.detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
 			p.members = func(d *document) {
@@ -145,6 +159,12 @@ var problemTypes = []problemType{
 					d.endObject()
 				}
 				d.endArray()
+				if e.More > 0 {
+					d.number("moreConflicts", int64(e.More))
+				}
+			}
+			if e.More > 0 {
+				p.detail += fmt.Sprintf(" Besides the bookings in conflictsWith there may be %d more.", e.More)
 			}
 		}),
 	},
@@ -260,9 +280,9 @@ var problemTypes = []problemType{
 		is:    is(context.DeadlineExceeded, "The request could not be answered within its time limit. If it was a command and decided, it will be finished."),
 	},
 	{
-		name: "client-gone", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
-		about: "The client went away before the answer. A command that was decided is finished all the same.",
-		is:    is(context.Canceled, "The client went away before the answer."),
+		name: "given-up", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
+		about: "This server was ended before it had the answer. A command that was decided is finished all the same; read the resource to see, or send the request again.",
+		is:    is(context.Canceled, "The server was ended before it had the answer. If it was a command and decided, it will be finished."),
 	},
 	{
 		name: "internal-error", status: http.StatusInternalServerError, title: "Something went wrong here",
@@ -296,7 +316,7 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 	}
 }
 
-func (p *problem) time(t time.Time) string { return t.In(p.zone).Format(time.RFC3339) }
+func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
 
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {
@@ -350,8 +370,11 @@ func (x *exchange) fail(err error) {
 	if p.allow != "" {
 		x.header("Allow", p.allow)
 	}
+	if p.acceptCoding != "" {
+		x.header("Accept-Encoding", p.acceptCoding)
+	}
 
-	x.status, x.mediaType = t.status, mediaProblem
+	x.status, x.mediaType, x.problem = t.status, mediaProblem, t.name
 	x.out = x.out[:0]
 	x.beginObject()
 	x.text("type", "/problems/"+t.name)

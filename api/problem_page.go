@@ -1,26 +1,9 @@
 package api
 
 import (
-	"html/template"
 	"net/http"
 	"slices"
 )
-
-// problemPage is what a browser shows of types of problems. It has no links of its own but relative ones, so that it needs not
-// know where it is.
-var problemPage = template.Must(template.New("problems").Parse(`<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Problems</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:2em auto;padding:0 1em} code{background:#eee;padding:0 .3em}</style>
-{{range .}}
-<h2 id="{{.Name}}">{{.Title}}</h2>
-<p><code>/problems/{{.Name}}</code>, status {{.Status}} {{.Reason}}</p>
-<p>{{.About}}</p>
-{{if .Retry}}<p>The same request may succeed a little later; the header Retry-After says when to try.</p>{{end}}
-{{end}}
-`))
 
 // described is a type of problem as its page shows it.
 type described struct {
@@ -46,8 +29,7 @@ func (x *exchange) describe(types []problemType) error {
 		for i, t := range types {
 			all[i] = described{t.name, t.title, http.StatusText(t.status), t.about, t.status, t.retry}
 		}
-		x.mediaType = "text/html; charset=utf-8"
-		return problemPage.Execute(x, all)
+		return x.page("problems", pagePolicy, pageAbout{Problems: all})
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {

@@ -30,6 +30,7 @@ func TestFailures(t *testing.T) {
 		problem string
 	}{
 		{"event store away", fmt.Errorf("append: %w: %w", eventstore.ErrUnavailable, inside), 503, "event-store-unavailable"},
+		{"event store refuses the user", fmt.Errorf("append: %w", &eventstore.Refused{User: "roombook", Reason: "Unauthenticated"}), 503, "event-store-unavailable"},
 		{"event store silent in the middle", fmt.Errorf("append: %w: %w", eventstore.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "outcome-unknown"},
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
 		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
@@ -102,7 +103,7 @@ func TestAPanicIsAProblemWithItsStackInTheLog(t *testing.T) {
 
 func TestNowhere(t *testing.T) {
 	s := newService(t)
-	for _, path := range []string{"/nothing", "/bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
+	for _, path := range []string{"/nothing", "/nothing/", "/bookings//", "//bookings/", "/bookings//history", "//bookings", "/bookings/x/y", "/bookings/../bookings", "/Bookings"} {
 		r := s.do(t, "GET", path, "").want(t, 404)
 		if r.at(t, "type") != "/problems/no-such-path" || r.header.Get("Content-Type") != mediaProblem {
 			t.Errorf("%s: %s", path, r.body)
@@ -181,12 +182,15 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
+		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.Readable":            unheard, // of an operator at the command line
 		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
+		"eventstore.Refused":           "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller

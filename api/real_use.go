@@ -44,7 +44,7 @@ func (s *Server) startUse(x *exchange) error {
 		return &useOfCancelled{cancelled}
 	}
 	if err != nil {
-		return inBody(err, realUseFields)
+		return x.inBody(err, realUseFields)
 	}
 	x.created("/realuses/", string(use.ID))
 	x.realUse(use)
@@ -61,7 +61,7 @@ func (s *Server) endUse(x *exchange) error {
 	}
 	c := commands.EndUse{RealUse: domain.RealUseID(x.vars["id"]), EndedAt: x.now()}
 	if b.given("realUseEndDtm") {
-		c.EndedAt = b.time("realUseEndDtm")
+		c.EndedAt = b.end("realUseEndDtm")
 	}
 	if err := b.check(); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (s *Server) endUse(x *exchange) error {
 	}
 	use, err := s.commands.EndUse(x.ctx, c)
 	if err != nil {
-		return inBody(err, realUseFields)
+		return x.inBody(err, realUseFields)
 	}
 	x.realUse(use)
 	return nil

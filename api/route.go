@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ type endpoint struct {
 
 // routes builds the router. It matches line by line, so the paths that are asked for most come first. Each path is one entry,
 // whatever its methods, so that a wrong method is known to be one.
-func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpoint) {
+func (s *Server) routes(operationsOnly bool) *mux.Router {
 	var routes []route
 	if !operationsOnly {
 		routes = slices.Concat(
@@ -52,7 +53,7 @@ func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpo
 		}
 		routes = append(routes, s.documentRoutes()...)
 	}
-	router = mux.NewRouter().SkipClean(true)
+	router := mux.NewRouter().SkipClean(true)
 	endpoints := make(map[string]*endpoint)
 	for _, r := range append(routes, s.operationsRoutes()...) {
 		e := endpoints[r.path]
@@ -66,11 +67,12 @@ func (s *Server) routes(operationsOnly bool) (router *mux.Router, nowhere *endpo
 	for _, e := range endpoints {
 		s.complete(e)
 	}
-	nowhere = &endpoint{template: "none", otherwise: s.operation(route{
-		method: "any", path: "none", raw: true,
-		handle: func(x *exchange) error { return errNoSuchPath },
-	})}
-	return router, nowhere
+	return router
+}
+
+// anywhere answers requests whose path is none of the routes.
+func (s *Server) anywhere(h handler) *endpoint {
+	return &endpoint{template: "none", otherwise: s.operation(route{method: "any", path: "none", raw: true, handle: h})}
 }
 
 // complete adds what follows from an endpoint's methods: HEAD from GET, OPTIONS, and the refusal of all others.
@@ -111,10 +113,37 @@ func (e *endpoint) on(method string) *operation {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := s.nowhere
 	var match mux.RouteMatch
-	if s.router.Match(r, &match) {
+	switch {
+	case !s.expected(r):
+		e = s.misdirected
+	case s.router.Match(r, &match):
 		e = match.Handler.(*endpoint)
+	case s.slashed(r):
+		e = s.redirect
 	}
 	e.on(r.Method).serve(w, r, match.Vars)
+}
+
+// slashed reports whether there is something at the request's path without the slash at its end.
+func (s *Server) slashed(r *http.Request) bool {
+	path, ok := strings.CutSuffix(r.URL.Path, "/")
+	if !ok {
+		return false
+	}
+	without := *r
+	without.URL = &url.URL{Path: path}
+	return s.router.Match(&without, new(mux.RouteMatch))
+}
+
+// withoutSlash sends a request on to its path without the slash at its end, whatever its method.
+func withoutSlash(x *exchange) error {
+	path := strings.TrimSuffix(x.r.URL.EscapedPath(), "/")
+	if x.r.URL.RawQuery != "" {
+		path += "?" + x.r.URL.RawQuery
+	}
+	x.header("Location", x.base+path)
+	x.status = http.StatusPermanentRedirect
+	return nil
 }
 
 // ServeHTTP makes an endpoint something that a router takes.

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -143,62 +141,130 @@ func TestATimeLimitIsAProblem(t *testing.T) {
 	}
 }
 
-// lines is a log whose lines a test waits for.
-type lines chan string
-
-func (l lines) Write(p []byte) (int, error) { l <- string(p); return len(p), nil }
-
-func TestAClientThatGoesAway(t *testing.T) {
-	logged := make(lines, 10)
-	s := newService(t, func(o *Options) {
-		o.Logger = slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	})
-	r := s.start(t)
-	waiting, _ := r.hold()
-	c := r.dial(t, post(morning))
-	<-waiting
-	c.Close()
-	if line := <-logged; !strings.Contains(line, "status=499") || !strings.Contains(line, "level=DEBUG") {
-		t.Error(line)
+// halfClosed sends a request to the server, ends the sending side of the connection, as nc -N does, and releases the log when net/http
+// has seen that: when the request's own context has ended.
+func (s *service) halfClosed(t *testing.T, request string) (status int, body string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.stop()
-	if err := <-r.ended; err != nil {
-		t.Error(err)
+	waiting, release := s.hold()
+	seen := make(chan context.Context, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Context()
+		s.ServeHTTP(w, r)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	defer func() {
+		_ = server.Close()
+		<-served
+	}()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-waiting
+	<-(<-seen).Done()
+	release()
+	defer s.log.setFail(nil)
+	return hear(t, c)
+}
+
+// A client that sends no more waits for its answer: a command is carried out and answered, and so is a query.
+func TestAHalfClosedConnectionIsAnswered(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, bookingIn("before"))
+	with := func(method, path, body string) string {
+		head := method + " " + path + " HTTP/1.1\r\nHost: rooms.example\r\n"
+		if body != "" {
+			head += fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+		}
+		return head + "\r\n" + body
+	}
+	for _, tt := range []struct {
+		request string
+		status  int
+		wants   string
+	}{
+		{post(morning), 201, `"status":"BOOKED"`},
+		{post(morning), 409, "slot-taken"},
+		{with("GET", "/bookings/"+id, ""), 200, id},
+		{with("PATCH", "/bookings/"+id, `{"bookingUserId":"bob"}`), 200, `"bookingUserId":"bob"`},
+		{with("PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`), 200, `"status":"CONFIRMED"`},
+		{with("GET", "/bookings/"+id+"/history", ""), 200, "ConfirmCompleted"},
+		{with("DELETE", "/bookings/"+id, ""), 204, ""},
+		{with("GET", "/bookings/"+id, ""), 404, "booking-cancelled"},
+	} {
+		if status, body := s.halfClosed(t, tt.request); status != tt.status || !strings.Contains(body, tt.wants) {
+			t.Errorf("%q: status %d: %q", tt.request, status, body)
+		}
 	}
 }
 
-// What may have been decided is not given up when the client is.
+// A client that has gone keeps nothing from being decided, and its request ends like any other.
 func TestAClientThatGoesAwayCancelsNoDecision(t *testing.T) {
 	s := newService(t)
 	r := s.start(t)
-	asking, deciding, release := make(chan context.Context, 1), make(chan struct{}), make(chan struct{})
-	var calls atomic.Int64
-	r.log.setFail(func(ctx context.Context) error {
-		switch calls.Add(1) {
-		case 1: // the read of the room's calendar
-			asking <- ctx
-		case 2: // the append of the reservation
-			close(deciding)
-			select {
-			case <-release:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
+	waiting, release := r.hold()
 	c := r.dial(t, post(morning))
-	request := <-asking
-	<-deciding
+	<-waiting
 	c.Close()
-	<-request.Done()
-	close(release)
+	release()
 	r.stop() // waits for the handler
 	if err := <-r.ended; err != nil {
 		t.Error(err)
 	}
 	if got, want := fmt.Sprint(s.log.all()), "[SlotReserved BookingCreated ConfirmRequested]"; got != want {
 		t.Errorf("events %s, want %s", got, want)
+	}
+}
+
+// What another handler has begun to answer when it breaks off is not ended as if it were whole.
+func TestAReplyThatBreaksOff(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		writes string
+		status int
+	}{{"before its first byte", "", 500}, {"in the middle", "half an answer", 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newService(t)
+			s.router.Path("/broken").Handler(&endpoint{otherwise: s.operation(route{method: "any", path: "/broken", raw: true, handle: func(x *exchange) error {
+				return x.pass(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					if tt.writes != "" {
+						_, _ = io.WriteString(w, tt.writes)
+						_ = http.NewResponseController(w).Flush()
+					}
+					panic("no such luck")
+				}))
+			}})})
+			r := s.start(t)
+			c := r.dial(t, "GET /broken HTTP/1.1\r\nHost: rooms.example\r\n\r\n")
+			defer c.Close()
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if tt.status == 0 && err == nil {
+				t.Errorf("status %d: %q is taken for the whole answer", res.StatusCode, body)
+			}
+			if tt.status != 0 && (err != nil || res.StatusCode != tt.status || !strings.Contains(string(body), "internal-error")) {
+				t.Errorf("status %d: %q, %v", res.StatusCode, body, err)
+			}
+			r.stop()
+			if err := <-r.ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

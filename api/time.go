@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,62 @@ type timeFault string
 
 func (e timeFault) Error() string { return string(e) }
 
+// parseEnd is parseTime for the end of something, which may be at 24:00 of a day.
+func parseEnd(s []byte, zone *time.Location) (time.Time, error) {
+	start, ok := atMidnight(s)
+	if !ok {
+		return parseTime(s, zone)
+	}
+	if len(s) == 12 || len(s) == 14 {
+		day, err := time.Parse("20060102", string(s[:8]))
+		if err != nil {
+			return time.Time{}, notATime(zone)
+		}
+		return parseTime(day.AddDate(0, 0, 1).AppendFormat(nil, "20060102150405"), zone)
+	}
+	t, err := parseTime(start, zone)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return inYears(t.Add(24 * time.Hour)) // the offset is given, so that this day has 24 hours
+}
+
+// atMidnight reports whether the hour of a time is 24 and all below it is 0, and returns it with the hour 00 instead.
+func atMidnight(s []byte) (start []byte, ok bool) {
+	hour, below := len("20060102"), "0000"
+	switch {
+	case len(s) == 12:
+		below = "00"
+	case len(s) == 14:
+	case len(s) < len("2006-01-02T15:04:05Z"):
+		return nil, false
+	default:
+		hour, below = len("2006-01-02T"), ":00:00"
+	}
+	rest, ok := bytes.CutPrefix(s[hour:], []byte("24"+below))
+	if !ok {
+		return nil, false
+	}
+	if fraction, ok := bytes.CutPrefix(rest, []byte(".")); ok {
+		digits := bytes.TrimLeft(fraction, "0")
+		if len(digits) > 0 && '1' <= digits[0] && digits[0] <= '9' {
+			return nil, false
+		}
+	}
+	start = bytes.Clone(s)
+	start[hour], start[hour+1] = '0', '0'
+	return start, true
+}
+
+// startOfDay is the first instant of a date in the zone, which is not 00:00 where clocks are put forward then.
+func startOfDay(date time.Time, zone *time.Location) time.Time {
+	t := time.Date(date.Year(), date.Month(), date.Day(), 0, 0, 0, 0, zone)
+	if clock := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC); clock.Before(date) {
+		_, t = t.ZoneBounds()
+	}
+	return t.UTC()
+}
+
 // parseTime reads RFC 3339, or a local time of the zone in the compact forms yyyyMMddHHmm and yyyyMMddHHmmss. A local time that the
 // zone's clocks skip or show twice is a fault. What is finer than [resolution] is cut off.
 func parseTime(s []byte, zone *time.Location) (time.Time, error) {
@@ -30,10 +87,33 @@ func parseTime(s []byte, zone *time.Location) (time.Time, error) {
 		if t, err = parseLocal(s, zone); err != nil {
 			return time.Time{}, err
 		}
-	} else if err := t.UnmarshalText(s); err != nil || !strictRFC3339(s) {
-		return time.Time{}, notATime(zone)
+	} else {
+		s = upper(s)
+		if err := t.UnmarshalText(s); err != nil || !strictRFC3339(s) {
+			return time.Time{}, notATime(zone)
+		}
 	}
-	t = t.UTC().Truncate(resolution)
+	return inYears(t.UTC().Truncate(resolution))
+}
+
+// upper is RFC 3339 with T and Z, which may be lower-case (section 5.6), as package time wants them.
+func upper(s []byte) []byte {
+	t, z := len("2006-01-02"), len(s)-1
+	if len(s) <= t || s[t] != 't' && s[z] != 'z' {
+		return s
+	}
+	s = bytes.Clone(s)
+	if s[t] == 't' {
+		s[t] = 'T'
+	}
+	if s[z] == 'z' {
+		s[z] = 'Z'
+	}
+	return s
+}
+
+// inYears is the time if it is in the years that a time may be in.
+func inYears(t time.Time) (time.Time, error) {
 	if y := t.Year(); y < firstYear || y > lastYear {
 		return time.Time{}, timeFault(fmt.Sprintf("must be in the years %d to %d", firstYear, lastYear))
 	}
@@ -97,7 +177,7 @@ func parseLocal(s []byte, zone *time.Location) (time.Time, error) {
 		return shown[0], nil
 	default:
 		return time.Time{}, timeFault(fmt.Sprintf("must be unambiguous: %s is twice in %s, where clocks are put back; give the offset, %s or %s",
-			clock.Format(time.DateTime), zone, shown[0].Format(time.RFC3339), shown[1].Format(time.RFC3339)))
+			clock.Format(time.DateTime), zone, appendTime(nil, shown[0], zone), appendTime(nil, shown[1], zone)))
 	}
 }
 
@@ -111,4 +191,24 @@ func clockIn(clock, moment time.Time) time.Time {
 func sameClock(t, clock time.Time) bool {
 	_, offset := t.Zone()
 	return t.Add(time.Duration(offset) * time.Second).Equal(clock)
+}
+
+// appendTime appends a time as it is answered, RFC 3339 in the zone. It has three decimals or none, and its offset in digits, so that
+// times of one offset sort as texts. An offset that is no whole number of minutes, which RFC 3339 cannot write, is cut to one, and the
+// clock with it, so that the instant is right.
+func appendTime(b []byte, t time.Time, zone *time.Location) []byte {
+	t = t.In(zone)
+	if _, offset := t.Zone(); offset%60 != 0 {
+		t = t.In(time.FixedZone("", offset-offset%60))
+	}
+	begin := len(b)
+	b = t.AppendFormat(b, time.RFC3339)
+	if ms := t.Nanosecond() / int(time.Millisecond); ms > 0 {
+		offset := begin + len("2006-01-02T15:04:05")
+		b = slices.Insert(b, offset, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	}
+	if last := len(b) - 1; b[last] == 'Z' {
+		b = append(b[:last], "+00:00"...)
+	}
+	return b
 }

@@ -60,6 +60,69 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
+// The end of something may be at 24:00, and T and Z may be lower-case.
+func TestParseEnd(t *testing.T) {
+	for _, tt := range []struct{ zone, given, want string }{
+		{"Asia/Seoul", "2026-11-24t09:30:00+09:00", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T00:30:00.5z", "2026-11-24T00:30:00.5Z"},
+		{"Asia/Seoul", "2026-11-24T24:00:00+09:00", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "2026-11-24t24:00:00.000z", "2026-11-25T00:00:00Z"},
+		{"Asia/Seoul", "202611242400", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "20261124240000", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "202612312400", "2026-12-31T15:00:00Z"},
+		{"Asia/Seoul", "202611242401", "there is no such month"},
+		{"Asia/Seoul", "20261124240001", "there is no such month"},
+		{"Asia/Seoul", "202602302400", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:01Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:00.1Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T25:00:00Z", "must be a time like"},
+		{"Asia/Seoul", "2026-02-30T24:00:00Z", "must be a time like"},
+		{"Asia/Seoul", "2026-11-24T24:00:00", "must be a time like"},
+		{"Asia/Seoul", "9998-12-31T24:00:00Z", "must be in the years"},
+		{"America/Sao_Paulo", "201811032400", "does not in America/Sao_Paulo"},
+		{"Europe/Berlin", "202610252400", "2026-10-25T23:00:00Z"},
+	} {
+		got, err := parseEnd([]byte(tt.given), zone(t, tt.zone))
+		said := got.Format(time.RFC3339Nano)
+		if err != nil {
+			said = err.Error()
+		}
+		if err == nil && said != tt.want || err != nil && !strings.Contains(said, tt.want) {
+			t.Errorf("%s in %s: %s, want %s", tt.given, tt.zone, said, tt.want)
+		}
+	}
+}
+
+// A date alone is from its first instant to its last, also where a clock has no midnight or no such day.
+func TestParseBound(t *testing.T) {
+	for _, tt := range []struct{ zone, given, from, to string }{
+		{"Asia/Seoul", "2026-11-24", "2026-11-23T15:00:00Z", "2026-11-24T15:00:00Z"},
+		{"Asia/Seoul", "20261124", "2026-11-23T15:00:00Z", "2026-11-24T15:00:00Z"},
+		{"Europe/Berlin", "2026-10-25", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"},
+		{"America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z", "2018-11-05T02:00:00Z"},
+		{"America/Sao_Paulo", "2018-11-03", "2018-11-03T03:00:00Z", "2018-11-04T03:00:00Z"},
+		{"Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"},
+		{"Asia/Seoul", "202611240930", "2026-11-24T00:30:00Z", "2026-11-24T00:30:00Z"},
+		{"Asia/Seoul", "2026-11-24T09:30:00 09:00", "2026-11-24T00:30:00Z", "2026-11-24T00:30:00Z"},
+	} {
+		for _, end := range []bool{false, true} {
+			want := tt.from
+			if end {
+				want = tt.to
+			}
+			got, err := parseBound(tt.given, zone(t, tt.zone), end)
+			if err != nil || got.Format(time.RFC3339) != want {
+				t.Errorf("%s in %s (end: %t): %v, %v, want %s", tt.given, tt.zone, end, got, err, want)
+			}
+		}
+	}
+	for _, given := range []string{"2026-13-01", "20261301", "2026-11", "1969-12-31", "9999-01-01"} {
+		if got, err := parseBound(given, time.UTC, false); err == nil {
+			t.Errorf("%s: %v", given, got)
+		}
+	}
+}
+
 // Each local minute of a year is either an instant, or no instant, or two of them, just as the zone's clocks show it.
 func TestLocalTimesOfAYear(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")
@@ -86,4 +149,56 @@ func TestTimesAreAnsweredInTheServersZone(t *testing.T) {
 	if n := len(r.at(t, "errors").([]any)); n != 2 {
 		t.Errorf("%d faults: %s", n, r.body)
 	}
+}
+
+// Times are answered with three decimals or none, and an offset in digits, in all zones alike, so that they sort as texts. What is
+// answered is the instant that was given, also where the zone's offset had seconds.
+func TestAnsweredTimes(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	early := time.Date(1971, 6, 1, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		zone string
+		time time.Time
+		want string
+	}{
+		{"Asia/Seoul", noon, "2026-11-24T21:00:00+09:00"},
+		{"Asia/Seoul", noon.Add(150 * time.Millisecond), "2026-11-24T21:00:00.150+09:00"},
+		{"Asia/Seoul", noon.Add(7 * time.Millisecond), "2026-11-24T21:00:00.007+09:00"},
+		{"UTC", noon, "2026-11-24T12:00:00+00:00"},
+		{"UTC", noon.Add(time.Millisecond), "2026-11-24T12:00:00.001+00:00"},
+		{"America/New_York", noon.Add(999 * time.Millisecond), "2026-11-24T07:00:00.999-05:00"},
+		{"Africa/Monrovia", early, "1971-06-01T11:16:00-00:44"}, // its clocks were 44 minutes and 30 seconds behind
+	} {
+		got := string(appendTime(nil, tt.time, zone(t, tt.zone)))
+		back, err := time.Parse(time.RFC3339, got)
+		if got != tt.want || err != nil || !back.Equal(tt.time) {
+			t.Errorf("%v in %s: %s, want %s; it is %v, %v", tt.time, tt.zone, got, tt.want, back, err)
+		}
+	}
+	for _, name := range []string{"Asia/Seoul", "UTC", "America/New_York"} {
+		var last string
+		for ms := range 2500 {
+			text := string(appendTime(nil, noon.Add(time.Duration(ms)*time.Millisecond), zone(t, name)))
+			if text <= last {
+				t.Fatalf("in %s: %s does not come after %s", name, text, last)
+			}
+			last = text
+		}
+	}
+}
+
+// Each time that a problem names can be sent back as it is: it is the very time that was meant.
+func TestTimesInProblemsCanBeSentBack(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	use := s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`","realUseStartDtm":"2026-11-24T09:31:00.125+09:00"}`).want(t, 201).at(t, "realUseId").(string)
+	early := s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611240900"}`).want(t, 422)
+	if !strings.Contains(early.body, "must not be before the start of the use, 2026-11-24T09:31:00.125+09:00") {
+		t.Error(early.body)
+	}
+	s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"2026-11-24T09:31:00.125+09:00"}`).want(t, 200)
+	r := s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611240959"}`).want(t, 409)
+	_, said, _ := strings.Cut(r.at(t, "detail").(string), " ended at ")
+	said = strings.TrimSuffix(said, ".")
+	s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"`+said+`"}`).want(t, 200) // the same end again
 }

@@ -41,8 +41,10 @@ func whole(t *testing.T) *service {
 	s := New(Options{
 		Commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}),
 		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions}),
+		End:      store.End,
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),
+		Hosts:    []string{"example.com"},
 	})
 	return &service{Server: s}
 }
@@ -130,6 +132,66 @@ func TestALifeInAllLists(t *testing.T) {
 		}
 	}
 	s.do(t, "GET", "/bookingLists?cursor=nonsense", "").want(t, 400)
+}
+
+// The answers to bookings are found by what they are, whatever else has become of the booking.
+func TestConfirmsByAnswer(t *testing.T) {
+	s := whole(t)
+	room := "r-" + uuid.NewString()
+	var at string
+	do := func(method, path, body string, status int) reply {
+		t.Helper()
+		r := s.do(t, method, path, body).want(t, status)
+		at = r.header.Get("Roombook-Position")
+		return r
+	}
+	book := func(hour int) string {
+		t.Helper()
+		body := fmt.Sprintf(`{"roomId":%q,"useStartDtm":"20261124%02d00","useEndDtm":"20261124%02d00","bookingUserId":"u"}`, room, hour, hour+1)
+		return do("POST", "/bookings", body, 201).at(t, "bookingId").(string)
+	}
+	names := map[string]string{}
+	for i, name := range []string{"waiting", "confirmed", "denied", "in use and waiting", "in use and confirmed", "cancelled", "used"} {
+		id := book(i)
+		names[id] = name
+		if name == "confirmed" || name == "in use and confirmed" {
+			do("PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, 200)
+		}
+		switch name {
+		case "denied":
+			do("PATCH", "/confirms/"+id, `{"status":"DENIED","reason":"wet paint"}`, 200)
+		case "cancelled":
+			do("DELETE", "/bookings/"+id, "", 204)
+		case "in use and waiting", "in use and confirmed", "used":
+			use := do("POST", "/realuses", `{"bookingId":"`+id+`","realUseStartDtm":"202611240000"}`, 201).at(t, "realUseId").(string)
+			if name == "used" {
+				do("PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611240100"}`, 200)
+			}
+		}
+	}
+	for query, want := range map[string]string{
+		"/confirms?":                         "waiting, confirmed, in use and waiting, in use and confirmed",
+		"/confirms?status=BOOKED&":           "waiting, in use and waiting",
+		"/confirms?status=CONFIRMED&":        "confirmed, in use and confirmed",
+		"/confirms?status=DENIED&":           "denied",
+		"/confirms?status=BOOKED,DENIED&":    "waiting, denied, in use and waiting",
+		"/confirms?status=all&":              "waiting, confirmed, denied, in use and waiting, in use and confirmed, cancelled, used",
+		"/bookings?status=IN_USE&":           "in use and waiting, in use and confirmed",
+		"/bookingLists?status=CANCELLED&":    "denied, cancelled",
+		"/bookingLists?":                     "waiting, confirmed, in use and waiting, in use and confirmed, used",
+		"/bookingLists?status=IN_USE,ENDED&": "in use and waiting, in use and confirmed, used",
+	} {
+		r := s.do(t, "GET", query+"total=true&roomId="+room, "", "Roombook-Position: "+at).want(t, 200)
+		var got []string
+		for _, items := range r.at(t, "_embedded").(map[string]any) {
+			for _, item := range items.([]any) {
+				got = append(got, names[item.(map[string]any)["bookingId"].(string)])
+			}
+		}
+		if strings.Join(got, ", ") != want || r.at(t, "page.totalElements") != float64(len(got)) {
+			t.Errorf("%s: %v, %s, want %s", query, got, r.body, want)
+		}
+	}
 }
 
 // Of many who book the same slot at once one gets it, and all others hear of that one.

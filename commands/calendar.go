@@ -210,6 +210,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 		if !ok {
 			return reserved, err
 		}
+		taken.More = len(taken.By) - min(len(taken.By), mostConflicts)
 		var holding []*domain.Reservation
 		for _, other := range taken.By[:min(len(taken.By), mostConflicts)] {
 			b, err := h.settle(ctx, other.BookingID, other.RoomID)

@@ -56,6 +56,8 @@ type Recovery struct {
 	grace   time.Duration
 	logger  *slog.Logger
 
+	unfollowed, unsettled *eventstore.Trouble
+
 	mu   sync.Mutex
 	open map[domain.BookingID]*recovered
 	err  error // why the log cannot be followed at present
@@ -85,6 +87,9 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 		grace:   o.Grace,
 		logger:  o.Logger,
 		open:    make(map[domain.BookingID]*recovered),
+
+		unfollowed: eventstore.NewTrouble(o.Logger, slog.LevelWarn, "recovery cannot follow the log and tries again", "recovery follows the log again"),
+		unsettled:  eventstore.NewTrouble(o.Logger, slog.LevelWarn, "a booking cannot be settled; recovery tries again", ""),
 	}
 }
 
@@ -139,12 +144,13 @@ func (r *Recovery) Run(ctx context.Context) error {
 		err := r.follow(ctx, func() {
 			failures = 0
 			r.followed(nil)
+			r.unfollowed.Over()
 		})
 		if ctx.Err() != nil {
 			return nil
 		}
 		r.followed(err)
-		r.logger.Warn("recovery cannot follow the log and tries again", "error", err)
+		r.unfollowed.Failed(err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -290,10 +296,11 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 		b.due = time.Now().Add(r.grace)
 		r.handler.metrics.recovered.Inc()
 		r.logger.Info("settled a booking that a command had left half-way", "booking", id)
+		r.unsettled.Over()
 		return
 	}
 	b.failures++
 	b.due = time.Now().Add(r.grace + backoff(b.failures))
 	r.handler.metrics.recoveryFailures.Inc()
-	r.logger.Warn("a booking cannot be settled; recovery tries again", "booking", id, "failures", b.failures, "error", err)
+	r.unsettled.Failed(err, "booking", id)
 }

@@ -21,6 +21,8 @@ type SlotTaken struct {
 	Room RoomID
 	Slot Slot
 	By   []*Reservation // by start
+	// More is how many further reservations overlap the slot. Nobody has looked whether bookings still stand on them.
+	More int
 }
 
 func (e *SlotTaken) Error() string {
@@ -65,6 +67,13 @@ type AlreadyEnded struct {
 
 func (e *AlreadyEnded) Error() string {
 	return fmt.Sprintf("real use %s ended at %s", e.RealUse, e.At.UTC().Format(time.RFC3339))
+}
+
+// EndBeforeStart means that a use cannot end before it started.
+type EndBeforeStart struct{ StartedAt time.Time }
+
+func (e *EndBeforeStart) Error() string {
+	return "the use started later, at " + e.StartedAt.UTC().Format(time.RFC3339Nano)
 }
 
 // Field names a value of a command.

@@ -3,13 +3,17 @@ package domain
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
 // Policy is what an organisation may choose about its rooms. That two bookings never overlap is not a choice.
 type Policy struct {
-	// LongestBooking bounds a slot's length; 0 is no bound.
+	// LongestBooking bounds a slot's length; 0 is no bound. Whole days in it may also be days of the zone, which have 23 to 25 hours where
+	// clocks are put forward or back.
 	LongestBooking time.Duration
+	// Zone is the one whose days those are. Nil is UTC.
+	Zone *time.Location
 	// RefusePast refuses to book or to move to a slot that starts before now.
 	RefusePast bool
 	// ConfirmBeforeUse refuses to start the use of a room while the administrator's answer is pending.
@@ -25,15 +29,46 @@ func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 	if !s.Start.Before(s.End) {
 		faults = append(faults, Fault{FieldEnd, "must be after the start"})
 	}
-	if length := s.Length(); p.LongestBooking > 0 && length > p.LongestBooking {
-		is := length.String()
-		if length == math.MaxInt64 {
-			is = "more than 292 years"
-		}
-		faults = append(faults, Fault{FieldEnd, fmt.Sprintf("a booking may be at most %s long, this one is %s", p.LongestBooking, is)})
+	if p.tooLong(s) {
+		faults = append(faults, Fault{FieldEnd, fmt.Sprintf("a booking may be at most %s long, this one is %s", inWords(p.LongestBooking), inWords(s.Length()))})
 	}
 	if p.RefusePast && s.Start.Before(now) {
 		faults = append(faults, Fault{FieldStart, "must not be in the past"})
 	}
 	return faults
+}
+
+func (p Policy) tooLong(s Slot) bool {
+	if p.LongestBooking <= 0 || s.Length() <= p.LongestBooking {
+		return false
+	}
+	const day = 24 * time.Hour
+	zone := p.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	days, rest := int(p.LongestBooking/day), p.LongestBooking%day
+	return s.End.After(s.Start.In(zone).AddDate(0, 0, days).Add(rest))
+}
+
+// inWords is a length as people say it: 25 hours, or 1 hour 30 minutes.
+func inWords(d time.Duration) string {
+	if d == math.MaxInt64 {
+		return "more than 292 years"
+	}
+	var words []string
+	for _, unit := range []struct {
+		name   string
+		length time.Duration
+	}{{"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}, {"millisecond", time.Millisecond}, {"nanosecond", 1}} {
+		switch n := d / unit.length; n {
+		case 0:
+		case 1:
+			words = append(words, "1 "+unit.name)
+		default:
+			words = append(words, fmt.Sprintf("%d %ss", n, unit.name))
+		}
+		d %= unit.length
+	}
+	return strings.Join(words, " ")
 }

@@ -12,7 +12,7 @@ func TestCheckSlot(t *testing.T) {
 	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 	backwards := Fault{FieldEnd, "must be after the start"}
 	tooLong := func(length string) Fault {
-		return Fault{FieldEnd, "a booking may be at most 24h0m0s long, this one is " + length}
+		return Fault{FieldEnd, "a booking may be at most 24 hours long, this one is " + length}
 	}
 	past := Fault{FieldStart, "must not be in the past"}
 	noBound := Policy{}
@@ -32,8 +32,8 @@ func TestCheckSlot(t *testing.T) {
 		{"backwards by years", DefaultPolicy(), Slot{year(9999), year(1)}, []Fault{backwards}},
 		{"the longest", DefaultPolicy(), hours(0, 24), nil},
 		{"the longest in two zones", DefaultPolicy(), Slot{hours(0, 24).Start.In(seoul), hours(0, 24).End}, nil},
-		{"a nanosecond longer", DefaultPolicy(), Slot{noon, noon.Add(24*time.Hour + 1)}, []Fault{tooLong("24h0m0.000000001s")}},
-		{"longer", DefaultPolicy(), hours(0, 25), []Fault{tooLong("25h0m0s")}},
+		{"a nanosecond longer", DefaultPolicy(), Slot{noon, noon.Add(24*time.Hour + 1)}, []Fault{tooLong("24 hours 1 nanosecond")}},
+		{"longer", DefaultPolicy(), hours(0, 25), []Fault{tooLong("25 hours")}},
 		{"much longer than can be said", DefaultPolicy(), Slot{year(1), year(9999)}, []Fault{tooLong("more than 292 years")}},
 		{"no times", DefaultPolicy(), Slot{}, []Fault{backwards}},
 		{"no start", DefaultPolicy(), Slot{End: noon}, []Fault{tooLong("more than 292 years")}},
@@ -45,13 +45,56 @@ func TestCheckSlot(t *testing.T) {
 		{"started a nanosecond ago", future, Slot{noon.Add(-1), noon.Add(time.Hour)}, []Fault{past}},
 		{"started an hour ago in another zone", future, inSeoul(hours(-1, 1)), []Fault{past}},
 		{"in the past and backwards", future, hours(-1, -2), []Fault{backwards, past}},
-		{"in the past and too long", future, hours(-1, 24), []Fault{tooLong("25h0m0s"), past}},
+		{"in the past and too long", future, hours(-1, 24), []Fault{tooLong("25 hours"), past}},
 	} {
 		if got := row.policy.CheckSlot(row.slot, noon); !slices.Equal(got, row.want) {
 			t.Errorf("%s: faults %q, want %q", row.name, got, row.want)
 		}
 		if got := row.policy.CheckSlot(row.slot, noon.In(seoul)); !slices.Equal(got, row.want) {
 			t.Errorf("%s, told in Seoul: faults %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// A bound of whole days is one of the zone's days, which have 25 hours where clocks are put back, and of 24 hours wherever that is more.
+func TestTheLongestBookingInDays(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(month time.Month, day, hour, minute int) time.Time {
+		return time.Date(2026, month, day, hour, minute, 0, 0, berlin)
+	}
+	day, dayAndHalf := Policy{LongestBooking: 24 * time.Hour, Zone: berlin}, Policy{LongestBooking: 36 * time.Hour, Zone: berlin}
+	for _, row := range []struct {
+		name   string
+		policy Policy
+		slot   Slot
+		long   bool
+	}{
+		{"the day of 25 hours", day, Slot{at(10, 25, 0, 0), at(10, 26, 0, 0)}, false},
+		{"told in UTC", day, Slot{at(10, 25, 0, 0).UTC(), at(10, 26, 0, 0).UTC()}, false},
+		{"a minute more", day, Slot{at(10, 25, 0, 0), at(10, 26, 0, 1)}, true},
+		{"25 hours of another day", day, Slot{at(10, 20, 0, 0), at(10, 21, 1, 0)}, true},
+		{"the day of 23 hours", day, Slot{at(3, 29, 0, 0), at(3, 30, 0, 0)}, false},
+		{"24 hours of it", day, Slot{at(3, 29, 0, 0), at(3, 30, 1, 0)}, false},
+		{"a minute more of it", day, Slot{at(3, 29, 0, 0), at(3, 30, 1, 1)}, true},
+		{"a day and a half", dayAndHalf, Slot{at(10, 25, 0, 0), at(10, 26, 12, 0)}, false},
+		{"25 hours in UTC", Policy{LongestBooking: 24 * time.Hour}, Slot{at(10, 25, 0, 0), at(10, 26, 0, 0)}, true},
+		{"an hour", Policy{LongestBooking: time.Hour, Zone: berlin}, Slot{at(10, 25, 0, 0), at(10, 25, 1, 1)}, true},
+	} {
+		if faults := row.policy.CheckSlot(row.slot, noon); (faults != nil) != row.long {
+			t.Errorf("%s: %q", row.name, faults)
+		}
+	}
+}
+
+func TestInWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		25 * time.Hour: "25 hours", time.Hour: "1 hour", 90 * time.Minute: "1 hour 30 minutes", 61 * time.Second: "1 minute 1 second", 1500 * time.Millisecond: "1 second 500 milliseconds",
+	} {
+		if got := inWords(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
 }

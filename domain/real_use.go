@@ -85,7 +85,7 @@ type EndUse struct {
 //	given it is running               then UseEnded
 //	given it ended at that time       then nothing: a repeat
 //	given it ended at another time    then *AlreadyEnded
-//	given an end before its start     then *Invalid
+//	given an end before its start     then *EndBeforeStart
 //	given no real use                 then ErrRealUseNotFound
 func DecideEnd(u RealUse, c EndUse) ([]Event, error) {
 	switch u.Phase {
@@ -98,7 +98,7 @@ func DecideEnd(u RealUse, c EndUse) ([]Event, error) {
 		return nil, &AlreadyEnded{RealUse: u.ID, At: u.EndedAt}
 	}
 	if c.EndedAt.Before(u.StartedAt) {
-		return nil, &Invalid{[]Fault{{FieldEnd, "must not be before the start of the use, " + u.StartedAt.UTC().Format(time.RFC3339)}}}
+		return nil, &EndBeforeStart{u.StartedAt}
 	}
 	return []Event{UseEnded{RealUseID: u.ID, BookingID: u.Booking, RoomID: u.Room, UserID: u.User, EndedAt: c.EndedAt, At: c.At}}, nil
 }

@@ -23,7 +23,7 @@ func TestRealUseDecisions(t *testing.T) {
 	seoul := time.FixedZone("KST", 9*60*60)
 	atOnce := ended
 	atOnce.EndedAt = noon
-	early := &Invalid{[]Fault{{FieldEnd, "must not be before the start of the use, 2026-11-24T12:00:00Z"}}}
+	early := &EndBeforeStart{noon}
 	over := &AlreadyEnded{RealUse: "u", At: noon.Add(time.Hour)}
 
 	for _, row := range []struct {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"github.com/google/uuid"
 )
 
 // checkpointType is the type of the events that keep a checkpoint.
@@ -23,12 +20,7 @@ type checkpoint struct {
 func (s *Store) SaveCheckpoint(ctx context.Context, stream string, p Position) error {
 	data, err := json.Marshal(checkpoint{p})
 	if err == nil {
-		_, err = s.append(ctx, stream, Any, []esdb.EventData{{
-			EventID:     uuid.New(),
-			EventType:   checkpointType,
-			ContentType: esdb.ContentTypeJson,
-			Data:        data,
-		}})
+		_, err = s.append(ctx, stream, Any, []proposed{newProposed(checkpointType, data, nil)})
 	}
 	if err != nil {
 		return fmt.Errorf("save the checkpoint in %q: %w", stream, err)
@@ -36,12 +28,13 @@ func (s *Store) SaveCheckpoint(ctx context.Context, stream string, p Position) e
 	return nil
 }
 
-// LoadCheckpoint is the position that was saved last, 0 if none was. What is there and is not a checkpoint is an error.
+// LoadCheckpoint is the position that was saved last, or in a cluster a little before, 0 if none was. What is there and is not a
+// checkpoint is an error.
 func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
-	last, err := s.lastStored(ctx, stream)
+	last, err := s.lastStored(ctx, s.connections.lists, stream)
 	var c checkpoint
 	if err == nil && last != nil {
-		err = json.Unmarshal(last.Data, &c)
+		err = json.Unmarshal(last.GetData(), &c)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("load the checkpoint in %q: %w", stream, err)

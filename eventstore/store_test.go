@@ -527,32 +527,3 @@ func ExampleStore_Append() {
 		fmt.Println("read on from revision", lost.Expected+1)
 	}
 }
-
-func TestWrongRevisionIsParsed(t *testing.T) {
-	for text, want := range map[string]domain.Revision{
-		"[ErrorCodeWrongExpectedVersion] an append request failed: wrong expected version: expecting '3' but got '12'":          12,
-		"[ErrorCodeWrongExpectedVersion] an append request failed: wrong expected version: expecting 'any' but got 'no_stream'": eventstore.NoStream,
-	} {
-		if got, ok := eventstore.ActualRevision(text); !ok || got != want {
-			t.Errorf("%s: %d, %t", text, got, ok)
-		}
-	}
-	for _, text := range []string{"", "wrong expected version", "but got 'many'", "but got '-3'", " but got 'many'", " but got '-3'", " but got '3"} {
-		if got, ok := eventstore.ActualRevision(text); ok {
-			t.Errorf("%q: %d", text, got)
-		}
-	}
-	// What cannot be parsed is read back.
-	s := eventstoretest.Open(t)
-	for n, actual := range []domain.Revision{eventstore.NoStream, 0, 1} {
-		stream := newStream()
-		if n > 0 {
-			mustAppend(t, s, stream, eventstore.NoStream, events(n)...)
-		}
-		want := eventstore.WrongRevision{Stream: stream, Expected: 7, Actual: actual}
-		var lost *eventstore.WrongRevision
-		if err := s.WrongRevisionFor(t.Context(), stream, 7, errors.New("in other words")); !errors.As(err, &lost) || *lost != want {
-			t.Errorf("got %v, want %v", err, &want)
-		}
-	}
-}

@@ -30,7 +30,7 @@ func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
 		aBooking: true,
-		version:  1,
+		version:  2,
 		sorts: []ordering{
 			{"useStartDtm", Order{Start: true}},
 			{"bookingDtm", Order{}},
@@ -38,15 +38,47 @@ func bookingList() list[BookingList] {
 			{"bookingUserId", Order{By: ColumnUser, Start: true}},
 			{"status", Order{By: ColumnStatus, Start: true}},
 		},
-		statuses: bookingStatuses(),
+		statuses: bookingListStatuses(),
 		key:      ofBooking,
 		fold:     BookingList.fold,
 		keys: func(l BookingList) Keys {
-			return Keys{Room: string(l.Room), User: string(l.User), Status: string(l.Status), Start: l.Slot.Start.UnixMicro(), End: l.Slot.End.UnixMicro()}
+			return Keys{Room: string(l.Room), User: string(l.User), Status: l.statusKey(), Start: l.Slot.Start.UnixMicro(), End: l.Slot.End.UnixMicro()}
 		},
 		encode: BookingList.encode,
 		decode: decodeBookingList,
 	}
+}
+
+// The keys of documents whose status does not tell the administrator's answer. They come right after the status in order.
+const (
+	keyInUseUnanswered = string(StatusInUse) + " " + string(domain.AnswerPending)
+	keyDenied          = string(StatusCancelled) + " " + string(domain.Denied)
+)
+
+// statusKey is what a document is found by, whether it is asked for by its status or by the administrator's answer.
+func (l BookingList) statusKey() string {
+	switch {
+	case l.Status == StatusInUse && l.Confirm.Answer == domain.AnswerPending:
+		return keyInUseUnanswered
+	case l.Status == StatusCancelled && l.Confirm.Answer == domain.Denied:
+		return keyDenied
+	default:
+		return string(l.Status)
+	}
+}
+
+func bookingListStatuses() statuses {
+	s := bookingStatuses()
+	s.keys = map[string][]string{
+		string(StatusInUse):     {string(StatusInUse), keyInUseUnanswered},
+		string(StatusCancelled): {string(StatusCancelled), keyDenied},
+	}
+	s.answers = map[string][]string{
+		string(domain.AnswerPending): {string(StatusBooked), keyInUseUnanswered},
+		string(domain.Confirmed):     {string(StatusConfirmed), string(StatusInUse)},
+		string(domain.Denied):        {keyDenied},
+	}
+	return s
 }
 
 // ofBooking is the key of projections that have one document a booking.

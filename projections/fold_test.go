@@ -376,3 +376,13 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 		}
 	})
 }
+
+// Minutes do not end where a time.Duration does, at 292 years.
+func TestMinutesOfCenturies(t *testing.T) {
+	from, to := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9998, 1, 1, 0, 0, 29, 0, time.UTC)
+	const want = 4_222_320_480
+	l := projections.RoomUseList{Booked: domain.Slot{Start: from, End: to}, StartedAt: from, EndedAt: to.Add(time.Second)}
+	if booked, used := l.BookedMinutes(), l.UsedMinutes(); booked != want || used != want+1 {
+		t.Errorf("booked for %d minutes, used for %d, want %d and one more", booked, used, want)
+	}
+}

@@ -27,6 +27,9 @@ type Query struct {
 	// [StatusAll] among them is all. None is the list's default: bookings and room uses that are not CANCELLED,
 	// notifications of every delivery.
 	Statuses []string
+	// Answers, in place of Statuses, leaves only bookings that are live, or were denied, with one of these answers of the administrator. Only
+	// the booking list has them.
+	Answers []domain.Answer
 	// From and To leave only what overlaps [From, To): the booked slot, for notifications the time of sending. Zero is open.
 	From, To time.Time
 
@@ -204,7 +207,7 @@ func (l list[D]) selection(q Query) (s Selection, sort string, err error) {
 	if q.Size < 0 || q.Size > MaxSize {
 		return s, "", &InvalidQuery{ParameterSize, fmt.Sprintf("must be between 1 and %d", MaxSize)}
 	}
-	if s.Statuses, err = l.statuses.choose(q.Statuses); err != nil {
+	if s.Statuses, err = l.statuses.choose(q.Statuses, q.Answers); err != nil {
 		return s, "", err
 	}
 	if !q.From.IsZero() {

@@ -25,17 +25,21 @@ type RoomUseList struct {
 }
 
 // BookedMinutes is the length of the booked slot, to the nearest minute.
-func (l RoomUseList) BookedMinutes() int { return minutes(l.Booked.Length()) }
+func (l RoomUseList) BookedMinutes() int { return minutes(l.Booked.Start, l.Booked.End) }
 
 // UsedMinutes is how long the room was really used, to the nearest minute; 0 until the use has ended.
 func (l RoomUseList) UsedMinutes() int {
 	if l.EndedAt.IsZero() {
 		return 0
 	}
-	return minutes(l.EndedAt.Sub(l.StartedAt))
+	return minutes(l.StartedAt, l.EndedAt)
 }
 
-func minutes(d time.Duration) int { return int(d.Round(time.Minute) / time.Minute) }
+// minutes is the time between, to the nearest minute. A [time.Duration] would end at 292 years.
+func minutes(from, to time.Time) int {
+	const minute = 60_000 // milliseconds
+	return int((to.UnixMilli() - from.UnixMilli() + minute/2) / minute)
+}
 
 func roomUseList() list[RoomUseList] {
 	return list[RoomUseList]{

@@ -43,12 +43,29 @@ func (s Status) after(event domain.Event) Status {
 
 // statuses are those that the documents of a list can have, and those that it shows when it is not asked for others: all if
 // shown is nil.
-type statuses struct{ all, shown []string }
+type statuses struct {
+	all, shown []string
+	// keys are those of the documents that have a status, where that is not the only one.
+	keys map[string][]string
+	// answers are the keys of the documents that have an answer of the administrator; nil where that is not asked for.
+	answers map[string][]string
+}
 
-// choose translates the statuses of a query into those of a selection.
-func (s statuses) choose(asked []string) ([]string, error) {
+// choose translates the statuses, or the answers, of a query into the keys of a selection.
+func (s statuses) choose(asked []string, answers []domain.Answer) ([]string, error) {
+	if len(answers) > 0 {
+		var keys []string
+		for _, answer := range answers {
+			of := s.answers[string(answer)]
+			if of == nil || len(asked) > 0 {
+				return nil, &InvalidQuery{ParameterStatus, "must be either statuses or answers that this list has"}
+			}
+			keys = append(keys, of...)
+		}
+		return keys, nil
+	}
 	if len(asked) == 0 {
-		return s.shown, nil
+		return s.keysOf(s.shown), nil
 	}
 	for _, status := range asked {
 		if status == StatusAll {
@@ -58,7 +75,22 @@ func (s statuses) choose(asked []string) ([]string, error) {
 			return nil, &InvalidQuery{ParameterStatus, "must be one of " + strings.Join(s.all, ", ") + ", " + StatusAll}
 		}
 	}
-	return asked, nil
+	return s.keysOf(asked), nil
+}
+
+func (s statuses) keysOf(statuses []string) []string {
+	if s.keys == nil {
+		return statuses
+	}
+	var keys []string
+	for _, status := range statuses {
+		if of := s.keys[status]; of != nil {
+			keys = append(keys, of...)
+		} else {
+			keys = append(keys, status)
+		}
+	}
+	return keys
 }
 
 func bookingStatuses() statuses {

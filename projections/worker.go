@@ -84,6 +84,8 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 			projection: p,
 			tail:       ws.tailOf(p.Filter),
 			logger:     o.Logger.With("projection", p.Name),
+			unkept:     eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list is not kept", "the list is kept again"),
+			unrenewed:  eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list could not be rebuilt and is kept as it was", ""),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
 	}
@@ -167,6 +169,8 @@ type worker struct {
 	tail       *tail
 	logger     *slog.Logger
 
+	unkept, unrenewed *eventstore.Trouble
+
 	mu     sync.Mutex
 	health Health
 	newest time.Time // when the newest event of the list occurred
@@ -205,7 +209,7 @@ func (w *worker) run(ctx context.Context) error {
 			pause = shortestPause
 		}
 		w.metrics.failures.WithLabelValues(w.projection.Name).Inc()
-		w.logger.Error("the list is not kept", "error", err, "next", pause)
+		w.unkept.Failed(err)
 		w.report(func(h *Health) {
 			h.State, h.Error, h.CaughtUp = Failing, err, false
 			if h.Since.IsZero() {
@@ -298,7 +302,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		w.logger.Error("the list could not be rebuilt and is kept as it was", "error", err, "next", pause)
+		w.unrenewed.Failed(err)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
@@ -454,6 +458,7 @@ func (w *worker) gathered(events int) {
 
 // follows reports that the list has everything that was received.
 func (w *worker) follows(g Generation, received gathered) {
+	w.unkept.Over()
 	w.report(func(h *Health) {
 		h.State, h.Error, h.Since = Following, nil, time.Time{}
 		h.Generation, h.Position, h.CaughtUp = g.Number, max(g.Position, received.position), received.caughtUp

@@ -164,12 +164,18 @@ func (b *bench) run(ctx context.Context, stdout, stderr io.Writer) error {
 				l.request = b.contend(i)
 			}
 			r, err := b.load(ctx, l)
-			if err != nil {
+			if r.latency.count == 0 {
+				if err == nil {
+					err = fmt.Errorf("no request was answered (%s)", r.answersText())
+				}
 				return fmt.Errorf("%s with %d clients: %w", workload, clients, err)
 			}
 			fmt.Fprintf(stdout, "%-8s %8d %11.1f %9.2f %9.2f %9.2f %9.2f  %s\n",
 				workload, clients, r.rate(), ms(r.latency.quantile(0.50)), ms(r.latency.quantile(0.95)),
 				ms(r.latency.quantile(0.99)), ms(r.latency.max), r.answersText())
+			if err != nil {
+				return fmt.Errorf("%s with %d clients, which is not all that was asked for: %w", workload, clients, err)
+			}
 			if n := r.answers[http.StatusCreated]; workload == workloadContend && n > 1 {
 				return fmt.Errorf("%d bookings of one slot were accepted: the server does not keep rooms from being double-booked", n)
 			}
@@ -236,7 +242,7 @@ func (b *bench) awaitList(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case limited.Err() != nil:
-			return fmt.Errorf("the list has not come to position %d within %v: see /readyz", b.position, listWait)
+			return fmt.Errorf("the list has not come to position %d within %v: see /readyz and the log of the server", b.position, listWait)
 		case err != nil:
 			return err
 		case status == http.StatusOK:
@@ -314,11 +320,12 @@ func (r *result) answersText() string {
 	return strings.Join(parts, ", ")
 }
 
-// load runs l. All clients are connected before the first request is sent.
+// load runs l. All clients are connected before the first request is sent. What was answered before an error is told with it.
 func (b *bench) load(ctx context.Context, l load) (*result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
+	total := &result{answers: map[int]int64{}}
 	clients := make([]*client, l.clients)
 	defer func() {
 		for _, c := range clients {
@@ -330,7 +337,7 @@ func (b *bench) load(ctx context.Context, l load) (*result, error) {
 	for i := range clients {
 		connection, err := b.target.dial(ctx)
 		if err != nil {
-			return nil, err
+			return total, err
 		}
 		clients[i] = &client{target: b.target, connection: connection, result: result{answers: map[int]int64{}}}
 	}
@@ -340,15 +347,13 @@ func (b *bench) load(ctx context.Context, l load) (*result, error) {
 	for _, c := range clients {
 		group.Go(func() error { return c.run(ctx, l, started, &sent) })
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	total := &result{took: time.Since(started), answers: map[int]int64{}}
+	err := group.Wait()
+	total.took = time.Since(started)
 	for _, c := range clients {
 		total.add(&c.result)
 	}
 	b.position = max(b.position, total.position)
-	return total, nil
+	return total, err
 }
 
 // client asks, one request after the other.

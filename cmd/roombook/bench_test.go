@@ -293,6 +293,39 @@ func TestBenchStopsWhenTheServerGoes(t *testing.T) {
 	}
 }
 
+// What was answered before the server went is told all the same, and the exit code is that of a failure.
+func TestBenchTellsWhatItHasWhenTheServerGoes(t *testing.T) {
+	var server *httptest.Server
+	var asked atomic.Int64
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) > 3 {
+			server.Listener.Close()
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer server.Close()
+	table, err := runBench(t, "--url", server.URL, "--workloads", "book", "--clients", "1", "--duration", "1h")
+	if err == nil || !strings.Contains(err.Error(), "not all that was asked for: dial tcp ") {
+		t.Errorf("got error %v, want the failed connection", err)
+	}
+	if got := rows(t, table); len(got) != 1 || got[0].answers != "201: 3, no answer: 1" {
+		t.Errorf("rows %v", got)
+	}
+}
+
+func TestBenchFailsWhenNothingIsAnswered(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer server.Close()
+	table, err := runBench(t, "--url", server.URL, "--workloads", "book", "--clients", "1", "--requests", "3")
+	if err == nil || !strings.Contains(err.Error(), "no request was answered (no answer: 3)") {
+		t.Errorf("got error %v", err)
+	}
+	if got := rows(t, table); len(got) != 0 {
+		t.Errorf("rows %v", got)
+	}
+}
+
 func TestBenchIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})

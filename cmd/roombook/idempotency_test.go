@@ -53,6 +53,7 @@ func (c caller) send(t *testing.T, r keyedRequest) string {
 // the same events: all answers to a key are the same.
 func TestKeysOutliveTheProgram(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
+	t.Setenv(variable("public-url"), "http://rooms.example")
 	p := startServe(t, data, "--log-level", "error")
 	c := newCaller(t, p)
 	var asked []keyedRequest

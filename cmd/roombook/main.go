@@ -19,8 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
 
 	_ "time/tzdata" // local times are read in a zone that must be known wherever the program runs
 
@@ -36,10 +35,8 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	ctx, stdout, stderr := untilToldToEnd(os.Stdout, os.Stderr)
+	os.Exit(run(ctx, os.Args[1:], stdout, stderr))
 }
 
 // run carries out a command line until it is done or ctx ends, and returns the exit code.
@@ -49,14 +46,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Short:         "Meeting rooms that cannot be double-booked",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q", args[0])
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+				return usagef("there is no command %q; did you mean %s?", args[0], strings.Join(similar, " or "))
+			}
+			return usagef("there is no command %q", args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
+	root.Version = versionText()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)

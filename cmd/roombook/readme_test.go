@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,16 +32,29 @@ var built struct{ path string }
 // process is a running roombook.
 type process struct {
 	cmd     *exec.Cmd
-	address string // of its HTTP server
+	address string        // of its HTTP server
+	lines   *bufio.Reader // what it prints after the line with the address
 	stderr  *bytes.Buffer
 }
 
 // startServe runs "roombook serve" on free ports with its data in dir, and waits until it listens.
 func startServe(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	p := &process{stderr: &bytes.Buffer{}}
-	p.cmd = exec.Command(program(t), append([]string{"serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", dir}, args...)...)
-	p.cmd.Stderr = p.stderr
+	return startServeBy(t, exec.Command(program(t)), dir, args...)
+}
+
+// startServeBy is startServe by a command that runs the program, whose standard error is kept if it goes nowhere yet.
+func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
+	cmd.Args = append(cmd.Args, "serve", "--listen", "127.0.0.1:0", "--data", dir)
+	if !slices.Contains(args, "--eventstore") {
+		cmd.Args = append(cmd.Args, "--node", "127.0.0.1:0")
+	}
+	cmd.Args = append(cmd.Args, args...)
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.stderr
+	}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -57,19 +71,35 @@ func startServe(t *testing.T, dir string, args ...string) *process {
 	}
 	_, url, _ := strings.Cut(strings.TrimSpace(line), "http://")
 	p.address = url
-	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	p.lines = lines
 	return p
 }
 
-// stop ends the process in order.
-func (p *process) stop(t *testing.T) {
+// stop ends the process in order. It tells the rest of what was printed.
+func (p *process) stop(t *testing.T) string {
 	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	return p.stopBy(t, syscall.SIGTERM)
+}
+
+func (p *process) stopBy(t *testing.T, signal os.Signal) string {
+	t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	return p.wait(t)
+}
+
+// wait waits for an end in order.
+func (p *process) wait(t *testing.T) string {
+	t.Helper()
+	rest, err := io.ReadAll(p.lines)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Wait(); err != nil {
 		t.Fatalf("roombook serve ended with %v: %s", err, p.stderr)
 	}
+	return string(rest)
 }
 
 // kill ends the process without a word, as a crash does.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -107,7 +106,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 
 // progressOf shows the progress of a replay: as a bar on a terminal, in a line every few seconds elsewhere.
 func progressOf(name string, w io.Writer) (show func(projections.Progress), done func()) {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := w.(interface{ Fd() uintptr }); ok && term.IsTerminal(int(f.Fd())) {
 		bar := progressbar.NewOptions64(1,
 			progressbar.OptionSetDescription(name),
 			progressbar.OptionSetWriter(w),

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,10 +34,11 @@ func newServeCommand() *cobra.Command {
 		Long: `Run the whole system: the HTTP server, the workers that keep the lists, and unless --eventstore and --mongo name servers,
 an embedded event store and a file for the lists, both in the data folder.
 
-Each flag can also be given as the environment variable in brackets. An interrupt or SIGTERM ends it in order: requests
-under way are answered, lists are brought up to date, files are closed.`,
+Each flag can also be given as the environment variable in brackets. An interrupt, SIGTERM or SIGHUP ends it in order:
+requests under way are answered, lists are brought up to date, files are closed. A second interrupt or SIGTERM ends it at once.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.nodeGiven = cmd.Flags().Changed("node")
 			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -43,8 +46,12 @@ under way are answered, lists are brought up to date, files are closed.`,
 	return fromEnvironment(cmd)
 }
 
-// flushTime bounds how long the lists are brought up to date after the last request.
-const flushTime = 5 * time.Second
+const (
+	// flushTime bounds how long the lists are brought up to date after the last request.
+	flushTime = 5 * time.Second
+	// pingTime bounds how long the event store is waited for before that.
+	pingTime = time.Second
+)
 
 // serve runs the system until ctx ends or a part of it fails, and then ends its parts in reverse order.
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err error) {
@@ -55,6 +62,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if err != nil {
 		return usagef("--timezone: %w", err)
 	}
+	c.policy.Zone = zone
 	proxies, err := parseNetworks(c.trustedProxies)
 	if err != nil {
 		return usagef("--trusted-proxies: %w", err)
@@ -67,6 +75,9 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer listener.Close()
+	if at, ok := listener.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+		log.Warn("other machines can reach the HTTP server, which asks nobody who they are: listen on loopback, or let only a gateway through that does", "address", at)
+	}
 
 	store, err := openEvents(c.storeConfig, log)
 	if err != nil {
@@ -104,6 +115,8 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		})
 		return end
 	}
+	endAnnouncing := start(announceEnd(ctx, stdout))
+	defer endAnnouncing()
 	endStore := start(store.run)
 	defer endStore()
 
@@ -125,21 +138,33 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		defer endWorkers()
 	}
 
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store})
+	if c.has(roleAPI) {
+		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
+	}
+	hosts, err := c.publicHosts()
+	if err != nil {
+		return err
+	}
 	server := api.New(api.Options{
 		Commands:       handler,
-		Lists:          projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store}),
+		Lists:          queries,
+		End:            store.End,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           zone,
+		Hosts:          hosts,
 		TrustedProxies: proxies,
 		Probes:         probes,
 		Version:        version(),
 		Registry:       registry,
 		Logger:         log,
+		AccessLog:      c.accessLog,
 		Timeout:        c.requestTimeout,
 		MaxCommands:    c.maxCommands,
+		MaxConnections: maxConnections(),
 	})
-	fmt.Fprintf(stdout, "roombook listens on http://%s\n", listener.Addr())
+	greet(stdout, c, listener.Addr())
 	err = server.Run(serving, listener)
 	endRecovery()
 	if workers != nil {
@@ -147,30 +172,95 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	endWorkers()
 	endStore()
+	endAnnouncing()
 	return errors.Join(err, parts.Wait())
 }
 
-// flush waits until the lists have everything that the log has, within flushTime.
-func flush(ctx context.Context, store *events, workers *projections.Workers, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
-	defer cancel()
-	end, err := store.End(ctx)
-	for err == nil && !reached(workers, end) {
+// greet says where everything is, in the first lines that are printed, and how to end it.
+func greet(stdout io.Writer, c serveConfig, at net.Addr) {
+	address := "http://" + at.String()
+	events, lists := c.eventsDir(), c.viewsFile()
+	if c.eventstore != "" {
+		events = "in the event store that --eventstore names"
+	}
+	if c.mongo != "" {
+		lists = "in the MongoDB that --mongo names"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "roombook listens on %s\n", address)
+	for _, line := range [][2]string{
+		{"documentation", address + "/docs"},
+		{"events", events},
+		{"lists", lists},
+		{"local times", c.timezone},
+		{"to end it", "Ctrl-C, or SIGTERM"},
+	} {
+		fmt.Fprintf(&b, "  %-14s %s\n", line[0], line[1])
+	}
+	fmt.Fprint(stdout, b.String())
+}
+
+// announceEnd is a part that says that the program ends, and why, when ctx does.
+func announceEnd(ctx context.Context, stdout io.Writer) func(context.Context) error {
+	return func(running context.Context) error {
 		select {
 		case <-ctx.Done():
-			err = ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		case <-running.Done():
 		}
-	}
-	if err != nil {
-		log.Warn("the lists were not brought up to date; they will be at the next start", "error", err)
+		if ctx.Err() != nil {
+			fmt.Fprintf(stdout, "roombook is ending (%s); an interrupt or SIGTERM ends it at once\n", context.Cause(ctx))
+		}
+		return nil
 	}
 }
 
-// reached reports whether all lists that are being kept have the position.
-func reached(workers *projections.Workers, position eventstore.Position) bool {
-	return !slices.ContainsFunc(workers.Health(), func(h projections.Health) bool {
-		return h.State == projections.Following && h.Position < position
+// flush waits until the lists have everything that the log has for them, within flushTime.
+func flush(ctx context.Context, store *events, workers *projections.Workers, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
+	// An event store that is away is not waited for: there is nothing to have from it.
+	there, cancelPing := context.WithTimeout(ctx, pingTime)
+	defer cancelPing()
+	err := store.Ping(there)
+	for _, h := range workers.Health() {
+		p, _ := projections.Named(h.Projection)
+		var last eventstore.Position
+		if err == nil && h.State == projections.Following {
+			last, err = lastAfter(ctx, store, h.Position, p.Filter)
+		}
+		for err == nil && behind(workers, p.Name, last) {
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	if err != nil {
+		log.Warn("the lists may not be up to date; they will be at the next start", "error", err)
+	}
+}
+
+// lastAfter is the position of the last event after another one that the filter lets through; 0 if there is none.
+func lastAfter(ctx context.Context, store *events, after eventstore.Position, f eventstore.Filter) (last eventstore.Position, err error) {
+	for batch, err := range store.Subscribe(ctx, after, f) {
+		if err != nil {
+			return 0, err
+		}
+		if n := len(batch.Events); n > 0 {
+			last = batch.Events[n-1].Position
+		}
+		if batch.CaughtUp {
+			return last, nil
+		}
+	}
+	return last, ctx.Err()
+}
+
+// behind reports whether a list is being kept and does not have the position yet.
+func behind(workers *projections.Workers, projection string, position eventstore.Position) bool {
+	return slices.ContainsFunc(workers.Health(), func(h projections.Health) bool {
+		return h.Projection == projection && h.State == projections.Following && h.Position < position
 	})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,14 +28,19 @@ func version() api.Version {
 	return v
 }
 
+// versionText is what the verb version and the flag --version say.
+func versionText() string {
+	v := version()
+	return strings.TrimSpace("roombook " + v.Version + " " + v.Revision)
+}
+
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Tell the version",
 		Args:  arguments(cobra.NoArgs),
 		Run: func(cmd *cobra.Command, _ []string) {
-			v := version()
-			fmt.Fprintln(cmd.OutOrStdout(), "roombook", v.Version, v.Revision)
+			fmt.Fprintln(cmd.OutOrStdout(), versionText())
 		},
 	}
 }

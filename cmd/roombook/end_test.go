@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// An ordinary stop says that it ends, once, brings the lists up to date, and warns of nothing.
+func TestAnOrdinaryStop(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "data")
+			p := startServe(t, data)
+			p.awaitReady(t)
+			c := newCaller(t, p)
+			var made booked
+			for i := range 2 {
+				if status, _, err := c.call("POST", "/bookings", contested(3*i), nil, &made); err != nil || status != http.StatusCreated {
+					t.Fatalf("%d, %v", status, err)
+				}
+			}
+			// The log ends with something that no list has: the slot that is free again.
+			status, position, err := c.call("DELETE", "/bookings/"+made.BookingID, "", nil, nil)
+			if err != nil || status != http.StatusNoContent {
+				t.Fatalf("%d, %v", status, err)
+			}
+			printed := p.stopBy(t, signal)
+			if strings.Count(printed, "ending") != 1 || !strings.Contains(printed, signal.String()) {
+				t.Errorf("printed %q", printed)
+			}
+			if strings.Contains(p.stderr.String(), "up to date") {
+				t.Errorf("the log says %s", p.stderr)
+			}
+
+			// Nobody keeps the lists now, so what they have they had at the end.
+			api := startServe(t, data, "--roles", "api")
+			if all := newCaller(t, api).list(t, "bookingLists", "", position); len(all) != 1 {
+				t.Errorf("%d bookings are listed", len(all))
+			}
+			api.stop(t)
+		})
+	}
+}
+
+// A second signal ends the program while a request keeps it.
+func TestASecondSignal(t *testing.T) {
+	p := startServe(t, filepath.Join(t.TempDir(), "data"))
+	c, err := net.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// The server asks for the body when it waits for it.
+	fmt.Fprintf(c, "POST /bookings HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", p.address)
+	if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 100"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for line := ""; !strings.Contains(line, "ending"); {
+		if line, err = p.lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait() // its error is the state
+	if s := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGTERM {
+		t.Errorf("ended by %v", p.cmd.ProcessState)
+	}
+}
+
+// Nobody reads standard error any more: the program ends, and in order.
+func TestABrokenStandardError(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program(t))
+	cmd.Stderr = w
+	p := startServeBy(t, cmd, filepath.Join(t.TempDir(), "data"), "--log-level", "debug")
+	w.Close()
+	r.Close()
+	response, err := http.Get("http://" + p.address + "/version")
+	if err == nil {
+		response.Body.Close()
+	}
+	if printed := p.wait(t); !strings.Contains(printed, "ending (nobody reads standard error)") {
+		t.Errorf("printed %q", printed)
+	}
+}
+
+// Started by nohup, the program goes on when its terminal is closed.
+func TestNohup(t *testing.T) {
+	nohup, err := exec.LookPath("nohup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startServeBy(t, exec.Command(nohup, program(t)), filepath.Join(t.TempDir(), "data"))
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitReady(t)
+	if printed := p.stop(t); !strings.Contains(printed, "ending (terminated)") {
+		t.Errorf("printed %q", printed)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The program knows itself by the names that it was told, and by no other.
+func TestPublicURL(t *testing.T) {
+	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--public-url", "https://rooms.example/app,http://other.example:8080")
+	for host, status := range map[string]int{"rooms.example": 200, "other.example": 200, "localhost": 200, "evil.example": http.StatusMisdirectedRequest} {
+		request, err := http.NewRequest("GET", "http://"+p.address+"/version", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != status {
+			t.Errorf("Host %s: status %d, want %d", host, response.StatusCode, status)
+		}
+	}
+	p.stop(t)
+	if strings.Contains(p.stderr.String(), "other machines") {
+		t.Errorf("a listener on loopback is warned about: %s", p.stderr)
+	}
+}
+
+// Who opens the server to other machines is told that it asks nobody who they are.
+func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
+	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0")
+	p.stop(t)
+	if !strings.Contains(p.stderr.String(), "other machines can reach the HTTP server") {
+		t.Errorf("the log says %s", p.stderr)
+	}
+}
+
+// The first lines say where everything is, and how to end it.
+func TestGreeting(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := startServe(t, data)
+	printed := p.stop(t)
+	for _, want := range []string{
+		"documentation  http://" + p.address + "/docs\n", filepath.Join(data, "events") + "\n", filepath.Join(data, "views.db") + "\n", "Asia/Seoul\n", "Ctrl-C",
+	} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("no %q in %q", want, printed)
+		}
+	}
+	other := startServe(t, data, "--eventstore", "esdb://admin:changeit@127.0.0.1:1?tls=false")
+	if printed := other.stop(t); strings.Contains(printed, "changeit") {
+		t.Errorf("printed %q", printed)
+	}
+}
+
+// A fault of the command line has an exit code of its own.
+func TestUsageExitCode(t *testing.T) {
+	for _, args := range [][]string{{"serve", "--listen", "banana"}, {"serve", "--listen", ""}, {"serve", "--node", "[::1]:2113"}, {"srve"}, {"serve", "--nonsense"}} {
+		var stderr strings.Builder
+		if code := run(t.Context(), args, io.Discard, &stderr); code != exitUsage || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%q: exit code %d: %s", args, code, &stderr)
+		}
+	}
+}

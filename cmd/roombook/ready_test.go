@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ready asks /readyz.
+func (p *process) ready(t *testing.T) (status int, body string) {
+	t.Helper()
+	response, err := http.Get("http://" + p.address + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(b)
+}
+
+// awaitReady asks until the process is ready.
+func (p *process) awaitReady(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		status, body := p.ready(t)
+		if status == http.StatusOK {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not ready: %d %s", status, body)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// nodeOf is the connection string of the node in a data folder.
+func nodeOf(t *testing.T, data string) string {
+	t.Helper()
+	address, err := os.ReadFile(filepath.Join(data, "node.address"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connectionString(strings.TrimSpace(string(address)))
+}
+
+// A process that answers queries is ready when its lists are there to be read: not while nobody has built any in its folder, as where
+// the folder is the wrong one, and from when somebody has.
+func TestReadyWithLists(t *testing.T) {
+	data, other := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "other")
+	p := startServe(t, data)
+	p.awaitReady(t)
+
+	api := startServe(t, other, "--eventstore", nodeOf(t, data), "--roles", "api")
+	status, body := api.ready(t)
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, `"lists":{"status":"DOWN"}`) || !strings.Contains(body, `"eventStore":{"status":"UP"}`) {
+		t.Errorf("without lists: %d %s", status, body)
+	}
+	keeper := startServe(t, other, "--eventstore", nodeOf(t, data), "--roles", "projections")
+	api.awaitReady(t)
+	keeper.stop(t)
+	if status, body := api.ready(t); status != http.StatusOK {
+		t.Errorf("with lists that nobody keeps at the moment: %d %s", status, body)
+	}
+	api.stop(t)
+	p.stop(t)
+}
+
+// Nobody is told where the event store is; the log is.
+func TestReadyNamesNoAddress(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := closed.Addr().String()
+	closed.Close()
+	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--eventstore", connectionString(address))
+	status, body := p.ready(t)
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, `"eventStore":{"status":"DOWN"}`) || strings.Contains(body, "127.0.0.1") {
+		t.Errorf("%d %s", status, body)
+	}
+	p.stop(t)
+	if !strings.Contains(p.stderr.String(), `part=eventStore`) || !strings.Contains(p.stderr.String(), address) {
+		t.Errorf("the log says %s", p.stderr)
+	}
+}
