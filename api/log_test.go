@@ -41,6 +41,8 @@ func (l *log) setFail(fail func(context.Context) error) {
 	l.fail = fail
 }
 
+func (l *log) Incarnation() eventstore.Incarnation { return 0 }
+
 func (l *log) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
 	if err := l.failing(ctx); err != nil {
 		return eventstore.Appended{}, err

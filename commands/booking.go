@@ -14,6 +14,11 @@ import (
 // CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
 // command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	id := domain.BookingID(c.ID.String())
 	key, err := h.claim(ctx, c.Request)
 	if err != nil {
@@ -71,6 +76,11 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 // ChangeBooking changes a booking. A change of room or time first reserves the new slot, then lets the booking stand on it,
 // which decides, then releases the old one.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
 	races := h.races()
 	for {
@@ -152,6 +162,11 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
 func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: c.At})
 	})
@@ -248,6 +263,11 @@ func at(b loaded[domain.Booking]) Booking {
 
 // Booking reads a booking as it stands.
 func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	b, err := load[domain.Booking](ctx, h.store, id.Stream())
 	if err != nil {
 		return Booking{}, err

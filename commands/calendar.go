@@ -168,6 +168,15 @@ func (c *calendars) fold(ctx context.Context, room domain.RoomID, cal *calendar)
 	return &calendar{folded, revision}, nil
 }
 
+// forget forgets all calendars. Nobody may be using them.
+func (c *calendars) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cache.Purge()
+	c.bytes = 0
+	c.metrics.cacheBytes.Set(0)
+}
+
 // keep keeps the room's calendar in place of the one that was kept, if it fits at all: one that does not would take the place of all
 // others in vain.
 func (c *calendars) keep(room domain.RoomID, cal *calendar) {

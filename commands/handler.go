@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"roombook/domain"
@@ -14,6 +15,7 @@ import (
 
 // Store is what the write side needs of the event store. See [eventstore.Store] for the contract.
 type Store interface {
+	Incarnation() eventstore.Incarnation
 	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
 }
@@ -35,11 +37,15 @@ type Options struct {
 // [eventstore.ErrUnavailable] where nothing was decided, [eventstore.ErrOutcomeUnknown] where the command may have been
 // decided and will then be finished.
 type Handler struct {
-	store     Store
-	policy    domain.Policy
+	store    Store
+	policy   domain.Policy
+	inFlight inFlight
+	metrics  *metrics
+
+	// memory is held, for reading, by whatever uses what is remembered of the log; to forget that waits for all of them.
+	memory    sync.RWMutex
+	of        eventstore.Incarnation // the log that is remembered
 	calendars *calendars
-	inFlight  inFlight
-	metrics   *metrics
 }
 
 // New returns a handler over the store.
@@ -50,10 +56,30 @@ func New(store Store, o Options) *Handler {
 	m := newMetrics()
 	return &Handler{
 		store:     store,
+		of:        store.Incarnation(),
 		policy:    o.Policy,
 		calendars: newCalendars(store, o.CacheBytes, m),
 		inFlight:  inFlight{appends: make(map[string]*flight)},
 		metrics:   m,
+	}
+}
+
+// begin begins a command: on the log that is remembered, whose calls it must make with the context, until it calls end. If the log was
+// replaced, what is remembered of the former one is forgotten first; while commands that began on that are still ending, the error is
+// [eventstore.ErrReplaced].
+func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), err error) {
+	for {
+		h.memory.RLock()
+		if now := h.store.Incarnation(); now == h.of {
+			return eventstore.On(ctx, now), h.memory.RUnlock, nil
+		}
+		h.memory.RUnlock()
+		if !h.memory.TryLock() {
+			return nil, nil, eventstore.ErrReplaced
+		}
+		h.of = h.store.Incarnation()
+		h.calendars.forget()
+		h.memory.Unlock()
 	}
 }
 

@@ -151,6 +151,10 @@ func (l *line) end(g *group, err error) {
 	}
 	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 		l.named = wrong.Actual
+		if l.stored != nil && wrong.Actual < l.stored.revision { // the stream was deleted
+			l.stored = nil
+			l.goOnFrom(nil)
+		}
 	}
 	g.end(err)
 }

@@ -26,7 +26,8 @@ import (
 type openSteps struct {
 	bookings  map[domain.BookingID]*openBooking
 	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
-	last      eventstore.Position            // the log has been folded up to here
+	last      eventstore.Position            // of the last event that was folded
+	read      eventstore.Position            // the log has been read up to here
 	now       time.Time                      // of the event that is being folded
 	folded    int                            // events so far
 }
@@ -63,16 +64,16 @@ type opened struct {
 }
 
 func newOpenSteps(after eventstore.Position) *openSteps {
-	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after}
+	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after, read: after}
 }
 
 // catchUp folds what was appended to the log since, to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
-	return toEnd(ctx, log, o.last, func(batch eventstore.Batch) {
+	return toEnd(ctx, log, o.read, func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
 			o.add(r)
 		}
-		o.last = max(o.last, batch.Position)
+		o.read = max(o.read, batch.Position)
 	})
 }
 

@@ -9,6 +9,11 @@ import (
 
 // StartUse checks the booking in, which decides, and starts its real use.
 func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return RealUse{}, err
+	}
+	defer end()
 	b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
 	})
@@ -29,6 +34,11 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 
 // EndUse ends a real use, which decides, cancels its booking and releases the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return RealUse{}, err
+	}
+	defer end()
 	key, err := h.claim(ctx, c.Request)
 	if err != nil {
 		return RealUse{}, err

@@ -175,6 +175,9 @@ func backoff(failures int) time.Duration {
 // follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
 // It calls alive when it could. Between its looks at the log it lets events gather, since nothing here is urgent.
 func (r *Recovery) follow(ctx context.Context, alive func()) error {
+	// What is known of the log, and what is saved for it, is of no use for another one.
+	incarnation := r.handler.store.Incarnation()
+	ctx = eventstore.On(ctx, incarnation)
 	after, err := r.log.LoadCheckpoint(ctx, checkpointStream)
 	if err != nil {
 		return fmt.Errorf("load the recovery checkpoint: %w", err)
@@ -202,6 +205,9 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
 	defer tick.Stop()
 	for {
+		if r.handler.store.Incarnation() != incarnation {
+			return eventstore.ErrReplaced
+		}
 		if err := steps.catchUp(ctx, r.log); err != nil {
 			return fmt.Errorf("follow the log: %w", err)
 		}
@@ -283,7 +289,15 @@ func (r *Recovery) due(places chan<- struct{}) []domain.BookingID {
 func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err := r.handler.settle(ctx, id, rooms...)
+	err := func() error {
+		ctx, end, err := r.handler.begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		_, err = r.handler.settle(ctx, id, rooms...)
+		return err
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.open[id]

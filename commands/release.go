@@ -41,6 +41,11 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 // ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over, but not released, is brought to rest; one
 // that has no event at all is domain.ErrBookingNotFound.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	races := h.races()
 	for {
 		b := loaded[domain.Booking]{revision: eventstore.NoStream}

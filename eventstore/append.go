@@ -140,7 +140,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		var lost *WrongRevision
 		var refused *refusal
 		switch {
-		case errors.As(err, &lost), errors.As(err, &refused):
+		case errors.As(err, &lost), errors.As(err, &refused), errors.Is(err, ErrClosed):
 		case unheard > 0:
 			var done bool
 			if at, done, err = s.lookFor(timed, stream, expected, events); done {
@@ -157,6 +157,9 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 			// ours, so it has not been done; and the stream never goes back to that revision, so it never will be. That holds for
 			// a revision that was read; with Any, only as far as the server remembers.
 			s.metrics.conflicts.Inc()
+			if lost.Actual < expected && s.connections.leader.check(timed) == ErrReplaced {
+				return Appended{}, s.gaveUp(ctx, unheard > 0, ErrReplaced)
+			}
 			return Appended{}, &WrongRevision{Stream: stream, Expected: expected, Actual: lost.Actual}
 		case errors.As(err, &refused) && unheard == 0:
 			return Appended{}, refused.err
@@ -179,6 +182,8 @@ func (s *Store) gaveUp(ctx context.Context, unheard bool, failure error) error {
 		return ended
 	case errors.Is(failure, ErrClosed):
 		return ErrClosed
+	case errors.Is(failure, ErrReplaced):
+		return ErrReplaced
 	default:
 		return fmt.Errorf("%w: %v", ErrUnavailable, failure)
 	}
@@ -233,10 +238,16 @@ func (s *Store) send(ctx context.Context, unheard int, header *streams.AppendReq
 		return Appended{}, false, &WrongRevision{Actual: actual}
 	}
 	success := answer.GetSuccess()
-	return Appended{
+	at = Appended{
 		Revision: domain.Revision(success.GetCurrentRevision()),
 		Position: Position(success.GetPosition().GetCommitPosition()),
-	}, false, nil
+	}
+	// What is appended to a stream at any revision is a checkpoint, which the next one replaces.
+	options := header.GetOptions()
+	if at.Position > 0 && options.GetAny() == nil && stays(string(options.GetStreamIdentifier().GetStreamName())) {
+		s.connections.log.saw(c.member.incarnation, at.Position, events[len(events)-1].id)
+	}
+	return at, false, nil
 }
 
 func appendHeader(stream string, expected domain.Revision) *streams.AppendReq {

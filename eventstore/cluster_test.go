@@ -1,6 +1,7 @@
 package eventstore_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -110,6 +111,10 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	}
 	if len(count) != len(acknowledged) {
 		t.Errorf("%d events are there, %d were acknowledged", len(count), len(acknowledged))
+	}
+	// Of the members that were left, no connections are.
+	for counted(t, stores[0], "roombook_eventstore_connections") > 2*eventstore.DefaultConnections {
+		time.Sleep(time.Millisecond)
 	}
 	// The lists' way.
 	left := len(count)
@@ -224,4 +229,42 @@ func TestTheNewLeaderCannotBeReached(t *testing.T) {
 			awaitPing(t, impatient)
 		})
 	}
+}
+
+// Closing ends the wait for a leader.
+func TestCloseWhileNobodyLeads(t *testing.T) {
+	t.Parallel()
+	cluster := eventstoretest.ClusterBefore(t, "esdb://"+eventstoretest.Serve(t, "")+"?tls=false", 3, eventstoretest.Conditions{Election: time.Hour})
+	for _, step := range []struct {
+		name string
+		fail func()
+	}{
+		{"an election", func() { cluster.MoveLeader(1) }},
+		{"one is left", func() { cluster.Kill(0); cluster.Kill(1) }},
+		{"all are gone", func() { cluster.Kill(2) }},
+	} {
+		s := cluster.Open(t, eventstore.Options{Timeout: time.Minute})
+		step.fail()
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if _, err := s.Append(t.Context(), newStream(), eventstore.NoStream, events(1)...); !errors.Is(err, eventstore.ErrClosed) {
+					t.Errorf("%s: append: %v", step.name, err)
+				}
+			})
+		}
+		for s.Ping(shortly(t)) == nil {
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		waiting.Wait()
+	}
+}
+
+// shortly is a context that ends soon.
+func shortly(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), short)
+	t.Cleanup(cancel)
+	return ctx
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,12 +23,10 @@ import (
 )
 
 // How long to wait after a failed attempt to connect, or to find a member of a cluster: the first at first, then twice as long
-// each time, up to the second, or the third where a cluster is looked at. A member that served for less than the second is
-// left for another only after the first.
+// each time, up to the second. A member that served for less than the second is left for another only after the first.
 const (
 	shortestReconnectWait = 50 * time.Millisecond
-	longestReconnectWait  = time.Second
-	longestDiscoveryWait  = 250 * time.Millisecond
+	longestReconnectWait  = 250 * time.Millisecond
 )
 
 // memberWait bounds how long a member that a cluster has named is waited for: it may have died since.
@@ -58,6 +57,8 @@ type connections struct {
 	leader, lists way
 
 	away, refused *Trouble
+
+	log log // that the leader has
 
 	// closing ends when the store is closed.
 	closing context.Context
@@ -181,6 +182,10 @@ var requiresLeader = metadata.Pairs("requires-leader", "true")
 func (r way) begin(ctx context.Context) (*call, error) {
 	for {
 		if m := r.at.Load(); m != nil && m.enter() {
+			if on, ok := ctx.Value(incarnationKey{}).(Incarnation); ok && r.leads && on != m.incarnation {
+				m.release()
+				return nil, &refusal{ErrReplaced}
+			}
 			c := &call{route: r.route, member: m, connection: m.connection()}
 			c.StreamsClient = streams.NewStreamsClient(c.connection)
 			c.Context, c.cancel = context.WithCancel(ctx)
@@ -279,7 +284,7 @@ func (r *route) look(last *member, address string, wait time.Duration) {
 			return
 		}
 		address = ""
-		wait = min(max(2*wait, shortestReconnectWait), longestDiscoveryWait)
+		wait = min(max(2*wait, shortestReconnectWait), longestReconnectWait)
 	}
 }
 
@@ -341,7 +346,9 @@ func (r *route) shut() {
 
 // member is a server with the connections to it, which are closed when the last who uses it has left.
 type member struct {
+	route       *route
 	address     string
+	incarnation Incarnation // of the log that it is called for
 	connections []*connection
 	turn        atomic.Uint32
 	users       atomic.Int64 // calls, and one for the route that leads there
@@ -355,16 +362,17 @@ type connection struct {
 
 // open makes a member, or takes the last one if it is that. It connects at its first use.
 func (r *route) open(last *member, address string) (*member, error) {
-	if last != nil && last.address == address && last.connections[0].GetState() != connectivity.TransientFailure {
+	incarnation := r.log.current()
+	if last != nil && last.address == address && last.incarnation == incarnation && last.connections[0].GetState() != connectivity.TransientFailure {
 		return last, nil
 	}
-	m := &member{address: address}
+	m := &member{route: r, address: address, incarnation: incarnation}
 	m.users.Store(1)
+	options := r.authenticated()
+	if r.leads {
+		options = append(options, grpc.WithContextDialer(m.dial))
+	}
 	for range r.size {
-		options := r.options
-		if !r.config.DisableTLS && r.config.Username != "" {
-			options = append(options[:len(options):len(options)], grpc.WithPerRPCCredentials(userAndPassword{r.config.Username, r.config.Password}))
-		}
 		conn, err := grpc.NewClient(address, options...)
 		if err != nil {
 			m.release()
@@ -374,6 +382,15 @@ func (r *route) open(last *member, address string) (*member, error) {
 		r.work.Go(func() { r.observe(conn) })
 	}
 	return m, nil
+}
+
+// authenticated are the options of a connection whose calls are the user's.
+func (p *connections) authenticated() []grpc.DialOption {
+	options := slices.Clone(p.options)
+	if !p.config.DisableTLS && p.config.Username != "" {
+		options = append(options, grpc.WithPerRPCCredentials(userAndPassword{p.config.Username, p.config.Password}))
+	}
+	return options
 }
 
 // reach opens a member and waits until it is connected.
@@ -424,7 +441,8 @@ func (p *connections) observe(conn *grpc.ClientConn) {
 // share its system calls, or else the next in turn.
 func (m *member) connection() *connection {
 	for _, conn := range m.connections {
-		if n := conn.calls.Load(); n < callsPerConnection && conn.calls.CompareAndSwap(n, n+1) {
+		if conn.calls.Load() < callsPerConnection {
+			conn.calls.Add(1)
 			return conn
 		}
 	}

@@ -1,6 +1,7 @@
 // Package eventstore is EventStoreDB as the rest of the program needs it: append to one stream at an expected revision, read
-// a stream, read or follow the log. It speaks through the official client, github.com/EventStore/EventStore-Client-Go, and
-// hides what that client does wrong; nothing above this package sees one of its errors.
+// a stream, read or follow the log. It takes the connection strings of the official client,
+// github.com/EventStore/EventStore-Client-Go, and speaks the protocol with that client's generated code; nothing above this
+// package sees an error of either.
 //
 // Three ideas:
 //

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -114,8 +115,7 @@ func (c *call) failed(err error) error {
 		c.route.refused.Failed(refused)
 		return &refusal{refused}
 	case codes.Unknown:
-		// Before 24.10 it was "Error".
-		if strings.Contains(text, "ReadAllResult: InvalidPosition") || strings.Contains(text, "ReadAllResult: Error") {
+		if isNoPosition(text) {
 			return &refusal{errNoPosition}
 		}
 	case codes.InvalidArgument:
@@ -127,6 +127,16 @@ func (c *call) failed(err error) error {
 		return &refusal{errors.New(text)}
 	}
 	return errors.New(text)
+}
+
+// isNoPosition reports whether the text of an Unknown error says that no event begins at a position of the log. Before 24.10 it was "Error".
+func isNoPosition(text string) bool {
+	return strings.Contains(text, "ReadAllResult: InvalidPosition") || strings.Contains(text, "ReadAllResult: Error")
+}
+
+// endsRead reports whether a read of the log ended because there is nothing at its position or after it.
+func endsRead(err error) bool {
+	return errors.Is(err, io.EOF) || status.Code(err) == codes.Unknown && isNoPosition(status.Convert(err).Message())
 }
 
 // leaderOf is where the leader is by the trailers of a member that is not, if they are that. The address is empty if they do not

@@ -253,7 +253,7 @@ func TestSubscriptionIsTooSlow(t *testing.T) {
 	}
 }
 
-// A subscription whose event store falls silent ends: the library's keepalive notices.
+// A subscription whose event store falls silent ends: the connection's keepalive notices.
 func TestSubscriptionFallsSilent(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)

@@ -24,6 +24,7 @@ type metrics struct {
 	reconnects  prometheus.Counter
 
 	resubscriptions prometheus.Counter
+	replaced        prometheus.Counter
 
 	mu    sync.Mutex
 	types map[string]bool // the event types that undecodable has met
@@ -51,6 +52,8 @@ func newMetrics() *metrics {
 			"Connections to the event store that are up."))),
 		reconnects: prometheus.NewCounter(opts("reconnects_total",
 			"Connections to the event store that broke.")),
+		replaced: prometheus.NewCounter(opts("log_replaced_total",
+			"Times that the log was found to be another than the one that was seen before.")),
 		resubscriptions: prometheus.NewCounter(opts("resubscriptions_total",
 			"Subscriptions that the event store ended because it was too slow for a moment, and that were taken up again.")),
 		types: map[string]bool{},
@@ -60,7 +63,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects, m.resubscriptions}
+	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects, m.resubscriptions, m.replaced}
 }
 
 // cannotDecode counts an event without a decoded form, and logs the first of its type.

@@ -102,13 +102,7 @@ func (s *Store) end(ctx context.Context, r way) (end Position, err error) {
 // seen before is still the same. In a cluster the leader is asked, which has everything that was ever acknowledged. Its errors
 // are those of [Store.ReadStream].
 func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
-	request := newRead(1)
-	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
-		AllOption: &streams.ReadReq_Options_AllOptions_Position{
-			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(p), PreparePosition: uint64(p)},
-		},
-	}}
-	err = s.read(ctx, s.connections.leader, request, func(e *recordedEvent) bool {
+	err = s.read(ctx, s.connections.leader, readAllFrom(p), func(e *recordedEvent) bool {
 		if Position(e.GetCommitPosition()) == p {
 			id, found = eventID(e), true
 		}
@@ -118,6 +112,17 @@ func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bo
 		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
 	}
 	return id, found, nil
+}
+
+// readAllFrom reads the event of the log at a position, or the next.
+func readAllFrom(p Position) *streams.ReadReq {
+	request := newRead(1)
+	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+		AllOption: &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(p), PreparePosition: uint64(p)},
+		},
+	}}
+	return request
 }
 
 // recordedEvent is an event as it is received.
@@ -212,6 +217,9 @@ func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func
 		if e == nil { // a link to nothing, or what is said beside the events
 			continue
 		}
+		if name := string(e.GetStreamIdentifier().GetStreamName()); r.leads && forwards(request) && stays(name) {
+			s.connections.log.saw(c.member.incarnation, Position(e.GetCommitPosition()), eventID(e))
+		}
 		progress = true
 		w.rest()
 		if !yield(e) {
@@ -220,6 +228,11 @@ func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func
 		}
 		w.wait()
 	}
+}
+
+// forwards reports whether the request reads a stream forwards.
+func forwards(request *streams.ReadReq) bool {
+	return request.GetOptions().GetStream() != nil && request.GetOptions().GetReadDirection() == streams.ReadReq_Options_Forwards
 }
 
 // recorded decodes an event.

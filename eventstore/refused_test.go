@@ -108,6 +108,22 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// An event store whose certificate nobody vouches for is away, and the error says why.
+func TestCertificateIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://roombook:secret@" + server.address, Timeout: short})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for kind, ask := range kinds {
+		if err := ask(t.Context(), s); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "failed to verify certificate") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
 // A password is changed while the program runs, and then a right is taken away: the log says so once, however often it is met.
 func TestRefusedLater(t *testing.T) {
 	t.Parallel()

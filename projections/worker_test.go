@@ -1,12 +1,15 @@
 package projections_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,7 +82,10 @@ func TestEventStoreOutage(t *testing.T) {
 	h := history(5)
 	before := happen(t, log, h, 5)
 	metrics := prometheus.NewRegistry()
-	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Metrics: metrics})
+	var logged lines
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{
+		Gather: time.Nanosecond, Metrics: metrics, Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	run(t, workers)
 	until(t, "all have caught up", func() bool {
 		return all(workers, func(h projections.Health) bool { return h.State == projections.Following && h.Position >= before })
@@ -95,8 +101,17 @@ func TestEventStoreOutage(t *testing.T) {
 		t.Errorf("during the outage the list answers %+v, %v", page, err)
 	}
 
+	until(t, "all have failed again", func() bool {
+		return !slices.ContainsFunc(projections.All(), func(p projections.Projection) bool {
+			return metric(t, metrics, "roombook_projection_failures_total", p.Name) < 2
+		})
+	})
+	if n := logged.count(); n != len(projections.All()) {
+		t.Errorf("%d lines in the log for %d lists", n, len(projections.All()))
+	}
+
 	network.Start()
-	after := happen(t, log, h, 5)
+	after := happen(t, network.Open(t, eventstore.Options{Timeout: time.Minute}), h, 5)
 	until(t, "all have caught up again", func() bool {
 		return all(workers, func(h projections.Health) bool {
 			return h.State == projections.Following && h.Position >= after && h.Error == nil && h.Since.IsZero()
@@ -116,6 +131,16 @@ func TestEventStoreOutage(t *testing.T) {
 		}
 	}
 }
+
+// lines counts the lines of a log.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.n.Add(int64(bytes.Count(p, []byte("\n"))))
+	return len(p), nil
+}
+
+func (l *lines) count() int { return int(l.n.Load()) }
 
 // What cannot be decoded is counted and passed over.
 func TestUndecodableEvents(t *testing.T) {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"crypto/tls"
 	"encoding/pem"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"roombook/eventstore/eventstoretest"
 )
 
@@ -28,9 +24,10 @@ func secured(t *testing.T, address string, password *atomic.Value) (connectionSt
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
 	proxy.FlushInterval = -1
-	proxy.Transport = &http2.Transport{AllowHTTP: true, DialTLS: func(network, address string, _ *tls.Config) (net.Conn, error) {
-		return net.Dial(network, address)
-	}}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, given, _ := r.BasicAuth(); user != "roombook" || given != password.Load() {
 			w.Header().Set("Content-Type", "application/grpc")

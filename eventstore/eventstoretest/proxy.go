@@ -134,6 +134,14 @@ func (c *Controlled) stopLocked() {
 	c.cutLocked()
 }
 
+// Redirect cuts all connections and has new ones lead to another event store, at host:port: that of a backup which was put back, say.
+func (c *Controlled) Redirect(upstream string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.upstream = upstream
+	c.cutLocked()
+}
+
 // Silence keeps connections open and accepts new ones, and lets nothing pass.
 func (c *Controlled) Silence() {
 	c.mu.Lock()
@@ -252,7 +260,10 @@ func (c *Controlled) accept(listener net.Listener) {
 			}
 			return
 		}
-		server, err := net.Dial("tcp", c.upstream)
+		c.mu.Lock()
+		upstream := c.upstream
+		c.mu.Unlock()
+		server, err := net.Dial("tcp", upstream)
 		if err != nil { // the event store is away: so is what stands before it
 			_ = client.Close()
 			continue
@@ -263,6 +274,11 @@ func (c *Controlled) accept(listener net.Listener) {
 			_ = server.Close()
 		})
 		c.mu.Lock()
+		if c.upstream != upstream {
+			c.mu.Unlock()
+			l.close()
+			continue
+		}
 		if c.listener != listener {
 			c.mu.Unlock()
 			l.close()
