@@ -16,7 +16,7 @@ func (s *Server) confirmRoutes() []route {
 	}
 }
 
-// longestReason bounds the reason of a denial, in characters.
+// longestReason bounds the reason of an answer, in characters.
 const longestReason = 1000
 
 // confirmFields are the names under which an answer's body has what the domain may find fault with.

@@ -42,6 +42,7 @@ type (
 		RoomID        RoomID    `json:"roomId"`
 		UserID        UserID    `json:"userId"`
 		ConfirmUserID UserID    `json:"confirmUserId,omitempty"`
+		Reason        string    `json:"reason,omitempty"`
 		At            time.Time `json:"at"`
 	}
 
@@ -117,7 +118,7 @@ const (
 type Confirm struct {
 	Answer Answer
 	By     UserID // who answered; empty if not told
-	Reason string // of a denial
+	Reason string // why; empty if not told
 	At     time.Time
 }
 
@@ -214,7 +215,7 @@ func (b Booking) Evolve(event Event) Booking {
 		if b.Phase == PhaseBooked {
 			b.Phase = PhaseConfirmed
 		}
-		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, At: e.At}
+		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case ConfirmDenied:
 		b.Confirm = Confirm{Answer: Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case BookingCheckedIn:
@@ -362,7 +363,7 @@ func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {
 type AnswerConfirm struct {
 	Answer     Answer // Confirmed or Denied
 	By         UserID
-	Reason     string    // of a denial
+	Reason     string    // may be empty
 	AnsweredAt time.Time // when the administrator answered
 	At         time.Time // when that is told
 }
@@ -389,7 +390,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 		if b.Confirm.Answer == Confirmed {
 			return nil, nil
 		}
-		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.AnsweredAt}}, nil
+		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.AnsweredAt}}, nil
 	case Denied:
 	default: // only a clear no cancels a booking
 		return nil, &Invalid{[]Fault{{FieldAnswer, fmt.Sprintf("must be %s or %s", Confirmed, Denied)}}}

@@ -25,6 +25,8 @@ func TestStoredForm(t *testing.T) {
 			`{"bookingId":"b","roomId":"red","userId":"ann","confirmUserId":"admin","at":"2026-11-24T12:01:00Z"}`},
 		{"ConfirmCompleted", ConfirmCompleted{BookingID: "b", RoomID: "red", UserID: "ann", At: noon},
 			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
+		{"ConfirmCompleted", ConfirmCompleted{BookingID: "b", RoomID: "red", UserID: "ann", Reason: "as always", At: noon},
+			`{"bookingId":"b","roomId":"red","userId":"ann","reason":"as always","at":"2026-11-24T12:00:00Z"}`},
 		{"ConfirmDenied", denied,
 			`{"bookingId":"b","roomId":"red","userId":"ann","confirmUserId":"admin","reason":"cleaning","at":"2026-11-24T12:01:00Z"}`},
 		{"ConfirmDenied", ConfirmDenied{BookingID: "b", RoomID: "red", UserID: "ann", At: noon},

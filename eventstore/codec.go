@@ -269,6 +269,7 @@ func confirmCompleted(f *form, e *domain.ConfirmCompleted) {
 	text(f, "roomId", &e.RoomID)
 	text(f, "userId", &e.UserID)
 	optionalText(f, "confirmUserId", &e.ConfirmUserID)
+	optionalText(f, "reason", &e.Reason)
 	f.time("at", &e.At)
 	f.end()
 }

@@ -56,7 +56,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 1,
+		version: 2,
 		sorts: []ordering{
 			{"sendDtm", Order{}},
 			{"userId", Order{By: ColumnUser}},
@@ -104,10 +104,10 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		n.Contents = fmt.Sprintf("conference room[%s] reservation has been changed", e.RoomID)
 	case domain.ConfirmCompleted:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindConfirmed
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID)
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID) + because(e.Reason)
 	case domain.ConfirmDenied:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindDenied
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID)
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID) + because(e.Reason)
 	case domain.UseStarted:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseStarted
 		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use started", e.BookingID)
@@ -119,6 +119,14 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		n.Contents = "reservation has been canceled"
 	}
 	return n
+}
+
+// because is the end of a text that has a reason.
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 func (n Notification) encode(e *encoder) {
