@@ -237,3 +237,40 @@ func TestZeroIsOneRoom(t *testing.T) {
 	}
 	s.do(t, "POST", "/bookings", strings.Replace(zero, `"roomId":0`, `"roomId":-0`, 1)).want(t, 409)
 }
+
+// What a booking's answer has can be sent back as it is, by PUT or PATCH; what follows from other things cannot be set by it.
+func TestAnAnswerCanBeSentBack(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`).want(t, 200)
+	read := s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
+	before := len(s.log.all())
+	for _, method := range []string{"PUT", "PATCH"} {
+		if r := s.do(t, method, "/bookings/"+id, read.body).want(t, 200); r.body != read.body {
+			t.Errorf("%s of %s: %s", method, read.body, r.body)
+		}
+		for changed, fault := range map[string]string{
+			strings.Replace(read.body, "CONFIRMED", "BOOKED", 1): `"/status","detail":"must be CONFIRMED, as it is`,
+			strings.Replace(read.body, "CONFIRMED", "DONE", 1):   `"/status","detail":"must be \"BOOKED\"`,
+			strings.Replace(read.body, id, "other", 1):           `"/bookingId","detail":"must be the id in the path`,
+		} {
+			if r := s.do(t, method, "/bookings/"+id, changed).want(t, 422); !strings.Contains(r.body, fault) {
+				t.Errorf("%s of %s: %s", method, changed, r.body)
+			}
+		}
+	}
+	if after := len(s.log.all()); after != before {
+		t.Errorf("%d events were written", after-before)
+	}
+
+	// A repeat is answered as the first time, though the change itself has changed the status.
+	later := strings.Replace(read.body, "T10:30", "T11:00", 1)
+	first := s.do(t, "PUT", "/bookings/"+id, later, "Idempotency-Key: k").want(t, 200)
+	if first.at(t, "status") != "BOOKED" {
+		t.Error(first.body)
+	}
+	if again := s.do(t, "PUT", "/bookings/"+id, later, "Idempotency-Key: k").want(t, 200); again.body != first.body {
+		t.Errorf("again: %s, first: %s", again.body, first.body)
+	}
+	s.do(t, "PUT", "/bookings/"+id, later).want(t, 422)
+}

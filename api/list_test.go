@@ -209,3 +209,16 @@ func TestPages(t *testing.T) {
 		t.Error(r.body)
 	}
 }
+
+// Pages, like everything else, carry a link that is named after them.
+func TestPagesCarryTheLinkNamedAfterThem(t *testing.T) {
+	s := newService(t)
+	for path, name := range map[string]string{
+		"/bookings?size=1": "bookings", "/confirms": "confirms", "/realuses": "realuses", "/bookingLists": "bookingLists", "/roomUseLists": "roomUseLists",
+		"/notifications": "notifications", "/bookingLists/search/findByBookingId?bookingId=1": "bookingLists", "/roomUseLists/search/findByBookingId?bookingId=1": "roomUseLists",
+	} {
+		if r := s.do(t, "GET", path, "").want(t, 200); r.at(t, "_links."+name+".href") != "http://example.com"+path {
+			t.Errorf("%s: %s", path, r.body)
+		}
+	}
+}
