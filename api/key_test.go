@@ -209,7 +209,7 @@ func TestEveryAnswerForEver(t *testing.T) {
 	}
 	c.call("PATCH", "/realuses/"+use, "", 200)
 	history(used, "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingChanged", "ConfirmRequested", "ConfirmCompleted",
-		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
+		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingHandedOver", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
 
 	cancelled := c.call("POST", "/bookings", body(room2, "0930", "1100", "cy"), 201).at(t, "bookingId").(string)
 	if r := c.call("DELETE", "/bookings/"+cancelled, "", 204, "If-Match: *"); r.header.Get("Roombook-Position") == "" || r.body != "" {

@@ -36,6 +36,16 @@ type (
 		At            time.Time     `json:"at"`
 	}
 
+	// BookingHandedOver says that the booking is another user's from now on. It follows the BookingChanged that made it so, in the same
+	// append, and is there for the user who has it no more.
+	BookingHandedOver struct {
+		BookingID    BookingID `json:"bookingId"`
+		RoomID       RoomID    `json:"roomId"`
+		UserID       UserID    `json:"userId"`
+		FormerUserID UserID    `json:"formerUserId"`
+		At           time.Time `json:"at"`
+	}
+
 	// ConfirmCompleted says that the administrator confirmed.
 	ConfirmCompleted struct {
 		BookingID     BookingID `json:"bookingId"`
@@ -76,13 +86,14 @@ type (
 	}
 )
 
-func (BookingCreated) EventType() string   { return "BookingCreated" }
-func (ConfirmRequested) EventType() string { return "ConfirmRequested" }
-func (BookingChanged) EventType() string   { return "BookingChanged" }
-func (ConfirmCompleted) EventType() string { return "ConfirmCompleted" }
-func (ConfirmDenied) EventType() string    { return "ConfirmDenied" }
-func (BookingCheckedIn) EventType() string { return "BookingCheckedIn" }
-func (BookingCancelled) EventType() string { return "BookingCancelled" }
+func (BookingCreated) EventType() string    { return "BookingCreated" }
+func (ConfirmRequested) EventType() string  { return "ConfirmRequested" }
+func (BookingChanged) EventType() string    { return "BookingChanged" }
+func (BookingHandedOver) EventType() string { return "BookingHandedOver" }
+func (ConfirmCompleted) EventType() string  { return "ConfirmCompleted" }
+func (ConfirmDenied) EventType() string     { return "ConfirmDenied" }
+func (BookingCheckedIn) EventType() string  { return "BookingCheckedIn" }
+func (BookingCancelled) EventType() string  { return "BookingCancelled" }
 
 // CancelReason says why a booking is over.
 type CancelReason string
@@ -295,7 +306,7 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 // yet, and DecideMove decides once the slot is reserved.
 //
 //	given it is live, use not started, other room or slot  then Moves
-//	given it is live, use not started, other user only     then BookingChanged; the confirmation stays
+//	given it is live, use not started, other user only     then BookingChanged, BookingHandedOver; the confirmation stays
 //	given it has these values                              then nothing: a repeat
 //	given its use has started                              then *AlreadyInUse
 //	given it is cancelled                                  then *AlreadyCancelled
@@ -311,13 +322,17 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 	if user == b.User {
 		return nil, false, nil
 	}
-	return []Event{BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At}}, false, nil
+	return []Event{
+		BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At},
+		BookingHandedOver{BookingID: b.ID, RoomID: b.Room, UserID: user, FormerUserID: b.User, At: c.At},
+	}, false, nil
 }
 
 // DecideMove lets the booking stand on a new reservation in place of the one that it replaces, and asks for confirmation
 // again. The booking's revision is that of its last event.
 //
-//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested
+//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested, and
+//	                                                                                       BookingHandedOver if r has another user
 //	otherwise                                                                              then nothing, now and for ever
 func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
@@ -330,10 +345,14 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if user == "" {
 		user = b.User
 	}
-	return []Event{
+	events := []Event{
 		BookingChanged{BookingID: b.ID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: user, Slot: r.Slot, At: r.At},
 		ConfirmRequested{BookingID: b.ID, RoomID: r.RoomID, UserID: user, At: r.At},
 	}
+	if user != b.User {
+		events = append(events, BookingHandedOver{BookingID: b.ID, RoomID: r.RoomID, UserID: user, FormerUserID: b.User, At: r.At})
+	}
+	return events
 }
 
 // Cancel ends a booking before its use.

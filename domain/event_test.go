@@ -21,6 +21,8 @@ func TestStoredForm(t *testing.T) {
 			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
 		{"BookingChanged", changed,
 			`{"bookingId":"b","reservationId":"r2","roomId":"blue","userId":"ann","slot":{"start":"2026-11-24T15:00:00Z","end":"2026-11-24T16:00:00Z"},"at":"2026-11-24T12:01:00Z"}`},
+		{"BookingHandedOver", BookingHandedOver{BookingID: "b", RoomID: "red", UserID: "bob", FormerUserID: "ann", At: noon},
+			`{"bookingId":"b","roomId":"red","userId":"bob","formerUserId":"ann","at":"2026-11-24T12:00:00Z"}`},
 		{"ConfirmCompleted", completed,
 			`{"bookingId":"b","roomId":"red","userId":"ann","confirmUserId":"admin","at":"2026-11-24T12:01:00Z"}`},
 		{"ConfirmCompleted", ConfirmCompleted{BookingID: "b", RoomID: "red", UserID: "ann", At: noon},

@@ -44,6 +44,7 @@ func everyEvent() []domain.Event {
 		domain.BookingCreated{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
 		domain.ConfirmRequested{BookingID: booking, RoomID: room, UserID: user, At: at},
 		domain.BookingChanged{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
+		domain.BookingHandedOver{BookingID: booking, RoomID: room, UserID: user, FormerUserID: "user-0", At: at},
 		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "as ever", At: at},
 		domain.ConfirmDenied{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "being painted", At: at},
 		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at},

@@ -245,6 +245,9 @@ func TestNotifications(t *testing.T) {
 		then  []told
 	}{
 		{"created", log(created(), requested()), []told{booked}},
+		{"handed over", log(created(), moved(), domain.BookingHandedOver{BookingID: b1, RoomID: "2", UserID: "lee", FormerUserID: "kim", At: nine}), []told{booked,
+			{projections.KindChanged, "lee", "conference room[2] reservation has been changed"},
+			{projections.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
 		{"changed", log(created(), moved()), []told{booked, {projections.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
 		{"confirmed", log(created(), confirmed()), []told{booked, {projections.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
 		{"denied, and told once", log(created(), denied(), cancelled(domain.CancelledByDenial)), []told{booked,
