@@ -31,6 +31,7 @@ type problemType struct {
 
 // problem is one occurrence.
 type problem struct {
+	mediaType    string // of the answer that there would have been
 	zone         *time.Location
 	detail       string
 	allow        string            // the Allow header
@@ -132,12 +133,18 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
-		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read. The member and header etag have its present one. Read it again and decide anew.",
-		is: when(func(e *commands.ConditionFailed, p *problem) {
-			p.detail = fmt.Sprintf("The resource is at revision %d, which If-Match does not have.", e.Revision)
-			p.etag = etag(e.Revision)
-			p.members = func(d *document) { d.text("etag", etag(e.Revision)) }
-		}),
+		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read; or it is one of those in If-None-Match. The member and header etag have its present one. Read it again and decide anew.",
+		is: func(err error, p *problem) bool {
+			if e, ok := errors.AsType[*commands.ConditionFailed](err); ok {
+				p.unmet(e.Revision, "which If-Match does not have")
+				return true
+			}
+			e, ok := errors.AsType[*matched](err)
+			if ok {
+				p.unmet(e.revision, "which If-None-Match rules out")
+			}
+			return ok
+		},
 	},
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
@@ -318,6 +325,13 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 
 func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
 
+// unmet describes a resource at a revision that a condition does not allow.
+func (p *problem) unmet(at domain.Revision, why string) {
+	p.detail = fmt.Sprintf("The resource is at revision %d, %s.", at, why)
+	p.etag = etag(at, p.mediaType)
+	p.members = func(d *document) { d.text("etag", p.etag) }
+}
+
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {
 	p.detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
@@ -350,7 +364,7 @@ func (x *exchange) fail(err error) {
 		x.failAgain(before.Answer)
 		return
 	}
-	p := problem{zone: x.zone}
+	p := problem{mediaType: x.mediaType, zone: x.zone}
 	var t *problemType
 	for i := range problemTypes {
 		if t = &problemTypes[i]; t.is(err, &p) {

@@ -155,7 +155,7 @@ func TestAChangeTakesTheNewSlotBeforeItGivesTheOldOneBack(t *testing.T) {
 	if err != nil || again.Revision != changed.Revision {
 		t.Fatalf("the same values again: %+v, %v", again, err)
 	}
-	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "BookingChanged", "ConfirmRequested", "BookingChanged")
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "BookingChanged", "ConfirmRequested", "BookingChanged", "BookingHandedOver")
 	wantTypes(t, store, from.Stream(), "SlotReserved", "SlotReleased")
 
 	// Its own slot is not in the way of a booking that moves by half its length.
