@@ -212,6 +212,14 @@ var problemTypes = []problemType{
 		}),
 	},
 	{
+		name: "too-many-changes", status: http.StatusConflict, title: "The booking was changed too often",
+		about: fmt.Sprintf("A booking can be changed %d times. Cancel it and book anew.", domain.MaxChanges),
+		is: when(func(e *domain.TooManyChanges, p *problem) {
+			p.detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
+			p.members = func(d *document) { d.text("bookingId", string(e.Booking)) }
+		}),
+	},
+	{
 		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
 		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
 		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
