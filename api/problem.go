@@ -258,6 +258,11 @@ var problemTypes = []problemType{
 		is:    is(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
 	},
 	{
+		name: "event-store-replaced", status: http.StatusServiceUnavailable, title: "The event store's log is another than before", retry: true,
+		about: "A backup was put back, or another event store stands at the address. Nothing has happened, and this server forgets what it remembered. Send the request again: it is answered by what the event store has now.",
+		is:    is(eventstore.ErrReplaced, "The event store's log is another than before; nothing has happened."),
+	},
+	{
 		name: "event-store-unavailable", status: http.StatusServiceUnavailable, title: "The event store does not answer", retry: true,
 		about: "The event store cannot be reached. Nothing has happened. Send the request again.",
 		is:    is(eventstore.ErrUnavailable, "The event store cannot be reached; nothing has happened."),

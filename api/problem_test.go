@@ -192,6 +192,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
 		"eventstore.Refused":           "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
+		"eventstore.ErrReplaced":       "event-store-replaced",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
