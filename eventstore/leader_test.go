@@ -176,7 +176,7 @@ func TestALeaderIsNamed(t *testing.T) {
 		}
 		first.leader.Store(nil)
 		waiting.Wait()
-		all(impatient)
+		awaitPing(t, impatient)
 	}
 }
 
