@@ -92,11 +92,13 @@ func (p *Positions) found(projection string, position eventstore.Position) {
 	p.list(projection).wake(position)
 }
 
-// forget takes back what was known of a list, which is made anew from another log.
-func (p *Positions) forget(projection string) {
+// begin tells that a list is kept from a position on, whatever was known of it: it may have been made anew from another log.
+func (p *Positions) begin(projection string, position eventstore.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.list(projection).position = 0
+	l := p.list(projection)
+	l.position = position
+	l.wake(position)
 }
 
 // wanted reports whether somebody waits for a list, and returns what has a token when somebody has begun to.

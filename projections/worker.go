@@ -253,6 +253,7 @@ func (w *worker) keep(ctx context.Context) error {
 	}
 	g, ok := state.Generation(state.Active)
 	if !ok {
+		w.options.Positions.begin(w.projection.Name, 0)
 		w.report(func(h *Health) { h.State, h.Generation, h.Position, h.CaughtUp = Building, 0, 0, false })
 		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
@@ -277,7 +278,7 @@ func (w *worker) keep(ctx context.Context) error {
 	switch {
 	case errors.As(err, &other):
 		w.logger.Warn("the list is made anew", "because", err)
-		w.options.Positions.forget(w.projection.Name)
+		w.options.Positions.begin(w.projection.Name, 0)
 		return w.store.Discard(ctx, g.Ref)
 	case errors.Is(err, errReplaced):
 		return nil
@@ -317,7 +318,8 @@ func (w *worker) followAll(ctx context.Context, g Generation) error {
 		if err != nil {
 			return err
 		}
-		w.options.Positions.advance(w.projection.Name, g.Position)
+		// Less than was known, if another worker has made the list anew from another log.
+		w.options.Positions.begin(w.projection.Name, b.generation.Position)
 		if err := w.follow(ctx, b, after); !errors.Is(err, errMoved) {
 			return err
 		}
@@ -340,8 +342,9 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	due := time.NewTimer(w.options.Gather)
 	defer due.Stop()
 
-	var written, noted time.Time
+	var written time.Time
 	var sameLog bool // since the subscription began
+	hint := hint{every: 100 * w.options.Gather}
 	for {
 		waitedFor, waiting := w.options.Positions.wanted(w.projection.Name)
 		gathered := events.gathered()
@@ -369,11 +372,8 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 			due.Reset(left)
 		case sameLog:
 			w.follows(b.generation, gathered)
-			if gathered.position > b.generation.Considered.Position && gathered.position > b.generation.Position && time.Since(noted) > 100*w.options.Gather {
-				if err := w.note(ctx, b, gathered.position); err != nil {
-					return err
-				}
-				noted = time.Now()
+			if err := hint.note(ctx, w, b, gathered.position); err != nil {
+				return err
 			}
 		}
 		select {
@@ -390,22 +390,40 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	}
 }
 
-// note keeps how far the log has nothing more for the list, if the event there can be told.
-func (w *worker) note(ctx context.Context, b *builder, position eventstore.Position) error {
-	id, found, err := w.log.EventAt(ctx, position)
-	if err != nil || !found {
-		return err
+// hint keeps how far the log has nothing for a list, which spares the next start reading that again.
+type hint struct {
+	every time.Duration
+	asked time.Time
+	point Point // to be kept once the subscription has gone on: what the log told then was of the same log
+}
+
+// note takes note of how far the subscription is without any more events of the list.
+func (h *hint) note(ctx context.Context, w *worker, b *builder, position eventstore.Position) error {
+	if position <= max(b.generation.Position, b.generation.Considered.Position, h.point.Position) {
+		return nil
 	}
-	next := b.generation.Checkpoint
-	next.Considered = Point{position, id}
-	if err := w.store.Write(ctx, b.generation.Ref, nil, next); err != nil {
-		if errors.Is(err, ErrRetired) {
+	if h.point.Position > b.generation.Position {
+		next := b.generation.Checkpoint
+		next.Considered = h.point
+		err := w.store.Write(ctx, b.generation.Ref, nil, next)
+		switch {
+		case errors.Is(err, ErrRetired):
 			return errReplaced
+		case err != nil:
+			return err
 		}
-		return err
+		b.generation.Checkpoint = next
 	}
-	b.generation.Checkpoint = next
-	return nil
+	h.point = Point{}
+	if time.Since(h.asked) < h.every {
+		return nil
+	}
+	h.asked = time.Now()
+	id, found, err := w.log.EventAt(ctx, position)
+	if found {
+		h.point = Point{position, id}
+	}
+	return err
 }
 
 // flushTime is what a write may still take after the worker's context has ended.

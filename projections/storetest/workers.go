@@ -733,6 +733,7 @@ func testLogGoesBack(t *testing.T, s *system) {
 	log := &replaced{logs: []projections.Log{s.log, backup}, broken: make(chan struct{})}
 	positions := projections.NewPositions()
 	workers, _ := s.workOn(log, projections.WorkerOptions{Positions: positions}, p)
+	s.workOn(log, projections.WorkerOptions{}, p) // another process, which may be the first to notice
 	s.wantVerified(p, lost)
 	queries := s.queries(positions)
 	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: lost}); err != nil || page.Position < lost {
