@@ -29,6 +29,7 @@ func appendUntilKilled(dir string) int {
 	if err != nil {
 		return crashed(err)
 	}
+	n.BeginEmpty()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return crashed(err)

@@ -4,7 +4,9 @@
 // Its ideas:
 //
 //   - One log. Every event has a position, dense and increasing from 1, and belongs to one stream, where it has a revision.
-//     An append is atomic: its events are neighbours in the log.
+//     An append is atomic: its events are neighbours in the log. The first event of a new log is the server's own.
+//   - Whole or not opened. A folder that lacks a file or a part of one is refused and left as it is, and damage that is found
+//     later fails the node.
 //   - Durable or not there. An append is answered after its sync. Nothing beyond the last durable position is ever shown to a
 //     reader, and a refusal that rests on events still being synced waits for them too. A failed sync fails the node for good.
 //   - Subscriptions pull. There is no buffer a subscriber: each follows the log at its own pace, from the memory of recent

@@ -39,6 +39,7 @@ func bubble(t *testing.T, test func(t *testing.T, n *Node, c streams.StreamsClie
 		if err != nil {
 			t.Fatal(err)
 		}
+		n.BeginEmpty()
 		l := pipes{bufconn.Listen(1 << 16)}
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)

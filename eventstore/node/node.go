@@ -32,6 +32,7 @@ type Node struct {
 
 	patterns atomic.Bool // a filter by regular expression was used
 	told     atomic.Bool // Serve has returned why the log failed
+	begun    sync.Once   // see beginLog
 
 	closing context.Context // done once Close was called
 	close   context.CancelFunc

@@ -163,6 +163,45 @@ func TestServeEnds(t *testing.T) {
 	}
 }
 
+// TestNewLogBegins: a log begins with an event of the server's own, one only, whatever serves it later.
+func TestNewLogBegins(t *testing.T) {
+	dir := t.TempDir()
+	var first string // its stream
+	for range 2 {
+		n, err := node.Open(node.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = "$$$stats-" + l.Addr().String()
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			go func() { served <- n.Serve(ctx, l) }()
+			r, err := server{n, l.Addr().String()}.client(t).ReadAll(t.Context(), esdb.ReadAllOptions{}, 9)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := collect(t, r)
+			if len(log) != 1 || log[0].StreamID != first || log[0].EventType != "$metadata" || log[0].Position.Commit != 1 || string(log[0].Data) != `{"$maxAge":864000}` {
+				t.Errorf("the log of %s is %+v", first, log)
+			}
+			cancel()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestServerFeatures(t *testing.T) {
 	answer, err := serverfeatures.NewServerFeaturesClient(start(t).dial(t)).GetSupportedMethods(t.Context(), &shared.Empty{})
 	if err != nil {

@@ -35,7 +35,29 @@ const (
 	streamWorkers = 64
 )
 
+// statsMetadata is what EventStoreDB begins a new log with: its statistics, of which this node keeps none, are to be kept ten days.
+const statsMetadata = `{"$maxAge":864000}`
+
+// beginLog writes the first event of a new log, as EventStoreDB does: once, for the first of the node's servers.
+func (n *Node) beginLog(ctx context.Context, listening net.Addr) (err error) {
+	n.begun.Do(func() {
+		if n.log.position() > 0 {
+			return
+		}
+		stream := metastreamOf("$stats-" + listening.String())
+		_, err = n.log.append(ctx, stream, expectNoStream, []*event{metadataEvent(stream, []byte(statsMetadata))})
+		if errors.Is(err, errStopped) {
+			n.told.Store(true)
+			err = n.log.failed.err
+		}
+	})
+	return err
+}
+
 func (n *Node) serve(ctx context.Context, l net.Listener) error {
+	if err := n.beginLog(ctx, l.Addr()); err != nil {
+		return err
+	}
 	stopping, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(n.closing, stop)()

@@ -38,6 +38,7 @@ func startIn(t testing.TB, dir string) server {
 			t.Error(err)
 		}
 	})
+	n.BeginEmpty()
 	return server{n, serve(t, n, "127.0.0.1:0")}
 }
 
