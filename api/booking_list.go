@@ -84,6 +84,7 @@ func (d *document) bookingList(b *projections.BookingList) {
 	d.text("confirmStatus", string(b.Confirm.Answer))
 	d.time("confirmDtm", b.Confirm.At)
 	d.textOrNull("confirmUserId", string(b.Confirm.By))
+	d.textOrNull("confirmReason", b.Confirm.Reason)
 	d.textOrNull("cancelReason", string(b.CancelReason))
 	d.time("cancelDtm", b.CancelledAt)
 	d.beginLinks()

@@ -66,7 +66,7 @@ func TestBookings(t *testing.T) {
 		},
 		{
 			name: "give to another user", given: []call{booked, confirmed}, when: call{"PATCH", "/bookings/{booking}", `{"bookingUserId":"bob"}`}, status: 200,
-			has: map[string]string{"bookingUserId": "bob", "status": "CONFIRMED"}, then: []string{"BookingChanged"},
+			has: map[string]string{"bookingUserId": "bob", "status": "CONFIRMED"}, then: []string{"BookingChanged", "BookingHandedOver"},
 		},
 		{name: "change to the same", given: []call{booked}, when: call{"PATCH", "/bookings/{booking}", same}, status: 200},
 		{name: "change nothing", given: []call{booked}, when: call{"PATCH", "/bookings/{booking}", `{}`}, status: 200},
@@ -77,7 +77,8 @@ func TestBookings(t *testing.T) {
 		{name: "change none", when: call{"PATCH", "/bookings/{booking}", move}, status: 404, problem: "booking-not-found"},
 		{name: "change no id", when: call{"PATCH", "/bookings/a%20b", move}, status: 404, problem: "booking-not-found"},
 		{name: "replace by the same", given: []call{booked}, when: call{"PUT", "/bookings/{booking}", same}, status: 200},
-		{name: "replace", given: []call{booked}, when: call{"PUT", "/bookings/{booking}", `{"roomId":"x","useStartDtm":"202611250930","useEndDtm":"202611251030","bookingUserId":"bob"}`}, status: 200, then: moved, has: map[string]string{"roomId": "x", "bookingUserId": "bob"}},
+		{name: "replace", given: []call{booked}, when: call{"PUT", "/bookings/{booking}", `{"roomId":"x","useStartDtm":"202611250930","useEndDtm":"202611251030","bookingUserId":"bob"}`}, status: 200,
+			then: []string{"SlotReserved", "BookingChanged", "ConfirmRequested", "BookingHandedOver", "SlotReleased"}, has: map[string]string{"roomId": "x", "bookingUserId": "bob"}},
 		{name: "replace in part", given: []call{booked}, when: call{"PUT", "/bookings/{booking}", move}, status: 422, problem: "invalid-body"},
 		{name: "cancel", given: []call{booked}, when: cancelled, status: 204, then: []string{"BookingCancelled", "SlotReleased"}},
 		{name: "cancel again", given: []call{booked, cancelled}, when: cancelled, status: 404, problem: "booking-cancelled"},
@@ -116,10 +117,10 @@ func TestTheAnswerSaysWhereItIsWritten(t *testing.T) {
 		}
 	}
 	r = s.do(t, "PATCH", "/bookings/"+id, `{"bookingUserId":"bob"}`)
-	if etag := r.header.Get("Etag"); etag != `"2"` {
+	if etag := r.header.Get("Etag"); etag != `"3"` {
 		t.Errorf("ETag %s after a change", etag)
 	}
-	if got := s.do(t, "GET", "/bookings/"+id, "").header; got.Get("Etag") != `"2"` || got.Get("Roombook-Position") != "4" {
+	if got := s.do(t, "GET", "/bookings/"+id, "").header; got.Get("Etag") != `"3"` || got.Get("Roombook-Position") != "5" {
 		t.Errorf("headers of a read %v", got)
 	}
 }
@@ -139,7 +140,8 @@ func TestABookingAsItWas(t *testing.T) {
 	}{
 		{"3", 200, "bookingUserId", "ann"},
 		{"4", 200, "bookingUserId", "bob"},
-		{"5", 404, "type", "/problems/booking-cancelled"},
+		{"5", 200, "bookingUserId", "bob"}, // that it was handed over
+		{"6", 404, "type", "/problems/booking-cancelled"},
 		{"1", 404, "type", "/problems/booking-not-found"},
 		{later.Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"},
 		{later.In(time.FixedZone("", 9*3600)).Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"}, // its + is a space
@@ -147,8 +149,8 @@ func TestABookingAsItWas(t *testing.T) {
 		{"202001010000", 404, "type", "/problems/booking-not-found"}, // a time, and not a position
 		{"20200101000000", 404, "type", "/problems/booking-not-found"},
 		{"202613010000", 400, "type", "/problems/invalid-parameters"}, // neither
-		{"6", 404, "type", "/problems/booking-cancelled"},             // the end of the log
-		{"7", 400, "type", "/problems/invalid-parameters"},
+		{"7", 404, "type", "/problems/booking-cancelled"},             // the end of the log
+		{"8", 400, "type", "/problems/invalid-parameters"},
 		{"18446744073709551615", 400, "type", "/problems/invalid-parameters"},
 		{"0", 400, "type", "/problems/invalid-parameters"},
 		{"-1", 400, "type", "/problems/invalid-parameters"},
@@ -236,4 +238,41 @@ func TestZeroIsOneRoom(t *testing.T) {
 		t.Error(r.body)
 	}
 	s.do(t, "POST", "/bookings", strings.Replace(zero, `"roomId":0`, `"roomId":-0`, 1)).want(t, 409)
+}
+
+// What a booking's answer has can be sent back as it is, by PUT or PATCH; what follows from other things cannot be set by it.
+func TestAnAnswerCanBeSentBack(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`).want(t, 200)
+	read := s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
+	before := len(s.log.all())
+	for _, method := range []string{"PUT", "PATCH"} {
+		if r := s.do(t, method, "/bookings/"+id, read.body).want(t, 200); r.body != read.body {
+			t.Errorf("%s of %s: %s", method, read.body, r.body)
+		}
+		for changed, fault := range map[string]string{
+			strings.Replace(read.body, "CONFIRMED", "BOOKED", 1): `"/status","detail":"must be CONFIRMED, as it is`,
+			strings.Replace(read.body, "CONFIRMED", "DONE", 1):   `"/status","detail":"must be \"BOOKED\"`,
+			strings.Replace(read.body, id, "other", 1):           `"/bookingId","detail":"must be the id in the path`,
+		} {
+			if r := s.do(t, method, "/bookings/"+id, changed).want(t, 422); !strings.Contains(r.body, fault) {
+				t.Errorf("%s of %s: %s", method, changed, r.body)
+			}
+		}
+	}
+	if after := len(s.log.all()); after != before {
+		t.Errorf("%d events were written", after-before)
+	}
+
+	// A repeat is answered as the first time, though the change itself has changed the status.
+	later := strings.Replace(read.body, "T10:30", "T11:00", 1)
+	first := s.do(t, "PUT", "/bookings/"+id, later, "Idempotency-Key: k").want(t, 200)
+	if first.at(t, "status") != "BOOKED" {
+		t.Error(first.body)
+	}
+	if again := s.do(t, "PUT", "/bookings/"+id, later, "Idempotency-Key: k").want(t, 200); again.body != first.body {
+		t.Errorf("again: %s, first: %s", again.body, first.body)
+	}
+	s.do(t, "PUT", "/bookings/"+id, later).want(t, 422)
 }

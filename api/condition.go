@@ -9,8 +9,17 @@ import (
 	"roombook/domain"
 )
 
-// etag is a revision as an entity tag. It is a strong one: what is answered follows from the events up to there.
-func etag(r domain.Revision) string { return `"` + strconv.FormatInt(int64(r), 10) + `"` }
+// etag is a revision as an entity tag. It is a strong one: what is answered follows from the events up to there, and differs by media type.
+func etag(r domain.Revision, mediaType string) string {
+	tag := strconv.FormatInt(int64(r), 10)
+	if mediaType == mediaJSON {
+		tag += tagJSON
+	}
+	return `"` + tag + `"`
+}
+
+// tagJSON ends the tag of an answer in plain JSON.
+const tagJSON = "-json"
 
 // condition is what If-Match and If-None-Match say of a resource (RFC 9110, sections 13.1.1 and 13.1.2).
 type condition struct {
@@ -82,8 +91,8 @@ func (c *condition) revisions() []domain.Revision {
 	}
 	revisions := make([]domain.Revision, 0, len(c.tags))
 	for _, t := range c.tags {
-		n, err := strconv.ParseInt(strings.Trim(t.tag, `"`), 10, 64)
-		if r := domain.Revision(n); !t.weak && err == nil && n >= 0 && etag(r) == t.tag {
+		n, err := strconv.ParseInt(strings.TrimSuffix(strings.Trim(t.tag, `"`), tagJSON), 10, 64)
+		if r := domain.Revision(n); !t.weak && err == nil && n >= 0 && (etag(r, mediaHAL) == t.tag || etag(r, mediaJSON) == t.tag) {
 			revisions = append(revisions, r)
 		}
 	}
@@ -118,4 +127,37 @@ func (x *exchange) unlessKnown() error {
 		x.out = x.out[:0]
 	}
 	return nil
+}
+
+// matched means that a change was to be made only if the resource is none of those in If-None-Match, and it is one.
+type matched struct{ revision domain.Revision }
+
+func (e *matched) Error() string { return "the resource is one of those in If-None-Match" }
+
+// unlessMatched refuses a change by its If-None-Match: *, for one, lets nothing be changed that is there (RFC 9110, section 13.1.2). The
+// revision is read only if there is such a condition.
+func (x *exchange) unlessMatched(revision func() (domain.Revision, error)) error {
+	known, err := parseCondition(x.r.Header["If-None-Match"])
+	if err != nil {
+		return &invalidParameters{[]fault{{"If-None-Match", err.Error()}}}
+	}
+	if known == nil {
+		return nil
+	}
+	at, err := revision()
+	if err != nil {
+		return err
+	}
+	if known.has(etag(at, mediaHAL)) || known.has(etag(at, mediaJSON)) {
+		return &matched{at}
+	}
+	return nil
+}
+
+// unlessBookingMatched is unlessMatched for a booking, and for the confirm, which is a part of it.
+func (x *exchange) unlessBookingMatched(id domain.BookingID) error {
+	return x.unlessMatched(func() (domain.Revision, error) {
+		booking, err := x.server.commands.Booking(x.ctx, id)
+		return booking.Revision, err
+	})
 }

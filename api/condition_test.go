@@ -52,7 +52,7 @@ func TestConditions(t *testing.T) {
 		if got := c.revisions(); !slices.Equal(got, tt.revisions) || (got == nil) != (tt.revisions == nil) {
 			t.Errorf("%s: revisions %v, want %v", tt.name, got, tt.revisions)
 		}
-		if got := c.has(etag(3)); got != tt.known {
+		if got := c.has(etag(3, mediaHAL)); got != tt.known {
 			t.Errorf("%s: has revision 3: %t", tt.name, got)
 		}
 	}
@@ -158,5 +158,69 @@ func TestIfNoneMatch(t *testing.T) {
 	s.do(t, "GET", "/bookingLists", "", "If-None-Match: *").want(t, 200) // a list has no ETag
 	if got := s.serve(httptest.NewRequest("GET", "/healthz", nil)); got.status != 200 {
 		t.Error(got)
+	}
+}
+
+// A change can be refused by what is there: If-None-Match: * by anything at all.
+func TestIfNoneMatchOfAChange(t *testing.T) {
+	whole := `{"roomId":"1","useStartDtm":"202611241000","useEndDtm":"202611241100","bookingUserId":"ann"}`
+	for _, tt := range []struct {
+		given  []call
+		read   string
+		when   call
+		status int
+	}{
+		{[]call{booked}, "/bookings/{booking}", call{"PUT", "/bookings/{booking}", whole}, 200},
+		{[]call{booked}, "/bookings/{booking}", call{"PATCH", "/bookings/{booking}", `{"bookingUserId":"bob"}`}, 200},
+		{[]call{booked}, "/bookings/{booking}", cancelled, 204},
+		{[]call{booked}, "/confirms/{booking}", confirmed, 200},
+		{[]call{booked, started}, "/realuses/{use}", ended, 200},
+	} {
+		s := newService(t)
+		ids := newIDs()
+		for _, c := range tt.given {
+			ids.do(t, s, c)
+		}
+		tag := ids.do(t, s, call{"GET", tt.read, ""}).want(t, 200).header.Get("Etag")
+		before := len(s.log.all())
+		for _, there := range []string{"*", tag, "W/" + tag, `"77", ` + tag, tag[:len(tag)-1] + `-json"`} {
+			r := ids.do(t, s, tt.when, "If-None-Match: "+there).want(t, 412)
+			if r.at(t, "type") != "/problems/precondition-failed" || r.at(t, "etag") != tag {
+				t.Errorf("%s %s, %s: %s", tt.when.method, tt.when.path, there, r.body)
+			}
+		}
+		ids.do(t, s, tt.when, "If-None-Match: 3").want(t, 400)
+		if after := len(s.log.all()); after != before {
+			t.Errorf("%s %s: %d events were written", tt.when.method, tt.when.path, after-before)
+		}
+		ids.do(t, s, tt.when, `If-None-Match: "77"`).want(t, tt.status)
+	}
+	newService(t).do(t, "PUT", "/bookings/none", whole, "If-None-Match: *").want(t, 404)
+}
+
+// The two media types of an answer have ETags of their own, each of which a change can be conditional on; caches are told why.
+func TestETagsDifferByMediaType(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	hal := s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
+	json := s.do(t, "GET", "/bookings/"+id, "", "Accept: application/json").want(t, 200)
+	tags := []string{hal.header.Get("Etag"), json.header.Get("Etag")}
+	if tags[0] == tags[1] || hal.header.Get("Vary") != "Accept" || json.header.Get("Vary") != "Accept" {
+		t.Errorf("%v, %v", hal.header, json.header)
+	}
+	s.do(t, "GET", "/bookings/"+id, "", "Accept: application/json", "If-None-Match: "+tags[0]).want(t, 200)
+	s.do(t, "GET", "/bookings/"+id, "", "Accept: application/json", "If-None-Match: "+tags[1]).want(t, 304)
+	s.do(t, "GET", "/bookings/"+id, "", "If-None-Match: "+tags[1]).want(t, 200)
+	if r := s.do(t, "PATCH", "/bookings/"+id, "{}", "Accept: application/json", `If-Match: "77"`).want(t, 412); r.header.Get("Etag") != tags[1] || r.at(t, "etag") != tags[1] {
+		t.Errorf("%v %s", r.header, r.body)
+	}
+	for i, user := range []string{"bob", "cy"} {
+		tags := []string{s.do(t, "GET", "/bookings/"+id, "").header.Get("Etag"), s.do(t, "GET", "/bookings/"+id, "", "Accept: application/json").header.Get("Etag")}
+		s.do(t, "PATCH", "/bookings/"+id, `{"bookingUserId":"`+user+`"}`, "If-Match: "+tags[i]).want(t, 200)
+	}
+	for _, path := range []string{"/bookings", "/bookingLists", "/bookings/none", "/", "/problems"} {
+		if r := s.do(t, "GET", path, ""); r.header.Get("Vary") != "Accept" {
+			t.Errorf("%s: %v", path, r.header)
+		}
 	}
 }

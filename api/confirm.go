@@ -16,7 +16,7 @@ func (s *Server) confirmRoutes() []route {
 	}
 }
 
-// longestReason bounds the reason of a denial, in characters.
+// longestReason bounds the reason of an answer, in characters.
 const longestReason = 1000
 
 // confirmFields are the names under which an answer's body has what the domain may find fault with.
@@ -61,6 +61,9 @@ func (s *Server) answerConfirm(x *exchange) error {
 		return domain.ErrBookingNotFound
 	}
 	if c.Request, err = x.request(c.By); err != nil {
+		return err
+	}
+	if err := x.unlessBookingMatched(c.Booking); err != nil {
 		return err
 	}
 	booking, err := s.commands.AnswerConfirm(x.ctx, c)

@@ -14,6 +14,10 @@ func TestConfirms(t *testing.T) {
 			has: map[string]string{"status": "CONFIRMED", "confirmUserId": "7", "confirmDtm": "2026-11-24T08:00:00+09:00", "bookingId": "{booking}"},
 		},
 		{name: "confirm without more", given: []call{booked}, when: call{"PATCH", "/confirms/{booking}", `{"status":"CONFIRMED"}`}, status: 200, then: []string{"ConfirmCompleted"}, has: map[string]string{"confirmUserId": "null"}},
+		{
+			name: "confirm with a reason", given: []call{booked, {"PATCH", "/confirms/{booking}", `{"status":"CONFIRMED","reason":"as always"}`}}, when: call{"GET", "/confirms/{booking}", ""}, status: 200,
+			has: map[string]string{"status": "CONFIRMED", "reason": "as always"},
+		},
 		{name: "confirm again", given: []call{booked, confirmed}, when: confirmed, status: 200, has: map[string]string{"confirmUserId": "boss"}},
 		{name: "confirm in use", given: []call{booked, started}, when: confirmed, status: 200, then: []string{"ConfirmCompleted"}},
 		{

@@ -161,7 +161,7 @@ func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution
 // stands tells where the answer is written: its revision, which a change can be made conditional on, and the position that a
 // list must have reached to show it.
 func (x *exchange) stands(revision domain.Revision, position eventstore.Position) {
-	x.header("Etag", etag(revision))
+	x.header("Etag", etag(revision, x.mediaType))
 	x.position(position)
 }
 

@@ -209,7 +209,7 @@ func TestEveryAnswerForEver(t *testing.T) {
 	}
 	c.call("PATCH", "/realuses/"+use, "", 200)
 	history(used, "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingChanged", "ConfirmRequested", "ConfirmCompleted",
-		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
+		"BookingChanged", "ConfirmRequested", "BookingChanged", "BookingHandedOver", "BookingCheckedIn", "UseStarted", "ConfirmCompleted", "UseEnded", "BookingCancelled")
 
 	c.call("POST", "/bookings", body(room, "0930", "1030", "gus"), 201)
 	c.call("POST", "/bookings", body(room, "1000", "1030", "hal"), 409)

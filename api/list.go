@@ -231,6 +231,7 @@ func (l *list[T]) answer(x *exchange, q projections.Query) error {
 
 	x.beginLinks()
 	x.address("self", x.r.URL.Path, x.r.URL.RawQuery)
+	x.address(l.name, x.r.URL.Path, x.r.URL.RawQuery)
 	if page.Next != "" {
 		x.address("next", x.r.URL.Path, withCursor(x.r.URL.RawQuery, page.Next))
 	}

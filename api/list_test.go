@@ -40,8 +40,8 @@ func TestLists(t *testing.T) {
 		has  []string
 	}{
 		{"/bookingLists", "bookingLists", []string{
-			`"bookingId":"b1","roomId":"1","bookingUserId":"ann","useStartDtm":"2026-11-24T10:00:00+09:00","useEndDtm":"2026-11-24T11:00:00+09:00","bookingDtm":"2026-11-24T09:00:00+09:00","status":"BOOKED","confirmStatus":"BOOKED","confirmDtm":null,"confirmUserId":null,"cancelReason":null,"cancelDtm":null`,
-			`"status":"CANCELLED","confirmStatus":"DENIED","confirmDtm":"2026-11-24T12:00:00+09:00","confirmUserId":"boss","cancelReason":"denied","cancelDtm":"2026-11-24T12:00:00+09:00"`,
+			`"bookingId":"b1","roomId":"1","bookingUserId":"ann","useStartDtm":"2026-11-24T10:00:00+09:00","useEndDtm":"2026-11-24T11:00:00+09:00","bookingDtm":"2026-11-24T09:00:00+09:00","status":"BOOKED","confirmStatus":"BOOKED","confirmDtm":null,"confirmUserId":null,"confirmReason":null,"cancelReason":null,"cancelDtm":null`,
+			`"status":"CANCELLED","confirmStatus":"DENIED","confirmDtm":"2026-11-24T12:00:00+09:00","confirmUserId":"boss","confirmReason":"no","cancelReason":"denied","cancelDtm":"2026-11-24T12:00:00+09:00"`,
 			`"self":{"href":"http://example.com/bookingLists/b1"},"bookingList":{"href":"http://example.com/bookingLists/b1"}`,
 		}},
 		{"/bookingLists/search/findByBookingId?bookingId=b1", "bookingLists", []string{`"bookingId":"b1"`}},
@@ -207,5 +207,18 @@ func TestPages(t *testing.T) {
 	s.lists.bookings = nil
 	if r := s.do(t, "GET", "/bookingLists", ""); !strings.Contains(r.body, `"_embedded":{"bookingLists":[]}`) {
 		t.Error(r.body)
+	}
+}
+
+// Pages, like everything else, carry a link that is named after them.
+func TestPagesCarryTheLinkNamedAfterThem(t *testing.T) {
+	s := newService(t)
+	for path, name := range map[string]string{
+		"/bookings?size=1": "bookings", "/confirms": "confirms", "/realuses": "realuses", "/bookingLists": "bookingLists", "/roomUseLists": "roomUseLists",
+		"/notifications": "notifications", "/bookingLists/search/findByBookingId?bookingId=1": "bookingLists", "/roomUseLists/search/findByBookingId?bookingId=1": "roomUseLists",
+	} {
+		if r := s.do(t, "GET", path, "").want(t, 200); r.at(t, "_links."+name+".href") != "http://example.com"+path {
+			t.Errorf("%s: %s", path, r.body)
+		}
 	}
 }

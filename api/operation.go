@@ -63,6 +63,7 @@ func (o *operation) run(x *exchange) (err error) {
 		}
 	}()
 	if !o.raw {
+		x.header("Vary", "Accept")
 		if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ type problemType struct {
 
 // problem is one occurrence.
 type problem struct {
+	mediaType    string // of the answer that there would have been
 	zone         *time.Location
 	detail       string
 	allow        string            // the Allow header
@@ -132,12 +133,18 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
-		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read. The member and header etag have its present one. Read it again and decide anew.",
-		is: when(func(e *commands.ConditionFailed, p *problem) {
-			p.detail = fmt.Sprintf("The resource is at revision %d, which If-Match does not have.", e.Revision)
-			p.etag = etag(e.Revision)
-			p.members = func(d *document) { d.text("etag", etag(e.Revision)) }
-		}),
+		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read; or it is one of those in If-None-Match. The member and header etag have its present one. Read it again and decide anew.",
+		is: func(err error, p *problem) bool {
+			if e, ok := errors.AsType[*commands.ConditionFailed](err); ok {
+				p.unmet(e.Revision, "which If-Match does not have")
+				return true
+			}
+			e, ok := errors.AsType[*matched](err)
+			if ok {
+				p.unmet(e.revision, "which If-None-Match rules out")
+			}
+			return ok
+		},
 	},
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
@@ -205,6 +212,14 @@ var problemTypes = []problemType{
 		}),
 	},
 	{
+		name: "too-many-changes", status: http.StatusConflict, title: "The booking was changed too often",
+		about: fmt.Sprintf("A booking can be changed %d times. Cancel it and book anew.", domain.MaxChanges),
+		is: when(func(e *domain.TooManyChanges, p *problem) {
+			p.detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
+			p.members = func(d *document) { d.text("bookingId", string(e.Booking)) }
+		}),
+	},
+	{
 		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
 		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
 		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
@@ -241,6 +256,11 @@ var problemTypes = []problemType{
 		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,
 		about: "The event store ceased to answer in the middle of the command. If the command was decided, it will be finished, without help; if not, nothing has happened. Read the resource to see which, or send the command again.",
 		is:    is(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
+	},
+	{
+		name: "event-store-replaced", status: http.StatusServiceUnavailable, title: "The event store's log is another than before", retry: true,
+		about: "A backup was put back, or another event store stands at the address. Nothing has happened, and this server forgets what it remembered. Send the request again: it is answered by what the event store has now.",
+		is:    is(eventstore.ErrReplaced, "The event store's log is another than before; nothing has happened."),
 	},
 	{
 		name: "event-store-unavailable", status: http.StatusServiceUnavailable, title: "The event store does not answer", retry: true,
@@ -318,6 +338,13 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 
 func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
 
+// unmet describes a resource at a revision that a condition does not allow.
+func (p *problem) unmet(at domain.Revision, why string) {
+	p.detail = fmt.Sprintf("The resource is at revision %d, %s.", at, why)
+	p.etag = etag(at, p.mediaType)
+	p.members = func(d *document) { d.text("etag", p.etag) }
+}
+
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {
 	p.detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
@@ -350,7 +377,7 @@ func (x *exchange) fail(err error) {
 		x.failAgain(before.Answer)
 		return
 	}
-	p := problem{zone: x.zone}
+	p := problem{mediaType: x.mediaType, zone: x.zone}
 	var t *problemType
 	for i := range problemTypes {
 		if t = &problemTypes[i]; t.is(err, &p) {

@@ -24,6 +24,7 @@ func (s *Server) problem(x *exchange) error {
 
 // describe answers with types of problems: HTML for whoever likes it best, else HAL.
 func (x *exchange) describe(types []problemType) error {
+	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
 		all := make([]described, len(types))
 		for i, t := range types {

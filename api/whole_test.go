@@ -194,6 +194,26 @@ func TestConfirmsByAnswer(t *testing.T) {
 	}
 }
 
+// Who is given a booking is told, and so is who had it.
+func TestTheFormerUserIsTold(t *testing.T) {
+	s := whole(t)
+	room := "r-" + uuid.NewString()
+	id := s.book(t, `{"roomId":"`+room+`","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`)
+	var at string
+	for _, change := range []string{`{"bookingUserId":"bob"}`, `{"bookingUserId":"cy","useEndDtm":"202611241100"}`, `{"useEndDtm":"202611241130"}`} {
+		at = s.do(t, "PATCH", "/bookings/"+id, change).want(t, 200).header.Get("Roombook-Position")
+	}
+	r := s.do(t, "GET", "/notifications?bookingId="+id, "", "Roombook-Position: "+at).want(t, 200)
+	var told []string
+	for _, item := range r.at(t, "_embedded.notifications").([]any) {
+		n := item.(map[string]any)
+		told = append(told, fmt.Sprint(n["userId"], " ", n["kind"]))
+	}
+	if got, want := strings.Join(told, ", "), "ann booked, bob changed, ann handed-over, cy changed, bob handed-over, cy changed"; got != want {
+		t.Errorf("told: %s, want %s", got, want)
+	}
+}
+
 // Of many who book the same slot at once one gets it, and all others hear of that one.
 func TestOneSlotManyClients(t *testing.T) {
 	s := whole(t)

@@ -96,6 +96,8 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		a.booking(e.BookingID, r)
 	case domain.BookingChanged:
 		a.booking(e.BookingID, r)
+	case domain.BookingHandedOver:
+		a.booking(e.BookingID, r)
 	case domain.ConfirmCompleted:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmDenied:

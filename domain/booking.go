@@ -36,12 +36,23 @@ type (
 		At            time.Time     `json:"at"`
 	}
 
+	// BookingHandedOver says that the booking is another user's from now on. It follows the BookingChanged that made it so, in the same
+	// append, and is there for the user who has it no more.
+	BookingHandedOver struct {
+		BookingID    BookingID `json:"bookingId"`
+		RoomID       RoomID    `json:"roomId"`
+		UserID       UserID    `json:"userId"`
+		FormerUserID UserID    `json:"formerUserId"`
+		At           time.Time `json:"at"`
+	}
+
 	// ConfirmCompleted says that the administrator confirmed.
 	ConfirmCompleted struct {
 		BookingID     BookingID `json:"bookingId"`
 		RoomID        RoomID    `json:"roomId"`
 		UserID        UserID    `json:"userId"`
 		ConfirmUserID UserID    `json:"confirmUserId,omitempty"`
+		Reason        string    `json:"reason,omitempty"`
 		At            time.Time `json:"at"`
 	}
 
@@ -83,14 +94,15 @@ type (
 	}
 )
 
-func (BookingCreated) EventType() string   { return "BookingCreated" }
-func (ConfirmRequested) EventType() string { return "ConfirmRequested" }
-func (BookingChanged) EventType() string   { return "BookingChanged" }
-func (ConfirmCompleted) EventType() string { return "ConfirmCompleted" }
-func (ConfirmDenied) EventType() string    { return "ConfirmDenied" }
-func (BookingCheckedIn) EventType() string { return "BookingCheckedIn" }
-func (BookingUnblocked) EventType() string { return "BookingUnblocked" }
-func (BookingCancelled) EventType() string { return "BookingCancelled" }
+func (BookingCreated) EventType() string    { return "BookingCreated" }
+func (ConfirmRequested) EventType() string  { return "ConfirmRequested" }
+func (BookingChanged) EventType() string    { return "BookingChanged" }
+func (BookingHandedOver) EventType() string { return "BookingHandedOver" }
+func (ConfirmCompleted) EventType() string  { return "ConfirmCompleted" }
+func (ConfirmDenied) EventType() string     { return "ConfirmDenied" }
+func (BookingCheckedIn) EventType() string  { return "BookingCheckedIn" }
+func (BookingCancelled) EventType() string  { return "BookingCancelled" }
+func (BookingUnblocked) EventType() string  { return "BookingUnblocked" }
 
 // CancelReason says why a booking is over.
 type CancelReason string
@@ -126,7 +138,7 @@ const (
 type Confirm struct {
 	Answer Answer
 	By     UserID // who answered; empty if not told
-	Reason string // of a denial
+	Reason string // why; empty if not told
 	At     time.Time
 }
 
@@ -149,7 +161,12 @@ type Booking struct {
 
 	// Former are the reservations that the booking stood on before.
 	Former []Standing
+	// Changes is how often the booking was changed.
+	Changes int
 }
+
+// MaxChanges bounds how often a booking can be changed, so that its stream stays short: each command on it reads that.
+const MaxChanges = 100
 
 // Standing is a reservation and the room whose calendar holds it.
 type Standing struct {
@@ -219,11 +236,12 @@ func (b Booking) Evolve(event Event) Booking {
 		}
 		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
+		b.Changes++
 	case ConfirmCompleted:
 		if b.Phase == PhaseBooked {
 			b.Phase = PhaseConfirmed
 		}
-		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, At: e.At}
+		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case ConfirmDenied:
 		b.Confirm = Confirm{Answer: Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case BookingCheckedIn:
@@ -304,8 +322,9 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 // yet, and DecideMove decides once the slot is reserved.
 //
 //	given it is live, use not started, other room or slot  then Moves
-//	given it is live, use not started, other user only     then BookingChanged; the confirmation stays
+//	given it is live, use not started, other user only     then BookingChanged, BookingHandedOver; the confirmation stays
 //	given it has these values                              then nothing: a repeat
+//	given it was changed MaxChanges times                  then *TooManyChanges
 //	given its use has started                              then *AlreadyInUse
 //	given it is cancelled                                  then *AlreadyCancelled
 //	given no booking                                       then ErrBookingNotFound
@@ -314,19 +333,26 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 		return nil, false, err
 	}
 	room, user, slot := b.Target(c)
-	if room != b.Room || !slot.Equal(b.Slot) {
+	moves = room != b.Room || !slot.Equal(b.Slot)
+	switch {
+	case !moves && user == b.User:
+		return nil, false, nil
+	case b.Changes >= MaxChanges:
+		return nil, false, &TooManyChanges{b.ID}
+	case moves:
 		return nil, true, nil
 	}
-	if user == b.User {
-		return nil, false, nil
-	}
-	return []Event{BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At}}, false, nil
+	return []Event{
+		BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At},
+		BookingHandedOver{BookingID: b.ID, RoomID: b.Room, UserID: user, FormerUserID: b.User, At: c.At},
+	}, false, nil
 }
 
 // DecideMove lets the booking stand on a new reservation in place of the one that it replaces, and asks for confirmation
 // again. The booking's revision is that of its last event.
 //
-//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested
+//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested, and
+//	                                                                                       BookingHandedOver if r has another user
 //	otherwise                                                                              then nothing, now and for ever
 func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
@@ -339,10 +365,14 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if user == "" {
 		user = b.User
 	}
-	return []Event{
+	events := []Event{
 		BookingChanged{BookingID: b.ID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: user, Slot: r.Slot, At: r.At},
 		ConfirmRequested{BookingID: b.ID, RoomID: r.RoomID, UserID: user, At: r.At},
 	}
+	if user != b.User {
+		events = append(events, BookingHandedOver{BookingID: b.ID, RoomID: r.RoomID, UserID: user, FormerUserID: b.User, At: r.At})
+	}
+	return events
 }
 
 // Cancel ends a booking before its use.
@@ -384,7 +414,7 @@ func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {
 type AnswerConfirm struct {
 	Answer     Answer // Confirmed or Denied
 	By         UserID
-	Reason     string    // of a denial
+	Reason     string    // may be empty
 	AnsweredAt time.Time // when the administrator answered
 	At         time.Time // when that is told
 }
@@ -411,7 +441,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 		if b.Confirm.Answer == Confirmed {
 			return nil, nil
 		}
-		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, At: a.AnsweredAt}}, nil
+		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.AnsweredAt}}, nil
 	case Denied:
 	default: // only a clear no cancels a booking
 		return nil, &Invalid{[]Fault{{FieldAnswer, fmt.Sprintf("must be %s or %s", Confirmed, Denied)}}}

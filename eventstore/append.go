@@ -126,6 +126,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 	defer cancel()
 	header := appendHeader(stream, expected)
 	unheard := 0 // how often it was sent and its answer not heard
+	var failure error
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.appendRetry.Inc()
@@ -137,6 +138,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		if sent {
 			unheard++
 		}
+		failure = reason(timed, failure, err)
 		var lost *WrongRevision
 		var refused *refusal
 		switch {
@@ -148,6 +150,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 			} else if err == nil {
 				continue
 			}
+			failure = reason(timed, failure, err)
 		case pause(timed, try):
 			continue
 		}
@@ -166,7 +169,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		case errors.As(err, &refused):
 			return Appended{}, fmt.Errorf("%w (tried again, it was refused: %w)", ErrOutcomeUnknown, refused.err)
 		}
-		return Appended{}, s.gaveUp(ctx, unheard > 0, err)
+		return Appended{}, s.gaveUp(ctx, unheard > 0, failure)
 	}
 }
 

@@ -138,6 +138,8 @@ func writeEvent(f *form, event domain.Event) bool {
 		confirmRequested(f, &e)
 	case domain.BookingChanged:
 		bookingChanged(f, &e)
+	case domain.BookingHandedOver:
+		bookingHandedOver(f, &e)
 	case domain.ConfirmCompleted:
 		confirmCompleted(f, &e)
 	case domain.ConfirmDenied:
@@ -182,6 +184,10 @@ func readEvent(eventType string, data []byte) (domain.Event, error) {
 	case "BookingChanged":
 		var e domain.BookingChanged
 		bookingChanged(&f, &e)
+		return event(&f, e, data)
+	case "BookingHandedOver":
+		var e domain.BookingHandedOver
+		bookingHandedOver(&f, &e)
 		return event(&f, e, data)
 	case "ConfirmCompleted":
 		var e domain.ConfirmCompleted
@@ -287,12 +293,23 @@ func bookingChanged(f *form, e *domain.BookingChanged) {
 	f.end()
 }
 
+func bookingHandedOver(f *form, e *domain.BookingHandedOver) {
+	f.begin()
+	text(f, "bookingId", &e.BookingID)
+	text(f, "roomId", &e.RoomID)
+	text(f, "userId", &e.UserID)
+	text(f, "formerUserId", &e.FormerUserID)
+	f.time("at", &e.At)
+	f.end()
+}
+
 func confirmCompleted(f *form, e *domain.ConfirmCompleted) {
 	f.begin()
 	text(f, "bookingId", &e.BookingID)
 	text(f, "roomId", &e.RoomID)
 	text(f, "userId", &e.UserID)
 	optionalText(f, "confirmUserId", &e.ConfirmUserID)
+	optionalText(f, "reason", &e.Reason)
 	f.time("at", &e.At)
 	f.end()
 }

@@ -42,7 +42,8 @@ func everyEvent() []domain.Event {
 		domain.BookingCreated{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
 		domain.ConfirmRequested{BookingID: booking, RoomID: room, UserID: user, At: at},
 		domain.BookingChanged{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
-		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", At: at},
+		domain.BookingHandedOver{BookingID: booking, RoomID: room, UserID: user, FormerUserID: "user-0", At: at},
+		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "as ever", At: at},
 		domain.ConfirmDenied{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "being painted", At: at},
 		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at},
 		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at},
@@ -143,6 +144,40 @@ func TestDecodesWhatIsStored(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, utc(want)) {
 			t.Errorf("%s: decoded %#v, %v", want.EventType(), got, err)
 		}
+	}
+}
+
+// The reason of a confirmation came later than the event: what has none is stored and read as before, and what has one is read by a
+// program that knows of none.
+func TestAConfirmationWithAReason(t *testing.T) {
+	event := domain.ConfirmCompleted{BookingID: "b", RoomID: "r", UserID: "u", ConfirmUserID: "admin", Reason: "as <always>", At: time.Date(2021, 6, 30, 0, 0, 0, 0, time.UTC)}
+	data, metadata, _, err := newCodec().encode(nil, Proposed{Event: event, Metadata: everyMetadata()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"bookingId":"b","roomId":"r","userId":"u","confirmUserId":"admin","reason":"as \u003calways\u003e","at":"2021-06-30T00:00:00Z"}`
+	if string(data) != want {
+		t.Errorf("stored as %s, want %s", data, want)
+	}
+	if got, _, err := newCodec().decode("ConfirmCompleted", data, metadata); err != nil || got != domain.Event(event) {
+		t.Errorf("decoded %#v, %v", got, err)
+	}
+	const old = `{"bookingId":"b","roomId":"r","userId":"u","confirmUserId":"admin","at":"2021-06-30T00:00:00Z"}`
+	without := event
+	without.Reason = ""
+	if got, _, err := newCodec().decode("ConfirmCompleted", []byte(old), metadata); err != nil || got != domain.Event(without) {
+		t.Errorf("decoded %#v, %v", got, err)
+	}
+	if data, _, _, err := newCodec().encode(nil, Proposed{Event: without, Metadata: everyMetadata()}); err != nil || string(data) != old {
+		t.Errorf("stored as %s, %v, want %s", data, err, old)
+	}
+	before, err := unmarshal[struct {
+		BookingID     domain.BookingID `json:"bookingId"`
+		ConfirmUserID domain.UserID    `json:"confirmUserId"`
+		At            time.Time        `json:"at"`
+	}](data)
+	if err != nil || before.BookingID != "b" || before.ConfirmUserID != "admin" || !before.At.Equal(event.At) {
+		t.Errorf("a program that knows of no reason reads %+v, %v", before, err)
 	}
 }
 

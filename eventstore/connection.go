@@ -198,6 +198,9 @@ func (r way) begin(ctx context.Context) (*call, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.at.Load() != nil { // found in the meantime, and changed is for the next one
+			continue
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -431,7 +431,7 @@ func TestCallerLeavesAnAppend(t *testing.T) {
 	r, s, _, _ := behindRelay(t, eventstore.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	stream, proposed := newStream(), events(1)
-	r.answer(answer{method: eventstoretest.Append, before: cancel, forward: true, status: unavailable})
+	r.answer(answer{method: eventstoretest.Append, forward: true, after: cancel, status: unavailable})
 	_, err := s.Append(ctx, stream, eventstore.NoStream, proposed...)
 	if !errors.Is(err, eventstore.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

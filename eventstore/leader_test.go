@@ -176,7 +176,33 @@ func TestALeaderIsNamed(t *testing.T) {
 		}
 		first.leader.Store(nil)
 		waiting.Wait()
-		all(impatient)
+		awaitPing(t, impatient)
+	}
+}
+
+// Many begin calls just when a leader is found, over and over: none waits for the one after that.
+func TestNobodyMissesTheLeader(t *testing.T) {
+	t.Parallel()
+	behind := eventstoretest.Node(t)
+	members := []*follower{startFollower(t, behind.Address()), startFollower(t, behind.Address())}
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + members[0].address + "?tls=false", Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for move := range 15 {
+		leads, follows := members[move%2], members[1-move%2]
+		leads.leader.Store(nil)
+		follows.leader.Store(&leads.address)
+		var asking sync.WaitGroup
+		for range 200 {
+			asking.Go(func() {
+				if err := s.Ping(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		asking.Wait()
 	}
 }
 

@@ -168,6 +168,7 @@ var errNoAnswer = errors.New("no answer in time")
 func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
+	var failure error
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.readRetry.Inc()
@@ -183,10 +184,19 @@ func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield
 		if progress {
 			try = 0
 		}
+		failure = reason(w, failure, err)
 		if !pause(w, try) {
-			return w.ended(err)
+			return w.ended(failure)
 		}
 	}
+}
+
+// reason is why a call has failed so far: its latest failure, but not that its time was over.
+func reason(ctx context.Context, before, latest error) error {
+	if before != nil && ctx.Err() != nil {
+		return before
+	}
+	return latest
 }
 
 // readOnce reports whether anything was yielded. Its error is nil at the end, and when yield wants no more.

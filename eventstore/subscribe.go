@@ -63,6 +63,7 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 	w, stop := s.watch(ctx)
 	defer stop()
 	last := Batch{Position: after}
+	var failure error
 	for try := 0; ; try++ {
 		before := last.Position
 		err := s.follow(w, f, &last, yield)
@@ -83,8 +84,9 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 				continue
 			}
 		}
+		failure = reason(w, failure, err)
 		if !pause(w, try) {
-			return w.ended(err)
+			return w.ended(failure)
 		}
 	}
 }

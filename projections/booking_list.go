@@ -120,7 +120,7 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 	case domain.ConfirmRequested:
 		l.Confirm = domain.Confirm{Answer: domain.AnswerPending}
 	case domain.ConfirmCompleted:
-		l.Confirm = domain.Confirm{Answer: domain.Confirmed, By: e.ConfirmUserID, At: e.At.UTC()}
+		l.Confirm = domain.Confirm{Answer: domain.Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At.UTC()}
 	case domain.ConfirmDenied:
 		l.Confirm = domain.Confirm{Answer: domain.Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At.UTC()}
 	case domain.BookingCancelled:

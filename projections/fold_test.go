@@ -245,10 +245,13 @@ func TestNotifications(t *testing.T) {
 		then  []told
 	}{
 		{"created", log(created(), requested()), []told{booked}},
+		{"handed over", log(created(), moved(), domain.BookingHandedOver{BookingID: b1, RoomID: "2", UserID: "lee", FormerUserID: "kim", At: nine}), []told{booked,
+			{projections.KindChanged, "lee", "conference room[2] reservation has been changed"},
+			{projections.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
 		{"changed", log(created(), moved()), []told{booked, {projections.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
 		{"confirmed", log(created(), confirmed()), []told{booked, {projections.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
 		{"denied, and told once", log(created(), denied(), cancelled(domain.CancelledByDenial)), []told{booked,
-			{projections.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled"}}},
+			{projections.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled: no"}}},
 		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {projections.KindCancelled, "kim", "reservation has been canceled"}}},
 		{"used, and told of the end once", log(created(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), []told{booked,
 			{projections.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
@@ -375,6 +378,20 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The reason of an answer is where its users look for it.
+func TestReasonsAreShown(t *testing.T) {
+	yes := confirmed()
+	yes.Reason = "as always"
+	q := queries(t, log(created(), requested(), yes))
+	if b, err := q.BookingList(t.Context(), b1, 0); err != nil || b.Confirm.Reason != "as always" {
+		t.Errorf("%+v, %v", b, err)
+	}
+	page, err := q.Notifications(t.Context(), projections.Query{})
+	if err != nil || len(page.Items) != 2 || page.Items[1].Contents != "Booking Number[ b1 ] is confirmed: as always" {
+		t.Errorf("%+v, %v", page.Items, err)
+	}
 }
 
 // Minutes do not end where a time.Duration does, at 292 years.

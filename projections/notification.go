@@ -20,6 +20,7 @@ type Kind string
 const (
 	KindBooked     Kind = "booked"
 	KindChanged    Kind = "changed"
+	KindHandedOver Kind = "handed-over"
 	KindConfirmed  Kind = "confirmed"
 	KindDenied     Kind = "denied"
 	KindUseStarted Kind = "use-started"
@@ -56,7 +57,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 1,
+		version: 2,
 		sorts: []ordering{
 			{"sendDtm", Order{}},
 			{"userId", Order{By: ColumnUser}},
@@ -79,11 +80,11 @@ func notifications() list[Notification] {
 	}
 }
 
-// tells reports whether the booking's user is told of an event. Who ends a use is told of the end and not also of the
+// tells reports whether the booking's user is told of an event, or who was its user until then. Who ends a use is told of the end and not also of the
 // cancellation that follows from it; who is denied, of the denial.
 func tells(event domain.Event) bool {
 	switch e := event.(type) {
-	case domain.BookingCreated, domain.BookingChanged, domain.ConfirmCompleted, domain.ConfirmDenied, domain.UseStarted, domain.UseEnded:
+	case domain.BookingCreated, domain.BookingChanged, domain.BookingHandedOver, domain.ConfirmCompleted, domain.ConfirmDenied, domain.UseStarted, domain.UseEnded:
 		return true
 	case domain.BookingCancelled:
 		return e.Reason != domain.CancelledByUseEnd && e.Reason != domain.CancelledByDenial
@@ -102,12 +103,15 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 	case domain.BookingChanged:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindChanged
 		n.Contents = fmt.Sprintf("conference room[%s] reservation has been changed", e.RoomID)
+	case domain.BookingHandedOver:
+		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.FormerUserID, KindHandedOver
+		n.Contents = fmt.Sprintf("conference room[%s] reservation has been handed over to user[%s]", e.RoomID, e.UserID)
 	case domain.ConfirmCompleted:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindConfirmed
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID)
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID) + because(e.Reason)
 	case domain.ConfirmDenied:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindDenied
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID)
+		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID) + because(e.Reason)
 	case domain.UseStarted:
 		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseStarted
 		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use started", e.BookingID)
@@ -119,6 +123,14 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		n.Contents = "reservation has been canceled"
 	}
 	return n
+}
+
+// because is the end of a text that has a reason.
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 func (n Notification) encode(e *encoder) {

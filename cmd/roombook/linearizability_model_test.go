@@ -183,7 +183,7 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 	case room == b.room && start == b.start && end == b.end:
 		if user != b.user {
 			b.user = user
-			b.revision++
+			b.revision += 2
 		}
 		return s, b.shown(200)
 	case end <= start:
@@ -191,9 +191,12 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 	case s.inTheWay(a.booking, room, start, end) != nil:
 		return s, reply{code: 409, problem: "slot-taken"}
 	}
+	b.revision += 2
+	if user != b.user {
+		b.revision++ // that it was handed over
+	}
 	b.room, b.start, b.end, b.user = room, start, end, user
 	b.status, b.answer, b.by = "BOOKED", "BOOKED", 0
-	b.revision += 2
 	return s, b.shown(200)
 }
 

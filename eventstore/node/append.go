@@ -55,7 +55,7 @@ func (l *eventLog) append(ctx context.Context, stream string, expected expectati
 		return appendResult{}, err
 	}
 	result, err := l.decide(stream, h, expected, events)
-	if err != nil || result.decision != appended || len(events) == 0 {
+	if err != nil || result.decision != appended || len(events) == 0 && !h.softDeleted {
 		l.mu.Unlock()
 		if err != nil {
 			return appendResult{}, err
@@ -69,6 +69,9 @@ func (l *eventLog) append(ctx context.Context, stream string, expected expectati
 	}
 	if err := l.sync(p); err != nil {
 		return appendResult{}, err
+	}
+	if len(events) == 0 {
+		return appendResult{decision: appended, revision: h.revision, position: p.last}, nil
 	}
 	last := events[len(events)-1]
 	return appendResult{decision: appended, revision: last.revision(), position: last.position}, nil
@@ -233,7 +236,7 @@ func (l *eventLog) write(stream string, h head, events []*event) (pending, error
 	p := pending{batch: l.db.NewBatch()}
 	created := ticks(time.Now())
 	var err error
-	if original, ok := originalOf(stream); ok {
+	if original, ok := describedBy(stream); ok {
 		p.describes = original
 		err = l.addMetadata(p.batch, original, h, events, created)
 	} else {
@@ -349,8 +352,8 @@ func (l *eventLog) revive(batch *pebble.Batch, stream string, first int64, creat
 
 // truncatedMetadata is the stream metadata in r with $tb set to first and all else kept, or nil if r has none.
 func truncatedMetadata(r record, first int64) []byte {
-	var all map[string]json.RawMessage
-	if json.Unmarshal(r.data(), &all) != nil || all == nil {
+	all, err := decodeMetadata(r.data())
+	if err != nil {
 		return nil
 	}
 	all["$tb"] = strconv.AppendInt(nil, first, 10)

@@ -3,7 +3,9 @@ package node
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -329,6 +331,79 @@ func TestMetadataCache(t *testing.T) {
 	c.put("s", streamMetadata{maxCount: 2}, after)
 	if m, ok, _ := c.get("s"); !ok || m.maxCount != 2 {
 		t.Errorf("got %+v, %v", m, ok)
+	}
+}
+
+// TestMetadataOfOlderPosition: a reader that looked at the log before metadata changed does not make others believe the former.
+func TestMetadataOfOlderPosition(t *testing.T) {
+	n, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{softDeleted, 1} {
+		before := n.Position()
+		metadata := metadataEvent("$$s", fmt.Appendf(nil, `{"$tb":%d}`, want))
+		if want == 1 { // the stream comes back
+			metadata = newEvent("s")
+		}
+		if _, err := n.log.append(t.Context(), string(metadata.stream()), expectAny, []*event{metadata}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.log.view("s", before); err != nil {
+			t.Fatal(err)
+		}
+		v, err := n.log.view("s", n.Position())
+		if err != nil || v.first != want || v.exists != (want != softDeleted) {
+			t.Errorf("got %+v, %v; the stream is shown from %d", v, err, want)
+		}
+	}
+}
+
+// TestBeginsAfterExpired: who finds only what has expired in the first page is told where the stream begins.
+func TestBeginsAfterExpired(t *testing.T) {
+	n, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	const events, last = 80, 79
+	var created [events]int64
+	for i := range created {
+		e := newEvent("s")
+		if _, err := n.log.append(t.Context(), "s", expectAny, []*event{e}); err != nil {
+			t.Fatal(err)
+		}
+		created[i] = e.created()
+	}
+	v, err := n.log.view("s", n.Position())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := int64(50)
+	for v.notBefore = created[first]; created[first-1] == v.notBefore; first-- { // in the same tick
+	}
+	for _, test := range []struct {
+		from      int64
+		limit     uint64
+		notBefore int64
+		want      []int64
+	}{
+		{0, 100, v.notBefore, []int64{first}},
+		{first - 5, 5, v.notBefore, []int64{first}},
+		{first - 5, 6, v.notBefore, nil},
+		{first, 1, v.notBefore, nil},
+		{0, 100, math.MaxInt64, []int64{last + 1}},
+		{last, 1, math.MaxInt64, []int64{last + 1}},
+		{last + 1, 1, math.MaxInt64, nil},
+	} {
+		v.notBefore = test.notBefore
+		if got, err := n.log.begins(v, test.from, test.limit); !slices.Equal(got, test.want) || err != nil {
+			t.Errorf("%d events from %d on, expired before %d: got %d, %v; want %d", test.limit, test.from, test.notBefore, got, err, test.want)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *streamsService) readAllForward(r readRequest, stream streams.Streams_Re
 			if !ok {
 				continue
 			}
-			if err := stream.SendMsg(encodeEvent(e, r.uuid)); err != nil {
+			if err := r.send(stream, e); err != nil {
 				return err
 			}
 			if sent++; sent == r.limit {
@@ -80,7 +80,7 @@ func (s *streamsService) readAllBackward(r readRequest, stream streams.Streams_R
 			if !ok {
 				continue
 			}
-			if err := stream.SendMsg(encodeEvent(e, r.uuid)); err != nil {
+			if err := r.send(stream, e); err != nil {
 				return err
 			}
 			if sent++; sent == r.limit {
@@ -103,9 +103,15 @@ func (s *streamsService) readStreamForward(r readRequest, stream streams.Streams
 		return stream.Send(streamNotFound(r.stream))
 	}
 	next := int64(r.from)
-	if begin, ok := v.beginsLater(next, r.limit); ok && r.positions {
-		if err := stream.Send(&streams.ReadResp{Content: &streams.ReadResp_FirstStreamPosition{FirstStreamPosition: uint64(begin)}}); err != nil {
+	if r.positions {
+		begins, err := s.log.begins(v, next, r.limit)
+		if err != nil {
 			return err
+		}
+		for _, begin := range begins {
+			if err := stream.Send(&streams.ReadResp{Content: &streams.ReadResp_FirstStreamPosition{FirstStreamPosition: uint64(begin)}}); err != nil {
+				return err
+			}
 		}
 	}
 	ctx := stream.Context()
@@ -117,7 +123,7 @@ func (s *streamsService) readStreamForward(r readRequest, stream streams.Streams
 		if next, err = s.log.readStreamForward(&p, v, next, r.limit-sent); err != nil {
 			return err
 		}
-		if err := sendAll(stream, p.events, r.uuid); err != nil {
+		if err := r.sendAll(stream, p.events); err != nil {
 			return err
 		}
 		sent += uint64(len(p.events))
@@ -146,7 +152,7 @@ func (s *streamsService) readStreamBackward(r readRequest, stream streams.Stream
 		if next, err = s.log.readStreamBackward(&p, v, next, r.limit-sent); err != nil {
 			return err
 		}
-		if err := sendAll(stream, p.events, r.uuid); err != nil {
+		if err := r.sendAll(stream, p.events); err != nil {
 			return err
 		}
 		sent += uint64(len(p.events))
@@ -154,9 +160,19 @@ func (s *streamsService) readStreamBackward(r readRequest, stream streams.Stream
 	return sendLastPosition(r, v, stream)
 }
 
-func sendAll(stream streams.Streams_ReadServer, events []event, form uuidForm) error {
+// linkType is that of events that stand for another one.
+const linkType = "$>"
+
+func (r *readRequest) send(stream streams.Streams_ReadServer, e event) error {
+	if r.resolve && string(e.eventType()) == linkType {
+		return unimplemented("The resolution of links")
+	}
+	return stream.SendMsg(encodeEvent(e, r.uuid))
+}
+
+func (r *readRequest) sendAll(stream streams.Streams_ReadServer, events []event) error {
 	for _, e := range events {
-		if err := stream.SendMsg(encodeEvent(e, form)); err != nil {
+		if err := r.send(stream, e); err != nil {
 			return err
 		}
 	}

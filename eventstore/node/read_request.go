@@ -17,6 +17,7 @@ type readRequest struct {
 	limit        uint64 // of a read
 	filter       *filter
 	uuid         uuidForm
+	resolve      bool // links are to be resolved, which only events that are none can be
 	// positions: the client understands messages on where a stream begins and ends.
 	positions bool
 }
@@ -34,6 +35,7 @@ func parseReadRequest(request *streams.ReadReq) (readRequest, error) {
 		r.uuid = stringUUID
 	}
 	r.positions = o.ControlOption.GetCompatibility() >= 1
+	r.resolve = o.ResolveLinks
 	r.backward = o.ReadDirection == streams.ReadReq_Options_Backwards
 
 	switch count := o.CountOption.(type) {
@@ -69,8 +71,6 @@ func parseReadRequest(request *streams.ReadReq) (readRequest, error) {
 		return r, invalidArgument("only $all can be filtered")
 	case err != nil:
 		return r, err
-	case o.ResolveLinks:
-		return r, unimplemented("The resolution of links")
 	case !r.subscription && r.limit == 0:
 		return r, unexpected(r.resultType() + ": Error")
 	}
@@ -109,22 +109,15 @@ func (r *readRequest) takeAll(o *streams.ReadReq_Options_AllOptions) error {
 			r.end = true
 		case commit < prepare, commit > math.MaxInt64:
 			return errHandler
-		case commit != prepare:
-			return r.invalidPosition()
 		}
 		r.from = commit
+		if r.subscription && prepare < commit {
+			r.from-- // the event at commit is after this position, and not seen yet
+		}
 	default:
 		return invalidArgument("'None' is not a valid position option")
 	}
 	return nil
-}
-
-// invalidPosition refuses a position at which no event can be.
-func (r *readRequest) invalidPosition() error {
-	if r.subscription {
-		return invalidArgument("Trying to read from an invalid position.")
-	}
-	return unexpected(r.resultType() + ": InvalidPosition")
 }
 
 func (r *readRequest) takeStream(o *streams.ReadReq_Options_StreamOptions) error {

@@ -173,11 +173,12 @@ func TestRead(t *testing.T) {
 		{name: "all backwards from beyond the end", when: &options{StreamOption: ofAll(9), ReadDirection: backwards, CountOption: count(1)}, then: []string{"A2"}},
 		{name: "all backwards from start", when: &options{StreamOption: ofAll("start"), ReadDirection: backwards, CountOption: count(9)}},
 		{name: "all from a prepare after its commit", when: &options{StreamOption: ofAll(at(2, 3)), CountOption: count(9)}, code: codes.Unknown},
-		{name: "all from between events", when: &options{StreamOption: ofAll(at(3, 2)), CountOption: count(9)}, code: codes.Unknown},
+		{name: "all from a commit after its prepare", when: &options{StreamOption: ofAll(at(3, 2)), CountOption: count(9)}, then: []string{"A1", "B1", "A2"}},
+		{name: "all backwards from a commit after its prepare", when: &options{StreamOption: ofAll(at(3, 0)), ReadDirection: backwards, CountOption: count(9)}, then: []string{"B0", "A0"}},
 		{name: "all, filtered", when: &options{StreamOption: ofAll("start"), CountOption: count(2), FilterOption: prefixFilter(1, "b", "x")}, then: []string{"B0", "B1"}},
 		{name: "all backwards, filtered", when: &options{StreamOption: ofAll("end"), ReadDirection: backwards, CountOption: count(2), FilterOption: prefixFilter(1, "a")}, then: []string{"A2", "A1"}},
 		{name: "stream, filtered", when: &options{StreamOption: ofStream("a", "start"), CountOption: count(2), FilterOption: prefixFilter(1, "a")}, code: codes.InvalidArgument},
-		{name: "links", when: &options{StreamOption: ofAll("start"), CountOption: count(2), ResolveLinks: true}, code: codes.Unimplemented},
+		{name: "links where there are none", when: &options{StreamOption: ofAll("start"), CountOption: count(2), ResolveLinks: true}, then: []string{"A0", "B0"}},
 		{name: "no stream option", when: &options{CountOption: count(2)}, code: codes.InvalidArgument},
 		{name: "no count option", when: &options{StreamOption: ofAll("start")}, code: codes.InvalidArgument},
 		{name: "subscription backwards", when: &options{StreamOption: ofAll("start"), ReadDirection: backwards, CountOption: subscription()}, code: codes.InvalidArgument},
@@ -228,6 +229,9 @@ func TestReadPositions(t *testing.T) {
 		{name: "backwards", from: "end", direction: backwards, count: 1, then: []string{"C", "last: 2"}},
 		{name: "truncated before the first page", from: "start", count: 1, metadata: `{"$tb":2}`, then: []string{"first: 2", "C", "last: 2"}},
 		{name: "truncated within the first page", from: "start", count: 9, metadata: `{"$tb":2}`, then: []string{"C", "last: 2"}},
+		{name: "truncated as a whole within the first page", from: "start", count: 9, metadata: `{"$tb":5}`, then: []string{"first: 3", "last: 2"}},
+		{name: "truncated as a whole beyond the first page", from: "start", count: 99, metadata: `{"$tb":50}`, then: []string{"first: 50", "first: 3", "last: 2"}},
+		{name: "truncated as a whole, just beyond the end", from: 3, count: 9, metadata: `{"$tb":5}`, then: []string{"last: 2"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.metadata != "" {
@@ -351,6 +355,24 @@ func TestReadPages(t *testing.T) {
 			if e.Position.Commit != uint64(i+1) {
 				t.Fatalf("event %d has position %d", i, e.Position.Commit)
 			}
+		}
+	}
+}
+
+// TestReadLinks: a link is not resolved, and not passed for what it stands for.
+func TestReadLinks(t *testing.T) {
+	c := start(t).dial(t)
+	appendNamed(t, c, "s", expectAny, "A", "$>", "B")
+	for name, o := range map[string]*streams.ReadReq_Options{
+		"all":              {StreamOption: ofAll("start"), CountOption: count(9)},
+		"stream":           {StreamOption: ofStream("s", "start"), CountOption: count(9)},
+		"all, subscribed":  {StreamOption: ofAll("start"), CountOption: subscription()},
+		"stream, followed": {StreamOption: ofStream("s", "start"), CountOption: subscription()},
+	} {
+		o.FilterOption, o.UuidOption, o.ResolveLinks = unfiltered, structured, true
+		got, err := read(t, c, o)
+		if got[len(got)-1] != "A" || status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
 }

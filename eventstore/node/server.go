@@ -12,6 +12,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // some clients compress
 	"google.golang.org/grpc/keepalive"
 )
 

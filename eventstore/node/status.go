@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -46,8 +47,28 @@ func streamIsDeleted(stream string) error {
 	return &callError{
 		code:     codes.FailedPrecondition,
 		text:     fmt.Sprintf("Event stream '%s' is deleted.", stream),
-		trailers: metadata.Pairs("exception", "stream-deleted", "stream-name", stream),
+		trailers: metadata.Pairs("exception", "stream-deleted", "stream-name", trailerText(stream)),
 	}
+}
+
+// trailerText is text as a trailer can carry it: percent-encoded unless it is printable ASCII.
+func trailerText(text string) string {
+	plain := true
+	for i := range len(text) {
+		plain = plain && text[i] >= ' ' && text[i] <= '~'
+	}
+	if plain {
+		return text
+	}
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 func appendTooLarge(limit int) error {

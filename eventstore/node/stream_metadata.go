@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,13 @@ func originalOf(metastream string) (stream string, ok bool) {
 	return strings.CutPrefix(metastream, metastreamPrefix)
 }
 
+// describedBy returns the stream that new metadata in metastream has an effect on: a metadata stream has none of its own, so that
+// stream $$$$x is one like any other.
+func describedBy(metastream string) (stream string, ok bool) {
+	stream, ok = originalOf(metastream)
+	return stream, ok && !strings.HasPrefix(stream, metastreamPrefix)
+}
+
 // streamMetadata is what a stream's metadata says about reading it. The zero value shows everything.
 type streamMetadata struct {
 	maxCount       int64 // 0: no limit
@@ -39,44 +47,98 @@ type streamMetadata struct {
 var metastreamMetadata = streamMetadata{maxCount: 1}
 
 // parseStreamMetadata reads an event of a metadata stream. Data that is not flagged as JSON, is malformed or has a known key of
-// the wrong type counts as no metadata at all (Data/StreamMetadata.cs).
+// the wrong type counts as no metadata at all (Data/StreamMetadata.cs). What follows the object is not looked at.
 func parseStreamMetadata(r record) streamMetadata {
 	if !r.json() {
 		return streamMetadata{}
 	}
-	var known struct {
-		MaxCount       *wholeNumber `json:"$maxCount"`
-		MaxAge         *wholeNumber `json:"$maxAge"`
-		TruncateBefore *wholeNumber `json:"$tb"`
-		CacheControl   *wholeNumber `json:"$cacheControl"`
-		TempStream     *bool        `json:"$tmp"`
-	}
-	if json.Unmarshal(r.data(), &known) != nil {
+	all, err := decodeMetadata(r.data())
+	if err != nil {
 		return streamMetadata{}
 	}
-	return streamMetadata{
-		maxCount:       known.MaxCount.positive(),
-		maxAge:         known.MaxAge.positive(),
-		truncateBefore: known.TruncateBefore.positive(),
+	var m streamMetadata
+	var ignored int64
+	for key, read := range map[string]func([]byte) error{
+		"$maxCount":     func(data []byte) error { return readNumber(data, &m.maxCount) },
+		"$maxAge":       func(data []byte) error { return readSeconds(data, &m.maxAge) },
+		"$tb":           func(data []byte) error { return readNumber(data, &m.truncateBefore) },
+		"$cacheControl": func(data []byte) error { return readSeconds(data, &ignored) },
+		"$tmp":          checkBool,
+		"$acl":          checkACL,
+	} {
+		if data, ok := all[key]; ok && read(data) != nil {
+			return streamMetadata{}
+		}
 	}
+	return m
 }
 
-// wholeNumber is a JSON number without fraction or exponent that fits in 64 bits.
-type wholeNumber int64
-
-func (n *wholeNumber) UnmarshalJSON(data []byte) error {
-	if bytes.Equal(data, []byte("null")) {
-		return errors.New("null is not a number")
+// decodeMetadata reads the keys of stream metadata, which are matched exactly, and of equal ones the last counts.
+func decodeMetadata(data []byte) (all map[string]json.RawMessage, err error) {
+	err = json.NewDecoder(bytes.NewReader(data)).Decode(&all)
+	if err == nil && all == nil {
+		err = errMetadata
 	}
-	return json.Unmarshal(data, (*int64)(n))
+	return all, err
 }
 
-// positive is n, or 0 for a negative or absent one, which has no effect.
-func (n *wholeNumber) positive() int64 {
-	if n == nil {
-		return 0
+var errMetadata = errors.New("not stream metadata")
+
+// readNumber reads a whole number without fraction or exponent that fits in 64 bits. One that is negative has no effect.
+func readNumber(data []byte, n *int64) error {
+	if data[0] != '-' && (data[0] < '0' || data[0] > '9') {
+		return errMetadata
 	}
-	return max(int64(*n), 0)
+	if err := json.Unmarshal(data, n); err != nil {
+		return err
+	}
+	*n = max(*n, 0)
+	return nil
+}
+
+// mostSeconds is the longest time that EventStoreDB can count.
+const mostSeconds = math.MaxInt64 / ticksPerSecond
+
+func readSeconds(data []byte, n *int64) error {
+	var seconds int64
+	if err := readNumber(data, n); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &seconds); err != nil || seconds > mostSeconds || seconds < -mostSeconds {
+		return errMetadata
+	}
+	return nil
+}
+
+func checkBool(data []byte) error {
+	if data[0] != 't' && data[0] != 'f' {
+		return errMetadata
+	}
+	return nil
+}
+
+// checkACL checks rights, which nothing here goes by: each is a role, or a list of them.
+func checkACL(data []byte) error {
+	var rights map[string]json.RawMessage
+	if err := json.Unmarshal(data, &rights); err != nil || rights == nil {
+		return errMetadata
+	}
+	for right, data := range rights {
+		switch right {
+		case "$r", "$w", "$d", "$mr", "$mw":
+		default:
+			return errMetadata
+		}
+		var role *string
+		var roles []*string
+		if json.Unmarshal(data, &role) == nil && role != nil {
+			continue
+		}
+		if json.Unmarshal(data, &roles) != nil || roles == nil || slices.Contains(roles, nil) {
+			return errMetadata
+		}
+	}
+	return nil
 }
 
 func (m streamMetadata) softDeleted() bool { return m.truncateBefore == softDeleted }
@@ -142,8 +204,8 @@ func (c *metadataCache) forget(stream string) {
 	c.entries.Remove(stream)
 }
 
-// streamMetadata returns what readers go by when the log is durable up to durable.
-func (l *eventLog) streamMetadata(stream string, durable uint64) (streamMetadata, error) {
+// streamMetadata returns what readers go by.
+func (l *eventLog) streamMetadata(stream string) (streamMetadata, error) {
 	if strings.HasPrefix(stream, metastreamPrefix) {
 		return metastreamMetadata, nil
 	}
@@ -151,7 +213,9 @@ func (l *eventLog) streamMetadata(stream string, durable uint64) (streamMetadata
 	if ok {
 		return m, nil
 	}
-	r, err := l.lastRecord(metastreamOf(stream), durable)
+	// As of a position that is read after the generation: what is found as of an earlier one would be remembered though it was
+	// forgotten already.
+	r, err := l.lastRecord(metastreamOf(stream), l.position())
 	if err != nil {
 		return streamMetadata{}, err
 	}

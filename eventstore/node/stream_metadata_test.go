@@ -10,6 +10,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // setMetadata writes raw metadata of a stream.
@@ -51,6 +53,26 @@ func TestTruncation(t *testing.T) {
 		{`{"$maxCount":2,"$cacheControl":true}`, "A B C D"},
 		{`{"$maxCount":2`, "A B C D"},
 		{`[]`, "A B C D"},
+		{`null`, "A B C D"},
+		{`{"$maxCount":2} and more`, "C D"},
+		{`{"$maxCount":1,"$maxCount":2}`, "C D"},
+		{`{"$maxcount":2}`, "A B C D"},
+		{`{"$maxCount":2,"$MAXCOUNT":1,"$TB":"x"}`, "C D"},
+		{`{"$maxCount":2e0}`, "A B C D"},
+		{`{"$maxCount":2,"$maxAge":922337203685}`, "C D"},
+		{`{"$maxCount":2,"$maxAge":922337203686}`, "A B C D"},
+		{`{"$maxCount":2,"$cacheControl":-922337203686}`, "A B C D"},
+		{`{"$maxCount":2,"$tmp":false}`, "C D"},
+		{`{"$maxCount":2,"$tmp":null}`, "A B C D"},
+		{`{"$maxCount":2,"$tmp":1}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":{"$r":["a","b"],"$w":"c","$d":[],"$mr":"","$mw":"$all"}}`, "C D"},
+		{`{"$maxCount":2,"$acl":{}}`, "C D"},
+		{`{"$maxCount":2,"$acl":5}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":null}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":{"$r":null}}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":{"$r":["a",1]}}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":{"$r":["a",null]}}`, "A B C D"},
+		{`{"$maxCount":2,"$acl":{"other":"a"}}`, "A B C D"},
 	} {
 		t.Run(test.metadata, func(t *testing.T) {
 			c := start(t).dial(t)
@@ -197,4 +219,69 @@ func TestSoftDeleted(t *testing.T) {
 			t.Errorf("stream is %s", got)
 		}
 	})
+}
+
+// TestNothingToSoftDeleted: an append of no events brings a stream back, empty.
+func TestNothingToSoftDeleted(t *testing.T) {
+	for _, expected := range []any{expectAny, expectRevision(1)} {
+		s := start(t)
+		c := s.dial(t)
+		appendNamed(t, c, "s", expectAny, "A", "B")
+		setMetadata(t, c, "s", `{"$tb":9223372036854775807}`)
+		if got, want := outcome(appendNamed(t, c, "s", expected)), "success 1 at 4"; got != want {
+			t.Errorf("%T: got %s, want %s", expected, got, want)
+		}
+		if events := readStream(t, s.client(t), "s", esdb.ReadStreamOptions{}); len(events) > 0 {
+			t.Errorf("%T: the stream shows %v", expected, events)
+		}
+		metadata := readStream(t, s.client(t), "$$s", esdb.ReadStreamOptions{})
+		if got, want := string(metadata[0].Data), `{"$tb":2}`; got != want {
+			t.Errorf("%T: metadata is %s, want %s", expected, got, want)
+		}
+	}
+}
+
+// TestMetadataOfMetadata: what looks like the metadata of a metadata stream has no effect on it.
+func TestMetadataOfMetadata(t *testing.T) {
+	c := start(t).dial(t)
+	appendNamed(t, c, "s", expectAny, "A", "B")
+	setMetadata(t, c, "s", `{"$maxCount":1}`)
+	setMetadata(t, c, "$$s", `{"$tb":9223372036854775807}`)
+	if got, want := outcome(appendNamed(t, c, "$$s", expectStreamExists, "other")), "success 1 at 5"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for stream, want := range map[string]string{"$$s": "other", "$$$$s": "$metadata", "s": "A B"} {
+		got, err := read(t, c, &streams.ReadReq_Options{StreamOption: ofStream(stream, "start"), CountOption: count(9), FilterOption: unfiltered, UuidOption: structured})
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("%s is %v, %v; want %s", stream, got, err, want)
+		}
+	}
+}
+
+// TestStreamDeletedTrailer: the name of a stream is in a trailer, which is ASCII.
+func TestStreamDeletedTrailer(t *testing.T) {
+	for stream, want := range map[string]string{
+		"plain 50%-~":     "plain 50%-~",
+		"Raum für 50%":    "Raum f%C3%BCr 50%25",
+		"line\nfeed \x7f": "line%0Afeed %7F",
+	} {
+		c := start(t).dial(t)
+		setMetadata(t, c, stream, `{"$tb":9223372036854775807}`)
+		_, trailers, err := call(t, c, appendOptions(stream, expectStreamExists), proposal(proposed("A")))
+		if got := trailers.Get("stream-name"); status.Code(err) != codes.FailedPrecondition || len(got) != 1 || got[0] != want {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+// TestCompressedRequest: a client may compress what it sends.
+func TestCompressedRequest(t *testing.T) {
+	c := start(t).dial(t, grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip")))
+	if got, want := outcome(appendNamed(t, c, "s", expectAny, "A")), "success 0 at 1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	got, err := read(t, c, &streams.ReadReq_Options{StreamOption: ofStream("s", "start"), CountOption: count(9), FilterOption: unfiltered, UuidOption: structured})
+	if strings.Join(got, " ") != "A" || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
 }

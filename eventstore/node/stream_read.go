@@ -32,7 +32,7 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	if err := errors.Join(err, it.Close()); err != nil || !ok {
 		return v, err
 	}
-	m, err := l.streamMetadata(stream, durable)
+	m, err := l.streamMetadata(stream)
 	if err != nil {
 		return v, err
 	}
@@ -57,7 +57,7 @@ func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit ui
 	events := lookup{log: l}
 	whole := true
 	for ok := it.SeekGE(appendStreamKey(nil, v.name, next)); next <= v.last && !p.full() && uint64(len(p.events)) < limit; ok = it.Next() {
-		if whole = ok; !whole {
+		if whole = ok && it.revision() == next; !whole {
 			break
 		}
 		next++
@@ -86,7 +86,7 @@ func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit u
 	events := lookup{log: l}
 	whole := true
 	for ok := it.SeekLT(appendStreamKey(nil, v.name, next+1)); next >= v.first && !p.full() && uint64(len(p.events)) < limit; ok = it.Prev() {
-		if whole = ok; !whole {
+		if whole = ok && it.revision() == next; !whole {
 			break
 		}
 		next--
@@ -115,18 +115,48 @@ func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
 	return nil
 }
 
-// beginsLater tells a reader that asks for limit events from revision from on, and finds none of them, where the next one is
-// or will be.
-func (v streamView) beginsLater(from int64, limit uint64) (begin int64, ok bool) {
-	asked := from + int64(min(limit, firstPage)) - 1
-	if asked < from {
-		asked = math.MaxInt64
+// begins tells a reader that asks for limit events from revision from on where the stream begins, if the first page is empty: as
+// EventStoreDB does, which looks at the next page then, and tells it again if that is empty as well.
+func (l *eventLog) begins(v streamView, from int64, limit uint64) (begins []int64, err error) {
+	if pageEnd(from, limit) < v.first {
+		from = v.first
+		begins = append(begins, from)
 	}
-	switch {
-	case asked < v.first:
-		return v.first, true
-	case from > v.last+1:
-		return v.last + 1, true
+	begin := v.last + 1
+	if max(from, v.first) <= v.last {
+		if begin, err = l.firstUnexpired(v, from); err != nil || begin <= min(pageEnd(from, limit), v.last) {
+			return begins, err
+		}
 	}
-	return 0, false
+	if begin != from {
+		begins = append(begins, begin)
+	}
+	return begins, nil
+}
+
+// pageEnd is the last revision that EventStoreDB looks at in its first page.
+func pageEnd(from int64, limit uint64) int64 {
+	if end := from + int64(min(limit, firstPage)) - 1; end >= from {
+		return end
+	}
+	return math.MaxInt64
+}
+
+// firstUnexpired is the first revision of v, from revision from on, that is shown, or that behind its last.
+func (l *eventLog) firstUnexpired(v streamView, from int64) (int64, error) {
+	next := max(from, v.first)
+	if v.notBefore == math.MinInt64 {
+		return next, nil
+	}
+	var p page
+	for next <= v.last {
+		var err error
+		if next, err = l.readStreamForward(&p, v, next, 1); err != nil {
+			return next, err
+		}
+		if len(p.events) > 0 {
+			return p.events[0].revision(), nil
+		}
+	}
+	return next, nil
 }

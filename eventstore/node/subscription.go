@@ -11,10 +11,10 @@ import (
 
 // subscription is the sending side of one subscription.
 type subscription struct {
-	log    *eventLog
-	stream streams.Streams_ReadServer
-	ctx    context.Context // ends with the call or the server
-	uuid   uuidForm
+	log     *eventLog
+	stream  streams.Streams_ReadServer
+	ctx     context.Context // ends with the call or the server
+	request readRequest
 
 	delivered time.Time // when pace last returned
 }
@@ -42,17 +42,30 @@ func (s *subscription) pace() error {
 func (s *streamsService) subscribe(r readRequest, stream streams.Streams_ReadServer) (sub *subscription, cancel func(), err error) {
 	ctx, cancelCause := context.WithCancelCause(stream.Context())
 	stop := context.AfterFunc(s.stopping, func() { cancelCause(errShutdown) })
-	sub = &subscription{log: s.log, stream: stream, ctx: ctx, uuid: r.uuid}
+	sub = &subscription{log: s.log, stream: stream, ctx: ctx, request: r}
 	err = stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
 		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: uuid.NewString()},
 	}})
 	return sub, func() { stop(); cancelCause(nil) }, err
 }
 
-func (s *subscription) send(e event) error { return s.stream.SendMsg(encodeEvent(e, s.uuid)) }
+func (s *subscription) send(e event) error { return s.request.send(s.stream, e) }
 
-func (s *subscription) sendCaughtUp() error {
-	return s.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_CaughtUp_{CaughtUp: &streams.ReadResp_CaughtUp{}}})
+// sendCaughtUp tells that the client has all of the stream up to its last event, of -1 if it has none.
+func (s *subscription) sendCaughtUp(revision int64) error {
+	if revision < 0 {
+		return s.stream.SendMsg(encodeCaughtUp(time.Now(), nil))
+	}
+	return s.stream.SendMsg(encodeCaughtUp(time.Now(), appendVarint(nil, caughtUpRevision, uint64(revision))))
+}
+
+// sendCaughtUpWithAll tells that the client has all of the log up to position.
+func (s *subscription) sendCaughtUpWithAll(position uint64) error {
+	if position == 0 {
+		return s.stream.SendMsg(encodeCaughtUp(time.Now(), nil))
+	}
+	both := appendVarint(appendVarint(nil, positionCommit, position), positionPrepare, position)
+	return s.stream.SendMsg(encodeCaughtUp(time.Now(), appendBytes(nil, caughtUpPosition, both)))
 }
 
 // subscribeToAll follows the log behind r.from for ever. It reads the memory of recent events while it can; once it has
@@ -72,7 +85,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 	live := false
 	if seen >= end && !r.start {
 		live = true
-		if err := sub.sendCaughtUp(); err != nil {
+		if err := sub.sendCaughtUpWithAll(end); err != nil {
 			return err
 		}
 	}
@@ -88,7 +101,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 				if err := checkpoints.send(seen); err != nil {
 					return err
 				}
-				if err := sub.sendCaughtUp(); err != nil {
+				if err := sub.sendCaughtUpWithAll(seen); err != nil {
 					return err
 				}
 			}
@@ -188,7 +201,7 @@ func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams
 		if next, err = sub.catchUp(v, next); err != nil {
 			return err
 		}
-		if err := sub.sendCaughtUp(); err != nil {
+		if err := sub.sendCaughtUp(v.last); err != nil {
 			return err
 		}
 		if next, durable, err = sub.live(r.stream, next, durable); err != nil {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // subscribe sends the request of a subscription; next returns its next message in words.
@@ -131,8 +134,7 @@ func TestSubscriptionFaults(t *testing.T) {
 	}{
 		{"no checkpoint interval", &streams.ReadReq_Options{StreamOption: ofAll("start"), FilterOption: prefixFilter(0, "s")}, codes.Unknown},
 		{"filtered stream", &streams.ReadReq_Options{StreamOption: ofStream("s", "start"), FilterOption: prefixFilter(1, "s")}, codes.InvalidArgument},
-		{"between events", &streams.ReadReq_Options{StreamOption: ofAll(at(3, 2))}, codes.InvalidArgument},
-		{"links", &streams.ReadReq_Options{StreamOption: ofAll("start"), ResolveLinks: true}, codes.Unimplemented},
+		{"prepare after commit", &streams.ReadReq_Options{StreamOption: ofAll(at(2, 3))}, codes.Unknown},
 	} {
 		if got := subscribe(t, c, test.when)(); got != test.then.String() {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.then)
@@ -308,5 +310,84 @@ func TestFilterTimeout(t *testing.T) {
 	}
 	if got, want := outcome(appendNamed(t, c, "s", expectRevision(0), "A")), "success 1 at 2"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestCaughtUp: the message says up to where. The generated one does not have these fields yet.
+func TestCaughtUp(t *testing.T) {
+	c := start(t).dial(t)
+	appendNamed(t, c, "s", expectAny, "A", "B", "C")
+	for _, test := range []struct {
+		name string
+		when *streams.ReadReq_Options
+		then string // fields but for the time
+	}{
+		{"stream", &streams.ReadReq_Options{StreamOption: ofStream("s", "start")}, "2: 2"},
+		{"stream from end", &streams.ReadReq_Options{StreamOption: ofStream("s", "end")}, "2: 2"},
+		{"missing stream", &streams.ReadReq_Options{StreamOption: ofStream("x", "start")}, ""},
+		{"all", &streams.ReadReq_Options{StreamOption: ofAll("start")}, "3: 1: 3 2: 3"},
+		{"all from end", &streams.ReadReq_Options{StreamOption: ofAll("end")}, "3: 1: 3 2: 3"},
+		{"all from beyond the end", &streams.ReadReq_Options{StreamOption: ofAll(9)}, "3: 1: 3 2: 3"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		test.when.CountOption, test.when.UuidOption, test.when.FilterOption = subscription(), structured, unfiltered
+		began := time.Now().Unix()
+		sub, err := streams.NewStreamsClient(c).Read(ctx, &streams.ReadReq{Options: test.when})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			m, err := sub.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.GetCaughtUp() == nil {
+				continue
+			}
+			fields := fieldsOf(t, m.GetCaughtUp().ProtoReflect().GetUnknown())
+			at, rest, _ := strings.Cut(strings.TrimPrefix(fields, "1: 1: "), " 2: ") // seconds, and nanoseconds before what is left
+			_, rest, _ = strings.Cut(rest, " ")
+			seconds, err := strconv.ParseInt(at, 10, 64)
+			if err != nil || seconds < began || seconds > time.Now().Unix() || rest != test.then {
+				t.Errorf("%s: got %q, %v; want %q", test.name, fields, err, test.then)
+			}
+			break
+		}
+	}
+}
+
+// fieldsOf is a message without its definition: the numbers and values of its fields, those of messages in it included.
+func fieldsOf(t *testing.T, message []byte) string {
+	t.Helper()
+	var fields []string
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		message = message[max(n, 0):]
+		switch kind {
+		case protowire.VarintType:
+			v, n := protowire.ConsumeVarint(message)
+			message = message[max(n, 0):]
+			fields = append(fields, fmt.Sprintf("%d: %d", number, v))
+		case protowire.BytesType:
+			v, n := protowire.ConsumeBytes(message)
+			message = message[max(n, 0):]
+			fields = append(fields, fmt.Sprintf("%d: %s", number, fieldsOf(t, v)))
+		default:
+			t.Fatalf("field %d has kind %d", number, kind)
+		}
+	}
+	return strings.Join(fields, " ")
+}
+
+// TestSubscriptionFromCommitAfterPrepare: the event at the commit position has not been seen.
+func TestSubscriptionFromCommitAfterPrepare(t *testing.T) {
+	c := start(t).dial(t)
+	appendNamed(t, c, "s", expectAny, "A", "B", "C")
+	next := subscribe(t, c, &streams.ReadReq_Options{StreamOption: ofAll(at(2, 0))})
+	for _, want := range []string{"confirmed", "B", "C", "caught up"} {
+		if got := next(); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/encoding"
@@ -74,6 +75,7 @@ const (
 	positionPrepare        protowire.Number = 2
 
 	readRespEvent          protowire.Number = 1
+	readRespCaughtUp       protowire.Number = 8
 	readEventEvent         protowire.Number = 1
 	readEventCommit        protowire.Number = 3
 	recordedID             protowire.Number = 1
@@ -84,6 +86,12 @@ const (
 	recordedMetadata       protowire.Number = 6
 	recordedCustomMetadata protowire.Number = 7
 	recordedData           protowire.Number = 8
+
+	caughtUpTimestamp protowire.Number = 1
+	caughtUpRevision  protowire.Number = 2
+	caughtUpPosition  protowire.Number = 3
+	timestampSeconds  protowire.Number = 1
+	timestampNanos    protowire.Number = 2
 
 	streamIdentifierName protowire.Number = 3
 	uuidStructured       protowire.Number = 1
@@ -287,4 +295,13 @@ func encodeEvent(e event, form uuidForm) message {
 	b = appendBytes(b, recordedData, data)
 	appendVarint(b, readEventCommit, e.position)
 	return m
+}
+
+// encodeCaughtUp is a ReadResp that says up to where a client has caught up, as a field in wire format. The generated message
+// has no such fields yet.
+func encodeCaughtUp(now time.Time, upTo []byte) message {
+	timestamp := appendVarint(nil, timestampSeconds, uint64(now.Unix()))
+	timestamp = appendVarint(timestamp, timestampNanos, uint64(now.Nanosecond()))
+	caughtUp := append(appendBytes(nil, caughtUpTimestamp, timestamp), upTo...)
+	return message{mem.SliceBuffer(appendBytes(nil, readRespCaughtUp, caughtUp))}
 }
