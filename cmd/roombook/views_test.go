@@ -32,7 +32,7 @@ func (c caller) bookSome(t *testing.T, room string, n int) (ids []string) {
 	return ids
 }
 
-// wantListed waits until both lists of bookings have these bookings and no others.
+// wantListed waits until both lists of bookings have these bookings and no others, and that of notifications can be read.
 func (c caller) wantListed(t *testing.T, ids []string) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(ids))
@@ -65,6 +65,14 @@ func (c caller) wantListed(t *testing.T, ids []string) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s has %d bookings, want %d", name, len(got), len(want))
 			}
+		}
+	}
+	for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) {
+		if status, _, err := c.call("GET", "/notifications?size=1", "", nil, nil); err != nil || status == http.StatusOK || time.Now().After(deadline) {
+			if err != nil || status != http.StatusOK {
+				t.Errorf("the notifications: %d, %v", status, err)
+			}
+			return
 		}
 	}
 }
@@ -107,7 +115,16 @@ func TestDamagedLists(t *testing.T) {
 	if err := os.Remove(views); err != nil {
 		t.Fatal(err)
 	}
-	c.wantListed(t, append(ids, c.bookSome(t, "3", 5)...))
+	ids = append(ids, c.bookSome(t, "3", 5)...)
+	for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) { // until that is noticed, what was removed is read on
+		if _, err := os.Stat(views); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the file that was removed is not missed")
+		}
+	}
+	c.wantListed(t, ids)
 	p.stop(t)
 	verb(t, "verify", "--data", data)
 }

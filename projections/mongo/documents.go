@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -56,6 +57,7 @@ func (s *Store) write(ctx context.Context, ref projections.Ref, rows []projectio
 	}, bson.D{
 		{Key: "$max", Value: raised(ref, checkpoint)},
 		{Key: "$inc", Value: bson.D{{Key: field(ref.Number, "writes"), Value: int64(1)}}},
+		{Key: "$set", Value: bson.D{{Key: field(ref.Number, "touched"), Value: time.Now()}}},
 	})
 	if err != nil {
 		return err

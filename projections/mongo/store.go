@@ -118,6 +118,8 @@ type generation struct {
 	Considered string `bson:"considered,omitempty"` // another projections.Point
 	Longest    int64  `bson:"longest"`
 	Writes     int64  `bson:"writes"`
+	// Touched is when it was written to. Older programs drop what was not for long.
+	Touched time.Time `bson:"touched"`
 	// Dropped is set before the collection is removed, so that the generation cannot become the active one meanwhile.
 	Dropped bool `bson:"dropped,omitempty"`
 }
@@ -192,7 +194,7 @@ func (s *Store) begin(ctx context.Context, name string, version int, schema proj
 		Version: version,
 	}
 	_, err = s.projections.UpdateByID(ctx, name, bson.D{{Key: "$set", Value: bson.D{
-		{Key: field(number), Value: generation{Number: number, Version: version}},
+		{Key: field(number), Value: generation{Number: number, Version: version, Touched: time.Now()}},
 	}}})
 	if err != nil {
 		return g, err

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS generations (
 	version    INTEGER NOT NULL,
 	position   INTEGER NOT NULL,
 	longest    INTEGER NOT NULL,
-	touched    INTEGER NOT NULL,            -- grows with every write
+	touched    INTEGER NOT NULL,            -- grows with every write; older programs take it for the time of that, in microseconds since 1970
 	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
 	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
 	PRIMARY KEY (projection, number)

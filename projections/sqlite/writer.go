@@ -73,9 +73,9 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projectio
 			}
 		}
 		_, err := w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
-			longest = max(longest, ?), touched = touched + 1
+			longest = max(longest, ?), touched = max(touched + 1, ?)
 			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), noted(checkpoint.Last()), noted(checkpoint.Considered),
-			checkpoint.Longest, ref.Projection, int64(ref.Number))
+			checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
 		return err
 	})
 	if err != nil {
@@ -131,7 +131,7 @@ func write(ctx context.Context, w *connection, update, upsert string, r *project
 
 // Begin implements [projections.Store].
 func (s *Store) Begin(ctx context.Context, projection string, version int, schema projections.Schema) (projections.Generation, error) {
-	g := projections.Generation{Ref: projections.Ref{Projection: projection}, Version: version}
+	g := projections.Generation{Ref: projections.Ref{Projection: projection}, Version: version, Writes: time.Now().UnixMicro()}
 	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
 		var number int64
 		_, err := w.one(ctx, `INSERT INTO projections (name, last) VALUES (?, 1)
@@ -140,8 +140,8 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 			return err
 		}
 		g.Number = int(number)
-		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, 0)`,
-			projection, number, int64(version))
+		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, ?)`,
+			projection, number, int64(version), g.Writes)
 		if err != nil {
 			return err
 		}
