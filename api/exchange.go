@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -26,8 +27,8 @@ type exchange struct {
 	body body
 	in   []byte
 
-	admitted  *limit // that counts the request, if one does
-	commanded bool   // a command was made of the request
+	admitted *limit           // that counts the request, if one does
+	command  commands.Request // that was made of the request, if one was
 
 	status    int
 	mediaType string
@@ -39,7 +40,7 @@ type exchange struct {
 func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	x.ctx, x.server, x.w, x.r, x.vars = ctx, s, w, r, vars
 	x.status, x.mediaType, x.sent = http.StatusOK, "", false
-	x.problem, x.commanded = "", false
+	x.problem = ""
 	x.in = x.in[:0]
 	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
 	x.id = requestID(r)
@@ -65,6 +66,7 @@ const largestKept = 64 << 10
 func (x *exchange) close() {
 	s := x.server
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
+	x.command = commands.Request{}
 	x.body = body{members: x.body.members[:0]}
 	if cap(x.in) > largestKept || cap(x.out) > largestKept || cap(x.body.members) > 64 {
 		return

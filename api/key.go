@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"roombook/commands"
 )
 
 // keySpace is the UUIDv5 name space of commands whose callers chose a key for them.
@@ -64,6 +66,41 @@ func quotedString(s string) (text string, ok bool) {
 
 // commandID is the id of the command that has the key.
 func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
+
+// keepRefusal keeps the reply that refuses a command with a key, so that every try of the command is answered alike: somebody who
+// asks again did not hear it, and must not get by accident what was refused. It returns the error that the reply is about.
+func (x *exchange) keepRefusal(err error) error {
+	refused := x.status >= http.StatusBadRequest && x.status < http.StatusInternalServerError
+	if x.command.Digest == "" || !refused || errors.Is(err, commands.ErrKeyReused) {
+		return err
+	}
+	if _, before := errors.AsType[*commands.RefusedBefore](err); before {
+		return err
+	}
+	answer, failed := x.server.commands.Refused(x.ctx, x.command, string(x.out))
+	if failed != nil {
+		x.fail(failed)
+		return failed
+	}
+	x.failAgain(answer)
+	return err
+}
+
+// failAgain replies with the problem that was kept.
+func (x *exchange) failAgain(answer string) {
+	var kept struct {
+		Type   string `json:"type"`
+		Status int    `json:"status"`
+		ETag   string `json:"etag"`
+	}
+	// What was kept is a problem of this package's own.
+	_ = json.Unmarshal([]byte(answer), &kept)
+	if kept.ETag != "" {
+		x.header("Etag", kept.ETag)
+	}
+	x.status, x.mediaType, x.problem = kept.Status, mediaProblem, strings.TrimPrefix(kept.Type, "/problems/")
+	x.out = append(x.out[:0], answer...)
+}
 
 // digest is one of all that a request asks for: its method, its path, and its body but for the white space that means nothing.
 // The body has been decoded.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -39,6 +41,8 @@ func (l *log) setFail(fail func(context.Context) error) {
 	l.fail = fail
 }
 
+func (l *log) Incarnation() eventstore.Incarnation { return 0 }
+
 func (l *log) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
 	if err := l.failing(ctx); err != nil {
 		return eventstore.Appended{}, err
@@ -49,15 +53,18 @@ func (l *log) Append(ctx context.Context, stream string, expected domain.Revisio
 	if at := domain.Revision(len(recorded) - 1); expected != eventstore.Any && at != expected {
 		return eventstore.Appended{}, &eventstore.WrongRevision{Stream: stream, Expected: expected, Actual: at}
 	}
+	var appended eventstore.Appended
 	for _, e := range events {
 		l.last++
+		appended.IDs = append(appended.IDs, uuid.New())
 		recorded = append(recorded, eventstore.Recorded{
-			ID: e.ID, Stream: stream, Revision: domain.Revision(len(recorded)), Position: l.last,
+			ID: appended.IDs[len(appended.IDs)-1], Stream: stream, Revision: domain.Revision(len(recorded)), Position: l.last,
 			Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata,
 		})
 	}
 	l.streams[stream] = recorded
-	return eventstore.Appended{Revision: domain.Revision(len(recorded) - 1), Position: l.last}, nil
+	appended.Revision, appended.Position = domain.Revision(len(recorded)-1), l.last
+	return appended, nil
 }
 
 func (l *log) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {

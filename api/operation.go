@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -39,6 +40,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	x.leave()
 	if err != nil {
 		x.fail(err)
+		err = x.keepRefusal(err)
 	}
 	x.send()
 
@@ -104,7 +106,7 @@ func level(x *exchange, err error) slog.Level {
 		return slog.LevelDebug // what the rules say no to is as usual as what is asked
 	case x.status >= 400:
 		return slog.LevelInfo
-	case x.status < 300 && x.commanded:
+	case x.status < 300 && x.command.ID != uuid.Nil:
 		return slog.LevelInfo
 	default:
 		return slog.LevelDebug

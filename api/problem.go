@@ -128,7 +128,7 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
-		about: "A request with the same Idempotency-Key and another method, path or body was carried out before. Send a request again exactly as it was, and choose a new key for a new one.",
+		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
 		is:    is(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
 	},
 	{
@@ -267,6 +267,11 @@ var problemTypes = []problemType{
 		is:    is(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),
 	},
 	{
+		name: "no-such-position", status: http.StatusBadRequest, title: "The log has no event at that position",
+		about: "The Roombook-Position of the request is none that an answer of this system had, or of one that has since been put back to a backup. Ask without that header, or with that of a later answer.",
+		is:    is(projections.ErrNoSuchPosition, "The log has no event at the Roombook-Position of the request."),
+	},
+	{
 		name: "list-behind", status: http.StatusServiceUnavailable, title: "The list is not there yet", retry: true,
 		about: "The list has not reached the Roombook-Position that the query was sent with in the time that it waits. Ask again, or without that header.",
 		is:    is(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),
@@ -355,6 +360,10 @@ const retryAfter = "1"
 
 // fail makes the reply to an error in place of what there is of another one.
 func (x *exchange) fail(err error) {
+	if before, ok := errors.AsType[*commands.RefusedBefore](err); ok {
+		x.failAgain(before.Answer)
+		return
+	}
 	p := problem{mediaType: x.mediaType, zone: x.zone}
 	var t *problemType
 	for i := range problemTypes {

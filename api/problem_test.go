@@ -30,6 +30,7 @@ func TestFailures(t *testing.T) {
 		problem string
 	}{
 		{"event store away", fmt.Errorf("append: %w: %w", eventstore.ErrUnavailable, inside), 503, "event-store-unavailable"},
+		{"event store refuses the user", fmt.Errorf("append: %w", &eventstore.Refused{User: "roombook", Reason: "Unauthenticated"}), 503, "event-store-unavailable"},
 		{"event store silent in the middle", fmt.Errorf("append: %w: %w", eventstore.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "outcome-unknown"},
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
 		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
@@ -58,6 +59,14 @@ func TestFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+	s := newService(t)
+	s.lists.err = projections.ErrNoSuchPosition
+	for _, path := range []string{"/bookingLists", "/bookingLists/b1"} {
+		r := s.do(t, "GET", path, "", "Roombook-Position: 999").want(t, 400)
+		if r.at(t, "type") != "/problems/no-such-position" || r.header.Get("Retry-After") != "" {
+			t.Error(r.body)
+		}
 	}
 	for _, tt := range []struct {
 		err     error
@@ -177,14 +186,18 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.Readable":            unheard, // of an operator at the command line
+		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
+		"eventstore.Refused":           "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable",
-		"projections.InvalidQuery": unheard, // lists turn it into the faults of their query
+		"projections.ErrNoSuchPosition": "no-such-position",
+		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
 	}
 	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {

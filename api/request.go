@@ -34,7 +34,6 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		return commands.Request{}, err
 	}
 
-	x.commanded = true
 	r := commands.Request{At: x.now(), IfRevisions: match.revisions()}
 	if key != "" {
 		r.ID, r.Digest = commandID(key), x.digest()
@@ -53,6 +52,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		actor = anonymous
 	}
 	r.Actor, r.CorrelationID, r.TraceParent = string(actor), correlation, trace
+	x.command = r
 	return r, nil
 }
 

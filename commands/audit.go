@@ -41,6 +41,9 @@ type Finding struct {
 	Booking  domain.BookingID
 	Room     domain.RoomID
 	Detail   string
+	// AtEnd is set for what shows at the end of the log and not in what happened: it may be a command that is under way, or that was
+	// left half-way and will be finished, if the booking is among [OpenBookings].
+	AtEnd bool
 }
 
 func (f Finding) String() string {
@@ -180,6 +183,9 @@ func (a *Audit) Findings() []Finding {
 		case domain.UsePhaseEnded:
 			a.found(id, b.Room, "it is live at the end and real use %s has ended", b.RealUse)
 		}
+	}
+	for i := len(soFar); i < len(a.findings); i++ {
+		a.findings[i].AtEnd = true
 	}
 	slices.SortStableFunc(a.findings, func(x, y Finding) int { return cmp.Compare(x.Position, y.Position) })
 	return a.findings

@@ -101,5 +101,5 @@ func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
 func reservation(room domain.RoomID, s domain.Slot) eventstore.Proposed {
 	ask := request().reservation(eventstore.NoStream)
 	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), room, "ann", s
-	return eventstore.Proposed{ID: space(ask.ReservationID), Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
+	return eventstore.Proposed{Event: ask, Metadata: eventstore.Metadata{OccurredAt: noon}}
 }

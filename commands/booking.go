@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -12,13 +14,22 @@ import (
 // CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
 // command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	id := domain.BookingID(c.ID.String())
+	key, err := h.claim(ctx, c.Request)
+	if err != nil {
+		return Booking{}, err
+	}
 	if c.Digest != "" {
 		b, err := load[domain.Booking](ctx, h.store, id.Stream())
 		if err != nil {
 			return Booking{}, err
 		}
-		if then, done, err := b.doneBy(c.Request); done || err != nil {
+		if then, done, err := b.repeated(c.Request, key); done || err != nil {
 			return at(then), err
 		}
 	}
@@ -33,7 +44,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	ctx, cancel := decided(ctx)
 	defer cancel()
 	b := loaded[domain.Booking]{revision: eventstore.NoStream}
-	err = b.append(ctx, h.store, id.Stream(), followReservation(reserved, domain.DecideCreate(b.state, reserved)))
+	err = b.append(ctx, h, id.Stream(), followReservation(reserved, domain.DecideCreate(b.state, reserved)))
 	if lost(err) {
 		if b, err = h.settle(ctx, id, c.Room); err == nil {
 			if then, done, err := b.doneBy(c.Request); done || err != nil {
@@ -51,7 +62,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 // reservation begins the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one
 // attempt of the command, which is what the booking's revision tells apart.
 func (r Request) reservation(at domain.Revision) domain.SlotReserved {
-	id := eventstore.EventID(r.ID, "reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest)
+	id := uuid.NewSHA1(r.ID, []byte("reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest))
 	return domain.SlotReserved{
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,
@@ -65,41 +76,47 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 // ChangeBooking changes a booking. A change of room or time first reserves the new slot, then lets the booking stand on it,
 // which decides, then releases the old one.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
-	for attempt := range attempts {
-		if err := pause(ctx, attempt); err != nil {
-			return Booking{}, err
-		}
+	races := h.races()
+	for {
 		moves := false
-		b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
+		b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
 			return events, err
 		})
 		if err != nil {
 			return Booking{}, err
 		}
-		if repeat || !moves {
+		if outcome == nothingToDo && !moves {
+			return at(b), h.unchanged(ctx, c.Request, b.revision)
+		}
+		if outcome != nothingToDo {
 			return at(b), nil
 		}
-		b, moved, err := h.move(ctx, c, b, change)
-		if err != nil {
+		b, err = h.move(ctx, c, b, change)
+		if err == nil {
+			return at(b), nil
+		}
+		if err := races.again(ctx, err); err != nil {
 			return Booking{}, err
 		}
-		if moved {
-			return at(b), nil
-		}
 	}
-	return Booking{}, ErrContended
 }
 
-// move is one attempt to let the booking stand on another reservation. It reports false if the booking moved on meanwhile, so that
-// there is something new to decide on.
-func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Booking], change domain.Change) (loaded[domain.Booking], bool, error) {
+// move is one attempt to let the booking stand on another reservation. If the booking has moved on meanwhile, so that there is
+// something new to decide on, it returns an error for which lost reports true.
+func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Booking], change domain.Change) (loaded[domain.Booking], error) {
+	from := b.revision
 	ask := c.reservation(b.revision)
 	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
 	ask.RoomID, _, ask.Slot = b.state.Target(change)
 	if c.IfRevisions != nil {
-		ask.IfRevision = &b.revision
+		ask.IfRevision = b.revision
 	}
 	if c.User != nil {
 		ask.UserID = *c.User
@@ -109,99 +126,121 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 		// The slot was found taken later than the booking was read. Of a booking that has moved on that may never have been true
 		// together: it decides anew.
 		now, err := load[domain.Booking](ctx, h.store, c.Booking.Stream())
-		if err == nil && now.revision == b.revision {
-			err = taken
+		switch {
+		case err != nil:
+			return b, err
+		case now.revision == from:
+			return b, taken
+		default:
+			return b, errMovedOn
 		}
-		return b, false, err
 	}
 	if err != nil {
-		return b, false, err
+		return b, err
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	failed := b.append(ctx, h.store, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, b.revision, reserved)))
+	failed := b.append(ctx, h, c.Booking.Stream(), followReservation(reserved, domain.DecideMove(b.state, from, reserved)))
 	if failed != nil && !lost(failed) {
-		return b, false, unfinished(failed)
+		return b, unfinished(failed)
 	}
 	settled, err := h.settle(ctx, c.Booking, ask.RoomID)
 	if err != nil {
-		return b, false, unfinished(err)
+		return b, unfinished(err)
 	}
 	if failed == nil {
-		return b, true, nil
+		return b, nil
 	}
 	if then, done, err := settled.doneBy(c.Request); done || err != nil {
-		return then, true, err
+		return then, err
 	}
-	then, moved := settled.leftBy(followed(reserved))
-	return then, moved, nil
+	if then, moved := settled.leftBy(followed(reserved)); moved {
+		return then, nil
+	}
+	return settled, failed
 }
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
 func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
-	b, repeat, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
+	b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: c.At})
 	})
-	if err != nil || repeat {
+	if err != nil || outcome == repeat {
 		return at(b), err
 	}
 	return h.released(ctx, b)
 }
 
 // released brings a booking that was cancelled to rest.
-func (h *Handler) released(ctx context.Context, b loaded[domain.Booking]) (Booking, error) {
+func (h *Handler) released(ctx context.Context, b loaded[domain.Booking], rooms ...domain.RoomID) (Booking, error) {
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	b, err := h.settle(ctx, b.state.ID)
+	b, err := h.settle(ctx, b.state.ID, rooms...)
 	if err != nil {
 		return Booking{}, unfinished(err)
 	}
 	return at(b), nil
 }
 
+// outcome is what became of a command.
+type outcome int
+
+const (
+	done        outcome = iota // its events were appended now
+	repeat                     // it had been carried out before
+	nothingToDo                // everything is as it asks
+)
+
 // transact loads a booking, decides, appends at the revision decided on, and again if that lost a race. Before it refuses or has
 // nothing to do, it brings the booking to rest: what was left open may be in the way, and a repeat ends as its first try
-// should have. A command that was carried out before is a repeat, and the booking as it left it.
-func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (b loaded[domain.Booking], repeat bool, err error) {
+// should have. The booking is as the command left it.
+func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, decide func(domain.Booking) ([]domain.Event, error)) (loaded[domain.Booking], outcome, error) {
 	var none loaded[domain.Booking]
-	for attempt := range attempts {
-		if err := pause(ctx, attempt); err != nil {
-			return none, false, err
-		}
+	key, err := h.claim(ctx, r)
+	if err != nil {
+		return none, done, err
+	}
+	races := h.races()
+	for {
 		b, err := h.rested(ctx, id)
 		if err != nil {
-			return none, false, err
+			return none, done, err
 		}
-		if then, done, err := b.doneBy(r); err != nil {
-			return none, false, err
-		} else if done {
-			_, err := h.settle(ctx, id)
-			return then, true, err
+		if then, before, err := b.repeated(r, key); err != nil {
+			return none, done, err
+		} else if before {
+			ctx, cancel := decided(ctx)
+			defer cancel()
+			if _, err := h.settle(ctx, id); err != nil {
+				return none, done, unfinished(err)
+			}
+			return then, repeat, nil
 		}
 		events, refused := decide(b.state)
 		if refused == nil && !r.allows(b.revision) {
-			return none, false, &ConditionFailed{b.revision}
+			return none, done, &ConditionFailed{b.revision}
 		}
 		if len(events) == 0 {
 			settled, err := h.settle(ctx, id)
 			if err != nil {
-				return none, false, err
+				return none, done, err
 			}
 			if settled.revision == b.revision {
-				return settled, false, refused
+				return settled, nothingToDo, refused
 			}
-			continue
+			err = errMovedOn
+		} else if err = b.append(ctx, h, id.Stream(), r.propose(events)); err == nil {
+			return b, done, nil
 		}
-		err = b.append(ctx, h.store, id.Stream(), r.propose(events))
-		if err == nil && r.Digest != "" {
-			b, err = b.asStored(ctx, h.store, id.Stream(), r)
+		if err := races.again(ctx, err); err != nil {
+			return none, done, err
 		}
-		if !lost(err) {
-			return b, false, err
-		}
-		h.metrics.races.Inc()
 	}
-	return none, false, ErrContended
 }
 
 // rested loads a booking to decide on. If its use started, what is open between the two is finished first.
@@ -224,9 +263,17 @@ func at(b loaded[domain.Booking]) Booking {
 
 // Booking reads a booking as it stands.
 func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return Booking{}, err
+	}
+	defer end()
 	b, err := load[domain.Booking](ctx, h.store, id.Stream())
 	if err != nil {
 		return Booking{}, err
+	}
+	if b.state.Phase == domain.PhaseCancelled { // whatever is known of its use
+		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: b.state.CancelReason, At: b.state.CancelledAt}
 	}
 	whole := func(eventstore.Recorded) bool { return true }
 	view, use, err := h.withUse(ctx, b, whole)

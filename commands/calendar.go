@@ -65,7 +65,8 @@ func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calend
 func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide decision) error {
 	l := c.enter(room)
 	defer c.leave(l)
-	for attempt := 0; attempt < attempts; {
+	races := races{metrics: c.metrics}
+	for {
 		g, first, err := l.join(ctx, decide)
 		if err != nil {
 			return err
@@ -76,15 +77,13 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide dec
 			} else {
 				err = g.wait(ctx)
 			}
-			switch {
-			case lost(err):
-				c.metrics.races.Inc()
-				if err := pause(ctx, attempt); err != nil {
+			if err == nil {
+				return nil
+			}
+			if err != errOvertaken {
+				if err := races.again(ctx, err); err != nil {
 					return err
 				}
-				attempt++
-			case err != errOvertaken:
-				return err
 			}
 		}
 		cal, err := c.readOn(ctx, l)
@@ -95,7 +94,6 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide dec
 			return err
 		}
 	}
-	return ErrContended
 }
 
 // append appends what a group has decided, and keeps the calendar that results. The group's first calls it, for all. Once begun it
@@ -131,10 +129,26 @@ func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
 	if l.latest > before {
 		return cal, nil
 	}
-	number, revision := l.reads.Add(1), cal.revision
-	var failed error
+	number := l.reads.Add(1)
+	err := readUntil(ctx, l.named, func() (_ domain.Revision, err error) {
+		cal, err = c.fold(ctx, l.room, cal)
+		return cal.revision, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.learn(cal)
+	l.latest = number
+	c.keep(l.room, cal)
+	return cal, nil
+}
+
+// fold reads what was appended to the room's calendar since, and returns the calendar with it; the same one if there is nothing, or
+// with an error.
+func (c *calendars) fold(ctx context.Context, room domain.RoomID, cal *calendar) (_ *calendar, failed error) {
+	revision := cal.revision
 	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
-		for r, err := range c.store.ReadStream(ctx, l.room.Stream(), cal.revision+1) {
+		for r, err := range c.store.ReadStream(ctx, room.Stream(), cal.revision+1) {
 			if err == nil {
 				err = readable(r)
 			}
@@ -148,16 +162,19 @@ func (c *calendars) readOn(ctx context.Context, l *line) (*calendar, error) {
 			}
 		}
 	})
-	if failed != nil {
-		return nil, failed
+	if failed != nil || revision == cal.revision {
+		return cal, failed
 	}
-	if revision != cal.revision {
-		cal = &calendar{folded, revision}
-	}
-	l.learn(cal)
-	l.latest = number
-	c.keep(l.room, cal)
-	return cal, nil
+	return &calendar{folded, revision}, nil
+}
+
+// forget forgets all calendars. Nobody may be using them.
+func (c *calendars) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cache.Purge()
+	c.bytes = 0
+	c.metrics.cacheBytes.Set(0)
 }
 
 // keep keeps the room's calendar in place of the one that was kept, if it fits at all: one that does not would take the place of all
@@ -183,7 +200,7 @@ func (c *calendars) keep(room domain.RoomID, cal *calendar) {
 // reserve takes a slot for a command, and returns the reservation as it is stored. Others in the way are first brought to rest, so that
 // nobody is refused by a slot that no booking holds, and every booking that a *domain.SlotTaken names can be read.
 func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) (domain.SlotReserved, error) {
-	proposed := []eventstore.Proposed{{ID: space(ask.ReservationID), Event: ask, Metadata: r.metadata()}}
+	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
 	for range attempts {
 		var reserved domain.SlotReserved
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
@@ -231,11 +248,6 @@ const mostConflicts = 10
 // release gives a reservation back, for the reason that its booking's event tells.
 func (h *Handler) release(ctx context.Context, r *domain.Reservation, because eventstore.Recorded) error {
 	return h.calendars.transact(ctx, r.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
-		events := domain.DecideRelease(c, r.BookingID, r.ReservationID)
-		proposed := follow(because, events)
-		for i := range proposed {
-			proposed[i].ID = eventstore.EventID(space(r.ReservationID), "released")
-		}
-		return proposed, nil
+		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID)), nil
 	})
 }

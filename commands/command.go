@@ -21,8 +21,8 @@ type Request struct {
 
 	// Digest is one of all that the caller asks for, where ID follows from a key that the caller chose (Idempotency-Key); else
 	// it is empty. The command is kept with what it decided, for ever: asked again, it is answered as the first time and
-	// nothing is done, and under the same ID with another digest it is [ErrKeyReused]. A command that was refused, or had
-	// nothing to do, left nothing behind and is decided again.
+	// nothing is done, also if there had been nothing to do, or if it had been refused and the caller has told [Handler.Refused].
+	// Under the same ID with another digest it is [ErrKeyReused].
 	Digest string
 	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it. Any other one is
 	// *[ConditionFailed], unless the command is refused anyway.
@@ -90,9 +90,6 @@ type RealUse struct {
 	Revision domain.Revision
 	Position eventstore.Position
 }
-
-// ErrKeyReused means that the command's id was used before for something else.
-var ErrKeyReused = errors.New("the key was used before for another request")
 
 // ConditionFailed means that the resource is not at a revision at which the caller would have it changed.
 type ConditionFailed struct {

@@ -437,7 +437,7 @@ func breakables() []breakable {
 
 // TestEveryCommandIsBroken wants each method of a Handler that takes a command among the breakables.
 func TestEveryCommandIsBroken(t *testing.T) {
-	broken := map[reflect.Type]bool{}
+	broken := map[reflect.Type]bool{reflect.TypeFor[ReleaseBooking](): true} // by TestAReleaseIsBroken
 	for _, c := range breakables() {
 		broken[reflect.TypeOf(c.is)] = true
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"roombook/domain"
@@ -14,6 +15,7 @@ import (
 
 // Store is what the write side needs of the event store. See [eventstore.Store] for the contract.
 type Store interface {
+	Incarnation() eventstore.Incarnation
 	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
 }
@@ -35,10 +37,15 @@ type Options struct {
 // [eventstore.ErrUnavailable] where nothing was decided, [eventstore.ErrOutcomeUnknown] where the command may have been
 // decided and will then be finished.
 type Handler struct {
-	store     Store
-	policy    domain.Policy
+	store    Store
+	policy   domain.Policy
+	inFlight inFlight
+	metrics  *metrics
+
+	// memory is held, for reading, by whatever uses what is remembered of the log; to forget that waits for all of them.
+	memory    sync.RWMutex
+	of        eventstore.Incarnation // the log that is remembered
 	calendars *calendars
-	metrics   *metrics
 }
 
 // New returns a handler over the store.
@@ -49,22 +56,64 @@ func New(store Store, o Options) *Handler {
 	m := newMetrics()
 	return &Handler{
 		store:     store,
+		of:        store.Incarnation(),
 		policy:    o.Policy,
 		calendars: newCalendars(store, o.CacheBytes, m),
+		inFlight:  inFlight{appends: make(map[string]*flight)},
 		metrics:   m,
 	}
 }
 
-// attempts bounds how often a command decides anew after an append that lost a race.
+// begin begins a command: on the log that is remembered, whose calls it must make with the context, until it calls end. If the log was
+// replaced, what is remembered of the former one is forgotten first; while commands that began on that are still ending, the error is
+// [eventstore.ErrReplaced].
+func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), err error) {
+	for {
+		h.memory.RLock()
+		if now := h.store.Incarnation(); now == h.of {
+			return eventstore.On(ctx, now), h.memory.RUnlock, nil
+		}
+		h.memory.RUnlock()
+		if !h.memory.TryLock() {
+			return nil, nil, eventstore.ErrReplaced
+		}
+		h.of = h.store.Incarnation()
+		h.calendars.forget()
+		h.memory.Unlock()
+	}
+}
+
+// attempts bounds how often a command decides anew after it lost a race to another process.
 const attempts = 16
 
-// pause waits a little before the next attempt, longer and more at random the more were lost, and not beyond ctx.
-func pause(ctx context.Context, attempt int) error {
-	if attempt == 0 {
+// races are those that a command has lost to other processes.
+type races struct {
+	lost    int
+	metrics *metrics
+}
+
+// again returns nil if the command is to decide anew after the error, and otherwise the error that it ends with. It pauses before
+// that, longer and more at random the more races were lost, and not beyond ctx. Whoever only had to wait for another command of
+// this process has lost none: with each that waits for another, one gets on.
+func (r *races) again(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, errMovedOn):
 		return ctx.Err()
+	case !lost(err) && !errors.Is(err, errBehind):
+		return err
 	}
-	longest := min(time.Millisecond<<attempt, 50*time.Millisecond)
-	t := time.NewTimer(rand.N(longest))
+	r.metrics.races.Inc()
+	if r.lost++; r.lost == attempts {
+		return ErrContended
+	}
+	return sleep(ctx, rand.N(min(time.Millisecond<<r.lost, 50*time.Millisecond)))
+}
+
+func (h *Handler) races() races { return races{metrics: h.metrics} }
+
+// sleep waits, and not beyond ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -288,8 +288,8 @@ func TestAKeyedCommandThatWasBroken(t *testing.T) {
 					settle(t, w)
 					again(t, w, r, want)
 				})
-				if p == (point{n: 1}) {
-					continue // there is nothing to be settled
+				if p.n == 1 || p == (point{n: 2}) {
+					continue // there is nothing to be settled: its first append claims the key
 				}
 				t.Run(p.String()+", settled and others later", func(t *testing.T) {
 					w, r := broken(t, p)
@@ -374,6 +374,155 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 	}
 }
 
+// A key belongs to one request wherever that goes: one that asks the same of another booking is refused, and nothing of it is done.
+func TestAKeyForAnotherTarget(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	user := domain.UserID("eve")
+	for name, ask := range map[string]func(h *Handler, b domain.BookingID, r Request) error{
+		"change": func(h *Handler, b domain.BookingID, r Request) error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b, User: &user})
+			return err
+		},
+		"start use": func(h *Handler, b domain.BookingID, r Request) error {
+			_, err := h.StartUse(t.Context(), StartUse{Request: r, Booking: b, StartedAt: noon})
+			return err
+		},
+		"confirm": func(h *Handler, b domain.BookingID, r Request) error {
+			_, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: r, Booking: b, Answer: domain.Confirmed, AnsweredAt: noon})
+			return err
+		},
+		"cancel": func(h *Handler, b domain.BookingID, r Request) error {
+			_, err := h.CancelBooking(t.Context(), CancelBooking{Request: r, Booking: b})
+			return err
+		},
+		"end use": func(h *Handler, b domain.BookingID, r Request) error {
+			if _, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b, StartedAt: noon}); err != nil {
+				return err
+			}
+			_, err := h.EndUse(t.Context(), EndUse{Request: r, RealUse: domain.RealUseOf(b), EndedAt: noon.Add(time.Hour)})
+			return err
+		},
+		"create": func(h *Handler, b domain.BookingID, r Request) error {
+			_, err := h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: domain.RoomID("r" + b), User: user, Slot: slot(0, 1)})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requests := func() [2]Request {
+				id := uuid.New()
+				return [2]Request{{ID: id, Digest: "one", Actor: "ann", At: noon}, {ID: id, Digest: "two", Actor: "ann", At: noon}}
+			}
+			one, two, r := book(t, h, newRoom(), slot(0, 1)).ID, book(t, h, newRoom(), slot(0, 1)).ID, requests()
+			if err := ask(h, one, r[0]); err != nil {
+				t.Fatal(err)
+			}
+			if err := ask(h, two, r[1]); !errors.Is(err, ErrKeyReused) {
+				t.Errorf("another target: %v", err)
+			}
+
+			for range 5 { // at once, in two replicas
+				r := requests()
+				replicas := [2]*Handler{newHandler(store), newHandler(store)}
+				bookings := [2]domain.BookingID{book(t, h, newRoom(), slot(0, 1)).ID, book(t, h, newRoom(), slot(0, 1)).ID}
+				var errs [2]error
+				var asking sync.WaitGroup
+				for i := range 2 {
+					asking.Go(func() { errs[i] = ask(replicas[i], bookings[i], r[i]) })
+				}
+				asking.Wait()
+				if lost := slices.IndexFunc(errs[:], func(err error) bool { return errors.Is(err, ErrKeyReused) }); lost < 0 || errs[1-lost] != nil {
+					t.Errorf("two targets at once: %v", errs)
+				}
+			}
+		})
+	}
+}
+
+// A command that found nothing to do is answered so again, and changes nothing that was changed since.
+func TestNothingToDoIsAnsweredAgain(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	b := book(t, h, newRoom(), slot(0, 2))
+	r, ann, eve, end := keyed("digest"), domain.UserID("ann"), domain.UserID("eve"), noon.Add(2*time.Hour)
+	ask := func() (Booking, error) {
+		return newHandler(store).ChangeBooking(t.Context(), ChangeBooking{Request: r(), Booking: b.ID, User: &ann, End: &end})
+	}
+	first, err := ask()
+	if err != nil || first.Revision != b.Revision {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	earlier := noon.Add(time.Hour)
+	if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &eve, End: &earlier}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ask(); err != nil || !sameAnswer(again, first) {
+		t.Errorf("again: %+v, %v; the first answer was %+v", again, err, first)
+	}
+	if now, err := h.Booking(t.Context(), b.ID); err != nil || now.User != eve || !now.Slot.End.Equal(earlier) {
+		t.Errorf("now it is %+v, %v", now, err)
+	}
+
+	confirm, r := keyed("confirm"), keyed("end")
+	answer := func(r Request) (Booking, error) {
+		return newHandler(store).AnswerConfirm(t.Context(), AnswerConfirm{Request: r, Booking: b.ID, Answer: domain.Confirmed, AnsweredAt: r.At})
+	}
+	if _, err := answer(request()); err != nil {
+		t.Fatal(err)
+	}
+	confirmed, err := answer(confirm())
+	if err != nil {
+		t.Fatal(err)
+	}
+	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := answer(confirm()); err != nil || !sameAnswer(again, confirmed) {
+		t.Errorf("confirmed again: %+v, %v; the first answer was %+v", again, err, confirmed)
+	}
+	over := func(r Request) (RealUse, error) {
+		return newHandler(store).EndUse(t.Context(), EndUse{Request: r, RealUse: use.ID, EndedAt: noon.Add(time.Hour)})
+	}
+	if _, err := over(request()); err != nil {
+		t.Fatal(err)
+	}
+	ended, err := over(r())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := over(r()); err != nil || !sameAnswer(again, ended) {
+		t.Errorf("ended again: %+v, %v; the first answer was %+v", again, err, ended)
+	}
+}
+
+// A refusal that its caller was told of is told again, whatever has become possible since; of several the first stands.
+func TestARefusalIsToldAgain(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	room := newRoom()
+	b, r := book(t, h, room, slot(0, 1)), keyed("digest")
+	ask := func() error {
+		_, err := newHandler(store).CreateBooking(t.Context(), CreateBooking{Request: r(), Room: room, User: "eve", Slot: slot(0, 1)})
+		return err
+	}
+	if _, taken := errors.AsType[*domain.SlotTaken](ask()); !taken {
+		t.Fatal("the slot is not taken")
+	}
+	for _, answer := range []string{"no", "never"} {
+		if kept, err := newHandler(store).Refused(t.Context(), r(), answer); err != nil || kept != "no" {
+			t.Errorf("%q is kept, %v", kept, err)
+		}
+	}
+	if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: b.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if before, ok := errors.AsType[*RefusedBefore](ask()); !ok || before.Answer != "no" {
+		t.Errorf("asked again: %v", ask())
+	}
+	wantTypes(t, store, room.Stream(), "SlotReserved", "SlotReleased")
+}
+
 // A change that is only to be made to a booking as its caller saw it, and that was broken, is finished by somebody else under the
 // same condition.
 func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
@@ -389,7 +538,7 @@ func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
 				c.IfRevisions = []domain.Revision{b.Revision}
 				return h.ChangeBooking(t.Context(), c)
 			}
-			n.dies(t, point{1, true}, func(dying *Handler) error {
+			n.dies(t, point{2, true}, func(dying *Handler) error {
 				b, r = book(t, h, newRoom(), slot(0, 1)), keyed("digest")
 				_, err := change(dying)
 				return err

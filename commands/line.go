@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -20,9 +19,10 @@ type line struct {
 	room  domain.RoomID
 	users int // guarded by calendars.mu
 
-	turn   chan struct{} // holds a value while somebody appends, or reads on
-	reads  atomic.Int64  // that were begun; only who has the turn begins one
-	latest int64         // the number of the last read that ended well; belongs to who has the turn
+	turn   chan struct{}   // holds a value while somebody appends, or reads on
+	reads  atomic.Int64    // that were begun; only who has the turn begins one
+	latest int64           // the number of the last read that ended well; belongs to who has the turn
+	named  domain.Revision // that the event store named when an append lost a race; belongs to who has the turn
 
 	mu     sync.Mutex
 	stored *calendar // as far as it is known, or nil; only who has the turn changes it
@@ -54,7 +54,7 @@ func (c *calendars) enter(room domain.RoomID) *line {
 	defer c.mu.Unlock()
 	l := c.lines[room]
 	if l == nil {
-		l = &line{room: room, turn: make(chan struct{}, 1)}
+		l = &line{room: room, turn: make(chan struct{}, 1), named: eventstore.NoStream}
 		l.stored, _ = c.cache.Get(room)
 		l.next = l.stored
 		c.lines[room] = l
@@ -100,8 +100,7 @@ func (l *line) join(ctx context.Context, decide decision) (g *group, first bool,
 	}
 }
 
-// tryJoin returns the open group as closed if it takes no more, or has the event already: two that bring the same booking to rest
-// write the same.
+// tryJoin returns the open group as closed if it takes no more.
 func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +111,7 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	if err != nil || len(events) == 0 {
 		return nil, false, nil
 	}
-	if l.open != nil && (len(l.open.events) >= mostInGroup || l.open.has(events)) {
+	if l.open != nil && len(l.open.events) >= mostInGroup {
 		return nil, false, l.open
 	}
 	next := *l.next
@@ -126,12 +125,6 @@ func (l *line) tryJoin(decide decision) (g *group, first bool, closed *group) {
 	l.open.events = append(l.open.events, events...)
 	l.next, l.open.leaves = &next, &next
 	return l.open, first, nil
-}
-
-func (g *group) has(events []eventstore.Proposed) bool {
-	return slices.ContainsFunc(g.events, func(known eventstore.Proposed) bool {
-		return slices.ContainsFunc(events, func(e eventstore.Proposed) bool { return e.ID == known.ID })
-	})
 }
 
 // begin closes the group, to be appended by who has the turn. It reports false if the group was overtaken.
@@ -155,6 +148,13 @@ func (l *line) end(g *group, err error) {
 		l.stored = g.leaves
 	} else {
 		l.goOnFrom(l.stored)
+	}
+	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+		l.named = wrong.Actual
+		if l.stored != nil && wrong.Actual < l.stored.revision { // the stream was deleted
+			l.stored = nil
+			l.goOnFrom(nil)
+		}
 	}
 	g.end(err)
 }

@@ -74,9 +74,7 @@ func (c *crowd) wantBooked(t *testing.T, bookings int) {
 	if got := eventTypes(t, c.store, c.room.Stream()); !slices.Equal(got, want) {
 		t.Errorf("the calendar has %v, want %d reservations", got, bookings)
 	}
-	if findings := audit(t, c.store, 0); len(findings) > 0 {
-		t.Errorf("%v", findings)
-	}
+	wantSound(t, c.store, 0, c.room)
 }
 
 // Those that come while somebody has the turn share one append, though the first of them, who appends for all, has gone away.
@@ -140,6 +138,9 @@ func TestACrowdForOneSlot(t *testing.T) {
 	if refused != 29 {
 		t.Errorf("%d of 30 were refused", refused)
 	}
+	if n := c.appends(); n != 2 {
+		t.Errorf("it took %d appends, want one to the calendar and one to the booking", n)
+	}
 	c.wantBooked(t, 2)
 }
 
@@ -179,25 +180,6 @@ func TestAGroupIsOvertakenByNews(t *testing.T) {
 		t.Error(c.errs[0])
 	}
 	c.wantBooked(t, 3)
-}
-
-// Two that bring the same booking to rest write the same event, and one that comes between them may have it written in another
-// order: an append has an id once.
-func TestAnEventTwiceIsTwoGroups(t *testing.T) {
-	c := newCrowd(t, 0)
-	event := reservation(c.room, slot(1, 2))
-	decide := func(domain.Calendar) ([]eventstore.Proposed, error) { return []eventstore.Proposed{event}, nil }
-	one, first, _ := c.line.tryJoin(decide)
-	if one == nil || !first {
-		t.Fatal("there is no group")
-	}
-	if again, _, closed := c.line.tryJoin(decide); again != nil || closed != one {
-		t.Error("the event is in the group twice")
-	}
-	c.line.begin(one)
-	if next, first, _ := c.line.tryJoin(decide); next == nil || next == one || !first {
-		t.Error("there is no next group")
-	}
 }
 
 // A crowd that comes to a room that its replica does not know reads the calendar a few times, and not each for itself.

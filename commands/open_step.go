@@ -20,10 +20,16 @@ import (
 //	BookingCancelled  opens "the reservation is released", closed by its SlotReleased
 //	BookingCheckedIn  opens "the use starts", closed by UseStarted
 //	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
+//
+// An event that this version cannot decode may be any of these. Whoever can is to fold it, so that the checkpoint stays before it, until
+// its booking is cancelled.
 type openSteps struct {
-	bookings map[domain.BookingID]*openBooking
-	last     eventstore.Position // the log has been folded up to here
-	now      time.Time           // of the event that is being folded
+	bookings  map[domain.BookingID]*openBooking
+	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
+	last      eventstore.Position            // of the last event that was folded
+	read      eventstore.Position            // the log has been read up to here
+	now       time.Time                      // of the event that is being folded
+	folded    int                            // events so far
 }
 
 // openBooking is a booking with open steps.
@@ -58,22 +64,28 @@ type opened struct {
 }
 
 func newOpenSteps(after eventstore.Position) *openSteps {
-	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), last: after}
+	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after, read: after}
 }
 
 // catchUp folds what was appended to the log since, to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
-	return toEnd(ctx, log, o.last, func(batch eventstore.Batch) {
+	return toEnd(ctx, log, o.read, func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
 			o.add(r)
 		}
-		o.last = max(o.last, batch.Position)
+		o.read = max(o.read, batch.Position)
 	})
 }
 
 // add folds the next event of the log, of whatever stream.
 func (o *openSteps) add(r eventstore.Recorded) {
 	o.now = r.Metadata.OccurredAt
+	o.folded++
+	if readable(r) != nil {
+		if _, known := o.undecoded[r.Stream]; !known {
+			o.undecoded[r.Stream] = o.last
+		}
+	}
 	switch e := r.Event.(type) {
 	case domain.SlotReserved:
 		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, replaces: e.Replaces})
@@ -88,8 +100,11 @@ func (o *openSteps) add(r eventstore.Recorded) {
 			o.openSince(e.BookingID, openStep{stepRelease, how.replaces}, opened{after: how.after, since: how.since})
 		}
 	case domain.BookingCancelled:
+		delete(o.undecoded, r.Stream)
 		o.close(e.BookingID, openStep{kind: stepOver})
-		o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+		if e.ReservationID != "" { // else it is not known; a reservation that was seen waits to be stood on, or released
+			o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+		}
 	case domain.BookingCheckedIn:
 		o.open(e.BookingID, openStep{kind: stepStart}, opened{})
 	case domain.UseStarted:
@@ -131,6 +146,9 @@ func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen 
 // checkpoint is the position after which the log has to be folded again to know the steps that are open now.
 func (o *openSteps) checkpoint() eventstore.Position {
 	p := o.last
+	for _, before := range o.undecoded {
+		p = min(p, before)
+	}
 	for _, b := range o.bookings {
 		for _, how := range b.steps {
 			p = min(p, how.after)

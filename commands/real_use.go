@@ -9,6 +9,11 @@ import (
 
 // StartUse checks the booking in, which decides, and starts its real use.
 func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return RealUse{}, err
+	}
+	defer end()
 	b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
 		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
 	})
@@ -18,14 +23,8 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	ctx, cancel := decided(ctx)
 	defer cancel()
 	use, err := h.startedUse(ctx, b)
-	if lost(err) {
-		use, err = load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
-	}
-	if err != nil {
+	if err != nil && !lost(err) {
 		return RealUse{}, unfinished(err)
-	}
-	if len(use.events) == 0 {
-		return RealUse{}, unfinished(errBehind)
 	}
 	// Somebody else may have finished the start, and a third have ended the use meanwhile.
 	started := loaded[domain.RealUse]{revision: eventstore.NoStream}
@@ -35,15 +34,22 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 
 // EndUse ends a real use, which decides, cancels its booking and releases the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
-	for attempt := range attempts {
-		if err := pause(ctx, attempt); err != nil {
-			return RealUse{}, err
-		}
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return RealUse{}, err
+	}
+	defer end()
+	key, err := h.claim(ctx, c.Request)
+	if err != nil {
+		return RealUse{}, err
+	}
+	races := h.races()
+	for {
 		use, err := load[domain.RealUse](ctx, h.store, c.RealUse.Stream())
 		if err != nil {
 			return RealUse{}, err
 		}
-		ended, done, err := use.doneBy(c.Request)
+		ended, done, err := use.repeated(c.Request, key)
 		if err != nil {
 			return RealUse{}, err
 		}
@@ -60,26 +66,16 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 			if !c.allows(use.revision) {
 				return RealUse{}, &ConditionFailed{use.revision}
 			}
-			if c.Digest != "" { // the key may have been used for the booking
-				b, err := load[domain.Booking](ctx, h.store, use.state.Booking.Stream())
-				if err != nil {
-					return RealUse{}, err
-				}
-				if _, _, err := b.doneBy(c.Request); err != nil {
-					return RealUse{}, err
-				}
-			}
 		}
 		if len(events) > 0 {
-			err = use.append(ctx, h.store, c.RealUse.Stream(), c.propose(events))
-			if lost(err) {
-				h.metrics.races.Inc()
+			if err := use.append(ctx, h, c.RealUse.Stream(), c.propose(events)); err != nil {
+				if err := races.again(ctx, err); err != nil {
+					return RealUse{}, err
+				}
 				continue
 			}
-			if err == nil && c.Digest != "" {
-				use, err = use.asStored(ctx, h.store, c.RealUse.Stream(), c.Request)
-			}
-			if err != nil {
+		} else if !done {
+			if err := h.unchanged(ctx, c.Request, use.revision); err != nil {
 				return RealUse{}, err
 			}
 		}
@@ -96,7 +92,6 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		answer.Position = max(answer.Position, b.position)
 		return answer, nil
 	}
-	return RealUse{}, ErrContended
 }
 
 // RealUse reads a real use as it stands.

@@ -56,6 +56,8 @@ type Recovery struct {
 	grace   time.Duration
 	logger  *slog.Logger
 
+	unfollowed, unsettled *eventstore.Trouble
+
 	mu   sync.Mutex
 	open map[domain.BookingID]*recovered
 	err  error // why the log cannot be followed at present
@@ -85,6 +87,9 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 		grace:   o.Grace,
 		logger:  o.Logger,
 		open:    make(map[domain.BookingID]*recovered),
+
+		unfollowed: eventstore.NewTrouble(o.Logger, slog.LevelWarn, "recovery cannot follow the log and tries again", "recovery follows the log again"),
+		unsettled:  eventstore.NewTrouble(o.Logger, slog.LevelWarn, "a booking cannot be settled; recovery tries again", ""),
 	}
 }
 
@@ -139,12 +144,13 @@ func (r *Recovery) Run(ctx context.Context) error {
 		err := r.follow(ctx, func() {
 			failures = 0
 			r.followed(nil)
+			r.unfollowed.Over()
 		})
 		if ctx.Err() != nil {
 			return nil
 		}
 		r.followed(err)
-		r.logger.Warn("recovery cannot follow the log and tries again", "error", err)
+		r.unfollowed.Failed(err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -169,6 +175,9 @@ func backoff(failures int) time.Duration {
 // follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
 // It calls alive when it could. Between its looks at the log it lets events gather, since nothing here is urgent.
 func (r *Recovery) follow(ctx context.Context, alive func()) error {
+	// What is known of the log, and what is saved for it, is of no use for another one.
+	incarnation := r.handler.store.Incarnation()
+	ctx = eventstore.On(ctx, incarnation)
 	after, err := r.log.LoadCheckpoint(ctx, checkpointStream)
 	if err != nil {
 		return fmt.Errorf("load the recovery checkpoint: %w", err)
@@ -176,35 +185,51 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
 		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
 	}
-	steps, saved := newOpenSteps(after), after
+	steps, saved, folded := newOpenSteps(after), after, 0
 	var settling sync.WaitGroup
 	defer settling.Wait()
-	places := make(chan struct{}, settlers)
-	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
-	defer tick.Stop()
-	for {
-		if err := steps.catchUp(ctx, r.log); err != nil {
-			return fmt.Errorf("follow the log: %w", err)
-		}
-		alive()
-		r.note(steps)
-		if p := steps.checkpoint(); p > saved {
-			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
-				return fmt.Errorf("save the recovery checkpoint: %w", err)
-			}
-			saved = p
-		}
+	places, freed := make(chan struct{}, settlers), make(chan struct{}, 1)
+	settleDue := func() {
 		for _, id := range r.due(places) {
 			rooms := steps.bookings[id].rooms()
 			settling.Go(func() {
 				r.settle(ctx, id, rooms)
 				<-places
+				select {
+				case freed <- struct{}{}:
+				default:
+				}
 			})
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+	}
+	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
+	defer tick.Stop()
+	for {
+		if r.handler.store.Incarnation() != incarnation {
+			return eventstore.ErrReplaced
+		}
+		if err := steps.catchUp(ctx, r.log); err != nil {
+			return fmt.Errorf("follow the log: %w", err)
+		}
+		alive()
+		r.note(steps)
+		// Where nothing was folded the checkpoint is as good as a later one: to save one is to append to the log that is followed.
+		if p := steps.checkpoint(); p > saved && steps.folded > folded {
+			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
+				return fmt.Errorf("save the recovery checkpoint: %w", err)
+			}
+			saved, folded = p, steps.folded
+		}
+		settleDue()
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-freed:
+				settleDue()
+			case <-tick.C:
+				waiting = false
+			}
 		}
 	}
 }
@@ -225,8 +250,13 @@ func (r *Recovery) note(steps *openSteps) {
 	for id, b := range steps.bookings {
 		known := r.open[id]
 		if known == nil {
-			// Replicas that see it at the same time are not all to settle it at the same time.
-			known = &recovered{due: now.Add(r.grace + rand.N(r.grace/4+1))}
+			// The step's own clock counts, so that a process which does not live long settles what one before it left; unless that clock
+			// was fast. Replicas that see it at the same time are not all to settle it at the same time.
+			decided := b.since()
+			if decided.After(now) {
+				decided = now
+			}
+			known = &recovered{due: decided.Add(r.grace + rand.N(r.grace/4+1))}
 			r.open[id] = known
 		}
 		known.steps, known.since = b.names(), b.since()
@@ -259,7 +289,15 @@ func (r *Recovery) due(places chan<- struct{}) []domain.BookingID {
 func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err := r.handler.settle(ctx, id, rooms...)
+	err := func() error {
+		ctx, end, err := r.handler.begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		_, err = r.handler.settle(ctx, id, rooms...)
+		return err
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b := r.open[id]
@@ -272,10 +310,11 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 		b.due = time.Now().Add(r.grace)
 		r.handler.metrics.recovered.Inc()
 		r.logger.Info("settled a booking that a command had left half-way", "booking", id)
+		r.unsettled.Over()
 		return
 	}
 	b.failures++
 	b.due = time.Now().Add(r.grace + backoff(b.failures))
 	r.handler.metrics.recoveryFailures.Inc()
-	r.logger.Warn("a booking cannot be settled; recovery tries again", "booking", id, "failures", b.failures, "error", err)
+	r.unsettled.Failed(err, "booking", id)
 }

@@ -13,20 +13,19 @@ import (
 // given rooms and in all that the booking ever stood in. It returns the booking at rest; a booking that does not exist is at
 // rest in domain.PhaseNone.
 //
-// Each step is appended at the revision that was read, and a lost race means to read again. All steps of all callers have
-// the same ids, so that any number of them may settle one booking at once, beside its own late command.
+// Each step is appended at the revision that was read, and a lost race means to read again. So any number of callers may settle one
+// booking at once, beside its own late command: each step is done by one of them.
 func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
-	for attempt := range attempts {
+	races := h.races()
+	for {
 		b, err := h.settleOnce(ctx, id, rooms)
-		if !lost(err) && !errors.Is(err, errBehind) {
-			return b, err
+		if err == nil {
+			return b, nil
 		}
-		h.metrics.races.Inc()
-		if err := pause(ctx, attempt); err != nil {
+		if err := races.again(ctx, err); err != nil {
 			return loaded[domain.Booking]{}, err
 		}
 	}
-	return loaded[domain.Booking]{}, ErrContended
 }
 
 func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], error) {
@@ -39,7 +38,7 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 			return nil
 		}
 		h.metrics.steps.WithLabelValues(name).Inc()
-		return b.append(ctx, h.store, id.Stream(), events)
+		return b.append(ctx, h, id.Stream(), events)
 	}
 
 	if b.state.Phase == domain.PhaseNone {
@@ -132,7 +131,7 @@ func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loa
 	checkedIn, event := cause[domain.BookingCheckedIn](b)
 	if events := domain.DecideStart(use.state, event); len(events) > 0 {
 		h.metrics.steps.WithLabelValues("start use").Inc()
-		err = use.append(ctx, h.store, stream, follow(checkedIn, events))
+		err = use.append(ctx, h, stream, follow(checkedIn, events))
 	}
 	return use, err
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/google/uuid"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -20,6 +18,9 @@ type loaded[S interface{ Evolve(domain.Event) S }] struct {
 	revision domain.Revision // or NoStream
 	position eventstore.Position
 	events   []eventstore.Recorded
+	// unreadable is the error of the first event that cannot be decoded, unless a booking that was cancelled since: then it does not
+	// matter any more.
+	unreadable error
 }
 
 // load reads a stream from its start.
@@ -29,18 +30,38 @@ func load[S interface{ Evolve(domain.Event) S }](ctx context.Context, store Stor
 	return l, err
 }
 
-// readOn reads what was appended to the stream since.
+// readUntil reads until there is the revision that the event store has named: after a lost race, the event that won may only be
+// readable some milliseconds later.
+func readUntil(ctx context.Context, named domain.Revision, read func() (domain.Revision, error)) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, 16*time.Millisecond) {
+		revision, err := read()
+		if err != nil || revision >= named {
+			return err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// readTo reads what was appended to the stream since, which has the named revision.
+func (l *loaded[S]) readTo(ctx context.Context, store Store, stream string, named domain.Revision) error {
+	return readUntil(ctx, named, func() (domain.Revision, error) {
+		err := l.readOn(ctx, store, stream)
+		return l.revision, err
+	})
+}
+
+// readOn reads what was appended to the stream since. If there is an event that nothing can be decided without, it reads on to the end
+// all the same and returns l.unreadable.
 func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) error {
 	for r, err := range store.ReadStream(ctx, stream, l.revision+1) {
 		if err != nil {
 			return err
 		}
-		if err := readable(r); err != nil {
-			return err
-		}
 		l.add(r)
 	}
-	return nil
+	return l.unreadable
 }
 
 // Unreadable means that an event that a command has to decide on cannot be decoded: it was written by a newer version of
@@ -66,24 +87,69 @@ func readable(r eventstore.Recorded) error {
 func (l *loaded[S]) add(r eventstore.Recorded) {
 	l.revision, l.position = r.Revision, r.Position
 	l.events = append(l.events, r)
+	if err := readable(r); err != nil && l.unreadable == nil {
+		l.unreadable = err
+	}
+	if _, over := r.Event.(domain.BookingCancelled); over {
+		l.unreadable = nil
+	}
 	if r.Event != nil {
 		l.state = l.state.Evolve(r.Event)
 	}
 }
 
-// append appends events at the revision that was read, and folds them.
-func (l *loaded[S]) append(ctx context.Context, store Store, stream string, events []eventstore.Proposed) error {
-	ctx, cancel := decided(ctx)
-	defer cancel()
-	at, err := store.Append(ctx, stream, l.revision, events...)
+// append appends events at the revision that was read, and folds them. If the stream has moved on meanwhile, it reads what is new
+// and returns an error for which lost reports true.
+func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, events []eventstore.Proposed) error {
+	own, err := l.takeOff(ctx, h, stream)
+	if err != nil {
+		return err
+	}
+	at, err := func() (at eventstore.Appended, err error) {
+		defer func() { h.inFlight.land(stream, own) }()
+		ctx, cancel := decided(ctx)
+		defer cancel()
+		at, err = h.store.Append(ctx, stream, l.revision, events...)
+		own.named = max(at.Revision, l.revision)
+		if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+			own.named = wrong.Actual
+		}
+		return at, err
+	}()
+	if lost(err) {
+		if err := l.readTo(ctx, h.store, stream, own.named); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
 	first := at.Revision - domain.Revision(len(events)) + 1
 	for i, e := range events {
-		l.add(eventstore.Recorded{ID: e.ID, Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
+		l.add(eventstore.Recorded{ID: at.IDs[i], Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
 	}
 	return nil
+}
+
+// takeOff begins the append of this process to the stream, once no other is under way. If one was and has changed the stream, it
+// reads what is new and returns errMovedOn.
+func (l *loaded[S]) takeOff(ctx context.Context, h *Handler, stream string) (*flight, error) {
+	read := l.revision
+	for {
+		own, other := h.inFlight.takeOff(stream)
+		if other == nil {
+			return own, nil
+		}
+		if err := other.wait(ctx); err != nil {
+			return nil, err
+		}
+		if err := l.readTo(ctx, h.store, stream, other.named); err != nil {
+			return nil, err
+		}
+		if l.revision != read {
+			return nil, errMovedOn
+		}
+	}
 }
 
 // cause is the last event of the given kind: the one whose consequence is open.
@@ -97,13 +163,9 @@ func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (
 	return eventstore.Recorded{}, none
 }
 
-// propose gives a command's deciding events their ids and metadata.
+// propose gives a command's deciding events their metadata.
 func (r Request) propose(events []domain.Event) []eventstore.Proposed {
-	space := r.ID
-	if r.Digest != "" {
-		space = eventstore.EventID(r.ID, r.Digest)
-	}
-	return propose(space, r.metadata(), events)
+	return propose(r.metadata(), events)
 }
 
 func (r Request) metadata() eventstore.Metadata {
@@ -149,22 +211,6 @@ func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
 	return then, done, nil
 }
 
-// asStored is the aggregate as a command with a key left it, after its append. Another try of the command may have written the
-// same events first, from a clock that was not the same: what it wrote is the answer to all of them.
-func (l loaded[S]) asStored(ctx context.Context, store Store, stream string, r Request) (loaded[S], error) {
-	ctx, cancel := decided(ctx)
-	defer cancel()
-	stored, err := load[S](ctx, store, stream)
-	if err != nil {
-		return l, unfinished(err)
-	}
-	then, done, err := stored.doneBy(r)
-	if !done { // read from a member of the event store's cluster that is behind
-		return l, err
-	}
-	return then, err
-}
-
 // leftBy is the aggregate as the first row of events that are somebody's own left it, and none that came later. It reports false
 // if there are no such events.
 func (l loaded[S]) leftBy(own func(eventstore.Recorded) bool) (then loaded[S], done bool) {
@@ -192,15 +238,15 @@ func (r Request) correlation() string {
 	return r.ID.String()
 }
 
-// follow gives the events that follow from a stored one their ids and metadata. They depend on nothing else, so whoever
-// appends them, appends the same.
+// follow gives the events that follow from a stored one their metadata. It depends on nothing else, so whoever appends them,
+// appends the same.
 func follow(from eventstore.Recorded, events []domain.Event) []eventstore.Proposed {
 	m := from.Metadata
 	m.CausationID = from.ID.String()
-	return propose(from.ID, m, events)
+	return propose(m, events)
 }
 
-// followReservation is follow for the event that made the reservation.
+// followReservation is follow for the event that made the reservation, whose id stands for that event's.
 func followReservation(r domain.SlotReserved, events []domain.Event) []eventstore.Proposed {
 	m := eventstore.Metadata{
 		CorrelationID: r.CorrelationID,
@@ -210,28 +256,19 @@ func followReservation(r domain.SlotReserved, events []domain.Event) []eventstor
 		TraceParent:   r.TraceParent,
 		Command:       r.Command,
 	}
-	return propose(space(r.ReservationID), m, events)
+	return propose(m, events)
 }
 
-// space is the name space of the events that follow from a reservation: the id of the event that made it.
-func space(id domain.ReservationID) uuid.UUID {
-	if u, err := uuid.Parse(string(id)); err == nil {
-		return u
-	}
-	// Not written by this program; any name space will do that follows from the id.
-	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(id))
-}
-
-func propose(space uuid.UUID, m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
+func propose(m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
 	proposed := make([]eventstore.Proposed, len(events))
 	for i, e := range events {
-		proposed[i] = eventstore.Proposed{ID: eventstore.EventID(space, strconv.Itoa(i)), Event: e, Metadata: m}
+		proposed[i] = eventstore.Proposed{Event: e, Metadata: m}
 	}
 	return proposed
 }
 
 // lost reports whether an append lost a race, so that there is something new to read.
 func lost(err error) bool {
-	var wrong *eventstore.WrongRevision
-	return errors.As(err, &wrong)
+	_, wrong := errors.AsType[*eventstore.WrongRevision](err)
+	return wrong || errors.Is(err, errMovedOn)
 }

@@ -75,6 +75,14 @@ type (
 		StartedAt time.Time `json:"startedAt"`
 	}
 
+	// BookingUnblocked says that an operator ended the booking since an event of it could not be decoded. BookingCancelled follows in
+	// the same append.
+	BookingUnblocked struct {
+		BookingID BookingID `json:"bookingId"`
+		Reason    string    `json:"reason"`
+		At        time.Time `json:"at"`
+	}
+
 	// BookingCancelled says that the booking is over, why, and which reservation it stood on. Nothing follows it.
 	BookingCancelled struct {
 		BookingID     BookingID     `json:"bookingId"`
@@ -93,6 +101,7 @@ func (BookingHandedOver) EventType() string { return "BookingHandedOver" }
 func (ConfirmCompleted) EventType() string  { return "ConfirmCompleted" }
 func (ConfirmDenied) EventType() string     { return "ConfirmDenied" }
 func (BookingCheckedIn) EventType() string  { return "BookingCheckedIn" }
+func (BookingUnblocked) EventType() string  { return "BookingUnblocked" }
 func (BookingCancelled) EventType() string  { return "BookingCancelled" }
 
 // CancelReason says why a booking is over.
@@ -184,7 +193,7 @@ func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
 		return true // it moves no more
 	case r.Replaces == "":
 		return true // it was created, on this reservation or on another
-	case r.IfRevision != nil && revision > *r.IfRevision:
+	case r.IfRevision != 0 && revision > r.IfRevision:
 		return true
 	default:
 		return b.Reservation != r.Replaces && b.StoodOn(r.Replaces)
@@ -233,6 +242,7 @@ func (b Booking) Evolve(event Event) Booking {
 		b.Phase = PhaseInUse
 		b.RealUse, b.StartedAt = e.RealUseID, e.StartedAt
 	case BookingCancelled:
+		b.ID = e.BookingID
 		b.Phase = PhaseCancelled
 		b.CancelReason, b.CancelledAt = e.Reason, e.At
 	}
@@ -338,7 +348,7 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
 		return nil
 	}
-	if r.IfRevision != nil && *r.IfRevision != revision {
+	if r.IfRevision != 0 && r.IfRevision != revision {
 		return nil
 	}
 	user := r.UserID
@@ -372,6 +382,18 @@ func DecideCancel(b Booking, c Cancel) ([]Event, error) {
 		return nil, err
 	}
 	return []Event{b.cancelled(c.Reason, c.At)}, nil
+}
+
+// DecideUnblock ends a booking of whose events some could not be decoded, so that its state may be none, or not what it is.
+//
+//	given it is cancelled  then nothing: a repeat
+//	otherwise              then BookingUnblocked, BookingCancelled{admin}
+func DecideUnblock(b Booking, id BookingID, reason string, at time.Time) []Event {
+	if b.Phase == PhaseCancelled {
+		return nil
+	}
+	b.ID = id
+	return []Event{BookingUnblocked{BookingID: id, Reason: reason, At: at}, b.cancelled(CancelledByAdmin, at)}
 }
 
 func (b Booking) cancelled(reason CancelReason, at time.Time) BookingCancelled {

@@ -107,7 +107,7 @@ func TestBookingDecisions(t *testing.T) {
 	further := with(toBlue, func(r *SlotReserved) { r.ReservationID, r.Replaces, r.Slot = "r3", "r2", hours(5, 6) })
 	changedFurther := changed
 	changedFurther.ReservationID, changedFurther.Slot = "r3", hours(5, 6)
-	ifAt := func(at Revision) SlotReserved { return with(toBlue, func(r *SlotReserved) { r.IfRevision = &at }) }
+	ifAt := func(at Revision) SlotReserved { return with(toBlue, func(r *SlotReserved) { r.IfRevision = at }) }
 
 	userChanged := BookingChanged{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "bob", Slot: hours(1, 2), At: noon.Add(time.Minute)}
 	handedOver := BookingHandedOver{BookingID: "b", RoomID: "red", UserID: "bob", FormerUserID: "ann", At: noon.Add(time.Minute)}
@@ -423,7 +423,7 @@ func TestOutlived(t *testing.T) {
 	rival := SlotReserved{ReservationID: "r9", BookingID: "b", Replaces: "r1"}
 	third := SlotReserved{ReservationID: "r3", BookingID: "b", Replaces: "r2"}
 	later := SlotReserved{ReservationID: "r4", BookingID: "b", Replaces: "r3"}
-	ifAt := func(at Revision) SlotReserved { r := rival; r.IfRevision = &at; return r }
+	ifAt := func(at Revision) SlotReserved { r := rival; r.IfRevision = at; return r }
 	for _, row := range []struct {
 		name  string
 		given []Event

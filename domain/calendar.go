@@ -14,7 +14,7 @@ type (
 	// SlotReserved says that a slot of the room is held for a booking. It carries all that the booking will say, so that
 	// whoever finds it can finish what its command began.
 	SlotReserved struct {
-		// ReservationID is the id of this event.
+		// ReservationID belongs to one attempt of one command to take one slot.
 		ReservationID ReservationID `json:"reservationId"`
 		BookingID     BookingID     `json:"bookingId"`
 		RoomID        RoomID        `json:"roomId"`
@@ -29,8 +29,9 @@ type (
 		Command       string `json:"command,omitempty"`
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
-		// IfRevision is the only revision of the booking at which the change was asked for; nil for any.
-		IfRevision *Revision `json:"ifRevision,omitempty"`
+		// IfRevision is the only revision of the booking at which the change was asked for; 0 for any: a booking's first append
+		// is of two events, so that none can be changed at revision 0.
+		IfRevision Revision `json:"ifRevision,omitempty"`
 	}
 
 	// SlotReleased says that the reservation holds its slot no longer.

@@ -724,7 +724,7 @@ func (p *process) change(command string, id BookingID, c Change, asItIs bool) er
 			ask.UserID = *c.User
 		}
 		if asItIs {
-			ask.IfRevision = ptr(b.revision)
+			ask.IfRevision = b.revision
 		}
 		if err := p.reserve(ask); err != nil {
 			return err

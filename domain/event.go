@@ -19,9 +19,10 @@ func Fold[S interface{ Evolve(Event) S }](state S, events ...Event) S {
 func Known(eventType string) bool {
 	switch eventType {
 	case BookingCreated{}.EventType(), ConfirmRequested{}.EventType(), BookingChanged{}.EventType(), BookingHandedOver{}.EventType(),
-		ConfirmCompleted{}.EventType(), ConfirmDenied{}.EventType(), BookingCheckedIn{}.EventType(), BookingCancelled{}.EventType(),
+		ConfirmCompleted{}.EventType(), ConfirmDenied{}.EventType(), BookingCheckedIn{}.EventType(), BookingUnblocked{}.EventType(), BookingCancelled{}.EventType(),
 		UseStarted{}.EventType(), UseEnded{}.EventType(),
-		SlotReserved{}.EventType(), SlotReleased{}.EventType():
+		SlotReserved{}.EventType(), SlotReleased{}.EventType(),
+		KeyUsed{}.EventType(), KeyRefused{}.EventType(), KeyUnchanged{}.EventType():
 		return true
 	}
 	return false

@@ -35,6 +35,8 @@ func TestStoredForm(t *testing.T) {
 			`{"bookingId":"b","roomId":"red","userId":"ann","at":"2026-11-24T12:00:00Z"}`},
 		{"BookingCheckedIn", BookingCheckedIn{BookingID: "b", RealUseID: "u", RoomID: "red", UserID: "ann", StartedAt: noon},
 			`{"bookingId":"b","realUseId":"u","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z"}`},
+		{"BookingUnblocked", BookingUnblocked{BookingID: "b", Reason: "a bad disk", At: noon},
+			`{"bookingId":"b","reason":"a bad disk","at":"2026-11-24T12:00:00Z"}`},
 		{"BookingCancelled", cancelled,
 			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"user","at":"2026-11-24T12:01:00Z"}`},
 		{"BookingCancelled", byDenial,
@@ -49,8 +51,11 @@ func TestStoredForm(t *testing.T) {
 			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","endedAt":"2026-11-24T13:00:00Z","at":"2026-11-24T14:00:00Z"}`},
 		{"SlotReserved", SlotReserved{ReservationID: "r1", BookingID: "b", RoomID: "red", UserID: "ann", Slot: hours(1, 2), At: noon, Actor: "eve", CorrelationID: "c"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red","userId":"ann","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"eve","correlationId":"c"}`},
-		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Command: "c/d", Replaces: "r1", IfRevision: ptr(Revision(0))},
-			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","command":"c/d","replaces":"r1","ifRevision":0}`},
+		{"SlotReserved", SlotReserved{ReservationID: "r2", BookingID: "b", RoomID: "red", Slot: hours(1, 2), At: noon, TraceParent: "00-t", Command: "c/d", Replaces: "r1", IfRevision: 3},
+			`{"reservationId":"r2","bookingId":"b","roomId":"red","slot":{"start":"2026-11-24T13:00:00Z","end":"2026-11-24T14:00:00Z"},"at":"2026-11-24T12:00:00Z","actor":"","correlationId":"","traceparent":"00-t","command":"c/d","replaces":"r1","ifRevision":3}`},
+		{"KeyUsed", KeyUsed{Digest: "d", At: noon}, `{"digest":"d","at":"2026-11-24T12:00:00Z"}`},
+		{"KeyRefused", KeyRefused{Answer: "no", At: noon}, `{"answer":"no","at":"2026-11-24T12:00:00Z"}`},
+		{"KeyUnchanged", KeyUnchanged{Revision: 2, At: noon}, `{"revision":2,"at":"2026-11-24T12:00:00Z"}`},
 		{"SlotReleased", SlotReleased{ReservationID: "r1", BookingID: "b", RoomID: "red"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red"}`},
 	} {
@@ -60,6 +65,7 @@ func TestStoredForm(t *testing.T) {
 		if !Known(row.name) {
 			t.Errorf("%s is not known", row.name)
 		}
+		wantValue(t, row.name, reflect.TypeOf(row.event))
 		stored, err := json.Marshal(row.event)
 		if err != nil || string(stored) != row.json {
 			t.Errorf("%s is stored as\n%s, %v, want\n%s", row.name, stored, err, row.json)
@@ -68,6 +74,22 @@ func TestStoredForm(t *testing.T) {
 		if err := json.Unmarshal([]byte(row.json), back.Interface()); err != nil || !reflect.DeepEqual(back.Elem().Interface(), row.event) {
 			t.Errorf("%s is read as\n%+v, %v, want\n%+v", row.name, back.Elem(), err, row.event)
 		}
+	}
+}
+
+// wantValue wants an event to be a value, which nobody who still holds a part of it can change.
+func wantValue(t *testing.T, name string, of reflect.Type) {
+	t.Helper()
+	switch of.Kind() {
+	case reflect.Struct:
+		if of == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for field := range of.Fields() {
+			wantValue(t, name+"."+field.Name, field.Type)
+		}
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Chan, reflect.Func:
+		t.Errorf("%s is a %s, which can change after the event was made", name, of)
 	}
 }
 

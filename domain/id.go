@@ -35,6 +35,7 @@ const (
 	BookingCategory  = "booking"
 	CalendarCategory = "calendar"
 	RealUseCategory  = "realuse"
+	KeyCategory      = "key"
 )
 
 // realUseSpace is the UUIDv5 name space of real uses.

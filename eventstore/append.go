@@ -2,16 +2,16 @@ package eventstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 
 	"roombook/domain"
@@ -24,23 +24,26 @@ const maxAppendBytes = 1 << 20
 // Append writes the events to the stream, all or none, one after the other and in their order, if the stream is at the expected
 // revision: that of its last event, or [NoStream], or [Any].
 //
+// The events get random ids, which are the same over this call's own tries and in no other call: a real EventStoreDB drops an
+// append with an id that is on its way in another one, and its caller waits for seconds (KurrentDB issue 1915). So it is the
+// expected revision alone that keeps two callers from doing the same thing twice.
+//
 // The outcome is one of
 //
-//   - nil: the events are in the stream, and [Appended] says where the last one is. If the very same append had been done
-//     before, they are there from then, at the place that is returned, and nothing was written now.
+//   - nil: the events are in the stream, and [Appended] says where the last one is.
 //   - [*WrongRevision]: the stream is at another revision, and the events are not in it where they were expected. Nothing was
 //     written, nor will be.
 //   - [ErrUnavailable]: nothing could be sent within the time-out. Nothing was written, nor will be.
 //   - [ErrOutcomeUnknown]: something was sent, and no answer was heard within the time-out or until ctx ended. The events may
-//     be in the stream, or not, or get there later. The same append, tried again, finds out.
+//     be in the stream, or not, or get there later. Another append at the same revision can only be done if this one has not
+//     been and never will be.
 //   - ctx's error, if ctx ended and nothing had been sent. If something had, the error is both that and [ErrOutcomeUnknown].
-//   - [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or there is something wrong with it: no
-//     events, an event without id, an id twice, a type that this program cannot store, an impossible revision or stream name.
-//     Nothing was written.
+//   - [*Refused], [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or there is something wrong with it: no
+//     events, a type that this program cannot store, an impossible revision or stream name. Nothing was written.
 //
-// An answer that is not heard is asked for again until the time-out, with the same ids and the same expected revision: the
-// event store compares the ids with what is stored from that revision on, and so neither writes anything twice nor forgets
-// what it has written. With [Any] it compares with what it remembers, which is not everything and not for ever.
+// When an answer is not heard, Append looks for the ids in the stream, and if nothing is there sends the same again, until the
+// time-out: the event store too compares the ids with what is stored from the expected revision on, and so neither writes
+// anything twice nor forgets what it has written. With [Any] both look at what was appended last, which is not everything.
 func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (Appended, error) {
 	start := time.Now()
 	proposed, err := s.propose(stream, expected, events)
@@ -55,11 +58,15 @@ func (s *Store) Append(ctx context.Context, stream string, expected domain.Revis
 		return Appended{}, fmt.Errorf("append to %q: %w", stream, err)
 	}
 	s.metrics.appends.Observe(time.Since(start).Seconds())
+	appended.IDs = make([]uuid.UUID, len(proposed))
+	for i, e := range proposed {
+		appended.IDs[i] = e.id
+	}
 	return appended, nil
 }
 
 // propose checks an append and encodes it.
-func (s *Store) propose(stream string, expected domain.Revision, events []Proposed) ([]esdb.EventData, error) {
+func (s *Store) propose(stream string, expected domain.Revision, events []Proposed) ([]proposed, error) {
 	switch {
 	case !validStream(stream):
 		return nil, errNoStreamName
@@ -69,35 +76,41 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 		return nil, errors.New("no events")
 	}
 	buffer := make([]byte, 0, 768*len(events)) // what most events and their metadata have room in
-	proposed := make([]esdb.EventData, len(events))
+	all := make([]proposed, len(events))
 	size := 0
 	for i, e := range events {
-		if e.ID == uuid.Nil {
-			return nil, fmt.Errorf("event %d has no id", i)
-		}
-		for _, before := range events[:i] {
-			if before.ID == e.ID {
-				return nil, fmt.Errorf("event %d has the id of another", i)
-			}
-		}
-		data, metadata, all, err := s.codec.encode(buffer, e)
+		data, metadata, rest, err := s.codec.encode(buffer, e)
 		if err != nil {
 			return nil, err
 		}
-		buffer = all
-		proposed[i] = esdb.EventData{
-			EventID:     e.ID,
-			EventType:   e.Event.EventType(),
-			ContentType: esdb.ContentTypeJson,
-			Data:        data,
-			Metadata:    metadata,
-		}
-		size += len(data) + len(metadata) + 2*len(proposed[i].EventType)
+		buffer = rest
+		all[i] = newProposed(e.Event.EventType(), data, metadata)
+		size += len(data) + len(metadata) + 2*len(e.Event.EventType())
 	}
 	if size > maxAppendBytes {
 		return nil, fmt.Errorf("%w: %d bytes, of %d", ErrTooLarge, size, maxAppendBytes)
 	}
-	return proposed, nil
+	return all, nil
+}
+
+// proposed is an event as it is sent.
+type proposed struct {
+	id      uuid.UUID
+	message *streams.AppendReq
+}
+
+// newProposed makes an event of the type, with a new id, from its JSON.
+func newProposed(eventType string, data, metadata []byte) proposed {
+	id := uuid.New()
+	return proposed{id, &streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
+		Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+			MostSignificantBits:  int64(binary.BigEndian.Uint64(id[:8])),
+			LeastSignificantBits: int64(binary.BigEndian.Uint64(id[8:])),
+		}}},
+		Metadata:       map[string]string{"type": eventType, "content-type": "application/json"},
+		CustomMetadata: metadata,
+		Data:           data,
+	}}}}
 }
 
 var errNoStreamName = errors.New("not a name of a stream")
@@ -108,43 +121,52 @@ func validStream(name string) bool {
 }
 
 // append tries until there is an answer or no time left.
-func (s *Store) append(ctx context.Context, stream string, expected domain.Revision, events []esdb.EventData) (Appended, error) {
+func (s *Store) append(ctx context.Context, stream string, expected domain.Revision, events []proposed) (Appended, error) {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	options := esdb.AppendToStreamOptions{ExpectedRevision: expectation(expected)}
-	unheard := false // something was sent, and its answer not heard
+	header := appendHeader(stream, expected)
+	unheard := 0 // how often it was sent and its answer not heard
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.appendRetry.Inc()
 		}
-		c, err := s.connections.begin(timed)
-		if err != nil {
-			return Appended{}, s.gaveUp(ctx, unheard, err)
+		at, sent, err := s.send(timed, unheard, header, events)
+		if err == nil {
+			return at, nil
 		}
-		result, err := c.conn.client.AppendToStream(c, stream, options, events...)
-		sent := c.entered() && mayHaveBeenDone(err)
-		c.done()
+		if sent {
+			unheard++
+		}
+		var lost *WrongRevision
+		var refused *refusal
 		switch {
-		case err == nil:
-			return Appended{Revision: domain.Revision(result.NextExpectedVersion), Position: Position(result.CommitPosition)}, nil
-		case isWrongRevision(err):
+		case errors.As(err, &lost), errors.As(err, &refused), errors.Is(err, ErrClosed):
+		case unheard > 0:
+			var done bool
+			if at, done, err = s.lookFor(timed, stream, expected, events); done {
+				return at, nil
+			} else if err == nil {
+				continue
+			}
+		case pause(timed, try):
+			continue
+		}
+		switch {
+		case errors.As(err, &lost):
 			// If an earlier try is unheard, this answers for it as well: the ids in the stream after the expected revision are not
 			// ours, so it has not been done; and the stream never goes back to that revision, so it never will be. That holds for
 			// a revision that was read; with Any, only as far as the server remembers.
-			return Appended{}, s.wrongRevision(timed, stream, expected, err)
-		}
-		failure := c.failed(err)
-		var refused *refusal
-		switch {
-		case errors.As(failure, &refused) && !unheard:
+			s.metrics.conflicts.Inc()
+			if lost.Actual < expected && s.connections.leader.check(timed) == ErrReplaced {
+				return Appended{}, s.gaveUp(ctx, unheard > 0, ErrReplaced)
+			}
+			return Appended{}, &WrongRevision{Stream: stream, Expected: expected, Actual: lost.Actual}
+		case errors.As(err, &refused) && unheard == 0:
 			return Appended{}, refused.err
-		case errors.As(failure, &refused):
+		case errors.As(err, &refused):
 			return Appended{}, fmt.Errorf("%w (tried again, it was refused: %w)", ErrOutcomeUnknown, refused.err)
 		}
-		unheard = unheard || sent
-		if !pause(timed, try) {
-			return Appended{}, s.gaveUp(ctx, unheard, failure)
-		}
+		return Appended{}, s.gaveUp(ctx, unheard > 0, err)
 	}
 }
 
@@ -160,66 +182,155 @@ func (s *Store) gaveUp(ctx context.Context, unheard bool, failure error) error {
 		return ended
 	case errors.Is(failure, ErrClosed):
 		return ErrClosed
+	case errors.Is(failure, ErrReplaced):
+		return ErrReplaced
 	default:
 		return fmt.Errorf("%w: %v", ErrUnavailable, failure)
 	}
 }
 
-func expectation(expected domain.Revision) esdb.ExpectedRevision {
+// firstPatience is how long the answer to an append that was sent before is waited for: a real EventStoreDB drops an append with
+// ids that are still on their way, and says so only seconds later. After that the stream is looked at again. It doubles each time.
+const firstPatience = 250 * time.Millisecond
+
+// send sends an append once. sent reports, with an error, whether the event store may do it all the same.
+func (s *Store) send(ctx context.Context, unheard int, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
+	if unheard > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, firstPatience<<min(unheard-1, 10))
+		defer cancel()
+	}
+	c, err := s.connections.leader.begin(ctx)
+	if err != nil {
+		return Appended{}, false, err
+	}
+	defer c.done()
+	stream, err := c.Append(c, c.trailers())
+	if err != nil {
+		return Appended{}, false, c.failed(err)
+	}
+	// An append is whole, and can be done, once all of it has been sent. What breaks the sending off comes as an EOF, and why, in the
+	// place of the answer.
+	sent = true
+	if err = stream.Send(header); err != nil {
+		sent = false
+	}
+	for i := 0; sent && i < len(events); i++ {
+		if err = stream.Send(events[i].message); err != nil {
+			sent = false
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Appended{}, false, c.failed(err)
+	}
+	answer, err := stream.CloseAndRecv()
+	if err != nil {
+		err = c.failed(err)
+		var refused *refusal
+		return Appended{}, sent && !errors.Is(err, errNotLeader) && !errors.As(err, &refused), err
+	}
+	c.answered()
+	if wrong := answer.GetWrongExpectedVersion(); wrong != nil {
+		actual := NoStream
+		if _, ok := wrong.GetCurrentRevisionOption().(*streams.AppendResp_WrongExpectedVersion_CurrentRevision); ok {
+			actual = domain.Revision(wrong.GetCurrentRevision())
+		}
+		return Appended{}, false, &WrongRevision{Actual: actual}
+	}
+	success := answer.GetSuccess()
+	at = Appended{
+		Revision: domain.Revision(success.GetCurrentRevision()),
+		Position: Position(success.GetPosition().GetCommitPosition()),
+	}
+	// What is appended to a stream at any revision is a checkpoint, which the next one replaces.
+	options := header.GetOptions()
+	if at.Position > 0 && options.GetAny() == nil && stays(string(options.GetStreamIdentifier().GetStreamName())) {
+		s.connections.log.saw(c.member.incarnation, at.Position, events[len(events)-1].id)
+	}
+	return at, false, nil
+}
+
+func appendHeader(stream string, expected domain.Revision) *streams.AppendReq {
+	options := &streams.AppendReq_Options{StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)}}
 	switch expected {
 	case NoStream:
-		return esdb.NoStream{}
+		options.ExpectedStreamRevision = &streams.AppendReq_Options_NoStream{NoStream: &shared.Empty{}}
 	case Any:
-		return esdb.Any{}
+		options.ExpectedStreamRevision = &streams.AppendReq_Options_Any{Any: &shared.Empty{}}
 	default:
-		return esdb.Revision(uint64(expected))
+		options.ExpectedStreamRevision = &streams.AppendReq_Options_Revision{Revision: uint64(expected)}
 	}
+	return &streams.AppendReq{Content: &streams.AppendReq_Options_{Options: options}}
 }
 
-// mayHaveBeenDone reports whether an append that failed so may have reached the event store whole. The library wraps the
-// errors of opening and of sending; unwrapped is what came while it waited for the answer. An append is whole, and can be
-// done, once its sending has ended. All the same an EOF while sending counts as unheard: the server's reason for ending the call is
-// lost with it.
-func mayHaveBeenDone(err error) bool {
-	_, waiting := err.(*esdb.Error)
-	return waiting || errors.Is(err, io.EOF)
-}
+// looks are the waits before the looks for an append that was sent and not answered. An event store shows what it has taken some
+// milliseconds later, in a cluster some tens.
+var looks = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
 
-func isWrongRevision(err error) bool {
-	var e *esdb.Error
-	return errors.As(err, &e) && e.Code() == esdb.ErrorCodeWrongExpectedVersion
-}
-
-// wrongRevision is the error of an append that the event store answered with another revision, which is only in the answer's
-// text.
-func (s *Store) wrongRevision(ctx context.Context, stream string, expected domain.Revision, err error) error {
-	s.metrics.conflicts.Inc()
-	actual, ok := actualRevision(err.Error())
-	if !ok {
-		last, err := s.lastStored(ctx, stream)
-		if err != nil {
-			return fmt.Errorf("read the revision after a lost race: %w", err)
+// lookFor looks whether an append that was sent has been done. It is not there if done is false and the error nil, but may
+// still come. A [*WrongRevision] says that it has not been done and never will be.
+func (s *Store) lookFor(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
+	for _, wait := range looks {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return Appended{}, false, context.Cause(ctx)
 		}
-		actual = NoStream
-		if last != nil {
-			actual = domain.Revision(last.EventNumber)
+		if expected == Any {
+			at, done, err = s.lookBack(ctx, stream, events)
+		} else {
+			at, done, err = s.lookAfter(ctx, stream, expected, events)
+		}
+		if done || err != nil {
+			break
 		}
 	}
-	return &WrongRevision{Stream: stream, Expected: expected, Actual: actual}
+	return at, done, err
 }
 
-// actualRevision finds the stream's revision in the library's "wrong expected version: expecting '4' but got '7'".
-func actualRevision(text string) (domain.Revision, bool) {
-	_, after, _ := strings.Cut(text, " but got '")
-	value, _, found := strings.Cut(after, "'")
-	if !found {
-		return 0, false
+// lookAfter looks for the events where they belong.
+func (s *Store) lookAfter(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
+	found, others := 0, false
+	err = s.read(ctx, s.connections.leader, readStream(stream, expected+1, uint64(len(events))), func(e *recordedEvent) bool {
+		// A stream that keeps its last events only may have lost ours.
+		if revision := expected + 1 + domain.Revision(found); domain.Revision(e.GetStreamRevision()) != revision {
+			return false
+		}
+		if others = eventID(e) != events[found].id; others {
+			return false
+		}
+		found++
+		at = Appended{Revision: domain.Revision(e.GetStreamRevision()), Position: Position(e.GetCommitPosition())}
+		return found < len(events)
+	})
+	switch {
+	case err != nil:
+		return Appended{}, false, err
+	case others:
+		last, err := s.lastStored(ctx, s.connections.leader, stream)
+		if err != nil || last == nil {
+			return Appended{}, false, err
+		}
+		return Appended{}, false, &WrongRevision{Actual: domain.Revision(last.GetStreamRevision())}
 	}
-	if value == "no_stream" {
-		return NoStream, true
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	return domain.Revision(n), err == nil && n >= 0
+	return at, found == len(events), nil
+}
+
+// lookBack looks for the events among the last of the stream.
+func (s *Store) lookBack(ctx context.Context, stream string, events []proposed) (at Appended, done bool, err error) {
+	const most = 256
+	left := len(events) // to be found, the last first
+	err = s.read(ctx, s.connections.leader, readStreamBack(stream, uint64(most+len(events))), func(e *recordedEvent) bool {
+		if eventID(e) != events[left-1].id {
+			return left == len(events)
+		}
+		if left == len(events) {
+			at = Appended{Revision: domain.Revision(e.GetStreamRevision()), Position: Position(e.GetCommitPosition())}
+		}
+		left--
+		return left > 0
+	})
+	return at, err == nil && left == 0, err
 }
 
 // pause waits before the next try, longer after each, and reports whether there is time left for one.

@@ -37,7 +37,6 @@ func cpu(b *testing.B) time.Duration {
 func reservation(booking domain.BookingID) eventstore.Proposed {
 	at := time.Now()
 	return eventstore.Proposed{
-		ID: uuid.New(),
 		Event: domain.SlotReserved{
 			ReservationID: domain.ReservationID(uuid.NewString()), BookingID: booking, RoomID: "room-1", UserID: "user-1",
 			Slot: domain.Slot{Start: at, End: at.Add(time.Hour)}, At: at, Actor: "user-1", CorrelationID: string(booking),

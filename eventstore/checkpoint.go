@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 )
 
@@ -15,36 +14,64 @@ const checkpointType = "CheckpointReached"
 // checkpoint is the data of such an event.
 type checkpoint struct {
 	Position Position `json:"position"`
+	// Event is the id of the event at the position, by which the log is known again. Checkpoints of the first version have none.
+	Event uuid.UUID `json:"event,omitzero"`
 }
 
-// SaveCheckpoint keeps the position up to which a follower of the log has nothing left to do, as the last event of a stream of
+// SaveCheckpoint keeps the position of the event up to which a follower of the log has nothing left to do, as the last event of a stream of
 // its own. Give the stream a maximum count of 1, see [Store.SetMaxCount]. Of followers that share a checkpoint the last
-// to save wins, whichever is further. Its errors are those of [Store.Append].
+// to save wins, whichever is further. Its errors are those of [Store.Append], and one if the log has no event at the position.
 func (s *Store) SaveCheckpoint(ctx context.Context, stream string, p Position) error {
-	data, err := json.Marshal(checkpoint{p})
-	if err == nil {
-		_, err = s.append(ctx, stream, Any, []esdb.EventData{{
-			EventID:     uuid.New(),
-			EventType:   checkpointType,
-			ContentType: esdb.ContentTypeJson,
-			Data:        data,
-		}})
-	}
-	if err != nil {
+	if err := s.saveCheckpoint(ctx, stream, p); err != nil {
 		return fmt.Errorf("save the checkpoint in %q: %w", stream, err)
 	}
 	return nil
 }
 
-// LoadCheckpoint is the position that was saved last, 0 if none was. What is there and is not a checkpoint is an error.
-func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
-	last, err := s.lastStored(ctx, stream)
-	var c checkpoint
-	if err == nil && last != nil {
-		err = json.Unmarshal(last.Data, &c)
+func (s *Store) saveCheckpoint(ctx context.Context, stream string, p Position) error {
+	id, found, err := s.EventAt(ctx, p)
+	if err != nil {
+		return err
 	}
+	if !found {
+		return fmt.Errorf("the log has no event at position %d", p)
+	}
+	data, err := json.Marshal(checkpoint{p, id})
+	if err != nil {
+		return err
+	}
+	_, err = s.append(ctx, stream, Any, []proposed{newProposed(checkpointType, data, nil)})
+	return err
+}
+
+// LoadCheckpoint is the position that was saved last, or in a cluster a little before, 0 if none was, or if it was saved for another log. What is
+// there and is not a checkpoint is an error.
+func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
+	c, err := s.loadCheckpoint(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("load the checkpoint in %q: %w", stream, err)
 	}
 	return c.Position, nil
+}
+
+func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint, err error) {
+	last, err := s.lastStored(ctx, s.connections.lists, stream)
+	if err != nil || last == nil {
+		return c, err
+	}
+	if err := json.Unmarshal(last.GetData(), &c); err != nil {
+		return c, err
+	}
+	if c.Event == uuid.Nil {
+		return c, nil
+	}
+	id, found, err := s.EventAt(ctx, c.Position)
+	if err != nil {
+		return c, err
+	}
+	if !found || id != c.Event {
+		s.logger.Warn("a checkpoint was saved for another log, and is not used", "stream", stream, "position", c.Position)
+		return checkpoint{}, nil
+	}
+	return c, nil
 }

@@ -22,12 +22,20 @@ func TestCheckpoint(t *testing.T) {
 	if err := store.SetMaxCount(t.Context(), stream, 1); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []eventstore.Position{7, 1 << 63, 9} {
-		if err := store.SaveCheckpoint(t.Context(), stream, p); err != nil {
+	var positions []eventstore.Position
+	for range 3 {
+		positions = append(positions, mustAppend(t, store, newStream(), eventstore.NoStream, events(1)...).Position)
+	}
+	for _, i := range []int{1, 2, 0} {
+		if err := store.SaveCheckpoint(t.Context(), stream, positions[i]); err != nil {
 			t.Fatal(err)
 		}
-		want(p)
+		want(positions[i])
 	}
+	if err := store.SaveCheckpoint(t.Context(), stream, 1<<60); err == nil {
+		t.Error("a checkpoint was saved where there is no event")
+	}
+	want(positions[0])
 	events := 0
 	for _, err := range store.ReadStream(t.Context(), stream, 0) {
 		if err != nil {

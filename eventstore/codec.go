@@ -156,6 +156,14 @@ func writeEvent(f *form, event domain.Event) bool {
 		slotReserved(f, &e)
 	case domain.SlotReleased:
 		slotReleased(f, &e)
+	case domain.BookingUnblocked:
+		bookingUnblocked(f, &e)
+	case domain.KeyUsed:
+		keyUsed(f, &e)
+	case domain.KeyRefused:
+		keyRefused(f, &e)
+	case domain.KeyUnchanged:
+		keyUnchanged(f, &e)
 	default:
 		return false
 	}
@@ -212,6 +220,22 @@ func readEvent(eventType string, data []byte) (domain.Event, error) {
 	case "SlotReleased":
 		var e domain.SlotReleased
 		slotReleased(&f, &e)
+		return event(&f, e, data)
+	case "BookingUnblocked":
+		var e domain.BookingUnblocked
+		bookingUnblocked(&f, &e)
+		return event(&f, e, data)
+	case "KeyUsed":
+		var e domain.KeyUsed
+		keyUsed(&f, &e)
+		return event(&f, e, data)
+	case "KeyRefused":
+		var e domain.KeyRefused
+		keyRefused(&f, &e)
+		return event(&f, e, data)
+	case "KeyUnchanged":
+		var e domain.KeyUnchanged
+		keyUnchanged(&f, &e)
 		return event(&f, e, data)
 	default:
 		return nil, errUnknownType
@@ -365,5 +389,34 @@ func slotReleased(f *form, e *domain.SlotReleased) {
 	text(f, "reservationId", &e.ReservationID)
 	text(f, "bookingId", &e.BookingID)
 	text(f, "roomId", &e.RoomID)
+	f.end()
+}
+
+func keyUsed(f *form, e *domain.KeyUsed) {
+	f.begin()
+	text(f, "digest", &e.Digest)
+	f.time("at", &e.At)
+	f.end()
+}
+
+func keyRefused(f *form, e *domain.KeyRefused) {
+	f.begin()
+	text(f, "answer", &e.Answer)
+	f.time("at", &e.At)
+	f.end()
+}
+
+func keyUnchanged(f *form, e *domain.KeyUnchanged) {
+	f.begin()
+	f.integer("revision", (*int64)(&e.Revision))
+	f.time("at", &e.At)
+	f.end()
+}
+
+func bookingUnblocked(f *form, e *domain.BookingUnblocked) {
+	f.begin()
+	text(f, "bookingId", &e.BookingID)
+	text(f, "reason", &e.Reason)
+	f.time("at", &e.At)
 	f.end()
 }

@@ -2,325 +2,474 @@ package eventstore
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 )
 
-// How long to wait after a failed attempt to connect: the first at first, then twice as long each time, up to the second. A
-// connection that lived shorter than the second is replaced after the first.
+// How long to wait after a failed attempt to connect, or to find a member of a cluster: the first at first, then twice as long
+// each time, up to the second. A member that served for less than the second is left for another only after the first.
 const (
 	shortestReconnectWait = 50 * time.Millisecond
-	longestReconnectWait  = time.Second
+	longestReconnectWait  = 250 * time.Millisecond
 )
+
+// memberWait bounds how long a member that a cluster has named is waited for: it may have died since.
+const memberWait = time.Second
 
 // callsPerConnection is how many calls a connection has before the next one is used. Calls that share a connection share its
 // system calls: on two cores, 16 goroutines that append to an in-process node use 76 µs of processor time an append on one
 // connection, 93 µs on two and 106 µs on four. But a server accepts only about a hundred calls on each.
 const callsPerConnection = 64
 
-// connections are a fixed number of connections to the event store, each replaced whenever it breaks, for as long as it
-// takes. Goroutines may share it.
+// maxReceiveBytes is the largest message that is received, as in the official client.
+const maxReceiveBytes = 17 << 20
+
+// connections are those to one event store. Goroutines may share it.
 //
-// One client of the library holds one connection, which a goroutine inside the client owns. While that goroutine looks for
-// the node it makes callers wait without regard to their contexts. When it gives up, the client is closed for good, and whoever
-// still waits does so for ever. When it looks again, it leaves the former connection open. And a client that is closed while
-// somebody is in it panics. So no client is ever in such a state here while it has callers: it looks for the node once, before
-// the first of them, and before it would look again it is retired, to be closed when the last of them has left.
+// They are gRPC connections of this package, made from the official client's configuration and used with its generated code,
+// rather than an [esdb.Client]: that follows a cluster's leader before its caller hears of it, and meanwhile holds up all
+// others without regard to their contexts, some of them for ever if the new leader cannot be reached.
 type connections struct {
-	config  esdb.Configuration
+	config  *esdb.Configuration
+	size    int // connections to a member
+	options []grpc.DialOption
 	logger  *slog.Logger
 	metrics *metrics
 
-	slots []atomic.Pointer[connection] // nil while it is being connected
-	turn  atomic.Uint32
+	// leader is the way of calls that commands rest on, lists that of calls whose answer may be a little behind: in a cluster they lead
+	// to two members at times.
+	leader, lists way
+
+	away, refused *Trouble
+
+	log log // that the leader has
 
 	// closing ends when the store is closed.
 	closing context.Context
 	close   context.CancelFunc
-	// work counts what runs or is open: goroutines that connect, and connections.
+	// work counts what runs or is open: goroutines that look for a member, and connections.
 	work sync.WaitGroup
-
-	mu         sync.Mutex
-	connecting []bool        // by slot
-	changed    chan struct{} // closed, and replaced, when a slot is filled
-	failure    error         // why the latest attempt to connect failed; nil after one that did not
 }
 
-func newConnections(n int, config esdb.Configuration, logger *slog.Logger, m *metrics) *connections {
+func newConnections(n int, config *esdb.Configuration, logger *slog.Logger, m *metrics) *connections {
 	p := &connections{
-		config:     config,
-		logger:     logger,
-		metrics:    m,
-		slots:      make([]atomic.Pointer[connection], n),
-		connecting: make([]bool, n),
-		changed:    make(chan struct{}),
+		config:  config,
+		size:    n,
+		options: dialOptions(config),
+		logger:  logger,
+		metrics: m,
+		away:    NewTrouble(logger, slog.LevelWarn, "the event store is not available", "the event store is available"),
+		refused: NewTrouble(logger, slog.LevelError, "the event store refuses what it is asked", ""),
 	}
 	p.closing, p.close = context.WithCancel(context.Background())
+	leads := &route{connections: p, preference: esdb.NodePreferenceLeader, leads: true, changed: make(chan struct{})}
+	follows := leads
+	if p.clustered() {
+		follows = &route{connections: p, preference: config.NodePreference, changed: make(chan struct{})}
+	}
+	p.leader, p.lists = way{leads, true}, way{follows, false}
 	return p
 }
 
-// connection is a client of the library that has found its node.
-type connection struct {
-	pool   *connections
-	slot   int
-	client *esdb.Client
-	since  time.Time
+// clustered reports whether the connection string names a cluster, which tells where its members are, rather than a server.
+func (p *connections) clustered() bool { return p.config.DnsDiscover || len(p.config.GossipSeeds) > 0 }
 
-	// entering is held, for reading, by a call from the decision to make it until the client has given it its connection.
-	entering sync.RWMutex
-	retired  bool // guarded by entering
-
-	// users counts the calls in the client, and one more until it is retired.
-	users atomic.Int64
+func dialOptions(config *esdb.Configuration) []grpc.DialOption {
+	options := []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceiveBytes)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: shortestReconnectWait, Multiplier: 2, Jitter: 0.2, MaxDelay: longestReconnectWait},
+			MinConnectTimeout: time.Duration(config.GossipTimeout) * time.Second,
+		}),
+	}
+	if config.KeepAliveInterval >= 0 {
+		options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: config.KeepAliveInterval, Timeout: config.KeepAliveTimeout, PermitWithoutStream: true,
+		}))
+	}
+	return append(options, grpc.WithTransportCredentials(transport(config)))
 }
 
-// call is one call of a client: its context, to be passed to exactly one method of the client, and its hold on the
-// connection, to be given back by done when nothing of the client is used any longer.
-//
-// The client asks nothing of a call's context before it has its connection, and then asks for the deadline first. That is
-// how a call that certainly was never sent is told from others, and how retiring a client waits for those on their way in.
+func transport(config *esdb.Configuration) credentials.TransportCredentials {
+	if config.DisableTLS {
+		return insecure.NewCredentials()
+	}
+	settings := &tls.Config{RootCAs: config.RootCAs, InsecureSkipVerify: config.SkipCertificateVerification}
+	if config.UserCertFile != "" {
+		settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { // so that it can be renewed
+			certificate, err := tls.LoadX509KeyPair(config.UserCertFile, config.UserKeyFile)
+			return &certificate, err
+		}
+	}
+	return credentials.NewTLS(settings)
+}
+
+// userAndPassword are sent with each call, over TLS only.
+type userAndPassword struct{ user, password string }
+
+// GetRequestMetadata implements [credentials.PerRPCCredentials].
+func (c userAndPassword) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(c.user+":"+c.password))}, nil
+}
+
+// RequireTransportSecurity implements [credentials.PerRPCCredentials].
+func (userAndPassword) RequireTransportSecurity() bool { return true }
+
+// shut ends the wait for connections and waits until all of them are closed, which they are when nobody uses them any more.
+func (p *connections) shut() {
+	p.close()
+	p.leader.shut()
+	p.lists.shut()
+	p.work.Wait()
+}
+
+// way is how calls of a kind go.
+type way struct {
+	*route
+	requiresLeader bool
+}
+
+// route leads to a member of a cluster, or to the only server there is.
+type route struct {
+	*connections
+	preference esdb.NodePreference
+	leads      bool // to the leader, and to nobody if there is none
+
+	at atomic.Pointer[member] // nil while it is being looked for
+
+	mu      sync.Mutex
+	looking bool
+	last    *member       // held, for the case that it is found again
+	since   time.Time     // when the member was found
+	changed chan struct{} // closed, and replaced, when one is found
+	failure error         // why none was found last; nil if one was
+}
+
+// call is one call of a member: its context and its hold on the connection, to be given back by done when nothing of the
+// call is used any longer.
 type call struct {
 	context.Context
-	conn *connection
-	in   atomic.Bool // past entering
+	streams.StreamsClient
+	cancel     context.CancelFunc
+	route      *route
+	member     *member
+	connection *connection
+	trailer    metadata.MD // once the call has ended
 }
 
-// Deadline implements [context.Context].
-func (c *call) Deadline() (time.Time, bool) {
-	c.enter()
-	return c.Context.Deadline()
-}
+// requiresLeader is the metadata of a call that a member which is not the leader refuses.
+var requiresLeader = metadata.Pairs("requires-leader", "true")
 
-func (c *call) enter() {
-	if !c.in.Swap(true) {
-		c.conn.entering.RUnlock()
-	}
-}
-
-// entered reports whether the client got as far as using its connection.
-func (c *call) entered() bool { return c.in.Load() }
-
-func (c *call) done() {
-	c.enter()
-	c.conn.release()
-}
-
-// begin starts a call on a connection. Without one it waits until there is, until ctx ends, or until the store is closed, and
-// returns an error that says which.
-func (p *connections) begin(ctx context.Context) (*call, error) {
-	if c := p.ready(ctx); c != nil {
-		return c, nil
-	}
+// begin starts a call. While there is no member to call it waits until there is, until ctx ends, or until the store is closed,
+// and returns an error that says which.
+func (r way) begin(ctx context.Context) (*call, error) {
 	for {
-		changed, err := p.want()
+		if m := r.at.Load(); m != nil && m.enter() {
+			if on, ok := ctx.Value(incarnationKey{}).(Incarnation); ok && r.leads && on != m.incarnation {
+				m.release()
+				return nil, &refusal{ErrReplaced}
+			}
+			c := &call{route: r.route, member: m, connection: m.connection()}
+			c.StreamsClient = streams.NewStreamsClient(c.connection)
+			c.Context, c.cancel = context.WithCancel(ctx)
+			if r.requiresLeader {
+				c.Context = metadata.NewOutgoingContext(c.Context, requiresLeader)
+			}
+			return c, nil
+		}
+		changed, err := r.want()
 		if err != nil {
 			return nil, err
-		}
-		if c := p.ready(ctx); c != nil {
-			return c, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, p.unavailable(ctx)
-		case <-p.closing.Done():
+			return nil, r.unavailable(ctx)
+		case <-r.closing.Done():
 			return nil, ErrClosed
 		}
 	}
 }
 
-// ready starts a call if there is a connection: on the first that has not its share of calls yet, since those that share a
-// connection share its system calls, or else on the next in turn.
-func (p *connections) ready(ctx context.Context) *call {
-	for i := range p.slots {
-		if conn := p.slots[i].Load(); conn != nil && conn.users.Load() <= callsPerConnection && conn.enter() {
-			return &call{Context: ctx, conn: conn}
-		}
-	}
-	turn := int(p.turn.Add(1) % uint32(len(p.slots)))
-	for i := range p.slots {
-		if conn := p.slots[(turn+i)%len(p.slots)].Load(); conn != nil && conn.enter() {
-			return &call{Context: ctx, conn: conn}
-		}
-	}
-	return nil
+// trailers is the option of a call to learn its trailers.
+func (c *call) trailers() grpc.CallOption { return grpc.Trailer(&c.trailer) }
+
+// done ends the call.
+func (c *call) done() {
+	c.cancel()
+	c.connection.calls.Add(-1)
+	c.member.release()
 }
 
-// want sees to it that all slots are connected or being connected, and returns what tells when that has changed.
-func (p *connections) want() (changed <-chan struct{}, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closing.Err() != nil {
+// answered takes note that the event store has answered as it should.
+func (c *call) answered() {
+	c.route.away.Over()
+	c.route.refused.Over()
+}
+
+// want sees to it that a member is looked for if there is none, and returns what tells when one was found.
+func (r *route) want() (changed <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing.Err() != nil {
 		return nil, ErrClosed
 	}
-	for slot := range p.slots {
-		if p.slots[slot].Load() == nil {
-			p.connectLocked(slot, 0)
-		}
+	if r.at.Load() == nil {
+		r.lookLocked("", 0)
 	}
-	return p.changed, nil
+	return r.changed, nil
 }
 
-// unavailable says why there is no connection, as far as that is known.
-func (p *connections) unavailable(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.failure != nil {
-		return p.failure
+// unavailable says why there is no member, as far as that is known.
+func (r *route) unavailable(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure != nil {
+		return r.failure
 	}
 	return context.Cause(ctx)
 }
 
-func (p *connections) connectLocked(slot int, after time.Duration) {
-	if p.connecting[slot] || p.closing.Err() != nil {
+// leave has later calls go to another member than m: to that at an address, if it is given, or to the one that is found. Calls of m go on.
+func (r *route) leave(m *member, address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.Load() != m || r.closing.Err() != nil {
 		return
 	}
-	p.connecting[slot] = true
-	p.work.Go(func() { p.connect(slot, after) })
+	r.at.Store(nil)
+	r.last = m
+	wait := time.Duration(0)
+	if time.Since(r.since) < longestReconnectWait {
+		wait = shortestReconnectWait
+	}
+	r.lookLocked(address, wait)
 }
 
-// connect fills the slot, however long that takes.
-func (p *connections) connect(slot int, wait time.Duration) {
+func (r *route) lookLocked(address string, wait time.Duration) {
+	if r.looking {
+		return
+	}
+	r.looking = true
+	last := r.last
+	r.work.Go(func() { r.look(last, address, wait) })
+}
+
+// look looks for a member, however long that takes, first at an address if one is given.
+func (r *route) look(last *member, address string, wait time.Duration) {
 	for {
 		select {
 		case <-time.After(wait):
-		case <-p.closing.Done():
+		case <-r.closing.Done():
+		}
+		m, err := r.find(last, address)
+		if r.found(m, err) {
 			return
 		}
-		conn, err := p.dial(slot)
-		if p.connected(slot, conn, err) {
-			return
-		}
+		address = ""
 		wait = min(max(2*wait, shortestReconnectWait), longestReconnectWait)
 	}
 }
 
-// dial makes a client and lets it find the node. That cannot be interrupted, and takes at most the gossip time-out for each
-// node, twice that where there are several.
-func (p *connections) dial(slot int) (*connection, error) {
-	conn := &connection{pool: p, slot: slot}
-	config := p.config
-	config.Logger = conn.log
-	client, err := esdb.NewClient(&config)
+// find is one attempt to find a member that can be reached. The only server there is need not be: it is tried by its calls.
+func (r *route) find(last *member, address string) (*member, error) {
+	if address != "" {
+		if m, err := r.reach(last, address); err == nil {
+			return m, nil
+		}
+	}
+	if !r.clustered() {
+		return r.open(last, r.config.Address)
+	}
+	address, err := r.discover()
 	if err != nil {
 		return nil, err
 	}
-	// The version comes with the connection; nobody else is in the client yet, so that it can be closed if there is none.
-	if _, err := client.GetServerVersion(); err != nil {
-		_ = client.Close() // never fails
-		return nil, err
-	}
-	conn.client = client
-	conn.since = time.Now()
-	conn.users.Store(1)
-	return conn, nil
+	return r.reach(last, address)
 }
 
-// connected takes note of an attempt to connect and reports whether it was the last.
-func (p *connections) connected(slot int, conn *connection, err error) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		if p.failure == nil && p.closing.Err() == nil {
-			p.logger.Warn("the event store cannot be reached", "error", err)
-		}
-		p.failure = fmt.Errorf("%v", err) // without the library's type
-		return p.closing.Err() != nil
-	}
-	if p.failure != nil {
-		p.logger.Info("the event store can be reached")
-	}
-	p.failure = nil
-	p.connecting[slot] = false
-	p.work.Add(1) // until the connection is closed
-	if p.closing.Err() != nil {
-		conn.release()
-		return true
-	}
-	p.slots[slot].Store(conn)
-	p.metrics.connections.Inc()
-	close(p.changed)
-	p.changed = make(chan struct{})
-	return true
-}
-
-// shut ends the wait for connections, retires those there are, and waits until all of them are closed.
-func (p *connections) shut() {
-	p.mu.Lock()
-	p.close()
-	p.mu.Unlock()
-	for slot := range p.slots {
-		if conn := p.slots[slot].Load(); conn != nil {
-			conn.retire()
-		}
-	}
-	p.work.Wait()
-}
-
-// enter holds the connection for a call that is on its way into the client, unless the connection is retired.
-func (c *connection) enter() bool {
-	c.entering.RLock()
-	if c.retired {
-		c.entering.RUnlock()
+// found takes note of an attempt to find a member and reports whether it was the last.
+func (r *route) found(m *member, err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ended := r.closing.Err() != nil
+	if err != nil && !ended {
+		r.away.Failed(err)
+		r.failure = err
 		return false
 	}
-	c.users.Add(1)
+	if last := r.last; last != nil && last != m {
+		last.release()
+	}
+	r.last, r.failure, r.looking = nil, nil, false
+	if ended {
+		if m != nil {
+			m.release()
+		}
+		return true
+	}
+	if r.clustered() || m.address != r.config.Address {
+		r.logger.Info("the event store is called at a member of its cluster", "member", m.address, "leads", r.leads)
+	}
+	r.since = time.Now()
+	r.at.Store(m)
+	close(r.changed)
+	r.changed = make(chan struct{})
 	return true
 }
 
-// retire lets nobody into the client any more, and has the connection replaced. Calls that are in the client go on.
-func (c *connection) retire() {
-	c.entering.Lock()
-	before := c.retired
-	c.retired = true
-	c.entering.Unlock()
-	if before {
-		return
-	}
-	p := c.pool
-	p.mu.Lock()
-	p.slots[c.slot].Store(nil)
-	p.metrics.connections.Dec()
-	if p.closing.Err() == nil {
-		p.metrics.reconnects.Inc()
-	}
-	wait := time.Duration(0)
-	if time.Since(c.since) < longestReconnectWait {
-		wait = shortestReconnectWait
-	}
-	p.connectLocked(c.slot, wait)
-	p.mu.Unlock()
-	c.release()
-}
-
-// release gives up one hold. The last one closes the client, in which nobody is then.
-func (c *connection) release() {
-	if c.users.Add(-1) == 0 {
-		_ = c.client.Close() // never fails
-		c.pool.work.Done()
+// shut lets go of the member. Calls of it go on.
+func (r *route) shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.at.Swap(nil); m != nil {
+		m.release()
 	}
 }
 
-// handlingError is what the client logs, in the goroutine of the call, before it takes leave of its connection because of
-// the error that the call has met. It takes leave of one without that word only when a node answers that it is not the leader,
-// which it answers to those who ask for the leader, and the client never sends that.
-const handlingError = "unexpected exception: %v"
+// member is a server with the connections to it, which are closed when the last who uses it has left.
+type member struct {
+	route       *route
+	address     string
+	incarnation Incarnation // of the log that it is called for
+	connections []*connection
+	turn        atomic.Uint32
+	users       atomic.Int64 // calls, and one for the route that leads there
+}
 
-// log receives what the client logs.
-func (c *connection) log(level esdb.LogLevel, format string, args ...any) {
-	if format == handlingError && len(args) == 1 {
-		if err, ok := args[0].(error); ok && status.Code(err) == codes.Unavailable {
-			c.retire()
+// connection is one connection. gRPC replaces it whenever it breaks.
+type connection struct {
+	*grpc.ClientConn
+	calls atomic.Int64
+}
+
+// open makes a member, or takes the last one if it is that. It connects at its first use.
+func (r *route) open(last *member, address string) (*member, error) {
+	incarnation := r.log.current()
+	if last != nil && last.address == address && last.incarnation == incarnation && last.connections[0].GetState() != connectivity.TransientFailure {
+		return last, nil
+	}
+	m := &member{route: r, address: address, incarnation: incarnation}
+	m.users.Store(1)
+	options := r.authenticated()
+	if r.leads {
+		options = append(options, grpc.WithContextDialer(m.dial))
+	}
+	for range r.size {
+		conn, err := grpc.NewClient(address, options...)
+		if err != nil {
+			m.release()
+			return nil, err
+		}
+		m.connections = append(m.connections, &connection{ClientConn: conn})
+		r.work.Go(func() { r.observe(conn) })
+	}
+	return m, nil
+}
+
+// authenticated are the options of a connection whose calls are the user's.
+func (p *connections) authenticated() []grpc.DialOption {
+	options := slices.Clone(p.options)
+	if !p.config.DisableTLS && p.config.Username != "" {
+		options = append(options, grpc.WithPerRPCCredentials(userAndPassword{p.config.Username, p.config.Password}))
+	}
+	return options
+}
+
+// reach opens a member and waits until it is connected.
+func (r *route) reach(last *member, address string) (*member, error) {
+	m, err := r.open(last, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.closing, memberWait)
+	defer cancel()
+	conn := m.connections[0]
+	conn.Connect()
+	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+		if state == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, state) {
+			if m != last {
+				m.release()
+			}
+			return nil, fmt.Errorf("member %s of the cluster cannot be reached", address)
+		}
+		conn.Connect() // if it has become idle
+	}
+	return m, nil
+}
+
+// observe counts a connection while it is up.
+func (p *connections) observe(conn *grpc.ClientConn) {
+	up := false
+	for state := conn.GetState(); ; state = conn.GetState() {
+		switch {
+		case !up && state == connectivity.Ready:
+			up = true
+			p.metrics.connections.Inc()
+		case up && state != connectivity.Ready:
+			up = false
+			p.metrics.connections.Dec()
+			if state != connectivity.Shutdown {
+				p.metrics.reconnects.Inc()
+			}
+		}
+		if state == connectivity.Shutdown {
+			return
+		}
+		conn.WaitForStateChange(context.Background(), state)
+	}
+}
+
+// connection is the one for the next call: the first that has not its share of calls yet, since those that share a connection
+// share its system calls, or else the next in turn.
+func (m *member) connection() *connection {
+	for _, conn := range m.connections {
+		if conn.calls.Load() < callsPerConnection {
+			conn.calls.Add(1)
+			return conn
 		}
 	}
-	if logger := c.pool.logger; logger.Enabled(c.pool.closing, slog.LevelDebug) {
-		logger.Debug("event store client: "+fmt.Sprintf(format, args...), "level", level)
+	conn := m.connections[int(m.turn.Add(1)%uint32(len(m.connections)))]
+	conn.calls.Add(1)
+	return conn
+}
+
+// enter holds the member for a call, unless it has been closed.
+func (m *member) enter() bool {
+	for {
+		n := m.users.Load()
+		if n == 0 {
+			return false
+		}
+		if m.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release gives up one hold. The last one closes the connections.
+func (m *member) release() {
+	if m.users.Add(-1) > 0 {
+		return
+	}
+	for _, conn := range m.connections {
+		_ = conn.Close() // fails only if it is closed already
 	}
 }

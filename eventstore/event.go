@@ -24,7 +24,8 @@ const (
 type Metadata struct {
 	// CorrelationID names the conversation that the event belongs to; EventStoreDB's $correlationId.
 	CorrelationID string
-	// CausationID is the id of what led to the event: the command, or the event that decided; EventStoreDB's $causationId.
+	// CausationID is the id of what led to the event: the command, the reservation, or the event that decided; EventStoreDB's
+	// $causationId.
 	CausationID string
 	// Actor is who asked.
 	Actor string
@@ -36,10 +37,8 @@ type Metadata struct {
 	Command string
 }
 
-// Proposed is an event to be appended.
+// Proposed is an event to be appended. [Store.Append] gives it its id.
 type Proposed struct {
-	// ID is the same whenever the same append is tried again. See [EventID].
-	ID       uuid.UUID
 	Event    domain.Event
 	Metadata Metadata
 }
@@ -64,4 +63,5 @@ type Recorded struct {
 type Appended struct {
 	Revision domain.Revision // of its last event
 	Position Position        // of its last event
+	IDs      []uuid.UUID     // of its events, in their order
 }

@@ -143,15 +143,14 @@ func (f *form) integer(name string, v *int64) {
 	f.out = strconv.AppendInt(f.out, *v, 10)
 }
 
-// optionalRevision is a number that is left out if it is nil.
-func (f *form) optionalRevision(name string, v **domain.Revision) {
+// optionalRevision is a number that is left out if it is 0.
+func (f *form) optionalRevision(name string, v *domain.Revision) {
 	if f.reading && f.next(name) {
-		r := domain.Revision(f.readInteger())
-		*v = &r
+		*v = domain.Revision(f.readInteger())
 	}
-	if !f.reading && *v != nil {
+	if !f.reading && *v != 0 {
 		f.next(name)
-		f.out = strconv.AppendInt(f.out, int64(**v), 10)
+		f.out = strconv.AppendInt(f.out, int64(*v), 10)
 	}
 }
 

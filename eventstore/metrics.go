@@ -23,6 +23,9 @@ type metrics struct {
 	connections prometheus.Gauge
 	reconnects  prometheus.Counter
 
+	resubscriptions prometheus.Counter
+	replaced        prometheus.Counter
+
 	mu    sync.Mutex
 	types map[string]bool // the event types that undecodable has met
 }
@@ -48,7 +51,11 @@ func newMetrics() *metrics {
 		connections: prometheus.NewGauge(prometheus.GaugeOpts(opts("connections",
 			"Connections to the event store that are up."))),
 		reconnects: prometheus.NewCounter(opts("reconnects_total",
-			"Connections to the event store that broke and had to be replaced.")),
+			"Connections to the event store that broke.")),
+		replaced: prometheus.NewCounter(opts("log_replaced_total",
+			"Times that the log was found to be another than the one that was seen before.")),
+		resubscriptions: prometheus.NewCounter(opts("resubscriptions_total",
+			"Subscriptions that the event store ended because it was too slow for a moment, and that were taken up again.")),
 		types: map[string]bool{},
 	}
 	m.appendRetry, m.readRetry = m.retries.WithLabelValues("append"), m.retries.WithLabelValues("read")
@@ -56,7 +63,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects}
+	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects, m.resubscriptions, m.replaced}
 }
 
 // cannotDecode counts an event without a decoded form, and logs the first of its type.

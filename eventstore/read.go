@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,18 +10,19 @@ import (
 	"math"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
 
 	"roombook/domain"
 )
 
 // ReadStream yields the stream's events from a revision on, in their order, up to the last one that was there when it was
-// asked for or later. A stream without events, or without any from there, yields nothing.
+// asked for or later. A stream without events, or without any from there, yields nothing. In a cluster it is the leader that is
+// asked: an append that was acknowledged is there.
 //
 // An error is the last thing yielded, with a zero event: [ErrUnavailable] if the event store did not answer within the
-// time-out, ctx's error, [ErrClosed], or what the event store refused the read with. A connection that breaks on the way is
+// time-out, ctx's error, [*Refused], [ErrClosed], or what the event store refused the read with. A connection that breaks on the way is
 // not one: the read goes on where it was. The time that the loop's body takes does not count.
 func (s *Store) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
@@ -37,11 +39,9 @@ func (s *Store) readStream(ctx context.Context, stream string, from domain.Revis
 	case from < 0:
 		return fmt.Errorf("there is no revision %d", from)
 	}
-	next := from
-	return s.read(ctx, func(c *call) (*esdb.ReadStream, error) {
-		return c.conn.client.ReadStream(c, stream, esdb.ReadStreamOptions{From: esdb.Revision(uint64(next))}, math.MaxUint64)
-	}, func(e *esdb.RecordedEvent) bool {
-		next = domain.Revision(e.EventNumber) + 1
+	request := readStream(stream, from, math.MaxUint64)
+	return s.read(ctx, s.connections.leader, request, func(e *recordedEvent) bool {
+		request.Options.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Revision{Revision: e.GetStreamRevision() + 1}
 		return yield(s.recorded(e))
 	})
 }
@@ -56,7 +56,7 @@ func (s *Store) Last(ctx context.Context, stream string) (last Recorded, found b
 }
 
 func (s *Store) last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
-	e, err := s.lastStored(ctx, stream)
+	e, err := s.lastStored(ctx, s.connections.leader, stream)
 	if err != nil || e == nil {
 		return Recorded{}, false, err
 	}
@@ -64,55 +64,115 @@ func (s *Store) last(ctx context.Context, stream string) (last Recorded, found b
 }
 
 // lastStored is the last event of the stream as it is stored, or nil.
-func (s *Store) lastStored(ctx context.Context, stream string) (last *esdb.RecordedEvent, err error) {
+func (s *Store) lastStored(ctx context.Context, r way, stream string) (last *recordedEvent, err error) {
 	if !validStream(stream) {
 		return nil, errNoStreamName
 	}
-	err = s.read(ctx, func(c *call) (*esdb.ReadStream, error) {
-		return c.conn.client.ReadStream(c, stream, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.End{}}, 1)
-	}, func(e *esdb.RecordedEvent) bool {
+	err = s.read(ctx, r, readStreamBack(stream, 1), func(e *recordedEvent) bool {
 		last = e
 		return false
 	})
 	return last, err
 }
 
-// End is the position of the last event of the log, of whatever stream; 0 if there is none. Its errors are those of
-// [Store.ReadStream].
+// End is the position of the last event of the log, of whatever stream; 0 if there is none. In a cluster any member may be asked, and
+// be a little behind. Its errors are those of [Store.ReadStream].
 func (s *Store) End(ctx context.Context) (Position, error) {
-	end, err := s.end(ctx)
+	end, err := s.end(ctx, s.connections.lists)
 	if err != nil {
 		return 0, fmt.Errorf("read the end of the log: %w", err)
 	}
 	return end, nil
 }
 
-func (s *Store) end(ctx context.Context) (end Position, err error) {
-	err = s.read(ctx, func(c *call) (*esdb.ReadStream, error) {
-		return c.conn.client.ReadAll(c, esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}, 1)
-	}, func(e *esdb.RecordedEvent) bool {
-		end = Position(e.Position.Commit)
+func (s *Store) end(ctx context.Context, r way) (end Position, err error) {
+	request := newRead(1)
+	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
+	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+		AllOption: &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}},
+	}}
+	err = s.read(ctx, r, request, func(e *recordedEvent) bool {
+		end = Position(e.GetCommitPosition())
 		return false
 	})
 	return end, err
 }
 
+// EventAt is the id of the event at a position of the log, if the log has one exactly there, and so tells whether a log that was
+// seen before is still the same. In a cluster the leader is asked, which has everything that was ever acknowledged. Its errors
+// are those of [Store.ReadStream].
+func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
+	err = s.read(ctx, s.connections.leader, readAllFrom(p), func(e *recordedEvent) bool {
+		if Position(e.GetCommitPosition()) == p {
+			id, found = eventID(e), true
+		}
+		return false
+	})
+	if err != nil && !errors.Is(err, errNoPosition) {
+		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
+	}
+	return id, found, nil
+}
+
+// readAllFrom reads the event of the log at a position, or the next.
+func readAllFrom(p Position) *streams.ReadReq {
+	request := newRead(1)
+	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+		AllOption: &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(p), PreparePosition: uint64(p)},
+		},
+	}}
+	return request
+}
+
+// recordedEvent is an event as it is received.
+type recordedEvent = streams.ReadResp_ReadEvent_RecordedEvent
+
+// newRead is a read of at most so many events, of what and from where is still to be said.
+func newRead(count uint64) *streams.ReadReq {
+	return &streams.ReadReq{Options: &streams.ReadReq_Options{
+		CountOption:  &streams.ReadReq_Options_Count{Count: count},
+		FilterOption: &streams.ReadReq_Options_NoFilter{NoFilter: &shared.Empty{}},
+		UuidOption:   structuredIDs,
+	}}
+}
+
+var structuredIDs = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}}
+
+// readStream reads a stream from a revision on.
+func readStream(stream string, from domain.Revision, count uint64) *streams.ReadReq {
+	request := newRead(count)
+	request.Options.StreamOption = &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+		RevisionOption:   &streams.ReadReq_Options_StreamOptions_Revision{Revision: uint64(from)},
+	}}
+	return request
+}
+
+// readStreamBack reads a stream from its end back.
+func readStreamBack(stream string, count uint64) *streams.ReadReq {
+	request := newRead(count)
+	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
+	request.Options.StreamOption = &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+		RevisionOption:   &streams.ReadReq_Options_StreamOptions_End{End: &shared.Empty{}},
+	}}
+	return request
+}
+
 // errNoAnswer is the cause of a context whose time to wait for the event store is over.
 var errNoAnswer = errors.New("no answer in time")
 
-// opener opens a read.
-type opener func(*call) (*esdb.ReadStream, error)
-
-// read opens a read and yields what it has, and does so again if the connection breaks: open continues after what was
-// yielded last.
-func (s *Store) read(ctx context.Context, open opener, yield func(*esdb.RecordedEvent) bool) error {
+// read asks for the request and yields what there is, and does so again if the connection breaks: yield sees to it that the
+// request continues after what was yielded last.
+func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.readRetry.Inc()
 		}
-		progress, err := s.readOnce(w, open, yield)
+		progress, err := s.readOnce(w, r, request, yield)
 		if err == nil {
 			return nil
 		}
@@ -130,57 +190,73 @@ func (s *Store) read(ctx context.Context, open opener, yield func(*esdb.Recorded
 }
 
 // readOnce reports whether anything was yielded. Its error is nil at the end, and when yield wants no more.
-func (s *Store) readOnce(w *watched, open opener, yield func(*esdb.RecordedEvent) bool) (progress bool, err error) {
-	c, err := s.connections.begin(w)
+func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) (progress bool, err error) {
+	c, err := r.begin(w)
 	if err != nil {
 		return false, err
 	}
 	defer c.done()
-	stream, err := open(c)
+	stream, err := c.Read(c, request, c.trailers())
 	if err != nil {
 		return false, c.failed(err)
 	}
-	defer stream.Close()
 	for {
-		resolved, err := stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF) || isMissingStream(err):
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			c.answered()
 			return progress, nil
-		case err != nil:
+		}
+		if err != nil {
 			return progress, c.failed(err)
-		case resolved.Event == nil: // a link to nothing
+		}
+		if answer.GetStreamNotFound() != nil {
+			c.answered()
+			return progress, nil
+		}
+		e := answer.GetEvent().GetEvent()
+		if e == nil { // a link to nothing, or what is said beside the events
 			continue
+		}
+		if name := string(e.GetStreamIdentifier().GetStreamName()); r.leads && forwards(request) && stays(name) {
+			s.connections.log.saw(c.member.incarnation, Position(e.GetCommitPosition()), eventID(e))
 		}
 		progress = true
 		w.rest()
-		if !yield(resolved.Event) {
+		if !yield(e) {
+			c.answered()
 			return progress, nil
 		}
 		w.wait()
 	}
 }
 
-// isMissingStream reports whether the answer was that the stream has no events, which is no gRPC status.
-func isMissingStream(err error) bool {
-	var e *esdb.Error
-	return errors.As(err, &e) && e.Code() == esdb.ErrorCodeResourceNotFound && status.Code(err) == codes.Unknown
+// forwards reports whether the request reads a stream forwards.
+func forwards(request *streams.ReadReq) bool {
+	return request.GetOptions().GetStream() != nil && request.GetOptions().GetReadDirection() == streams.ReadReq_Options_Forwards
 }
 
 // recorded decodes an event.
-func (s *Store) recorded(e *esdb.RecordedEvent) Recorded {
+func (s *Store) recorded(e *recordedEvent) Recorded {
 	r := Recorded{
-		ID:       e.EventID,
-		Stream:   e.StreamID,
-		Revision: domain.Revision(e.EventNumber),
-		Position: Position(e.Position.Commit),
-		Type:     e.EventType,
-		Data:     e.Data,
+		ID:       eventID(e),
+		Stream:   string(e.GetStreamIdentifier().GetStreamName()),
+		Revision: domain.Revision(e.GetStreamRevision()),
+		Position: Position(e.GetCommitPosition()),
+		Type:     e.GetMetadata()["type"],
+		Data:     e.GetData(),
 	}
 	var err error
-	if r.Event, r.Metadata, err = s.codec.decode(e.EventType, e.Data, e.UserMetadata); err != nil {
+	if r.Event, r.Metadata, err = s.codec.decode(r.Type, r.Data, e.GetCustomMetadata()); err != nil {
 		s.metrics.cannotDecode(s.logger, &r, err)
 	}
 	return r
+}
+
+// eventID is the event's id, in the form that was asked for.
+func eventID(e *recordedEvent) (id uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:8], uint64(e.GetId().GetStructured().GetMostSignificantBits()))
+	binary.BigEndian.PutUint64(id[8:], uint64(e.GetId().GetStructured().GetLeastSignificantBits()))
+	return id
 }
 
 // watched is the context of a read or a subscription. It ends with the caller's, with the store, and when the event store

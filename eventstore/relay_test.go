@@ -22,6 +22,9 @@ type relay struct {
 	t        testing.TB
 	upstream *grpc.ClientConn
 
+	// admit is asked first of each call, if it is set; its error is the answer.
+	admit func(grpc.ServerStream) error
+
 	mu     sync.Mutex
 	script []answer // for the calls to come, in their order
 }
@@ -33,6 +36,10 @@ type answer struct {
 	before func()
 	// forward has the event store do it all the same, if its requests have all come.
 	forward bool
+	// after is called when the event store has done it, before the caller hears.
+	after func()
+	// pass is how many of the event store's answers the caller hears before the status.
+	pass int
 	// early answers without reading a request.
 	early bool
 	// status is what the caller hears.
@@ -40,14 +47,14 @@ type answer struct {
 }
 
 // startRelay relays to the event store at an address, and returns the address to connect to.
-func startRelay(t testing.TB, to string) (*relay, string) {
+func startRelay(t testing.TB, to string, admit func(grpc.ServerStream) error, options ...grpc.ServerOption) (*relay, string) {
 	t.Helper()
 	upstream, err := grpc.NewClient(to, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{t: t, upstream: upstream}
-	server := grpc.NewServer(grpc.UnknownServiceHandler(r.handle), grpc.ForceServerCodecV2(raw{}), grpc.MaxRecvMsgSize(17<<20))
+	r := &relay{t: t, upstream: upstream, admit: admit}
+	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(r.handle), grpc.ForceServerCodecV2(raw{}), grpc.MaxRecvMsgSize(17<<20))...)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +99,11 @@ func (r *relay) next(method string) (answer, bool) {
 }
 
 func (r *relay) handle(_ any, caller grpc.ServerStream) error {
+	if r.admit != nil {
+		if err := r.admit(caller); err != nil {
+			return err
+		}
+	}
 	method, _ := grpc.MethodFromServerStream(caller)
 	a, scripted := r.next(method)
 	if a.before != nil {
@@ -100,7 +112,7 @@ func (r *relay) handle(_ any, caller grpc.ServerStream) error {
 	if a.early {
 		return a.status
 	}
-	if scripted && !a.forward {
+	if scripted && !a.forward && a.pass == 0 {
 		for {
 			if err := caller.RecvMsg(new(mem.BufferSlice)); err != nil {
 				return a.status
@@ -132,12 +144,15 @@ func (r *relay) handle(_ any, caller grpc.ServerStream) error {
 		}
 	})
 	err = func() error {
-		for {
+		for passed := 0; ; passed++ {
+			if a.pass > 0 && passed == a.pass {
+				return io.EOF
+			}
 			var message mem.BufferSlice
 			if err := store.RecvMsg(&message); err != nil {
 				return err
 			}
-			if scripted {
+			if scripted && a.pass == 0 {
 				continue
 			}
 			if err := caller.SendMsg(message); err != nil {
@@ -145,9 +160,15 @@ func (r *relay) handle(_ any, caller grpc.ServerStream) error {
 			}
 		}
 	}()
+	if errors.Is(err, io.EOF) && a.pass > 0 {
+		return a.status
+	}
 	caller.SetTrailer(store.Trailer())
 	if errors.Is(err, io.EOF) {
 		requests.Wait()
+		if a.after != nil {
+			a.after()
+		}
 		return a.status
 	}
 	return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,10 +22,11 @@ const (
 // Options say which event store, and how to use it.
 type Options struct {
 	// ConnectionString is that of EventStoreDB: esdb://host:port?tls=false, esdb://user:password@host1,host2,host3, or
-	// esdb+discover://name. maxDiscoverAttempts has no effect, since a store never gives up; a defaultDeadline is the default
-	// of Timeout; gossipTimeout is never longer than Timeout.
+	// esdb+discover://name. maxDiscoverAttempts and discoveryInterval have no effect, since a store never gives up; a
+	// defaultDeadline is the default of Timeout; gossipTimeout is never longer than Timeout. nodePreference is for what may be a
+	// little behind: [Store.Subscribe], [Store.End] and [Store.LoadCheckpoint]. All else is asked of the leader.
 	ConnectionString string
-	// Connections is the number of connections for calls, of which one is filled before the next; 0 is [DefaultConnections]. A
+	// Connections is the number of connections to a server, of which one is filled before the next; 0 is [DefaultConnections]. A
 	// server accepts about a hundred calls at a time on each, subscriptions and reads in progress included; more of them wait.
 	Connections int
 	// Timeout bounds an append with all its tries, a ping, and in a read or at the start of a subscription the wait for what
@@ -69,20 +69,11 @@ func Open(o Options) (*Store, error) {
 	if connections == 0 {
 		connections = DefaultConnections
 	}
-	// The wait for an answer is bounded by the contexts of this package alone.
-	forever := time.Duration(math.MaxInt64)
-	config.DefaultDeadline = &forever
-	// A failed attempt is followed by the next one on a fresh client, see [connections].
-	config.MaxDiscoverAttempts = 1
 	config.GossipTimeout = max(1, min(config.GossipTimeout, int(timeout.Seconds())))
-	if !config.DnsDiscover && len(config.GossipSeeds) == 0 {
-		// There is one node to prefer. The library would make metadata of the preference for each call, and not send it.
-		config.NodePreference = esdb.NodePreferenceRandom
-	}
 
 	m := newMetrics()
 	return &Store{
-		connections: newConnections(connections, *config, logger, m),
+		connections: newConnections(connections, config, logger, m),
 		codec:       newCodec(),
 		timeout:     timeout,
 		logger:      logger,
@@ -121,22 +112,25 @@ func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, 
 	if config.DefaultDeadline != nil && *config.DefaultDeadline <= 0 {
 		return nil, errors.New("defaultDeadline must be a positive number of milliseconds")
 	}
+	if config.DisableTLS && config.Username != "" {
+		logger.Warn("the event store's connection string has a user, who is named to the event store over TLS only")
+	}
 	return config, config.Validate()
 }
 
 // Close ends subscriptions, reads and waits for a connection with [ErrClosed], lets appends that have been sent be answered
-// or time out, and closes the connections when everybody has left. An attempt to connect that is under way is waited for
-// too, at most the gossip time-out for each node. It may be called more than once, and not from within a loop over a read
-// or a subscription, for which it would wait.
+// or time out, and closes the connections when everybody has left. It may be called more than once, and not from within a
+// loop over a read or a subscription, for which it would wait.
 func (s *Store) Close() error {
 	s.connections.shut()
 	return nil
 }
 
-// Ping asks the event store for the end of its log. It returns nil if that was answered within the time-out,
-// [ErrUnavailable] if it was not, and otherwise ctx's error, [ErrClosed], or what the event store refused it with.
+// Ping asks the event store for the end of its log, in a cluster the leader, without whom no command can be carried out. It
+// returns nil if that was answered within the time-out, [ErrUnavailable] if it was not, and otherwise ctx's error,
+// [*Refused], [ErrClosed], or what the event store refused it with.
 func (s *Store) Ping(ctx context.Context) error {
-	if _, err := s.end(ctx); err != nil {
+	if _, err := s.end(ctx, s.connections.leader); err != nil {
 		return fmt.Errorf("ping the event store: %w", err)
 	}
 	return nil

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"github.com/google/uuid"
-
 	"roombook/domain"
 )
 
@@ -32,37 +29,38 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 		return fmt.Errorf("there is no maximum count of %d", n)
 	}
 	count := json.RawMessage(strconv.Itoa(n))
-	for {
-		last, err := s.lastStored(ctx, "$$"+stream)
+	for try, least := 0, NoStream; ; try++ {
+		last, err := s.lastStored(ctx, s.connections.leader, "$$"+stream)
 		if err != nil {
 			return err
 		}
 		members := map[string]json.RawMessage{}
 		revision := NoStream
 		if last != nil {
-			revision = domain.Revision(last.EventNumber)
+			revision = domain.Revision(last.GetStreamRevision())
 			// The event store takes metadata that is no JSON object for none.
-			if json.Unmarshal(last.Data, &members) != nil || members == nil {
+			if json.Unmarshal(last.GetData(), &members) != nil || members == nil {
 				members = map[string]json.RawMessage{}
 			}
 		}
 		if bytes.Equal(members["$maxCount"], count) {
 			return nil
 		}
-		members["$maxCount"] = count
-		data, err := json.Marshal(members)
-		if err != nil {
-			return err
-		}
-		_, err = s.append(ctx, "$$"+stream, revision, []esdb.EventData{{
-			EventID:     uuid.New(),
-			EventType:   "$metadata",
-			ContentType: esdb.ContentTypeJson,
-			Data:        data,
-		}})
 		var lost *WrongRevision
-		if !errors.As(err, &lost) {
-			return err
+		if revision >= least { // else what won the race cannot be read yet
+			members["$maxCount"] = count
+			data, err := json.Marshal(members)
+			if err != nil {
+				return err
+			}
+			_, err = s.append(ctx, "$$"+stream, revision, []proposed{newProposed("$metadata", data, nil)})
+			if !errors.As(err, &lost) {
+				return err
+			}
+			least = lost.Actual
+		}
+		if !pause(ctx, try) {
+			return ctx.Err()
 		}
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"math"
 	"sync"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The bounds of a batch. It may pass the second by one event.
@@ -41,10 +44,13 @@ type Batch struct {
 // Subscribe follows the log from after a position, 0 for all of it, and yields the filtered events, in batches of at most
 // 512 events and about 4 MiB. While the loop's body works on one, the next is received.
 //
-// It goes on until ctx ends, the subscription breaks, or the caller leaves the loop. An error is the last thing yielded,
-// with a zero batch: ctx's error; [ErrUnavailable] if the event store could not be reached within the time-out or ended the
-// subscription; [ErrClosed]; or what the event store refused it with. The caller may then subscribe again, after a
+// It goes on until ctx ends, the connection breaks, or the caller leaves the loop. An error is the last thing yielded,
+// with a zero batch: ctx's error; [ErrUnavailable] if the event store could not be reached within the time-out or the connection
+// broke; [*Refused]; [ErrClosed]; or what the event store refused it with. The caller may then subscribe again, after a
 // while, from the position of its last batch.
+//
+// A real event store ends a subscription now and then, because it was too slow for a moment. That is no error: it is taken up
+// again at once from where it was. In a cluster any member may be followed, and be a little behind.
 func (s *Store) Subscribe(ctx context.Context, after Position, f Filter) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		if err := s.subscribe(ctx, after, f, func(b Batch) bool { return yield(b, nil) }); err != nil {
@@ -53,14 +59,13 @@ func (s *Store) Subscribe(ctx context.Context, after Position, f Filter) iter.Se
 	}
 }
 
-// errDropped is the cause of a subscription that the event store ended without an error.
-var errDropped = errors.New("ended by the event store")
-
 func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield func(Batch) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
+	last := Batch{Position: after}
 	for try := 0; ; try++ {
-		err := s.follow(w, after, f, yield)
+		before := last.Position
+		err := s.follow(w, f, &last, yield)
 		var refused *refusal
 		var lost *interruption
 		switch {
@@ -68,8 +73,15 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 			return nil
 		case errors.As(err, &refused):
 			return refused.err
-		case errors.As(err, &lost):
+		case errors.As(err, &lost) && !lost.tooSlow:
 			return w.ended(lost.err)
+		case lost != nil:
+			s.metrics.resubscriptions.Inc()
+			w.wait()
+			if last.Position > before {
+				try = -1 // that was no failure
+				continue
+			}
 		}
 		if !pause(w, try) {
 			return w.ended(err)
@@ -78,70 +90,94 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 }
 
 // interruption is the error of a subscription that had begun.
-type interruption struct{ err error }
+type interruption struct {
+	err     error
+	tooSlow bool // and is to be taken up again
+}
 
 func (e *interruption) Error() string { return e.err.Error() }
 func (e *interruption) Unwrap() error { return e.err }
 
-// follow subscribes and yields batches until yield wants no more, with a nil error, or until the subscription ends.
-func (s *Store) follow(w *watched, after Position, f Filter, yield func(Batch) bool) error {
-	c, err := s.connections.begin(w)
+// errDropped is the error of a subscription that the event store ended without one.
+var errDropped = errors.New("ended by the event store")
+
+// follow subscribes after the last batch and yields batches until yield wants no more, with a nil error, or until the
+// subscription ends.
+func (s *Store) follow(w *watched, f Filter, last *Batch, yield func(Batch) bool) error {
+	c, err := s.connections.lists.begin(w)
 	if err != nil {
 		return err
 	}
 	defer c.done()
-	subscription, err := c.conn.client.SubscribeToAll(c, subscriptionOptions(after, f))
+	subscription, err := c.Read(c, subscriptionRequest(last.Position, f), c.trailers())
+	if err == nil {
+		_, err = subscription.Recv() // the confirmation
+	}
 	if err != nil {
 		return c.failed(err)
 	}
+	c.answered()
 	w.rest()
 	r := &receiver{
 		store:        s,
-		call:         c,
 		subscription: subscription,
 		arrived:      make(chan struct{}, 1),
 		room:         make(chan struct{}, 1),
-		next:         Batch{Position: after},
+		next:         Batch{Position: last.Position},
+		live:         last.CaughtUp,
 	}
 	var receiving sync.WaitGroup
 	receiving.Go(r.receive)
 	defer func() {
-		_ = subscription.Close() // never fails; ends receive
+		c.cancel() // ends receive
 		r.abandon()
 		receiving.Wait()
 	}()
 	for {
 		batch, ok, err := r.take()
 		switch {
+		case errors.Is(err, io.EOF):
+			return &interruption{err: errDropped}
 		case err != nil:
-			return &interruption{err}
+			return &interruption{err: c.failed(err), tooSlow: status.Code(err) == codes.Aborted}
 		case !ok:
 			<-r.arrived
 		case !yield(batch):
 			return nil
+		default:
+			*last = Batch{Position: batch.Position, CaughtUp: batch.CaughtUp}
 		}
 	}
 }
 
-func subscriptionOptions(after Position, f Filter) esdb.SubscribeToAllOptions {
-	options := esdb.SubscribeToAllOptions{
-		From:   esdb.Start{},
-		Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: f.StreamPrefixes},
-	}
+// subscriptionRequest follows the log after a position.
+func subscriptionRequest(after Position, f Filter) *streams.ReadReq {
+	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
 	if after > 0 {
-		options.From = esdb.Position{Commit: uint64(after), Prepare: uint64(after)}
+		all.AllOption = &streams.ReadReq_Options_AllOptions_Position{
+			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(after), PreparePosition: uint64(after)},
+		}
 	}
+	expression := &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.StreamPrefixes}
 	if len(f.StreamPrefixes) == 0 {
-		options.Filter.Regex = `^[^\$]`
+		expression.Regex = `^[^\$]`
 	}
-	return options
+	return &streams.ReadReq{Options: &streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_All{All: all},
+		CountOption:  &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}},
+		FilterOption: &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
+			Filter:                       &streams.ReadReq_Options_FilterOptions_StreamIdentifier{StreamIdentifier: expression},
+			Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: 32},
+			CheckpointIntervalMultiplier: 1,
+		}},
+		UuidOption: structuredIDs,
+	}}
 }
 
 // receiver collects what a subscription receives into the next batch.
 type receiver struct {
 	store        *Store
-	call         *call
-	subscription *esdb.Subscription
+	subscription streams.Streams_ReadClient
 
 	arrived chan struct{} // is signalled when there may be something to take
 	room    chan struct{} // is signalled when there may be room in the next batch again
@@ -158,36 +194,37 @@ type receiver struct {
 // receive runs until the subscription ends.
 func (r *receiver) receive() {
 	for {
-		message := r.subscription.Recv()
-		var recorded Recorded
-		if e := message.EventAppeared; e != nil && e.Event != nil {
-			recorded = r.store.recorded(e.Event)
+		message, err := r.subscription.Recv()
+		var recorded *Recorded
+		if e := message.GetEvent().GetEvent(); e != nil {
+			event := r.store.recorded(e)
+			recorded = &event
 		}
-		if !r.add(message, recorded) {
+		if !r.add(message, recorded, err) {
 			return
 		}
 	}
 }
 
-// add takes note of a message. It reports whether there are more to come; while the batch is full it waits.
-func (r *receiver) add(message *esdb.SubscriptionEvent, recorded Recorded) bool {
+// add takes note of a message and of the event in it. It reports whether there are more to come; while the batch is full it waits.
+func (r *receiver) add(message *streams.ReadResp, recorded *Recorded, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case message.SubscriptionDropped != nil:
-		r.err = r.dropped(message.SubscriptionDropped.Error)
-	case message.EventAppeared != nil && message.EventAppeared.Event != nil:
-		r.next.Events = append(r.next.Events, recorded)
+	case err != nil:
+		r.err = err
+	case recorded != nil:
+		r.next.Events = append(r.next.Events, *recorded)
 		r.next.Position = max(r.next.Position, recorded.Position)
 		r.size += len(recorded.Data) + 512
 		r.news = true
-	case message.CheckPointReached != nil:
+	case message.GetCheckpoint() != nil:
 		// A server may say "the end of all positions" where nothing matched in a small log.
-		if p := message.CheckPointReached.Commit; p != math.MaxUint64 && Position(p) > r.next.Position {
+		if p := message.GetCheckpoint().GetCommitPosition(); p != math.MaxUint64 && Position(p) > r.next.Position {
 			r.next.Position = Position(p)
 			r.news = true
 		}
-	case message.CaughtUp != nil:
+	case message.GetCaughtUp() != nil:
 		r.news = r.news || !r.live
 		r.live = true
 	}
@@ -221,13 +258,6 @@ func (r *receiver) abandon() {
 	defer r.mu.Unlock()
 	r.abandoned = true
 	signal(r.room)
-}
-
-func (r *receiver) dropped(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return errDropped
-	}
-	return r.call.failed(err)
 }
 
 func signal(c chan<- struct{}) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -63,12 +64,12 @@ func TestSubscribe(t *testing.T) {
 	after := since(t, s)
 	// Streams of three prefixes that only this test uses, one after the other in the log.
 	run := uuid.NewString()[:8]
-	var want [3][]uuid.UUID
+	var want [3][]domain.ReservationID
 	write := func(rounds int) {
 		for i := range rounds {
 			proposed := events(2)
 			mustAppend(t, s, string(rune('a'+i%3))+run+"-"+uuid.NewString(), eventstore.NoStream, proposed...)
-			want[i%3] = append(want[i%3], ids(proposed)...)
+			want[i%3] = append(want[i%3], toldBy(proposed)...)
 		}
 	}
 	write(90)
@@ -89,12 +90,12 @@ func TestSubscribe(t *testing.T) {
 		}
 		return appended && len(got) == len(want[0])+len(want[2])
 	})
-	checkIDs := func(got []eventstore.Recorded, prefix string, want []uuid.UUID) {
+	checkIDs := func(got []eventstore.Recorded, prefix string, want []domain.ReservationID) {
 		t.Helper()
-		var of []uuid.UUID
+		var of []domain.ReservationID
 		for _, r := range got {
 			if strings.HasPrefix(r.Stream, prefix) {
-				of = append(of, r.ID)
+				of = append(of, told(r.Event))
 			}
 		}
 		if !slices.Equal(of, want) {
@@ -108,7 +109,7 @@ func TestSubscribe(t *testing.T) {
 	// Again from an event in the middle: everything after it, nothing before.
 	checkpoint = got[100].Position
 	rest := follow(t, s, checkpoint, filter, func(rest []eventstore.Recorded, b eventstore.Batch) bool { return b.CaughtUp })
-	if !slices.Equal(recordedIDs(rest), recordedIDs(got[101:])) {
+	if !slices.Equal(toldByRecorded(rest), toldByRecorded(got[101:])) {
 		t.Errorf("%d events after the 101st, want %d", len(rest), len(got)-101)
 	}
 }
@@ -136,7 +137,7 @@ func TestSubscribeToEverything(t *testing.T) {
 		}
 		return len(of) >= len(proposed)
 	})
-	if !slices.Equal(recordedIDs(of), ids(proposed)) {
+	if !slices.Equal(toldByRecorded(of), toldBy(proposed)) {
 		t.Errorf("got %d events of the stream, want %d", len(of), len(proposed))
 	}
 }

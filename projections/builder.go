@@ -13,7 +13,8 @@ type builder struct {
 	generation Generation
 }
 
-// write folds a batch into the stored documents and writes those that changed, and the checkpoint.
+// write folds a batch, which has events, into the stored documents and writes those that changed, and the checkpoint: the batch's last
+// event. Where the subscription says that it is further, it speaks of one member of a cluster.
 func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
 	done, err := b.projection.fold(ctx, func(ctx context.Context, ids []string) ([]Row, error) {
 		return b.store.Load(ctx, b.generation.Ref, ids)
@@ -21,10 +22,11 @@ func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, er
 	if err != nil {
 		return done, err
 	}
-	next := Checkpoint{
-		Position: max(b.generation.Position, batch.Position),
-		Longest:  max(b.generation.Longest, done.longest),
+	next := b.generation.Checkpoint
+	if last := batch.Events[len(batch.Events)-1]; last.Position > next.Position {
+		next.Position, next.Event = last.Position, last.ID
 	}
+	next.Longest = max(next.Longest, done.longest)
 	if err := b.store.Write(ctx, b.generation.Ref, done.rows, next); err != nil {
 		return done, err
 	}

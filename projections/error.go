@@ -10,6 +10,8 @@ var (
 	ErrNotFound = errors.New("the list has no such document")
 	// ErrBehind means that the list has not reached the position that a query asked for within the time to wait for it.
 	ErrBehind = errors.New("the list is behind the position asked for")
+	// ErrNoSuchPosition means that a query asked for a position at which the log has no event: beyond its end, or of another log.
+	ErrNoSuchPosition = errors.New("the log has no event at the position asked for")
 	// ErrUnavailable means that the read store did not answer, or that the list has never been built.
 	ErrUnavailable = errors.New("the read store is not available")
 )

@@ -88,9 +88,11 @@ func (g *gatherer) add(ctx context.Context, batch eventstore.Batch) {
 	g.next.Position, g.next.CaughtUp = batch.Position, batch.CaughtUp
 }
 
-func (g *gatherer) signal() {
+func (g *gatherer) signal() { signal(g.arrived) }
+
+func signal(token chan<- struct{}) {
 	select {
-	case g.arrived <- struct{}{}:
+	case token <- struct{}{}:
 	default:
 	}
 }

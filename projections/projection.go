@@ -19,6 +19,8 @@ type Projection struct {
 	Schema  Schema
 
 	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
+	// keysOf are the keys of a stored document.
+	keysOf func(Row) (Keys, error)
 }
 
 // All are the projections of this program.
@@ -71,6 +73,10 @@ func (l list[D]) projection() Projection {
 		Filter:  eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
 		Schema:  schema,
 		fold:    l.foldBatch,
+		keysOf: func(row Row) (Keys, error) {
+			document, err := l.decodeRow(row)
+			return l.keys(document), err
+		},
 	}
 }
 

@@ -66,14 +66,17 @@ type QueryOptions struct {
 	// ReadWait is how long a query with a MinPosition waits for it; 0 is DefaultReadWait.
 	ReadWait time.Duration
 	// Positions are those of the workers in this process, whose writes then wake waiting queries at once. Without it, and for
-	// what other processes write, a waiting query asks the store again and again.
+	// what other processes write, the store is asked again and again while queries wait.
 	Positions *Positions
+	// Log is asked whether it has an event at a MinPosition that a list does not reach. Without it such a query waits for nothing.
+	Log Points
 }
 
 // Queries answers questions from the lists. Its methods may be called from any goroutine. They return
 //
 //   - *InvalidQuery for a query that the list cannot answer,
 //   - ErrBehind when the list did not reach MinPosition in time,
+//   - ErrNoSuchPosition when the log has no event at MinPosition,
 //   - ErrNotFound when a document asked for by its id is not there,
 //   - ErrUnavailable when the read store fails or the list has not been built yet,
 //   - the context's error when it ends.
@@ -81,6 +84,7 @@ type Queries struct {
 	store         Store
 	readWait      time.Duration
 	positions     *Positions
+	log           Points
 	bookingList   reader[BookingList]
 	roomUseList   reader[RoomUseList]
 	notifications reader[Notification]
@@ -94,7 +98,7 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 	if o.Positions == nil {
 		o.Positions = NewPositions()
 	}
-	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions}
+	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log}
 	q.bookingList = reader[BookingList]{q, bookingList()}
 	q.roomUseList = reader[RoomUseList]{q, roomUseList()}
 	q.notifications = reader[Notification]{q, notifications()}
@@ -268,6 +272,9 @@ func (r reader[D]) document(ctx context.Context, id string, min eventstore.Posit
 	return d, nil
 }
 
+// findTime bounds a look into the read store, whatever its server does, so that the caller is told before its own time is over.
+const findTime = 5 * time.Second
+
 // find waits for a position, at most as long as queries wait, and then looks.
 func (r reader[D]) find(ctx context.Context, s Selection, min eventstore.Position) (Found, error) {
 	q := r.queries
@@ -276,39 +283,98 @@ func (r reader[D]) find(ctx context.Context, s Selection, min eventstore.Positio
 			return Found{}, err
 		}
 	}
-	found, err := q.store.Find(ctx, r.name, s)
+	looking, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	found, err := q.store.Find(looking, r.name, s)
 	if err != nil {
 		return Found{}, cause(ctx, err)
 	}
 	return found, nil
 }
 
-// await waits until the active generation of a projection has a position.
+// await waits until the active generation of a projection has a position. Of those who wait for the same list one asks the store again
+// and again, for what other processes write.
 func (q *Queries) await(ctx context.Context, projection string, position eventstore.Position) error {
 	if q.positions.reached(projection, position) {
 		return nil
 	}
 	waiting, cancel := context.WithTimeout(ctx, q.readWait)
 	defer cancel()
+	at, err := q.at(waiting, projection)
+	switch {
+	case err == nil && at >= position:
+		return nil
+	case err != nil && waiting.Err() == nil:
+		return unavailable(err)
+	}
+
+	w := q.positions.wait(projection, position)
+	defer q.positions.leave(w)
 	const shortest, longest = 2 * time.Millisecond, 100 * time.Millisecond
-	for pause := shortest; ; pause = min(2*pause, longest) {
-		state, err := q.store.State(waiting, projection)
-		if g, ok := state.Generation(state.Active); err == nil && ok && g.Position >= position {
+	var (
+		pause = shortest
+		ask   = time.NewTimer(time.Hour)
+		turn  = w.list.turn
+		asked chan struct{}
+		lost  = q.lost(waiting, position)
+	)
+	defer ask.Stop()
+	for {
+		select {
+		case <-w.there:
 			return nil
-		}
-		if err != nil && waiting.Err() == nil {
-			return unavailable(err)
-		}
-		if q.positions.wait(waiting, projection, position, pause) {
-			return nil
-		}
-		if waiting.Err() != nil {
+		case turn <- struct{}{}:
+			defer func() { <-w.list.turn }()
+			turn, asked = nil, w.list.asked
+			ask.Reset(pause)
+		case <-asked: // somebody came, who has not seen what this one has
+			pause = shortest
+			ask.Reset(pause)
+		case <-ask.C:
+			at, err := q.at(waiting, projection)
+			if err != nil && waiting.Err() == nil {
+				return unavailable(err)
+			}
+			q.positions.found(projection, at)
+			pause = min(2*pause, longest)
+			ask.Reset(pause)
+		case <-lost:
+			return ErrNoSuchPosition
+		case <-waiting.Done():
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			return ErrBehind
 		}
 	}
+}
+
+// at is the position of the active generation of a projection, 0 without one.
+func (q *Queries) at(ctx context.Context, projection string) (eventstore.Position, error) {
+	state, err := q.store.State(ctx, projection)
+	g, _ := state.Generation(state.Active)
+	return g.Position, err
+}
+
+// doubt is how long a list may be behind a position before it is asked whether there is an event at all.
+const doubt = 10 * time.Millisecond
+
+// lost is closed when it turns out that the log has no event at a position, so that no list will ever be said to have it. The log
+// itself knows: a list, or a member of a cluster, may only be behind.
+func (q *Queries) lost(ctx context.Context, position eventstore.Position) <-chan struct{} {
+	lost := make(chan struct{})
+	if q.log == nil {
+		return lost
+	}
+	go func() {
+		if sleep(ctx, doubt) != nil {
+			return
+		}
+		if _, found, err := q.log.EventAt(ctx, position); err == nil && !found {
+			close(lost)
+		}
+	}()
+	return lost
 }
 
 // cause is the error of a failed look: the context's if it ended.

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+
+	"github.com/google/uuid"
 
 	"roombook/eventstore"
 )
@@ -28,25 +29,30 @@ type Store interface {
 	Load(ctx context.Context, ref Ref, ids []string) ([]Row, error)
 
 	// Write stores documents and then, never before, raises the generation's checkpoint. A document that the store has at the
-	// same or a later position is left as it is: that is not an error. A checkpoint never goes backwards. The ids are distinct.
+	// same or a later position is left as it is: that is not an error. No part of a checkpoint goes backwards, and an event stays with
+	// its position. The ids are distinct. What was written is what Load and State then find, in whatever process.
 	// ErrRetired means that the generation is not there any more, or that a later one is active; then some of the
 	// documents may have been written, which does no harm, and the checkpoint was not.
 	Write(ctx context.Context, ref Ref, rows []Row, checkpoint Checkpoint) error
 
 	// Activate points a projection at another generation, if it still points at the one named by from (0: at none) and if
 	// the new one's checkpoint is not behind the old one's. ErrFlipped means that it points elsewhere, or that the new generation is not
-	// there; ErrNotCaughtUp that it is behind. All or nothing; readers see either the old generation or the new one.
+	// there; ErrNotCaughtUp that it is behind. All or nothing; readers see either the old generation or the new one. An old
+	// checkpoint that does not say which event it is at is not compared.
 	Activate(ctx context.Context, projection string, from, to int) error
 
 	// Drop removes a generation and its documents. The active one is not removed: ErrActive. What is not there is no error.
 	Drop(ctx context.Context, ref Ref) error
 
+	// Discard removes a generation and its documents even if it is the active one: then the projection has none. What is not there
+	// is no error.
+	Discard(ctx context.Context, ref Ref) error
+
 	// Find reads documents of the active generation. What it finds is at least as new as the position that it returns with
 	// them. ErrNotBuilt means that no generation is active.
 	Find(ctx context.Context, projection string, s Selection) (Found, error)
 
-	// Scan reads the documents of a generation in the order of Created, those after a position and at most limit of them. Of the rows
-	// ID, Created, Position and Document are set.
+	// Scan reads the documents of a generation in the order of Created, those after a position and at most limit of them, with their keys.
 	Scan(ctx context.Context, ref Ref, after eventstore.Position, limit int) ([]Row, error)
 
 	// Ping reports whether the store answers.
@@ -100,16 +106,50 @@ type Generation struct {
 	// Version is that of the code that made it.
 	Version int
 	Checkpoint
-	// Touched is when it was begun or last written to, by the clock of the writer.
-	Touched time.Time
+	// Writes grows with every write, and with nothing else: who sees it grow knows that somebody writes.
+	Writes int64
+	// Dropped reports that it is half removed, which Drop finishes.
+	Dropped bool
 }
 
 // Checkpoint says how far a generation is.
 type Checkpoint struct {
-	// Position is that of the last event that was considered: what follows is still to be folded.
+	// Position is that of the last event of the projection's streams that was folded, and Event is its id: together they say of what
+	// log the generation was made. Event is zero where that was not noted.
 	Position eventstore.Position
+	Event    uuid.UUID
+	// Considered is an event further on, if there is one, up to which the log has no other event of the projection's streams. It spares
+	// a restart reading what other streams have.
+	Considered Point
 	// Longest is the greatest End-Start, in microseconds, that a document ever had. It bounds the search for what overlaps a time.
 	Longest int64
+}
+
+// Last is the last event that was folded.
+func (c Checkpoint) Last() Point { return Point{c.Position, c.Event} }
+
+// Point is an event of a log.
+type Point struct {
+	Position eventstore.Position
+	Event    uuid.UUID
+}
+
+// String is a text that grows with the position, for stores to keep and compare.
+func (p Point) String() string { return fmt.Sprintf("%020d %s", p.Position, p.Event) }
+
+// ParsePoint is the point of a text that String made, and the zero Point of any other.
+func ParsePoint(text string) Point {
+	var p Point
+	var event string
+	if _, err := fmt.Sscanf(text, "%d %s", &p.Position, &event); err != nil {
+		return Point{}
+	}
+	id, err := uuid.Parse(event)
+	if err != nil {
+		return Point{}
+	}
+	p.Event = id
+	return p
 }
 
 // Row is a document as it is stored.

@@ -98,7 +98,7 @@ func TestTail(t *testing.T) {
 		for range (events + each - 1) / each {
 			proposed := make([]eventstore.Proposed, each)
 			for i := range proposed {
-				proposed[i] = eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{ReservationID: "r"}}
+				proposed[i] = eventstore.Proposed{Event: domain.SlotReleased{ReservationID: "r"}}
 			}
 			appended, err := store.Append(t.Context(), category+"-"+uuid.NewString(), eventstore.NoStream, proposed...)
 			if err != nil {

@@ -3,8 +3,12 @@ package projections
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/google/uuid"
 
 	"roombook/eventstore"
 )
@@ -19,6 +23,8 @@ type Difference struct {
 	Stored, Expected string
 	// StoredPosition and ExpectedPosition are those of the last event in each.
 	StoredPosition, ExpectedPosition eventstore.Position
+	// StoredKeys and ExpectedKeys are what each is found and ordered by.
+	StoredKeys, ExpectedKeys Keys
 }
 
 func (d Difference) String() string {
@@ -27,90 +33,185 @@ func (d Difference) String() string {
 		return fmt.Sprintf("%s %s: missing; at position %d it should be %s", d.Projection, d.ID, d.ExpectedPosition, d.Expected)
 	case d.Expected == "":
 		return fmt.Sprintf("%s %s: there are no events for it; stored at position %d is %s", d.Projection, d.ID, d.StoredPosition, d.Stored)
+	case d.Stored == d.Expected && d.StoredPosition == d.ExpectedPosition && d.StoredKeys != d.ExpectedKeys:
+		return fmt.Sprintf("%s %s: it is found and ordered by %+v, and should be by %+v", d.Projection, d.ID, d.StoredKeys, d.ExpectedKeys)
 	default:
 		return fmt.Sprintf("%s %s: stored at position %d is %s; at position %d it should be %s", d.Projection, d.ID, d.StoredPosition, d.Stored, d.ExpectedPosition, d.Expected)
 	}
 }
 
+// Verdict is what Verify found of a list.
+type Verdict struct {
+	Projection string
+	// Position is how far the list says that it is, and Behind counts the events of its streams that the log has after it.
+	Position eventstore.Position
+	Behind   int
+	// Differences are the documents that are not what the log says, in the order in which they began.
+	Differences []Difference
+	// Unseen says what is wrong with how readers find documents that are themselves as they should be.
+	Unseen []string
+}
+
+// Faults is the number of things that are wrong with the list. To be behind is none.
+func (v Verdict) Faults() int { return len(v.Differences) + len(v.Unseen) }
+
 // scanned is how many documents Verify reads at a time.
 const scanned = 500
 
-// Verify folds the log again, in memory, and lists the documents of the active generation that differ from that, in the order in
-// which they began. It judges what the list claims to have; workers may go on meanwhile. ErrNotBuilt means that there is no list.
-func Verify(ctx context.Context, store Store, log Log, p Projection) ([]Difference, error) {
-	differences, err := verify(ctx, store, log, p)
-	if err != nil {
-		return nil, fmt.Errorf("verify %s: %w", p.Name, err)
+// Verify folds the log again, in memory, and tells what of the active generation differs from that, the documents themselves and what
+// readers find them by. It judges what the list claims to have; workers may go on meanwhile. ErrNotBuilt means that there is no list,
+// *OtherLog that it was made from another log.
+func Verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
+	for {
+		verdict, err := verify(ctx, store, log, p)
+		if errors.Is(err, errReplaced) {
+			continue
+		}
+		if err != nil {
+			return Verdict{}, fmt.Errorf("verify %s: %w", p.Name, err)
+		}
+		return verdict, nil
 	}
-	return differences, nil
 }
 
-func verify(ctx context.Context, store Store, log Log, p Projection) ([]Difference, error) {
+// verify returns errReplaced if the generation was replaced meanwhile, and so may have been read in part.
+func verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
 	state, err := store.State(ctx, p.Name)
 	if err != nil {
-		return nil, err
+		return Verdict{}, err
 	}
 	g, ok := state.Generation(state.Active)
 	if !ok {
-		return nil, ErrNotBuilt
+		return Verdict{}, ErrNotBuilt
 	}
-	end, err := log.End(ctx)
-	if err != nil {
-		return nil, err
+	if _, err := origin(ctx, log, g); err != nil {
+		return Verdict{}, err
 	}
-	if g.Position > end {
-		return nil, &AheadOfLog{p.Name, g.Position, end}
+	v := &verification{memory: memory{projection: p, rows: map[string]Row{}}, generation: g, newer: map[string]Row{}}
+	v.Projection, v.Position = p.Name, g.Position
+	err = v.run(ctx, store, log)
+	again, stateErr := store.State(ctx, p.Name)
+	switch {
+	case stateErr == nil && again.Active != g.Number:
+		return Verdict{}, errReplaced
+	case err != nil || stateErr != nil:
+		return Verdict{}, cmp.Or(err, stateErr)
 	}
+	return v.Verdict, nil
+}
 
-	// What the checkpoint covers has to be there, all of it. A document past the checkpoint was written by a worker since: what it
-	// says has to be so at its own position.
-	expected := memory{projection: p, rows: map[string]Row{}}
-	if err := expected.foldTo(ctx, log, 0, g.Position); err != nil {
-		return nil, err
-	}
-	var differences []Difference
-	newer := map[string]Row{}
+// verification is one comparison of a generation with the log. What the checkpoint covers has to be there, all of it. A document past
+// the checkpoint was written by a worker since: what it says has to be so at its own position.
+type verification struct {
+	Verdict
+	memory
+	generation Generation
+	newer      map[string]Row // the stored documents that are past the checkpoint
+	scanned    int
+}
+
+func (v *verification) run(ctx context.Context, store Store, log Log) error {
+	var stored []Row
 	for after := eventstore.Position(0); ; {
-		rows, err := store.Scan(ctx, g.Ref, after, scanned)
+		rows, err := store.Scan(ctx, v.generation.Ref, after, scanned)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, row := range rows {
 			after = row.Created
-			if row.Position > g.Position {
-				newer[row.ID] = row
+			if row.Position > v.generation.Position {
+				v.newer[row.ID] = row
 			} else {
-				differences = expected.compare(row, differences)
+				stored = append(stored, row)
 			}
 		}
+		v.scanned += len(rows)
 		if len(rows) < scanned {
 			break
 		}
 	}
-	if len(newer) > 0 {
-		if err := expected.foldEachTo(ctx, log, g.Position, newer); err != nil {
-			return nil, err
-		}
-		for _, row := range newer {
-			differences = expected.compare(row, differences)
+	if err := v.fold(ctx, log); err != nil {
+		return err
+	}
+	for _, row := range stored {
+		v.compare(row)
+	}
+	for _, row := range v.newer {
+		v.compare(row)
+	}
+	for _, row := range v.rows {
+		if row.Position <= v.generation.Position {
+			v.Differences = append(v.Differences, Difference{
+				Projection: v.Projection, ID: row.ID, Created: row.Created,
+				Expected: row.Document, ExpectedPosition: row.Position, ExpectedKeys: row.Keys,
+			})
 		}
 	}
-	for _, row := range expected.rows {
-		if row.Position <= g.Position {
-			differences = append(differences, Difference{Projection: p.Name, ID: row.ID, Created: row.Created, Expected: row.Document, ExpectedPosition: row.Position})
+	slices.SortFunc(v.Differences, func(a, b Difference) int { return cmp.Compare(a.Created, b.Created) })
+	if v.longest > v.generation.Longest {
+		v.Unseen = append(v.Unseen, fmt.Sprintf("%s: the longest document is known as %d µs and is of %d: who asks for a time may not be shown it", v.Projection, v.generation.Longest, v.longest))
+	}
+	return v.look(ctx, store)
+}
+
+// fold folds the whole log: up to the checkpoint everything, and after it each of the newer documents up to its own position. It goes
+// on until it has met the last event that the list has and the subscription has caught up: one that has caught up may follow a member of
+// a cluster that is behind.
+func (v *verification) fold(ctx context.Context, log Log) error {
+	last := v.generation.Position
+	for _, row := range v.newer {
+		last = max(last, row.Position)
+	}
+	var at eventstore.Position
+	for batch, err := range log.Subscribe(ctx, 0, v.projection.Filter) {
+		if err != nil {
+			return err
+		}
+		covered := batch.Events
+		for len(covered) > 0 && covered[len(covered)-1].Position > v.generation.Position {
+			covered = covered[:len(covered)-1]
+		}
+		if err := v.foldAll(ctx, covered); err != nil {
+			return err
+		}
+		beyond := batch.Events[len(covered):]
+		v.Behind += len(beyond)
+		for i := range beyond {
+			if err := v.foldNewer(ctx, beyond[i:i+1]); err != nil {
+				return err
+			}
+		}
+		if n := len(batch.Events); n > 0 {
+			at = batch.Events[n-1].Position
+		}
+		if batch.CaughtUp && (at >= last || v.generation.Event == uuid.Nil) {
+			return nil
 		}
 	}
-	slices.SortFunc(differences, func(a, b Difference) int { return cmp.Compare(a.Created, b.Created) })
-	return differences, nil
+	return ctx.Err()
+}
+
+func (v *verification) foldNewer(ctx context.Context, event []eventstore.Recorded) error {
+	done, err := v.projection.fold(ctx, v.load, event)
+	if err != nil {
+		return err
+	}
+	for _, row := range done.rows {
+		if row.Position <= v.newer[row.ID].Position {
+			v.rows[row.ID] = row
+		}
+	}
+	return nil
 }
 
 // memory is a generation in memory.
 type memory struct {
 	projection Projection
 	rows       map[string]Row
+	longest    int64
 }
 
-func (m memory) load(_ context.Context, ids []string) ([]Row, error) {
+func (m *memory) load(_ context.Context, ids []string) ([]Row, error) {
 	found := make([]Row, 0, len(ids))
 	for _, id := range ids {
 		if row, ok := m.rows[id]; ok {
@@ -120,71 +221,87 @@ func (m memory) load(_ context.Context, ids []string) ([]Row, error) {
 	return found, nil
 }
 
-// foldTo folds what comes after a position up to another one, which the log has.
-func (m memory) foldTo(ctx context.Context, log Log, after, to eventstore.Position) error {
-	if after >= to {
-		return nil
+func (m *memory) foldAll(ctx context.Context, events []eventstore.Recorded) error {
+	done, err := m.projection.fold(ctx, m.load, events)
+	if err != nil {
+		return err
 	}
-	for batch, err := range log.Subscribe(ctx, after, m.projection.Filter) {
-		if err != nil {
-			return err
-		}
-		events := batch.Events
-		for len(events) > 0 && events[len(events)-1].Position > to {
-			events = events[:len(events)-1]
-		}
-		done, err := m.projection.fold(ctx, m.load, events)
-		if err != nil {
-			return err
-		}
-		for _, row := range done.rows {
-			m.rows[row.ID] = row
-		}
-		if batch.Position >= to || batch.CaughtUp {
-			return nil
-		}
+	m.longest = max(m.longest, done.longest)
+	for _, row := range done.rows {
+		m.rows[row.ID] = row
 	}
-	return ctx.Err()
-}
-
-// foldEachTo folds what comes after a position into some documents, each up to a position of its own.
-func (m memory) foldEachTo(ctx context.Context, log Log, after eventstore.Position, to map[string]Row) error {
-	var last eventstore.Position
-	for _, row := range to {
-		last = max(last, row.Position)
-	}
-	for batch, err := range log.Subscribe(ctx, after, m.projection.Filter) {
-		if err != nil {
-			return err
-		}
-		for i := range batch.Events {
-			done, err := m.projection.fold(ctx, m.load, batch.Events[i:i+1])
-			if err != nil {
-				return err
-			}
-			for _, row := range done.rows {
-				if row.Position <= to[row.ID].Position {
-					m.rows[row.ID] = row
-				}
-			}
-		}
-		if batch.Position >= last || batch.CaughtUp {
-			return nil
-		}
-	}
-	return ctx.Err()
+	return nil
 }
 
 // compare judges a stored document, and forgets what was expected of it.
-func (m memory) compare(stored Row, differences []Difference) []Difference {
-	expected := m.rows[stored.ID]
-	delete(m.rows, stored.ID)
-	if stored.Document == expected.Document && stored.Position == expected.Position && stored.Created == expected.Created {
-		return differences
+func (v *verification) compare(stored Row) {
+	expected := v.rows[stored.ID]
+	delete(v.rows, stored.ID)
+	if stored.Document == expected.Document && stored.Position == expected.Position && stored.Created == expected.Created && stored.Keys == expected.Keys {
+		return
 	}
-	return append(differences, Difference{
-		Projection: m.projection.Name, ID: stored.ID, Created: stored.Created,
-		Stored: stored.Document, StoredPosition: stored.Position,
-		Expected: expected.Document, ExpectedPosition: expected.Position,
+	v.Differences = append(v.Differences, Difference{
+		Projection: v.Projection, ID: stored.ID, Created: stored.Created,
+		Stored: stored.Document, StoredPosition: stored.Position, StoredKeys: stored.Keys,
+		Expected: expected.Document, ExpectedPosition: expected.Position, ExpectedKeys: expected.Keys,
 	})
+}
+
+// look walks the pages of every order, as readers do, and counts: an index that has lost a document hides it from them. Pages that
+// change meanwhile are walked again; if they always do, nothing is said of them.
+func (v *verification) look(ctx context.Context, store Store) error {
+	const attempts = 5
+	for _, order := range append([]Order{{}}, v.projection.Schema.Indexes...) {
+		for range attempts {
+			seen, still, err := v.walk(ctx, store, order)
+			if err != nil {
+				return err
+			}
+			if still && seen < v.scanned {
+				v.Unseen = append(v.Unseen, fmt.Sprintf("%s: of %d documents only %d are found in the order of %s", v.Projection, v.scanned, seen, order))
+			}
+			if still {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// walk counts the documents on the pages of an order, and reports whether the list was still meanwhile.
+func (v *verification) walk(ctx context.Context, store Store, order Order) (seen int, still bool, err error) {
+	s := Selection{Order: order, Limit: scanned}
+	still = true
+	for began := eventstore.Position(0); ; {
+		found, err := store.Find(ctx, v.Projection, s)
+		if err != nil {
+			return seen, still, err
+		}
+		if found.Ref != v.generation.Ref {
+			return seen, still, errReplaced
+		}
+		if began == 0 {
+			began = found.Position
+		}
+		still = still && found.Position == began
+		seen += len(found.Rows)
+		if len(found.Rows) < scanned {
+			return seen, still, nil
+		}
+		last := found.Rows[len(found.Rows)-1]
+		keys, err := v.projection.keysOf(last)
+		if err != nil { // it is among the differences
+			return seen, false, nil
+		}
+		mark := order.mark(keys, last.Created)
+		s.After = &mark
+	}
+}
+
+func (o Order) String() string {
+	names := []string{string(o.By)}
+	if o.Start {
+		names = append(names, "start")
+	}
+	return strings.Join(slices.DeleteFunc(append(names, "created"), func(s string) bool { return s == "" }), ", ")
 }

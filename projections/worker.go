@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
@@ -11,16 +10,24 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"roombook/eventstore"
 )
 
-// Log is the log of events as projections follow it; see the methods of [eventstore.Store].
+// Log is the log of events as projections follow it; see the methods of [eventstore.Store]. In a cluster each call may be answered by
+// another member: only what a subscription itself yields says how far it is.
 type Log interface {
+	Points
 	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
 	End(ctx context.Context) (eventstore.Position, error)
+}
+
+// Points are the events of the log by their positions. The answer has everything that was ever acknowledged.
+type Points interface {
+	EventAt(ctx context.Context, position eventstore.Position) (id uuid.UUID, found bool, err error)
 }
 
 // WorkerOptions say how lists are kept.
@@ -28,8 +35,8 @@ type WorkerOptions struct {
 	// Gather is the least time between two writes that nobody waits for: what happens in between is written together, which
 	// costs much less. 0 is 100 ms.
 	Gather time.Duration
-	// Abandoned is how long nobody may have written to a generation that readers do not see before it is dropped. 0 is a
-	// minute. It matters for tidiness only: a writer that comes back later is told.
+	// Abandoned is how long a worker watches a generation that readers do not see, without anybody writing to it, before it drops it. 0
+	// is a minute. It matters for tidiness only: a writer that comes back later is told.
 	Abandoned time.Duration
 	// Positions connect the workers with the queries of this process.
 	Positions *Positions
@@ -77,6 +84,8 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 			projection: p,
 			tail:       ws.tailOf(p.Filter),
 			logger:     o.Logger.With("projection", p.Name),
+			unkept:     eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list is not kept", "the list is kept again"),
+			unrenewed:  eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list could not be rebuilt and is kept as it was", ""),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
 	}
@@ -138,7 +147,7 @@ type Health struct {
 	State      Activity
 	// Generation is the one that is written, 0 if there is none yet.
 	Generation int
-	// Position is how far the list is.
+	// Position is how far the list is: the position up to which it has all events that are its own, wherever the last of them is.
 	Position eventstore.Position
 	// CaughtUp reports that the list had everything when it was last written.
 	CaughtUp bool
@@ -159,6 +168,8 @@ type worker struct {
 	projection Projection
 	tail       *tail
 	logger     *slog.Logger
+
+	unkept, unrenewed *eventstore.Trouble
 
 	mu     sync.Mutex
 	health Health
@@ -198,7 +209,7 @@ func (w *worker) run(ctx context.Context) error {
 			pause = shortestPause
 		}
 		w.metrics.failures.WithLabelValues(w.projection.Name).Inc()
-		w.logger.Error("the list is not kept", "error", err, "next", pause)
+		w.unkept.Failed(err)
 		w.report(func(h *Health) {
 			h.State, h.Error, h.CaughtUp = Failing, err, false
 			if h.Since.IsZero() {
@@ -230,20 +241,8 @@ func sleep(ctx context.Context, pause time.Duration) error {
 // errSuperseded means that the list was made by a newer version of its projection, which alone may write to it.
 var errSuperseded = errors.New("a newer version of this program keeps the list")
 
-// AheadOfLog means that a list has events that the log does not have: it was made from another log, or the event store's
-// node lags behind.
-type AheadOfLog struct {
-	Projection string
-	Position   eventstore.Position
-	End        eventstore.Position
-}
-
-func (e *AheadOfLog) Error() string {
-	return fmt.Sprintf("the list %s is at position %d, the log ends at %d: was the list made from another log? Then remove it", e.Projection, e.Position, e.End)
-}
-
-// keep brings the active generation up to date and keeps it so. Without an active generation it makes one. It returns nil when another
-// generation has become the active one.
+// keep brings the active generation up to date and keeps it so. Without an active generation, or with one that was made from
+// another log, it makes one. It returns nil when another generation has become the active one.
 func (w *worker) keep(ctx context.Context) error {
 	if _, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 		return err
@@ -254,7 +253,7 @@ func (w *worker) keep(ctx context.Context) error {
 	}
 	g, ok := state.Generation(state.Active)
 	if !ok {
-		w.report(func(h *Health) { h.State = Building })
+		w.report(func(h *Health) { h.State, h.Generation, h.Position, h.CaughtUp = Building, 0, 0, false })
 		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
 			return nil // another worker was first
@@ -264,28 +263,26 @@ func (w *worker) keep(ctx context.Context) error {
 	if g.Version > w.projection.Version {
 		return errSuperseded
 	}
-	end, err := w.log.End(ctx)
-	if err != nil {
-		return err
-	}
-	if g.Position > end {
-		return &AheadOfLog{w.projection.Name, g.Position, end}
-	}
 	if err := w.store.Ensure(ctx, g.Ref, w.projection.Schema); err != nil {
 		return err
 	}
-	w.report(func(h *Health) { h.Generation, h.Position = g.Number, g.Position })
-	w.options.Positions.advance(w.projection.Name, g.Position)
 
-	group, ctx := errgroup.WithContext(ctx)
+	group, both := errgroup.WithContext(ctx)
 	if g.Version < w.projection.Version {
-		group.Go(func() error { return w.renew(ctx, g) })
+		group.Go(func() error { return w.renew(both, g) })
 	}
-	group.Go(func() error { return w.follow(ctx, g) })
-	if err := group.Wait(); !errors.Is(err, errReplaced) {
-		return err
+	group.Go(func() error { return w.followAll(both, g) })
+	err = group.Wait()
+	var other *OtherLog
+	switch {
+	case errors.As(err, &other):
+		w.logger.Warn("the list is made anew", "because", err)
+		w.options.Positions.forget(w.projection.Name)
+		return w.store.Discard(ctx, g.Ref)
+	case errors.Is(err, errReplaced):
+		return nil
 	}
-	return nil
+	return err
 }
 
 // errReplaced ends the work on a generation that is not the active one any more.
@@ -305,35 +302,62 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		w.logger.Error("the list could not be rebuilt and is kept as it was", "error", err, "next", pause)
+		w.unrenewed.Failed(err)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
 }
 
-// follow folds what comes after the generation's checkpoint into it, until another generation is active (errReplaced) or something fails.
-func (w *worker) follow(ctx context.Context, g Generation) error {
+// followAll follows the log by one subscription after the other.
+func (w *worker) followAll(ctx context.Context, g Generation) error {
 	b := &builder{store: w.store, projection: w.projection, generation: g}
-	events := gather(ctx, g.Position, w.tail.follow)
+	for {
+		after, err := origin(ctx, w.log, b.generation)
+		if err != nil {
+			return err
+		}
+		w.options.Positions.advance(w.projection.Name, g.Position)
+		if err := w.follow(ctx, b, after); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+// follow folds what comes after an event into the generation, until another generation is active (errReplaced), the log is to be
+// followed in another way (errMoved) or something fails.
+func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
+	w.report(func(h *Health) {
+		if h.Generation != b.generation.Number {
+			h.Generation, h.Position = b.generation.Number, 0
+		}
+		h.Position = max(h.Position, after.Position)
+	})
+	events := gather(ctx, after.Position, w.tail.follow)
 	defer events.stop()
 	tidy := time.NewTicker(w.options.Abandoned)
 	defer tidy.Stop()
 	due := time.NewTimer(w.options.Gather)
 	defer due.Stop()
 
-	var written time.Time
+	var written, noted time.Time
+	var sameLog bool // since the subscription began
 	for {
 		waitedFor, waiting := w.options.Positions.wanted(w.projection.Name)
 		gathered := events.gathered()
-		left := w.options.Gather - time.Since(written)
-		if gathered.events == 0 {
-			left += 9 * w.options.Gather // a mere checkpoint has time
+		if !sameLog && (gathered.position > after.Position || gathered.caughtUp) {
+			switch now, err := origin(ctx, w.log, b.generation); {
+			case err != nil:
+				return err
+			case now != after:
+				return errMoved
+			}
+			sameLog = true
 		}
-		news := gathered.position > b.generation.Position
+		left := w.options.Gather - time.Since(written)
 		w.gathered(gathered.events)
 		switch {
-		case news && (waitedFor || gathered.full || gathered.ended || left <= 0):
+		case gathered.events > 0 && (waitedFor || gathered.full || gathered.ended || left <= 0):
 			if err := w.write(ctx, b, events.take()); err != nil {
 				return err
 			}
@@ -341,10 +365,16 @@ func (w *worker) follow(ctx context.Context, g Generation) error {
 			continue
 		case gathered.ended:
 			return events.err()
-		case news:
+		case gathered.events > 0:
 			due.Reset(left)
-		case gathered.caughtUp:
-			w.follows(b.generation, true)
+		case sameLog:
+			w.follows(b.generation, gathered)
+			if gathered.position > b.generation.Considered.Position && gathered.position > b.generation.Position && time.Since(noted) > 100*w.options.Gather {
+				if err := w.note(ctx, b, gathered.position); err != nil {
+					return err
+				}
+				noted = time.Now()
+			}
 		}
 		select {
 		case <-events.arrived:
@@ -353,11 +383,29 @@ func (w *worker) follow(ctx context.Context, g Generation) error {
 		case <-tidy.C:
 			if active, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 				return err
-			} else if active != g.Number {
+			} else if active != b.generation.Number {
 				return errReplaced
 			}
 		}
 	}
+}
+
+// note keeps how far the log has nothing more for the list, if the event there can be told.
+func (w *worker) note(ctx context.Context, b *builder, position eventstore.Position) error {
+	id, found, err := w.log.EventAt(ctx, position)
+	if err != nil || !found {
+		return err
+	}
+	next := b.generation.Checkpoint
+	next.Considered = Point{position, id}
+	if err := w.store.Write(ctx, b.generation.Ref, nil, next); err != nil {
+		if errors.Is(err, ErrRetired) {
+			return errReplaced
+		}
+		return err
+	}
+	b.generation.Checkpoint = next
+	return nil
 }
 
 // flushTime is what a write may still take after the worker's context has ended.
@@ -394,12 +442,10 @@ func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) 
 			}
 		}
 	}
-	if n := len(batch.Events); n > 0 {
-		w.mu.Lock()
-		w.newest = batch.Events[n-1].Metadata.OccurredAt
-		w.mu.Unlock()
-	}
-	w.follows(b.generation, batch.CaughtUp)
+	w.mu.Lock()
+	w.newest = batch.Events[len(batch.Events)-1].Metadata.OccurredAt
+	w.mu.Unlock()
+	w.follows(b.generation, gathered{position: batch.Position, caughtUp: batch.CaughtUp})
 	w.options.Positions.advance(w.projection.Name, b.generation.Position)
 	return nil
 }
@@ -410,9 +456,11 @@ func (w *worker) gathered(events int) {
 	w.health.Gathered = events
 }
 
-func (w *worker) follows(g Generation, caughtUp bool) {
+// follows reports that the list has everything that was received.
+func (w *worker) follows(g Generation, received gathered) {
+	w.unkept.Over()
 	w.report(func(h *Health) {
 		h.State, h.Error, h.Since = Following, nil, time.Time{}
-		h.Generation, h.Position, h.CaughtUp = g.Number, g.Position, caughtUp
+		h.Generation, h.Position, h.CaughtUp = g.Number, max(g.Position, received.position), received.caughtUp
 	})
 }

@@ -1,12 +1,15 @@
 package projections_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,7 +82,10 @@ func TestEventStoreOutage(t *testing.T) {
 	h := history(5)
 	before := happen(t, log, h, 5)
 	metrics := prometheus.NewRegistry()
-	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Metrics: metrics})
+	var logged lines
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{
+		Gather: time.Nanosecond, Metrics: metrics, Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	run(t, workers)
 	until(t, "all have caught up", func() bool {
 		return all(workers, func(h projections.Health) bool { return h.State == projections.Following && h.Position >= before })
@@ -95,16 +101,25 @@ func TestEventStoreOutage(t *testing.T) {
 		t.Errorf("during the outage the list answers %+v, %v", page, err)
 	}
 
+	until(t, "all have failed again", func() bool {
+		return !slices.ContainsFunc(projections.All(), func(p projections.Projection) bool {
+			return metric(t, metrics, "roombook_projection_failures_total", p.Name) < 2
+		})
+	})
+	if n := logged.count(); n != len(projections.All()) {
+		t.Errorf("%d lines in the log for %d lists", n, len(projections.All()))
+	}
+
 	network.Start()
-	after := happen(t, log, h, 5)
+	after := happen(t, network.Open(t, eventstore.Options{Timeout: time.Minute}), h, 5)
 	until(t, "all have caught up again", func() bool {
 		return all(workers, func(h projections.Health) bool {
 			return h.State == projections.Following && h.Position >= after && h.Error == nil && h.Since.IsZero()
 		})
 	})
 	for _, p := range projections.All() {
-		if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
-			t.Errorf("%s: %v, %v", p.Name, differences, err)
+		if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
+			t.Errorf("%+v, %v", verdict, err)
 		}
 	}
 	for _, p := range projections.All() {
@@ -116,6 +131,16 @@ func TestEventStoreOutage(t *testing.T) {
 		}
 	}
 }
+
+// lines counts the lines of a log.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.n.Add(int64(bytes.Count(p, []byte("\n"))))
+	return len(p), nil
+}
+
+func (l *lines) count() int { return int(l.n.Load()) }
 
 // What cannot be decoded is counted and passed over.
 func TestUndecodableEvents(t *testing.T) {
@@ -147,8 +172,8 @@ func TestUndecodableEvents(t *testing.T) {
 	}
 	position := happen(t, log, h, 2)
 	until(t, "the list goes on", func() bool { return workers.Health()[0].Position >= position })
-	if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
-		t.Errorf("%v, %v", differences, err)
+	if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
+		t.Errorf("%+v, %v", verdict, err)
 	}
 	followed := metric(t, metrics, "roombook_projection_undecodable_events_total", p.Name)
 	if followed < 2 {
@@ -201,13 +226,13 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 	stream := "calendar-" + uuid.NewString()
 	until(t, "the checkpoint moves", func() bool {
 		for i := range 100 {
-			_, err := log.Append(t.Context(), stream, eventstore.Any, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{ReservationID: domain.ReservationID(fmt.Sprint(i))}})
+			_, err := log.Append(t.Context(), stream, eventstore.Any, eventstore.Proposed{Event: domain.SlotReleased{ReservationID: domain.ReservationID(fmt.Sprint(i))}})
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		state, err := store.State(t.Context(), p.Name)
-		return err == nil && state.Generations[0].Position > position
+		return err == nil && state.Generations[0].Considered.Position > position
 	})
 }
 
@@ -238,7 +263,7 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 	if h := workers.Health()[0]; h.State != projections.Stopped || h.Position != state.Generations[0].Position {
 		t.Errorf("after the stop the health is %+v", h)
 	}
-	if differences, err := projections.Verify(t.Context(), store, log, p); err != nil || len(differences) > 0 {
-		t.Errorf("%v, %v", differences, err)
+	if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
+		t.Errorf("%+v, %v", verdict, err)
 	}
 }

@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 // only says which packages may import a module that has one place in the program.
 var only = map[string][]string{
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb":   {"eventstore"},
-	"github.com/EventStore/EventStore-Client-Go/v4/protos": {"eventstore/node"},
+	"github.com/EventStore/EventStore-Client-Go/v4/protos": {"eventstore", "eventstore/node"},
 	"github.com/cockroachdb/pebble/v2":                     {"eventstore/node"},
 	"google.golang.org/grpc":                               {"eventstore", "eventstore/node"},
 	"go.mongodb.org/mongo-driver/v2":                       {"projections/mongo"},

@@ -5,6 +5,7 @@
 //	roombook replay PROJECTION   build a list anew from events
 //	roombook verify              prove that the log keeps the rules and the lists equal the log
 //	roombook recovery status     list commands that are not finished
+//	roombook booking release ID  end a booking that cannot be read
 //	roombook bench               load a running system
 //	roombook version
 //
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBookingCommand(), newBenchCommand(), newVersionCommand())
 
 	err := root.ExecuteContext(ctx)
 	switch {

@@ -23,7 +23,8 @@ func newReplayCommand() *cobra.Command {
 		Use:   "replay PROJECTION…|--all",
 		Short: "Build lists anew from events",
 		Long: `Build lists anew from events. A list is built beside the one that readers see, and takes its place once it is complete: nobody
-sees a half-built list, and a replay that fails changes nothing. Replaying sends nothing to anybody.
+sees a half-built list, and a replay that fails changes nothing. A list that was made from another log, because a backup was put
+back, is removed first. Replaying sends nothing to anybody.
 
 The projections are ` + strings.Join(projectionNames(), ", ") + `.
 
@@ -75,7 +76,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	views, err := openViews(c)
+	views, err := attachViews(c, log)
 	if err != nil {
 		return err
 	}
@@ -92,6 +93,10 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 		done()
 		if err != nil {
 			return err
+		}
+		if last.ByOther {
+			fmt.Fprintf(stdout, "%s: another replay was done first, generation %d is live\n", p.Name, last.Generation)
+			continue
 		}
 		fmt.Fprintf(stdout, "%s: %d events in %s (%.0f/s), generation %d is live\n",
 			p.Name, last.Events, last.Elapsed.Round(time.Millisecond), last.Rate(), last.Generation)

@@ -88,7 +88,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		scheduleForTheDisk()
 	}
 
-	views, err := openViews(c.storeConfig)
+	views, err := openViews(c.storeConfig, log)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		defer endWorkers()
 	}
 
-	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions})
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
 	}

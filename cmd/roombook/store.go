@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"roombook/eventstore"
 	"roombook/eventstore/node"
@@ -27,6 +28,9 @@ type events struct {
 // openEvents connects to the event store that c names, or starts the embedded one on its data folder.
 func openEvents(c storeConfig, log *slog.Logger) (*events, error) {
 	if c.eventstore != "" {
+		if err := refused(c.eventstore); err != nil {
+			return nil, err
+		}
 		store, err := eventstore.Open(eventstore.Options{ConnectionString: c.eventstore, Logger: log})
 		if err != nil {
 			return nil, usagef("--eventstore: %w", err)
@@ -34,6 +38,22 @@ func openEvents(c storeConfig, log *slog.Logger) (*events, error) {
 		return &events{Store: store}, nil
 	}
 	return startNode(c, c.node, log)
+}
+
+// refused asks an event store for a moment whether it refuses this program, which nothing but an operator can change. One that is
+// away may come later.
+func refused(connectionString string) error {
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString})
+	if err != nil {
+		return usagef("--eventstore: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err = store.Ping(ctx)
+	if refused, ok := errors.AsType[*eventstore.Refused](err); ok {
+		return errors.Join(fmt.Errorf("%w: check the user, the password and the user's rights in --eventstore", refused), store.Close())
+	}
+	return store.Close()
 }
 
 // attachEvents is openEvents for a program that only visits: it finds the running owner of the data folder, or opens the
@@ -104,7 +124,7 @@ func (e *events) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-e.served:
-		e.served <- err
+		e.served <- nil // it is told
 		return fmt.Errorf("the embedded event store stopped: %w", err)
 	}
 }

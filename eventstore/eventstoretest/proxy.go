@@ -3,9 +3,11 @@ package eventstoretest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -56,13 +58,43 @@ type link struct {
 // Before is a network that fails on demand before an event store, or what else speaks HTTP/2 without TLS, at host:port.
 func Before(t testing.TB, upstream string) *Controlled {
 	t.Helper()
-	c := &Controlled{t: t, upstream: upstream, address: "127.0.0.1:0", calls: map[string]int{}, links: map[*link]bool{}}
+	address, release, err := reserve()
+	if err != nil {
+		t.Fatalf("reserve an address: %v", err)
+	}
+	c := &Controlled{t: t, upstream: upstream, address: address, calls: map[string]int{}, links: map[*link]bool{}}
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
 		c.work.Wait()
+		release()
 	})
 	return c
+}
+
+// reserve takes a free address of loopback that connections are refused at while nobody listens there. A port that is free while its network
+// is stopped could become that of another network, and clients of the one would get through to the other.
+func reserve() (address string, release func(), err error) {
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	syscall.CloseOnExec(socket)
+	release = func() { _ = syscall.Close(socket) }
+	at, err := func() (syscall.Sockaddr, error) {
+		if err := syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+			return nil, err
+		}
+		if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			return nil, err
+		}
+		return syscall.Getsockname(socket)
+	}()
+	if err != nil {
+		release()
+		return "", nil, err
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port), release, nil
 }
 
 // Address is where clients connect.
@@ -83,7 +115,7 @@ func (c *Controlled) Start() {
 	if err != nil {
 		c.t.Fatalf("listen: %v", err)
 	}
-	c.listener, c.address = l, l.Addr().String()
+	c.listener = l
 	c.work.Go(func() { c.accept(l) })
 }
 
@@ -99,6 +131,14 @@ func (c *Controlled) stopLocked() {
 		_ = c.listener.Close()
 		c.listener = nil
 	}
+	c.cutLocked()
+}
+
+// Redirect cuts all connections and has new ones lead to another event store, at host:port: that of a backup which was put back, say.
+func (c *Controlled) Redirect(upstream string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.upstream = upstream
 	c.cutLocked()
 }
 
@@ -220,7 +260,10 @@ func (c *Controlled) accept(listener net.Listener) {
 			}
 			return
 		}
-		server, err := net.Dial("tcp", c.upstream)
+		c.mu.Lock()
+		upstream := c.upstream
+		c.mu.Unlock()
+		server, err := net.Dial("tcp", upstream)
 		if err != nil { // the event store is away: so is what stands before it
 			_ = client.Close()
 			continue
@@ -231,6 +274,11 @@ func (c *Controlled) accept(listener net.Listener) {
 			_ = server.Close()
 		})
 		c.mu.Lock()
+		if c.upstream != upstream {
+			c.mu.Unlock()
+			l.close()
+			continue
+		}
 		if c.listener != listener {
 			c.mu.Unlock()
 			l.close()

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func proposed() eventstore.Proposed {
-	return eventstore.Proposed{ID: uuid.New(), Event: domain.UseEnded{At: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}}
+	return eventstore.Proposed{Event: domain.UseEnded{At: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}}
 }
 
 // A process dies while one or many append, each on a connection of its own. They try again until their time is over, and nothing of

@@ -6,6 +6,13 @@
 //	network := eventstoretest.Node(t)    // one behind a network that fails on demand
 //	network.LoseAnswer(eventstoretest.Append, 3)
 //	store = network.Open(t, eventstore.Options{})
+//
+// A node of this program is kinder than EventStoreDB where many append at once or a cluster changes its leader. [Servers] are not:
+//
+//	servers := eventstoretest.Real(t)    // one server
+//	servers = eventstoretest.Cluster(t, 3)
+//	store = servers.Open(t, eventstore.Options{})
+//	servers.Kill(servers.Leader())
 package eventstoretest
 
 import (
@@ -31,6 +38,12 @@ func Open(t testing.TB) *eventstore.Store {
 
 // ConnectionString is that of an event store that works until the end of the test.
 func ConnectionString(t testing.TB) string {
+	t.Helper()
+	return stored(t)
+}
+
+// stored is the connection string of the server that tests are to use, or of a node.
+func stored(t testing.TB) string {
 	t.Helper()
 	if s := os.Getenv(variable); s != "" {
 		return s
@@ -74,15 +87,20 @@ func Node(t testing.TB) *Controlled {
 // BeforeStore is a network that fails on demand before the event store of a connection string. An event store can have several.
 func BeforeStore(t testing.TB, connectionString string) *Controlled {
 	t.Helper()
+	return Before(t, single(t, connectionString))
+}
+
+// single is the address of the one server of a connection string.
+func single(t testing.TB, connectionString string) string {
+	t.Helper()
 	at, err := url.Parse(connectionString)
 	if err != nil || strings.Contains(at.Host, ",") || at.Scheme != "esdb" || at.Query().Get("tls") != "false" {
-		t.Fatalf("the faults of a network can only be put before one server without TLS, not before %s", connectionString)
+		t.Fatalf("a network can only be put before one server without TLS, not before %s", connectionString)
 	}
-	host := at.Host
 	if at.Port() == "" {
-		host = net.JoinHostPort(host, "2113")
+		return net.JoinHostPort(at.Host, "2113")
 	}
-	return Before(t, host)
+	return at.Host
 }
 
 // ConnectionString is that of the event store behind the network.

@@ -249,7 +249,7 @@ func (l *eventLog) write(stream string, h head, events []*event) (pending, error
 	p.last = l.last
 	if err == nil {
 		l.syncing.Add(1)
-		err = l.db.ApplyNoSyncWait(p.batch, pebble.Sync)
+		err = recovered(func() error { return l.db.ApplyNoSyncWait(p.batch, pebble.Sync) })
 	}
 	if err != nil {
 		l.fail(err)

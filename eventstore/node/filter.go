@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"time"
 
@@ -62,8 +63,9 @@ func parseFilter(options *streams.ReadReq_Options_FilterOptions) (*filter, error
 	return &f, nil
 }
 
-// match reports whether the filter chooses the event. A nil filter chooses all. It fails if the regular expression takes too long.
-func (f *filter) match(r record) (bool, error) {
+// match reports whether the filter chooses the event. A nil filter chooses all. It fails if the regular expression takes too long,
+// which is the client's affair, or if ctx has ended.
+func (f *filter) match(ctx context.Context, r record) (bool, error) {
 	if f == nil {
 		return true, nil
 	}
@@ -72,9 +74,12 @@ func (f *filter) match(r record) (bool, error) {
 		text = r.eventType()
 	}
 	if f.regex != nil {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
 		ok, err := f.regex.MatchString(string(text))
 		if err != nil {
-			return false, fmt.Errorf("filter %q on %q: %w", f.regex, text, err)
+			return false, invalidArgument(fmt.Sprintf("The filter's regular expression takes too long on '%s'.", text))
 		}
 		return ok, nil
 	}

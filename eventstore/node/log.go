@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,8 +33,14 @@ var errStopped = errors.New("event log has stopped")
 // eventLog is the stored log: events by position, positions by stream and revision. It is written in append.go and read in
 // scan.go and stream_read.go. Safe for concurrent use, but for close.
 type eventLog struct {
+	dir    string
+	fs     vfs.FS
+	lock   *pebble.Lock // nil: the database's own
 	db     *pebble.DB
 	recent ring
+	errors *errorLog
+
+	abandoned bool // the opening of the database did not come to an end
 
 	durable atomic.Uint64 // position up to which everything is on disk
 	syncing atomic.Int32  // appends that wait for the disk
@@ -47,8 +52,13 @@ type eventLog struct {
 
 	failed struct {
 		once sync.Once
-		done chan struct{} // closed when a sync failed
+		done chan struct{} // closed when a sync failed, or damage was found
 		err  error         // set before
+	}
+
+	background struct { // failures of Pebble's own work, see backgroundError
+		sync.Mutex
+		first, last time.Time // of those that follow one another
 	}
 
 	metadata *metadataCache
@@ -69,29 +79,69 @@ type eventLog struct {
 // headCacheSize is the number of streams whose ends are kept in memory, some 200 bytes each.
 const headCacheSize = 1 << 16
 
-func openLog(dir string, fs vfs.FS, logger *slog.Logger) (*eventLog, error) {
-	l := &eventLog{ids: newRecentIDs(), streams: newStreamSet()}
-	var err error
-	if l.db, err = pebble.Open(dir, l.databaseOptions(fs, logger)); err != nil {
-		if heldElsewhere(err) {
-			return nil, &LockedError{Dir: dir, err: err}
-		}
-		return nil, fmt.Errorf("node: open event log in %s: %w", dir, err)
-	}
+func openLog(dir string, fs vfs.FS, errors *errorLog) (*eventLog, error) {
+	l := &eventLog{dir: dir, errors: errors, ids: newRecentIDs(), streams: newStreamSet()}
+	l.fs = guardedFS{fs, l}
 	l.failed.done = make(chan struct{})
 	l.scanning.stop, l.scanning.done = make(chan struct{}), make(chan struct{})
-	l.heads, err = simplelru.NewLRU[string, head](headCacheSize, nil)
-	if err == nil {
-		l.metadata, err = newMetadataCache()
+	var err error
+	if l.heads, err = simplelru.NewLRU[string, head](headCacheSize, nil); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = l.recover()
+	if l.metadata, err = newMetadataCache(); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("node: recover event log in %s: %w", dir, err), l.db.Close())
+	if err := l.open(); err != nil {
+		return nil, err
 	}
-	go l.scanStreams(logger)
+	go l.scanStreams()
 	return l, nil
+}
+
+// open opens the database, after a look at what is there already.
+func (l *eventLog) open() (err error) {
+	if _, err := l.fs.Stat(l.dir); err == nil {
+		if l.lock, err = pebble.LockDirectory(l.dir, l.fs); err != nil {
+			return l.unlockable(err)
+		}
+		if l.last, err = l.inspect(); err != nil {
+			return l.giveUp(err)
+		}
+	}
+	l.durable.Store(l.last) // what survived is on disk
+	l.recent.reset(l.last + 1)
+	options := l.databaseOptions()
+	options.Lock = l.lock
+	if l.db, err = l.openDatabase(options); err != nil {
+		return l.giveUp(err)
+	}
+	if err := l.markLayout(); err != nil {
+		return errors.Join(l.unreadable(err), l.closeDatabase())
+	}
+	return nil
+}
+
+// unlockable says why the folder could not be had.
+func (l *eventLog) unlockable(err error) error {
+	if heldElsewhere(err) {
+		return &LockedError{Dir: l.dir, err: err}
+	}
+	return l.unusable(err)
+}
+
+// giveUp lets the folder go, unless Pebble may still be at it.
+func (l *eventLog) giveUp(err error) error {
+	if l.abandoned {
+		return err
+	}
+	return errors.Join(err, l.unlock())
+}
+
+func (l *eventLog) unlock() error {
+	if l.lock == nil {
+		return nil
+	}
+	return l.lock.Close()
 }
 
 // heldElsewhere reports whether a folder could not be opened because there is another owner. Within one process the file system says so in
@@ -100,13 +150,15 @@ func heldElsewhere(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "held by current process")
 }
 
-func (l *eventLog) databaseOptions(fs vfs.FS, logger *slog.Logger) *pebble.Options {
+func (l *eventLog) databaseOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 fs,
-		Logger:             databaseLogger{logger},
+		FS:                 l.fs,
+		Logger:             databaseLogger{l},
+		EventListener:      l.databaseEvents(),
 		FormatMajorVersion: pebble.FormatNewest,
 		MemTableSize:       16 << 20,
 		CacheSize:          32 << 20,
+		MaxOpenFiles:       openTables(),
 		WALMinSyncInterval: l.syncPause,
 	}
 	for i := range o.Levels {
@@ -131,62 +183,24 @@ func (l *eventLog) syncPause() time.Duration {
 	return min(time.Duration(n)*perAppend, longest)
 }
 
-// databaseLogger passes on what Pebble reports as errors. Pebble calls Fatalf where it cannot go on, as when its log cannot be
-// written, and it must not return: the process ends.
-type databaseLogger struct{ logger *slog.Logger }
-
-func (d databaseLogger) Infof(string, ...any) {}
-
-func (d databaseLogger) Errorf(format string, args ...any) {
-	d.logger.Error("event log", "error", fmt.Sprintf(format, args...))
-}
-
-func (d databaseLogger) Fatalf(format string, args ...any) {
-	panic("node: event log: " + fmt.Sprintf(format, args...))
-}
-
-// recover finds the end of the log. Everything in the database is durable now: what survived is on disk.
-func (l *eventLog) recover() error {
-	switch version, err := l.get([]byte(versionKey)); {
-	case errors.Is(err, pebble.ErrNotFound):
-		if err := l.db.Set([]byte(versionKey), []byte{layoutVersion}, pebble.Sync); err != nil {
-			return err
-		}
-	case err != nil:
-		return err
-	case len(version) != 1 || version[0] != layoutVersion:
-		return fmt.Errorf("layout has version %d, this program knows %d", version, layoutVersion)
+// markLayout tells in a new database how it is laid out.
+func (l *eventLog) markLayout() error {
+	_, closer, err := l.db.Get([]byte(versionKey))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return l.db.Set([]byte(versionKey), []byte{layoutVersion}, pebble.Sync)
 	}
-	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte{eventPrefix}, UpperBound: []byte{eventPrefix + 1}})
 	if err != nil {
 		return err
 	}
-	if it.Last() {
-		l.last, err = parseEventKey(it.Key())
-	}
-	if err := errors.Join(err, it.Close()); err != nil {
-		return err
-	}
-	l.durable.Store(l.last)
-	l.recent.reset(l.last + 1)
-	return nil
-}
-
-// get returns a copy of a value.
-func (l *eventLog) get(key []byte) ([]byte, error) {
-	value, closer, err := l.db.Get(key)
-	if err != nil {
-		return nil, err
-	}
-	return append([]byte(nil), value...), closer.Close()
+	return closer.Close()
 }
 
 // scanStreams learns which streams the stored log has. Appends and reads go on meanwhile, and ask the database.
-func (l *eventLog) scanStreams(logger *slog.Logger) {
+func (l *eventLog) scanStreams() {
 	defer close(l.scanning.done)
 	complete, err := l.addStoredStreams()
-	if err != nil {
-		logger.Error("event log: scan streams", "error", err)
+	if err != nil && !l.hasFailed() {
+		l.errors.report("event log: scan streams", "error", err)
 	}
 	l.streams.complete.Store(complete)
 }
@@ -211,11 +225,48 @@ func (l *eventLog) addStoredStreams() (complete bool, err error) {
 	return err == nil, err
 }
 
-// close syncs and closes the database. Nothing else may use the log any more.
+// closeTime bounds the closing of a database that has failed: what holds its locks may be parked.
+const closeTime = 2 * time.Second
+
+// close syncs and closes the database. Nothing else may use the log any more. Of a log that has failed it returns why.
 func (l *eventLog) close() error {
 	close(l.scanning.stop)
 	<-l.scanning.done
-	return l.db.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- l.closeDatabase() }()
+	select {
+	case err := <-closed:
+		if l.hasFailed() {
+			return l.failed.err
+		}
+		return err
+	case <-l.failed.done:
+	}
+	select {
+	case <-closed:
+	case <-time.After(closeTime):
+	}
+	return l.failed.err
+}
+
+func (l *eventLog) closeDatabase() error {
+	err := recovered(l.db.Close)
+	if err == nil && !l.hasFailed() {
+		err = l.closingExtent()
+	}
+	if err != nil {
+		err = l.unusable(err)
+	}
+	return errors.Join(err, l.unlock())
+}
+
+// closingExtent writes down where the log ends.
+func (l *eventLog) closingExtent() error {
+	files, err := l.fs.List(l.dir)
+	if err != nil {
+		return err
+	}
+	return extent{position: l.last, wal: newestWAL(files)}.write(l.fs, l.dir)
 }
 
 // position is the last durable one.
@@ -255,22 +306,5 @@ func (l *eventLog) wait(ctx context.Context, position uint64) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// fail stops the log for good: what a failed sync has left on disk is unknown, so that nothing may build on it.
-func (l *eventLog) fail(err error) {
-	l.failed.once.Do(func() {
-		l.failed.err = fmt.Errorf("node: sync event log: %w", err)
-		close(l.failed.done)
-	})
-}
-
-func (l *eventLog) hasFailed() bool {
-	select {
-	case <-l.failed.done:
-		return true
-	default:
-		return false
 	}
 }

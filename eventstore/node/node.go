@@ -27,10 +27,11 @@ type Options struct {
 // Node is an open event log and the servers on it. Its methods may be called from several goroutines.
 type Node struct {
 	log              *eventLog
-	logger           *slog.Logger
+	errors           *errorLog
 	allowNonLoopback bool
 
 	patterns atomic.Bool // a filter by regular expression was used
+	told     atomic.Bool // Serve has returned why the log failed
 
 	closing context.Context // done once Close was called
 	close   context.CancelFunc
@@ -45,7 +46,7 @@ type Node struct {
 var ErrClosed = errors.New("node: closed")
 
 // Open opens the event log in o.Dir, which has one owner at a time: [*LockedError] if another has it. Whatever was acknowledged
-// before, by a process that ended well or not, is there.
+// before, by a process that ended well or not, is there, or else it is a [*DamagedError], and the folder is left as it is.
 func Open(o Options) (*Node, error) {
 	if o.Dir == "" {
 		return open(o, "events", vfs.NewMem())
@@ -58,18 +59,20 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	log, err := openLog(dir, fs, logger)
+	errors := &errorLog{logger: logger}
+	log, err := openLog(dir, fs, errors)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{log: log, logger: logger, allowNonLoopback: o.AllowNonLoopback}
+	n := &Node{log: log, errors: errors, allowNonLoopback: o.AllowNonLoopback}
 	n.closing, n.close = context.WithCancel(context.Background())
 	return n, nil
 }
 
 // Serve answers clients on l until ctx ends, then lets calls under way finish, ends subscriptions and returns nil. It closes l.
 // It may be called again, also at the same time, with another listener. The error says why it ended early: l failed, l is not
-// on loopback (see [Options]), the log could not be synced, or the node was closed ([ErrClosed]).
+// on loopback (see [Options]), the log has failed, or the node was closed ([ErrClosed]). A log fails for good when the disk is
+// full or broken, or damage is found ([*DamagedError]).
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	if !n.allowNonLoopback && !onLoopback(l.Addr()) {
@@ -89,7 +92,8 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 // Position is the last durable position of the log: that of the newest event that clients can see, 0 if there is none.
 func (n *Node) Position() uint64 { return n.log.position() }
 
-// Close ends every Serve, syncs and closes the log. Further calls wait for the first and return its error.
+// Close ends every Serve, syncs and closes the log. Further calls wait for the first and return its error. Of a log that has
+// failed it returns why, unless Serve has; what is stuck in the database then is left behind.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -103,6 +107,9 @@ func (n *Node) Close() error {
 		regexp2.StopTimeoutClock()
 	}
 	n.err = n.log.close()
+	if n.told.Load() {
+		n.err = nil
+	}
 	return n.err
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"math"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -16,13 +17,17 @@ func (s *streamsService) readAllForward(r readRequest, stream streams.Streams_Re
 		return nil
 	}
 	next := max(r.from, 1)
+	ctx := stream.Context()
 	var p page
 	for sent := uint64(0); next <= durable; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if _, err := s.log.readForward(&p, next, min(durable, limited(next, r))); err != nil {
 			return err
 		}
 		for _, e := range p.events {
-			ok, err := r.filter.match(e.record)
+			ok, err := r.filter.match(ctx, e.record)
 			if err != nil {
 				return err
 			}
@@ -57,14 +62,18 @@ func (s *streamsService) readAllBackward(r readRequest, stream streams.Streams_R
 	case !r.end:
 		last = min(last, r.from-1)
 	}
+	ctx := stream.Context()
 	var p page
 	for sent := uint64(0); last > 0; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := s.log.readBackward(&p, last); err != nil {
 			return err
 		}
 		for _, e := range p.events {
 			last = e.position - 1
-			ok, err := r.filter.match(e.record)
+			ok, err := r.filter.match(ctx, e.record)
 			if err != nil {
 				return err
 			}
@@ -99,8 +108,12 @@ func (s *streamsService) readStreamForward(r readRequest, stream streams.Streams
 			return err
 		}
 	}
+	ctx := stream.Context()
 	var p page
 	for sent := uint64(0); sent < r.limit && next <= v.last; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if next, err = s.log.readStreamForward(&p, v, next, r.limit-sent); err != nil {
 			return err
 		}
@@ -124,8 +137,12 @@ func (s *streamsService) readStreamBackward(r readRequest, stream streams.Stream
 	if r.end {
 		next = v.last
 	}
+	ctx := stream.Context()
 	var p page
 	for sent := uint64(0); sent < r.limit && next >= v.first; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if next, err = s.log.readStreamBackward(&p, v, next, r.limit-sent); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 
@@ -61,7 +60,10 @@ func (l *eventLog) readForward(p *page, from, to uint64) (fromMemory bool, err e
 	for ok := it.First(); ok && !p.full() && err == nil; ok = it.Next() {
 		err = p.take(it)
 	}
-	return false, errors.Join(err, it.Close())
+	if err := errors.Join(err, it.Close()); err != nil {
+		return false, err
+	}
+	return false, l.dense(p, from, 1)
 }
 
 // readBackward fills p with events from position from, which must be durable, downwards; it may stop early, but not before
@@ -78,7 +80,22 @@ func (l *eventLog) readBackward(p *page, from uint64) error {
 	for ok := it.Last(); ok && !p.full() && err == nil; ok = it.Prev() {
 		err = p.take(it)
 	}
-	return errors.Join(err, it.Close())
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	return l.dense(p, from, -1)
+}
+
+// dense checks that p begins with the event at position from, as it does if that is durable, and that no event is missing. Who
+// reads on would get no further otherwise, or leave one out.
+func (l *eventLog) dense(p *page, from uint64, step int64) error {
+	for i := range max(len(p.events), 1) {
+		if i == len(p.events) || p.events[i].position != from {
+			return l.failDamaged(missingEvent(from))
+		}
+		from += uint64(step)
+	}
+	return nil
 }
 
 // take adds the event that it stands on.
@@ -101,6 +118,9 @@ func (l *eventLog) event(position uint64) (*event, error) {
 	}
 	var key [eventKeySize]byte
 	stored, closer, err := l.db.Get(appendEventKey(key[:0], position))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, l.failDamaged(missingEvent(position))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("event at position %d: %w", position, err)
 	}
@@ -133,7 +153,10 @@ func (u *lookup) take(p *page, position uint64) error {
 	}
 	var key [eventKeySize]byte
 	if k := appendEventKey(key[:0], position); !u.it.SeekGE(k) || !bytes.Equal(u.it.Key(), k) {
-		return fmt.Errorf("event at position %d: %w", position, cmp.Or(u.it.Error(), pebble.ErrNotFound))
+		if err := u.it.Error(); err != nil {
+			return err
+		}
+		return u.log.failDamaged(missingEvent(position))
 	}
 	return p.take(u.it)
 }

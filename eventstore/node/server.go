@@ -10,6 +10,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
@@ -20,6 +21,8 @@ const (
 	keepaliveInterval = 10 * time.Second
 	// minPingInterval tolerates clients that ping every keepaliveInterval; gRPC would cut them off after half a minute.
 	minPingInterval = keepaliveInterval / 2
+	// handshakeTime bounds how long who says nothing keeps a connection, of which there are only so many.
+	handshakeTime = 10 * time.Second
 	// drainTime bounds how long calls under way may go on once a server stops.
 	drainTime = 2 * time.Second
 	// The windows are what clients may send ahead of the server's reading: an append, and some of them at once. That they are
@@ -44,14 +47,15 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.ConnectionTimeout(handshakeTime),
 		grpc.WaitForHandlers(true),
 	)
-	streams.RegisterStreamsServer(server, &streamsService{log: n.log, logger: n.logger, stopping: stopping, patterns: &n.patterns})
+	streams.RegisterStreamsServer(server, &streamsService{log: n.log, errors: n.errors, stopping: stopping, patterns: &n.patterns})
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() { served <- server.Serve(netutil.LimitListener(l, openConnections())) }()
 	var err error
 	select {
 	case err = <-served:
@@ -60,17 +64,33 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		server.Stop()
 		return err
 	case <-n.log.failed.done:
-		err = n.log.failed.err
 	case <-stopping.Done():
 		if n.closing.Err() != nil && ctx.Err() == nil {
 			err = ErrClosed
 		}
 	}
 	stop()
-	timer := time.AfterFunc(drainTime, server.Stop)
-	server.GracefulStop()
-	timer.Stop()
-	<-served
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		timer := time.AfterFunc(drainTime, server.Stop)
+		defer timer.Stop()
+		server.GracefulStop()
+		<-served
+	}()
+	select {
+	case <-ended:
+	case <-n.log.failed.done:
+		// Calls may be stuck in it.
+		select {
+		case <-ended:
+		case <-time.After(drainTime + time.Second):
+		}
+	}
+	if n.log.hasFailed() {
+		n.told.Store(true)
+		return n.log.failed.err
+	}
 	return err
 }
 
@@ -79,7 +99,7 @@ func answer(stream grpc.ServerStream, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		stream.SetTrailer(trailers)
 	}
-	if errors.Is(err, errStopped) {
+	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, errStopped) {
 		return errShutdown
 	}
 	return err

@@ -55,16 +55,20 @@ func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit ui
 		return next, err
 	}
 	events := lookup{log: l}
-	ok := it.SeekGE(appendStreamKey(nil, v.name, next))
-	for ok && err == nil && it.revision() <= v.last && !p.full() && uint64(len(p.events)) < limit {
-		next = it.revision() + 1
-		err = events.takeUnexpired(p, it, v)
-		ok = it.Next()
+	whole := true
+	for ok := it.SeekGE(appendStreamKey(nil, v.name, next)); next <= v.last && !p.full() && uint64(len(p.events)) < limit; ok = it.Next() {
+		if whole = ok; !whole {
+			break
+		}
+		next++
+		if err = events.takeUnexpired(p, it, v); err != nil {
+			break
+		}
 	}
-	if !ok {
-		next = v.last + 1
+	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
+		return next, err
 	}
-	return next, errors.Join(err, events.close(), it.Close())
+	return next, l.failDamaged(missingRevision(v.name, next))
 }
 
 // readStreamBackward fills p with events of v from revision from downwards, at most limit. It returns the revision to go on
@@ -80,16 +84,20 @@ func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit u
 		return next, err
 	}
 	events := lookup{log: l}
-	ok := it.SeekLT(appendStreamKey(nil, v.name, next+1))
-	for ok && err == nil && it.revision() >= v.first && !p.full() && uint64(len(p.events)) < limit {
-		next = it.revision() - 1
-		err = events.takeUnexpired(p, it, v)
-		ok = it.Prev()
+	whole := true
+	for ok := it.SeekLT(appendStreamKey(nil, v.name, next+1)); next >= v.first && !p.full() && uint64(len(p.events)) < limit; ok = it.Prev() {
+		if whole = ok; !whole {
+			break
+		}
+		next--
+		if err = events.takeUnexpired(p, it, v); err != nil {
+			break
+		}
 	}
-	if !ok {
-		next = v.first - 1
+	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
+		return next, err
 	}
-	return next, errors.Join(err, events.close(), it.Close())
+	return next, l.failDamaged(missingRevision(v.name, next))
 }
 
 // takeUnexpired adds the event that it stands on, unless it is too old.

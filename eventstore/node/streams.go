@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"sync/atomic"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -17,7 +16,7 @@ import (
 type streamsService struct {
 	streams.UnimplementedStreamsServer
 	log      *eventLog
-	logger   *slog.Logger
+	errors   *errorLog
 	stopping context.Context // done when subscriptions have to end
 	patterns *atomic.Bool    // set once a filter by regular expression is used
 }
@@ -101,6 +100,10 @@ func (s *streamsService) read(request *streams.ReadReq, stream streams.Streams_R
 	if r.filter != nil && r.filter.regex != nil {
 		s.patterns.Store(true)
 	}
+	return s.serve(r, stream)
+}
+
+func (s *streamsService) serve(r readRequest, stream streams.Streams_ReadServer) error {
 	switch {
 	case r.subscription && r.all:
 		return s.subscribeToAll(r, stream)
@@ -118,7 +121,7 @@ func (s *streamsService) read(request *streams.ReadReq, stream streams.Streams_R
 
 // report logs what went wrong on this side, and not what clients asked wrongly or gave up.
 func (s *streamsService) report(operation string, err error) {
-	if _, ok := errors.AsType[*callError](err); ok || errors.Is(err, errStopped) || errors.Is(err, context.Canceled) ||
+	if _, ok := errors.AsType[*callError](err); ok || s.log.hasFailed() || errors.Is(err, errStopped) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
@@ -126,5 +129,5 @@ func (s *streamsService) report(operation string, err error) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return
 	}
-	s.logger.Error("event store", "operation", operation, "error", err)
+	s.errors.report("event store", "operation", operation, "error", err)
 }

@@ -27,7 +27,7 @@ func TestReportLeavesOutWhatClientsDo(t *testing.T) {
 		{status.Error(codes.Internal, "cannot encode"), true},
 	} {
 		var log strings.Builder
-		s := &streamsService{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		s := &streamsService{log: &eventLog{}, errors: &errorLog{logger: slog.New(slog.NewTextHandler(&log, nil))}}
 		s.report("read", c.err)
 		if logged := log.Len() > 0; logged != c.logged {
 			t.Errorf("%v: logged %t, want %t: %s", c.err, logged, c.logged, log.String())

@@ -78,6 +78,9 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 	}
 	var p page
 	for {
+		if sub.ctx.Err() != nil {
+			return context.Cause(sub.ctx)
+		}
 		durable := s.log.position()
 		if seen >= durable {
 			if !live {
@@ -108,7 +111,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 			}
 		}
 		for _, e := range p.events {
-			ok, err := r.filter.match(e.record)
+			ok, err := r.filter.match(sub.ctx, e.record)
 			if err != nil {
 				return err
 			}
@@ -204,6 +207,9 @@ func (s *subscription) catchUp(v streamView, next int64) (int64, error) {
 	}
 	var p page
 	for at := next; at <= v.last; {
+		if s.ctx.Err() != nil {
+			return next, context.Cause(s.ctx)
+		}
 		var err error
 		if at, err = s.log.readStreamForward(&p, v, at, math.MaxUint64); err != nil {
 			return next, err
@@ -222,6 +228,9 @@ func (s *subscription) catchUp(v streamView, next int64) (int64, error) {
 // recent events. It returns when that no longer reaches back far enough, with where to catch up from and up to.
 func (s *subscription) live(stream string, next int64, seen uint64) (int64, uint64, error) {
 	for {
+		if s.ctx.Err() != nil {
+			return next, seen, context.Cause(s.ctx)
+		}
 		if err := s.log.wait(s.ctx, seen+1); err != nil {
 			return next, seen, err
 		}

@@ -290,7 +290,8 @@ func TestSubscriptionUnderLoad(t *testing.T) {
 	following.Wait()
 }
 
-// TestFilterTimeout: a pattern that backtracks without end stops its subscription, and nothing else.
+// TestFilterTimeout: a pattern that backtracks without end stops its subscription, and nothing else. It is told as the fault of
+// whoever sent it.
 func TestFilterTimeout(t *testing.T) {
 	s := start(t)
 	c := s.dial(t)
@@ -300,7 +301,7 @@ func TestFilterTimeout(t *testing.T) {
 		EventType: &streams.ReadReq_Options_FilterOptions_Expression{Regex: `^(a+)+$`},
 	}
 	next := subscribe(t, c, &streams.ReadReq_Options{StreamOption: ofAll("start"), FilterOption: filter})
-	for _, want := range []string{"confirmed", "Unknown"} {
+	for _, want := range []string{"confirmed", "InvalidArgument"} {
 		if got := next(); got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}

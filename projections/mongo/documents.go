@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
+	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -20,11 +20,20 @@ type document struct {
 	ID       string `bson:"_id"`
 	Created  int64  `bson:"created"`
 	Position int64  `bson:"position"`
+	Booking  string `bson:"booking"`
+	Room     string `bson:"room"`
+	User     string `bson:"user"`
+	Status   string `bson:"status"`
+	Start    int64  `bson:"start"`
+	End      int64  `bson:"end"`
 	Document string `bson:"document"`
 }
 
 func (d document) row() projections.Row {
-	return projections.Row{ID: d.ID, Created: eventstore.Position(d.Created), Position: eventstore.Position(d.Position), Document: d.Document}
+	return projections.Row{
+		ID: d.ID, Created: eventstore.Position(d.Created), Position: eventstore.Position(d.Position), Document: d.Document,
+		Keys: projections.Keys{Booking: d.Booking, Room: d.Room, User: d.User, Status: d.Status, Start: d.Start, End: d.End},
+	}
 }
 
 // Write implements [projections.Store].
@@ -45,11 +54,8 @@ func (s *Store) write(ctx context.Context, ref projections.Ref, rows []projectio
 		{Key: field(ref.Number, "number"), Value: ref.Number},
 		{Key: field(ref.Number, "dropped"), Value: bson.D{{Key: "$exists", Value: false}}},
 	}, bson.D{
-		{Key: "$max", Value: bson.D{
-			{Key: field(ref.Number, "position"), Value: int64(checkpoint.Position)},
-			{Key: field(ref.Number, "longest"), Value: checkpoint.Longest},
-		}},
-		{Key: "$set", Value: bson.D{{Key: field(ref.Number, "touched"), Value: time.Now()}}},
+		{Key: "$max", Value: raised(ref, checkpoint)},
+		{Key: "$inc", Value: bson.D{{Key: field(ref.Number, "writes"), Value: int64(1)}}},
 	})
 	if err != nil {
 		return err
@@ -58,6 +64,21 @@ func (s *Store) write(ctx context.Context, ref projections.Ref, rows []projectio
 		return nil
 	}
 	return errors.Join(projections.ErrRetired, s.bury(ctx, ref))
+}
+
+// raised are the parts of a checkpoint, none of which goes backwards.
+func raised(ref projections.Ref, c projections.Checkpoint) bson.D {
+	parts := bson.D{
+		{Key: field(ref.Number, "position"), Value: int64(c.Position)},
+		{Key: field(ref.Number, "longest"), Value: c.Longest},
+	}
+	if c.Event != uuid.Nil {
+		parts = append(parts, bson.E{Key: field(ref.Number, "event"), Value: c.Last().String()})
+	}
+	if c.Considered.Event != uuid.Nil {
+		parts = append(parts, bson.E{Key: field(ref.Number, "considered"), Value: c.Considered.String()})
+	}
+	return parts
 }
 
 // bury removes a collection that a late write has brought back after its generation was dropped.
@@ -72,30 +93,30 @@ func (s *Store) bury(ctx context.Context, ref projections.Ref) error {
 	return s.documents(ref).Drop(ctx)
 }
 
-// upsert is the write of a document that must not be there at the same or a later position.
+// upsert is the write of a document that must not be there at the same or a later position. One without a position, which this
+// program has not written, is written over.
 func upsert(row projections.Row) *mongo.UpdateOneModel {
 	return mongo.NewUpdateOneModel().SetUpsert(true).
-		SetFilter(bson.D{{Key: "_id", Value: row.ID}, {Key: "position", Value: bson.D{{Key: "$lt", Value: int64(row.Position)}}}}).
-		SetUpdate(bson.D{
-			{Key: "$set", Value: bson.D{
-				{Key: "position", Value: int64(row.Position)},
-				{Key: "booking", Value: row.Booking},
-				{Key: "room", Value: row.Room},
-				{Key: "user", Value: row.User},
-				{Key: "status", Value: row.Status},
-				{Key: "start", Value: row.Start},
-				{Key: "end", Value: row.End},
-				{Key: "document", Value: row.Document},
-			}},
-			{Key: "$setOnInsert", Value: bson.D{{Key: "created", Value: int64(row.Created)}}},
-		})
+		SetFilter(bson.D{{Key: "_id", Value: row.ID}, {Key: "position", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: int64(row.Position)}}}}}}).
+		SetUpdate(bson.D{{Key: "$set", Value: bson.D{
+			{Key: "created", Value: int64(row.Created)},
+			{Key: "position", Value: int64(row.Position)},
+			{Key: "booking", Value: row.Booking},
+			{Key: "room", Value: row.Room},
+			{Key: "user", Value: row.User},
+			{Key: "status", Value: row.Status},
+			{Key: "start", Value: row.Start},
+			{Key: "end", Value: row.End},
+			{Key: "document", Value: row.Document},
+		}}})
 }
 
 // upsert writes in bulk, in order. A duplicate key, which ends a bulk, has two meanings: the document is there at the same or a
 // later position, or another worker inserted an older one at the same moment. To tell, the positions of what is left are
-// read: what the store has already is left out, and the others are tried again, and now found if they are older.
+// read: what the store has already is left out, and the others are tried again, and now found if they are older. What fails twice
+// at the same document has another reason.
 func (s *Store) upsert(ctx context.Context, ref projections.Ref, rows []projections.Row) error {
-	for len(rows) > 0 {
+	for last := ""; len(rows) > 0; {
 		upserts := make([]mongo.WriteModel, len(rows))
 		for i, row := range rows {
 			upserts[i] = upsert(row)
@@ -108,8 +129,15 @@ func (s *Store) upsert(ctx context.Context, ref projections.Ref, rows []projecti
 		if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || len(bulk.WriteErrors) != 1 || !mongo.IsDuplicateKeyError(bulk.WriteErrors[0].WriteError) {
 			return err
 		}
-		if rows, err = s.newer(ctx, ref, rows[bulk.WriteErrors[0].Index:]); err != nil {
-			return err
+		left, newerErr := s.newer(ctx, ref, rows[bulk.WriteErrors[0].Index:])
+		if newerErr != nil {
+			return newerErr
+		}
+		if len(left) > 0 && left[0].ID == last {
+			return fmt.Errorf("document %s: %w", last, err)
+		}
+		if rows = left; len(rows) > 0 {
+			last = rows[0].ID
 		}
 	}
 	return nil
@@ -160,7 +188,7 @@ func (s *Store) load(ctx context.Context, ref projections.Ref, ids []string, o *
 // Scan implements [projections.Store].
 func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
 	rows, err := s.all(ctx, ref, bson.D{{Key: "created", Value: bson.D{{Key: "$gt", Value: int64(after)}}}},
-		fields("position", "document").SetSort(keys(projections.Order{}, 1)).SetLimit(int64(limit)))
+		options.Find().SetSort(keys(projections.Order{}, 1)).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
 	}

@@ -10,7 +10,7 @@
 //     upsert wants to insert and meets the _id that is there. That error is the guard at work. The checkpoint follows once all
 //     documents are written; what is between the two when a worker dies is written again and meets the guard.
 //
-// Writes are acknowledged by a majority.
+// Writes are acknowledged by a majority, and reads are of what a majority has, from the primary.
 package mongo
 
 import (
@@ -19,13 +19,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
@@ -38,6 +42,9 @@ const (
 	DefaultDatabase = "roombook"
 	// timeout bounds an operation whose context has no end of its own.
 	timeout = 10 * time.Second
+	// serverSelection is how long a server is looked for that can be asked, unless the address says less. While there is none, queries
+	// fail after that time, and workers try again.
+	serverSelection = 2 * time.Second
 )
 
 // Store is a [projections.Store] in a MongoDB database.
@@ -60,7 +67,7 @@ func Open(uri string) (*Store, error) {
 	if name == "" {
 		name = DefaultDatabase
 	}
-	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetAppName("roombook").SetTimeout(timeout).SetWriteConcern(writeconcern.Majority()))
+	client, err := mongo.Connect(clientOptions(uri, address))
 	if err != nil {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
@@ -75,6 +82,17 @@ func Open(uri string) (*Store, error) {
 			return client.Disconnect(ctx)
 		}),
 	}, nil
+}
+
+func clientOptions(uri string, address *connstring.ConnString) *options.ClientOptions {
+	selection := serverSelection
+	if address.ServerSelectionTimeoutSet {
+		selection = min(selection, address.ServerSelectionTimeout)
+	}
+	// What a worker reads it folds on, and how far a list is goes with what is in it: so everything is read where it is written,
+	// whatever the address prefers.
+	return options.Client().ApplyURI(uri).SetAppName("roombook").SetTimeout(timeout).SetServerSelectionTimeout(selection).
+		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(writeconcern.Majority())
 }
 
 // Close implements [projections.Store].
@@ -93,11 +111,13 @@ type projection struct {
 
 // generation is what a projection's document says of one generation, under the name g and its number.
 type generation struct {
-	Number   int       `bson:"number"`
-	Version  int       `bson:"version"`
-	Position int64     `bson:"position"`
-	Longest  int64     `bson:"longest"`
-	Touched  time.Time `bson:"touched"`
+	Number     int    `bson:"number"`
+	Version    int    `bson:"version"`
+	Position   int64  `bson:"position"`
+	Event      string `bson:"event,omitempty"`      // the one at the position: a projections.Point
+	Considered string `bson:"considered,omitempty"` // another projections.Point
+	Longest    int64  `bson:"longest"`
+	Writes     int64  `bson:"writes"`
 	// Dropped is set before the collection is removed, so that the generation cannot become the active one meanwhile.
 	Dropped bool `bson:"dropped,omitempty"`
 }
@@ -108,12 +128,17 @@ func field(number int, name ...string) string {
 
 func (p projection) generation(number int) (projections.Generation, bool) {
 	g, ok := p.Generations[fmt.Sprint("g", number)]
-	return projections.Generation{
+	generation := projections.Generation{
 		Ref:        projections.Ref{Projection: p.Name, Number: number},
 		Version:    g.Version,
-		Checkpoint: projections.Checkpoint{Position: eventstore.Position(g.Position), Longest: g.Longest},
-		Touched:    g.Touched,
-	}, ok && !g.Dropped
+		Checkpoint: projections.Checkpoint{Position: eventstore.Position(g.Position), Considered: projections.ParsePoint(g.Considered), Longest: g.Longest},
+		Writes:     g.Writes,
+		Dropped:    g.Dropped,
+	}
+	if at := projections.ParsePoint(g.Event); at.Position == generation.Position {
+		generation.Event = at.Event
+	}
+	return generation, ok && !g.Dropped
 }
 
 // read is the projection's document, or one that says nothing if there is none.
@@ -139,10 +164,7 @@ func (s *Store) State(ctx context.Context, name string) (projections.State, erro
 	}
 	slices.Sort(numbers)
 	for _, number := range numbers {
-		g, ok := p.generation(number)
-		if !ok {
-			g.Touched = time.Time{} // half dropped, to be dropped again
-		}
+		g, _ := p.generation(number)
 		state.Generations = append(state.Generations, g)
 	}
 	return state, nil
@@ -168,10 +190,9 @@ func (s *Store) begin(ctx context.Context, name string, version int, schema proj
 	g := projections.Generation{
 		Ref:     projections.Ref{Projection: name, Number: number},
 		Version: version,
-		Touched: time.Now().Truncate(time.Millisecond),
 	}
 	_, err = s.projections.UpdateByID(ctx, name, bson.D{{Key: "$set", Value: bson.D{
-		{Key: field(number), Value: generation{Number: number, Version: version, Touched: g.Touched}},
+		{Key: field(number), Value: generation{Number: number, Version: version}},
 	}}})
 	if err != nil {
 		return g, err
@@ -192,6 +213,9 @@ func (s *Store) number(ctx context.Context, name string) (int, error) {
 func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
 	if err := s.index(ctx, ref, schema); err != nil {
 		return fmt.Errorf("index %s: %w", ref, err)
+	}
+	if err := s.collect(ctx, ref.Projection); err != nil {
+		return fmt.Errorf("collect what is left of %s: %w", ref.Projection, err)
 	}
 	return nil
 }
@@ -227,7 +251,8 @@ func (s *Store) activate(ctx context.Context, name string, from, to int) error {
 		if !ok || p.Active != from {
 			return projections.ErrFlipped
 		}
-		// The new generation can only have come further since it was read; the old one must not have.
+		// The new generation can only have come further since it was read; the old one must not have. An old one that does not note
+		// its event is not compared.
 		filter := bson.D{
 			{Key: "_id", Value: name},
 			{Key: "active", Value: from},
@@ -235,10 +260,10 @@ func (s *Store) activate(ctx context.Context, name string, from, to int) error {
 			{Key: field(to, "dropped"), Value: bson.D{{Key: "$exists", Value: false}}},
 		}
 		if old, ok := p.generation(from); ok {
-			if next.Position < old.Position {
+			if old.Event != uuid.Nil && next.Position < old.Position {
 				return projections.ErrNotCaughtUp
 			}
-			filter = append(filter, bson.E{Key: field(from, "position"), Value: bson.D{{Key: "$lte", Value: int64(next.Position)}}})
+			filter = append(filter, bson.E{Key: field(from, "position"), Value: bson.D{{Key: "$lte", Value: int64(max(next.Position, old.Position))}}})
 		}
 		result, err := s.projections.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "active", Value: to}}}})
 		if err != nil {
@@ -274,9 +299,67 @@ func (s *Store) drop(ctx context.Context, ref projections.Ref) error {
 		}
 		return err
 	}
+	return s.remove(ctx, ref)
+}
+
+// remove ends what has begun with the mark that a generation is dropped.
+func (s *Store) remove(ctx context.Context, ref projections.Ref) error {
 	if err := s.documents(ref).Drop(ctx); err != nil {
 		return err
 	}
-	_, err = s.projections.UpdateByID(ctx, ref.Projection, bson.D{{Key: "$unset", Value: bson.D{{Key: field(ref.Number), Value: ""}}}})
+	_, err := s.projections.UpdateByID(ctx, ref.Projection, bson.D{{Key: "$unset", Value: bson.D{{Key: field(ref.Number), Value: ""}}}})
 	return err
+}
+
+// Discard implements [projections.Store].
+func (s *Store) Discard(ctx context.Context, ref projections.Ref) error {
+	if err := s.discard(ctx, ref); err != nil {
+		return fmt.Errorf("discard %s: %w", ref, err)
+	}
+	return nil
+}
+
+func (s *Store) discard(ctx context.Context, ref projections.Ref) error {
+	result, err := s.projections.UpdateOne(ctx, bson.D{
+		{Key: "_id", Value: ref.Projection},
+		{Key: "active", Value: ref.Number},
+		{Key: field(ref.Number, "number"), Value: ref.Number},
+	}, bson.D{{Key: "$set", Value: bson.D{{Key: "active", Value: 0}, {Key: field(ref.Number, "dropped"), Value: true}}}})
+	switch {
+	case err != nil:
+		return err
+	case result.MatchedCount == 1:
+		return s.remove(ctx, ref)
+	}
+	if err := s.drop(ctx, ref); !errors.Is(err, projections.ErrActive) {
+		return err
+	}
+	return s.discard(ctx, ref) // it became the active one meanwhile
+}
+
+// collect removes the collections that late writes have brought back after their generations were dropped, and that those who wrote did
+// not live to bury. A generation is noted before it has a collection, so one that is seen first and then not noted is left over.
+func (s *Store) collect(ctx context.Context, name string) error {
+	collections, err := s.database.ListCollectionNames(ctx, bson.D{})
+	if err != nil {
+		return err
+	}
+	p, err := s.read(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, collection := range collections {
+		number, err := strconv.Atoi(strings.TrimPrefix(collection, name+"_g"))
+		ref := projections.Ref{Projection: name, Number: number}
+		if err != nil || ref.String() != collection || number > p.Last {
+			continue
+		}
+		if _, noted := p.Generations[fmt.Sprint("g", number)]; noted {
+			continue
+		}
+		if err := s.documents(ref).Drop(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

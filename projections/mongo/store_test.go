@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
@@ -117,6 +119,7 @@ func open(t *testing.T) projections.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	databases.Store(store, uri.Path[1:])
 	t.Cleanup(func() {
 		if err := store.Close(); err != nil {
 			t.Error(err)
@@ -128,6 +131,24 @@ func open(t *testing.T) projections.Store {
 	return store
 }
 
+// databases are the names of those of stores.
+var databases sync.Map
+
+// beside is the database of a store, for somebody who does not go through the store.
+func beside(t *testing.T, store projections.Store) *driver.Database {
+	t.Helper()
+	name, ok := databases.Load(store)
+	if !ok {
+		t.Fatal("not a store of these tests")
+	}
+	client, err := driver.Connect(options.Client().ApplyURI(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	return client.Database(name.(string))
+}
+
 func drop(uri, database string) error {
 	ctx := context.Background()
 	client, err := driver.Connect(options.Client().ApplyURI(uri))
@@ -137,6 +158,22 @@ func drop(uri, database string) error {
 	return errors.Join(client.Database(database).Drop(ctx), client.Disconnect(ctx))
 }
 
-func TestStore(t *testing.T) { storetest.Run(t, open) }
+func TestStore(t *testing.T) {
+	storetest.Run(t, open, func(t *testing.T, store projections.Store) storetest.Beside { return collections{beside(t, store)} })
+}
+
+// collections is a [storetest.Beside].
+type collections struct{ *driver.Database }
+
+func (b collections) Indexes(ref projections.Ref) (int, error) {
+	indexes, err := b.Collection(ref.String()).Indexes().ListSpecifications(context.Background())
+	return len(indexes), err
+}
+
+func (b collections) Unique(ref projections.Ref) error {
+	unique := driver.IndexModel{Keys: bson.D{{Key: "start", Value: 1}}, Options: options.Index().SetUnique(true)}
+	_, err := b.Collection(ref.String()).Indexes().CreateOne(context.Background(), unique)
+	return err
+}
 
 func TestWorkers(t *testing.T) { storetest.RunWorkers(t, open) }

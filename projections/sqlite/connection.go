@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -20,6 +21,7 @@ const maxStatements = 128
 type connection struct {
 	conn     driver.Conn
 	prepared map[string]driver.Stmt
+	broken   bool // it was left in the middle of something, and is not to be used again
 }
 
 func connect(source string) (*connection, error) {
@@ -31,6 +33,32 @@ func connect(source string) (*connection, error) {
 }
 
 func (c *connection) close() error { return errors.Join(c.forget(), c.conn.Close()) }
+
+// errCutOff is what becomes of a fault of memory: the file is mapped, and somebody has made it shorter.
+var errCutOff = errors.New("the file ends before its end")
+
+// guarded calls a function, after whose panic the connection is closed. A fault of memory, which would end the program, is an error.
+func (c *connection) guarded(do func(*connection) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	c.broken = true
+	defer func() {
+		if !c.broken {
+			return
+		}
+		reason := recover()
+		if _, fault := reason.(interface{ Addr() uintptr }); fault {
+			err = errCutOff // and the connection is let alone: to close it would meet the same fault
+			return
+		}
+		_ = c.close()
+		if reason != nil { // else the goroutine ends
+			panic(reason)
+		}
+	}()
+	err = do(c)
+	c.broken = false
+	return err
+}
 
 // forget closes the prepared statements.
 func (c *connection) forget() error {
@@ -151,11 +179,15 @@ func (p *pool) with(ctx context.Context, do func(*connection) error) error {
 	if err != nil {
 		return err
 	}
-	err = do(c)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle = append(p.idle, c)
-	return err
+	defer func() {
+		if c.broken {
+			return
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.idle = append(p.idle, c)
+	}()
+	return c.guarded(do)
 }
 
 func (p *pool) take() (*connection, error) {

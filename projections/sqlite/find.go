@@ -13,8 +13,8 @@ import (
 
 // Find implements [projections.Store].
 func (s *Store) Find(ctx context.Context, projection string, sel projections.Selection) (found projections.Found, err error) {
-	err = s.readers.with(ctx, func(c *connection) error {
-		found, err = s.find(ctx, c, projection, sel)
+	err = s.read(ctx, func(f *file, c *connection) error {
+		found, err = f.find(ctx, c, projection, sel)
 		return err
 	})
 	if err != nil {
@@ -25,8 +25,8 @@ func (s *Store) Find(ctx context.Context, projection string, sel projections.Sel
 
 // find reads the checkpoint first, so that what is found then is at least as new. Most pages need but one statement, and
 // thereby one snapshot: it reads the generation that was the active one last time, and with it the checkpoint if it still is.
-func (s *Store) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
-	if known, ok := s.known.Load(projection); ok && !sel.Count && sel.Limit > 0 {
+func (f *file) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
+	if known, ok := f.known.Load(projection); ok && !sel.Count && sel.Limit > 0 {
 		found.Ref = known.(projections.Ref)
 		stillActive, err := page(ctx, c, sel, &found)
 		if err == nil && stillActive {
@@ -38,7 +38,7 @@ func (s *Store) find(ctx context.Context, c *connection, projection string, sel 
 		if err != nil {
 			return found, err
 		}
-		s.known.Store(projection, found.Ref)
+		f.known.Store(projection, found.Ref)
 		at := found.Position
 		if sel.Count {
 			err = count(ctx, c, sel, &found)

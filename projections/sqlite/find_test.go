@@ -47,7 +47,7 @@ func TestPagesUseIndexes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var plan []string
 			text, args := pageQuery(g.Ref, test.Selection)
-			err := store.readers.with(t.Context(), func(c *connection) error {
+			err := store.read(t.Context(), func(_ *file, c *connection) error {
 				return c.query(context.Background(), "EXPLAIN QUERY PLAN "+text, args, func(v []driver.Value) {
 					if detail := v[3].(string); strings.Contains(detail, g.String()) || strings.Contains(detail, "TEMP") {
 						plan = append(plan, detail)

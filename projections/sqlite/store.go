@@ -15,29 +15,32 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"net/url"
+	"log/slog"
+	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"roombook/eventstore"
 	"roombook/projections"
 )
 
-// Store is a [projections.Store] in a SQLite file.
+// Store is a [projections.Store] in a SQLite file. What is in it can be made anew, so a file that turns out to be damaged is set aside,
+// at the beginning or later, and an empty one takes its place; one that was removed or replaced is noticed.
 type Store struct {
-	readers *pool
+	path   string
+	logger *slog.Logger
+	visit  bool
 
-	// mu is held while the writer works.
+	// current is what is open; nil if what was open is not to be used any more, and after Close.
+	current atomic.Pointer[file]
+	looked  atomic.Int64 // when the path was last looked at, in nanoseconds since 1970
+
+	// mu is held while files are opened and given up.
 	mu     sync.Mutex
-	writer *connection
 	closed bool
-
-	// known are the generations that were last seen to be active, by projection.
-	known sync.Map
+	old    sync.WaitGroup // files that are given up and that somebody may still be in
 }
 
 var _ projections.Store = (*Store)(nil)
@@ -54,59 +57,73 @@ CREATE TABLE IF NOT EXISTS generations (
 	version    INTEGER NOT NULL,
 	position   INTEGER NOT NULL,
 	longest    INTEGER NOT NULL,
-	touched    INTEGER NOT NULL, -- microseconds since 1970
+	touched    INTEGER NOT NULL,            -- grows with every write
+	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
+	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
 	PRIMARY KEY (projection, number)
 ) WITHOUT ROWID`
 
+// later are the columns of generations that its first version did not have.
+var later = []string{"event", "considered"}
+
+// Options say how a file is opened.
+type Options struct {
+	// Visit opens the file as it is, for somebody who only reads: it is not made if it is missing (fs.ErrNotExist), and not set aside
+	// if it is damaged.
+	Visit  bool
+	Logger *slog.Logger // nil discards
+}
+
 // Open opens the file, and makes it if it is not there.
-func Open(file string) (*Store, error) {
-	s, err := open(file)
+func Open(path string) (*Store, error) { return OpenWith(path, Options{}) }
+
+// OpenWith opens the file as the options say.
+func OpenWith(path string, o Options) (*Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", file, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	s := &Store{path: absolute, logger: o.Logger, visit: o.Visit}
+	if o.Visit {
+		if _, err := os.Stat(absolute); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.open(); err != nil {
+		return nil, err
 	}
 	return s, nil
-}
-
-func open(file string) (*Store, error) {
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return nil, err
-	}
-	writer, err := connect(source(file, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"))
-	if err != nil {
-		return nil, err
-	}
-	if err := writer.script(context.Background(), tables); err != nil {
-		return nil, errors.Join(err, writer.close())
-	}
-	readers := newPool(max(4, 2*runtime.GOMAXPROCS(0)), func() (*connection, error) {
-		return connect(source(file, "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)"))
-	})
-	return &Store{readers: readers, writer: writer}, nil
-}
-
-// source is the driver's name for the file, opened with pragmas. Locks of other processes are waited for.
-func source(file string, pragmas ...string) string {
-	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(file), RawQuery: query.Encode()}
-	return u.String()
 }
 
 // Close implements [projections.Store].
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
 	s.closed = true
-	return errors.Join(s.readers.close(), s.writer.close())
+	var err error
+	if f := s.current.Swap(nil); f != nil {
+		err = f.close()
+	}
+	s.old.Wait()
+	return err
+}
+
+// read lends a connection that reads to a function.
+func (s *Store) read(ctx context.Context, do func(f *file, c *connection) error) error {
+	return s.use(func(f *file) error {
+		return f.readers.with(ctx, func(c *connection) error { return do(f, c) })
+	})
 }
 
 // Ping implements [projections.Store].
 func (s *Store) Ping(ctx context.Context) error {
 	var n int64
-	return s.readers.with(ctx, func(c *connection) error {
+	return s.read(ctx, func(_ *file, c *connection) error {
 		_, err := c.one(ctx, "SELECT count(*) FROM projections", nil, &n)
 		return err
 	})
@@ -115,17 +132,21 @@ func (s *Store) Ping(ctx context.Context) error {
 // State implements [projections.Store].
 func (s *Store) State(ctx context.Context, projection string) (projections.State, error) {
 	var state projections.State
-	err := s.readers.with(ctx, func(c *connection) error {
-		return c.query(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched
+	err := s.read(ctx, func(_ *file, c *connection) error {
+		return c.query(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched, g.event, g.considered
 			FROM projections p JOIN generations g ON g.projection = p.name WHERE p.name = ? ORDER BY g.number`, []driver.Value{projection},
 			func(v []driver.Value) {
-				state.Active = int(v[0].(int64))
-				state.Generations = append(state.Generations, projections.Generation{
+				g := projections.Generation{
 					Ref:        projections.Ref{Projection: projection, Number: int(v[1].(int64))},
 					Version:    int(v[2].(int64)),
-					Checkpoint: projections.Checkpoint{Position: position(v[3]), Longest: v[4].(int64)},
-					Touched:    time.UnixMicro(v[5].(int64)),
-				})
+					Checkpoint: projections.Checkpoint{Position: position(v[3]), Longest: v[4].(int64), Considered: projections.ParsePoint(v[7].(string))},
+					Writes:     v[5].(int64),
+				}
+				if at := projections.ParsePoint(v[6].(string)); at.Position == g.Position {
+					g.Event = at.Event
+				}
+				state.Active = int(v[0].(int64))
+				state.Generations = append(state.Generations, g)
 			})
 	})
 	if err != nil {
@@ -138,7 +159,7 @@ func (s *Store) State(ctx context.Context, projection string) (projections.State
 func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
 	found := make([]projections.Row, 0, len(ids))
 	text := `SELECT id, created, position, document FROM ` + table(ref) + ` WHERE id = ?`
-	err := s.readers.with(ctx, func(c *connection) error {
+	err := s.read(ctx, func(_ *file, c *connection) error {
 		for _, id := range ids {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -159,9 +180,13 @@ func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]
 // Scan implements [projections.Store].
 func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
 	var found []projections.Row
-	err := s.readers.with(ctx, func(c *connection) error {
-		return c.query(ctx, `SELECT id, created, position, document FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
-			[]driver.Value{int64(after), int64(limit)}, func(v []driver.Value) { found = append(found, row(v)) })
+	err := s.read(ctx, func(_ *file, c *connection) error {
+		return c.query(ctx, `SELECT id, created, position, document, booking, room, user, status, start, "end" FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
+			[]driver.Value{int64(after), int64(limit)}, func(v []driver.Value) {
+				r := row(v)
+				r.Keys = projections.Keys{Booking: v[4].(string), Room: v[5].(string), User: v[6].(string), Status: v[7].(string), Start: v[8].(int64), End: v[9].(int64)}
+				found = append(found, r)
+			})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"path/filepath"
@@ -33,7 +34,37 @@ func open(t testing.TB, file string) *sqlite.Store {
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) projections.Store { return open(t, filepath.Join(t.TempDir(), "views.db")) })
+	file := filepath.Join(t.TempDir(), "views.db")
+	storetest.Run(t, func(t *testing.T) projections.Store {
+		if t.Name() == "TestStore" {
+			return open(t, file)
+		}
+		return open(t, filepath.Join(t.TempDir(), "views.db"))
+	}, func(t *testing.T, _ projections.Store) storetest.Beside { return tables{besideFile(t, file)} })
+}
+
+// besideFile is the database in a file, for somebody who does not go through the store.
+func besideFile(t *testing.T, file string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// tables is a [storetest.Beside].
+type tables struct{ *sql.DB }
+
+func (b tables) Indexes(ref projections.Ref) (n int, err error) {
+	err = b.QueryRow("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?", ref.String()).Scan(&n)
+	return n, err
+}
+
+func (b tables) Unique(ref projections.Ref) error {
+	_, err := b.Exec(`CREATE UNIQUE INDEX "` + ref.String() + `_unique" ON "` + ref.String() + `" (start)`)
+	return err
 }
 
 func TestWorkers(t *testing.T) {

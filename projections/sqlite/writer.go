@@ -7,37 +7,53 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"roombook/projections"
+)
+
+// How long another process's lock is waited for: in one statement, which takes no notice of a context, and in all.
+const (
+	busyStep = 20 * time.Millisecond
+	busyTime = 5 * time.Second
 )
 
 // transaction runs a function in a transaction that has the write lock from its beginning. It leaves when the context ends,
 // but not in the middle of a statement: a document takes microseconds, and a watcher for each would take longer.
 func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w *connection) error) (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return errClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	return s.use(func(f *file) error {
+		return f.write(ctx, func(w *connection) error { return transact(ctx, w, do) })
+	})
+}
+
+func transact(ctx context.Context, w *connection, do func(ctx context.Context, w *connection) error) (err error) {
 	uninterrupted := context.WithoutCancel(ctx)
 	defer func() {
 		if err != nil {
-			_, _ = s.writer.exec(uninterrupted, "ROLLBACK") // fails if there is no transaction (any more)
+			_, _ = w.exec(uninterrupted, "ROLLBACK") // fails if there is no transaction (any more)
 		}
 	}()
-	// The driver tells of a context that ended meanwhile even if the transaction has begun.
-	if _, err := s.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
+	for began := time.Now(); ; {
+		// The driver tells of a context that ended meanwhile even if the transaction has begun.
+		_, err := w.exec(ctx, "BEGIN IMMEDIATE")
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !isBusy(err) || time.Since(began) > busyTime {
+			return err
+		}
+		time.Sleep(time.Millisecond) // not every lock is waited for
 	}
-	if err := do(uninterrupted, s.writer); err != nil {
+	if err := do(uninterrupted, w); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err = s.writer.exec(uninterrupted, "COMMIT")
+	_, err = w.exec(uninterrupted, "COMMIT")
 	return err
 }
 
@@ -56,14 +72,24 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projectio
 				return fmt.Errorf("document %s: %w", rows[i].ID, err)
 			}
 		}
-		_, err := w.exec(always, `UPDATE generations SET position = max(position, ?), longest = max(longest, ?), touched = ?
-			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
+		_, err := w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
+			longest = max(longest, ?), touched = touched + 1
+			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), noted(checkpoint.Last()), noted(checkpoint.Considered),
+			checkpoint.Longest, ref.Projection, int64(ref.Number))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", ref, err)
 	}
 	return nil
+}
+
+// noted is the stored form of an event, if it is known.
+func noted(p projections.Point) string {
+	if p.Event == uuid.Nil {
+		return ""
+	}
+	return p.String()
 }
 
 // writable returns ErrRetired for a generation that is gone or replaced.
@@ -105,7 +131,7 @@ func write(ctx context.Context, w *connection, update, upsert string, r *project
 
 // Begin implements [projections.Store].
 func (s *Store) Begin(ctx context.Context, projection string, version int, schema projections.Schema) (projections.Generation, error) {
-	g := projections.Generation{Ref: projections.Ref{Projection: projection}, Version: version, Touched: time.UnixMicro(time.Now().UnixMicro())}
+	g := projections.Generation{Ref: projections.Ref{Projection: projection}, Version: version}
 	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
 		var number int64
 		_, err := w.one(ctx, `INSERT INTO projections (name, last) VALUES (?, 1)
@@ -114,8 +140,8 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 			return err
 		}
 		g.Number = int(number)
-		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, ?)`,
-			projection, number, int64(version), g.Touched.UnixMicro())
+		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, 0)`,
+			projection, number, int64(version))
 		if err != nil {
 			return err
 		}
@@ -170,17 +196,17 @@ func index(ctx context.Context, w *connection, ref projections.Ref, schema proje
 // Activate implements [projections.Store].
 func (s *Store) Activate(ctx context.Context, projection string, from, to int) error {
 	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
-		var active, position, old int64
-		found, err := w.one(ctx, `SELECT p.active, new.position, coalesce(old.position, 0)
+		var active, behind int64
+		found, err := w.one(ctx, `SELECT p.active, new.event < coalesce(old.event, '')
 			FROM projections p JOIN generations new ON new.projection = p.name AND new.number = ?
 			LEFT JOIN generations old ON old.projection = p.name AND old.number = p.active
-			WHERE p.name = ?`, []driver.Value{int64(to), projection}, &active, &position, &old)
+			WHERE p.name = ?`, []driver.Value{int64(to), projection}, &active, &behind)
 		switch {
 		case err != nil:
 			return err
 		case !found || active != int64(from):
 			return projections.ErrFlipped
-		case position < old:
+		case behind != 0:
 			return projections.ErrNotCaughtUp
 		}
 		_, err = w.exec(ctx, `UPDATE projections SET active = ? WHERE name = ?`, int64(to), projection)
@@ -203,13 +229,32 @@ func (s *Store) Drop(ctx context.Context, ref projections.Ref) error {
 		if active > 0 {
 			return projections.ErrActive
 		}
-		if _, err := w.exec(ctx, `DELETE FROM generations WHERE projection = ? AND number = ?`, ref.Projection, int64(ref.Number)); err != nil {
-			return err
-		}
-		return w.script(ctx, `DROP TABLE IF EXISTS `+table(ref))
+		return drop(ctx, w, ref)
 	})
 	if err != nil {
 		return fmt.Errorf("drop %s: %w", ref, err)
 	}
 	return nil
+}
+
+// Discard implements [projections.Store].
+func (s *Store) Discard(ctx context.Context, ref projections.Ref) error {
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
+		_, err := w.exec(ctx, `UPDATE projections SET active = 0 WHERE name = ? AND active = ?`, ref.Projection, int64(ref.Number))
+		if err != nil {
+			return err
+		}
+		return drop(ctx, w, ref)
+	})
+	if err != nil {
+		return fmt.Errorf("discard %s: %w", ref, err)
+	}
+	return nil
+}
+
+func drop(ctx context.Context, w *connection, ref projections.Ref) error {
+	if _, err := w.exec(ctx, `DELETE FROM generations WHERE projection = ? AND number = ?`, ref.Projection, int64(ref.Number)); err != nil {
+		return err
+	}
+	return w.script(ctx, `DROP TABLE IF EXISTS `+table(ref))
 }

@@ -116,13 +116,12 @@ func (h *History) record(l *life, decided []domain.Event) (stream string, expect
 		}
 		*revision++
 		p := eventstore.Proposed{
-			ID:       h.id(-1_000_000 - len(h.Events)),
 			Event:    event,
 			Metadata: eventstore.Metadata{Actor: "test", OccurredAt: h.now},
 		}
 		events = append(events, p)
 		h.Events = append(h.Events, eventstore.Recorded{
-			ID: p.ID, Stream: stream, Revision: *revision, Type: event.EventType(), Event: event, Metadata: p.Metadata,
+			ID: h.id(-1_000_000 - len(h.Events)), Stream: stream, Revision: *revision, Type: event.EventType(), Event: event, Metadata: p.Metadata,
 			Position: eventstore.Position(10 * (len(h.Events) + 1)),
 		})
 	}

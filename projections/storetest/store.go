@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -19,7 +18,7 @@ import (
 
 // Run holds a store to the contract. Open gives a store that is empty, or shared with others: the suite uses names that
 // nobody else uses. The store is closed when the test ends, by whoever opened it.
-func Run(t *testing.T, open func(t *testing.T) projections.Store) {
+func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t *testing.T, store projections.Store) Beside) {
 	store := open(t)
 	for name, test := range map[string]func(*testing.T, *list){
 		"Begin":             testBegin,
@@ -36,12 +35,23 @@ func Run(t *testing.T, open func(t *testing.T) projections.Store) {
 		"PagesWhileWriting": testPagesWhileWriting,
 		"FindWhileReplaced": testFindWhileReplaced,
 		"Scan":              testScan,
-		"Ensure":            testEnsure,
+		"Ensure":            func(t *testing.T, l *list) { testEnsure(t, l, beside(t, store)) },
+		"Discard":           testDiscard,
+		"WrittenIsLoaded":   testWrittenIsLoaded,
+		"Unwritable":        func(t *testing.T, l *list) { testUnwritable(t, l, beside(t, store)) },
 		"Cancelled":         testCancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newList(t, store)) })
 	}
 	t.Run("Closed", func(t *testing.T) { testClosed(t, open(t)) })
+}
+
+// Beside is a way to a store's documents that does not lead through the store.
+type Beside interface {
+	// Indexes counts the indexes of a generation.
+	Indexes(ref projections.Ref) (int, error)
+	// Unique makes the database refuse documents of a generation that have the same start.
+	Unique(ref projections.Ref) error
 }
 
 // schema has every kind of index.
@@ -115,11 +125,16 @@ func (l *list) write(ref projections.Ref, position eventstore.Position, rows ...
 }
 
 func checkpoint(position eventstore.Position, rows []projections.Row) projections.Checkpoint {
-	c := projections.Checkpoint{Position: position}
+	c := projections.Checkpoint{Position: position, Event: event(position)}
 	for _, row := range rows {
 		c.Longest = max(c.Longest, row.End-row.Start)
 	}
 	return c
+}
+
+// event is the id of the event at a position.
+func event(position eventstore.Position) uuid.UUID {
+	return uuid.NewSHA1(uuid.Nil, fmt.Append(nil, position))
 }
 
 func (l *list) find(s projections.Selection) projections.Found {
@@ -185,12 +200,11 @@ func testBegin(t *testing.T, l *list) {
 	if _, err := l.store.Find(t.Context(), l.name, projections.Selection{Limit: 1}); !errors.Is(err, projections.ErrNotBuilt) {
 		t.Errorf("found in nothing: %v", err)
 	}
-	before := time.Now().Add(-time.Minute)
 	first, err := l.store.Begin(t.Context(), l.name, 7, schema())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.Version != 7 || first.Position != 0 || first.Touched.Before(before) {
+	if first.Version != 7 || first.Position != 0 {
 		t.Errorf("began %+v", first)
 	}
 	second := l.begin()
@@ -373,19 +387,78 @@ func testAnyDelivery(t *testing.T, l *list) {
 
 func testCheckpoint(t *testing.T, l *list) {
 	ref := l.begin()
-	touched := l.state().Generations[0].Touched
 	l.write(ref, 7)
-	if g := l.state().Generations[0]; g.Position != 7 || g.Touched.Before(touched) {
-		t.Errorf("after a write without documents the generation is %+v", g)
+	before := l.state().Generations[0]
+	if before.Position != 7 || before.Event != event(7) || before.Considered != (projections.Point{}) {
+		t.Errorf("after a write without documents the generation is %+v", before)
 	}
 	long := row(1, 9)
 	long.End = long.Start + 4321
 	l.write(ref, 9, long)
 	l.write(ref, 3, row(2, 3))
-	if g := l.state().Generations[0]; g.Position != 9 || g.Longest != 4321 {
+	further := projections.Point{Position: 20, Event: event(20)}
+	for _, at := range []projections.Point{further, {Position: 11, Event: event(11)}} {
+		if err := l.store.Write(t.Context(), ref, nil, projections.Checkpoint{Considered: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := l.state().Generations[0]
+	if g.Position != 9 || g.Event != event(9) || g.Longest != 4321 || g.Considered != further {
 		t.Errorf("after a write from before the generation is %+v", g)
 	}
+	if g.Writes <= before.Writes {
+		t.Errorf("it was written to %d times and then %d", before.Writes, g.Writes)
+	}
 	l.wantDocuments(ref, document(1, 9), document(2, 3))
+
+	// Another program may have raised the position alone.
+	if err := l.store.Write(t.Context(), ref, nil, projections.Checkpoint{Position: 12}); err != nil {
+		t.Fatal(err)
+	}
+	if g := l.state().Generations[0]; g.Position != 12 || g.Event != uuid.Nil {
+		t.Errorf("of an event that was not noted the generation says %+v", g)
+	}
+}
+
+// What was written is read, whoever reads: a worker that folded on an older document would lose what is between.
+func testWrittenIsLoaded(t *testing.T, l *list) {
+	ref := l.active()
+	for at := eventstore.Position(1); at <= 20; at++ {
+		r := row(1, at)
+		r.Loaded = at > 1
+		l.write(ref, at, r)
+		loaded, err := l.store.Load(t.Context(), ref, []string{r.ID})
+		if err != nil || len(loaded) != 1 || loaded[0].Position != at || loaded[0].Document != r.Document {
+			t.Fatalf("after a write at %d there is %+v, %v", at, loaded, err)
+		}
+		if g, _ := l.state().Generation(ref.Number); g.Position != at {
+			t.Fatalf("after a write at %d the generation is at %d", at, g.Position)
+		}
+		if found := l.find(projections.Selection{ID: r.ID, Limit: 1}); found.Position != at || len(found.Rows) != 1 || found.Rows[0].Document != r.Document {
+			t.Fatalf("after a write at %d readers see %+v", at, found)
+		}
+	}
+}
+
+// A document that the database does not take leaves the checkpoint where it was.
+func testUnwritable(t *testing.T, l *list, beside Beside) {
+	ref := l.active()
+	l.write(ref, 5, row(1, 5), row(3, 5))
+	if err := beside.Unique(ref); err != nil {
+		t.Fatal(err)
+	}
+	added, changed := row(2, 7), row(3, 7)
+	added.Start, changed.Start, changed.Loaded = row(1, 5).Start, row(1, 5).Start, true
+	for _, refused := range []projections.Row{added, changed} {
+		if err := l.store.Write(t.Context(), ref, []projections.Row{row(4, 6), refused}, checkpoint(7, nil)); err == nil {
+			t.Error("a document was written that cannot be")
+		}
+		if g, _ := l.state().Generation(ref.Number); g.Position != 5 || g.Event != event(5) {
+			t.Errorf("after a write that failed the generation is at %d", g.Position)
+		}
+	}
+	l.write(ref, 7, row(2, 7), row(4, 6))
+	l.wantDocuments(ref, document(1, 5), document(2, 7), document(3, 5), document(4, 6))
 }
 
 func testRetired(t *testing.T, l *list) {
@@ -431,6 +504,37 @@ func testDrop(t *testing.T, l *list) {
 		t.Errorf("after the drop the state is %+v", state)
 	}
 	l.wantDocuments(two, document(1, 5))
+}
+
+// What is discarded is gone, though readers saw it, and nobody writes to it any more.
+func testDiscard(t *testing.T, l *list) {
+	one := l.active()
+	l.write(one, 90, row(1, 90))
+	for range 2 { // what is not there is discarded
+		if err := l.store.Discard(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+	}
+	if state := l.state(); state.Active != 0 || len(state.Generations) != 0 {
+		t.Errorf("after it was discarded the state is %+v", state)
+	}
+	if _, err := l.store.Find(t.Context(), l.name, projections.Selection{Limit: 1}); !errors.Is(err, projections.ErrNotBuilt) {
+		t.Errorf("found in what was discarded: %v", err)
+	}
+	l.wantErr(l.store.Write(t.Context(), one, []projections.Row{row(1, 91)}, checkpoint(91, nil)), projections.ErrRetired)
+
+	two := l.begin() // from another log, which is shorter
+	l.write(two, 3, row(1, 3))
+	l.activate(0, two.Number)
+	l.wantErr(l.store.Activate(t.Context(), l.name, one.Number, two.Number), projections.ErrFlipped)
+	three := l.begin()
+	if err := l.store.Discard(t.Context(), three); err != nil { // one that readers do not see
+		t.Error(err)
+	}
+	if state := l.state(); two.Number <= one.Number || state.Active != two.Number || len(state.Generations) != 1 {
+		t.Errorf("the state is %+v", state)
+	}
+	l.wantDocuments(two, document(1, 3))
 }
 
 func testFind(t *testing.T, l *list) {
@@ -670,22 +774,34 @@ func testScan(t *testing.T, l *list) {
 	ref := l.begin() // not active
 	l.write(ref, 9, row(3, 8), row(1, 9), row(2, 2))
 	rows, err := l.store.Scan(t.Context(), ref, 1, 1)
-	if err != nil || len(rows) != 1 || rows[0].ID != "id-2" || rows[0].Created != 2 || rows[0].Position != 2 || rows[0].Document != document(2, 2) {
+	if err != nil || len(rows) != 1 || rows[0].ID != "id-2" || rows[0].Created != 2 || rows[0].Position != 2 || rows[0].Document != document(2, 2) || rows[0].Keys != row(2, 2).Keys {
 		t.Errorf("scanned %+v, %v", rows, err)
 	}
 	l.wantDocuments(ref, document(1, 9), document(2, 2), document(3, 8))
 }
 
-func testEnsure(t *testing.T, l *list) {
+func testEnsure(t *testing.T, l *list, beside Beside) {
+	indexes := func(ref projections.Ref) int {
+		n, err := beside.Indexes(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
 	g, err := l.store.Begin(t.Context(), l.name, 1, projections.Schema{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.write(g.Ref, 9, row(1, 9))
+	before := indexes(g.Ref)
 	for range 2 {
 		if err := l.store.Ensure(t.Context(), g.Ref, schema()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	whole := l.begin()
+	if got, want := indexes(g.Ref), before+len(schema().Indexes); got != want || indexes(whole) != want {
+		t.Errorf("there are %d indexes, in a generation begun with them %d; want %d", got, indexes(whole), want)
 	}
 	l.wantDocuments(g.Ref, document(1, 9))
 }

@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"math/rand/v2"
 	"slices"
@@ -36,7 +35,11 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"Abandoned":              testAbandoned,
 		"NewerVersion":           testNewerVersion,
 		"OlderVersion":           testOlderVersion,
-		"AheadOfLog":             testAheadOfLog,
+		"AnotherLog":             testAnotherLog,
+		"ReplayOfAnotherLog":     testReplayOfAnotherLog,
+		"LogGoesBack":            testLogGoesBack,
+		"MemberBehind":           testMemberBehind,
+		"VerifyMemberBehind":     testVerifyMemberBehind,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, &system{T: t, store: open(t), log: eventstoretest.Open(t), history: NewHistory(rand.New(rand.NewPCG(1, 2)))})
@@ -67,6 +70,9 @@ func (s *system) happen(steps int) eventstore.Position {
 			s.Fatal(err)
 		}
 		s.last = appended.Position
+		for i, id := range appended.IDs {
+			s.history.Events[len(s.history.Events)-len(appended.IDs)+i].ID = id
+		}
 	}
 	return s.last
 }
@@ -74,10 +80,16 @@ func (s *system) happen(steps int) eventstore.Position {
 // work runs workers until the test ends or stop is called. They write at once.
 func (s *system) work(o projections.WorkerOptions, of ...projections.Projection) (workers *projections.Workers, stop func()) {
 	s.Helper()
+	return s.workOn(s.log, o, of...)
+}
+
+// workOn is work with another log.
+func (s *system) workOn(log projections.Log, o projections.WorkerOptions, of ...projections.Projection) (workers *projections.Workers, stop func()) {
+	s.Helper()
 	if o.Gather == 0 {
 		o.Gather = time.Nanosecond
 	}
-	workers = projections.NewWorkers(s.store, s.log, of, o)
+	workers = projections.NewWorkers(s.store, log, of, o)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- workers.Run(ctx) }()
@@ -125,12 +137,15 @@ func (s *system) wantVerified(p projections.Projection, position eventstore.Posi
 		g, _ := state.Generation(state.Active)
 		return g.Position >= position
 	})
-	differences, err := projections.Verify(s.Context(), s.store, s.log, p)
+	verdict, err := projections.Verify(s.Context(), s.store, s.log, p)
 	if err != nil {
 		s.Fatal(err)
 	}
-	for _, d := range differences {
+	for _, d := range verdict.Differences {
 		s.Error(d)
+	}
+	for _, unseen := range verdict.Unseen {
+		s.Error(unseen)
 	}
 	s.wantBookings(p)
 }
@@ -198,7 +213,7 @@ func testFollow(t *testing.T, s *system) {
 // A log that ends with what is not the projection's does not hold up a build.
 func testOthersAtTheEnd(t *testing.T, s *system) {
 	others := func() {
-		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{ID: uuid.New(), Event: domain.SlotReleased{}})
+		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{Event: domain.SlotReleased{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,8 +342,8 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, k.Number); err != nil {
 		t.Fatal(err)
 	}
-	if differences, err := projections.Verify(t.Context(), s.store, s.log, renamed); err != nil || len(differences) != 0 {
-		t.Errorf("documents past the checkpoint are no differences: %v, %v", differences, err)
+	if verdict, err := projections.Verify(t.Context(), s.store, s.log, renamed); err != nil || verdict.Faults() != 0 || verdict.Behind == 0 {
+		t.Errorf("documents past the checkpoint are no differences: %+v, %v", verdict, err)
 	}
 	s.work(projections.WorkerOptions{}, renamed)
 	s.wantVerified(renamed, s.happen(3))
@@ -354,11 +369,11 @@ func testRepair(t *testing.T, s *system) {
 	if err := s.store.Write(t.Context(), ref, []projections.Row{wrong, surplus}, projections.Checkpoint{Position: position}); err != nil {
 		t.Fatal(err)
 	}
-	differences, err := projections.Verify(t.Context(), s.store, s.log, p)
+	verdict, err := projections.Verify(t.Context(), s.store, s.log, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(differences) != 2 || differences[0].ID != wrong.ID || differences[0].Stored != wrong.Document || differences[0].Expected != rows[0].Document ||
+	if differences := verdict.Differences; len(differences) != 2 || differences[0].ID != wrong.ID || differences[0].Stored != wrong.Document || differences[0].Expected != rows[0].Document ||
 		differences[1].ID != "surplus" || differences[1].Expected != "" {
 		t.Errorf("found %v", differences)
 	}
@@ -389,9 +404,39 @@ func testRepair(t *testing.T, s *system) {
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
 		t.Fatal(err)
 	}
-	differences, err = projections.Verify(t.Context(), s.store, s.log, renamed)
-	if err != nil || len(differences) != 1 || differences[0].ID != rows[0].ID || differences[0].Stored != "" || differences[0].Expected != rows[0].Document {
+	verdict, err = projections.Verify(t.Context(), s.store, s.log, renamed)
+	if differences := verdict.Differences; err != nil || len(differences) != 1 || differences[0].ID != rows[0].ID || differences[0].Stored != "" || differences[0].Expected != rows[0].Document {
 		t.Errorf("found %v, %v", differences, err)
+	}
+	if len(verdict.Unseen) != 1 { // nobody noted how long its documents are
+		t.Errorf("found %v", verdict.Unseen)
+	}
+
+	// Documents that are right, in places where nobody looks for them.
+	renamed.Name = "misplaced"
+	g, err = s.store.Begin(t.Context(), renamed.Name, p.Version, p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	misplaced := slices.Clone(rows)
+	misplaced[0].Room, misplaced[1].Start, misplaced[2].Status = "elsewhere", 1, "LOST"
+	if err := s.store.Write(t.Context(), g.Ref, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 40}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
+		t.Fatal(err)
+	}
+	verdict, err = projections.Verify(t.Context(), s.store, s.log, renamed)
+	if err != nil || len(verdict.Differences) != 3 || len(verdict.Unseen) != 0 || !strings.Contains(verdict.Differences[0].String(), "elsewhere") {
+		t.Errorf("found %v, %v", verdict, err)
+	}
+
+	// How far a list is behind is told, and is no fault.
+	before := len(s.history.Events)
+	s.happen(7)
+	verdict, err = projections.Verify(t.Context(), s.store, s.log, p)
+	if err != nil || verdict.Faults() != 0 || verdict.Behind != len(s.history.Events)-before || verdict.Position != position {
+		t.Errorf("of a list that is behind: %+v, %v", verdict, err)
 	}
 }
 
@@ -480,63 +525,65 @@ func (l *interrupting) Subscribe(ctx context.Context, after eventstore.Position,
 	}
 }
 
+// Of several that rebuild a list at once each ends with a list that was rebuilt, and goes on to its next one.
 func testTwoRebuilds(t *testing.T, s *system) {
 	p := bookingList()
 	s.work(projections.WorkerOptions{}, p)
 	s.wantVerified(p, s.happen(8))
 	var mu sync.Mutex
-	done := 0
+	won := map[int]int{} // by the generation that was told
 	var rebuilding sync.WaitGroup
 	for range 3 {
 		rebuilding.Go(func() {
-			err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil)
+			var last projections.Progress
+			err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, func(now projections.Progress) { last = now })
+			if err != nil || !last.Active || last.Generation < 2 {
+				t.Errorf("a rebuild ended with %+v, %v", last, err)
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err == nil:
-				done++
-			case !errors.Is(err, projections.ErrFlipped) && !errors.Is(err, projections.ErrRetired):
-				t.Error(err)
+			if !last.ByOther {
+				won[last.Generation]++
 			}
 		})
 	}
 	position := s.happen(5)
 	rebuilding.Wait()
-	if done == 0 || s.state(p).Active == 1 {
-		t.Errorf("%d of the rebuilds were done, generation %d is active", done, s.state(p).Active)
+	if len(won) == 0 || won[s.state(p).Active] != 1 {
+		t.Errorf("the rebuilds made %v, and generation %d is active", won, s.state(p).Active)
 	}
 	s.wantVerified(p, position)
 }
 
-// What a killed rebuild left is removed at the next start and by the next rebuild, and so are generations that were replaced.
+// What a killed rebuild left is removed, and so are generations that were replaced: by who has seen for long enough that nobody writes to
+// them, whatever their writers' clocks say, and the latter by the next rebuild.
 func testAbandoned(t *testing.T, s *system) {
 	p := bookingList()
 	position := s.happen(3)
 	_, stop := s.work(projections.WorkerOptions{}, p)
 	s.wantVerified(p, position)
 	stop()
-	leave := func() {
-		if _, err := s.store.Begin(t.Context(), p.Name, p.Version, p.Schema); err != nil {
+	left, err := s.store.Begin(t.Context(), p.Name, p.Version, p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const watched = 300 * time.Millisecond
+	_, stop = s.work(projections.WorkerOptions{Abandoned: watched}, p)
+	for began := time.Now(); time.Since(began) < 3*watched; { // somebody is still writing to it
+		if err := s.store.Write(t.Context(), left.Ref, nil, projections.Checkpoint{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	leave()
-	_, stop = s.work(projections.WorkerOptions{}, p) // somebody may still be writing to it
-	s.wantVerified(p, position)
-	if n := len(s.state(p).Generations); n != 2 {
-		t.Errorf("a young generation was removed: there are %d", n)
-	}
-	stop()
-	_, stop = s.work(projections.WorkerOptions{Abandoned: time.Nanosecond}, p)
-	s.until("a start removes it", func() bool { return len(s.state(p).Generations) == 1 })
+	s.until("it is removed when nobody writes to it any more", func() bool { return len(s.state(p).Generations) == 1 })
 	stop()
 
-	leave()
-	if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{Abandoned: time.Nanosecond}).Rebuild(t.Context(), p, nil); err != nil {
-		t.Fatal(err)
-	}
-	if state := s.state(p); state.Active != 4 || len(state.Generations) != 1 {
-		t.Errorf("after a rebuild the state is %+v", state)
+	for range 2 {
+		if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+			t.Fatal(err)
+		}
+		if state := s.state(p); len(state.Generations) != 2 || state.Generations[1].Number != state.Active {
+			t.Errorf("after a rebuild the state is %+v", state)
+		}
 	}
 	s.wantVerified(p, position)
 }
@@ -581,33 +628,329 @@ func testOlderVersion(t *testing.T, s *system) {
 	}
 }
 
-// A list that was made from another log is not added to.
-func testAheadOfLog(t *testing.T, s *system) {
+// made makes a list with the documents that the log gives, as if it had been made from another one: with another event at its end.
+func (s *system) made(p projections.Projection, at projections.Point) projections.Generation {
+	s.Helper()
+	g, err := s.store.Begin(s.Context(), p.Name, p.Version, p.Schema)
+	if err != nil {
+		s.Fatal(err)
+	}
+	ghost := row(1, 1)
+	if err := s.store.Write(s.Context(), g.Ref, []projections.Row{ghost}, projections.Checkpoint{Position: at.Position, Event: at.Event}); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.store.Activate(s.Context(), p.Name, 0, g.Number); err != nil {
+		s.Fatal(err)
+	}
+	return g
+}
+
+// otherLogs are what a list may say of a log that is not this one: it was longer, or it was as long and had another event.
+func (s *system) otherLogs() map[string]projections.Point {
+	return map[string]projections.Point{
+		"longer":  {Position: 1 << 60, Event: uuid.New()},
+		"shorter": {Position: s.happen(3), Event: uuid.New()},
+	}
+}
+
+// A list that was made from another log is made anew, and is not shown until then.
+func testAnotherLog(t *testing.T, s *system) {
+	for name, at := range s.otherLogs() {
+		p := bookingList()
+		p.Name = name + "_" + uuid.NewString()[:8]
+		was := s.made(p, at)
+		var other *projections.OtherLog
+		if _, err := projections.Verify(t.Context(), s.store, s.log, p); !errors.As(err, &other) || other.Position != at.Position {
+			t.Errorf("a list of a %s log is verified with %v", name, err)
+		}
+		log := &held{Log: s.log, let: make(chan struct{})}
+		positions := projections.NewPositions()
+		workers, _ := s.workOn(log, projections.WorkerOptions{Positions: positions}, p)
+		s.until("readers do not see it", func() bool {
+			_, err := s.store.Find(t.Context(), p.Name, projections.Selection{Limit: 1})
+			return errors.Is(err, projections.ErrNotBuilt)
+		})
+		s.until("it is being built", func() bool { return workers.Health()[0].State == projections.Building })
+		close(log.let)
+		s.until("it is made anew", func() bool {
+			h := workers.Health()[0]
+			return h.State == projections.Following && h.Generation > was.Number
+		})
+		s.wantVerified(p, s.happen(2))
+	}
+}
+
+func testReplayOfAnotherLog(t *testing.T, s *system) {
+	for name, at := range s.otherLogs() {
+		p := bookingList()
+		p.Name = name + "_" + uuid.NewString()[:8]
+		s.made(p, at)
+		if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+			t.Errorf("of a %s log: %v", name, err)
+		}
+		s.wantVerified(p, s.last)
+	}
+}
+
+// held is a log whose subscriptions yield nothing until they are let.
+type held struct {
+	projections.Log
+	let chan struct{}
+}
+
+func (l *held) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		select {
+		case <-l.let:
+			l.Log.Subscribe(ctx, after, f)(yield)
+		case <-ctx.Done():
+			yield(eventstore.Batch{}, ctx.Err())
+		}
+	}
+}
+
+// While a worker follows, its log goes away and another one, that has a part of the same, comes to its place: a backup was put back.
+func testLogGoesBack(t *testing.T, s *system) {
 	p := bookingList()
-	p.Name = "ahead_" + uuid.NewString()[:8]
-	g, err := s.store.Begin(t.Context(), p.Name, p.Version, p.Schema)
+	s.log = ownLog(t)
+	before := s.happen(6)
+	backup := ownLog(t)
+	s.copyTo(backup)
+	lost := s.happen(9)
+
+	log := &replaced{logs: []projections.Log{s.log, backup}, broken: make(chan struct{})}
+	positions := projections.NewPositions()
+	workers, _ := s.workOn(log, projections.WorkerOptions{Positions: positions}, p)
+	s.wantVerified(p, lost)
+	queries := s.queries(positions)
+	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: lost}); err != nil || page.Position < lost {
+		t.Errorf("before it goes back: %+v, %v", page, err)
+	}
+
+	log.replace()
+	s.log, s.history = backup, NewHistory(rand.New(rand.NewPCG(3, 4))) // what comes now is not what was lost
+	s.until("the list is made anew", func() bool { return workers.Health()[0].Generation > 1 })
+	position := s.happen(40)
+	if position <= lost || before >= lost {
+		t.Fatalf("the new log ends at %d, the lost one at %d", position, lost)
+	}
+	s.wantVerified(p, position)
+	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: position}); err != nil || page.Position < position {
+		t.Errorf("afterwards: %+v, %v", page, err)
+	}
+}
+
+// ownLog is a log that nobody else has, whatever server other tests use.
+func ownLog(t *testing.T) *eventstore.Store {
+	t.Helper()
+	log, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const far = eventstore.Position(1 << 60)
-	if err := s.store.Write(t.Context(), g.Ref, nil, projections.Checkpoint{Position: far}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.store.Activate(t.Context(), p.Name, 0, g.Number); err != nil {
-		t.Fatal(err)
-	}
-	s.happen(1)
-	workers, _ := s.work(projections.WorkerOptions{}, p)
-	s.until("the worker says so", func() bool {
-		var ahead *projections.AheadOfLog
-		h := workers.Health()[0]
-		return h.State == projections.Failing && errors.As(h.Error, &ahead) && ahead.Position == far && strings.Contains(fmt.Sprint(ahead), "another log")
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	var ahead *projections.AheadOfLog
-	if _, err := projections.Verify(t.Context(), s.store, s.log, p); !errors.As(err, &ahead) {
-		t.Errorf("verified with %v", err)
+	return log
+}
+
+// copyTo appends everything of the history so far to another log.
+func (s *system) copyTo(to *eventstore.Store) {
+	s.Helper()
+	for _, e := range s.history.Events {
+		if _, err := to.Append(s.Context(), e.Stream, e.Revision-1, eventstore.Proposed{Event: e.Event, Metadata: e.Metadata}); err != nil {
+			s.Fatal(err)
+		}
 	}
-	if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); !errors.As(err, &ahead) {
-		t.Errorf("rebuilt with %v", err)
+}
+
+// replaced is a log that another one takes the place of.
+type replaced struct {
+	mu     sync.Mutex
+	logs   []projections.Log
+	broken chan struct{} // closed when subscriptions break
+}
+
+func (l *replaced) now() (projections.Log, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.logs[0], l.broken
+}
+
+func (l *replaced) replace() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logs = l.logs[1:]
+	close(l.broken)
+	l.broken = make(chan struct{})
+}
+
+func (l *replaced) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		log, broken := l.now()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-broken:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		log.Subscribe(ctx, after, f)(yield)
+	}
+}
+
+func (l *replaced) End(ctx context.Context) (eventstore.Position, error) {
+	log, _ := l.now()
+	return log.End(ctx)
+}
+
+func (l *replaced) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUID, bool, error) {
+	log, _ := l.now()
+	return log.EventAt(ctx, p)
+}
+
+// cluster is a log of two members: one has everything and tells where the log ends; the other one, which is subscribed to, has it up to a
+// position until it is let have the rest, and says that this is all.
+type cluster struct {
+	projections.Log
+	upTo eventstore.Position
+	let  chan struct{}
+}
+
+func (l *cluster) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		said := false
+		for batch, err := range l.Log.Subscribe(ctx, after, f) {
+			select {
+			case <-l.let:
+				said = true
+			default:
+			}
+			if err != nil || said {
+				if !yield(batch, err) {
+					return
+				}
+				continue
+			}
+			n := len(batch.Events)
+			for n > 0 && batch.Events[n-1].Position > l.upTo {
+				n--
+			}
+			some := eventstore.Batch{Events: batch.Events[:n], Position: min(batch.Position, l.upTo), CaughtUp: batch.CaughtUp || batch.Position > l.upTo}
+			some.Position = max(some.Position, after)
+			if !yield(some, nil) {
+				return
+			}
+			if !some.CaughtUp {
+				continue
+			}
+			select {
+			case <-l.let:
+				said = true
+			case <-ctx.Done():
+				yield(eventstore.Batch{}, ctx.Err())
+				return
+			}
+			if n < len(batch.Events) {
+				batch.Events = batch.Events[n:]
+				if !yield(batch, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A member of a cluster that is behind says that it has told everything. A list that is rebuilt from it does not take the place of one
+// that has more, and one that is built from it says that it is where the member is.
+func testMemberBehind(t *testing.T, s *system) {
+	p := bookingList()
+	half := s.happen(6)
+	all := s.happen(8)
+	behind := &cluster{Log: s.log, upTo: half, let: make(chan struct{})}
+	workers, _ := s.workOn(behind, projections.WorkerOptions{}, p)
+	s.until("the first generation is built", func() bool { return workers.Health()[0].State == projections.Following })
+	if g := s.state(p).Generations[0]; g.Position > half {
+		t.Errorf("a list that was made from a member at %d says that it is at %d", half, g.Position)
+	}
+	close(behind.let)
+	s.wantVerified(p, all)
+
+	behind = &cluster{Log: s.log, upTo: half, let: make(chan struct{})}
+	ended := make(chan error, 1)
+	told := make(chan struct{}, 1)
+	go func() {
+		ended <- projections.NewRebuilder(s.store, behind, projections.RebuilderOptions{}).Rebuild(t.Context(), p, func(projections.Progress) {
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	<-told // it has folded what the member has
+	s.until("the new generation has that", func() bool {
+		state := s.state(p)
+		return state.Active != 1 || state.Generations[len(state.Generations)-1].Position == half
+	})
+	if state := s.state(p); state.Active != 1 {
+		t.Errorf("a generation at %d has taken the place of one at %d", half, all)
+	}
+	close(behind.let)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if active := s.state(p).Active; active != 2 {
+		t.Errorf("generation %d is active", active)
+	}
+	s.wantVerified(p, all)
+}
+
+// What a member has not told yet does not count as a difference: neither what the checkpoint covers nor what a worker wrote after it.
+func testVerifyMemberBehind(t *testing.T, s *system) {
+	p := bookingList()
+	half := s.happen(6)
+	_, stop := s.work(projections.WorkerOptions{}, p)
+	s.wantVerified(p, half)
+	stop()
+	checkpoint := s.state(p).Generations[0].Checkpoint
+	all := s.happen(8)
+	s.work(projections.WorkerOptions{}, p)
+	s.wantVerified(p, all)
+	rows, err := s.store.Scan(t.Context(), s.state(p).Generations[0].Ref, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := p
+	renamed.Name = "past_" + uuid.NewString()[:8]
+	g, err := s.store.Begin(t.Context(), renamed.Name, p.Version, p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkpoint.Longest = 1 << 40
+	if err := s.store.Write(t.Context(), g.Ref, rows, checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []projections.Projection{p, renamed} {
+		for _, upTo := range []eventstore.Position{half - 1, half, all - 1} {
+			behind := &cluster{Log: s.log, upTo: upTo, let: make(chan struct{})}
+			verified := make(chan projections.Verdict, 1)
+			go func() {
+				verdict, err := projections.Verify(t.Context(), s.store, behind, p)
+				if err != nil {
+					t.Error(err)
+				}
+				verified <- verdict
+			}()
+			time.AfterFunc(20*time.Millisecond, func() { close(behind.let) })
+			if verdict := <-verified; verdict.Faults() > 0 {
+				t.Errorf("%s, from a member at %d of %d: %v", p.Name, upTo, all, verdict)
+			}
+		}
 	}
 }

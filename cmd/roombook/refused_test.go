@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"roombook/eventstore/eventstoretest"
+)
+
+// secured puts TLS and a check of the user before an event store, as EventStoreDB has them, and returns the connection string of
+// a user with a password.
+func secured(t *testing.T, address string, password *atomic.Value) (connectionString string) {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
+	proxy.FlushInterval = -1
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, given, _ := r.BasicAuth(); user != "roombook" || given != password.Load() {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Grpc-Status", "16") // UNAUTHENTICATED
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "esdb://roombook:secret@" + server.Listener.Addr().String() + "?tlsCAFile=" + ca
+}
+
+// The event store does not know the password: each command ends with one line that says so, and exit code 1.
+func TestRefusedAtTheStart(t *testing.T) {
+	var password atomic.Value
+	password.Store("another")
+	store := secured(t, eventstoretest.Serve(t, ""), &password)
+	for _, args := range [][]string{
+		{"serve", "--listen", "127.0.0.1:0"}, {"replay", "--all"}, {"verify"}, {"recovery", "status"},
+	} {
+		var stderr strings.Builder
+		cmd := exec.Command(program(t), append(args, "--eventstore", store, "--data", t.TempDir())...)
+		cmd.Stderr = &stderr
+		_ = cmd.Run() // the exit code is looked at
+		const want = "roombook: the event store refuses the user roombook: Unauthenticated: check the user, the password and the user's rights in --eventstore\n"
+		if code := cmd.ProcessState.ExitCode(); code != exitFailed || stderr.String() != want {
+			t.Errorf("%v: exit code %d, %s", args, code, &stderr)
+		}
+	}
+}
+
+// The password is changed while the program runs, and back: commands are answered that the event store is not available, readiness says
+// so, and the log has a line for each part that is concerned, however often it tries.
+func TestRefusedWhileRunning(t *testing.T) {
+	var password atomic.Value
+	password.Store("secret")
+	p := startServe(t, t.TempDir(), "--eventstore", secured(t, eventstoretest.Serve(t, ""), &password), "--log-level", "error")
+	book := func(room string) (status int, body string) {
+		t.Helper()
+		response, err := http.Post("http://"+p.address+"/bookings", "application/json", strings.NewReader(
+			`{"roomId": "`+room+`", "useStartDtm": "203009081000", "useEndDtm": "203009081100", "bookingUserId": "7"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		content, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(content)
+	}
+	ready := func() int {
+		t.Helper()
+		response, err := http.Get("http://" + p.address + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	if status, body := book("1"); status != http.StatusCreated || ready() != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	password.Store("changed")
+	for range 50 {
+		if status, body := book("2"); status != http.StatusServiceUnavailable || !strings.Contains(body, "event-store-unavailable") {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if status := ready(); status != http.StatusServiceUnavailable {
+		t.Errorf("ready: %d", status)
+	}
+	password.Store("secret")
+	for ready() != http.StatusOK {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if status, body := book("2"); status != http.StatusCreated {
+		t.Errorf("%d %s", status, body)
+	}
+	p.stop(t)
+	// The event store's own line, and one of each list at most.
+	lines := strings.Count(p.stderr.String(), "refuses")
+	if lines < 1 || lines > 4 {
+		t.Errorf("%d lines: %s", lines, p.stderr)
+	}
+}

@@ -1,0 +1,268 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// faulty is a store that fails at its n-th call, counted from 1, and at all later ones or only at that: an append is not done, a read ends
+// after so many events.
+type faulty struct {
+	Store
+	how
+	n     int
+	calls int
+}
+
+type how struct {
+	once   bool
+	yields int
+}
+
+// hows are all ways to fail.
+var hows = []how{{false, 0}, {false, 1}, {true, 0}, {true, 1}}
+
+func (f *faulty) fails() bool {
+	f.calls++
+	return f.calls == f.n || f.calls > f.n && !f.once
+}
+
+func (f *faulty) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if f.fails() {
+		return eventstore.Appended{}, fmt.Errorf("call %d: %w", f.calls, eventstore.ErrUnavailable)
+	}
+	return f.Store.Append(ctx, stream, expected, events...)
+}
+
+func (f *faulty) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		fails, n := f.fails(), 0
+		for r, err := range f.Store.ReadStream(ctx, stream, from) {
+			if fails && n == f.yields {
+				break
+			}
+			if !yield(r, err) {
+				return
+			}
+			n++
+		}
+		if fails {
+			yield(eventstore.Recorded{}, fmt.Errorf("call %d: %w", f.calls, eventstore.ErrUnavailable))
+		}
+	}
+}
+
+// isAway reports whether the error tells that the store could not be asked, and nothing else.
+func isAway(err error) bool {
+	return errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown)
+}
+
+// eachCall lets the store fail at each call of a command in turn, in all ways, until it needs no more calls.
+func eachCall(t *testing.T, store Store, command func(t *testing.T, h *Handler) error, after func(t *testing.T, err error)) {
+	t.Helper()
+	for _, how := range hows {
+		for n := 1; ; n++ {
+			f := &faulty{Store: store, how: how, n: n}
+			err := command(t, newHandler(f))
+			if f.calls < n {
+				break
+			}
+			if !isAway(err) {
+				t.Errorf("the store failed at call %d, %+v, and the command was told: %v", n, how, err)
+			}
+			if after != nil {
+				after(t, err)
+			}
+		}
+	}
+}
+
+// TestTheStoreFailsAtEachCall has every command meet a store that fails at each of its calls, reads too. The caller is told that the store is
+// away and nothing else; what was decided is told as not known, and is finished, and what was not leaves nothing behind.
+func TestTheStoreFailsAtEachCall(t *testing.T) {
+	n := openNode(t)
+	for _, c := range breakables() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			whole := c.whole(t, n)
+			var w *world
+			eachCall(t, n.store, func(t *testing.T, h *Handler) error {
+				w = c.world(t, n)
+				return c.when(t.Context(), h, w, request())
+			}, func(t *testing.T, err error) {
+				if err := w.settle(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				end := w.end(t)
+				switch unknown := errors.Is(err, eventstore.ErrOutcomeUnknown); {
+				case !unknown && !equalEnds(end, whole.before):
+					t.Errorf("it was told that nothing was decided, %v, and came to rest at\n%+v", err, end)
+				case unknown && !equalEnds(end, whole.before) && !equalEnds(end, whole.after):
+					t.Errorf("it came to rest at\n%+v, want\n%+v or\n%+v", end, whole.before, whole.after)
+				}
+			})
+		})
+	}
+}
+
+// TestTheStoreFailsWhileAnotherIsSettled has a command meet what another has left half-way, with a store that fails at each call: it is not
+// refused by what it could not look at.
+func TestTheStoreFailsWhileAnotherIsSettled(t *testing.T) {
+	n := openNode(t)
+	for _, c := range breakables() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			whole := c.whole(t, n)
+			for _, p := range whole.halfway() {
+				t.Run(p.String(), func(t *testing.T) {
+					const most = 16 // calls
+					worlds := c.broken(t, n, whole, slices.Repeat([]point{p}, len(hows)*most)...)
+					for i, how := range hows {
+						f := &faulty{Store: n.store, how: how}
+						for f.n = 1; ; f.n++ {
+							if f.n > most {
+								t.Fatalf("%d calls were not enough", most)
+							}
+							f.calls = 0
+							err := c.other(t.Context(), newHandler(f), worlds[i*most+f.n-1].world)
+							if f.calls < f.n {
+								break
+							}
+							if !isAway(err) {
+								t.Errorf("the store failed at call %d, %+v: %v", f.n, how, err)
+							}
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// Whoever reads a single resource from a store that is away is told so, and not that there is none.
+func TestTheStoreFailsAtEachRead(t *testing.T) {
+	n := openNode(t)
+	h := newHandler(n.store)
+	b := book(t, h, newRoom(), slot(0, 1))
+	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(h *Handler) error{
+		"booking":  func(h *Handler) error { _, err := h.Booking(t.Context(), b.ID); return err },
+		"real use": func(h *Handler) error { _, err := h.RealUse(t.Context(), use.ID); return err },
+		"history":  func(h *Handler) error { _, err := h.History(t.Context(), b.ID); return err },
+		"as of":    func(h *Handler) error { _, err := h.BookingAsOf(t.Context(), b.ID, AsOf{Time: noon}); return err },
+		"calendar": func(h *Handler) error { _, err := h.calendars.read(t.Context(), b.Room); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachCall(t, n.store, func(_ *testing.T, h *Handler) error { return read(h) }, nil)
+		})
+	}
+}
+
+// losing is a store where an append to a calendar always loses its race.
+type losing struct{ Store }
+
+func (l losing) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if strings.HasPrefix(stream, domain.CalendarCategory+"-") {
+		return eventstore.Appended{}, &eventstore.WrongRevision{Stream: stream, Expected: expected, Actual: expected}
+	}
+	return l.Store.Append(ctx, stream, expected, events...)
+}
+
+// A command that was decided is not told that nothing was, however often a step after that loses its race: not when it is asked first, nor when
+// it is asked again.
+func TestWhatIsDecidedAndContended(t *testing.T) {
+	store := eventstoretest.Open(t)
+	for _, c := range keyedCommands() {
+		if c.name != "cancel" && c.name != "deny" && c.name != "end use" {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w, r := c.world(t, store), keyed("digest")
+			for range 2 {
+				if got, err := c.when(t.Context(), newHandler(losing{store}), w, r()); !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+					t.Errorf("%+v, %v, want an unknown outcome", got, err)
+				}
+			}
+			if _, err := c.when(t.Context(), newHandler(store), w, r()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// meddled is a store where something happens before a stream is read for the n-th time.
+type meddled struct {
+	Store
+	stream string
+	n      int
+	before func()
+}
+
+func (m *meddled) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	if stream == m.stream {
+		if m.n--; m.n == 0 {
+			m.before()
+		}
+	}
+	return m.Store.ReadStream(ctx, stream, from)
+}
+
+// A change that finds its slot taken later than it read the booking decides anew if the booking has moved on: the two may never have been true
+// together.
+func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	end := noon.Add(2 * time.Hour)
+	for n := 1; ; n++ {
+		room, elsewhere := newRoom(), newRoom()
+		b := book(t, h, room, slot(0, 1))
+		book(t, h, room, slot(1, 2))
+		meanwhile := &meddled{Store: store, stream: room.Stream(), n: n, before: func() {
+			if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &elsewhere}); err != nil {
+				t.Error(err)
+			}
+		}}
+		got, err := newHandler(meanwhile).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, End: &end})
+		if _, taken := errors.AsType[*domain.SlotTaken](err); taken && meanwhile.n > 0 { // it was never read that often
+			break
+		}
+		if err != nil || got.Room != elsewhere || !got.Slot.End.Equal(end) {
+			t.Errorf("moved before read %d: %+v, %v", n, got, err)
+		}
+		wantSound(t, store, 0, room, elsewhere)
+	}
+}
+
+// Who gives another end than the one that was first is refused, and finishes what that one left half-way.
+func TestARefusedEndFinishesTheFirst(t *testing.T) {
+	n := openNode(t)
+	var c breakable
+	for _, c = range breakables() {
+		if c.name == "end use" {
+			break
+		}
+	}
+	whole := c.whole(t, n)
+	for _, w := range c.broken(t, n, whole, whole.halfway()...) {
+		var ended *domain.AlreadyEnded
+		_, err := newHandler(n.store).EndUse(t.Context(), EndUse{Request: request(), RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(90 * time.Minute)})
+		if !errors.As(err, &ended) {
+			t.Errorf("%s: %v", w.at, err)
+		}
+		w.wantEnd(t, whole.after)
+	}
+}

@@ -1,0 +1,137 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// slow is a store whose first append to a booking takes until it is released.
+type slow struct {
+	Store
+	appends atomic.Int32 // to bookings
+	reads   atomic.Int32 // of bookings, that have ended
+	begun   chan struct{}
+	release chan struct{}
+}
+
+func (s *slow) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if strings.HasPrefix(stream, domain.BookingCategory+"-") && s.appends.Add(1) == 1 {
+		close(s.begun)
+		<-s.release
+	}
+	return s.Store.Append(ctx, stream, expected, events...)
+}
+
+func (s *slow) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		for r, err := range s.Store.ReadStream(ctx, stream, from) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		if strings.HasPrefix(stream, domain.BookingCategory+"-") {
+			s.reads.Add(1)
+		}
+	}
+}
+
+// Others of the same process that find a booking half-way finish nothing that its command has under way: they wait for it.
+func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
+	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
+	h := newHandler(store)
+	room := newRoom()
+	ask := func() error {
+		_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(0, 1)})
+		return err
+	}
+	const others = 8
+	var asking sync.WaitGroup
+	var errs [others + 1]error
+	asking.Go(func() { errs[others] = ask() })
+	<-store.begun
+	for i := range others {
+		asking.Go(func() { errs[i] = ask() })
+	}
+	gone, leave := context.WithCancel(t.Context())
+	var left error
+	asking.Go(func() {
+		_, left = h.CreateBooking(gone, CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(0, 1)})
+	})
+	for store.reads.Load() < others+1 { // of a booking that does not exist yet
+		if t.Context().Err() != nil {
+			t.Fatal("the others do not look at the booking")
+		}
+	}
+	leave()
+	close(store.release)
+	asking.Wait()
+	if errs[others] != nil {
+		t.Error(errs[others])
+	}
+	for _, err := range errs[:others] {
+		if taken, ok := errors.AsType[*domain.SlotTaken](err); !ok || len(taken.By) != 1 {
+			t.Errorf("%v, want that the slot is taken", err)
+		}
+	}
+	if _, taken := errors.AsType[*domain.SlotTaken](left); !taken && !errors.Is(left, context.Canceled) {
+		t.Errorf("one that went away was told %v", left)
+	}
+	if n := store.appends.Load(); n != 1 {
+		t.Errorf("the booking was appended to %d times", n)
+	}
+}
+
+// An append that ends badly lets those go on that waited for it.
+func TestAnAppendInFlightFails(t *testing.T) {
+	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
+	fails := failingOnce{slow: store}
+	h := newHandler(&fails)
+	b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
+	change := func(user domain.UserID) error {
+		_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user})
+		return err
+	}
+	var asking sync.WaitGroup
+	var first, second error
+	asking.Go(func() { first = change("bob") })
+	<-store.begun
+	asking.Go(func() { second = change("eve") })
+	for store.reads.Load() < 2 {
+		if t.Context().Err() != nil {
+			t.Fatal("the second does not look at the booking")
+		}
+	}
+	close(store.release)
+	asking.Wait()
+	if !errors.Is(first, eventstore.ErrUnavailable) || second != nil {
+		t.Errorf("the first was told %v, the second %v", first, second)
+	}
+}
+
+// failingOnce fails the append that is slow.
+type failingOnce struct {
+	*slow
+	once sync.Once
+}
+
+func (f *failingOnce) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (at eventstore.Appended, err error) {
+	f.once.Do(func() {
+		f.appends.Add(1)
+		close(f.begun)
+		<-f.release
+		err = eventstore.ErrUnavailable
+	})
+	if err != nil {
+		return at, err
+	}
+	return f.Store.Append(ctx, stream, expected, events...)
+}

@@ -1,0 +1,106 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// ErrKeyReused means that the command's id was used before for something else.
+var ErrKeyReused = errors.New("the key was used before for another request")
+
+// RefusedBefore means that the command was asked before and refused, with the answer that [Handler.Refused] was given.
+type RefusedBefore struct{ Answer string }
+
+func (e *RefusedBefore) Error() string { return "the command was refused before" }
+
+// claim keeps what the command's key is used for, before anything is decided; of two commands that share a key one is
+// [ErrKeyReused]. A command without a key has none to claim.
+func (h *Handler) claim(ctx context.Context, r Request) (domain.Key, error) {
+	if r.Digest == "" {
+		return domain.Key{}, nil
+	}
+	k := loaded[domain.Key]{revision: eventstore.NoStream}
+	err := k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
+	if err != nil && !lost(err) {
+		return domain.Key{}, fmt.Errorf("claim the key: %w", err)
+	}
+	if k.state.Digest != r.Digest {
+		return domain.Key{}, ErrKeyReused
+	}
+	return k.state, nil
+}
+
+// Refused keeps the answer with which a command that has a Digest was refused, and returns the one that was kept first: that is the
+// answer to every try of the command from then on, whatever changes. Its errors are those of an append.
+func (h *Handler) Refused(ctx context.Context, r Request, answer string) (string, error) {
+	k, err := h.answered(ctx, r, domain.KeyRefused{Answer: answer, At: r.At})
+	if err != nil || k.Refusal == "" {
+		return answer, err
+	}
+	return k.Refusal, nil
+}
+
+// unchanged keeps that there was nothing to do for a command at a revision of what it was to change. A later try is answered as this
+// one and changes nothing either.
+func (h *Handler) unchanged(ctx context.Context, r Request, at domain.Revision) error {
+	if r.Digest == "" {
+		return nil
+	}
+	_, err := h.answered(ctx, r, domain.KeyUnchanged{Revision: at, At: r.At})
+	return err
+}
+
+// answered keeps the answer to a command that decided nothing, and returns the key with it, or with the one that was kept first.
+func (h *Handler) answered(ctx context.Context, r Request, answer domain.Event) (domain.Key, error) {
+	races := h.races()
+	for {
+		k, err := load[domain.Key](ctx, h.store, r.keyStream())
+		if err != nil {
+			return domain.Key{}, err
+		}
+		events := domain.DecideKeyAnswer(k.state, answer)
+		if len(events) == 0 {
+			return k.state, nil
+		}
+		if err = k.append(ctx, h, r.keyStream(), r.propose(events)); err == nil {
+			return k.state, nil
+		}
+		if err := races.again(ctx, err); err != nil {
+			return domain.Key{}, err
+		}
+	}
+}
+
+func (r Request) keyStream() string { return domain.KeyStream(r.ID.String()) }
+
+// repeated is the aggregate as the command left it when it was asked before, if it was: with its own events and none that came later,
+// or as it was when there was nothing to do. If it was refused then, the error is [*RefusedBefore].
+func (l loaded[S]) repeated(r Request, k domain.Key) (then loaded[S], done bool, err error) {
+	if then, done, err = l.doneBy(r); done || err != nil {
+		return then, done, err
+	}
+	switch {
+	case k.Refusal != "":
+		return loaded[S]{}, false, &RefusedBefore{k.Refusal}
+	case k.Unchanged:
+		return l.upTo(k.Revision), true, nil
+	default:
+		return loaded[S]{}, false, nil
+	}
+}
+
+// upTo is the aggregate as it was at a revision.
+func (l loaded[S]) upTo(revision domain.Revision) loaded[S] {
+	then := loaded[S]{revision: eventstore.NoStream}
+	for _, e := range l.events {
+		if e.Revision > revision {
+			break
+		}
+		then.add(e)
+	}
+	return then
+}

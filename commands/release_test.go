@@ -1,0 +1,118 @@
+package commands
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// blocked is a booking that nothing can be decided on, since an event cannot be decoded: one that it began with, one of a later change, or
+// one of its use.
+func blocked(t *testing.T, n node, kind string) (domain.BookingID, domain.RoomID) {
+	t.Helper()
+	h, room := newHandler(n.store), newRoom()
+	if kind == "created" {
+		id := domain.BookingID(uuid.NewString())
+		ask := request().reservation(eventstore.NoStream)
+		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = id, room, "ann", slot(0, 1)
+		if _, err := n.store.Append(t.Context(), room.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
+			t.Fatal(err)
+		}
+		appendRaw(t, n.address, id.Stream(), "BookingCreated", `{"bookingId": 17}`)
+		return id, room
+	}
+	b := book(t, h, room, slot(0, 1))
+	if kind == "changed" {
+		appendRaw(t, n.address, b.ID.Stream(), "BookingChanged", `{"bookingId": 17}`)
+		return b.ID, room
+	}
+	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRaw(t, n.address, use.ID.Stream(), "UseEnded", `{"bookingId": 17}`)
+	return b.ID, room
+}
+
+// A booking with an event that cannot be decoded holds its slot until an operator ends it; that is in its history, and for everybody else
+// it is as any cancelled booking.
+func TestABlockedBookingIsReleased(t *testing.T) {
+	n := openNode(t)
+	h := newHandler(n.store)
+	for _, kind := range []string{"created", "changed", "used"} {
+		t.Run(kind, func(t *testing.T) {
+			id, room := blocked(t, n, kind)
+			var unreadable *Unreadable
+			if _, err := h.Booking(t.Context(), id); !errors.As(err, &unreadable) {
+				t.Errorf("read: %v", err)
+			}
+			rooms, err := ReservedRooms(t.Context(), n.store, id)
+			if err != nil || !slices.Equal(rooms, []domain.RoomID{room}) {
+				t.Fatalf("it has reservations in %v, %v", rooms, err)
+			}
+			for range 2 {
+				b, err := newHandler(n.store).ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: id, Reason: "a bad disk", Rooms: rooms})
+				if err != nil || b.Phase != domain.PhaseCancelled {
+					t.Fatalf("released: %+v, %v", b, err)
+				}
+			}
+			var over *domain.AlreadyCancelled
+			if _, err := h.Booking(t.Context(), id); !errors.As(err, &over) || over.Reason != domain.CancelledByAdmin || over.Booking != id {
+				t.Errorf("read: %v", err)
+			}
+			if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: id}); !errors.As(err, &over) {
+				t.Errorf("cancelled: %v", err)
+			}
+			book(t, h, room, slot(0, 1))
+			history, err := h.History(t.Context(), id)
+			if err != nil || !slices.ContainsFunc(history, func(r eventstore.Recorded) bool {
+				e, ok := r.Event.(domain.BookingUnblocked)
+				return ok && e.Reason == "a bad disk" && r.Metadata.Actor == "ann"
+			}) {
+				t.Errorf("the history is %+v, %v", history, err)
+			}
+			wantSound(t, n.store, 0, room)
+			open, err := OpenBookings(t.Context(), n.store)
+			if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return b.Booking == id }) {
+				t.Errorf("open are %+v, %v", open, err)
+			}
+		})
+	}
+
+	b := book(t, h, newRoom(), slot(0, 1))
+	var readable *Readable
+	if _, err := h.ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: b.ID}); !errors.As(err, &readable) {
+		t.Errorf("one that can be read: %v", err)
+	}
+	if _, err := h.ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: domain.BookingID(uuid.NewString())}); err != domain.ErrBookingNotFound {
+		t.Errorf("one that does not exist: %v", err)
+	}
+}
+
+// A release that is broken off is finished by the next.
+func TestAReleaseIsBroken(t *testing.T) {
+	n := openNode(t)
+	for _, p := range points(2) {
+		t.Run(p.String(), func(t *testing.T) {
+			var c ReleaseBooking
+			var room domain.RoomID
+			n.dies(t, p, func(dying *Handler) error {
+				c = ReleaseBooking{Request: request(), Reason: "a bad disk"}
+				c.Booking, room = blocked(t, n, "changed")
+				c.Rooms = []domain.RoomID{room}
+				_, err := dying.ReleaseBooking(t.Context(), c)
+				return err
+			})
+			if _, err := newHandler(n.store).ReleaseBooking(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			wantTypes(t, n.store, room.Stream(), "SlotReserved", "SlotReleased")
+			wantTypes(t, n.store, c.Booking.Stream(), "BookingCreated", "ConfirmRequested", "BookingChanged", "BookingUnblocked", "BookingCancelled")
+		})
+	}
+}

@@ -1,0 +1,124 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// restored is an event store behind a network at whose address another one comes to stand: a backup that was put back, from before the test.
+type restored struct {
+	store *eventstore.Store // through the network
+	node  node              // that stands there later
+	put   func()            // has it stand there
+}
+
+func newRestored(t *testing.T) *restored {
+	t.Helper()
+	first, second := eventstoretest.Serve(t, ""), eventstoretest.Serve(t, "")
+	network := eventstoretest.Before(t, first)
+	r := &restored{store: network.Open(t, eventstore.Options{}), put: func() { network.Redirect(second) }}
+	direct := eventstoretest.Before(t, second)
+	r.node = node{direct.ConnectionString(), direct.Open(t, eventstore.Options{})}
+	return r
+}
+
+// A replica that remembers the calendars of a log that is gone decides nothing by them: not on the calendar of a log that is shorter, nor on one
+// that has become as long, with another booking in the slot.
+func TestAReplicaForgetsALogThatIsGone(t *testing.T) {
+	for name, meanwhile := range map[string]int{"shorter": 2, "as long": 4, "longer": 7} {
+		t.Run(name, func(t *testing.T) {
+			r, room := newRestored(t), newRoom()
+			h := newHandler(r.store)
+			for i := range 4 {
+				book(t, h, room, slot(i, i+1))
+			}
+			other := newHandler(r.node.store)
+			for i := range meanwhile {
+				book(t, other, room, slot(10+i, 11+i))
+			}
+			r.put()
+			// The first of these slots is free in the calendar that is remembered and taken in the one that is stored, the second the other way.
+			ask := func(s domain.Slot) error {
+				for {
+					_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: s})
+					if !isAway(err) {
+						return err
+					}
+					if t.Context().Err() != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if taken, ok := errors.AsType[*domain.SlotTaken](ask(slot(10, 11))); !ok || len(taken.By) != 1 {
+				t.Errorf("a slot that is taken: %v", taken)
+			}
+			if err := ask(slot(0, 1)); err != nil {
+				t.Errorf("a slot that is free: %v", err)
+			}
+			wantSound(t, r.node.store, 0, room)
+		})
+	}
+}
+
+// A command that is under way while the log is replaced appends nothing of what it decided on the log that is gone.
+func TestACommandUnderWayWhileTheLogIsReplaced(t *testing.T) {
+	r := newRestored(t)
+	b := book(t, newHandler(r.store), newRoom(), slot(0, 1))
+	// The same stream in the log that comes, at the same revision, of a booking that is not the same.
+	created := domain.BookingCreated{BookingID: b.ID, ReservationID: "other", RoomID: newRoom(), UserID: "eve", Slot: slot(5, 6), At: noon}
+	asked := domain.ConfirmRequested{BookingID: b.ID, RoomID: created.RoomID, UserID: "eve", At: noon}
+	if _, err := r.node.store.Append(t.Context(), b.ID.Stream(), eventstore.NoStream, request().propose([]domain.Event{created, asked})...); err != nil {
+		t.Fatal(err)
+	}
+	under := &replacedBefore{Store: r.store, put: r.put}
+	user := domain.UserID("bob")
+	if _, err := newHandler(under).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); !isAway(err) {
+		t.Errorf("%v, want that the event store is not available", err)
+	}
+	wantTypes(t, r.node.store, b.ID.Stream(), "BookingCreated", "ConfirmRequested")
+}
+
+// replacedBefore is a store whose log is replaced before the first append.
+type replacedBefore struct {
+	Store
+	put func()
+}
+
+func (s *replacedBefore) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	s.put()
+	return s.Store.Append(ctx, stream, expected, events...)
+}
+
+// A recovery that follows a log which is replaced follows the other one from its own checkpoint, and saves none of the former there.
+func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
+	r := newRestored(t)
+	for range 20 {
+		book(t, newHandler(r.store), newRoom(), slot(0, 1))
+	}
+	recovery := recovering(t, r.store, 1, 20*time.Millisecond)[0]
+	for saved := eventstore.Position(0); saved == 0; {
+		var err error
+		if saved, err = r.store.LoadCheckpoint(t.Context(), checkpointStream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := breakables()[0]
+	w := create.broken(t, r.node, create.whole(t, r.node), point{n: 1, done: true})[0]
+	r.put()
+	rest(t, r.node.store, map[domain.BookingID]bool{w.booking: true})
+	for {
+		if _, err := recovery.Status(); err == nil {
+			break
+		}
+	}
+	checkpoint, err := r.node.store.LoadCheckpoint(t.Context(), checkpointStream)
+	if end, _ := r.node.store.End(t.Context()); err != nil || checkpoint > end {
+		t.Errorf("the checkpoint is %d of %d, %v", checkpoint, end, err)
+	}
+}

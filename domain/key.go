@@ -1,0 +1,65 @@
+package domain
+
+import "time"
+
+// KeyStream is the stream of a key that a caller chose for a command, so that it can be asked again; the id is the command's.
+func KeyStream(command string) string { return KeyCategory + "-" + command }
+
+// The events of a key stream. They are stored for ever.
+type (
+	// KeyUsed says what the key's command asks for. It is written before anything is decided, so that of two commands with one key
+	// only one is carried out.
+	KeyUsed struct {
+		Digest string    `json:"digest"`
+		At     time.Time `json:"at"`
+	}
+
+	// KeyRefused says that the command was refused, and with which answer. Nothing follows it.
+	KeyRefused struct {
+		Answer string    `json:"answer"`
+		At     time.Time `json:"at"`
+	}
+
+	// KeyUnchanged says that there was nothing to do for the command, and at which revision of what it was to change. Nothing
+	// follows it.
+	KeyUnchanged struct {
+		Revision Revision  `json:"revision"`
+		At       time.Time `json:"at"`
+	}
+)
+
+func (KeyUsed) EventType() string      { return "KeyUsed" }
+func (KeyRefused) EventType() string   { return "KeyRefused" }
+func (KeyUnchanged) EventType() string { return "KeyUnchanged" }
+
+// Key is the state of a key. What its command decided is not here: it is in the streams of what the command changed.
+type Key struct {
+	Digest    string
+	Refusal   string   // the answer of a command that was refused, else empty
+	Unchanged bool     // there was nothing to do
+	Revision  Revision // at which there was nothing to do
+}
+
+// Evolve folds one event of the key's stream.
+func (k Key) Evolve(event Event) Key {
+	switch e := event.(type) {
+	case KeyUsed:
+		k.Digest = e.Digest
+	case KeyRefused:
+		k.Refusal = e.Answer
+	case KeyUnchanged:
+		k.Unchanged, k.Revision = true, e.Revision
+	}
+	return k
+}
+
+// DecideKeyAnswer keeps how a command that decided nothing was answered.
+//
+//	given it was not answered so  then the answer
+//	given it was                  then nothing: that answer stands
+func DecideKeyAnswer(k Key, answer Event) []Event {
+	if k.Refusal != "" || k.Unchanged {
+		return nil
+	}
+	return []Event{answer}
+}

@@ -1,0 +1,203 @@
+package eventstoretest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// maxMessage is a little more than EventStoreDB and its clients accept.
+	maxMessage = 17 << 20
+	// maxCalls is how many calls EventStoreDB accepts at a time on a connection. More of them wait.
+	maxCalls = 100
+
+	keepaliveInterval = 10 * time.Second
+	streamWindow      = 1 << 20
+	connectionWindow  = 16 << 20
+	streamWorkers     = 64
+)
+
+// The calls that are not only passed on.
+const (
+	methodBatchAppend = "/event_store.client.streams.Streams/BatchAppend"
+	methodDelete      = "/event_store.client.streams.Streams/Delete"
+	methodTombstone   = "/event_store.client.streams.Streams/Tombstone"
+	methodGossip      = "/event_store.client.gossip.Gossip/Read"
+	methodFeatures    = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods"
+)
+
+// What the servers answer with a status.
+var (
+	errNotReady      = status.Error(codes.Unavailable, "Server Is Not Ready")
+	errCommitTimeout = status.Error(codes.Aborted, "Operation timed out: Commit phase timeout.")
+	errHandler       = status.Error(codes.Unknown, "Exception was thrown by handler.")
+)
+
+// handle serves a call.
+func (m *member) handle(_ any, caller grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(caller)
+	ctx := caller.Context()
+	if incoming, ok := metadata.FromIncomingContext(ctx); ok {
+		ctx = metadata.NewOutgoingContext(ctx, incoming)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	switch method {
+	case Append, methodDelete, methodTombstone:
+		return m.write(ctx, caller, method)
+	case methodBatchAppend:
+		return m.batchAppend(ctx, caller)
+	case Read:
+		return m.read(ctx, caller)
+	case methodGossip:
+		return m.answerGossip(caller)
+	case methodFeatures:
+		return m.relay(ctx, caller, method)
+	}
+	if _, err := m.admit(caller, false); err != nil {
+		return err
+	}
+	return m.relay(ctx, caller, method)
+}
+
+// admit reports whether the member leads, or the error by which it refuses a call.
+func (m *member) admit(caller grpc.ServerStream, writes bool) (leads bool, err error) {
+	s := m.servers
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.leader == m.number:
+		return true, nil
+	case s.leader == nobody && (writes || requiresLeader(caller)):
+		return false, errNotReady
+	case s.leader == nobody || !requiresLeader(caller):
+		return false, nil
+	}
+	leader := endpoint(s.members[s.leader].advertised)
+	caller.SetTrailer(metadata.Pairs(
+		"exception", "not-leader",
+		"leader-endpoint-host", leader.Address,
+		"leader-endpoint-port", strconv.Itoa(int(leader.Port)),
+	))
+	return false, status.Error(codes.NotFound, "Leader info available")
+}
+
+func requiresLeader(caller grpc.ServerStream) bool {
+	values := metadata.ValueFromIncomingContext(caller.Context(), "requires-leader")
+	return len(values) > 0 && strings.EqualFold(values[0], "true")
+}
+
+func endpoint(address string) *gossip.EndPoint {
+	host, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.ParseUint(text, 10, 16)
+	return &gossip.EndPoint{Address: host, Port: uint32(port)}
+}
+
+func (m *member) answerGossip(caller grpc.ServerStream) error {
+	if err := caller.RecvMsg(new(frame)); err != nil {
+		return err
+	}
+	return caller.SendMsg(encode(m.servers.gossip()))
+}
+
+// open calls the event store behind with all of a request.
+func (s *Servers) open(ctx context.Context, method string, requests ...frame) (grpc.ClientStream, error) {
+	call, err := s.upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	if err != nil {
+		return nil, err
+	}
+	for _, request := range requests {
+		if call.SendMsg(request) != nil {
+			break // the answer says why
+		}
+	}
+	return call, call.CloseSend()
+}
+
+func receive(call grpc.ClientStream) (answer frame, err error) {
+	err = call.RecvMsg(&answer)
+	return answer, err
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) }
+
+// relay passes a call on and its answers back, whatever it is.
+func (m *member) relay(ctx context.Context, caller grpc.ServerStream, method string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := m.servers.upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	if err != nil {
+		return err
+	}
+	go func() { // until the handler returns, at the latest
+		for {
+			var request frame
+			if err := caller.RecvMsg(&request); err != nil {
+				if isEnd(err) {
+					_ = call.CloseSend() // never fails
+				} else {
+					cancel()
+				}
+				return
+			}
+			if call.SendMsg(request) != nil {
+				return
+			}
+		}
+	}()
+	return passAnswers(caller, call, func(frame) (step, error) { return pass, nil })
+}
+
+// step is what becomes of an answer.
+type step int
+
+const (
+	pass step = iota
+	skip
+	stop // the answers end without it
+)
+
+// passAnswers passes answers back, with their headers and trailers, as the function says, and returns what the call ended with.
+func passAnswers(caller grpc.ServerStream, call grpc.ClientStream, each func(answer frame) (step, error)) error {
+	for first := true; ; first = false {
+		answer, err := receive(call)
+		if first {
+			passHeader(caller, call)
+		}
+		if err != nil {
+			caller.SetTrailer(call.Trailer())
+			if isEnd(err) {
+				return nil
+			}
+			return err
+		}
+		next, err := each(answer)
+		switch {
+		case err != nil || next == stop:
+			return err
+		case next == skip:
+			continue
+		}
+		if err := caller.SendMsg(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// passHeader passes the headers of a call that has been answered.
+func passHeader(caller grpc.ServerStream, call grpc.ClientStream) {
+	if header, err := call.Header(); err == nil {
+		_ = caller.SetHeader(header) // fails only if they have been sent
+	}
+}

@@ -1,0 +1,415 @@
+package eventstoretest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"roombook/eventstore"
+)
+
+// Conditions are how late things happen in [Servers].
+type Conditions struct {
+	// Indexing is the most that passes from when an append is taken until it can be read and is acknowledged; the least is an eighth
+	// of it. 0 is 8 ms.
+	Indexing time.Duration
+	// Lag is how late a follower is with what can be read. 0 is 100 ms.
+	Lag time.Duration
+	// Forwarding is how much longer a follower takes for an append, which it passes on to the leader. 0 is 20 ms.
+	Forwarding time.Duration
+	// Election is how long there is no leader after the last one has gone. 0 is 300 ms.
+	Election time.Duration
+}
+
+// nobody leads during an election.
+const nobody = -1
+
+// Servers are an event store that answers as EventStoreDB does where a node of this program is kinder: a server alone, or a cluster
+// of which one member leads. What they store is in the event store behind them, which all members share.
+//
+// An append is taken at once. It can be read, and is acknowledged, some milliseconds later, in the order of the log. Whoever loses a
+// race hears of it at once, so before the winner's events can be read. An append that repeats one that cannot be read yet is dropped:
+// it is answered only after three seconds, that it timed out.
+//
+// Followers answer reads and subscriptions as of some time ago, and pass appends on to the leader. They refuse a call that requires
+// the leader, and name it. Goroutines may share it.
+type Servers struct {
+	t          testing.TB
+	conditions Conditions
+	upstream   *grpc.ClientConn
+	closing    context.Context // bounds what goes on when its caller has left
+
+	mu        sync.Mutex
+	members   []*member
+	leader    int // or nobody
+	candidate int // for the election that is under way
+	election  *time.Timer
+	index     index
+	mayDrop   bool
+}
+
+// member is one server.
+type member struct {
+	servers  *Servers
+	number   int
+	instance *shared.UUID
+
+	// Guarded by the mutex of servers:
+	address    string
+	advertised string
+	server     *grpc.Server // nil while it is down
+	served     chan error
+	floor      uint64 // what could be read of it when it led last
+}
+
+// Real is a server alone that answers as EventStoreDB does, before the server that tests are to use or a node. It is closed at the end
+// of the test, which fails if an append was dropped; see [Servers.ExpectDropped].
+func Real(t testing.TB) *Servers {
+	t.Helper()
+	return Cluster(t, 1)
+}
+
+// Cluster is a [Real] of several members. The first leads.
+func Cluster(t testing.TB, members int) *Servers {
+	t.Helper()
+	return ClusterBefore(t, stored(t), members, Conditions{})
+}
+
+// ClusterBefore is a [Cluster] before the event store of a connection string. Nobody else should write to that at the same time:
+// until what others write can be read may take as long as an append that is under way.
+func ClusterBefore(t testing.TB, connectionString string, members int, conditions Conditions) *Servers {
+	t.Helper()
+	orDefault := func(d *time.Duration, otherwise time.Duration) {
+		if *d == 0 {
+			*d = otherwise
+		}
+	}
+	orDefault(&conditions.Indexing, 8*time.Millisecond)
+	orDefault(&conditions.Lag, 100*time.Millisecond)
+	orDefault(&conditions.Forwarding, 20*time.Millisecond)
+	orDefault(&conditions.Election, 300*time.Millisecond)
+
+	upstream, err := grpc.NewClient(single(t, connectionString),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connectionWindow),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing, cancel := context.WithCancel(context.Background())
+	s := &Servers{t: t, conditions: conditions, upstream: upstream, closing: closing}
+	s.index = index{slowest: conditions.Indexing, taking: map[*taking]bool{}}
+	s.index.timer = time.AfterFunc(time.Hour, s.advance)
+	s.election = time.AfterFunc(time.Hour, s.elect)
+	s.election.Stop()
+	t.Cleanup(func() {
+		cancel()
+		for i := range s.members {
+			s.stop(i)
+		}
+		s.mu.Lock()
+		s.election.Stop()
+		s.index.timer.Stop()
+		dropped, mayDrop := s.index.dropped, s.mayDrop
+		s.mu.Unlock()
+		if err := upstream.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if dropped > 0 && !mayDrop {
+			t.Errorf("EventStoreDB would have dropped %d appends: each repeated one that could not be read yet", dropped)
+		}
+	})
+
+	end, err := s.end()
+	if err != nil {
+		t.Fatalf("read the end of the log: %v", err)
+	}
+	s.index.visible, s.index.known = end, end
+	if members > 1 {
+		s.index.history = conditions.Lag
+		s.index.past = []moment{{time.Time{}, end}}
+	}
+	for i := range members {
+		id := uuid.New()
+		s.members = append(s.members, &member{
+			servers:  s,
+			number:   i,
+			instance: &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}},
+			address:  "127.0.0.1:0",
+		})
+		s.Start(i)
+		s.members[i].advertised = s.members[i].address
+	}
+	return s
+}
+
+// end is the position of the last event of the log.
+func (s *Servers) end() (uint64, error) {
+	ctx, cancel := context.WithCancel(s.closing)
+	defer cancel()
+	empty := &shared.Empty{}
+	read, err := s.open(ctx, Read, encode(&streams.ReadReq{Options: &streams.ReadReq_Options{
+		StreamOption: &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
+			AllOption: &streams.ReadReq_Options_AllOptions_End{End: empty},
+		}},
+		ReadDirection: streams.ReadReq_Options_Backwards,
+		CountOption:   &streams.ReadReq_Options_Count{Count: 1},
+		FilterOption:  &streams.ReadReq_Options_NoFilter{NoFilter: empty},
+		UuidOption: &streams.ReadReq_Options_UUIDOption{
+			Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: empty},
+		},
+	}}))
+	if err != nil {
+		return 0, err
+	}
+	var last uint64
+	for {
+		answer, err := receive(read)
+		switch {
+		case isEnd(err):
+			return last, nil
+		case err != nil:
+			return 0, err
+		}
+		if a := parseReadResp(answer); a.kind == respEvent {
+			last = a.position
+		}
+	}
+}
+
+// ConnectionString is that of all members.
+func (s *Servers) ConnectionString() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addresses := make([]string, len(s.members))
+	for i, m := range s.members {
+		addresses[i] = m.advertised
+	}
+	return "esdb://" + strings.Join(addresses, ",") + "?tls=false"
+}
+
+// Open is a store on the servers, with the options but for the connection string. It is closed at the end of the test.
+func (s *Servers) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
+	t.Helper()
+	return open(t, s.ConnectionString(), o)
+}
+
+// Address is where a member listens.
+func (s *Servers) Address(member int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members[member].address
+}
+
+// Advertise has the members tell clients that one of them is to be found at another address: that of a [Controlled] before it.
+func (s *Servers) Advertise(member int, address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members[member].advertised = address
+}
+
+// Dropped is the number of appends that were dropped.
+func (s *Servers) Dropped() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index.dropped
+}
+
+// ExpectDropped says that appends which are dropped are no error of the test.
+func (s *Servers) ExpectDropped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mayDrop = true
+}
+
+// Leader is the member that leads. It waits for the end of an election.
+func (s *Servers) Leader() int {
+	s.t.Helper()
+	for {
+		s.mu.Lock()
+		leader := s.leader
+		changed := s.index.changes()
+		s.mu.Unlock()
+		if leader != nobody {
+			return leader
+		}
+		select {
+		case <-changed:
+		case <-s.t.Context().Done():
+			s.t.Fatal("there is no leader")
+		}
+	}
+}
+
+// MoveLeader has the leader resign and begins an election, of which another member, or the same, comes out as the leader. Calls stay
+// open; while nobody leads appends are refused, and so is what requires the leader.
+func (s *Servers) MoveLeader(to int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resignLocked()
+	s.candidate = to
+	s.reconsiderLocked()
+}
+
+// Elect ends an election: the member leads.
+func (s *Servers) Elect(member int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resignLocked()
+	s.candidate = member
+	s.electLocked()
+}
+
+// Kill closes the member's listener and cuts its connections. If it led, or half of the members or more are left no longer, nobody
+// leads; if they are, an election begins.
+func (s *Servers) Kill(member int) {
+	s.mu.Lock()
+	if s.leader == member {
+		s.resignLocked()
+	}
+	s.mu.Unlock()
+	s.stop(member)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reconsiderLocked()
+}
+
+// Start has a member listen again, at the same address as before.
+func (s *Servers) Start(member int) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.members[member]
+	if m.server != nil {
+		return
+	}
+	l, err := net.Listen("tcp", m.address)
+	if err != nil {
+		s.t.Fatalf("listen: %v", err)
+	}
+	m.address = l.Addr().String()
+	m.server = grpc.NewServer(
+		grpc.UnknownServiceHandler(m.handle),
+		grpc.ForceServerCodecV2(raw{}),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxCalls),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2, PermitWithoutStream: true}),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.WaitForHandlers(true),
+	)
+	m.served = make(chan error, 1)
+	go func(server *grpc.Server, served chan<- error) { served <- server.Serve(l) }(m.server, m.served)
+	s.reconsiderLocked()
+}
+
+// stop ends a member and waits for its calls.
+func (s *Servers) stop(member int) {
+	s.mu.Lock()
+	m := s.members[member]
+	server, served := m.server, m.served
+	m.server = nil
+	s.mu.Unlock()
+	if server == nil {
+		return
+	}
+	server.Stop()
+	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		s.t.Errorf("serve: %v", err)
+	}
+}
+
+// resignLocked leaves the members without a leader. The one that led has what could be read of it.
+func (s *Servers) resignLocked() {
+	if s.leader != nobody {
+		s.members[s.leader].floor = s.index.visible
+	}
+	s.leader = nobody
+	s.index.change()
+}
+
+// reconsiderLocked sees to it that there is a leader, soon, if there are enough members for one, and otherwise none.
+func (s *Servers) reconsiderLocked() {
+	up := 0
+	for _, m := range s.members {
+		if m.server != nil {
+			up++
+		}
+	}
+	switch {
+	case 2*up < len(s.members):
+		s.resignLocked()
+		s.election.Stop()
+	case s.leader != nobody:
+	case len(s.members) == 1:
+		s.electLocked()
+	default:
+		s.election.Reset(s.conditions.Election)
+	}
+}
+
+// elect ends an election.
+func (s *Servers) elect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader == nobody {
+		s.electLocked()
+	}
+}
+
+func (s *Servers) electLocked() {
+	s.election.Stop()
+	for i := range s.members {
+		if n := (s.candidate + i) % len(s.members); s.members[n].server != nil {
+			s.leader = n
+			s.index.change()
+			return
+		}
+	}
+}
+
+func (s *Servers) advance() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.advanceLocked()
+}
+
+// gossip is what the members tell of each other.
+func (s *Servers) gossip() *gossip.ClusterInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := &gossip.ClusterInfo{}
+	for i, m := range s.members {
+		state := gossip.MemberInfo_Follower
+		switch {
+		case s.leader == i:
+			state = gossip.MemberInfo_Leader
+		case s.leader == nobody:
+			state = gossip.MemberInfo_Unknown
+		}
+		info.Members = append(info.Members, &gossip.MemberInfo{
+			InstanceId:   m.instance,
+			TimeStamp:    time.Now().UnixNano() / 100, // ticks since the epoch
+			State:        state,
+			IsAlive:      m.server != nil,
+			HttpEndPoint: endpoint(m.advertised),
+		})
+	}
+	return info
+}

@@ -1,0 +1,192 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// follower is a member that is not the leader, before the same event store as the others.
+type follower struct {
+	leader  atomic.Pointer[string] // where it says that the leader is; nil if it leads itself
+	address string
+	refused atomic.Int64
+	mu      sync.Mutex
+	seen    map[string][]string // by method: what the calls said of the leader, "" for nothing
+}
+
+func startFollower(t *testing.T, to string) *follower {
+	f := &follower{seen: map[string][]string{}}
+	_, f.address = startRelay(t, to, f.admit)
+	return f
+}
+
+func (f *follower) admit(call grpc.ServerStream) error {
+	md, _ := metadata.FromIncomingContext(call.Context())
+	required := ""
+	if values := md.Get("requires-leader"); len(values) > 0 {
+		required = values[0]
+	}
+	method, _ := grpc.MethodFromServerStream(call)
+	f.mu.Lock()
+	f.seen[method] = append(f.seen[method], required)
+	f.mu.Unlock()
+	leader := f.leader.Load()
+	if leader == nil || required != "true" {
+		return nil
+	}
+	f.refused.Add(1)
+	host, port, _ := net.SplitHostPort(*leader)
+	call.SetTrailer(metadata.Pairs("exception", "not-leader", "leader-endpoint-host", host, "leader-endpoint-port", port))
+	return status.Error(codes.NotFound, "Leader info available")
+}
+
+// What commands rest on requires the leader, on the wire; what lists and recovery follow does not.
+func TestTheLeaderIsRequired(t *testing.T) {
+	t.Parallel()
+	member := startFollower(t, eventstoretest.Node(t).Address())
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + member.address + "?tls=false"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	stream := newStream()
+	at := mustAppend(t, s, stream, eventstore.NoStream, events(1)...)
+	for name, test := range map[string]struct {
+		ask  func(context.Context) error
+		want string
+	}{
+		"append": {func(ctx context.Context) error {
+			_, err := s.Append(ctx, newStream(), eventstore.Any, events(1)...)
+			return err
+		}, "true"},
+		"save":  {func(ctx context.Context) error { return s.SaveCheckpoint(ctx, newStream(), 1) }, "true"},
+		"limit": {func(ctx context.Context) error { return s.SetMaxCount(ctx, newStream(), 1) }, "true"},
+		"read":  {func(ctx context.Context) error { return lastError(s.ReadStream(ctx, stream, 0)) }, "true"},
+		"last":  {func(ctx context.Context) error { _, _, err := s.Last(ctx, stream); return err }, "true"},
+		"at":    {func(ctx context.Context) error { _, _, err := s.EventAt(ctx, at.Position); return err }, "true"},
+		"ping":  {s.Ping, "true"},
+		"end":   {func(ctx context.Context) error { _, err := s.End(ctx); return err }, ""},
+		"load":  {func(ctx context.Context) error { _, err := s.LoadCheckpoint(ctx, newStream()); return err }, ""},
+		"subscription": {func(ctx context.Context) error {
+			for b, err := range s.Subscribe(ctx, 0, eventstore.Filter{}) {
+				if err != nil || b.CaughtUp {
+					return err
+				}
+			}
+			return nil
+		}, ""},
+	} {
+		member.mu.Lock()
+		clear(member.seen)
+		member.mu.Unlock()
+		if err := test.ask(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		member.mu.Lock()
+		for method, required := range member.seen {
+			if slices.ContainsFunc(required, func(r string) bool { return r != test.want }) {
+				t.Errorf("%s: %s with %q, want %q", name, method, required, test.want)
+			}
+		}
+		if len(member.seen) == 0 {
+			t.Errorf("%s: nothing was asked", name)
+		}
+		member.mu.Unlock()
+	}
+}
+
+func lastError[E any](seq func(func(E, error) bool)) (last error) {
+	for _, last = range seq {
+	}
+	return last
+}
+
+// The connection string names one member, which does not lead: calls go on to the one that does, as long as that is so.
+func TestALeaderIsNamed(t *testing.T) {
+	t.Parallel()
+	behind := eventstoretest.Node(t)
+	first, second := startFollower(t, behind.Address()), startFollower(t, behind.Address())
+	nowhere := closedAddress(t)
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := func(s *eventstore.Store) {
+		t.Helper()
+		for kind, ask := range kinds {
+			if kind == "subscription" {
+				continue
+			}
+			if err := ask(t.Context(), s); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+	all(s)
+	first.leader.Store(&second.address)
+	all(s)
+	if n := first.refused.Load(); n != 1 {
+		t.Errorf("the first member was asked %d times after it had ceased to lead", n)
+	}
+	second.leader.Store(&first.address)
+	first.leader.Store(nil)
+	all(s)
+	if n := second.refused.Load(); n != 1 {
+		t.Errorf("the second member was asked %d times after it had ceased to lead", n)
+	}
+
+	// Each names the other, or who is gone, and one leads in the end.
+	for _, leader := range []string{second.address, nowhere} {
+		first.leader.Store(&leader)
+		impatient, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: short})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer impatient.Close()
+		before := first.refused.Load() + second.refused.Load()
+		for kind, ask := range kinds {
+			if kind == "subscription" {
+				continue
+			}
+			if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+				t.Errorf("%s, nobody leads: %v", kind, err)
+			}
+		}
+		if n := first.refused.Load() + second.refused.Load() - before; n > 100 {
+			t.Errorf("asked %d times in %d short waits", n, len(kinds))
+		}
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() { all(s) })
+		}
+		first.leader.Store(nil)
+		waiting.Wait()
+		all(impatient)
+	}
+}
+
+// closedAddress is one at which nobody listens.
+func closedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

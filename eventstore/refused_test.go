@@ -1,0 +1,184 @@
+package eventstore_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// secured is an event store that one user may use, over TLS.
+type secured struct {
+	caFile, address string
+	password        atomic.Pointer[string]
+	denied          atomic.Bool // the user has no right to what he asks
+}
+
+// startSecured puts TLS and a check of the user before an event store.
+func startSecured(t *testing.T, to, password string) *secured {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &secured{caFile: filepath.Join(t.TempDir(), "ca.crt")}
+	if err := os.WriteFile(s.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.password.Store(&password)
+	certificate := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	_, s.address = startRelay(t, to, s.admit, grpc.Creds(credentials.NewServerTLSFromCert(&certificate)))
+	return s
+}
+
+// admit answers as EventStoreDB does: before any handler.
+func (s *secured) admit(call grpc.ServerStream) error {
+	md, _ := metadata.FromIncomingContext(call.Context())
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("roombook:"+*s.password.Load()))
+	switch {
+	case len(md.Get("authorization")) != 1 || md.Get("authorization")[0] != want:
+		return status.Error(codes.Unauthenticated, "")
+	case s.denied.Load():
+		return status.Error(codes.PermissionDenied, "Access Denied")
+	}
+	return nil
+}
+
+func (s *secured) connectionString(user string) string {
+	return "esdb://" + user + s.address + "?tls=true&tlsCAFile=" + s.caFile
+}
+
+// Whoever is refused is told at once, and why; when that is mended everything works.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	behind := eventstoretest.Node(t)
+	server := startSecured(t, behind.Address(), "secret")
+	for user, reason := range map[string]string{
+		"roombook:wrong@": "the event store refuses the user roombook: Unauthenticated",
+		"":                "the event store refuses a caller without a user: Unauthenticated",
+	} {
+		s, err := eventstore.Open(eventstore.Options{ConnectionString: server.connectionString(user), Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for kind, ask := range kinds {
+			err := ask(t.Context(), s)
+			if refused, ok := errors.AsType[*eventstore.Refused](err); !ok || refused.Error() != reason || !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := behind.Calls(eventstoretest.Append) + behind.Calls(eventstoretest.Read); n > 0 {
+		t.Errorf("%d calls passed", n)
+	}
+}
+
+// An event store whose certificate nobody vouches for is away, and the error says why.
+func TestCertificateIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://roombook:secret@" + server.address, Timeout: short})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for kind, ask := range kinds {
+		if err := ask(t.Context(), s); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "failed to verify certificate") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// A password is changed while the program runs, and then a right is taken away: the log says so once, however often it is met.
+func TestRefusedLater(t *testing.T) {
+	t.Parallel()
+	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
+	var mu sync.Mutex
+	var logged bytes.Buffer
+	s, err := eventstore.Open(eventstore.Options{
+		ConnectionString: server.connectionString("roombook:secret@"), Timeout: time.Minute, Logger: slog.New(slog.NewTextHandler(&locked{&mu, &logged}, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	works := func() {
+		t.Helper()
+		if err := s.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+		mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...)
+	}
+	works()
+	fails := func(reason string) {
+		t.Helper()
+		for range 20 {
+			for kind, ask := range kinds {
+				if err := ask(t.Context(), s); err == nil || !strings.Contains(err.Error(), reason) || !errors.Is(err, eventstore.ErrUnavailable) {
+					t.Errorf("%s: %v", kind, err)
+				}
+			}
+		}
+	}
+	changed, before := "changed", "secret"
+	server.password.Store(&changed)
+	fails("the event store refuses the user roombook: Unauthenticated")
+	server.password.Store(&before)
+	works()
+	server.denied.Store(true)
+	fails("the event store refuses the user roombook: PermissionDenied: Access Denied")
+	server.denied.Store(false)
+	works()
+	mu.Lock()
+	defer mu.Unlock()
+	if n := strings.Count(logged.String(), "\n"); n != 1 || !strings.Contains(logged.String(), `error="the event store refuses the user roombook: Unauthenticated"`) {
+		t.Errorf("logged %s", &logged)
+	}
+}
+
+// locked is a buffer that goroutines share.
+type locked struct {
+	mu *sync.Mutex
+	b  *bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}

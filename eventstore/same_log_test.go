@@ -1,0 +1,133 @@
+package eventstore_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// Whatever stands at the address instead of the log that was seen is noticed before a call of somebody who remembers that log gets through;
+// the same log is not.
+func TestTheLogIsReplaced(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		events int  // of the log that is there later
+		news   bool // it is another one
+	}{
+		"the same":                  {-1, false},
+		"one without events":        {0, true},
+		"a shorter one":             {2, true},
+		"one as long, but another":  {5, true},
+		"a longer one, but another": {9, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first := eventstoretest.Serve(t, "")
+			network := eventstoretest.Before(t, first)
+			s := network.Open(t, eventstore.Options{Timeout: time.Minute})
+			stream := newStream()
+			remembered := eventstore.On(t.Context(), s.Incarnation())
+			if _, err := s.Append(remembered, stream, eventstore.NoStream, events(5)...); err != nil {
+				t.Fatal(err)
+			}
+
+			later := first
+			if test.events >= 0 {
+				later = eventstoretest.Serve(t, "")
+			}
+			direct := eventstoretest.Before(t, later).Open(t, eventstore.Options{})
+			if test.events > 0 {
+				mustAppend(t, direct, stream, eventstore.NoStream, events(test.events)...)
+			}
+			network.Redirect(later)
+
+			// At the revision that the stream had in the log that is gone.
+			_, err := s.Append(remembered, stream, 4, events(1)...)
+			if test.news != isReplaced(err) || !test.news && err != nil {
+				t.Errorf("append by one who remembers: %v", err)
+			}
+			want := 6
+			if test.news {
+				want = test.events
+			}
+			if got := all(t, direct.ReadStream(t.Context(), stream, 0)); len(got) != want {
+				t.Errorf("the stream has %d events, want %d", len(got), want)
+			}
+			if log := s.Incarnation(); (log == 1) != test.news {
+				t.Errorf("it is log %d", log)
+			}
+			for _, err := range s.ReadStream(remembered, stream, 0) {
+				if test.news != errors.Is(err, eventstore.ErrReplaced) {
+					t.Errorf("read by one who remembers: %v", err)
+				}
+			}
+			now := eventstore.On(t.Context(), s.Incarnation())
+			if _, err := s.Append(now, newStream(), eventstore.NoStream, events(1)...); err != nil {
+				t.Errorf("append by one who does not: %v", err)
+			}
+		})
+	}
+}
+
+// isReplaced reports whether an append was not done since the log was replaced, or was sent to the one that is gone and not answered.
+func isReplaced(err error) bool {
+	return errors.Is(err, eventstore.ErrReplaced) || errors.Is(err, eventstore.ErrOutcomeUnknown)
+}
+
+// One that has only read remembers as well.
+func TestTheLogIsReplacedUnderAReader(t *testing.T) {
+	t.Parallel()
+	first, second := eventstoretest.Serve(t, ""), eventstoretest.Serve(t, "")
+	network := eventstoretest.Before(t, first)
+	stream := newStream()
+	mustAppend(t, eventstoretest.Before(t, first).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
+	mustAppend(t, eventstoretest.Before(t, second).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
+
+	s := network.Open(t, eventstore.Options{Timeout: time.Minute})
+	remembered := eventstore.On(t.Context(), s.Incarnation())
+	if got := all(t, s.ReadStream(remembered, stream, 0)); len(got) != 1 {
+		t.Fatalf("%d events", len(got))
+	}
+	network.Redirect(second)
+	if _, err := s.Append(remembered, stream, 0, events(1)...); !isReplaced(err) {
+		t.Error(err)
+	}
+}
+
+// A checkpoint that came with events of another log is none.
+func TestACheckpointOfAnotherLog(t *testing.T) {
+	at := eventstoretest.ConnectionString(t)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	position := mustAppend(t, store, newStream(), eventstore.NoStream, events(1)...).Position
+	stream := "checkpoint-" + uuid.NewString()
+	if err := store.SaveCheckpoint(t.Context(), stream, position); err != nil {
+		t.Fatal(err)
+	}
+	saved, found, err := store.Last(t.Context(), stream)
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	copied := "checkpoint-" + uuid.NewString()
+	for data, want := range map[string]eventstore.Position{
+		string(saved.Data): position,
+		`{"position":` + string(saved.Data[len(`{"position":`):len(saved.Data)-len(`,"event":"`+uuid.NewString()+`"}`)]) + `,"event":"` + uuid.NewString() + `"}`: 0,
+	} {
+		e := esdb.EventData{EventID: uuid.New(), EventType: saved.Type, ContentType: esdb.ContentTypeJson, Data: []byte(data)}
+		if _, err := rawClient(t, at).AppendToStream(t.Context(), copied, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, e); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := store.LoadCheckpoint(t.Context(), copied); err != nil || got != want {
+			t.Errorf("%s: loaded %d, %v; want %d", data, got, err, want)
+		}
+	}
+}
