@@ -212,6 +212,14 @@ var problemTypes = []problemType{
 		}),
 	},
 	{
+		name: "too-many-changes", status: http.StatusConflict, title: "The booking was changed too often",
+		about: fmt.Sprintf("A booking can be changed %d times. Cancel it and book anew.", domain.MaxChanges),
+		is: when(func(e *domain.TooManyChanges, p *problem) {
+			p.detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
+			p.members = func(d *document) { d.text("bookingId", string(e.Booking)) }
+		}),
+	},
+	{
 		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
 		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
 		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
@@ -248,6 +256,11 @@ var problemTypes = []problemType{
 		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,
 		about: "The event store ceased to answer in the middle of the command. If the command was decided, it will be finished, without help; if not, nothing has happened. Read the resource to see which, or send the command again.",
 		is:    is(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
+	},
+	{
+		name: "event-store-replaced", status: http.StatusServiceUnavailable, title: "The event store's log is another than before", retry: true,
+		about: "A backup was put back, or another event store stands at the address. Nothing has happened, and this server forgets what it remembered. Send the request again: it is answered by what the event store has now.",
+		is:    is(eventstore.ErrReplaced, "The event store's log is another than before; nothing has happened."),
 	},
 	{
 		name: "event-store-unavailable", status: http.StatusServiceUnavailable, title: "The event store does not answer", retry: true,

@@ -179,7 +179,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	unheard := "" // of those who call this package
 	problems := map[string]string{
 		"domain.ErrBookingNotFound": "booking-not-found", "domain.ErrRealUseNotFound": "real-use-not-found", "domain.ErrConfirmationPending": "confirmation-pending",
-		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use",
+		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use", "domain.TooManyChanges": "too-many-changes",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
 		"domain.EndBeforeStart":        unheard, // likewise
@@ -192,6 +192,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrUnavailable":    "event-store-unavailable",
 		"eventstore.Refused":           "event-store-unavailable",
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
+		"eventstore.ErrReplaced":       "event-store-replaced",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again

@@ -551,3 +551,32 @@ func TestACalendarLargerThanTheCache(t *testing.T) {
 		t.Errorf("%d bytes are counted, want %d", counted, want)
 	}
 }
+
+// Of changes to several rooms that were left half-way the one whose slot was reserved first goes forward, in whatever order the rooms are
+// looked at.
+func TestTheFirstOfSeveralChangesGoesForward(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	for range 4 {
+		b := book(t, h, newRoom(), slot(0, 1))
+		rooms := []domain.RoomID{newRoom(), newRoom(), newRoom()}
+		for _, room := range rooms {
+			ask := request().reservation(b.Revision)
+			ask.BookingID, ask.RoomID, ask.Slot, ask.Replaces = b.ID, room, slot(0, 1), b.Reservation
+			if _, err := store.Append(t.Context(), room.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shuffled := slices.Clone(rooms)
+		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		if shuffled[0] == rooms[0] {
+			slices.Reverse(shuffled)
+		}
+		settled, err := newHandler(store).settle(t.Context(), b.ID, shuffled...)
+		if err != nil || settled.state.Room != rooms[0] {
+			t.Errorf("it went to room %s, %v, want %s of %v", settled.state.Room, err, rooms[0], rooms)
+		}
+		wantTypes(t, store, rooms[1].Stream(), "SlotReserved", "SlotReleased")
+		wantTypes(t, store, rooms[2].Stream(), "SlotReserved", "SlotReleased")
+	}
+}

@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -66,7 +68,11 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		}
 	}
 
-	for _, r := range reservations {
+	moves, err := h.inLogOrder(ctx, replacing(b.state.Reservation, reservations))
+	if err != nil {
+		return b, err
+	}
+	for _, r := range moves {
 		if err := step("move", followReservation(r.SlotReserved, domain.DecideMove(b.state, b.revision, r.SlotReserved))); err != nil {
 			return b, err
 		}
@@ -86,6 +92,41 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		}
 	}
 	return b, nil
+}
+
+// replacing are the reservations that were made to replace one.
+func replacing(id domain.ReservationID, reservations []*domain.Reservation) []*domain.Reservation {
+	var of []*domain.Reservation
+	for _, r := range reservations {
+		if r.Replaces == id {
+			of = append(of, r)
+		}
+	}
+	return of
+}
+
+// inLogOrder puts reservations of a booking in the order of the log, in which those of one room are already. Positions are not remembered: it
+// is rare that changes to several rooms are left half-way at once.
+func (h *Handler) inLogOrder(ctx context.Context, reservations []*domain.Reservation) ([]*domain.Reservation, error) {
+	if !slices.ContainsFunc(reservations, func(r *domain.Reservation) bool { return r.RoomID != reservations[0].RoomID }) {
+		return reservations, nil
+	}
+	positions := make(map[domain.ReservationID]eventstore.Position, len(reservations))
+	for _, r := range reservations {
+		for e, err := range h.store.ReadStream(ctx, r.RoomID.Stream(), 0) {
+			if err != nil {
+				return nil, err
+			}
+			if made, ok := e.Event.(domain.SlotReserved); ok && made.ReservationID == r.ReservationID {
+				positions[r.ReservationID] = e.Position
+				break
+			}
+		}
+	}
+	slices.SortFunc(reservations, func(a, b *domain.Reservation) int {
+		return cmp.Compare(positions[a.ReservationID], positions[b.ReservationID])
+	})
+	return reservations, nil
 }
 
 // errBehind means that the booking was read from a member of the event store's cluster that is behind the one that the calendar

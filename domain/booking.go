@@ -101,8 +101,8 @@ func (BookingHandedOver) EventType() string { return "BookingHandedOver" }
 func (ConfirmCompleted) EventType() string  { return "ConfirmCompleted" }
 func (ConfirmDenied) EventType() string     { return "ConfirmDenied" }
 func (BookingCheckedIn) EventType() string  { return "BookingCheckedIn" }
-func (BookingUnblocked) EventType() string  { return "BookingUnblocked" }
 func (BookingCancelled) EventType() string  { return "BookingCancelled" }
+func (BookingUnblocked) EventType() string  { return "BookingUnblocked" }
 
 // CancelReason says why a booking is over.
 type CancelReason string
@@ -161,7 +161,12 @@ type Booking struct {
 
 	// Former are the reservations that the booking stood on before.
 	Former []Standing
+	// Changes is how often the booking was changed.
+	Changes int
 }
+
+// MaxChanges bounds how often a booking can be changed, so that its stream stays short: each command on it reads that.
+const MaxChanges = 100
 
 // Standing is a reservation and the room whose calendar holds it.
 type Standing struct {
@@ -231,6 +236,7 @@ func (b Booking) Evolve(event Event) Booking {
 		}
 		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
+		b.Changes++
 	case ConfirmCompleted:
 		if b.Phase == PhaseBooked {
 			b.Phase = PhaseConfirmed
@@ -318,6 +324,7 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 //	given it is live, use not started, other room or slot  then Moves
 //	given it is live, use not started, other user only     then BookingChanged, BookingHandedOver; the confirmation stays
 //	given it has these values                              then nothing: a repeat
+//	given it was changed MaxChanges times                  then *TooManyChanges
 //	given its use has started                              then *AlreadyInUse
 //	given it is cancelled                                  then *AlreadyCancelled
 //	given no booking                                       then ErrBookingNotFound
@@ -326,11 +333,14 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 		return nil, false, err
 	}
 	room, user, slot := b.Target(c)
-	if room != b.Room || !slot.Equal(b.Slot) {
-		return nil, true, nil
-	}
-	if user == b.User {
+	moves = room != b.Room || !slot.Equal(b.Slot)
+	switch {
+	case !moves && user == b.User:
 		return nil, false, nil
+	case b.Changes >= MaxChanges:
+		return nil, false, &TooManyChanges{b.ID}
+	case moves:
+		return nil, true, nil
 	}
 	return []Event{
 		BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At},

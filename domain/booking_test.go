@@ -300,6 +300,31 @@ func TestDecideChangeOfRoomOrTime(t *testing.T) {
 	}
 }
 
+// A booking that was changed as often as it can be stays as it is; to ask for what it has is still nothing to do.
+func TestABookingIsChangedTooOften(t *testing.T) {
+	b := Fold(Booking{}, givenBooked...)
+	user := func(i int) *UserID { return ptr(UserID(fmt.Sprint("user ", i))) }
+	for i := range MaxChanges {
+		events, _, err := DecideChange(b, Change{User: user(i), At: noon})
+		if err != nil {
+			t.Fatalf("change %d: %v", i+1, err)
+		}
+		b = Fold(b, events...)
+	}
+	for name, change := range map[string]Change{"user": {User: user(-1)}, "room": {Room: ptr(RoomID("blue"))}} {
+		var often *TooManyChanges
+		if events, moves, err := DecideChange(b, change); !errors.As(err, &often) || often.Booking != b.ID || events != nil || moves {
+			t.Errorf("%s: %v, moves %t, %v", name, events, moves, err)
+		}
+	}
+	if events, moves, err := DecideChange(b, Change{User: &b.User}); events != nil || moves || err != nil {
+		t.Errorf("the same: %v, moves %t, %v", events, moves, err)
+	}
+	if _, err := DecideCancel(b, Cancel{Reason: CancelledByUser, At: noon}); err != nil {
+		t.Errorf("cancel: %v", err)
+	}
+}
+
 func TestBookingEvolve(t *testing.T) {
 	state := Booking{
 		Phase: PhaseBooked, ID: "b", Room: "red", User: "ann", Slot: hours(1, 2), Reservation: "r1", CreatedAt: noon,
@@ -327,14 +352,17 @@ func TestBookingEvolve(t *testing.T) {
 		}), true, []RoomID{"red"}},
 		{"BookingChanged", givenConfirmed, changed, with(func(b *Booking) {
 			b.Phase, b.Confirm, b.Room, b.Slot, b.Reservation, b.Former = PhaseConfirmed, yes, "blue", hours(3, 4), "r2", []Standing{{"red", "r1"}}
+			b.Changes = 1
 		}), true, []RoomID{"blue", "red"}},
 		{"ConfirmRequested after a change", []Event{created, requested, completed, changed}, askedAgain, with(func(b *Booking) {
 			b.Room, b.Slot, b.Reservation, b.Former = "blue", hours(3, 4), "r2", []Standing{{"red", "r1"}}
+			b.Changes = 1
 		}), true, []RoomID{"blue", "red"}},
 		{"BookingHandedOver, which the change before it has told", givenConfirmed, BookingHandedOver{BookingID: "b", RoomID: "red", UserID: "bob", FormerUserID: "ann", At: noon}, with(func(b *Booking) { b.Phase, b.Confirm = PhaseConfirmed, yes }), true, []RoomID{"red"}},
-		{"BookingChanged of the user", givenConfirmed, user, with(func(b *Booking) { b.Phase, b.Confirm, b.User = PhaseConfirmed, yes, "bob" }), true, []RoomID{"red"}},
+		{"BookingChanged of the user", givenConfirmed, user, with(func(b *Booking) { b.Phase, b.Confirm, b.User, b.Changes = PhaseConfirmed, yes, "bob", 1 }), true, []RoomID{"red"}},
 		{"BookingChanged back", givenMoved, BookingChanged{BookingID: "b", ReservationID: "r3", RoomID: "red", UserID: "ann", Slot: hours(5, 6)}, with(func(b *Booking) {
 			b.Slot, b.Reservation, b.Former = hours(5, 6), "r3", []Standing{{"red", "r1"}, {"blue", "r2"}}
+			b.Changes = 2
 		}), true, []RoomID{"red", "blue"}},
 		{"ConfirmDenied", givenBooked, denied, with(func(b *Booking) { b.Confirm = no }), true, []RoomID{"red"}},
 		{"BookingCheckedIn", givenBooked, checkedIn, with(func(b *Booking) {

@@ -48,6 +48,13 @@ type AlreadyInUse struct {
 
 func (e *AlreadyInUse) Error() string { return fmt.Sprintf("booking %s is in use", e.Booking) }
 
+// TooManyChanges means that the booking was changed as often as a booking can be, [MaxChanges] times: whoever wants it otherwise books anew.
+type TooManyChanges struct{ Booking BookingID }
+
+func (e *TooManyChanges) Error() string {
+	return fmt.Sprintf("booking %s was changed %d times and can change no more", e.Booking, MaxChanges)
+}
+
 // AlreadyConfirmed means that the administrator's other answer was first.
 type AlreadyConfirmed struct {
 	Booking BookingID

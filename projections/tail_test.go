@@ -190,3 +190,84 @@ func TestTail(t *testing.T) {
 		}
 	}
 }
+
+// Who follows the tail is told when its subscription broke, even if there is a new one by then that goes on from where he is: that may be
+// of another log.
+func TestTailBreaks(t *testing.T) {
+	log := &scripted{begun: make(chan struct{}), breaks: make(chan struct{}), again: make(chan struct{})}
+	tail := projections.NewTail(log, eventstore.Filter{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = tail.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+
+	<-log.begun
+	var got []eventstore.Position
+	var ended error
+	for batch, err := range tail.Follow(ctx, 10) {
+		if err != nil {
+			ended = err
+			break
+		}
+		if len(batch.Events) == 0 {
+			continue
+		}
+		got = append(got, batch.Position)
+		if len(got) == 1 {
+			close(log.breaks)
+			<-log.again // the next subscription has begun
+		}
+		if len(got) == 2 {
+			break
+		}
+	}
+	if len(got) != 1 || got[0] != 11 || ended == nil || errors.Is(ended, context.Canceled) {
+		t.Errorf("got %v and %v", got, ended)
+	}
+}
+
+// scripted is a log that ends at 10 and then has an event at 11; the one after it ends at 5, and has one at 12.
+type scripted struct {
+	mu                   sync.Mutex
+	subscriptions        int
+	begun, breaks, again chan struct{}
+}
+
+func (l *scripted) second() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.subscriptions > 0
+}
+
+func (l *scripted) End(context.Context) (eventstore.Position, error) {
+	if l.second() {
+		return 5, nil
+	}
+	return 10, nil
+}
+
+func (l *scripted) EventAt(context.Context, eventstore.Position) (uuid.UUID, bool, error) {
+	return uuid.UUID{}, false, nil
+}
+
+func (l *scripted) Subscribe(ctx context.Context, after eventstore.Position, _ eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		switch {
+		case l.second():
+			if yield(eventstore.Batch{Events: []eventstore.Recorded{{Position: 12}}, Position: 12, CaughtUp: true}, nil) {
+				close(l.again)
+				<-ctx.Done()
+			}
+		default:
+			close(l.begun)
+			if !yield(eventstore.Batch{Events: []eventstore.Recorded{{Position: 11}}, Position: 11, CaughtUp: true}, nil) {
+				return
+			}
+			<-l.breaks
+			l.mu.Lock()
+			l.subscriptions++
+			l.mu.Unlock()
+		}
+	}
+}

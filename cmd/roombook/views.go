@@ -12,7 +12,8 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// openViews opens the store of the lists that c names, and makes it if it is not there.
+// openViews opens the store of the lists that c names, and makes it if it is not there. Commands need no list, so a store that cannot
+// be opened now keeps nobody from starting: it is opened when that is possible.
 func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if c.mongo != "" {
 		return openMongo(c)
@@ -20,17 +21,18 @@ func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if err := c.makeDataFolder(); err != nil {
 		return nil, err
 	}
-	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Logger: log})
+	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Patient: true, Logger: log})
 }
 
-// attachViews is openViews for a program that builds lists in a data folder that there is.
+// attachViews opens the store of the lists for a program that builds lists in a data folder that there is.
 func attachViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
-	if c.mongo == "" {
-		if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no folder %s: name that of the lists with --data, or their database with --mongo", c.data)
-		}
+	if c.mongo != "" {
+		return openMongo(c)
 	}
-	return openViews(c, log)
+	if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no folder %s: name that of the lists with --data, or their database with --mongo", c.data)
+	}
+	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Logger: log})
 }
 
 // visitViews is openViews for a program that only looks.

@@ -112,6 +112,28 @@ func TestDamagedLists(t *testing.T) {
 	verb(t, "verify", "--data", data)
 }
 
+// Lists that cannot be opened keep nobody from booking, and come when they can be.
+func TestListsThatCannotBeOpened(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	views := filepath.Join(data, "views.db")
+	if err := os.MkdirAll(filepath.Join(views, "in-the-way"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	p := startServe(t, data)
+	c := newCaller(t, p)
+	ids := c.bookSome(t, "1", 3)
+	var problem struct{ Type string }
+	if status, _, err := c.call("GET", "/bookingLists", "", nil, &problem); err != nil || status != http.StatusServiceUnavailable || problem.Type != "/problems/lists-unavailable" {
+		t.Errorf("the list: %d, %+v, %v", status, problem, err)
+	}
+	if err := os.RemoveAll(views); err != nil {
+		t.Fatal(err)
+	}
+	c.wantListed(t, ids)
+	p.stop(t)
+	verb(t, "verify", "--data", data)
+}
+
 // freeAddress is one of loopback that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()

@@ -3,11 +3,9 @@ package eventstoretest
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -58,43 +56,13 @@ type link struct {
 // Before is a network that fails on demand before an event store, or what else speaks HTTP/2 without TLS, at host:port.
 func Before(t testing.TB, upstream string) *Controlled {
 	t.Helper()
-	address, release, err := reserve()
-	if err != nil {
-		t.Fatalf("reserve an address: %v", err)
-	}
-	c := &Controlled{t: t, upstream: upstream, address: address, calls: map[string]int{}, links: map[*link]bool{}}
+	c := &Controlled{t: t, upstream: upstream, address: reserve(t), calls: map[string]int{}, links: map[*link]bool{}}
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
 		c.work.Wait()
-		release()
 	})
 	return c
-}
-
-// reserve takes a free address of loopback that connections are refused at while nobody listens there. A port that is free while its network
-// is stopped could become that of another network, and clients of the one would get through to the other.
-func reserve() (address string, release func(), err error) {
-	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		return "", nil, err
-	}
-	syscall.CloseOnExec(socket)
-	release = func() { _ = syscall.Close(socket) }
-	at, err := func() (syscall.Sockaddr, error) {
-		if err := syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
-			return nil, err
-		}
-		if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-			return nil, err
-		}
-		return syscall.Getsockname(socket)
-	}()
-	if err != nil {
-		release()
-		return "", nil, err
-	}
-	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port), release, nil
 }
 
 // Address is where clients connect.
@@ -321,14 +289,23 @@ func (c *Controlled) requests(l *link) {
 				l.mu.Unlock()
 			}
 		}
-		if reset, ok := frame.(*http2.RSTStreamFrame); ok { // nobody waits for the answer any more
-			if f := l.fault(reset.StreamID); f != nil && !f.fatal {
-				c.strike(l, f)
-				return false
-			}
-		}
-		return l.pass(l.server, raw)
+		return !c.givesUp(l, frame) && l.pass(l.server, raw)
 	})
+}
+
+// givesUp reports whether a frame ends a call that has been waiting for an answer which was to be lost: nobody waits for it any more. A
+// client ends a call so, or a server whose time for it was over first.
+func (c *Controlled) givesUp(l *link, frame http2.Frame) bool {
+	reset, ok := frame.(*http2.RSTStreamFrame)
+	if !ok {
+		return false
+	}
+	f := l.fault(reset.StreamID)
+	if f == nil || f.fatal {
+		return false
+	}
+	c.strike(l, f)
+	return true
 }
 
 // answers passes what the event store sends, frame by frame. Its answer to a call begins with headers.
@@ -340,7 +317,7 @@ func (c *Controlled) answers(l *link) {
 				return false
 			}
 		}
-		return l.pass(l.client, raw)
+		return !c.givesUp(l, frame) && l.pass(l.client, raw)
 	})
 }
 

@@ -1,13 +1,18 @@
 package eventstoretest_test
 
 import (
+	"bytes"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -93,4 +98,53 @@ func TestNothingPassesAfterDeath(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that is to be lost does not come, because the event store ends the call when the time that its caller gave it is over.
+func TestTheAnswerToLoseNeverComes(t *testing.T) {
+	t.Parallel()
+	end := make(chan struct{})
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		<-end
+		return nil
+	}))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		close(end)
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	network := eventstoretest.Before(t, listener.Addr().String())
+	lost := network.LoseAnswer(eventstoretest.Append, 1)
+	conn, err := net.Dial("tcp", network.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var headers bytes.Buffer
+	encoder := hpack.NewEncoder(&headers)
+	for _, field := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", eventstoretest.Append}, {":authority", "x"},
+		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "1m"}, // a millisecond, by the server's clock alone
+	} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	framer := http2.NewFramer(conn, conn)
+	_, err = conn.Write([]byte(http2.ClientPreface))
+	err = errors.Join(err, framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: headers.Bytes(), EndHeaders: true,
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-lost
 }

@@ -65,9 +65,9 @@ type member struct {
 	servers  *Servers
 	number   int
 	instance *shared.UUID
+	address  string
 
 	// Guarded by the mutex of servers:
-	address    string
 	advertised string
 	server     *grpc.Server // nil while it is down
 	served     chan error
@@ -101,6 +101,10 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 	orDefault(&conditions.Forwarding, 20*time.Millisecond)
 	orDefault(&conditions.Election, 300*time.Millisecond)
 
+	addresses := make([]string, members)
+	for i := range addresses {
+		addresses[i] = reserve(t)
+	}
 	upstream, err := grpc.NewClient(single(t, connectionString),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -146,13 +150,13 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 	for i := range members {
 		id := uuid.New()
 		s.members = append(s.members, &member{
-			servers:  s,
-			number:   i,
-			instance: &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}},
-			address:  "127.0.0.1:0",
+			servers:    s,
+			number:     i,
+			instance:   &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}},
+			address:    addresses[i],
+			advertised: addresses[i],
 		})
 		s.Start(i)
-		s.members[i].advertised = s.members[i].address
 	}
 	return s
 }
@@ -209,11 +213,7 @@ func (s *Servers) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
 }
 
 // Address is where a member listens.
-func (s *Servers) Address(member int) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.members[member].address
-}
+func (s *Servers) Address(member int) string { return s.members[member].address }
 
 // Advertise has the members tell clients that one of them is to be found at another address: that of a [Controlled] before it.
 func (s *Servers) Advertise(member int, address string) {
@@ -301,7 +301,6 @@ func (s *Servers) Start(member int) {
 	if err != nil {
 		s.t.Fatalf("listen: %v", err)
 	}
-	m.address = l.Addr().String()
 	m.server = grpc.NewServer(
 		grpc.UnknownServiceHandler(m.handle),
 		grpc.ForceServerCodecV2(raw{}),

@@ -1,16 +1,16 @@
-// Package eventstoretest gives tests an event store: a node of the test's own, started in this process, or the server that
-// the environment variable ROOMBOOK_TEST_EVENTSTORE names with a connection string. That server may be shared and full of other
-// things, so a test uses stream names of its own and expects nothing of the log but what it has written.
+// Package eventstoretest gives tests an event store of their own, or the server that the environment variable
+// ROOMBOOK_TEST_EVENTSTORE names with a connection string. That server may be shared and full of other things, so a test uses stream
+// names of its own and expects nothing of the log but what it has written.
 //
 //	store := eventstoretest.Open(t)      // a store that works
 //	network := eventstoretest.Node(t)    // one behind a network that fails on demand
 //	network.LoseAnswer(eventstoretest.Append, 3)
 //	store = network.Open(t, eventstore.Options{})
 //
-// A node of this program is kinder than EventStoreDB where many append at once or a cluster changes its leader. [Servers] are not:
+// A test's own event store is a node in this process, and before it [Servers] that answer as EventStoreDB does where the node is
+// kinder: where many append at once. A test in which an append is dropped that EventStoreDB would drop fails. A cluster is theirs too:
 //
-//	servers := eventstoretest.Real(t)    // one server
-//	servers = eventstoretest.Cluster(t, 3)
+//	servers := eventstoretest.Cluster(t, 3)
 //	store = servers.Open(t, eventstore.Options{})
 //	servers.Kill(servers.Leader())
 package eventstoretest
@@ -39,7 +39,10 @@ func Open(t testing.TB) *eventstore.Store {
 // ConnectionString is that of an event store that works until the end of the test.
 func ConnectionString(t testing.TB) string {
 	t.Helper()
-	return stored(t)
+	if s := os.Getenv(variable); s != "" {
+		return s
+	}
+	return Real(t).ConnectionString()
 }
 
 // stored is the connection string of the server that tests are to use, or of a node.

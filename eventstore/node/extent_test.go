@@ -228,7 +228,7 @@ func TestCutManifest(t *testing.T) {
 			manifest = name
 		}
 	}
-	const cuts = 20
+	const cuts = 12
 	for i := range cuts {
 		files := maps.Clone(whole)
 		files[manifest] = files[manifest][:len(files[manifest])*i/cuts]
@@ -253,7 +253,7 @@ func TestFlippedByte(t *testing.T) {
 		if content == "" {
 			continue
 		}
-		for range 8 {
+		for range 4 {
 			files := maps.Clone(whole)
 			at := random.IntN(len(content))
 			spoilt := []byte(whole[name])

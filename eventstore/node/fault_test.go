@@ -189,14 +189,23 @@ func TestShortageWhileRunning(t *testing.T) {
 
 // TestAppendAfterFailedWrite: who is about to append when the database's log has failed is told so, though Pebble panics.
 func TestAppendAfterFailedWrite(t *testing.T) {
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), StuckVariable+"=write")
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// appendAfterFailedWrite leaves Pebble with a lock that is held, and is run in a process of its own.
+func appendAfterFailedWrite() error {
 	missing := &shortage{of: ".log"}
 	n, err := open(Options{}, "events", errorfs.Wrap(vfs.NewMem(), missing))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	missing.begin(syscall.ENOSPC)
-	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); !errors.Is(err, errStopped) {
-		t.Errorf("got %v", err)
+	if _, err := n.log.append(context.Background(), "s", expectNoStream, []*event{newEvent("s")}); !errors.Is(err, errStopped) {
+		return fmt.Errorf("append: %v", err)
 	}
 	// Those who have looked for a failure before there was one.
 	n.log.mu.Lock()
@@ -205,11 +214,12 @@ func TestAppendAfterFailedWrite(t *testing.T) {
 	}
 	n.log.mu.Unlock()
 	if !errors.Is(err, errStopped) {
-		t.Errorf("got %v", err)
+		return fmt.Errorf("write: %v", err)
 	}
 	if err := n.Close(); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("Close returned %v", err)
+		return fmt.Errorf("close: %v", err)
 	}
+	return nil
 }
 
 // TestDamageWhileRunning changes a table of a log that is being served: who reads it gets an error, whoever serves hears which
@@ -266,13 +276,20 @@ func TestDamageWhileRunning(t *testing.T) {
 	}
 }
 
-// StuckVariable makes the test binary a node on the folder that it names, see serveUntilStuck.
+// StuckVariable makes the test binary one that Pebble leaves stuck, see ServeUntilStuck.
 const StuckVariable = "ROOMBOOK_NODE_STUCK"
 
 // ServeUntilStuck serves a folder, "MANIFEST folder" or "log folder", and appends to it from several goroutines. Once it has
 // acknowledged an event, the database can no longer write its MANIFEST, or begin another log. It ends in order: it prints the
-// last revision that was acknowledged of each stream, and why Serve returned.
+// last revision that was acknowledged of each stream, and why Serve returned. "write": see appendAfterFailedWrite.
 func ServeUntilStuck(what string) int {
+	if what == "write" {
+		if err := appendAfterFailedWrite(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
+	}
 	missing := &shortage{}
 	kind, dir, _ := strings.Cut(what, " ")
 	if kind == "log" {

@@ -12,15 +12,21 @@ import (
 	"google.golang.org/grpc"
 )
 
-// call is the server's side of a read, from which nothing is received.
+// call is the server's side of a read, which counts what is sent.
 type call struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	sent int
 }
 
-func (c call) Context() context.Context     { return c.ctx }
-func (c call) SendMsg(any) error            { return nil }
-func (c call) Send(*streams.ReadResp) error { return nil }
+func (c *call) Context() context.Context { return c.ctx }
+
+func (c *call) SendMsg(any) error {
+	c.sent++
+	return nil
+}
+
+func (c *call) Send(*streams.ReadResp) error { return c.SendMsg(nil) }
 
 // forget empties the memory of recent events.
 func (r *ring) forget() {
@@ -68,7 +74,7 @@ func TestGap(t *testing.T) {
 					t.Fatal(err)
 				}
 				s := &streamsService{log: n.log, errors: n.errors, stopping: context.Background(), patterns: &n.patterns}
-				err = s.serve(r, call{ctx: t.Context()})
+				err = s.serve(r, &call{ctx: t.Context()})
 				if _, damaged := errors.AsType[*DamagedError](err); !damaged || !strings.Contains(err.Error(), missing) {
 					t.Errorf("got %v", err)
 				}
@@ -100,8 +106,9 @@ func TestReadersLookAtTheirContext(t *testing.T) {
 	reason := errors.New("the client has gone")
 	cancel(reason)
 	for name, r := range readers {
-		if err := s.serve(r, call{ctx: gone}); !errors.Is(err, reason) {
-			t.Errorf("%s: got %v", name, err)
+		c := &call{ctx: gone}
+		if err := s.serve(r, c); !errors.Is(err, reason) || c.sent > 2 {
+			t.Errorf("%s: got %v after %d messages", name, err, c.sent)
 		}
 	}
 	slow, err := parseFilter(regexOptions("a*"))

@@ -57,7 +57,7 @@ func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit ui
 	events := lookup{log: l}
 	whole := true
 	for ok := it.SeekGE(appendStreamKey(nil, v.name, next)); next <= v.last && !p.full() && uint64(len(p.events)) < limit; ok = it.Next() {
-		if whole = ok; !whole {
+		if whole = ok && it.revision() == next; !whole {
 			break
 		}
 		next++
@@ -86,7 +86,7 @@ func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit u
 	events := lookup{log: l}
 	whole := true
 	for ok := it.SeekLT(appendStreamKey(nil, v.name, next+1)); next >= v.first && !p.full() && uint64(len(p.events)) < limit; ok = it.Prev() {
-		if whole = ok; !whole {
+		if whole = ok && it.revision() == next; !whole {
 			break
 		}
 		next--

@@ -70,8 +70,10 @@ var later = []string{"event", "considered"}
 type Options struct {
 	// Visit opens the file as it is, for somebody who only reads: it is not made if it is missing (fs.ErrNotExist), and not set aside
 	// if it is damaged.
-	Visit  bool
-	Logger *slog.Logger // nil discards
+	Visit bool
+	// Patient opens the file later, when it can be opened: until then everything that the store is asked fails, and says why.
+	Patient bool
+	Logger  *slog.Logger // nil discards
 }
 
 // Open opens the file, and makes it if it is not there.
@@ -95,7 +97,10 @@ func OpenWith(path string, o Options) (*Store, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.open(); err != nil {
-		return nil, err
+		if !o.Patient {
+			return nil, err
+		}
+		s.logger.Error("the lists cannot be read or kept until this is put right", "error", err)
 	}
 	return s, nil
 }

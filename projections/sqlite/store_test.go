@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,5 +108,43 @@ func TestAWriteThatIsGivenUp(t *testing.T) {
 	}
 	if err := s.Write(t.Context(), g.Ref, nil, projections.Checkpoint{Position: 2}); err != nil {
 		t.Error(err)
+	}
+}
+
+// stale is a store whose loads are one write behind, as those of a replica may be.
+type stale struct {
+	projections.Store
+	mu     sync.Mutex
+	before map[string]projections.Row // what the last load of a document found
+}
+
+func (s *stale) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
+	rows, err := s.Store.Load(ctx, ref, ids)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, row := range rows {
+		if before, ok := s.before[ref.String()+row.ID]; ok {
+			rows[i] = before
+		}
+		s.before[ref.String()+row.ID] = row
+	}
+	return rows, err
+}
+
+// A store that does not load what was written fails the contract.
+func TestTheContractIsHeld(t *testing.T) {
+	const variable = "ROOMBOOK_TEST_STALE_STORE"
+	if os.Getenv(variable) != "" { // the test below has started this process
+		storetest.Run(t, func(t *testing.T) projections.Store {
+			return &stale{Store: open(t, filepath.Join(t.TempDir(), "views.db")), before: map[string]projections.Row{}}
+		}, func(t *testing.T, _ projections.Store) storetest.Beside {
+			return tables{besideFile(t, filepath.Join(t.TempDir(), "none.db"))}
+		})
+		return
+	}
+	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
+	process.Env = append(os.Environ(), variable+"=1")
+	if out, err := process.CombinedOutput(); err == nil || !strings.Contains(string(out), "--- FAIL: "+t.Name()+"/WrittenIsLoaded") {
+		t.Errorf("a store whose loads are behind: %v\n%s", err, out)
 	}
 }

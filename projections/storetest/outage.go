@@ -18,8 +18,8 @@ type Server interface {
 	Restart() // on what it had written, at the same address
 }
 
-// RunOutage has the server of an empty store fall silent, be killed, and start again. Queries fail within their time meanwhile; the
-// worker, which nobody starts again, then brings the list up to date.
+// RunOutage has the server of an empty store fall silent, be killed, and start again. Queries fail within their time meanwhile, and say
+// that it is the read store if they have enough of it; the worker, which nobody starts again, then brings the list up to date.
 func RunOutage(t *testing.T, store projections.Store, server Server) {
 	s := &system{T: t, store: store, log: eventstoretest.Open(t), history: NewHistory(rand.New(rand.NewPCG(1, 2)))}
 	p := bookingList()
@@ -51,5 +51,11 @@ func (s *system) wantNoAnswer() {
 	_, err := s.queries(nil).BookingLists(ctx, projections.Query{})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		s.Errorf("%v, want that time is over", err)
+	}
+	// Requests have ten seconds.
+	ctx, cancel = context.WithTimeout(s.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := s.queries(nil).BookingLists(ctx, projections.Query{}); !errors.Is(err, projections.ErrUnavailable) {
+		s.Errorf("%v, want that the read store is away", err)
 	}
 }

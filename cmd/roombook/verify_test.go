@@ -1,0 +1,121 @@
+package main
+
+import (
+	"database/sql"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// verified is what verify says, and whether it ends well.
+func verified(t *testing.T, args ...string) (said string, well bool) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t), append([]string{"verify"}, args...)...).CombinedOutput()
+	t.Logf("%s", out)
+	return string(out), err == nil
+}
+
+// What heals by itself is told and is no fault: a list that is behind, a command that was left half-way. What does not is one: an event
+// that blocks its booking, a list that is not there, a list in which something is not where it is looked for.
+func TestVerifyTellsApart(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := startServe(t, data)
+	c := newCaller(t, p)
+	ids := c.bookSome(t, "1", 3)
+	c.wantListed(t, ids)
+	p.stop(t)
+	if said, well := verified(t, "--data", data); !well || strings.Contains(said, "behind") || strings.Contains(said, "under way") {
+		t.Errorf("of a system that rests: %s", said)
+	}
+
+	p = startServe(t, data, "--roles", "api") // nobody keeps the lists, or finishes what is left
+	newCaller(t, p).bookSome(t, "2", 2)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: nodeOf(t, data)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	slot := domain.Slot{Start: time.Date(2032, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(2032, 1, 1, 1, 0, 0, 0, time.UTC)}
+	half := domain.BookingID(uuid.NewString())
+	_, err = store.Append(t.Context(), "calendar-3", eventstore.NoStream, eventstore.Proposed{
+		Event:    domain.SlotReserved{ReservationID: "r", BookingID: half, RoomID: "3", UserID: "kim", Slot: slot, At: time.Now()},
+		Metadata: eventstore.Metadata{OccurredAt: time.Now()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, well := verified(t, "--data", data)
+	if !well || !strings.Contains(said, "no faults; 1 under way or left half-way") || strings.Count(said, "no faults; 4 events behind the log") != 3 {
+		t.Errorf("of lists that are behind and a command that was left half-way: %s", said)
+	}
+
+	config, err := esdb.ParseConnectionString(nodeOf(t, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	stream := domain.BookingID(ids[1]).Stream()
+	bad := esdb.EventData{EventType: "BookingChanged", ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId":`)}
+	if _, err := client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{}, bad); err != nil {
+		t.Fatal(err)
+	}
+	said, well = verified(t, "--data", data)
+	if well || !strings.Contains(said, stream) || !strings.Contains(said, "1 fault; 1 under way") {
+		t.Errorf("of a booking that is blocked: %s", said)
+	}
+	p.stop(t)
+}
+
+// A list in which a document is right and not where it is looked for is at fault.
+func TestVerifyLooksWhereReadersLook(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := startServe(t, data)
+	c := newCaller(t, p)
+	c.wantListed(t, c.bookSome(t, "1", 3))
+	p.stop(t)
+	for change, what := range map[string]string{
+		"UPDATE booking_list_g1 SET room = 'elsewhere' WHERE created = (SELECT min(created) FROM booking_list_g1)": "elsewhere",
+		"UPDATE generations SET longest = 1 WHERE projection = 'room_use_list'":                                    "room_use_list: the longest",
+		"UPDATE projections SET active = 0 WHERE name = 'notifications'":                                           "notifications: it has not been built",
+	} {
+		changeViews(t, data, change)
+		if said, well := verified(t, "--data", data); well || !strings.Contains(said, what) {
+			t.Errorf("after %s: %s", change, said)
+		}
+		verb(t, "replay", "--all", "--data", data)
+		if said, well := verified(t, "--data", data); !well {
+			t.Errorf("after a replay: %s", said)
+		}
+	}
+}
+
+// changeViews changes something in the file of the lists, in the newest generation of a list where its first one is named.
+func changeViews(t *testing.T, data, change string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "views.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var active int
+	if err := db.QueryRowContext(t.Context(), "SELECT active FROM projections WHERE name = 'booking_list'").Scan(&active); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), strings.ReplaceAll(change, "booking_list_g1", fmt.Sprint("booking_list_g", active))); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,106 @@
+package projections
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"roombook/eventstore"
+)
+
+func reached(w *waiter) bool {
+	select {
+	case <-w.there:
+		return true
+	default:
+		return false
+	}
+}
+
+// Who waits is woken when the list has his position, and not before.
+func TestPositions(t *testing.T) {
+	p := NewPositions()
+	waiters := map[eventstore.Position]*waiter{}
+	for _, at := range []eventstore.Position{9, 5, 7, 12, 3} {
+		waiters[at] = p.wait("list", at)
+	}
+	other := p.wait("other", 1)
+	want := func(what string, there ...eventstore.Position) {
+		t.Helper()
+		for at, w := range waiters {
+			if reached(w) != slices.Contains(there, at) {
+				t.Errorf("%s: who waits for %d is woken: %v", what, at, reached(w))
+			}
+		}
+	}
+	want("at the beginning")
+	p.advance("list", 6)
+	want("at 6", 3, 5)
+	p.leave(waiters[9])
+	p.leave(waiters[3])
+	p.found("list", 9)
+	want("seen at 9", 3, 5, 7)
+	if p.reached("list", 7) || !p.reached("list", 6) {
+		t.Error("what was seen once is taken for what is so for good, or the other way round")
+	}
+	if wanted, _ := p.wanted("list"); !wanted {
+		t.Error("nobody is known to wait")
+	}
+	p.advance("list", 12)
+	want("at 12", 3, 5, 7, 12)
+	if wanted, _ := p.wanted("list"); wanted || reached(other) {
+		t.Error("somebody is said to wait, or was woken for another list")
+	}
+	if late := p.wait("list", 11); !reached(late) {
+		t.Error("who waits for what is there waits")
+	}
+	p.forget("list")
+	if p.reached("list", 1) {
+		t.Error("what was forgotten is known")
+	}
+}
+
+// Who does not take what was gathered holds up the subscription, and loses nothing.
+func TestGathererHoldsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const batches, each = 40, 512
+		var yielded atomic.Int64
+		g := gather(t.Context(), 0, func(ctx context.Context, _ eventstore.Position) iter.Seq2[eventstore.Batch, error] {
+			return func(yield func(eventstore.Batch, error) bool) {
+				for i := range batches {
+					events := make([]eventstore.Recorded, each)
+					for j := range events {
+						events[j].Position = eventstore.Position(i*each + j + 1)
+					}
+					yielded.Add(1)
+					if !yield(eventstore.Batch{Events: events, Position: events[each-1].Position}, nil) {
+						return
+					}
+				}
+				<-ctx.Done()
+			}
+		})
+		defer g.stop()
+		synctest.Wait()
+		if n := yielded.Load(); n > maxGathered/each+1 {
+			t.Errorf("%d batches of %d events were taken in", n, each)
+		}
+		var got []eventstore.Recorded
+		for len(got) < batches*each {
+			batch := g.take()
+			if len(batch.Events) == 0 {
+				t.Fatalf("only %d of %d events came", len(got), batches*each)
+			}
+			got = append(got, batch.Events...)
+			synctest.Wait()
+		}
+		for i, e := range got {
+			if e.Position != eventstore.Position(i+1) {
+				t.Fatalf("event %d is at %d", i, e.Position)
+			}
+		}
+	})
+}
