@@ -89,6 +89,7 @@ func (x *exchange) keepRefusal(err error) error {
 // failAgain replies with the problem that was kept.
 func (x *exchange) failAgain(answer string) {
 	var kept struct {
+		Type   string `json:"type"`
 		Status int    `json:"status"`
 		ETag   string `json:"etag"`
 	}
@@ -97,7 +98,7 @@ func (x *exchange) failAgain(answer string) {
 	if kept.ETag != "" {
 		x.header("Etag", kept.ETag)
 	}
-	x.status, x.mediaType = kept.Status, mediaProblem
+	x.status, x.mediaType, x.problem = kept.Status, mediaProblem, strings.TrimPrefix(kept.Type, "/problems/")
 	x.out = append(x.out[:0], answer...)
 }
 

@@ -223,7 +223,7 @@ func TestEveryAnswerForEver(t *testing.T) {
 	if r := c.call("DELETE", "/bookings/"+cancelled, "", 204, "If-Match: *"); r.header.Get("Roombook-Position") == "" || r.body != "" {
 		t.Error(r)
 	}
-	history(cancelled, "BookingCreated", "ConfirmRequested", "BookingChanged", "BookingCancelled")
+	history(cancelled, "BookingCreated", "ConfirmRequested", "BookingChanged", "BookingHandedOver", "BookingCancelled")
 
 	denied := c.call("POST", "/bookings", body(room2, "0930", "1100", "di"), 201).at(t, "bookingId").(string)
 	c.call("PATCH", "/confirms/"+denied, `{"status":"DENIED","reason":"wet paint"}`, 200)
