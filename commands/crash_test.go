@@ -21,6 +21,7 @@ import (
 type node struct {
 	address string
 	store   *eventstore.Store
+	claims  int // appends of a command before the one that decides: of one with a key, that of the key
 }
 
 func openNode(t *testing.T) node {
@@ -31,7 +32,7 @@ func openNode(t *testing.T) node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	return node{address, store}
+	return node{address: address, store: store}
 }
 
 // point is where a process dies: at its n-th append, counted from 1, when that is about to be done or, if done is set, when it has
@@ -53,6 +54,7 @@ type process struct {
 	*Handler
 	store *eventstore.Store
 	at    point
+	early bool // the point is before anything can be decided
 	dead  <-chan struct{}
 }
 
@@ -74,7 +76,7 @@ func (n node) process(t *testing.T, p point, timeout time.Duration) process {
 	if p.done {
 		dieAt = network.DieAtAnswer
 	}
-	return process{newHandler(store), store, p, dieAt(eventstoretest.Append, p.n)}
+	return process{newHandler(store), store, p, !p.done && p.n <= n.claims+1, dieAt(eventstoretest.Append, p.n)}
 }
 
 // died reports whether the process died where it was to, and judges the error that its command ended with. If it did not, the machine was
@@ -84,8 +86,7 @@ func (p process) died(t *testing.T, err error) bool {
 	unknown, unavailable := errors.Is(err, eventstore.ErrOutcomeUnknown), errors.Is(err, eventstore.ErrUnavailable)
 	select {
 	case <-p.dead:
-		// Nothing is decided as long as nothing was sent.
-		if !unknown && (!unavailable || p.at != point{n: 1}) {
+		if !unknown && (!unavailable || !p.early) {
 			t.Fatalf("%s: the command answered %v, want an unknown outcome", p.at, err)
 		}
 		return true

@@ -248,6 +248,7 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 // after it was settled, or after others changed what they could.
 func TestAKeyedCommandThatWasBroken(t *testing.T) {
 	n := openNode(t)
+	n.claims = 1
 	for _, c := range keyedCommands() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

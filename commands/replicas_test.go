@@ -106,7 +106,7 @@ func TestReplicasAreAskedWithOneKey(t *testing.T) {
 // Many clients of several replicas finish one booking that was left half-way: each step is done once.
 func TestReplicasFinishOneBooking(t *testing.T) {
 	handlers, server := replicas(t, 3)
-	n := node{server.ConnectionString(), server.Open(t, eventstore.Options{})}
+	n := node{address: server.ConnectionString(), store: server.Open(t, eventstore.Options{})}
 	const clients = 12
 	for _, c := range breakables() {
 		t.Run(c.name, func(t *testing.T) {
