@@ -226,9 +226,9 @@ func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, 
 			return none, done, &ConditionFailed{b.revision}
 		}
 		if len(events) == 0 {
-			settled, err := h.settle(ctx, id)
-			if err != nil {
-				return none, done, err
+			settled, failed := h.settle(ctx, id)
+			if failed != nil {
+				return none, done, failed
 			}
 			if settled.revision == b.revision {
 				return settled, nothingToDo, refused
