@@ -29,7 +29,7 @@ func (s *Server) bookingRoutes() []route {
 		// Cancels the booking.
 		{method: "DELETE", path: "/bookings/{id}", handle: s.cancelBooking},
 		// Everything that happened to the booking.
-		{method: "GET", path: "/bookings/{id}/history", handle: s.history},
+		{method: "GET", path: "/bookings/{id}/history", handle: s.history, params: historyParams{}},
 	}
 }
 

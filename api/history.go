@@ -2,15 +2,45 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/projections"
 )
 
-// history answers with every event of a booking and of its use, the first one first. The list has no pages: a booking is
-// short-lived.
+// historyParams are the query parameters of a booking's history.
+type historyParams struct {
+	// The most events on the page, 200 if it is not given: the whole life of most bookings.
+	Size string `param:"size"`
+	// Where the page begins; it comes from the link next of the page before.
+	Cursor string `param:"cursor"`
+}
+
+// history answers with the events of a booking and of its use, the first one first. The page after an event has a cursor that is its
+// position in the log.
 func (s *Server) history(x *exchange) error {
+	size, after := projections.MaxSize, eventstore.Position(0)
+	err := x.params(func(name, value string) (err error) {
+		switch name {
+		case "size":
+			size, err = parseSize(value)
+		case "cursor":
+			var position uint64
+			if position, err = strconv.ParseUint(value, 10, 64); err != nil {
+				err = errors.New("must be that of the link next of the page before")
+			}
+			after = eventstore.Position(position)
+		default:
+			err = errUnknownParameter
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	id := x.vars["id"]
 	if !validID(id) {
 		return domain.ErrBookingNotFound
@@ -20,6 +50,14 @@ func (s *Server) history(x *exchange) error {
 		return err
 	}
 	x.position(events[len(events)-1].Position)
+	for len(events) > 0 && events[0].Position <= after {
+		events = events[1:]
+	}
+	next := ""
+	if len(events) > size {
+		events = events[:size]
+		next = strconv.FormatUint(uint64(events[size-1].Position), 10)
+	}
 	x.beginObject()
 	x.name("_embedded")
 	x.beginObject()
@@ -33,7 +71,10 @@ func (s *Server) history(x *exchange) error {
 	x.endArray()
 	x.endObject()
 	x.beginLinks()
-	x.link("self", "/bookings/", id, "/history")
+	x.address("self", x.r.URL.Path, x.r.URL.RawQuery)
+	if next != "" {
+		x.address("next", x.r.URL.Path, withCursor(x.r.URL.RawQuery, next))
+	}
 	x.link("history", "/bookings/", id, "/history")
 	x.link("booking", "/bookings/", id)
 	x.endObject()
