@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
 
@@ -30,6 +32,16 @@ func before(t *testing.T, members int, o eventstoretest.Conditions) (s *eventsto
 	t.Helper()
 	behind = "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"
 	return eventstoretest.ClusterBefore(t, behind, members, o), behind
+}
+
+// end is where the log of the servers ends.
+func end(t *testing.T, s *eventstoretest.Servers) uint64 {
+	t.Helper()
+	end, err := s.Open(t, eventstore.Options{}).End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint64(end)
 }
 
 // client speaks the protocol itself.
@@ -190,7 +202,12 @@ func text(a *streams.ReadResp) string {
 	return a.String()
 }
 
-// read returns what a read has.
+// isSystem reports whether an answer is an event of the event store's own, with which a log begins.
+func isSystem(a *streams.ReadResp) bool {
+	return strings.HasPrefix(string(a.GetEvent().GetEvent().GetStreamIdentifier().GetStreamName()), "$")
+}
+
+// read returns what a read has, but for the event store's own events.
 func (c client) read(change ...readOption) (answers []string) {
 	c.t.Helper()
 	call := c.open(c.t.Context(), change...)
@@ -202,7 +219,9 @@ func (c client) read(change ...readOption) (answers []string) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		answers = append(answers, text(a))
+		if !isSystem(a) {
+			answers = append(answers, text(a))
+		}
 	}
 }
 
@@ -223,7 +242,7 @@ func wantCode(t *testing.T, what string, err error, code codes.Code, text string
 	}
 }
 
-// positions are those of the events of a read.
+// positions are those of the events of a read, but for the event store's own.
 func positions(t *testing.T, call streams.Streams_ReadClient) (positions []uint64) {
 	t.Helper()
 	for {
@@ -235,6 +254,8 @@ func positions(t *testing.T, call streams.Streams_ReadClient) (positions []uint6
 			t.Error(err)
 			return positions
 		}
-		positions = append(positions, a.GetEvent().GetCommitPosition())
+		if !isSystem(a) {
+			positions = append(positions, a.GetEvent().GetCommitPosition())
+		}
 	}
 }

@@ -115,6 +115,7 @@ func TestAReadOfWhatHasMadeWay(t *testing.T) {
 func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 	t.Parallel()
 	s, behind := before(t, 1, eventstoretest.Conditions{})
+	begins := end(t, s)
 	const writers, each = 8, 25
 	var acknowledged atomic.Uint64
 	var writing, reading sync.WaitGroup
@@ -144,7 +145,7 @@ func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 					last = true
 				default:
 				}
-				least := acknowledged.Load()
+				least := max(acknowledged.Load(), begins) - begins
 				var options []readOption
 				if backwards {
 					options = []readOption{backward}
@@ -154,7 +155,7 @@ func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 					slices.Reverse(positions)
 				}
 				for i, p := range positions {
-					if p != uint64(i+1) {
+					if p != begins+uint64(i+1) {
 						t.Fatalf("position %d is at %d of the log", p, i)
 					}
 				}
