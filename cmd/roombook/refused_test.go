@@ -94,7 +94,13 @@ func TestRefusedWhileRunning(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode
 	}
-	if status, body := book("1"); status != http.StatusCreated || ready() != http.StatusOK {
+	becomesReady := func() {
+		for ready() != http.StatusOK {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	becomesReady() // when its lists are built
+	if status, body := book("1"); status != http.StatusCreated {
 		t.Fatalf("%d %s", status, body)
 	}
 	password.Store("changed")
@@ -107,9 +113,7 @@ func TestRefusedWhileRunning(t *testing.T) {
 		t.Errorf("ready: %d", status)
 	}
 	password.Store("secret")
-	for ready() != http.StatusOK {
-		time.Sleep(10 * time.Millisecond)
-	}
+	becomesReady()
 	if status, body := book("2"); status != http.StatusCreated {
 		t.Errorf("%d %s", status, body)
 	}
