@@ -110,9 +110,10 @@ func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, event
 		ctx, cancel := decided(ctx)
 		defer cancel()
 		at, err = h.store.Append(ctx, stream, l.revision, events...)
-		own.named = max(at.Revision, l.revision)
 		if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 			own.named = wrong.Actual
+		} else if err == nil {
+			own.named = at.Revision
 		}
 		return at, err
 	}()
