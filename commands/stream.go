@@ -190,7 +190,7 @@ func (r Request) command() string {
 
 // allows reports whether the command may change a resource at the revision.
 func (r Request) allows(revision domain.Revision) bool {
-	return r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)
+	return (r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)) && !slices.Contains(r.UnlessRevisions, revision)
 }
 
 // doneBy looks for what the command wrote when it was asked before. It is the aggregate as the command left it: with its own
