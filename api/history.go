@@ -13,9 +13,9 @@ import (
 
 // historyParams are the query parameters of a booking's history.
 type historyParams struct {
-	// The most events on the page, 200 if it is not given: the whole life of most bookings.
+	// The most events on the page.
 	Size string `param:"size"`
-	// Where the page begins; it comes from the link next of the page before.
+	// Where the page begins; it comes from the link next of the page before and is of no other use.
 	Cursor string `param:"cursor"`
 }
 

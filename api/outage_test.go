@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/commands"
@@ -449,20 +448,7 @@ func TestAnEventThatCannotBeDecoded(t *testing.T) {
 	const secret = "cafe-babe"
 	poison := func(stream, eventType, metadata string) {
 		t.Helper()
-		config, err := esdb.ParseConnectionString(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.Logger = esdb.NoopLogging()
-		client, err := esdb.NewClient(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		e := esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId":["` + secret + `"]}`), Metadata: []byte(metadata)}
-		if _, err := client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.StreamExists{}}, e); err != nil {
-			t.Fatal(err)
-		}
+		eventstoretest.AppendRaw(t, at, stream, eventType, `{"bookingId":["`+secret+`"]}`, metadata)
 	}
 	unreadable := func(r reply, about string) {
 		t.Helper()

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/domain"
@@ -93,7 +92,7 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 	n := openNode(t)
 	store := n.store
 	poisoned := domain.BookingID(uuid.NewString())
-	appendRaw(t, n.address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`)
+	eventstoretest.AppendRaw(t, n.address, poisoned.Stream(), "BookingCreated", `{"bookingId": 17}`, "")
 	ask := request().reservation(eventstore.NoStream)
 	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = poisoned, newRoom(), "ann", slot(0, 1)
 	if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
@@ -237,26 +236,6 @@ func TestACheckpointStaysBeforeWhatCannotBeDecoded(t *testing.T) {
 		if got := steps.checkpoint(); got != r.checkpoint {
 			t.Errorf("after event %d the checkpoint is %d, want %d", i, got, r.checkpoint)
 		}
-	}
-}
-
-// appendRaw appends an event that this program would not write.
-func appendRaw(t *testing.T, address, stream, eventType, data string) {
-	t.Helper()
-	config, err := esdb.ParseConnectionString(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	_, err = client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}},
-		esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data)})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // blocked is a booking that nothing can be decided on, since an event cannot be decoded: one that it began with, one of a later change, or
@@ -23,19 +24,19 @@ func blocked(t *testing.T, n node, kind string) (domain.BookingID, domain.RoomID
 		if _, err := n.store.Append(t.Context(), room.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
 			t.Fatal(err)
 		}
-		appendRaw(t, n.address, id.Stream(), "BookingCreated", `{"bookingId": 17}`)
+		eventstoretest.AppendRaw(t, n.address, id.Stream(), "BookingCreated", `{"bookingId": 17}`, "")
 		return id, room
 	}
 	b := book(t, h, room, slot(0, 1))
 	if kind == "changed" {
-		appendRaw(t, n.address, b.ID.Stream(), "BookingChanged", `{"bookingId": 17}`)
+		eventstoretest.AppendRaw(t, n.address, b.ID.Stream(), "BookingChanged", `{"bookingId": 17}`, "")
 		return b.ID, room
 	}
 	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
 	if err != nil {
 		t.Fatal(err)
 	}
-	appendRaw(t, n.address, use.ID.Stream(), "UseEnded", `{"bookingId": 17}`)
+	eventstoretest.AppendRaw(t, n.address, use.ID.Stream(), "UseEnded", `{"bookingId": 17}`, "")
 	return b.ID, room
 }
 

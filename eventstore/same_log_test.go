@@ -123,7 +123,7 @@ func TestACheckpointOfAnotherLog(t *testing.T) {
 		`{"position":` + string(saved.Data[len(`{"position":`):len(saved.Data)-len(`,"event":"`+uuid.NewString()+`"}`)]) + `,"event":"` + uuid.NewString() + `"}`: 0,
 	} {
 		e := esdb.EventData{EventID: uuid.New(), EventType: saved.Type, ContentType: esdb.ContentTypeJson, Data: []byte(data)}
-		if _, err := rawClient(t, at).AppendToStream(t.Context(), copied, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, e); err != nil {
+		if _, err := eventstoretest.Client(t, at).AppendToStream(t.Context(), copied, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Any{}}, e); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := store.LoadCheckpoint(t.Context(), copied); err != nil || got != want {

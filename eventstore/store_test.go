@@ -341,22 +341,6 @@ func TestSetMaxCount(t *testing.T) {
 	}
 }
 
-// raw is a client of the library, to store what a Store would not.
-func rawClient(t *testing.T, connectionString string) *esdb.Client {
-	t.Helper()
-	config, err := esdb.ParseConnectionString(connectionString)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return client
-}
-
 // What others have said of a stream stays as it is.
 func TestSetMaxCountKeepsTheRest(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)
@@ -373,7 +357,7 @@ func TestSetMaxCountKeepsTheRest(t *testing.T) {
 		`{"$maxCount`:                                                     `{"$maxCount":7}`,
 	} {
 		stream := newStream()
-		_, err := rawClient(t, at).AppendToStream(t.Context(), "$$"+stream, esdb.AppendToStreamOptions{}, esdb.EventData{EventType: "$metadata", ContentType: esdb.ContentTypeJson, Data: []byte(before)})
+		_, err := eventstoretest.Client(t, at).AppendToStream(t.Context(), "$$"+stream, esdb.AppendToStreamOptions{}, esdb.EventData{EventType: "$metadata", ContentType: esdb.ContentTypeJson, Data: []byte(before)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -406,7 +390,7 @@ func TestUndecodable(t *testing.T) {
 		{EventID: uuid.New(), EventType: "SlotReleased", ContentType: esdb.ContentTypeJson, Data: []byte(`{"reservationId":"r"}`)},
 		{EventID: uuid.New(), EventType: "SlotReserved", ContentType: esdb.ContentTypeBinary, Data: []byte{0, 1, 2}},
 	}
-	if _, err := rawClient(t, at).AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Revision(0)}, poison...); err != nil {
+	if _, err := eventstoretest.Client(t, at).AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{ExpectedRevision: esdb.Revision(0)}, poison...); err != nil {
 		t.Fatal(err)
 	}
 	last := mustAppend(t, s, stream, 5, events(1)...)

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -152,23 +151,8 @@ func TestUndecodableEvents(t *testing.T) {
 	h := history(6)
 	happen(t, log, h, 2)
 	until(t, "the list is kept", func() bool { return workers.Health()[0].State == projections.Following })
-	others, err := esdb.ParseConnectionString(network.ConnectionString())
-	if err != nil {
-		t.Fatal(err)
-	}
-	others.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(others)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	for _, event := range []esdb.EventData{
-		{EventType: "BookingTeleported", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`)},
-		{EventType: "BookingCreated", ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId":`)},
-	} {
-		if _, err := client.AppendToStream(t.Context(), "booking-"+uuid.NewString(), esdb.AppendToStreamOptions{}, event); err != nil {
-			t.Fatal(err)
-		}
+	for eventType, data := range map[string]string{"BookingTeleported": `{}`, "BookingCreated": `{"bookingId":`} {
+		eventstoretest.AppendRaw(t, network.ConnectionString(), "booking-"+uuid.NewString(), eventType, data, "")
 	}
 	position := happen(t, log, h, 2)
 	until(t, "the list goes on", func() bool { return workers.Health()[0].Position >= position })

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/commands"
@@ -43,20 +42,7 @@ func TestBookingRelease(t *testing.T) {
 	}
 
 	sound, broken := book(), book()
-	config, err := esdb.ParseConnectionString(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	poison := esdb.EventData{EventID: uuid.New(), EventType: "BookingChanged", ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId": 17}`)}
-	if _, err := client.AppendToStream(t.Context(), broken.ID.Stream(), esdb.AppendToStreamOptions{ExpectedRevision: esdb.StreamExists{}}, poison); err != nil {
-		t.Fatal(err)
-	}
+	eventstoretest.AppendRaw(t, at, broken.ID.Stream(), "BookingChanged", `{"bookingId": 17}`, "")
 
 	if code, stdout, stderr := release(broken.ID); code != exitOK || stdout != "booking "+string(broken.ID)+" is released\n" {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // verified is what verify says, and whether it ends well.
@@ -58,21 +58,8 @@ func TestVerifyTellsApart(t *testing.T) {
 		t.Errorf("of lists that are behind and a command that was left half-way: %s", said)
 	}
 
-	config, err := esdb.ParseConnectionString(nodeOf(t, data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Logger = esdb.NoopLogging()
-	client, err := esdb.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	stream := domain.BookingID(ids[1]).Stream()
-	bad := esdb.EventData{EventType: "BookingChanged", ContentType: esdb.ContentTypeJson, Data: []byte(`{"bookingId":`)}
-	if _, err := client.AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{}, bad); err != nil {
-		t.Fatal(err)
-	}
+	eventstoretest.AppendRaw(t, nodeOf(t, data), stream, "BookingChanged", `{"bookingId":`, "")
 	said, well = verified(t, "--data", data)
 	if well || !strings.Contains(said, stream) || !strings.Contains(said, "1 fault; 1 under way") {
 		t.Errorf("of a booking that is blocked: %s", said)

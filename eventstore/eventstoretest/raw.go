@@ -1,0 +1,33 @@
+package eventstoretest
+
+import (
+	"testing"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
+)
+
+// Client is the official client on an event store, for what this program would not do. It is closed at the end of the test.
+func Client(t testing.TB, connectionString string) *esdb.Client {
+	t.Helper()
+	config, err := esdb.ParseConnectionString(connectionString)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger = esdb.NoopLogging()
+	client, err := esdb.NewClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// AppendRaw appends an event that this program would not write, whatever the stream's revision is.
+func AppendRaw(t testing.TB, connectionString, stream, eventType, data, metadata string) {
+	t.Helper()
+	e := esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(metadata)}
+	if _, err := Client(t, connectionString).AppendToStream(t.Context(), stream, esdb.AppendToStreamOptions{}, e); err != nil {
+		t.Fatal(err)
+	}
+}
