@@ -22,14 +22,16 @@ import (
 //	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
 //
 // An event that this version cannot decode may be any of these. Whoever can is to fold it, so that the checkpoint stays before it, until
-// its booking is cancelled.
+// its booking is cancelled. Of a booking with such an event, which an operator released, a step can stay open although it is done: so
+// settling closes all that were open when it began.
 type openSteps struct {
 	bookings  map[domain.BookingID]*openBooking
 	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
 	last      eventstore.Position            // of the last event that was folded
 	read      eventstore.Position            // the log has been read up to here
 	now       time.Time                      // of the event that is being folded
-	folded    int                            // events so far
+	at        eventstore.Position            // of the event that is being folded
+	changes   int                            // events folded and bookings settled so far
 }
 
 // openBooking is a booking with open steps.
@@ -57,7 +59,8 @@ const (
 type opened struct {
 	// after is a position before the event that opened it: to fold the log from there is to open it again.
 	after eventstore.Position
-	since time.Time // when that event occurred
+	at    eventstore.Position // of the event that opened it
+	since time.Time           // when that occurred
 	// room and replaces are those of a reservation that waits for its booking.
 	room     domain.RoomID
 	replaces domain.ReservationID
@@ -80,7 +83,8 @@ func (o *openSteps) catchUp(ctx context.Context, log Log) error {
 // add folds the next event of the log, of whatever stream.
 func (o *openSteps) add(r eventstore.Recorded) {
 	o.now = r.Metadata.OccurredAt
-	o.folded++
+	o.at = r.Position
+	o.changes++
 	if readable(r) != nil {
 		if _, known := o.undecoded[r.Stream]; !known {
 			o.undecoded[r.Stream] = o.last
@@ -101,6 +105,7 @@ func (o *openSteps) add(r eventstore.Recorded) {
 		}
 	case domain.BookingCancelled:
 		delete(o.undecoded, r.Stream)
+		delete(o.undecoded, domain.RealUseOf(e.BookingID).Stream())
 		o.close(e.BookingID, openStep{kind: stepOver})
 		if e.ReservationID != "" { // else it is not known; a reservation that was seen waits to be stood on, or released
 			o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
@@ -127,7 +132,22 @@ func (o *openSteps) openSince(id domain.BookingID, s openStep, how opened) {
 		b = &openBooking{id: id, steps: make(map[openStep]opened, 1)}
 		o.bookings[id] = b
 	}
+	how.at = o.at
 	b.steps[s] = how
+}
+
+// settled closes the steps of a booking that were opened up to a position: it has been brought to rest since.
+func (o *openSteps) settled(id domain.BookingID, upTo eventstore.Position) {
+	b := o.bookings[id]
+	if b == nil {
+		return
+	}
+	for s, how := range b.steps {
+		if how.at <= upTo {
+			o.close(id, s)
+		}
+	}
+	o.changes++
 }
 
 func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen bool) {

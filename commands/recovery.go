@@ -69,6 +69,7 @@ type recovered struct {
 	steps    []string
 	due      time.Time // when it is to be settled, if it is still open
 	settling bool
+	settled  eventstore.Position // of the last event that was folded before it was settled; 0 once that is taken note of
 	failures int
 	err      error
 }
@@ -185,15 +186,16 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
 		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
 	}
-	steps, saved, folded := newOpenSteps(after), after, 0
+	steps, saved, changes := newOpenSteps(after), after, 0
+	r.begin()
 	var settling sync.WaitGroup
 	defer settling.Wait()
 	places, freed := make(chan struct{}, settlers), make(chan struct{}, 1)
 	settleDue := func() {
 		for _, id := range r.due(places) {
-			rooms := steps.bookings[id].rooms()
+			rooms, last := steps.bookings[id].rooms(), steps.last
 			settling.Go(func() {
-				r.settle(ctx, id, rooms)
+				r.settle(ctx, id, rooms, last)
 				<-places
 				select {
 				case freed <- struct{}{}:
@@ -213,12 +215,12 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 		}
 		alive()
 		r.note(steps)
-		// Where nothing was folded the checkpoint is as good as a later one: to save one is to append to the log that is followed.
-		if p := steps.checkpoint(); p > saved && steps.folded > folded {
+		// Where nothing has changed the checkpoint is as good as a later one: to save one is to append to the log that is followed.
+		if p := steps.checkpoint(); p > saved && steps.changes > changes {
 			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
 				return fmt.Errorf("save the recovery checkpoint: %w", err)
 			}
-			saved, folded = p, steps.folded
+			saved, changes = p, steps.changes
 		}
 		settleDue()
 		for waiting := true; waiting; {
@@ -234,6 +236,15 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	}
 }
 
+// begin forgets which bookings were settled: that was in the log that was followed before.
+func (r *Recovery) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.open {
+		b.settled = 0
+	}
+}
+
 // settlers bounds how many bookings are settled at once, so that one which hangs holds up no other.
 const settlers = 8
 
@@ -241,7 +252,11 @@ const settlers = 8
 func (r *Recovery) note(steps *openSteps) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id := range r.open {
+	for id, b := range r.open {
+		if b.settled > 0 {
+			steps.settled(id, b.settled)
+			b.settled = 0
+		}
 		if steps.bookings[id] == nil {
 			delete(r.open, id)
 		}
@@ -285,8 +300,8 @@ func (r *Recovery) due(places chan<- struct{}) []domain.BookingID {
 	return due
 }
 
-// settle settles one booking and notes how that went. If its steps do not close, it comes up again.
-func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) {
+// settle settles one booking, whose steps are open as of the event at a position, and notes how that went.
+func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID, last eventstore.Position) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := func() error {
@@ -307,6 +322,7 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 	b.settling = false
 	b.err = err
 	if err == nil {
+		b.settled = last
 		b.due = time.Now().Add(r.grace)
 		r.handler.metrics.recovered.Inc()
 		r.logger.Info("settled a booking that a command had left half-way", "booking", id)
