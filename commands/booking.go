@@ -287,7 +287,7 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 		}
 	}
 	if err != nil {
-		return Booking{}, err
+		return Booking{}, undecided(err)
 	}
 	switch view.Phase {
 	case domain.PhaseNone:

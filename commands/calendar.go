@@ -228,7 +228,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 				continue
 			}
 			if err != nil {
-				return domain.SlotReserved{}, err
+				return domain.SlotReserved{}, undecided(err)
 			}
 			if b.state.StandsOn(other.ReservationID) {
 				holding = append(holding, other)

@@ -76,7 +76,7 @@ func (n node) process(t *testing.T, p point, timeout time.Duration) process {
 	if p.done {
 		dieAt = network.DieAtAnswer
 	}
-	return process{newHandler(store), store, p, !p.done && p.n <= n.claims+1, dieAt(eventstoretest.Append, p.n)}
+	return process{newHandler(store), store, p, p.n <= n.claims || !p.done && p.n == n.claims+1, dieAt(eventstoretest.Append, p.n)}
 }
 
 // died reports whether the process died where it was to, and judges the error that its command ended with. If it did not, the machine was

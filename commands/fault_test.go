@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
@@ -199,6 +201,68 @@ func TestWhatIsDecidedAndContended(t *testing.T) {
 			}
 			if _, err := c.when(t.Context(), newHandler(store), w, r()); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// unheard is a store whose answers to appends are not heard, to the streams of a category.
+type unheard struct {
+	Store
+	category string
+}
+
+func (u unheard) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	at, err := u.Store.Append(ctx, stream, expected, events...)
+	if err == nil && strings.HasPrefix(stream, u.category+"-") {
+		return eventstore.Appended{}, eventstore.ErrOutcomeUnknown
+	}
+	return at, err
+}
+
+// A command that decided nothing is told so, also if it is not known what became of an append that decides nothing of it: the claim of its
+// key, what it keeps of its answer, or a step that another command has left.
+func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
+	store := eventstoretest.Open(t)
+	key, bookings := unheard{store, domain.KeyCategory}, unheard{store, domain.BookingCategory}
+	half := func(t *testing.T) (domain.BookingID, domain.RoomID) {
+		t.Helper()
+		ask := request().reservation(eventstore.NoStream)
+		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), newRoom(), "ann", slot(0, 1)
+		if _, err := store.Append(t.Context(), ask.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: ask}); err != nil {
+			t.Fatal(err)
+		}
+		return ask.BookingID, ask.RoomID
+	}
+	create := func(h *Handler, r Request, room domain.RoomID) error {
+		_, err := h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: room, User: "ann", Slot: slot(0, 1)})
+		return err
+	}
+	for name, command := range map[string]func(t *testing.T) error{
+		"the claim": func(t *testing.T) error { return create(newHandler(key), keyed("digest")(), newRoom()) },
+		"the answer": func(t *testing.T) error {
+			r := keyed("digest")()
+			_ = create(newHandler(key), r, newRoom())
+			_, err := newHandler(key).Refused(t.Context(), r, "no")
+			return err
+		},
+		"a booking in the way": func(t *testing.T) error {
+			_, room := half(t)
+			return create(newHandler(bookings), request(), room)
+		},
+		"a booking that is read": func(t *testing.T) error {
+			b := book(t, newHandler(store), newRoom(), slot(0, 1))
+			in := domain.BookingCheckedIn{BookingID: b.ID, RealUseID: domain.RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: noon}
+			if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{in})...); err != nil {
+				t.Fatal(err)
+			}
+			_, err := newHandler(unheard{store, domain.RealUseCategory}).Booking(t.Context(), b.ID)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := command(t); errors.Is(err, eventstore.ErrOutcomeUnknown) || !errors.Is(err, eventstore.ErrUnavailable) {
+				t.Errorf("%v, want that the event store is not available", err)
 			}
 		})
 	}

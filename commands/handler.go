@@ -133,6 +133,15 @@ func decided(ctx context.Context) (context.Context, context.CancelFunc) {
 	return detached, func() {}
 }
 
+// undecided is the error of a command that decided nothing, or of a read, when something that decides nothing of it failed: the outcome of
+// that may be unknown, its own is not.
+func undecided(err error) error {
+	if errors.Is(err, eventstore.ErrOutcomeUnknown) {
+		return fmt.Errorf("%w: %v", eventstore.ErrUnavailable, err)
+	}
+	return err
+}
+
 // unfinished is the error of a command that was decided, or may have been, and whose next step failed.
 func unfinished(err error) error {
 	if errors.Is(err, eventstore.ErrOutcomeUnknown) {

@@ -26,7 +26,7 @@ func (h *Handler) claim(ctx context.Context, r Request) (domain.Key, error) {
 	k := loaded[domain.Key]{revision: eventstore.NoStream}
 	err := k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
 	if err != nil && !lost(err) {
-		return domain.Key{}, fmt.Errorf("claim the key: %w", err)
+		return domain.Key{}, fmt.Errorf("claim the key: %w", undecided(err))
 	}
 	if k.state.Digest != r.Digest {
 		return domain.Key{}, ErrKeyReused
@@ -71,7 +71,7 @@ func (h *Handler) answered(ctx context.Context, r Request, answer domain.Event) 
 			return k.state, nil
 		}
 		if err := races.again(ctx, err); err != nil {
-			return domain.Key{}, err
+			return domain.Key{}, undecided(err)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 			if events, err = domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}); err != nil {
 				if use.state.Phase == domain.UsePhaseEnded { // its end may not have been told to the booking yet
 					if _, err := h.settle(ctx, use.state.Booking); err != nil {
-						return RealUse{}, err
+						return RealUse{}, undecided(err)
 					}
 				}
 				return RealUse{}, err
