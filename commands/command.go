@@ -11,7 +11,7 @@ import (
 	"roombook/eventstore"
 )
 
-// Request says who asks, when, and under which id. All events of a command have ids that follow from the command's id.
+// Request says who asks, when, and under which id. The id is kept with what the command decides, and what follows from it.
 type Request struct {
 	ID            uuid.UUID
 	Actor         string

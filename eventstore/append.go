@@ -160,8 +160,10 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 			// ours, so it has not been done; and the stream never goes back to that revision, so it never will be. That holds for
 			// a revision that was read; with Any, only as far as the server remembers.
 			s.metrics.conflicts.Inc()
-			if lost.Actual < expected && s.connections.leader.check(timed) == ErrReplaced {
-				return Appended{}, s.gaveUp(ctx, unheard > 0, ErrReplaced)
+			if lost.Actual < expected {
+				if err := s.connections.leader.check(timed); err != nil {
+					return Appended{}, s.gaveUp(ctx, unheard > 0, err)
+				}
 			}
 			return Appended{}, &WrongRevision{Stream: stream, Expected: expected, Actual: lost.Actual}
 		case errors.As(err, &refused) && unheard == 0:

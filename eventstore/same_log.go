@@ -100,11 +100,12 @@ func (m *member) dial(ctx context.Context, address string) (net.Conn, error) {
 // member is left for good, and calls go on by another one.
 func (m *member) check(ctx context.Context) error {
 	l := &m.route.log
+	if l.current() != m.incarnation { // another has found out
+		m.leave()
+		return ErrReplaced
+	}
 	seen := l.seen.Load()
 	if seen == nil || seen.of != m.incarnation {
-		if l.current() != m.incarnation {
-			return ErrReplaced
-		}
 		return nil
 	}
 	is, err := m.has(ctx, seen)
@@ -119,13 +120,18 @@ func (m *member) check(ctx context.Context) error {
 			"address", m.address, "position", seen.position, "event", seen.id)
 		m.route.metrics.replaced.Inc()
 	}
+	m.leave()
+	return ErrReplaced
+}
+
+// leave has nobody call the member any more, and ends the calls that are under way.
+func (m *member) leave() {
 	m.route.leave(m, "")
-	m.route.work.Go(func() {
+	m.route.work.Go(func() { // Close may wait for the dialer, which may be who calls this
 		for _, conn := range m.connections {
 			_ = conn.Close() // fails only if it is closed already
 		}
 	})
-	return ErrReplaced
 }
 
 // check looks whether the log is still the one that was seen, without a new connection being the occasion: a stream is shorter than it was.

@@ -100,6 +100,24 @@ func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 	}
 }
 
+// A stream that is shorter than its caller knew is no lost race before it is known that the log is the same: what was remembered of other
+// streams of a log that is gone would go on to be believed.
+func TestAShorterStreamIsNoLostRaceUntilTheLogIsKnown(t *testing.T) {
+	t.Parallel()
+	network := eventstoretest.Before(t, eventstoretest.Serve(t, ""))
+	s := network.Open(t, eventstore.Options{Timeout: time.Second})
+	stream := newStream()
+	mustAppend(t, s, stream, eventstore.NoStream, events(5)...)
+	var lost *eventstore.WrongRevision
+	if _, err := s.Append(t.Context(), stream, 7, events(1)...); !errors.As(err, &lost) {
+		t.Errorf("of the same log: %v", err)
+	}
+	network.LoseRequest(eventstoretest.Read, 1)
+	if _, err := s.Append(t.Context(), stream, 7, events(1)...); errors.As(err, &lost) || !errors.Is(err, eventstore.ErrUnavailable) {
+		t.Errorf("of one that is not known: %v", err)
+	}
+}
+
 // A checkpoint that came with events of another log is none.
 func TestACheckpointOfAnotherLog(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)
