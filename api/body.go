@@ -37,7 +37,13 @@ type fault struct {
 }
 
 // invalidBody lists every fault of a body.
-type invalidBody struct{ faults []fault }
+type invalidBody struct {
+	faults []fault
+	policy error // that found them, if it was the policy
+}
+
+// Unwrap is for those who ask whether it was the policy.
+func (e *invalidBody) Unwrap() error { return e.policy }
 
 func (e *invalidBody) Error() string {
 	var b strings.Builder
@@ -125,7 +131,7 @@ func (b *body) parse(in []byte) error {
 	}
 	in = bytes.TrimLeft(in, space)
 	if in[0] != '{' {
-		return &invalidBody{[]fault{{"", "must be a JSON object"}}}
+		return &invalidBody{faults: []fault{{"", "must be a JSON object"}}}
 	}
 	// From here on the syntax is known to be right.
 	rest := bytes.TrimLeft(in[1:], space)
@@ -389,13 +395,13 @@ func (b *body) check(doubtful ...fault) error {
 		}
 		if len(b.faults) > mostFaults {
 			b.faults[mostFaults] = fault{"", "has more faults than are listed here"}
-			return &invalidBody{b.faults}
+			return &invalidBody{faults: b.faults}
 		}
 	}
 	if len(b.faults) == 0 {
 		return nil
 	}
-	return &invalidBody{append(b.faults, doubtful...)}
+	return &invalidBody{faults: append(b.faults, doubtful...)}
 }
 
 // repeated reports whether the i-th member repeats one of those that are taken.
@@ -418,11 +424,11 @@ func faultsAt(faults []domain.Fault, names fields) []fault {
 // inBody turns what the domain says of a command's values into the faults of a body; other errors stay as they are.
 func (x *exchange) inBody(err error, names fields) error {
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
-		return &invalidBody{faultsAt(invalid.Faults, names)}
+		return &invalidBody{faultsAt(invalid.Faults, names), invalid}
 	}
 	if early, ok := errors.AsType[*domain.EndBeforeStart](err); ok {
 		detail := fmt.Sprintf("must not be before the start of the use, %s", appendTime(nil, early.StartedAt, x.zone))
-		return &invalidBody{[]fault{{pointerTo(names[domain.FieldEnd]), detail}}}
+		return &invalidBody{faults: []fault{{pointerTo(names[domain.FieldEnd]), detail}}}
 	}
 	return err
 }

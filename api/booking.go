@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -107,7 +106,7 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 		slot.End = b.end("useEndDtm")
 		c.End = &slot.End
 	}
-	status := b.readOnly(c.Booking)
+	c.Phase = b.readOnly(c.Booking)
 	if err := b.check(s.doubtful(x, slot)...); err != nil {
 		return err
 	}
@@ -118,13 +117,11 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 	if c.Request, err = x.request(user); err != nil {
 		return err
 	}
-	if err := x.unlessBookingMatched(c.Booking); err != nil {
-		return err
-	}
-	if err := s.stillHas(x, c, status); err != nil {
-		return err
-	}
 	booking, err := s.commands.ChangeBooking(x.ctx, c)
+	if other, ok := errors.AsType[*commands.OtherPhase](err); ok {
+		detail := "must be " + string(other.Phase) + ", as it is, or left out: it follows from what happens to the booking"
+		return &invalidBody{faults: []fault{{pointerTo("status"), detail}}}
+	}
 	if err != nil {
 		return x.inBody(err, bookingFields)
 	}
@@ -134,7 +131,7 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 
 // readOnly takes the members of a booking that its answers have and that follow from others: what was answered may be sent back. It
 // returns the status, which is empty if it is not among them.
-func (b *body) readOnly(id domain.BookingID) (status string) {
+func (b *body) readOnly(id domain.BookingID) (status domain.Phase) {
 	b.find("_links")
 	if b.given("bookingId") {
 		if given := b.id("bookingId"); given != "" && given != string(id) {
@@ -142,33 +139,9 @@ func (b *body) readOnly(id domain.BookingID) (status string) {
 		}
 	}
 	if b.given("status") {
-		status = b.oneOf("status", live()...)
+		status = domain.Phase(b.oneOf("status", live()...))
 	}
 	return status
-}
-
-// stillHas refuses a change whose body has another status than the booking, unless it was carried out before: then it is a repeat, and
-// the status may have come from it.
-func (s *Server) stillHas(x *exchange, c commands.ChangeBooking, status string) error {
-	if status == "" {
-		return nil
-	}
-	booking, err := s.commands.Booking(x.ctx, c.Booking)
-	if err == nil && string(booking.Phase) == status || c.Digest != "" && s.carriedOut(x, c.Booking, c.Request) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return &invalidBody{[]fault{{pointerTo("status"), "must be " + string(booking.Phase) + ", as it is, or left out: it follows from what happens to the booking"}}}
-}
-
-// carriedOut reports whether a command with a key has changed the booking.
-func (s *Server) carriedOut(x *exchange, id domain.BookingID, r commands.Request) bool {
-	events, err := s.commands.History(x.ctx, id)
-	return err == nil && slices.ContainsFunc(events, func(e eventstore.Recorded) bool {
-		return strings.HasPrefix(e.Metadata.Command, r.ID.String()+"/")
-	})
 }
 
 func (s *Server) cancelBooking(x *exchange) error {
@@ -178,9 +151,6 @@ func (s *Server) cancelBooking(x *exchange) error {
 	}
 	request, err := x.request("")
 	if err != nil {
-		return err
-	}
-	if err := x.unlessBookingMatched(id); err != nil {
 		return err
 	}
 	booking, err := s.commands.CancelBooking(x.ctx, commands.CancelBooking{Request: request, Booking: id})

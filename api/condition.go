@@ -83,16 +83,16 @@ func entityTagLength(s string) int {
 	return 0
 }
 
-// revisions are those at which the condition lets a resource be changed; nil is all. The comparison is strong: a weak tag is none,
-// and neither is a tag that no answer ever had.
-func (c *condition) revisions() []domain.Revision {
+// revisions are those that the condition names; nil if it names none in particular. By the strong comparison a weak tag is none, and by
+// either a tag is none that no answer ever had.
+func (c *condition) revisions(weak bool) []domain.Revision {
 	if c == nil || c.any {
 		return nil
 	}
 	revisions := make([]domain.Revision, 0, len(c.tags))
 	for _, t := range c.tags {
 		n, err := strconv.ParseInt(strings.TrimSuffix(strings.Trim(t.tag, `"`), tagJSON), 10, 64)
-		if r := domain.Revision(n); !t.weak && err == nil && n >= 0 && (etag(r, mediaHAL) == t.tag || etag(r, mediaJSON) == t.tag) {
+		if r := domain.Revision(n); (weak || !t.weak) && err == nil && n >= 0 && (etag(r, mediaHAL) == t.tag || etag(r, mediaJSON) == t.tag) {
 			revisions = append(revisions, r)
 		}
 	}
@@ -127,37 +127,4 @@ func (x *exchange) unlessKnown() error {
 		x.out = x.out[:0]
 	}
 	return nil
-}
-
-// matched means that a change was to be made only if the resource is none of those in If-None-Match, and it is one.
-type matched struct{ revision domain.Revision }
-
-func (e *matched) Error() string { return "the resource is one of those in If-None-Match" }
-
-// unlessMatched refuses a change by its If-None-Match: *, for one, lets nothing be changed that is there (RFC 9110, section 13.1.2). The
-// revision is read only if there is such a condition.
-func (x *exchange) unlessMatched(revision func() (domain.Revision, error)) error {
-	known, err := parseCondition(x.r.Header["If-None-Match"])
-	if err != nil {
-		return &invalidParameters{[]fault{{"If-None-Match", err.Error()}}}
-	}
-	if known == nil {
-		return nil
-	}
-	at, err := revision()
-	if err != nil {
-		return err
-	}
-	if known.has(etag(at, mediaHAL)) || known.has(etag(at, mediaJSON)) {
-		return &matched{at}
-	}
-	return nil
-}
-
-// unlessBookingMatched is unlessMatched for a booking, and for the confirm, which is a part of it.
-func (x *exchange) unlessBookingMatched(id domain.BookingID) error {
-	return x.unlessMatched(func() (domain.Revision, error) {
-		booking, err := x.server.commands.Booking(x.ctx, id)
-		return booking.Revision, err
-	})
 }

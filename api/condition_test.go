@@ -49,14 +49,17 @@ func TestConditions(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if got := c.revisions(); !slices.Equal(got, tt.revisions) || (got == nil) != (tt.revisions == nil) {
+		if got := c.revisions(false); !slices.Equal(got, tt.revisions) || (got == nil) != (tt.revisions == nil) {
 			t.Errorf("%s: revisions %v, want %v", tt.name, got, tt.revisions)
 		}
 		if got := c.has(etag(3, mediaHAL)); got != tt.known {
 			t.Errorf("%s: has revision 3: %t", tt.name, got)
 		}
+		if got := c.any || slices.Contains(c.revisions(true), 3); got != tt.known {
+			t.Errorf("%s: keeps revision 3 from being changed: %t", tt.name, got)
+		}
 	}
-	if c, err := parseCondition(nil); c != nil || err != nil || c.revisions() != nil {
+	if c, err := parseCondition(nil); c != nil || err != nil || c.revisions(false) != nil {
 		t.Errorf("no header is %v, %v", c, err)
 	}
 }

@@ -63,9 +63,6 @@ func (s *Server) answerConfirm(x *exchange) error {
 	if c.Request, err = x.request(c.By); err != nil {
 		return err
 	}
-	if err := x.unlessBookingMatched(c.Booking); err != nil {
-		return err
-	}
 	booking, err := s.commands.AnswerConfirm(x.ctx, c)
 	if err != nil {
 		return x.inBody(err, confirmFields)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"roombook/commands"
+	"roombook/domain"
 )
 
 // keySpace is the UUIDv5 name space of commands whose callers chose a key for them.
@@ -68,13 +69,17 @@ func quotedString(s string) (text string, ok bool) {
 func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
 
 // keepRefusal keeps the reply that refuses a command with a key, so that every try of the command is answered alike: somebody who
-// asks again did not hear it, and must not get by accident what was refused. It returns the error that the reply is about.
+// asks again did not hear it, and must not get by accident what was refused. What the policy says no to is decided anew each time: it is
+// this server's, and may be another tomorrow. It returns the error that the reply is about.
 func (x *exchange) keepRefusal(err error) error {
 	refused := x.status >= http.StatusBadRequest && x.status < http.StatusInternalServerError
 	if x.command.Digest == "" || !refused || errors.Is(err, commands.ErrKeyReused) {
 		return err
 	}
 	if _, before := errors.AsType[*commands.RefusedBefore](err); before {
+		return err
+	}
+	if _, policy := errors.AsType[*domain.Invalid](err); policy {
 		return err
 	}
 	answer, failed := x.server.commands.Refused(x.ctx, x.command, string(x.out))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -316,5 +317,59 @@ func TestOneKeyManyClients(t *testing.T) {
 	history := services[0].do(t, "GET", "/bookings/"+booking+"/history", "").want(t, 200)
 	if n := len(history.at(t, "_embedded.events").([]any)); n != 4 {
 		t.Error(history.body)
+	}
+}
+
+// A key is claimed before its request is refused for anything that may change: by what the resource is at, too. So a refusal is told again
+// when that has changed, another request with the key is told that it is one, and a request that was carried out is never refused.
+func TestARefusalBeforeAnythingIsDecidedHasItsKey(t *testing.T) {
+	const owner, other = `{"bookingUserId":"eve"}`, `{"bookingUserId":"flo"}`
+	for name, refused := range map[string]struct {
+		body   string
+		header string
+		status int
+	}{
+		"If-None-Match":     {owner, "If-None-Match: *", 412},
+		"a status in vain":  {`{"bookingUserId":"eve","status":"CONFIRMED"}`, "Accept: */*", 422},
+		"If-Match, refused": {owner, `If-Match: "77"`, 412},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			path := "/bookings/" + s.book(t, morning)
+			first := s.do(t, "PATCH", path, refused.body, refused.header, "Idempotency-Key: k").want(t, refused.status)
+			if r := s.do(t, "PATCH", path, other, refused.header, "Idempotency-Key: k").want(t, 422); r.at(t, "type") != "/problems/key-reused" {
+				t.Errorf("another request: %s", r.body)
+			}
+			s.do(t, "PATCH", "/confirms/"+path[len("/bookings/"):], confirmed.body).want(t, 200)
+			if again := s.do(t, "PATCH", path, refused.body, "Idempotency-Key: k"); again.status != first.status || again.body != first.body {
+				t.Errorf("again: %s, first: %s", again.body, first.body)
+			}
+		})
+	}
+
+	s := newService(t)
+	path := "/bookings/" + s.book(t, morning)
+	s.do(t, "DELETE", path, "", "Idempotency-Key: done", "If-None-Match: 3").want(t, 400) // no answer to the request, which was none
+	for range 2 {
+		s.do(t, "DELETE", path, "", "Idempotency-Key: done", `If-None-Match: "77"`).want(t, 204)
+	}
+}
+
+// What a server refuses by its policy, another one may not: it is no answer for ever.
+func TestARefusalByThePolicyIsNotKept(t *testing.T) {
+	s := newService(t)
+	strict := newService(t, func(o *Options) {
+		o.Commands = commands.New(s.log, commands.Options{Policy: domain.Policy{LongestBooking: time.Minute}})
+	})
+	r := strict.do(t, "POST", "/bookings", morning, "Idempotency-Key: k").want(t, 422)
+	if r.at(t, "type") != "/problems/invalid-body" {
+		t.Error(r.body)
+	}
+	if r := strict.do(t, "POST", "/bookings", strings.Replace(morning, "ann", "bob", 1), "Idempotency-Key: k").want(t, 422); r.at(t, "type") != "/problems/key-reused" {
+		t.Errorf("another request: %s", r.body)
+	}
+	first := s.do(t, "POST", "/bookings", morning, "Idempotency-Key: k").want(t, 201)
+	if again := strict.do(t, "POST", "/bookings", morning, "Idempotency-Key: k").want(t, 201); again.body != first.body {
+		t.Errorf("again: %s, first: %s", again.body, first.body)
 	}
 }

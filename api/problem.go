@@ -134,17 +134,11 @@ var problemTypes = []problemType{
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
 		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read; or it is one of those in If-None-Match. The member and header etag have its present one. Read it again and decide anew.",
-		is: func(err error, p *problem) bool {
-			if e, ok := errors.AsType[*commands.ConditionFailed](err); ok {
-				p.unmet(e.Revision, "which If-Match does not have")
-				return true
-			}
-			e, ok := errors.AsType[*matched](err)
-			if ok {
-				p.unmet(e.revision, "which If-None-Match rules out")
-			}
-			return ok
-		},
+		is: when(func(e *commands.ConditionFailed, p *problem) {
+			p.detail = fmt.Sprintf("The resource is at revision %d, which If-Match or If-None-Match rules out.", e.Revision)
+			p.etag = etag(e.Revision, p.mediaType)
+			p.members = func(d *document) { d.text("etag", p.etag) }
+		}),
 	},
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
@@ -337,13 +331,6 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 }
 
 func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
-
-// unmet describes a resource at a revision that a condition does not allow.
-func (p *problem) unmet(at domain.Revision, why string) {
-	p.detail = fmt.Sprintf("The resource is at revision %d, %s.", at, why)
-	p.etag = etag(at, p.mediaType)
-	p.members = func(d *document) { d.text("etag", p.etag) }
-}
 
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {

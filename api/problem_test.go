@@ -186,6 +186,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands.ErrContended":        "too-much-contention",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
+		"commands.OtherPhase":          unheard, // a handler turns it into a fault of its body
 		"commands.Readable":            unheard, // of an operator at the command line
 		"commands.RefusedBefore":       unheard, // the problem that was kept is told again
 		"commands.Unreadable":          "unreadable-event",

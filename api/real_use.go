@@ -72,13 +72,6 @@ func (s *Server) endUse(x *exchange) error {
 	if c.Request, err = x.request(""); err != nil {
 		return err
 	}
-	err = x.unlessMatched(func() (domain.Revision, error) {
-		use, err := s.commands.RealUse(x.ctx, c.RealUse)
-		return use.Revision, err
-	})
-	if err != nil {
-		return err
-	}
 	use, err := s.commands.EndUse(x.ctx, c)
 	if err != nil {
 		return x.inBody(err, realUseFields)

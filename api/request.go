@@ -21,10 +21,13 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	if err != nil {
 		faults = append(faults, fault{"Idempotency-Key", err.Error()})
 	}
-	var match *condition
+	var match, noneMatch *condition
 	if x.r.Method != http.MethodPost { // what does not exist yet has no revision
 		if match, err = parseCondition(x.r.Header["If-Match"]); err != nil {
 			faults = append(faults, fault{"If-Match", err.Error()})
+		}
+		if noneMatch, err = parseCondition(x.r.Header["If-None-Match"]); err != nil {
+			faults = append(faults, fault{"If-None-Match", err.Error()})
 		}
 	}
 	if faults != nil {
@@ -34,7 +37,10 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		return commands.Request{}, err
 	}
 
-	r := commands.Request{At: x.now(), IfRevisions: match.revisions()}
+	r := commands.Request{At: x.now(), IfRevisions: match.revisions(false), UnlessRevisions: noneMatch.revisions(true)}
+	if noneMatch != nil && noneMatch.any { // lets nothing be changed that is there (RFC 9110, section 13.1.2)
+		r.IfRevisions = []domain.Revision{}
+	}
 	if key != "" {
 		r.ID, r.Digest = commandID(key), x.digest()
 	} else if r.ID, err = uuid.NewV7(); err != nil {

@@ -87,6 +87,9 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		moves := false
 		b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
+			if err == nil && c.Phase != "" && c.Phase != b.Phase {
+				return nil, &OtherPhase{b.Phase}
+			}
 			return events, err
 		})
 		if err != nil {
@@ -115,7 +118,7 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	ask := c.reservation(b.revision)
 	ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
 	ask.RoomID, _, ask.Slot = b.state.Target(change)
-	if c.IfRevisions != nil {
+	if c.IfRevisions != nil || c.UnlessRevisions != nil || c.Phase != "" {
 		ask.IfRevision = b.revision
 	}
 	if c.User != nil {

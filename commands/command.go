@@ -24,9 +24,10 @@ type Request struct {
 	// nothing is done, also if there had been nothing to do, or if it had been refused and the caller has told [Handler.Refused].
 	// Under the same ID with another digest it is [ErrKeyReused].
 	Digest string
-	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it. Any other one is
-	// *[ConditionFailed], unless the command is refused anyway.
-	IfRevisions []domain.Revision
+	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it, and UnlessRevisions those at which
+	// it may not. Another is *[ConditionFailed], unless the command is refused anyway.
+	IfRevisions     []domain.Revision
+	UnlessRevisions []domain.Revision
 }
 
 // The commands.
@@ -46,6 +47,9 @@ type (
 		User    *domain.UserID
 		Start   *time.Time
 		End     *time.Time
+		// Phase, if not empty, is the one that the booking must be in. In another it is *[OtherPhase], unless the command is refused
+		// anyway.
+		Phase domain.Phase
 	}
 	// CancelBooking cancels for the user.
 	CancelBooking struct {
@@ -99,6 +103,13 @@ type ConditionFailed struct {
 func (e *ConditionFailed) Error() string {
 	return fmt.Sprintf("the resource is at revision %d", e.Revision)
 }
+
+// OtherPhase means that the booking is not in the phase that the caller takes it to be in.
+type OtherPhase struct {
+	Phase domain.Phase // the one that it is in
+}
+
+func (e *OtherPhase) Error() string { return fmt.Sprintf("the booking is %s", e.Phase) }
 
 // ErrContended means that others kept changing the same room or booking while the command tried to. Nothing was decided.
 var ErrContended = errors.New("too many others are changing the same room or booking")

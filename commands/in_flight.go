@@ -19,7 +19,8 @@ type inFlight struct {
 // flight is an append that is under way.
 type flight struct {
 	landed chan struct{}
-	// named is the revision that the event store named in its answer, for those who look; it is set before landed is closed.
+	// named is the revision that the event store named in its answer, for those who look, and NoStream if it named none; it is set before
+	// landed is closed.
 	named domain.Revision
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -90,48 +91,63 @@ func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
 	}
 }
 
-// An append that ends badly lets those go on that waited for it.
+// An append that ends badly lets those go on that waited for it: to a stream that is there, and to one that is not.
 func TestAnAppendInFlightFails(t *testing.T) {
-	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
-	fails := failingOnce{slow: store}
-	h := newHandler(&fails)
-	b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
-	change := func(user domain.UserID) error {
-		_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user})
-		return err
+	open := func() (*failingOnce, *Handler) {
+		store := &failingOnce{slow: &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}}
+		return store, newHandler(store)
 	}
-	var asking sync.WaitGroup
-	var first, second error
-	asking.Go(func() { first = change("bob") })
-	<-store.begun
-	asking.Go(func() { second = change("eve") })
-	for store.reads.Load() < 2 {
-		if t.Context().Err() != nil {
-			t.Fatal("the second does not look at the booking")
+	both := func(t *testing.T, store *failingOnce, ask func(context.Context, domain.UserID) error) (first, second error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var asking sync.WaitGroup
+		asking.Go(func() { first = ask(ctx, "bob") })
+		<-store.begun
+		looked := store.reads.Load() + 1
+		asking.Go(func() { second = ask(ctx, "eve") })
+		for store.reads.Load() < looked {
+			if ctx.Err() != nil {
+				t.Fatal("the second does not look at the booking")
+			}
 		}
+		close(store.release)
+		asking.Wait()
+		return first, second
 	}
-	close(store.release)
-	asking.Wait()
-	if !errors.Is(first, eventstore.ErrUnavailable) || second != nil {
-		t.Errorf("the first was told %v, the second %v", first, second)
-	}
+	t.Run("a change", func(t *testing.T) {
+		store, h := open()
+		b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
+		first, second := both(t, store, func(ctx context.Context, user domain.UserID) error {
+			_, err := h.ChangeBooking(ctx, ChangeBooking{Request: request(), Booking: b.ID, User: &user})
+			return err
+		})
+		if !errors.Is(first, eventstore.ErrUnavailable) || second != nil {
+			t.Errorf("the first was told %v, the second %v", first, second)
+		}
+	})
+	t.Run("a creation", func(t *testing.T) {
+		store, h := open()
+		room := newRoom()
+		first, second := both(t, store, func(ctx context.Context, user domain.UserID) error {
+			_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: room, User: user, Slot: slot(0, 1)})
+			return err
+		})
+		if taken, ok := errors.AsType[*domain.SlotTaken](second); !errors.Is(first, eventstore.ErrOutcomeUnknown) || !ok || len(taken.By) != 1 {
+			t.Errorf("the first was told %v, the second %v", first, second)
+		}
+	})
 }
 
 // failingOnce fails the append that is slow.
 type failingOnce struct {
 	*slow
-	once sync.Once
 }
 
-func (f *failingOnce) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (at eventstore.Appended, err error) {
-	f.once.Do(func() {
-		f.appends.Add(1)
+func (f *failingOnce) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if strings.HasPrefix(stream, domain.BookingCategory+"-") && f.appends.Add(1) == 1 {
 		close(f.begun)
 		<-f.release
-		err = eventstore.ErrUnavailable
-	})
-	if err != nil {
-		return at, err
+		return eventstore.Appended{}, eventstore.ErrUnavailable
 	}
 	return f.Store.Append(ctx, stream, expected, events...)
 }

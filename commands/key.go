@@ -35,7 +35,8 @@ func (h *Handler) claim(ctx context.Context, r Request) (domain.Key, error) {
 }
 
 // Refused keeps the answer with which a command that has a Digest was refused, and returns the one that was kept first: that is the
-// answer to every try of the command from then on, whatever changes. Its errors are those of an append.
+// answer to every try of the command from then on, whatever changes. Nothing is kept where the command has not claimed its key: in a log
+// that was put in the place of the one that it was refused on. Its errors are those of an append.
 func (h *Handler) Refused(ctx context.Context, r Request, answer string) (string, error) {
 	k, err := h.answered(ctx, r, domain.KeyRefused{Answer: answer, At: r.At})
 	if err != nil || k.Refusal == "" {

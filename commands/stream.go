@@ -110,9 +110,10 @@ func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, event
 		ctx, cancel := decided(ctx)
 		defer cancel()
 		at, err = h.store.Append(ctx, stream, l.revision, events...)
-		own.named = max(at.Revision, l.revision)
 		if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 			own.named = wrong.Actual
+		} else if err == nil {
+			own.named = at.Revision
 		}
 		return at, err
 	}()
@@ -189,7 +190,7 @@ func (r Request) command() string {
 
 // allows reports whether the command may change a resource at the revision.
 func (r Request) allows(revision domain.Revision) bool {
-	return r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)
+	return (r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)) && !slices.Contains(r.UnlessRevisions, revision)
 }
 
 // doneBy looks for what the command wrote when it was asked before. It is the aggregate as the command left it: with its own

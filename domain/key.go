@@ -57,8 +57,9 @@ func (k Key) Evolve(event Event) Key {
 //
 //	given it was not answered so  then the answer
 //	given it was                  then nothing: that answer stands
+//	given the key was not used    then nothing
 func DecideKeyAnswer(k Key, answer Event) []Event {
-	if k.Refusal != "" || k.Unchanged {
+	if k.Digest == "" || k.Refusal != "" || k.Unchanged {
 		return nil
 	}
 	return []Event{answer}
