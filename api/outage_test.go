@@ -178,10 +178,18 @@ func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
 	network := eventstoretest.Node(t)
 	store := network.Open(t, eventstore.Options{})
 	handler := commands.New(store, commands.Options{Policy: domain.DefaultPolicy()})
+	s := newService(t, func(o *Options) {
+		o.Commands = handler
+		o.Timeout = time.Second
+		o.Probes = []Probe{{Name: "eventStore", Check: store.Ping}}
+	})
+	r := s.start(t)
+	l := newLoad(t, r.address, 8, "/readyz", "/healthz")
+	log := eventstoretest.PartOf(store, eventstoretest.Naming(l.prefix))
 	recovery := func(ctx context.Context, grace time.Duration) (end func()) {
 		ctx, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
-		go func() { ended <- commands.NewRecovery(handler, store, commands.RecoveryOptions{Grace: grace}).Run(ctx) }()
+		go func() { ended <- commands.NewRecovery(handler, log, commands.RecoveryOptions{Grace: grace}).Run(ctx) }()
 		return func() {
 			stop()
 			if err := <-ended; err != nil {
@@ -190,13 +198,6 @@ func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
 		}
 	}
 	t.Cleanup(recovery(t.Context(), time.Second))
-	s := newService(t, func(o *Options) {
-		o.Commands = handler
-		o.Timeout = time.Second
-		o.Probes = []Probe{{Name: "eventStore", Check: store.Ping}}
-	})
-	r := s.start(t)
-	l := newLoad(t, r.address, 8, "/readyz", "/healthz")
 	refused := func(a answer) bool {
 		down := a.status == http.StatusServiceUnavailable
 		switch a.what {
@@ -228,18 +229,12 @@ func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
 	// What a command without a key left half-way is for recovery, which may just be pausing after a failure: that of another replica
 	// comes first.
 	end := recovery(t.Context(), time.Millisecond)
-	own := map[domain.BookingID]bool{}
-	for _, e := range logOf(t, store, l.prefix, commands.NewAudit()) {
-		if reserved, ok := e.(domain.SlotReserved); ok {
-			own[reserved.BookingID] = true
-		}
-	}
 	for {
-		open, err := commands.OpenBookings(t.Context(), store)
+		open, err := commands.OpenBookings(t.Context(), log)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.ContainsFunc(open, func(b commands.OpenBooking) bool { return own[b.Booking] }) {
+		if len(open) == 0 {
 			break
 		}
 	}
@@ -281,18 +276,6 @@ func wantSound(t *testing.T, network *eventstoretest.Controlled, prefix string, 
 func soundLog(t *testing.T, store *eventstore.Store, prefix string) []domain.Event {
 	t.Helper()
 	audit := commands.NewAudit()
-	events := logOf(t, store, prefix, audit)
-	for _, f := range audit.Findings() {
-		if strings.HasPrefix(string(f.Room), prefix) {
-			t.Error(f)
-		}
-	}
-	return events
-}
-
-// logOf is the log of the rooms with the prefix. The audit gets all of it.
-func logOf(t *testing.T, store *eventstore.Store, prefix string, audit *commands.Audit) []domain.Event {
-	t.Helper()
 	var events []domain.Event
 	for batch, err := range store.Subscribe(t.Context(), 0, commands.Streams()) {
 		if err != nil {
@@ -306,6 +289,11 @@ func logOf(t *testing.T, store *eventstore.Store, prefix string, audit *commands
 		}
 		if batch.CaughtUp {
 			break
+		}
+	}
+	for _, f := range audit.Findings() {
+		if strings.HasPrefix(string(f.Room), prefix) {
+			t.Error(f)
 		}
 	}
 	return events

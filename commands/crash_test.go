@@ -511,11 +511,14 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			whole := c.whole(t, n)
 			worlds := c.broken(t, n, whole, whole.halfway()...)
-			recovering(t, n.store, 1, time.Nanosecond)
 			bookings := map[domain.BookingID]bool{}
-			var all sync.WaitGroup
 			for _, w := range worlds {
 				bookings[w.booking] = true
+			}
+			log := only(n.store, bookings)
+			recovering(t, n.store, log, 1, time.Nanosecond)
+			var all sync.WaitGroup
+			for _, w := range worlds {
 				all.Go(func() {
 					if err := w.settle(t.Context()); err != nil {
 						t.Errorf("%s, settle: %v", w.at, err)
@@ -534,7 +537,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 				})
 			}
 			all.Wait()
-			rest(t, n.store, bookings)
+			rest(t, log, bookings)
 			for _, w := range worlds {
 				t.Run(w.at.String(), func(t *testing.T) { w.wantEnd(t, whole.after) })
 			}

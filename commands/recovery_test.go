@@ -3,7 +3,7 @@ package commands
 import (
 	"context"
 	"iter"
-	"os"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,14 +17,19 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// recovering runs recoveries on the store, as replicas do, until the test ends.
-func recovering(t *testing.T, store *eventstore.Store, replicas int, grace time.Duration) []*Recovery {
+// only is the part of a store's log that is about the bookings. A recovery on it leaves those of other tests as they are.
+func only(store *eventstore.Store, bookings map[domain.BookingID]bool) *eventstoretest.Part {
+	return eventstoretest.PartOf(store, eventstoretest.Naming(slices.Collect(maps.Keys(bookings))...))
+}
+
+// recovering runs recoveries on the log, as replicas do, until the test ends.
+func recovering(t *testing.T, store *eventstore.Store, log Log, replicas int, grace time.Duration) []*Recovery {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	var all []*Recovery
 	for range replicas {
-		r := NewRecovery(newHandler(store), store, RecoveryOptions{Grace: grace})
+		r := NewRecovery(newHandler(store), log, RecoveryOptions{Grace: grace})
 		all = append(all, r)
 		running.Go(func() {
 			if err := r.Run(ctx); err != nil {
@@ -39,13 +44,13 @@ func recovering(t *testing.T, store *eventstore.Store, replicas int, grace time.
 	return all
 }
 
-// rest waits until the store has no open step of the bookings. It gives up long after recovery should have closed them.
-func rest(t *testing.T, store *eventstore.Store, bookings map[domain.BookingID]bool) {
+// rest waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
+func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	for {
-		open, err := OpenBookings(t.Context(), store)
+		open, err := OpenBookings(t.Context(), log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,8 +84,9 @@ func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.rest(w.at)})
 		}
 	}
-	recovering(t, n.store, 2, 20*time.Millisecond)
-	rest(t, n.store, bookings)
+	log := only(n.store, bookings)
+	recovering(t, n.store, log, 2, 20*time.Millisecond)
+	rest(t, log, bookings)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
 	}
@@ -101,8 +107,9 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 	create := breakables()[0]
 	w := create.broken(t, n, create.whole(t, n), point{n: 1, done: true})[0]
 
-	r := recovering(t, store, 1, 20*time.Millisecond)[0]
-	rest(t, store, map[domain.BookingID]bool{w.booking: true})
+	log := only(store, map[domain.BookingID]bool{w.booking: true, poisoned: true})
+	r := recovering(t, store, log, 1, 20*time.Millisecond)[0]
+	rest(t, log, map[domain.BookingID]bool{w.booking: true})
 	for {
 		open, err := r.Status()
 		if err != nil {
@@ -123,7 +130,7 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	checkpoint, err := store.LoadCheckpoint(t.Context(), checkpointStream)
+	checkpoint, err := log.LoadCheckpoint(t.Context(), checkpointStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,34 +162,18 @@ func (l *watchedLog) SaveCheckpoint(ctx context.Context, stream string, p events
 	return err
 }
 
-// recoveringFrom runs a recovery that follows the log until the test ends.
-func recoveringFrom(t *testing.T, store *eventstore.Store, log Log, grace time.Duration) *Recovery {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	r := NewRecovery(newHandler(store), log, RecoveryOptions{Grace: grace})
-	ended := make(chan error, 1)
-	go func() { ended <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("recovery ended with %v", err)
-		}
-	})
-	return r
-}
-
 // A checkpoint is an event of the log that recovery follows: one that has nothing new to do must not save a new one for it.
 func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
-	book(t, newHandler(store), newRoom(), slot(0, 1))
+	b := book(t, newHandler(store), newRoom(), slot(0, 1))
 	looked := make(chan int)
-	log := &watchedLog{Log: store, subscribed: func(n int) {
+	log := &watchedLog{Log: only(store, map[domain.BookingID]bool{b.ID: true}), subscribed: func(n int) {
 		select {
 		case looked <- n:
 		case <-t.Context().Done():
 		}
 	}}
-	recoveringFrom(t, store, log, time.Millisecond)
+	recovering(t, store, log, 1, time.Millisecond)
 	for log.saves.Load() == 0 {
 		<-looked
 	}
@@ -190,8 +181,7 @@ func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	for range 30 {
 		<-looked
 	}
-	// Others may use the same store: each look that finds something of theirs may save once.
-	if shared, now := os.Getenv("ROOMBOOK_TEST_EVENTSTORE") != "", log.saves.Load(); now != saves && !shared {
+	if now := log.saves.Load(); now != saves {
 		t.Errorf("%d checkpoints were saved while nothing happened", now-saves)
 	}
 }
@@ -203,17 +193,17 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	const bookings = 3*settlers + 1
 	create := breakables()[0]
 	left := create.broken(t, n, create.whole(t, n), slices.Repeat([]point{{n: 1, done: true}}, bookings)...)
-	log := &watchedLog{Log: n.store, subscribed: func(look int) {
-		if look > 1 {
-			<-t.Context().Done()
-		}
-	}}
-	recoveringFrom(t, n.store, log, time.Hour)
 	open := map[domain.BookingID]bool{}
 	for _, w := range left {
 		open[w.booking] = true
 	}
-	rest(t, n.store, open)
+	log := only(n.store, open)
+	recovering(t, n.store, &watchedLog{Log: log, subscribed: func(look int) {
+		if look > 1 {
+			<-t.Context().Done()
+		}
+	}}, 1, time.Hour)
+	rest(t, log, open)
 }
 
 // An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can, until its booking is over.

@@ -101,7 +101,7 @@ func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
 	for range 20 {
 		book(t, newHandler(r.store), newRoom(), slot(0, 1))
 	}
-	recovery := recovering(t, r.store, 1, 20*time.Millisecond)[0]
+	recovery := recovering(t, r.store, r.store, 1, 20*time.Millisecond)[0]
 	for saved := eventstore.Position(0); saved == 0; {
 		var err error
 		if saved, err = r.store.LoadCheckpoint(t.Context(), checkpointStream); err != nil {

@@ -71,7 +71,7 @@ func result(a *streams.BatchAppendResp) string {
 
 func TestBatchAppend(t *testing.T) {
 	t.Parallel()
-	s := eventstoretest.Real(t)
+	s, _ := before(t, 1, eventstoretest.Conditions{})
 	c := dial(t, s.Address(0))
 	call, err := c.BatchAppend(t.Context())
 	if err != nil {

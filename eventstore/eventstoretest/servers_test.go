@@ -135,7 +135,7 @@ func TestWhatAnEventStoreSaysBeside(t *testing.T) {
 // A network that fails on demand stands before a server as before a node.
 func TestANetworkBeforeAMember(t *testing.T) {
 	t.Parallel()
-	s := eventstoretest.Cluster(t, 2)
+	s, _ := before(t, 2, eventstoretest.Conditions{})
 	networks := make([]*eventstoretest.Controlled, 2)
 	for i := range networks {
 		networks[i] = eventstoretest.Before(t, s.Address(i))

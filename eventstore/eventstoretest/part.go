@@ -1,0 +1,69 @@
+package eventstoretest
+
+import (
+	"context"
+	"iter"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"roombook/eventstore"
+)
+
+// Part is a store of whose log a subscription only shows what concerns a test, with checkpoints of its own: for those who act on all that they
+// find in a log, which other tests may write to as well.
+type Part struct {
+	*eventstore.Store
+	of   func(eventstore.Recorded) bool
+	name string
+}
+
+// PartOf is the part of the log with the events for which of holds.
+func PartOf(store *eventstore.Store, of func(eventstore.Recorded) bool) *Part {
+	return &Part{store, of, uuid.NewString()}
+}
+
+// Naming holds for events whose stream or data has one of the texts: ids of bookings or rooms, say.
+func Naming[T ~string](texts ...T) func(eventstore.Recorded) bool {
+	return func(r eventstore.Recorded) bool {
+		for _, text := range texts {
+			if strings.Contains(r.Stream, string(text)) || strings.Contains(string(r.Data), string(text)) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// Subscribe is that of the store, without the events of others.
+func (p *Part) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		for batch, err := range p.Store.Subscribe(ctx, after, f) {
+			var own []eventstore.Recorded
+			for _, r := range batch.Events {
+				if p.of(r) {
+					own = append(own, r)
+				}
+			}
+			batch.Events = own
+			if !yield(batch, err) {
+				return
+			}
+		}
+	}
+}
+
+// LoadCheckpoint is that of the store, of a stream that only this part has.
+func (p *Part) LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error) {
+	return p.Store.LoadCheckpoint(ctx, stream+"-"+p.name)
+}
+
+// SaveCheckpoint is that of the store, in a stream that only this part has.
+func (p *Part) SaveCheckpoint(ctx context.Context, stream string, at eventstore.Position) error {
+	return p.Store.SaveCheckpoint(ctx, stream+"-"+p.name, at)
+}
+
+// SetMaxCount is that of the store, of a stream that only this part has.
+func (p *Part) SetMaxCount(ctx context.Context, stream string, n int) error {
+	return p.Store.SetMaxCount(ctx, stream+"-"+p.name, n)
+}
