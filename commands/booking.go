@@ -37,7 +37,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	ask.BookingID = id
 	ask.RoomID, ask.UserID, ask.Slot = c.Room, c.User, c.Slot
 
-	reserved, err := h.reserve(ctx, c.Request, ask)
+	reserved, err := h.reserve(ctx, c.Request, ask, h.policy)
 	if err != nil {
 		return Booking{}, err
 	}
@@ -121,7 +121,7 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	if c.User != nil {
 		ask.UserID = *c.User
 	}
-	reserved, err := h.reserve(ctx, c.Request, ask)
+	reserved, err := h.reserve(ctx, c.Request, ask, h.policy.ForChange(b.state, change))
 	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
 		// The slot was found taken later than the booking was read. Of a booking that has moved on that may never have been true
 		// together: it decides anew.

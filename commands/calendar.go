@@ -199,12 +199,12 @@ func (c *calendars) keep(room domain.RoomID, cal *calendar) {
 
 // reserve takes a slot for a command, and returns the reservation as it is stored. Others in the way are first brought to rest, so that
 // nobody is refused by a slot that no booking holds, and every booking that a *domain.SlotTaken names can be read.
-func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) (domain.SlotReserved, error) {
+func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved, policy domain.Policy) (domain.SlotReserved, error) {
 	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
 	for range attempts {
 		var reserved domain.SlotReserved
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
-			events, err := domain.DecideReserve(c, ask, h.policy)
+			events, err := domain.DecideReserve(c, ask, policy)
 			if err != nil {
 				return nil, err
 			}

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -171,6 +172,112 @@ func TestAnInvalidSlotIsRefusedWithEveryFault(t *testing.T) {
 	var invalid *domain.Invalid
 	if !errors.As(err, &invalid) || len(invalid.Faults) != 2 {
 		t.Errorf("got %v, want two faults", err)
+	}
+}
+
+// A policy that refuses the past judges a start that a command sets, and no other: neither one that a change leaves as it is, nor one that
+// was taken when it was not yet past.
+func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := New(store, Options{Policy: domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}})
+	at := func(hours float64) time.Time { return noon.Add(time.Duration(hours * float64(time.Hour))) }
+	start, end := at(1), at(3)
+	later, earlier, soon, half := at(5), at(2.25), at(2.5), at(1.5)
+	before, begun := at(0.5), at(2)
+	for _, c := range []struct {
+		name   string
+		now    time.Time
+		change func(c *ChangeBooking)
+		past   bool
+	}{
+		{"a later end, before", before, func(c *ChangeBooking) { c.End = &later }, false},
+		{"a later end, begun", begun, func(c *ChangeBooking) { c.End = &later }, false},
+		{"an earlier end, begun", begun, func(c *ChangeBooking) { c.End = &earlier }, false},
+		{"an end that is past, begun", begun, func(c *ChangeBooking) { c.End = &half }, false},
+		{"the room, before", before, func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room, begun", begun, func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room, over", at(4), func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room and the end, begun, with the same start", begun, func(c *ChangeBooking) { c.Room, c.Start, c.End = new(newRoom()), &start, &later }, false},
+		{"the user, begun", begun, func(c *ChangeBooking) { c.User = new(domain.UserID("bob")) }, false},
+		{"the start, before", before, func(c *ChangeBooking) { c.Start = &half }, false},
+		{"the start, begun", begun, func(c *ChangeBooking) { c.Start = &soon }, false},
+		{"the start to now, begun", begun, func(c *ChangeBooking) { c.Start = &begun }, false},
+		{"a past start, begun", begun, func(c *ChangeBooking) { c.Start = &half }, true},
+		{"a past start and another room, begun", begun, func(c *ChangeBooking) { c.Room, c.Start = new(newRoom()), &half }, true},
+		{"all, with a past start, begun", begun, func(c *ChangeBooking) { c.Start, c.End = &half, &later }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := book(t, h, newRoom(), domain.Slot{Start: start, End: end})
+			change := ChangeBooking{Request: keyed("d")(), Booking: b.ID}
+			change.At = c.now
+			c.change(&change)
+			changed, err := h.ChangeBooking(t.Context(), change)
+			var invalid *domain.Invalid
+			if c.past {
+				if !errors.As(err, &invalid) || len(invalid.Faults) != 1 || invalid.Faults[0].Field != domain.FieldStart {
+					t.Fatalf("got %+v, %v, want a fault of the start", changed, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			change.At = at(1000)
+			if again, err := New(store, Options{Policy: h.policy}).ChangeBooking(t.Context(), change); err != nil || !sameAnswer(again, changed) {
+				t.Errorf("asked again much later: %+v, %v, want %+v", again, err, changed)
+			}
+		})
+	}
+}
+
+// A command that was broken after its slot was taken goes forward when the slot is long past: by settling, and by its own retry.
+func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
+	n := openNode(t)
+	policy := domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}
+	future := noon.Add(30 * time.Minute)
+	own := func(id string) domain.RoomID { return domain.RoomID("r" + id) }
+	type command func(h *Handler, b domain.BookingID, r Request) (Booking, error)
+	for name, when := range map[string]command{
+		"create": func(h *Handler, _ domain.BookingID, r Request) (Booking, error) {
+			return h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: own(r.ID.String()), User: "ann", Slot: domain.Slot{Start: future, End: slot(0, 1).End}})
+		},
+		"change of start": func(h *Handler, b domain.BookingID, r Request) (Booking, error) {
+			return h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b, Start: &future})
+		},
+		"change of room and start": func(h *Handler, b domain.BookingID, r Request) (Booking, error) {
+			other := own(string(b))
+			return h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b, Room: &other, Start: &future})
+		},
+	} {
+		for _, p := range []point{{n: 2, done: true}, {n: 3}, {n: 3, done: true}} { // the first append claims the key, the second takes the slot
+			for _, settled := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, settled %t", name, p, settled), func(t *testing.T) {
+					var b Booking
+					var r Request
+					n.dies(t, p, func(h *Handler) error {
+						b, r = book(t, newHandler(n.store), newRoom(), slot(0, 1)), keyed("d")()
+						h.policy = policy
+						_, err := when(h, b.ID, r)
+						return err
+					})
+					r.At = noon.Add(10_000 * time.Hour)
+					h := New(n.store, Options{Policy: policy})
+					if settled {
+						id := b.ID
+						if name == "create" {
+							id = domain.BookingID(r.ID.String())
+						}
+						if _, err := h.settle(t.Context(), id, own(string(id))); err != nil {
+							t.Fatal(err)
+						}
+					}
+					got, err := when(h, b.ID, r)
+					if err != nil || !got.Live() || !got.Slot.Start.Equal(future) {
+						t.Errorf("asked again much later: %+v, %v", got, err)
+					}
+				})
+			}
+		}
 	}
 }
 

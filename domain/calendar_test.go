@@ -82,6 +82,8 @@ func TestCalendarDecisions(t *testing.T) {
 		{"reserve: an invalid slot that is taken", given, ask("x", hours(2, 2)), nil, backwards, nil, backwards},
 		{"reserve: the past", nil, reserve(reservation("r9", "x", hours(-1, 1)), Policy{RefusePast: true}), nil, past, nil, past},
 		{"reserve: from when it is told", nil, reserve(reservation("r9", "x", hours(0, 1)), Policy{RefusePast: true}), does("x", hours(0, 1)), nil, nil, nil},
+		{"reserve: the past, when a change leaves the start as it is", nil,
+			reserve(reservation("r9", "x", hours(-1, 1)), Policy{RefusePast: true}.ForChange(Booking{Slot: hours(-1, 3)}, Change{End: ptr(hours(0, 1).End)})), does("x", hours(-1, 1)), nil, nil, nil},
 
 		{"release: never held", nil, release("b", "r1"), nil, nil, nil, nil},
 		{"release: held", given, release("b", "r1"), []Event{released("r1", "b")}, nil, nil, nil},

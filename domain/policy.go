@@ -14,7 +14,7 @@ type Policy struct {
 	LongestBooking time.Duration
 	// Zone is the one whose days those are. Nil is UTC.
 	Zone *time.Location
-	// RefusePast refuses to book or to move to a slot that starts before now.
+	// RefusePast refuses to book a slot that starts before now, and to move the start of a booking there.
 	RefusePast bool
 	// ConfirmBeforeUse refuses to start the use of a room while the administrator's answer is pending.
 	ConfirmBeforeUse bool
@@ -36,6 +36,19 @@ func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 		faults = append(faults, Fault{FieldStart, "must not be in the past"})
 	}
 	return faults
+}
+
+// ForChange is the policy for a change of a booking. It has nothing against what the change leaves as it is: that was allowed once, and
+// time has gone on since.
+func (p Policy) ForChange(b Booking, c Change) Policy {
+	_, _, slot := b.Target(c)
+	if slot.Start.Equal(b.Slot.Start) {
+		p.RefusePast = false
+	}
+	if slot.Equal(b.Slot) {
+		p.LongestBooking = 0
+	}
+	return p
 }
 
 func (p Policy) tooLong(s Slot) bool {

@@ -90,7 +90,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for the calendars of rooms, of which the least recently used go")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
-	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse bookings that start in the past")
+	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse to book a start in the past, and to move one there")
 	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", defaults.ConfirmBeforeUse, "refuse to start a use that has not been confirmed")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least level that is logged: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
