@@ -275,7 +275,6 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if b.state.Phase == domain.PhaseCancelled { // whatever is known of its use
 		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: b.state.CancelReason, At: b.state.CancelledAt}
 	}
-	whole := func(eventstore.Recorded) bool { return true }
 	view, use, err := h.withUse(ctx, b, whole)
 	if err == nil && b.state.Phase == domain.PhaseInUse && use.Phase == domain.UsePhaseNone {
 		// The booking names a real use that cannot be found yet.
@@ -294,6 +293,9 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	}
 	return view, nil
 }
+
+// whole is the bound of a use that is taken as it stands.
+func whole(eventstore.Recorded) bool { return true }
 
 // withUse is a booking together with its real use, of which it takes the first events for which upTo holds: a use that has ended
 // while the booking's cancellation is still to be written is answered as settled.

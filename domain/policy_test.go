@@ -92,7 +92,7 @@ func TestTheLongestBookingInDays(t *testing.T) {
 // A change is judged by what it sets: what it leaves as it is was allowed before.
 func TestThePolicyForAChange(t *testing.T) {
 	b := Booking{Room: "red", User: "ann", Slot: hours(-1, 9)}
-	p := Policy{LongestBooking: 8 * time.Hour, RefusePast: true, ConfirmBeforeUse: true}
+	p := Policy{LongestBooking: 8 * time.Hour, RefusePast: true, ConfirmBeforeUse: true, EarlyUse: time.Minute}
 	with := func(longest time.Duration, past bool) Policy {
 		p := p
 		p.LongestBooking, p.RefusePast = longest, past
