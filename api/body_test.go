@@ -8,6 +8,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"roombook/commands"
+	"roombook/domain"
 )
 
 func TestEveryFaultOfABodyIsToldAtOnce(t *testing.T) {
@@ -50,6 +53,27 @@ func TestEveryFaultOfABodyIsToldAtOnce(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 			}
 		})
+	}
+}
+
+// What a change leaves as it is may be past: that is not told along with what the body is refused for.
+func TestAChangeIsNotToldOfThePast(t *testing.T) {
+	past := domain.Policy{RefusePast: true}
+	s := newService(t, func(o *Options) { o.Policy = past })
+	id := s.book(t, `{"roomId":"1","useStartDtm":"202001010930","useEndDtm":"202001011030","bookingUserId":"ann"}`) // before that policy
+	s.commands = commands.New(s.log, commands.Options{Policy: past})
+	body := func(user string) string {
+		return `{"roomId":"1","useStartDtm":"202001010930","useEndDtm":"202001011130","bookingUserId":"` + user + `"}`
+	}
+	if r := s.do(t, "PUT", "/bookings/"+id, body("")).want(t, 422); strings.Contains(r.body, "in the past") {
+		t.Error(r.body)
+	}
+	if r := s.do(t, "POST", "/bookings", body("")).want(t, 422); !strings.Contains(r.body, "must not be in the past") {
+		t.Error(r.body)
+	}
+	s.do(t, "PUT", "/bookings/"+id, body("ann")).want(t, 200)
+	if r := s.do(t, "PATCH", "/bookings/"+id, `{"useStartDtm":"202001010931"}`).want(t, 422); !strings.Contains(r.body, "must not be in the past") {
+		t.Error(r.body)
 	}
 }
 

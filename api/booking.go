@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"roombook/commands"
 	"roombook/domain"
@@ -45,7 +46,7 @@ func (s *Server) createBooking(x *exchange) error {
 		User: domain.UserID(b.id("bookingUserId")),
 		Slot: domain.Slot{Start: b.time("useStartDtm"), End: b.end("useEndDtm")},
 	}
-	if err := b.check(s.doubtful(x, c.Slot)...); err != nil {
+	if err := b.check(doubtful(s.policy, c.Slot, x.now())...); err != nil {
 		return err
 	}
 	if c.Request, err = x.request(c.User); err != nil {
@@ -60,13 +61,13 @@ func (s *Server) createBooking(x *exchange) error {
 	return nil
 }
 
-// doubtful is what the policy has against a slot. A command says it itself, and knows whether it is a repeat of one that was
+// doubtful is what a policy has against a slot. A command says it itself, and knows whether it is a repeat of one that was
 // carried out; here it is only told along with what the body is refused for anyway.
-func (s *Server) doubtful(x *exchange, slot domain.Slot) []fault {
+func doubtful(p domain.Policy, slot domain.Slot, now time.Time) []fault {
 	if slot.Start.IsZero() || slot.End.IsZero() {
 		return nil
 	}
-	return faultsAt(s.policy.CheckSlot(slot, x.now()), bookingFields)
+	return faultsAt(p.CheckSlot(slot, now), bookingFields)
 }
 
 func (s *Server) changeBooking(x *exchange) error {
@@ -107,7 +108,9 @@ func (s *Server) change(x *exchange, b *body, must func(name string) bool) error
 		c.End = &slot.End
 	}
 	c.Phase = b.readOnly(c.Booking)
-	if err := b.check(s.doubtful(x, slot)...); err != nil {
+	policy := s.policy
+	policy.RefusePast = false // the start may be the one that the booking has
+	if err := b.check(doubtful(policy, slot, x.now())...); err != nil {
 		return err
 	}
 	if !validID(string(c.Booking)) {

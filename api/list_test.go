@@ -23,7 +23,7 @@ func (s *service) fill() {
 	}
 	s.lists.roomUses = []projections.RoomUseList{
 		{Booking: "b1", Room: "1", User: "ann", Booked: slot, Status: projections.StatusInUse, RealUse: "u1", StartedAt: at(1)},
-		{Booking: "b3", Room: "1", User: "ann", Booked: slot, Status: projections.StatusEnded, RealUse: "u3", StartedAt: at(1), EndedAt: at(1).Add(59*time.Minute + 40*time.Second)},
+		{Booking: "b3", Room: "1", User: "ann", Booked: slot, Status: projections.StatusEnded, RealUse: "u3", StartedAt: at(1), EndedAt: at(1).Add(59*time.Minute + 40*time.Second), RoomStillInUseBy: "b1"},
 	}
 	s.lists.notifications = []projections.Notification{
 		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: projections.DeliveryPending},
@@ -54,10 +54,13 @@ func TestLists(t *testing.T) {
 		}},
 		{"/roomUseLists", "roomUseLists", []string{
 			`"bookingId":"b1","roomId":"1","bookingUserId":"ann","bookedUseStartDtm":"2026-11-24T10:00:00+09:00","bookedUseEndDtm":"2026-11-24T11:00:00+09:00","status":"IN_USE","realUseId":"u1","realUseStartDtm":"2026-11-24T10:00:00+09:00","realUseEndDtm":null,"bookedMinutes":60,"usedMinutes":null`,
-			`"realUseId":"u3","realUseStartDtm":"2026-11-24T10:00:00+09:00","realUseEndDtm":"2026-11-24T10:59:40+09:00","bookedMinutes":60,"usedMinutes":60`,
+			`"realUseId":"u3","realUseStartDtm":"2026-11-24T10:00:00+09:00","realUseEndDtm":"2026-11-24T10:59:40+09:00","roomStillInUseBy":"b1","bookedMinutes":60,"usedMinutes":60`,
 		}},
 		{"/roomUseLists/search/findByBookingId?bookingId=b1", "roomUseLists", []string{`"realUseId":"u1"`}},
-		{"/realuses", "realuses", []string{`{"realUseId":"u1","bookingId":"b1","roomId":"1","bookingUserId":"ann","realUseStartDtm":"2026-11-24T10:00:00+09:00","realUseEndDtm":null`}},
+		{"/realuses", "realuses", []string{
+			`{"realUseId":"u1","bookingId":"b1","roomId":"1","bookingUserId":"ann","realUseStartDtm":"2026-11-24T10:00:00+09:00","realUseEndDtm":null,"_links"`,
+			`"realUseEndDtm":"2026-11-24T10:59:40+09:00","roomStillInUseBy":"b1","_links"`,
+		}},
 		{"/notifications", "notifications", []string{
 			`"notificationId":"n1","bookingId":"b1","userId":"ann","kind":"booked","contents":"conference room[1] reservation is complete","sendDtm":"2026-11-24T09:00:00+09:00","delivery":"PENDING","deliveredDtm":null,"attempts":0`,
 			`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T10:00:00+09:00","attempts":2`,

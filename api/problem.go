@@ -147,7 +147,7 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
-		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. Choose another room or time; a booking that begins when another one ends does not collide with it.",
+		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. A booking whose use has ended keeps the time until that end: it is listed with what is left of its slot, and to read it is answered with booking-cancelled. Choose another room or time; a booking that begins when another one ends does not collide with it.",
 		is: when(func(e *domain.SlotTaken, p *problem) {
 			p.detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
 			p.members = func(d *document) {
@@ -229,6 +229,18 @@ var problemTypes = []problemType{
 		name: "confirmation-pending", status: http.StatusConflict, title: "The booking has not been confirmed yet",
 		about: "Here a use may only start once an administrator has confirmed the booking: PATCH /confirms/{bookingId}.",
 		is:    is(domain.ErrConfirmationPending, "An administrator must confirm the booking before its use can start."),
+	},
+	{
+		name: "use-off-slot", status: http.StatusConflict, title: "The use starts too long before or after the booked time",
+		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may. Start it then, or change the booking.",
+		is: when(func(e *domain.UseOffSlot, p *problem) {
+			p.detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
+			p.members = func(d *document) {
+				d.text("bookingId", string(e.Booking))
+				d.time("earliestUseStartDtm", e.Earliest)
+				d.time("latestUseStartDtm", e.Latest)
+			}
+		}),
 	},
 	{
 		name: "already-ended", status: http.StatusConflict, title: "The use has ended",

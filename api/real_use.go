@@ -2,7 +2,6 @@ package api
 
 import (
 	"errors"
-	"time"
 
 	"roombook/commands"
 	"roombook/domain"
@@ -96,24 +95,32 @@ func (s *Server) realUse(x *exchange) error {
 // realUse answers with a real use.
 func (x *exchange) realUse(u commands.RealUse) {
 	x.stands(u.Revision, u.Position)
-	x.document.realUse(u.ID, u.Booking, u.Room, u.User, u.StartedAt, u.EndedAt)
+	x.document.realUse(&u.RealUse)
 }
 
 // realUse writes a real use as single resource and in the collection alike.
-func (d *document) realUse(use domain.RealUseID, booking domain.BookingID, room domain.RoomID, user domain.UserID, start, end time.Time) {
-	id := string(use)
+func (d *document) realUse(u *domain.RealUse) {
+	id := string(u.ID)
 	d.beginObject()
 	d.text("realUseId", id)
-	d.text("bookingId", string(booking))
-	d.text("roomId", string(room))
-	d.text("bookingUserId", string(user))
-	d.time("realUseStartDtm", start)
-	d.time("realUseEndDtm", end)
+	d.text("bookingId", string(u.Booking))
+	d.text("roomId", string(u.Room))
+	d.text("bookingUserId", string(u.User))
+	d.time("realUseStartDtm", u.StartedAt)
+	d.time("realUseEndDtm", u.EndedAt)
+	d.stillInUseBy(u.RoomStillInUseBy)
 	d.beginLinks()
 	d.link("self", "/realuses/", id)
 	d.link("realUse", "/realuses/", id)
-	d.link("booking", "/bookings/", string(booking))
-	d.link("roomUseList", "/roomUseLists/", string(booking))
+	d.link("booking", "/bookings/", string(u.Booking))
+	d.link("roomUseList", "/roomUseLists/", string(u.Booking))
 	d.endObject()
 	d.endObject()
+}
+
+// stillInUseBy writes whose use of the room had not ended when a use started, which is there only if there was one.
+func (d *document) stillInUseBy(id domain.BookingID) {
+	if id != "" {
+		d.text("roomStillInUseBy", string(id))
+	}
 }

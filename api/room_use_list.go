@@ -35,7 +35,9 @@ func (s *Server) realUses() *list[projections.RoomUseList] {
 	l.statuses = words(projections.StatusInUse, projections.StatusEnded)
 	l.usual, l.every = l.statuses, l.statuses
 	l.write = func(d *document, u *projections.RoomUseList) {
-		d.realUse(u.RealUse, u.Booking, u.Room, u.User, u.StartedAt, u.EndedAt)
+		d.realUse(&domain.RealUse{
+			ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, EndedAt: u.EndedAt, RoomStillInUseBy: u.RoomStillInUseBy,
+		})
 	}
 	return l
 }
@@ -65,6 +67,7 @@ func (d *document) roomUseList(u *projections.RoomUseList) {
 	d.textOrNull("realUseId", string(u.RealUse))
 	d.time("realUseStartDtm", u.StartedAt)
 	d.time("realUseEndDtm", u.EndedAt)
+	d.stillInUseBy(u.RoomStillInUseBy)
 	d.number("bookedMinutes", int64(u.BookedMinutes()))
 	if u.EndedAt.IsZero() {
 		d.null("usedMinutes")

@@ -101,7 +101,7 @@ func TestALifeInAllLists(t *testing.T) {
 
 	// Pages, in every order that is documented.
 	for i := range 5 {
-		do("POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"2026112%d0930","useEndDtm":"2026112%d1030","bookingUserId":%q}`, room, i, i, user), 201)
+		do("POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"2026112%d0930","useEndDtm":"2026112%d1030","bookingUserId":%q}`, room, 5+i, 5+i, user), 201)
 	}
 	for path, sorts := range map[string][]string{"/bookingLists": s.bookingLists().sorts, "/roomUseLists": s.roomUseLists().sorts, "/notifications": s.notifications().sorts} {
 		for _, sort := range sorts {

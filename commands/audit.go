@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -20,7 +21,8 @@ func Streams() eventstore.Filter {
 //
 //   - at no position do two live bookings of one room overlap,
 //   - a booking stands only on a reservation that its room's calendar holds, and none is released that a booking stands on,
-//   - at the end every calendar holds what live bookings stand on and nothing else,
+//   - what a calendar keeps of a slot because it was used is what its booking's use took of it,
+//   - at the end every calendar holds what live bookings stand on, and what was used, and nothing else,
 //   - every real use belongs to a booking that was checked in, and at the end no booking is live whose use has ended.
 //
 // Add every event in the order of the log, then ask for the findings. The zero value is not ready for use; an Audit must not
@@ -90,6 +92,8 @@ func (a *Audit) Add(r eventstore.Recorded) {
 			a.found(e.BookingID, e.RoomID, "reservation %s is released while its booking stands on it", e.ReservationID)
 		}
 		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
+	case domain.SlotUsed:
+		a.used(e)
 	case domain.BookingCreated:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmRequested:
@@ -117,6 +121,20 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		return
 	}
 	a.events++
+}
+
+// used folds what was used of a slot and checks it against the reservation and the end of the booking's use.
+func (a *Audit) used(e domain.SlotUsed) {
+	c, b := a.calendars[e.RoomID], a.bookings[e.BookingID]
+	a.calendars[e.RoomID] = c.Evolve(e)
+	want := domain.DecideRelease(c, e.BookingID, e.ReservationID, b.UsedOn(e.ReservationID))
+	if len(want) == 0 {
+		a.found(e.BookingID, e.RoomID, "of reservation %s a part is said to be used, and it is not held", e.ReservationID)
+		return
+	}
+	if used, ok := want[0].(domain.SlotUsed); !ok || !used.End.Equal(e.End) {
+		a.found(e.BookingID, e.RoomID, "reservation %s is kept as used until %s, and its booking (%s) was used until %s", e.ReservationID, e.End.UTC().Format(time.RFC3339Nano), phase(b), b.UsedUntil.UTC().Format(time.RFC3339Nano))
+	}
 }
 
 // booking folds an event of a booking and checks what the booking stands on and what it is beside.
@@ -160,7 +178,7 @@ func (a *Audit) Findings() []Finding {
 	a.findings = slices.Clone(soFar)
 	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
 		for r := range a.calendars[room].All {
-			if b := a.bookings[r.BookingID]; !b.StandsOn(r.ReservationID) || b.Room != room {
+			if b := a.bookings[r.BookingID]; !r.Used && (!b.StandsOn(r.ReservationID) || b.Room != room) {
 				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
 			}
 		}

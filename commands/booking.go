@@ -37,7 +37,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	ask.BookingID = id
 	ask.RoomID, ask.UserID, ask.Slot = c.Room, c.User, c.Slot
 
-	reserved, err := h.reserve(ctx, c.Request, ask)
+	reserved, err := h.reserve(ctx, c.Request, ask, h.policy)
 	if err != nil {
 		return Booking{}, err
 	}
@@ -124,7 +124,7 @@ func (h *Handler) move(ctx context.Context, c ChangeBooking, b loaded[domain.Boo
 	if c.User != nil {
 		ask.UserID = *c.User
 	}
-	reserved, err := h.reserve(ctx, c.Request, ask)
+	reserved, err := h.reserve(ctx, c.Request, ask, h.policy.ForChange(b.state, change))
 	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
 		// The slot was found taken later than the booking was read. Of a booking that has moved on that may never have been true
 		// together: it decides anew.
@@ -278,7 +278,6 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if b.state.Phase == domain.PhaseCancelled { // whatever is known of its use
 		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: b.state.CancelReason, At: b.state.CancelledAt}
 	}
-	whole := func(eventstore.Recorded) bool { return true }
 	view, use, err := h.withUse(ctx, b, whole)
 	if err == nil && b.state.Phase == domain.PhaseInUse && use.Phase == domain.UsePhaseNone {
 		// The booking names a real use that cannot be found yet.
@@ -297,6 +296,9 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	}
 	return view, nil
 }
+
+// whole is the bound of a use that is taken as it stands.
+func whole(eventstore.Recorded) bool { return true }
 
 // withUse is a booking together with its real use, of which it takes the first events for which upTo holds: a use that has ended
 // while the booking's cancellation is still to be written is answered as settled.

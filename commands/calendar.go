@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -198,13 +199,14 @@ func (c *calendars) keep(room domain.RoomID, cal *calendar) {
 }
 
 // reserve takes a slot for a command, and returns the reservation as it is stored. Others in the way are first brought to rest, so that
-// nobody is refused by a slot that no booking holds, and every booking that a *domain.SlotTaken names can be read.
-func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved) (domain.SlotReserved, error) {
+// nobody is refused by a slot that no booking holds or has used, and every booking that a *domain.SlotTaken names can be read, or told
+// to be over.
+func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserved, policy domain.Policy) (domain.SlotReserved, error) {
 	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
 	for range attempts {
 		var reserved domain.SlotReserved
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
-			events, err := domain.DecideReserve(c, ask, h.policy)
+			events, err := domain.DecideReserve(c, ask, policy)
 			if err != nil {
 				return nil, err
 			}
@@ -222,6 +224,10 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 		taken.More = len(taken.By) - min(len(taken.By), mostConflicts)
 		var holding []*domain.Reservation
 		for _, other := range taken.By[:min(len(taken.By), mostConflicts)] {
+			if other.Used {
+				holding = append(holding, other) // whatever becomes of its booking, which is over
+				continue
+			}
 			b, err := h.settle(ctx, other.BookingID, other.RoomID)
 			if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
 				holding = append(holding, other) // nobody can tell that it does not
@@ -245,9 +251,9 @@ func (h *Handler) reserve(ctx context.Context, r Request, ask domain.SlotReserve
 // mostConflicts bounds how many bookings a refusal names: one is reason enough.
 const mostConflicts = 10
 
-// release gives a reservation back, for the reason that its booking's event tells.
-func (h *Handler) release(ctx context.Context, r *domain.Reservation, because eventstore.Recorded) error {
+// release gives a reservation back, except for what was used of its slot, for the reason that its booking's event tells.
+func (h *Handler) release(ctx context.Context, r *domain.Reservation, usedUntil time.Time, because eventstore.Recorded) error {
 	return h.calendars.transact(ctx, r.RoomID, func(c domain.Calendar) ([]eventstore.Proposed, error) {
-		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID)), nil
+		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID, usedUntil)), nil
 	})
 }

@@ -3,7 +3,9 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -94,13 +96,182 @@ func TestABookingsLife(t *testing.T) {
 
 	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "ConfirmCompleted", "BookingCheckedIn", "BookingCancelled")
 	wantTypes(t, store, use.ID.Stream(), "UseStarted", "UseEnded")
-	wantTypes(t, store, room.Stream(), "SlotReserved", "SlotReleased")
+	wantTypes(t, store, room.Stream(), "SlotReserved", "SlotUsed")
 
 	history, err := h.History(t.Context(), b.ID)
 	if err != nil || len(history) != 7 || !slices.IsSortedFunc(history, func(a, b eventstore.Recorded) int { return int(a.Position) - int(b.Position) }) {
 		t.Errorf("history: %d events, %v", len(history), err)
 	}
-	book(t, h, room, slot(0, 1)) // the slot is free again
+}
+
+// What was used of a slot stays taken, and the rest of it is free: for every end of a use, in whatever order replicas hear of it, and the
+// audit agrees.
+func TestWhatWasUsedStaysTaken(t *testing.T) {
+	store := eventstoretest.Open(t)
+	from, err := store.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	minutes := func(start, end int) domain.Slot {
+		return domain.Slot{Start: noon.Add(time.Duration(start) * time.Minute), End: noon.Add(time.Duration(end) * time.Minute)}
+	}
+	booked := minutes(60, 120)
+	var rooms []domain.RoomID
+	var bookings []domain.BookingID
+	for _, c := range []struct {
+		name       string
+		start, end int         // of the use, in minutes
+		want       domain.Slot // what stays taken
+		last       string      // in the calendar
+	}{
+		{"within", 60, 90, minutes(60, 90), "SlotUsed"},
+		{"a moment", 60, 61, minutes(60, 61), "SlotUsed"},
+		{"begun early", 30, 70, minutes(60, 70), "SlotUsed"},
+		{"begun late", 80, 90, minutes(60, 90), "SlotUsed"},
+		{"to the end", 60, 120, booked, "SlotUsed"},
+		{"beyond the end", 60, 200, booked, "SlotUsed"},
+		{"days later", 9 * 24 * 60, 9*24*60 + 5, booked, "SlotUsed"},
+		{"before", 0, 30, domain.Slot{}, "SlotReleased"},
+		{"until the start", 0, 60, domain.Slot{}, "SlotReleased"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, other := newHandler(store), newHandler(store)
+			room := newRoom()
+			rooms = append(rooms, room)
+			b := book(t, h, room, booked)
+			bookings = append(bookings, b.ID)
+			use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: minutes(c.start, 0).Start})
+			if err != nil {
+				t.Fatal(err)
+			}
+			create := func(s domain.Slot) error {
+				_, err := other.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "eve", Slot: s})
+				return err
+			}
+			var taken *domain.SlotTaken
+			if err := create(booked); !errors.As(err, &taken) { // and so the other replica knows the room before
+				t.Fatalf("while it was in use: %v", err)
+			}
+			if _, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: use.ID, EndedAt: minutes(0, c.end).End}); err != nil {
+				t.Fatal(err)
+			}
+			wantTypes(t, store, room.Stream(), "SlotReserved", c.last)
+			if c.want != (domain.Slot{}) {
+				for _, s := range []domain.Slot{c.want, minutes(0, 61), {Start: c.want.End.Add(-time.Second), End: booked.End.Add(time.Hour)}} {
+					if err := create(s); !errors.As(err, &taken) || len(taken.By) != 1 || taken.By[0].BookingID != b.ID || !taken.By[0].Slot.Equal(c.want) {
+						t.Errorf("%s: %v, want it refused for %s by %s", s, err, c.want, b.ID)
+					}
+				}
+				if moved, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: book(t, h, newRoom(), c.want).ID, Room: &room}); !errors.As(err, &taken) {
+					t.Errorf("a move there: %+v, %v", moved, err)
+				}
+				book(t, other, room, domain.Slot{Start: c.want.End, End: booked.End.Add(time.Hour)})
+				book(t, other, room, minutes(0, 60))
+			} else {
+				book(t, other, room, booked)
+			}
+			for range 2 { // at rest it stays as it is
+				if _, err := newHandler(store).settle(t.Context(), b.ID, room); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if types := eventTypes(t, store, room.Stream()); slices.Index(types, c.last) != 1 || slices.Contains(types[2:], "SlotReleased") || slices.Contains(types[2:], "SlotUsed") {
+				t.Errorf("the calendar has %v", types)
+			}
+		})
+	}
+	wantSound(t, store, from, rooms...)
+	open, err := OpenBookings(t.Context(), store)
+	if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return slices.Contains(bookings, b.Booking) }) {
+		t.Errorf("open are %+v, %v", open, err)
+	}
+}
+
+// A use that an older version has ended, without a word of when, is brought to rest as that version would have: its slot is given back. What
+// such a version gave back though it was used stays free.
+func TestUsesOfAnOlderVersion(t *testing.T) {
+	store := eventstoretest.Open(t)
+	from, err := store.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := func(room domain.RoomID, until time.Time) (Booking, domain.BookingCancelled) {
+		h := newHandler(store)
+		b := book(t, h, room, slot(0, 1))
+		use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := domain.UseEnded{RealUseID: use.ID, BookingID: b.ID, RoomID: room, UserID: b.User, EndedAt: noon.Add(30 * time.Minute), At: noon}
+		over := domain.BookingCancelled{BookingID: b.ID, ReservationID: b.Reservation, RoomID: room, UserID: b.User, Reason: domain.CancelledByUseEnd, At: noon, UsedUntil: until}
+		for _, e := range []domain.Event{end, over} {
+			stream, at := use.ID.Stream(), domain.Revision(0)
+			if e == domain.Event(over) {
+				stream, at = b.ID.Stream(), 2
+			}
+			if _, err := store.Append(t.Context(), stream, at, eventstore.Proposed{Event: e, Metadata: request().metadata()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b, over
+	}
+	half, back := newRoom(), newRoom()
+	ended(half, time.Time{})
+	book(t, newHandler(store), half, slot(0, 1)) // whose way it is in settles it
+	wantTypes(t, store, half.Stream(), "SlotReserved", "SlotReleased", "SlotReserved")
+
+	b, over := ended(back, noon.Add(30*time.Minute))
+	if _, err := newHandler(store).settle(t.Context(), b.ID, back); err != nil {
+		t.Fatal(err)
+	}
+	released := domain.SlotReleased{ReservationID: over.ReservationID, BookingID: b.ID, RoomID: back}
+	if _, err := store.Append(t.Context(), back.Stream(), 1, eventstore.Proposed{Event: released, Metadata: request().metadata()}); err != nil {
+		t.Fatal(err)
+	}
+	book(t, newHandler(store), back, slot(0, 1))
+	wantTypes(t, store, back.Stream(), "SlotReserved", "SlotUsed", "SlotReleased", "SlotReserved")
+	wantSound(t, store, from, half, back)
+}
+
+// The audit finds a calendar that keeps something else as used than what was.
+func TestTheAuditFindsWhatWasNotUsed(t *testing.T) {
+	const booking, room = domain.BookingID("b"), domain.RoomID("r")
+	reserved := domain.SlotReserved{ReservationID: "1", BookingID: booking, RoomID: room, Slot: slot(0, 2)}
+	created := domain.BookingCreated{ReservationID: "1", BookingID: booking, RoomID: room, Slot: slot(0, 2)}
+	over := func(reason domain.CancelReason, until time.Time) domain.Event {
+		return domain.BookingCancelled{BookingID: booking, ReservationID: "1", RoomID: room, Reason: reason, UsedUntil: until}
+	}
+	used := func(end time.Time) domain.Event {
+		return domain.SlotUsed{ReservationID: "1", BookingID: booking, RoomID: room, End: end}
+	}
+	hour := noon.Add(time.Hour)
+	for _, c := range []struct {
+		name  string
+		given []domain.Event
+		wrong bool
+	}{
+		{"what was used", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour)}, false},
+		{"all of it", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, slot(0, 9).End), used(slot(0, 2).End)}, false},
+		{"more than was used", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour.Add(1))}, true},
+		{"less than was used", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour.Add(-1))}, true},
+		{"used before its slot", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, noon), used(hour)}, true},
+		{"never used", []domain.Event{reserved, created, over(domain.CancelledByUser, time.Time{}), used(hour)}, true},
+		{"while it is live", []domain.Event{reserved, created, used(hour)}, true},
+		{"twice", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour), used(hour)}, true},
+		{"after it was given back", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), domain.SlotReleased{ReservationID: "1", BookingID: booking, RoomID: room}, used(hour)}, true},
+		{"and booked again", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour),
+			domain.SlotReserved{ReservationID: "2", BookingID: "c", RoomID: room, Slot: slot(0, 1)}, domain.BookingCreated{ReservationID: "2", BookingID: "c", RoomID: room, Slot: slot(0, 1)}}, true},
+		{"and the rest is booked", []domain.Event{reserved, created, over(domain.CancelledByUseEnd, hour), used(hour),
+			domain.SlotReserved{ReservationID: "2", BookingID: "c", RoomID: room, Slot: slot(1, 2)}, domain.BookingCreated{ReservationID: "2", BookingID: "c", RoomID: room, Slot: slot(1, 2)}}, false},
+	} {
+		a := NewAudit()
+		for i, e := range c.given {
+			a.Add(eventstore.Recorded{Position: eventstore.Position(i + 1), Type: e.EventType(), Event: e})
+		}
+		if findings := a.Findings(); (len(findings) > 0) != c.wrong {
+			t.Errorf("%s: it found %v", c.name, findings)
+		}
+	}
 }
 
 func TestDenialAndCancelReleaseTheSlot(t *testing.T) {
@@ -171,6 +342,186 @@ func TestAnInvalidSlotIsRefusedWithEveryFault(t *testing.T) {
 	var invalid *domain.Invalid
 	if !errors.As(err, &invalid) || len(invalid.Faults) != 2 {
 		t.Errorf("got %v, want two faults", err)
+	}
+}
+
+// A policy that refuses the past judges a start that a command sets, and no other: neither one that a change leaves as it is, nor one that
+// was taken when it was not yet past.
+func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := New(store, Options{Policy: domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}})
+	at := func(hours float64) time.Time { return noon.Add(time.Duration(hours * float64(time.Hour))) }
+	start, end := at(1), at(3)
+	later, earlier, soon, half := at(5), at(2.25), at(2.5), at(1.5)
+	before, begun := at(0.5), at(2)
+	for _, c := range []struct {
+		name   string
+		now    time.Time
+		change func(c *ChangeBooking)
+		past   bool
+	}{
+		{"a later end, before", before, func(c *ChangeBooking) { c.End = &later }, false},
+		{"a later end, begun", begun, func(c *ChangeBooking) { c.End = &later }, false},
+		{"an earlier end, begun", begun, func(c *ChangeBooking) { c.End = &earlier }, false},
+		{"an end that is past, begun", begun, func(c *ChangeBooking) { c.End = &half }, false},
+		{"the room, before", before, func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room, begun", begun, func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room, over", at(4), func(c *ChangeBooking) { c.Room = new(newRoom()) }, false},
+		{"the room and the end, begun, with the same start", begun, func(c *ChangeBooking) { c.Room, c.Start, c.End = new(newRoom()), &start, &later }, false},
+		{"the user, begun", begun, func(c *ChangeBooking) { c.User = new(domain.UserID("bob")) }, false},
+		{"the start, before", before, func(c *ChangeBooking) { c.Start = &half }, false},
+		{"the start, begun", begun, func(c *ChangeBooking) { c.Start = &soon }, false},
+		{"the start to now, begun", begun, func(c *ChangeBooking) { c.Start = &begun }, false},
+		{"a past start, begun", begun, func(c *ChangeBooking) { c.Start = &half }, true},
+		{"a past start and another room, begun", begun, func(c *ChangeBooking) { c.Room, c.Start = new(newRoom()), &half }, true},
+		{"all, with a past start, begun", begun, func(c *ChangeBooking) { c.Start, c.End = &half, &later }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := book(t, h, newRoom(), domain.Slot{Start: start, End: end})
+			change := ChangeBooking{Request: keyed("d")(), Booking: b.ID}
+			change.At = c.now
+			c.change(&change)
+			changed, err := h.ChangeBooking(t.Context(), change)
+			var invalid *domain.Invalid
+			if c.past {
+				if !errors.As(err, &invalid) || len(invalid.Faults) != 1 || invalid.Faults[0].Field != domain.FieldStart {
+					t.Fatalf("got %+v, %v, want a fault of the start", changed, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			change.At = at(1000)
+			if again, err := New(store, Options{Policy: h.policy}).ChangeBooking(t.Context(), change); err != nil || !sameAnswer(again, changed) {
+				t.Errorf("asked again much later: %+v, %v, want %+v", again, err, changed)
+			}
+		})
+	}
+}
+
+// A command that was broken after its slot was taken goes forward when the slot is long past: by settling, and by its own retry.
+func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
+	n := openNode(t)
+	policy := domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}
+	future := noon.Add(30 * time.Minute)
+	own := func(id string) domain.RoomID { return domain.RoomID("r" + id) }
+	type command func(h *Handler, b domain.BookingID, r Request) (Booking, error)
+	for name, when := range map[string]command{
+		"create": func(h *Handler, _ domain.BookingID, r Request) (Booking, error) {
+			return h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: own(r.ID.String()), User: "ann", Slot: domain.Slot{Start: future, End: slot(0, 1).End}})
+		},
+		"change of start": func(h *Handler, b domain.BookingID, r Request) (Booking, error) {
+			return h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b, Start: &future})
+		},
+		"change of room and start": func(h *Handler, b domain.BookingID, r Request) (Booking, error) {
+			other := own(string(b))
+			return h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b, Room: &other, Start: &future})
+		},
+	} {
+		for _, p := range []point{{n: 2, done: true}, {n: 3}, {n: 3, done: true}} { // the first append claims the key, the second takes the slot
+			for _, settled := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, settled %t", name, p, settled), func(t *testing.T) {
+					var b Booking
+					var r Request
+					n.dies(t, p, func(h *Handler) error {
+						b, r = book(t, newHandler(n.store), newRoom(), slot(0, 1)), keyed("d")()
+						h.policy = policy
+						_, err := when(h, b.ID, r)
+						return err
+					})
+					r.At = noon.Add(10_000 * time.Hour)
+					h := New(n.store, Options{Policy: policy})
+					if settled {
+						id := b.ID
+						if name == "create" {
+							id = domain.BookingID(r.ID.String())
+						}
+						if _, err := h.settle(t.Context(), id, own(string(id))); err != nil {
+							t.Fatal(err)
+						}
+					}
+					got, err := when(h, b.ID, r)
+					if err != nil || !got.Live() || !got.Slot.Start.Equal(future) {
+						t.Errorf("asked again much later: %+v, %v", got, err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A use that starts while another one of the room goes on says so, for ever.
+func TestARoomThatIsStillInUse(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	start := func(b Booking, at int) RealUse {
+		t.Helper()
+		use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: slot(at, at).Start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return use
+	}
+	end := func(use RealUse, at int) {
+		t.Helper()
+		if _, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: use.ID, EndedAt: slot(at, at).End}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what string, use RealUse, by domain.BookingID) {
+		t.Helper()
+		read, err := h.RealUse(t.Context(), use.ID)
+		if err != nil || use.RoomStillInUseBy != by || read.RoomStillInUseBy != by {
+			t.Errorf("%s: still in use by %q, read %q, %v, want %q", what, use.RoomStillInUseBy, read.RoomStillInUseBy, err, by)
+		}
+	}
+	room := newRoom()
+	first, unused, second, third := book(t, h, room, slot(0, 1)), book(t, h, room, slot(1, 2)), book(t, h, room, slot(2, 3)), book(t, h, room, slot(3, 4))
+	elsewhere := book(t, h, newRoom(), slot(0, 9))
+	want("the only one of its room", start(elsewhere, 0), "")
+	one := start(first, 0)
+	want("the first", one, "")
+	want("the next, after one that was not used", start(second, 2), first.ID)
+	end(one, 2)
+	if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: unused.ID}); err != nil {
+		t.Fatal(err)
+	}
+	want("the one after", start(third, 3), second.ID)
+	end(RealUse{RealUse: domain.RealUse{ID: domain.RealUseOf(second.ID)}}, 3)
+	end(RealUse{RealUse: domain.RealUse{ID: domain.RealUseOf(third.ID)}}, 4)
+	want("when all have ended", start(book(t, h, room, slot(4, 5)), 4), "")
+	late, early := book(t, h, room, slot(-3, -2)), book(t, h, room, slot(-2, -1))
+	start(late, -1)
+	want("when that of another starts later", start(early, -2), "")
+
+	// A use whose end cannot be read says nothing, and is in nobody's way.
+	n := openNode(t)
+	h = newHandler(n.store)
+	id, room := blocked(t, n, "used")
+	use := start(book(t, h, room, slot(1, 2)), 1)
+	want("after a use that cannot be read: "+string(id), use, "")
+}
+
+// Near its slot a use may start, and what was started so stays started, whenever it is asked again.
+func TestAUseFarOffItsSlot(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := New(store, Options{Policy: domain.Policy{EarlyUse: 15 * time.Minute}})
+	b := book(t, h, newRoom(), slot(1, 2))
+	start := StartUse{Request: keyed("d")(), Booking: b.ID, StartedAt: noon.Add(44 * time.Minute)}
+	var off *domain.UseOffSlot
+	if _, err := h.StartUse(t.Context(), start); !errors.As(err, &off) || !off.Earliest.Equal(noon.Add(45*time.Minute)) || !off.Latest.Equal(noon.Add(135*time.Minute)) {
+		t.Fatalf("too early: %v", err)
+	}
+	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested")
+	start.Request, start.StartedAt = keyed("d")(), noon.Add(45*time.Minute)
+	first, err := h.StartUse(t.Context(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start.At, start.StartedAt = noon.Add(1000*time.Hour), noon.Add(1000*time.Hour)
+	if again, err := h.StartUse(t.Context(), start); err != nil || !reflect.DeepEqual(again, first) {
+		t.Errorf("again, with a start that is now: %+v, %v, want %+v", again, err, first)
 	}
 }
 

@@ -422,11 +422,12 @@ func breakables() []breakable {
 			is:    EndUse{},
 			given: inUse,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
-				_, err := h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(time.Hour)})
+				_, err := h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(30 * time.Minute)})
 				return err
 			},
 			other: func(ctx context.Context, h *Handler, w *world) error {
-				b, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 2)})
+				rest := domain.Slot{Start: noon.Add(30 * time.Minute), End: noon.Add(2 * time.Hour)}
+				b, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: rest})
 				if err == nil {
 					_, err = h.CancelBooking(ctx, CancelBooking{Request: request(), Booking: b.ID})
 				}

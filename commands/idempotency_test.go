@@ -72,6 +72,10 @@ func keyedCommands() []keyedCommand {
 		_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(0, 3)})
 		return err
 	}
+	takeTheRest := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: w.from, User: "eve", Slot: slot(1, 3)})
+		return err
+	}
 	type later = []func(ctx context.Context, h *Handler, w *world) error
 
 	change := func(what func(w *world, c *ChangeBooking)) func(context.Context, *Handler, *world, Request) (any, error) {
@@ -94,7 +98,7 @@ func keyedCommands() []keyedCommand {
 				w.booking = domain.BookingID(r.ID.String())
 				return h.CreateBooking(ctx, CreateBooking{Request: r, Room: w.from, User: "ann", Slot: slot(0, 1)})
 			},
-			later: later{confirm, move, start, end, takeItsSlot},
+			later: later{confirm, move, start, end, takeTheRest},
 		},
 		{
 			name: "change of room", given: booked,
@@ -107,7 +111,7 @@ func keyedCommands() []keyedCommand {
 				end := noon.Add(90 * time.Minute)
 				c.End = &end
 			}),
-			later: later{confirm, move, start, end, takeItsSlot},
+			later: later{confirm, move, start, end, takeTheRest},
 		},
 		{
 			name: "change of user", given: booked,
@@ -131,7 +135,7 @@ func keyedCommands() []keyedCommand {
 			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
 				return h.StartUse(ctx, StartUse{Request: r, Booking: w.booking, StartedAt: r.At})
 			},
-			later: later{confirm, end, takeItsSlot},
+			later: later{confirm, end, takeTheRest},
 		},
 		{
 			name: "end use",
@@ -144,7 +148,7 @@ func keyedCommands() []keyedCommand {
 			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
 				return h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: r.At.Add(time.Hour)})
 			},
-			later: later{takeItsSlot},
+			later: later{takeTheRest},
 		},
 	}
 }

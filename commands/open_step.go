@@ -17,7 +17,7 @@ import (
 //
 //	SlotReserved      opens "the booking stands on it", closed by the BookingCreated, BookingChanged or SlotReleased that names it
 //	BookingChanged    opens "the former reservation is released", closed by its SlotReleased
-//	BookingCancelled  opens "the reservation is released", closed by its SlotReleased
+//	BookingCancelled  opens "the reservation is released", closed by its SlotReleased or, after a use, SlotUsed
 //	BookingCheckedIn  opens "the use starts", closed by UseStarted
 //	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
 //
@@ -94,8 +94,9 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	case domain.SlotReserved:
 		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, replaces: e.Replaces})
 	case domain.SlotReleased:
-		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
-		o.close(e.BookingID, openStep{stepRelease, e.ReservationID})
+		o.released(e.BookingID, e.ReservationID)
+	case domain.SlotUsed:
+		o.released(e.BookingID, e.ReservationID)
 	case domain.BookingCreated:
 		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
 	case domain.BookingChanged:
@@ -161,6 +162,12 @@ func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen 
 		delete(o.bookings, id)
 	}
 	return how, wasOpen
+}
+
+// released closes what waits for the reservation to be given back.
+func (o *openSteps) released(id domain.BookingID, reservation domain.ReservationID) {
+	o.close(id, openStep{stepStand, reservation})
+	o.close(id, openStep{stepRelease, reservation})
 }
 
 // checkpoint is the position after which the log has to be folded again to know the steps that are open now.

@@ -2,6 +2,8 @@ package commands
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -15,7 +17,15 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	}
 	defer end()
 	b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
-		return domain.DecideCheckIn(b, c.StartedAt, h.policy)
+		in := domain.CheckIn{StartedAt: c.StartedAt}
+		if _, err := domain.DecideCheckIn(b, in, h.policy); err != nil {
+			return nil, err
+		}
+		var err error
+		if in.RoomStillInUseBy, err = h.stillInUseBy(ctx, b, c.StartedAt); err != nil {
+			return nil, err
+		}
+		return domain.DecideCheckIn(b, in, h.policy)
 	})
 	if err != nil {
 		return RealUse{}, err
@@ -32,7 +42,46 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	return useAt(started), nil
 }
 
-// EndUse ends a real use, which decides, cancels its booking and releases the slot.
+// mostLookedAt bounds how many bookings are looked at for one whose use of the room has not ended.
+const mostLookedAt = 10
+
+// stillInUseBy looks for a booking whose use of the booking's room started by the time and has not ended, among the last that the room
+// was taken for by then. One that cannot be read is passed over: it says nothing of its use.
+func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
+	calendar, err := h.calendars.read(ctx, b.Room)
+	if err != nil {
+		return "", err
+	}
+	left := mostLookedAt
+	for r := range calendar.Begun(at) {
+		if r.BookingID == b.ID {
+			continue
+		}
+		if left--; left < 0 {
+			break
+		}
+		if r.Used {
+			continue
+		}
+		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
+		var now Booking
+		if err == nil {
+			now, _, err = h.withUse(ctx, other, whole)
+		}
+		if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if now.Phase == domain.PhaseInUse && !now.StartedAt.After(at) {
+			return now.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// EndUse ends a real use, which decides, cancels its booking and releases what is left of the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	ctx, end, err := h.begin(ctx)
 	if err != nil {

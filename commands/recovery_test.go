@@ -262,6 +262,7 @@ func TestOpenSteps(t *testing.T) {
 		{"use started", []domain.Event{reserved("1", ""), created, checkedIn, started}, nil, 4},
 		{"use ended", []domain.Event{reserved("1", ""), created, checkedIn, started, ended}, []openStep{{kind: stepOver}}, 4},
 		{"use over", []domain.Event{reserved("1", ""), created, checkedIn, started, ended, cancelled}, []openStep{{stepRelease, "1"}}, 5},
+		{"use over, done", []domain.Event{reserved("1", ""), created, checkedIn, started, ended, cancelled, domain.SlotUsed{BookingID: booking, RoomID: room, ReservationID: "1"}}, nil, 7},
 		{"two open, one done", []domain.Event{reserved("1", ""), created, reserved("2", "1"), reserved("3", "1"), released("2")}, []openStep{{stepStand, "3"}}, 3},
 		{"all done", []domain.Event{reserved("1", ""), created, checkedIn, started, ended, cancelled, released("1")}, nil, 7},
 	} {

@@ -11,9 +11,9 @@ import (
 )
 
 // settle brings a booking and everything of it to rest, whoever left it half-way and wherever: what is decided goes forward,
-// and a reservation that the booking does not stand on, and never can again, is released. It looks for reservations in the
-// given rooms and in all that the booking ever stood in. It returns the booking at rest; a booking that does not exist is at
-// rest in domain.PhaseNone.
+// and a reservation that the booking does not stand on, and never can again, is released; of a booking that ended with its use, what was
+// used stays reserved. It looks for reservations in the given rooms and in all that the booking ever stood in. It returns the booking
+// at rest; a booking that does not exist is at rest in domain.PhaseNone.
 //
 // Each step is appended at the revision that was read, and a lost race means to read again. So any number of callers may settle one
 // booking at once, beside its own late command: each step is done by one of them.
@@ -80,14 +80,14 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 
 	because := b.events[len(b.events)-1]
 	for _, r := range reservations {
-		if b.state.StandsOn(r.ReservationID) {
+		if r.Used || b.state.StandsOn(r.ReservationID) {
 			continue
 		}
 		if !b.state.Outlived(r.SlotReserved, b.revision) {
 			return b, errBehind
 		}
 		h.metrics.steps.WithLabelValues("release").Inc()
-		if err := h.release(ctx, r, because); err != nil {
+		if err := h.release(ctx, r, b.state.UsedOn(r.ReservationID), because); err != nil {
 			return b, err
 		}
 	}

@@ -73,6 +73,8 @@ type (
 		RoomID    RoomID    `json:"roomId"`
 		UserID    UserID    `json:"userId"`
 		StartedAt time.Time `json:"startedAt"`
+		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started. Empty if none was found.
+		RoomStillInUseBy BookingID `json:"roomStillInUseBy,omitempty"`
 	}
 
 	// BookingUnblocked says that an operator ended the booking since an event of it could not be decoded. BookingCancelled follows in
@@ -91,6 +93,9 @@ type (
 		UserID        UserID        `json:"userId"`
 		Reason        CancelReason  `json:"reason"`
 		At            time.Time     `json:"at"`
+		// UsedUntil is when the use ended that ended the booking. Zero where none did, and where the whole slot was given back after
+		// a use, as it once was.
+		UsedUntil time.Time `json:"usedUntil,omitzero"`
 	}
 )
 
@@ -158,6 +163,7 @@ type Booking struct {
 
 	CancelReason CancelReason // in PhaseCancelled
 	CancelledAt  time.Time
+	UsedUntil    time.Time // in PhaseCancelled: the end of the use, for which its slot stays taken; or zero
 
 	// Former are the reservations that the booking stood on before.
 	Former []Standing
@@ -185,6 +191,14 @@ func (b Booking) StandsOn(id ReservationID) bool { return b.Live() && b.Reservat
 // StoodOn reports whether the booking stands or ever stood on the reservation.
 func (b Booking) StoodOn(id ReservationID) bool {
 	return b.Reservation == id || slices.ContainsFunc(b.Former, func(s Standing) bool { return s.Reservation == id })
+}
+
+// UsedOn is until when the slot of the reservation was used; zero if the booking is not over, or was not used there.
+func (b Booking) UsedOn(id ReservationID) time.Time {
+	if b.Reservation != id {
+		return time.Time{}
+	}
+	return b.UsedUntil
 }
 
 // Outlived reports whether the booking at this revision does not stand on the reservation and never can (again), so that the
@@ -250,7 +264,7 @@ func (b Booking) Evolve(event Event) Booking {
 	case BookingCancelled:
 		b.ID = e.BookingID
 		b.Phase = PhaseCancelled
-		b.CancelReason, b.CancelledAt = e.Reason, e.At
+		b.CancelReason, b.CancelledAt, b.UsedUntil = e.Reason, e.At, e.UsedUntil
 	}
 	return b
 }
@@ -458,21 +472,34 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 	}, nil
 }
 
+// CheckIn starts the use of a booking.
+type CheckIn struct {
+	StartedAt time.Time
+	// RoomStillInUseBy is another booking whose use of the room has not ended; empty if none was found.
+	RoomStillInUseBy BookingID
+}
+
 // DecideCheckIn starts the use of a booking: the booking cannot change or be cancelled any more until the use has ended.
 //
-//	given it is live, use not started           then BookingCheckedIn
-//	given its use has started                   then *AlreadyInUse
-//	given pending and the policy wants an answer then ErrConfirmationPending
-//	given it is cancelled                       then *AlreadyCancelled
-//	given no booking                            then ErrBookingNotFound
-func DecideCheckIn(b Booking, startedAt time.Time, p Policy) ([]Event, error) {
+//	given it is live, use not started               then BookingCheckedIn
+//	given its use has started                       then *AlreadyInUse
+//	given pending and the policy wants an answer    then ErrConfirmationPending
+//	given a start further off its slot than allowed then *UseOffSlot
+//	given it is cancelled                           then *AlreadyCancelled
+//	given no booking                                then ErrBookingNotFound
+func DecideCheckIn(b Booking, c CheckIn, p Policy) ([]Event, error) {
 	if err := b.changeable(); err != nil {
 		return nil, err
 	}
 	if p.ConfirmBeforeUse && b.Confirm.Answer != Confirmed {
 		return nil, ErrConfirmationPending
 	}
-	return []Event{BookingCheckedIn{BookingID: b.ID, RealUseID: RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: startedAt}}, nil
+	if err := p.checkUse(b, c.StartedAt); err != nil {
+		return nil, err
+	}
+	return []Event{BookingCheckedIn{
+		BookingID: b.ID, RealUseID: RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: c.StartedAt, RoomStillInUseBy: c.RoomStillInUseBy,
+	}}, nil
 }
 
 // DecideUseOver cancels the booking whose real use has ended, at the time when that became known.
@@ -483,5 +510,7 @@ func DecideUseOver(b Booking, use RealUse) []Event {
 	if b.Phase != PhaseInUse || use.Phase != UsePhaseEnded {
 		return nil
 	}
-	return []Event{b.cancelled(CancelledByUseEnd, use.EndKnownAt)}
+	over := b.cancelled(CancelledByUseEnd, use.EndKnownAt)
+	over.UsedUntil = use.EndedAt
+	return []Event{over}
 }

@@ -30,7 +30,7 @@ var (
 	checkedIn  = BookingCheckedIn{BookingID: "b", RealUseID: RealUseOf("b"), RoomID: "red", UserID: "ann", StartedAt: noon.Add(time.Hour)}
 	cancelled  = BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByUser, At: noon.Add(time.Minute)}
 	byDenial   = BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByDenial, At: noon.Add(time.Minute)}
-	byUseEnd   = BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByUseEnd, At: noon.Add(3 * time.Hour)}
+	byUseEnd   = BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByUseEnd, At: noon.Add(3 * time.Hour), UsedUntil: noon.Add(2 * time.Hour)}
 
 	givenNothing   = []Event(nil)
 	givenBooked    = []Event{created, requested}
@@ -84,7 +84,9 @@ func answer(a AnswerConfirm) bookingCommand {
 }
 
 func checkIn(p Policy) bookingCommand {
-	return func(b Booking, _ Revision) ([]Event, error) { return DecideCheckIn(b, noon.Add(time.Hour), p) }
+	return func(b Booking, _ Revision) ([]Event, error) {
+		return DecideCheckIn(b, CheckIn{StartedAt: noon.Add(time.Hour)}, p)
+	}
 }
 
 func useOver(u RealUse) bookingCommand {
@@ -123,6 +125,20 @@ func TestBookingDecisions(t *testing.T) {
 	running := RealUse{Phase: UsePhaseStarted, ID: RealUseOf("b"), Booking: "b"}
 	ended := RealUse{Phase: UsePhaseEnded, ID: RealUseOf("b"), Booking: "b", EndedAt: noon.Add(2 * time.Hour), EndKnownAt: noon.Add(3 * time.Hour)}
 	strict := Policy{ConfirmBeforeUse: true}
+	near := func(at time.Time) bookingCommand { // the booking's hour is from one to two
+		return func(b Booking, _ Revision) ([]Event, error) {
+			return DecideCheckIn(b, CheckIn{StartedAt: at, RoomStillInUseBy: "a"}, Policy{EarlyUse: 15 * time.Minute})
+		}
+	}
+	checkedInAt := func(at time.Time) []Event {
+		e := checkedIn
+		e.StartedAt, e.RoomStillInUseBy = at, "a"
+		return []Event{e}
+	}
+	earliest, latest := noon.Add(45*time.Minute), noon.Add(135*time.Minute)
+	toldOffSlot := func(at time.Time) error {
+		return &UseOffSlot{Booking: "b", StartedAt: at, Earliest: earliest, Latest: latest}
+	}
 	lax := DefaultPolicy()
 
 	for _, row := range []struct {
@@ -221,6 +237,14 @@ func TestBookingDecisions(t *testing.T) {
 		{"check in, confirmation wanted: moved", givenMoved, checkIn(strict), nil, ErrConfirmationPending, ErrConfirmationPending},
 		{"check in, confirmation wanted: in use", givenInUse, checkIn(strict), nil, toldInUse, toldInUse},
 		{"check in, confirmation wanted: cancelled", givenCancelled, checkIn(strict), nil, toldCancelled, toldCancelled},
+
+		{"check in near the slot: the earliest", givenBooked, near(earliest), checkedInAt(earliest), nil, toldInUse},
+		{"check in near the slot: the latest", givenBooked, near(latest), checkedInAt(latest), nil, toldInUse},
+		{"check in near the slot: earlier", givenBooked, near(earliest.Add(-1)), nil, toldOffSlot(earliest.Add(-1)), toldOffSlot(earliest.Add(-1))},
+		{"check in near the slot: later", givenConfirmed, near(latest.Add(1)), nil, toldOffSlot(latest.Add(1)), toldOffSlot(latest.Add(1))},
+		{"check in near the slot: no booking", givenNothing, near(latest.Add(1)), nil, ErrBookingNotFound, ErrBookingNotFound},
+		{"check in near the slot: in use", givenInUse, near(latest.Add(1)), nil, toldInUse, toldInUse},
+		{"check in near the slot: cancelled", givenCancelled, near(latest.Add(1)), nil, toldCancelled, toldCancelled},
 
 		{"use over: no booking", givenNothing, useOver(ended), nil, nil, nil},
 		{"use over: booked", givenBooked, useOver(ended), nil, nil, nil},
@@ -376,6 +400,7 @@ func TestBookingEvolve(t *testing.T) {
 		}), false, []RoomID{"red"}},
 		{"BookingCancelled by the end of the use", givenInUse, byUseEnd, with(func(b *Booking) {
 			b.Phase, b.CancelReason, b.CancelledAt, b.RealUse, b.StartedAt = PhaseCancelled, CancelledByUseEnd, noon.Add(3*time.Hour), RealUseOf("b"), noon.Add(time.Hour)
+			b.UsedUntil = noon.Add(2 * time.Hour)
 		}), false, []RoomID{"red"}},
 		{"an event of another stream", givenBooked, UseStarted{RealUseID: RealUseOf("b"), BookingID: "b"}, state, true, []RoomID{"red"}},
 		{"an event of another stream, no booking", givenNothing, SlotReserved{ReservationID: "r1", BookingID: "b"}, Booking{}, false, nil},

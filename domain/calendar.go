@@ -40,14 +40,26 @@ type (
 		BookingID     BookingID     `json:"bookingId"`
 		RoomID        RoomID        `json:"roomId"`
 	}
+
+	// SlotUsed says that the booking is over and that its slot was used. The reservation holds the part up to End for ever, so that
+	// a time that was used is not booked again, and the rest no longer. It stands in the place of SlotReleased.
+	SlotUsed struct {
+		ReservationID ReservationID `json:"reservationId"`
+		BookingID     BookingID     `json:"bookingId"`
+		RoomID        RoomID        `json:"roomId"`
+		End           time.Time     `json:"end"` // after the start of the slot, and not after its end
+	}
 )
 
 func (SlotReserved) EventType() string { return "SlotReserved" }
 func (SlotReleased) EventType() string { return "SlotReleased" }
+func (SlotUsed) EventType() string     { return "SlotUsed" }
 
 // Reservation is a slot that is held for a booking.
 type Reservation struct {
 	SlotReserved
+	// Used is set if the booking is over and Slot is what was used of its slot: it is held for ever.
+	Used  bool
 	order uint64
 }
 
@@ -81,6 +93,13 @@ func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
 			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
 				c.bySlot.Delete(r)
 				c.byBooking.Delete(r)
+			}
+		case SlotUsed:
+			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
+				used := *r // other calendars have r
+				used.Slot.End, used.Used = e.End, true
+				c.bySlot.Set(&used)
+				c.byBooking.Set(&used)
 			}
 		}
 	}
@@ -174,12 +193,22 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 	return found
 }
 
+// Begun yields the reservations that are held and whose slots begin at a time or before, the last of them first.
+func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
+	return func(yield func(*Reservation) bool) {
+		if c.bySlot != nil {
+			last := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: by}}, order: math.MaxUint64}
+			c.bySlot.Copy().Descend(last, yield)
+		}
+	}
+}
+
 // DecideReserve takes a slot of the room for a booking.
 //
 //	given the slot is free, or held by the same booking  then SlotReserved
 //	given this very reservation is held                  then nothing: a repeat
 //	given the slot breaks the policy                     then *Invalid
-//	given other bookings hold a part of it               then *SlotTaken
+//	given other bookings hold a part of it, or used it   then *SlotTaken
 func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
 	if c.Held(ask.BookingID, ask.ReservationID) != nil {
 		return nil, nil
@@ -193,14 +222,22 @@ func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
 	return []Event{ask}, nil
 }
 
-// DecideRelease gives the reservation back.
+// DecideRelease gives the reservation back, or what is left of its slot after the use. The use's end is zero if there was none.
 //
-//	given it is held      then SlotReleased
-//	given it is not held  then nothing: a repeat
-func DecideRelease(c Calendar, id BookingID, reservation ReservationID) []Event {
+//	given it is held, and the use ended after the slot's start  then SlotUsed, up to the slot's end at most
+//	given it is held otherwise                                  then SlotReleased
+//	given it is not held, or only what was used is              then nothing: a repeat
+func DecideRelease(c Calendar, id BookingID, reservation ReservationID, usedUntil time.Time) []Event {
 	r := c.Held(id, reservation)
-	if r == nil {
+	if r == nil || r.Used {
 		return nil
+	}
+	if usedUntil.After(r.Slot.Start) {
+		end := r.Slot.End
+		if usedUntil.Before(end) {
+			end = usedUntil
+		}
+		return []Event{SlotUsed{ReservationID: r.ReservationID, BookingID: r.BookingID, RoomID: r.RoomID, End: end}}
 	}
 	return []Event{SlotReleased{ReservationID: r.ReservationID, BookingID: r.BookingID, RoomID: r.RoomID}}
 }

@@ -16,6 +16,10 @@ func reservation(id ReservationID, booking BookingID, slot Slot) SlotReserved {
 	return SlotReserved{ReservationID: id, BookingID: booking, RoomID: "red", UserID: "ann", Slot: slot, At: noon, Actor: "ann", CorrelationID: "c"}
 }
 
+func used(id ReservationID, booking BookingID, end time.Time) SlotUsed {
+	return SlotUsed{ReservationID: id, BookingID: booking, RoomID: "red", End: end}
+}
+
 func released(id ReservationID, booking BookingID) SlotReleased {
 	return SlotReleased{ReservationID: id, BookingID: booking, RoomID: "red"}
 }
@@ -48,9 +52,12 @@ func TestCalendarDecisions(t *testing.T) {
 	ask := func(booking BookingID, slot Slot) func(Calendar) ([]Event, error) {
 		return reserve(reservation("r9", booking, slot), DefaultPolicy())
 	}
-	release := func(id BookingID, r ReservationID) func(Calendar) ([]Event, error) {
-		return func(c Calendar) ([]Event, error) { return DecideRelease(c, id, r), nil }
+	leave := func(id BookingID, r ReservationID, usedUntil time.Time) func(Calendar) ([]Event, error) {
+		return func(c Calendar) ([]Event, error) { return DecideRelease(c, id, r, usedUntil), nil }
 	}
+	release := func(id BookingID, r ReservationID) func(Calendar) ([]Event, error) { return leave(id, r, time.Time{}) }
+	two30 := hours(2, 3).Start.Add(30 * time.Minute)
+	part := reservation("r1", "b", Slot{hours(1, 3).Start, two30})
 	does := func(booking BookingID, slot Slot) []Event { return []Event{reservation("r9", booking, slot)} }
 	backwards := &Invalid{[]Fault{{FieldEnd, "must be after the start"}}}
 	past := &Invalid{[]Fault{{FieldStart, "must not be in the past"}}}
@@ -86,6 +93,20 @@ func TestCalendarDecisions(t *testing.T) {
 		{"release: never held", nil, release("b", "r1"), nil, nil, nil, nil},
 		{"release: held", given, release("b", "r1"), []Event{released("r1", "b")}, nil, nil, nil},
 		{"release: another booking's", given, release("c", "r1"), nil, nil, nil, nil},
+		{"reserve: used", []Event{one, used("r1", "b", two30)}, ask("x", hours(2, 3)), nil, nil, []SlotReserved{part}, nil},
+		{"reserve: used whole", []Event{one, used("r1", "b", hours(1, 3).End)}, ask("x", hours(2, 3)), nil, nil, []SlotReserved{one}, nil},
+		{"reserve: after it was used", []Event{one, used("r1", "b", two30)}, ask("x", Slot{two30, hours(3, 4).End}), does("x", Slot{two30, hours(3, 4).End}), nil, nil, nil},
+		{"reserve: what an older program gave back though it was used", []Event{one, used("r1", "b", two30), released("r1", "b")}, ask("x", hours(1, 3)), does("x", hours(1, 3)), nil, nil, nil},
+		{"reserve: the past, when a change leaves the start as it is", nil,
+			reserve(reservation("r9", "x", hours(-1, 1)), Policy{RefusePast: true}.ForChange(Booking{Slot: hours(-1, 3)}, Change{End: ptr(hours(0, 1).End)})), does("x", hours(-1, 1)), nil, nil, nil},
+
+		{"release: used within its slot", given, leave("b", "r1", two30), []Event{used("r1", "b", two30)}, nil, nil, nil},
+		{"release: used to its end", given, leave("b", "r1", hours(1, 3).End), []Event{used("r1", "b", hours(1, 3).End)}, nil, nil, nil},
+		{"release: used beyond its end", given, leave("b", "r1", hours(0, 9).End), []Event{used("r1", "b", hours(1, 3).End)}, nil, nil, nil},
+		{"release: used a moment", given, leave("b", "r1", hours(1, 3).Start.Add(1)), []Event{used("r1", "b", hours(1, 3).Start.Add(1))}, nil, nil, nil},
+		{"release: used before its slot", given, leave("b", "r1", hours(1, 3).Start), []Event{released("r1", "b")}, nil, nil, nil},
+		{"release: used, not held any more", []Event{one, released("r1", "b")}, leave("b", "r1", two30), nil, nil, nil, nil},
+		{"release: a repeat that knows of no use", []Event{one, used("r1", "b", two30)}, release("b", "r1"), nil, nil, nil, nil},
 		{"release: not held any more", []Event{one, released("r1", "b")}, release("b", "r1"), nil, nil, nil, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -125,6 +146,11 @@ func TestCalendarEvolve(t *testing.T) {
 		{"SlotReleased, the last", []Event{one}, released("r1", "b"), nil, nil},
 		{"SlotReleased, not held", []Event{one}, released("r2", "c"), []SlotReserved{one}, []SlotReserved{one}},
 		{"SlotReleased, another booking's", []Event{one}, released("r1", "c"), []SlotReserved{one}, []SlotReserved{one}},
+		{"SlotUsed", []Event{one, two, more}, used("r1", "b", hours(3, 4).Start.Add(1)), []SlotReserved{two, reservation("r1", "b", Slot{hours(3, 4).Start, hours(3, 4).Start.Add(1)}), more},
+			[]SlotReserved{reservation("r1", "b", Slot{hours(3, 4).Start, hours(3, 4).Start.Add(1)}), more}},
+		{"SlotUsed, all of it", []Event{one}, used("r1", "b", hours(3, 4).End), []SlotReserved{one}, []SlotReserved{one}},
+		{"SlotUsed, not held", []Event{one}, used("r2", "b", hours(3, 4).End), []SlotReserved{one}, []SlotReserved{one}},
+		{"SlotReleased, used", []Event{one, used("r1", "b", hours(3, 4).End)}, released("r1", "b"), nil, nil},
 		{"an event of another stream", []Event{one}, created, []SlotReserved{one}, []SlotReserved{one}},
 		{"an event of another stream, nobody asked before", nil, created, nil, nil},
 	} {
@@ -223,6 +249,28 @@ func TestCalendarAgainstAList(t *testing.T) {
 				c = c.Evolve(released(list[i].ReservationID, list[i].BookingID))
 				list = slices.Delete(slices.Clone(list), i, i+1)
 			},
+			"use": func(t *rapid.T) {
+				if len(list) == 0 {
+					t.Skip("nothing is held")
+				}
+				i := rapid.IntRange(0, len(list)-1).Draw(t, "which")
+				pasts = append(pasts, past{c, byStart()})
+				list = slices.Clone(list)
+				list[i].Slot.End = list[i].Slot.Start.Add(list[i].Slot.Length() / 2)
+				c = c.Evolve(used(list[i].ReservationID, list[i].BookingID, list[i].Slot.End))
+			},
+			"begun": func(t *rapid.T) {
+				by := slot.Draw(t, "by").Start
+				var want []SlotReserved
+				for _, r := range slices.Backward(byStart()) {
+					if !r.Slot.Start.After(by) {
+						want = append(want, r)
+					}
+				}
+				if got := plain(slices.Collect(c.Begun(by))); !reflect.DeepEqual(got, want) {
+					t.Fatalf("begun by %s\n%v, want\n%v", by, got, want)
+				}
+			},
 			"overlapping": func(t *rapid.T) {
 				s, except := slot.Draw(t, "slot"), bookings.Draw(t, "except")
 				var want []SlotReserved
@@ -265,7 +313,7 @@ func TestCalendarAgainstAList(t *testing.T) {
 func TestACalendarCanBeEvolvedWhileItIsRead(t *testing.T) {
 	c := Fold(Calendar{}, reservation("r1", "b", hours(1, 2)), reservation("r2", "c", hours(3, 4)))
 	for r := range c.All {
-		c = Fold(c, DecideRelease(c, r.BookingID, r.ReservationID)...)
+		c = Fold(c, DecideRelease(c, r.BookingID, r.ReservationID, time.Time{})...)
 	}
 	if c.Len() != 0 {
 		t.Errorf("still holds %v", held(c))

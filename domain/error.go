@@ -83,6 +83,17 @@ func (e *EndBeforeStart) Error() string {
 	return "the use started later, at " + e.StartedAt.UTC().Format(time.RFC3339Nano)
 }
 
+// UseOffSlot means that a use may not start so long before or after the booking's slot.
+type UseOffSlot struct {
+	Booking          BookingID
+	StartedAt        time.Time
+	Earliest, Latest time.Time // between which it may start, both included
+}
+
+func (e *UseOffSlot) Error() string {
+	return fmt.Sprintf("the use of booking %s may start from %s to %s", e.Booking, e.Earliest.UTC().Format(time.RFC3339Nano), e.Latest.UTC().Format(time.RFC3339Nano))
+}
+
 // Field names a value of a command.
 type Field string
 

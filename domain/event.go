@@ -21,7 +21,7 @@ func Known(eventType string) bool {
 	case BookingCreated{}.EventType(), ConfirmRequested{}.EventType(), BookingChanged{}.EventType(), BookingHandedOver{}.EventType(),
 		ConfirmCompleted{}.EventType(), ConfirmDenied{}.EventType(), BookingCheckedIn{}.EventType(), BookingUnblocked{}.EventType(), BookingCancelled{}.EventType(),
 		UseStarted{}.EventType(), UseEnded{}.EventType(),
-		SlotReserved{}.EventType(), SlotReleased{}.EventType(),
+		SlotReserved{}.EventType(), SlotReleased{}.EventType(), SlotUsed{}.EventType(),
 		KeyUsed{}.EventType(), KeyRefused{}.EventType(), KeyUnchanged{}.EventType():
 		return true
 	}

@@ -42,9 +42,15 @@ func TestStoredForm(t *testing.T) {
 		{"BookingCancelled", byDenial,
 			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"denied","at":"2026-11-24T12:01:00Z"}`},
 		{"BookingCancelled", byUseEnd,
-			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"use-ended","at":"2026-11-24T15:00:00Z"}`},
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"use-ended","at":"2026-11-24T15:00:00Z","usedUntil":"2026-11-24T14:00:00Z"}`},
 		{"BookingCancelled", BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByAdmin, At: noon.Add(time.Millisecond)},
 			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"admin","at":"2026-11-24T12:00:00.001Z"}`},
+		{"BookingCheckedIn", BookingCheckedIn{BookingID: "b", RealUseID: "u", RoomID: "red", UserID: "ann", StartedAt: noon, RoomStillInUseBy: "a"},
+			`{"bookingId":"b","realUseId":"u","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z","roomStillInUseBy":"a"}`},
+		{"BookingCancelled", BookingCancelled{BookingID: "b", ReservationID: "r1", RoomID: "red", UserID: "ann", Reason: CancelledByUseEnd, At: noon},
+			`{"bookingId":"b","reservationId":"r1","roomId":"red","userId":"ann","reason":"use-ended","at":"2026-11-24T12:00:00Z"}`},
+		{"UseStarted", UseStarted{RealUseID: "u", BookingID: "b", RoomID: "red", UserID: "ann", StartedAt: noon, RoomStillInUseBy: "a"},
+			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z","roomStillInUseBy":"a"}`},
 		{"UseStarted", started,
 			`{"realUseId":"u","bookingId":"b","roomId":"red","userId":"ann","startedAt":"2026-11-24T12:00:00Z"}`},
 		{"UseEnded", ended,
@@ -58,6 +64,8 @@ func TestStoredForm(t *testing.T) {
 		{"KeyUnchanged", KeyUnchanged{Revision: 2, At: noon}, `{"revision":2,"at":"2026-11-24T12:00:00Z"}`},
 		{"SlotReleased", SlotReleased{ReservationID: "r1", BookingID: "b", RoomID: "red"},
 			`{"reservationId":"r1","bookingId":"b","roomId":"red"}`},
+		{"SlotUsed", SlotUsed{ReservationID: "r1", BookingID: "b", RoomID: "red", End: noon},
+			`{"reservationId":"r1","bookingId":"b","roomId":"red","end":"2026-11-24T12:00:00Z"}`},
 	} {
 		if got := row.event.EventType(); got != row.name {
 			t.Errorf("%T is stored under %s, want %s", row.event, got, row.name)

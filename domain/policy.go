@@ -14,13 +14,15 @@ type Policy struct {
 	LongestBooking time.Duration
 	// Zone is the one whose days those are. Nil is UTC.
 	Zone *time.Location
-	// RefusePast refuses to book or to move to a slot that starts before now.
+	// RefusePast refuses to book a slot that starts before now, and to move the start of a booking there.
 	RefusePast bool
 	// ConfirmBeforeUse refuses to start the use of a room while the administrator's answer is pending.
 	ConfirmBeforeUse bool
+	// EarlyUse bounds how long before the start of its booking's slot a use may start, and how long after the slot's end; 0 is no bound.
+	EarlyUse time.Duration
 }
 
-// DefaultPolicy allows up to 24 hours, the past, and use before confirmation.
+// DefaultPolicy allows up to 24 hours, the past, use before confirmation, and use at any time.
 func DefaultPolicy() Policy { return Policy{LongestBooking: 24 * time.Hour} }
 
 // CheckSlot lists everything that is wrong with a slot asked for at now. Nil is nothing.
@@ -36,6 +38,31 @@ func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 		faults = append(faults, Fault{FieldStart, "must not be in the past"})
 	}
 	return faults
+}
+
+// ForChange is the policy for a change of a booking. It has nothing against what the change leaves as it is: that was allowed once, and
+// time has gone on since.
+func (p Policy) ForChange(b Booking, c Change) Policy {
+	_, _, slot := b.Target(c)
+	if slot.Start.Equal(b.Slot.Start) {
+		p.RefusePast = false
+	}
+	if slot.Equal(b.Slot) {
+		p.LongestBooking = 0
+	}
+	return p
+}
+
+// checkUse is the error of a use of the booking that starts too long before or after its slot.
+func (p Policy) checkUse(b Booking, startedAt time.Time) error {
+	if p.EarlyUse <= 0 {
+		return nil
+	}
+	earliest, latest := b.Slot.Start.Add(-p.EarlyUse), b.Slot.End.Add(p.EarlyUse)
+	if startedAt.Before(earliest) || startedAt.After(latest) {
+		return &UseOffSlot{Booking: b.ID, StartedAt: startedAt, Earliest: earliest, Latest: latest}
+	}
+	return nil
 }
 
 func (p Policy) tooLong(s Slot) bool {

@@ -89,6 +89,33 @@ func TestTheLongestBookingInDays(t *testing.T) {
 	}
 }
 
+// A change is judged by what it sets: what it leaves as it is was allowed before.
+func TestThePolicyForAChange(t *testing.T) {
+	b := Booking{Room: "red", User: "ann", Slot: hours(-1, 9)}
+	p := Policy{LongestBooking: 8 * time.Hour, RefusePast: true, ConfirmBeforeUse: true, EarlyUse: time.Minute}
+	with := func(longest time.Duration, past bool) Policy {
+		p := p
+		p.LongestBooking, p.RefusePast = longest, past
+		return p
+	}
+	for _, row := range []struct {
+		name   string
+		change Change
+		want   Policy
+	}{
+		{"the room", Change{Room: ptr(RoomID("blue"))}, with(0, false)},
+		{"the same slot", Change{Room: ptr(RoomID("blue")), Start: ptr(b.Slot.Start.In(time.FixedZone("KST", 9*60*60))), End: &b.Slot.End}, with(0, false)},
+		{"the end", Change{End: ptr(hours(0, 8).End)}, with(8*time.Hour, false)},
+		{"the end, with the same start", Change{Start: &b.Slot.Start, End: ptr(hours(0, 8).End)}, with(8*time.Hour, false)},
+		{"the start", Change{Start: ptr(hours(0, 1).Start)}, p},
+		{"both", Change{Start: ptr(hours(0, 1).Start), End: ptr(hours(0, 1).End)}, p},
+	} {
+		if got := p.ForChange(b, row.change); got != row.want {
+			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
+		}
+	}
+}
+
 func TestInWords(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		25 * time.Hour: "25 hours", time.Hour: "1 hour", 90 * time.Minute: "1 hour 30 minutes", 61 * time.Second: "1 minute 1 second", 1500 * time.Millisecond: "1 second 500 milliseconds",

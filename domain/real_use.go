@@ -11,6 +11,8 @@ type (
 		RoomID    RoomID    `json:"roomId"`
 		UserID    UserID    `json:"userId"`
 		StartedAt time.Time `json:"startedAt"`
+		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started. Empty if none was found.
+		RoomStillInUseBy BookingID `json:"roomStillInUseBy,omitempty"`
 	}
 
 	// UseEnded says that the room was left.
@@ -47,6 +49,8 @@ type RealUse struct {
 	StartedAt  time.Time
 	EndedAt    time.Time // in UsePhaseEnded
 	EndKnownAt time.Time // in UsePhaseEnded
+
+	RoomStillInUseBy BookingID // another booking whose use of the room had not ended when this one started; empty if none was found
 }
 
 // Evolve folds one event of the real use's stream.
@@ -55,7 +59,7 @@ func (u RealUse) Evolve(event Event) RealUse {
 	case UseStarted:
 		u.Phase = UsePhaseStarted
 		u.ID, u.Booking, u.Room, u.User = e.RealUseID, e.BookingID, e.RoomID, e.UserID
-		u.StartedAt = e.StartedAt
+		u.StartedAt, u.RoomStillInUseBy = e.StartedAt, e.RoomStillInUseBy
 	case UseEnded:
 		u.Phase = UsePhaseEnded
 		u.EndedAt, u.EndKnownAt = e.EndedAt, e.At
@@ -71,7 +75,9 @@ func DecideStart(u RealUse, in BookingCheckedIn) []Event {
 	if u.Phase != UsePhaseNone {
 		return nil
 	}
-	return []Event{UseStarted{RealUseID: in.RealUseID, BookingID: in.BookingID, RoomID: in.RoomID, UserID: in.UserID, StartedAt: in.StartedAt}}
+	return []Event{UseStarted{
+		RealUseID: in.RealUseID, BookingID: in.BookingID, RoomID: in.RoomID, UserID: in.UserID, StartedAt: in.StartedAt, RoomStillInUseBy: in.RoomStillInUseBy,
+	}}
 }
 
 // EndUse ends a real use.

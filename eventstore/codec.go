@@ -156,6 +156,8 @@ func writeEvent(f *form, event domain.Event) bool {
 		slotReserved(f, &e)
 	case domain.SlotReleased:
 		slotReleased(f, &e)
+	case domain.SlotUsed:
+		slotUsed(f, &e)
 	case domain.BookingUnblocked:
 		bookingUnblocked(f, &e)
 	case domain.KeyUsed:
@@ -220,6 +222,10 @@ func readEvent(eventType string, data []byte) (domain.Event, error) {
 	case "SlotReleased":
 		var e domain.SlotReleased
 		slotReleased(&f, &e)
+		return event(&f, e, data)
+	case "SlotUsed":
+		var e domain.SlotUsed
+		slotUsed(&f, &e)
 		return event(&f, e, data)
 	case "BookingUnblocked":
 		var e domain.BookingUnblocked
@@ -332,6 +338,7 @@ func bookingCheckedIn(f *form, e *domain.BookingCheckedIn) {
 	text(f, "roomId", &e.RoomID)
 	text(f, "userId", &e.UserID)
 	f.time("startedAt", &e.StartedAt)
+	optionalText(f, "roomStillInUseBy", &e.RoomStillInUseBy)
 	f.end()
 }
 
@@ -343,6 +350,7 @@ func bookingCancelled(f *form, e *domain.BookingCancelled) {
 	text(f, "userId", &e.UserID)
 	text(f, "reason", &e.Reason)
 	f.time("at", &e.At)
+	f.optionalTime("usedUntil", &e.UsedUntil)
 	f.end()
 }
 
@@ -353,6 +361,7 @@ func useStarted(f *form, e *domain.UseStarted) {
 	text(f, "roomId", &e.RoomID)
 	text(f, "userId", &e.UserID)
 	f.time("startedAt", &e.StartedAt)
+	optionalText(f, "roomStillInUseBy", &e.RoomStillInUseBy)
 	f.end()
 }
 
@@ -389,6 +398,15 @@ func slotReleased(f *form, e *domain.SlotReleased) {
 	text(f, "reservationId", &e.ReservationID)
 	text(f, "bookingId", &e.BookingID)
 	text(f, "roomId", &e.RoomID)
+	f.end()
+}
+
+func slotUsed(f *form, e *domain.SlotUsed) {
+	f.begin()
+	text(f, "reservationId", &e.ReservationID)
+	text(f, "bookingId", &e.BookingID)
+	text(f, "roomId", &e.RoomID)
+	f.time("end", &e.End)
 	f.end()
 }
 

@@ -29,6 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "write the stored form of events that 
 func everyEvent() []domain.Event {
 	var (
 		booking     = domain.BookingID("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01")
+		other       = domain.BookingID("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c00")
 		reservation = domain.ReservationID("3f1c2b9a-5d4e-5f60-8a7b-9c0d1e2f3a4b")
 		former      = domain.ReservationID("c0ffee00-5d4e-5f60-8a7b-9c0d1e2f3a4b")
 		use         = domain.RealUseOf(booking)
@@ -45,9 +46,9 @@ func everyEvent() []domain.Event {
 		domain.BookingHandedOver{BookingID: booking, RoomID: room, UserID: user, FormerUserID: "user-0", At: at},
 		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "as ever", At: at},
 		domain.ConfirmDenied{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "being painted", At: at},
-		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at},
-		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at},
-		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at},
+		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at, RoomStillInUseBy: other},
+		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at, UsedUntil: at.Add(-time.Minute)},
+		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at, RoomStillInUseBy: other},
 		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
 		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7},
 		domain.BookingUnblocked{BookingID: booking, Reason: "a disk lost an event", At: at},
@@ -55,6 +56,7 @@ func everyEvent() []domain.Event {
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},
 		domain.KeyUnchanged{Revision: 7, At: at},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
+		domain.SlotUsed{ReservationID: reservation, BookingID: booking, RoomID: room, End: at},
 	}
 }
 
@@ -178,6 +180,27 @@ func TestAConfirmationWithAReason(t *testing.T) {
 	}](data)
 	if err != nil || before.BookingID != "b" || before.ConfirmUserID != "admin" || !before.At.Equal(event.At) {
 		t.Errorf("a program that knows of no reason reads %+v, %v", before, err)
+	}
+}
+
+// Other members that came later than their events: what has none is stored and read as before.
+func TestMembersThatCameLater(t *testing.T) {
+	at := time.Date(2021, 6, 30, 0, 0, 0, 0, time.UTC)
+	metadata := []byte(`{"occurredAt":"2021-07-01T00:00:00Z","schemaVersion":1}`)
+	for stored, event := range map[string]domain.Event{
+		`{"bookingId":"b","reservationId":"r","roomId":"1","userId":"u","reason":"use-ended","at":"2021-06-30T00:00:00Z"}`: domain.BookingCancelled{
+			BookingID: "b", ReservationID: "r", RoomID: "1", UserID: "u", Reason: domain.CancelledByUseEnd, At: at},
+		`{"bookingId":"b","realUseId":"x","roomId":"1","userId":"u","startedAt":"2021-06-30T00:00:00Z"}`: domain.BookingCheckedIn{
+			BookingID: "b", RealUseID: "x", RoomID: "1", UserID: "u", StartedAt: at},
+		`{"realUseId":"x","bookingId":"b","roomId":"1","userId":"u","startedAt":"2021-06-30T00:00:00Z"}`: domain.UseStarted{
+			RealUseID: "x", BookingID: "b", RoomID: "1", UserID: "u", StartedAt: at},
+	} {
+		if data, _, _, err := newCodec().encode(nil, Proposed{Event: event, Metadata: everyMetadata()}); err != nil || string(data) != stored {
+			t.Errorf("stored as %s, %v, want %s", data, err, stored)
+		}
+		if got, _, err := newCodec().decode(event.EventType(), []byte(stored), metadata); err != nil || got != event {
+			t.Errorf("decoded %#v, %v, want %#v", got, err, event)
+		}
 	}
 }
 
@@ -307,6 +330,7 @@ func FuzzFormAcceptsNoMoreThanEncodingJSON(f *testing.F) {
 		accepted(t, data, slotReserved)
 		accepted(t, data, useEnded)
 		accepted(t, data, confirmDenied)
+		accepted(t, data, bookingCancelled)
 		accepted(t, data, metadataForm)
 	})
 }

@@ -110,6 +110,17 @@ func optionalText[S ~string](f *form, name string, v *S) {
 
 func (f *form) time(name string, v *time.Time) {
 	f.must(name)
+	f.instant(v)
+}
+
+// optionalTime is a time that is left out if it is zero.
+func (f *form) optionalTime(name string, v *time.Time) {
+	if (f.reading || !v.IsZero()) && f.next(name) {
+		f.instant(v)
+	}
+}
+
+func (f *form) instant(v *time.Time) {
 	if f.reading {
 		s := f.readString()
 		if f.off || s == "" || s[len(s)-1] != 'Z' || v.UnmarshalText([]byte(s)) != nil {

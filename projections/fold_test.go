@@ -76,6 +76,13 @@ func started() domain.UseStarted {
 	return domain.UseStarted{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", StartedAt: ten.In(seoul)}
 }
 
+// beside is started while the use of another booking goes on.
+func beside(other domain.BookingID) domain.UseStarted {
+	e := started()
+	e.RoomStillInUseBy = other
+	return e
+}
+
 func ended() domain.UseEnded {
 	return domain.UseEnded{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", EndedAt: ten.Add(45 * time.Minute), At: eleven}
 }
@@ -211,6 +218,9 @@ func TestRoomUseList(t *testing.T) {
 		}), 60, 0},
 		{"started", log(created(), requested(), checkedIn(), started()), with(func(l *projections.RoomUseList) {
 			l.Status, l.RealUse, l.StartedAt = projections.StatusInUse, u1, ten
+		}), 60, 0},
+		{"started in a room that was still in use", log(created(), requested(), checkedIn(), beside("b0")), with(func(l *projections.RoomUseList) {
+			l.Status, l.RealUse, l.StartedAt, l.RoomStillInUseBy = projections.StatusInUse, u1, ten, "b0"
 		}), 60, 0},
 		{"ended", log(created(), requested(), confirmed(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), with(func(l *projections.RoomUseList) {
 			l.Status, l.RealUse, l.StartedAt, l.EndedAt = projections.StatusEnded, u1, ten, ten.Add(45*time.Minute)

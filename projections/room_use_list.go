@@ -22,6 +22,8 @@ type RoomUseList struct {
 	RealUse   domain.RealUseID
 	StartedAt time.Time // zero until the use has started
 	EndedAt   time.Time // zero until the use has ended
+	// RoomStillInUseBy is another booking whose use of the room had not ended when this use started. Empty if none was found.
+	RoomStillInUseBy domain.BookingID
 }
 
 // BookedMinutes is the length of the booked slot, to the nearest minute.
@@ -45,7 +47,7 @@ func roomUseList() list[RoomUseList] {
 	return list[RoomUseList]{
 		name:     RoomUseListName,
 		aBooking: true,
-		version:  1,
+		version:  2,
 		sorts: []ordering{
 			{"bookedUseStartDtm", Order{Start: true}},
 			{"bookingDtm", Order{}},
@@ -74,7 +76,7 @@ func (l RoomUseList) fold(r eventstore.Recorded) RoomUseList {
 		l.Room, l.User = e.RoomID, e.UserID
 		l.Booked = inUTC(e.Slot)
 	case domain.UseStarted:
-		l.RealUse, l.StartedAt = e.RealUseID, e.StartedAt.UTC()
+		l.RealUse, l.StartedAt, l.RoomStillInUseBy = e.RealUseID, e.StartedAt.UTC(), e.RoomStillInUseBy
 	case domain.UseEnded:
 		l.EndedAt = e.EndedAt.UTC()
 	}
@@ -91,6 +93,7 @@ func (l RoomUseList) encode(e *encoder) {
 	e.text("realUseId", string(l.RealUse))
 	e.time("realUseStartDtm", l.StartedAt)
 	e.time("realUseEndDtm", l.EndedAt)
+	e.text("roomStillInUseBy", string(l.RoomStillInUseBy))
 }
 
 func decodeRoomUseList(d *decoder) RoomUseList {
@@ -103,5 +106,7 @@ func decodeRoomUseList(d *decoder) RoomUseList {
 		RealUse:   domain.RealUseID(d.text("realUseId")),
 		StartedAt: d.time("realUseStartDtm"),
 		EndedAt:   d.time("realUseEndDtm"),
+
+		RoomStillInUseBy: domain.BookingID(d.text("roomStillInUseBy")),
 	}
 }

@@ -90,8 +90,9 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for the calendars of rooms, of which the least recently used go")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
-	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse bookings that start in the past")
+	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse to book a start in the past, and to move one there")
 	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", defaults.ConfirmBeforeUse, "refuse to start a use that has not been confirmed")
+	f.DurationVar(&c.policy.EarlyUse, "early-use", defaults.EarlyUse, "how long before or after its booking's slot a use may start; 0 for no bound")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least level that is logged: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&c.accessLog, "access-log", false, "log every request in a line of its own")
@@ -136,6 +137,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.policy.LongestBooking < 0 {
 		return usagef("--longest-booking must not be negative")
+	}
+	if c.policy.EarlyUse < 0 {
+		return usagef("--early-use must not be negative")
 	}
 	return nil
 }

@@ -96,6 +96,11 @@ func (b bookingSpec) live() bool {
 	return b.status == "BOOKED" || b.status == "CONFIRMED" || b.status == "IN_USE"
 }
 
+// holds reports whether the booking has a part of the time: because it is live, or because it used it.
+func (b bookingSpec) holds(start, end int) bool {
+	return (b.live() || b.reason == "use-ended") && b.start < b.end && b.start < end && start < b.end
+}
+
 // mostBookings bounds the bookings of one world.
 const mostBookings = 24
 
@@ -215,15 +220,16 @@ func (s roomsSpec) use(a ask) (roomsSpec, reply) {
 	default:
 		b.cancel("use-ended")
 		b.useEnd, b.useEvent = a.at, 1
+		b.end = min(b.end, a.at) // the rest is free; all of it, if the use ended before the slot began
 	}
 	return s, b.used(200)
 }
 
-// inTheWay lists the live bookings other than one that hold a part of the time.
+// inTheWay lists the bookings other than one that hold a part of the time.
 func (s *roomsSpec) inTheWay(except, room, start, end int) []int {
 	var way []int
 	for i, b := range s.bookings {
-		if i != except && b.live() && b.room == room && b.start < end && start < b.end {
+		if i != except && b.room == room && b.holds(start, end) {
 			way = append(way, i)
 		}
 	}
@@ -260,7 +266,7 @@ func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
 			return false, s
 		}
 		b := s.bookings[a.booking]
-		return b.live() && (a.room == 0 || b.room == a.room) && b.start == a.start && b.end == a.end, s
+		return b.holds(a.start, a.end) && (a.room == 0 || b.room == a.room) && b.start == a.start && b.end == a.end, s
 	}
 	after, want := s.do(a)
 	if r.unknown {
@@ -273,7 +279,7 @@ func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
 	return r == want, after
 }
 
-// justifies reports whether one booking at least that the refusal names is live, as it is named, and in the way.
+// justifies reports whether one booking at least that the refusal names holds the time that it is named with, and is in the way.
 func (s *roomsSpec) justifies(a ask, r reply) bool {
 	own := s.bookings[a.booking]
 	way := s.inTheWay(a.booking, cmp.Or(a.room, own.room), cmp.Or(a.start, own.start), cmp.Or(a.end, own.end))
@@ -318,7 +324,7 @@ func linearizable(history []act) porcupine.CheckResult {
 		if a.told.inTheWay[1] == (slotHeld{}) {
 			continue
 		}
-		// Several bookings in the way are looked at one after the other: each was live while the request was under way.
+		// Several bookings in the way are looked at one after the other: each held its time while the request was under way.
 		for _, h := range a.told.inTheWay {
 			if h != (slotHeld{}) {
 				told := ask{kind: askHolds, booking: h.booking, room: a.room, start: h.start, end: h.end}
@@ -489,6 +495,38 @@ func TestSpecificationJudges(t *testing.T) {
 			at(5, 6, ask{kind: askChange, room: 2}, reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 4}),
 			at(7, 8, ask{kind: askDeny, by: 8}, reply{code: 200, status: "DENIED", user: 10, by: 8, revision: 6}),
 			at(9, 10, book(1, 10, 20), made(1, 10, 20)),
+		}, porcupine.Ok},
+		{"a refusal by what was used", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(7, 8, book(1, 14, 30), taken(slotHeld{0, 10, 15})),
+			at(9, 10, book(2, 15, 30), made(2, 15, 30)),
+		}, porcupine.Ok},
+		{"what was used is booked again", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(7, 8, book(1, 14, 30), made(1, 14, 30)),
+		}, porcupine.Illegal},
+		{"the rest after a use is refused", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(7, 8, book(1, 15, 30), taken(slotHeld{0, 10, 20})),
+		}, porcupine.Illegal},
+		{"a use before its slot takes nothing of it", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 5}, reply{code: 201, room: 1, user: 10, useStart: 5}),
+			at(5, 6, ask{kind: askEnd, at: 10}, reply{code: 200, room: 1, user: 10, useStart: 5, useEnd: 10, revision: 1}),
+			at(7, 8, book(1, 5, 30), made(1, 5, 30)),
+		}, porcupine.Ok},
+		{"a use that ends after its slot", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
+			at(3, 4, ask{kind: askStart, at: 25}, reply{code: 201, room: 1, user: 10, useStart: 25}),
+			at(5, 6, ask{kind: askEnd, at: 28}, reply{code: 200, room: 1, user: 10, useStart: 25, useEnd: 28, revision: 1}),
+			at(7, 8, book(1, 5, 30), taken(slotHeld{0, 10, 20})),
+			at(9, 10, book(2, 20, 30), made(2, 20, 30)),
 		}, porcupine.Ok},
 		{"a use that ends twice", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),

@@ -24,7 +24,7 @@ func newVerifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that the log keeps the rules and the lists equal the log",
 		Long: `Walk the log of all events and check every rule: at no position do two live bookings of a room overlap, calendars hold what live
-bookings stand on and nothing else, every real use belongs to its booking, every event can be read, and every list is what the events
+bookings stand on, what was used, and nothing else, every real use belongs to its booking, every event can be read, and every list is what the events
 say and shows it. It changes nothing.
 
 What is wrong is printed with its position and ids, and the exit code is 1. Commands that are under way, or were left half-way and will

@@ -29,6 +29,8 @@ type life struct {
 	use         domain.RealUse
 	revision    domain.Revision // of the last event of the booking
 	useRevision domain.Revision
+	// stillInUseBy is what the use's start tells of the room.
+	stillInUseBy domain.BookingID
 }
 
 // NewHistory begins a history in which nothing has happened.
@@ -89,9 +91,10 @@ func (h *History) decide(l *life) []domain.Event {
 		decided, _ = domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: h.now})
 	case 5:
 		if b.Phase == domain.PhaseInUse && l.use.Phase == domain.UsePhaseNone {
-			return domain.DecideStart(l.use, domain.BookingCheckedIn{BookingID: b.ID, RealUseID: b.RealUse, RoomID: b.Room, UserID: b.User, StartedAt: b.StartedAt})
+			return domain.DecideStart(l.use, domain.BookingCheckedIn{BookingID: b.ID, RealUseID: b.RealUse, RoomID: b.Room, UserID: b.User, StartedAt: b.StartedAt, RoomStillInUseBy: l.stillInUseBy})
 		}
-		decided, _ = domain.DecideCheckIn(b, h.now, domain.DefaultPolicy())
+		l.stillInUseBy = []domain.BookingID{"", b.ID}[h.random.IntN(2)]
+		decided, _ = domain.DecideCheckIn(b, domain.CheckIn{StartedAt: h.now, RoomStillInUseBy: l.stillInUseBy}, domain.DefaultPolicy())
 	case 6:
 		if l.use.Phase == domain.UsePhaseEnded {
 			return domain.DecideUseOver(b, l.use)
