@@ -159,14 +159,15 @@ func TestRecoveryIsDoneWithABookingThatWasReleased(t *testing.T) {
 	add(moved.Room.Stream(), 0, domain.SlotReleased{ReservationID: moved.Reservation, BookingID: moved.ID, RoomID: moved.Room})
 	release(moved.ID)
 
-	recovery := recovering(t, n.store, 1, 20*time.Millisecond)[0]
-	rest(t, n.store, released)
+	log := only(n.store, released)
+	recovery := recovering(t, n.store, log, 1, 20*time.Millisecond)[0]
+	rest(t, log, released)
 	open, err := recovery.Status()
 	if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return released[b.Booking] }) {
 		t.Errorf("open are %+v, %v", open, err)
 	}
 	steps := newOpenSteps(0)
-	if err := steps.catchUp(t.Context(), n.store); err != nil {
+	if err := steps.catchUp(t.Context(), log); err != nil {
 		t.Fatal(err)
 	}
 	for _, stream := range []string{use.Stream(), moved.ID.Stream()} {
