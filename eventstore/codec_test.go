@@ -204,6 +204,39 @@ func TestMembersThatCameLater(t *testing.T) {
 	}
 }
 
+// Members that an event has gained since it was first stored are as if they were not there.
+func TestDecodesWhatHadFewerMembers(t *testing.T) {
+	metadata, err := os.ReadFile("testdata/schema1/metadata.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/schema1/first/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no stored forms", err)
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(path), ".json")
+		i := slices.IndexFunc(everyEvent(), func(e domain.Event) bool { return e.EventType() == name })
+		want, gained := reflect.New(reflect.TypeOf(everyEvent()[i])).Elem(), 0
+		want.Set(reflect.ValueOf(utc(everyEvent()[i])))
+		for n := range want.NumField() {
+			member, _, _ := strings.Cut(want.Type().Field(n).Tag.Get("json"), ",")
+			if !bytes.Contains(data, []byte(`"`+member+`":`)) {
+				want.Field(n).SetZero()
+				gained++
+			}
+		}
+		got, _, err := newCodec().decode(name, data, metadata)
+		if err != nil || !reflect.DeepEqual(got, want.Interface()) || gained == 0 {
+			t.Errorf("%s, without %d members: decoded %+v, %v; want %+v", name, gained, got, err, want)
+		}
+	}
+}
+
 // Every event of package domain has its place in the codec, and in the tests above.
 func TestKnowsEveryEventOfTheDomain(t *testing.T) {
 	declared := map[string]bool{}
