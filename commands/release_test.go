@@ -159,7 +159,7 @@ func TestRecoveryIsDoneWithABookingThatWasReleased(t *testing.T) {
 	add(moved.Room.Stream(), 0, domain.SlotReleased{ReservationID: moved.Reservation, BookingID: moved.ID, RoomID: moved.Room})
 	release(moved.ID)
 
-	recovery := recovering(t, n.store, 1, 20*time.Millisecond)[0]
+	recovery := recovering(t, n.store, n.store, 1, 20*time.Millisecond)[0]
 	rest(t, n.store, released)
 	open, err := recovery.Status()
 	if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return released[b.Booking] }) {
