@@ -1,0 +1,517 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// scheduler is an event store in memory, and what decides in which order the calls of its callers are done. Every goroutine of a [Handler]
+// halts before each call, before each answer to an append, and before each pause after a lost race, and goes on when it is its turn. It has
+// to be made in a synctest bubble, which tells when all goroutines have halted or wait for each other.
+//
+// It keeps the contract of [eventstore.Store] and no more: an event that was taken is shown some time later, to all at once and in the order
+// of the log, and not later than its append is acknowledged or it is read for the first time.
+type scheduler struct {
+	chooser
+	// behind has every read miss appends at random, also such as were acknowledged.
+	behind bool
+
+	log      []eventstore.Recorded // the position of an event is its number, counted from 1
+	streams  map[string][]eventstore.Recorded
+	ends     map[string][]int    // of each append to a stream, how many events there were after it
+	shown    eventstore.Position // everything up to here can be read
+	late     []late              // appends that are on their way although nobody waits for their answers
+	replicas []*replica
+	callers  []*caller
+	faults   int    // calls that failed and processes that died
+	took     func() // is called when events were taken
+
+	mu     sync.Mutex
+	halted []*halted
+	last   *caller // who went on last
+	trace  []moment
+}
+
+// replica is a process: a handler that the scheduler stands behind.
+type replica struct {
+	*Handler
+	scheduler *scheduler
+	number    int
+	dead      bool
+}
+
+// halted is a goroutine that waits for its turn.
+type halted struct {
+	replica *replica
+	caller  *caller // nil if it is not known which of the replica it is
+	before  string
+	append  *late // before an append
+	goOn    chan struct{}
+}
+
+// late is an append that may be done later, or never.
+type late struct {
+	stream   string
+	expected domain.Revision
+	events   []eventstore.Proposed
+}
+
+// moment is one step in the course of things.
+type moment struct {
+	replica, caller int
+	what, stream    string
+	revision        domain.Revision
+	became          string
+	n               domain.Revision
+}
+
+func (m moment) String() string {
+	if m.replica < 0 {
+		return fmt.Sprintf("%s %s %d: %s %d", m.what, m.stream, m.revision, m.became, m.n)
+	}
+	return fmt.Sprintf("replica %d, caller %d: %s %s %d: %s %d", m.replica, m.caller, m.what, m.stream, m.revision, m.became, m.n)
+}
+
+// chooser decides what is left open.
+type chooser interface {
+	// pick is one of n that are all alike.
+	pick(n int) int
+	// stray is 0, what is usual, or one of n-1 exceptions.
+	stray(kind stray, n int) int
+}
+
+// stray is a kind of exception.
+type stray int
+
+const (
+	switching stray = iota // another goroutine goes on than the one that went on last
+	stale                  // a read does not see what was taken and not acknowledged
+	failing                // a call fails
+	crashing               // a process dies
+	landing                // a late append is done
+	strays
+)
+
+// drawn draws at random.
+type drawn struct {
+	*rand.Rand
+	rates [strays]float64
+}
+
+func (d *drawn) pick(n int) int { return d.IntN(n) }
+
+func (d *drawn) stray(kind stray, n int) int {
+	if n < 2 || d.Float64() >= d.rates[kind] {
+		return 0
+	}
+	return 1 + d.IntN(n-1)
+}
+
+// walked takes one course after another, until it has taken all whose exceptions cost no more than they may.
+type walked struct {
+	most int // that exceptions may cost
+	path []fork
+	at   int
+	left int // of most, in this course
+}
+
+type fork struct{ taken, of int }
+
+// next begins the next course. It reports false if there is none.
+func (w *walked) next() bool {
+	w.at, w.left = 0, w.most
+	if w.path == nil {
+		w.path = []fork{}
+		return true
+	}
+	for len(w.path) > 0 {
+		last := &w.path[len(w.path)-1]
+		if last.taken++; last.taken < last.of {
+			return true
+		}
+		w.path = w.path[:len(w.path)-1]
+	}
+	return false
+}
+
+func (w *walked) pick(n int) int {
+	if n < 2 {
+		return 0
+	}
+	if w.at == len(w.path) {
+		w.path = append(w.path, fork{0, n})
+	}
+	w.at++
+	return w.path[w.at-1].taken
+}
+
+func (w *walked) stray(kind stray, n int) int {
+	if w.left < kind.costs() {
+		return 0
+	}
+	taken := w.pick(n)
+	if taken > 0 {
+		w.left -= kind.costs()
+	}
+	return taken
+}
+
+// costs is how much of an exception it is.
+func (k stray) costs() int {
+	if k == switching || k == stale {
+		return 1
+	}
+	return 2
+}
+
+func newScheduler(c chooser) *scheduler {
+	return &scheduler{chooser: c, streams: make(map[string][]eventstore.Recorded), ends: make(map[string][]int), took: func() {}}
+}
+
+// start starts a replica.
+func (s *scheduler) start(cacheBytes int) *replica {
+	r := &replica{scheduler: s, number: len(s.replicas)}
+	r.Handler = New(r, Options{Policy: domain.DefaultPolicy(), CacheBytes: cacheBytes})
+	r.metrics.races = pause{r.metrics.races, r}
+	s.replicas = append(s.replicas, r)
+	return r
+}
+
+// pause is a counter of lost races. As a pause of random length follows each, whoever counts one halts before it and no two of a replica
+// pause at once: what depended on how long they do would not be the scheduler's.
+type pause struct {
+	prometheus.Counter
+	replica *replica
+}
+
+func (p pause) Inc() {
+	p.Counter.Inc()
+	p.replica.halt(context.Background(), "pause", nil)
+}
+
+// callerKey is that of the caller in a context.
+type callerKey struct{}
+
+// halt waits for the turn. A goroutine of a dead process ends there.
+func (r *replica) halt(ctx context.Context, before string, append *late) (number int) {
+	if r.dead {
+		runtime.Goexit()
+	}
+	h := &halted{replica: r, before: before, append: append, goOn: make(chan struct{})}
+	h.caller, _ = ctx.Value(callerKey{}).(*caller)
+	r.scheduler.halts(h)
+	<-h.goOn
+	if r.dead {
+		runtime.Goexit()
+	}
+	return h.number()
+}
+
+func (h *halted) number() int {
+	if h.caller == nil {
+		return -1
+	}
+	return h.caller.number
+}
+
+func (s *scheduler) halts(h *halted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.halted = append(s.halted, h)
+}
+
+// rest waits until every goroutine has halted, ended, or waits for another one.
+func (s *scheduler) rest() {
+	synctest.Wait()
+	if s.pausing() {
+		time.Sleep(time.Second) // longer than any pause
+		synctest.Wait()
+	}
+}
+
+// pausing reports whether there are goroutines that neither halted nor ended.
+func (s *scheduler) pausing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.halted) < len(s.running())
+}
+
+func (s *scheduler) running() []*caller {
+	return slices.DeleteFunc(slices.Clone(s.callers), func(c *caller) bool { return c.gone })
+}
+
+// step lets one of the halted goroutines that may go on go on. It reports false if there is none.
+func (s *scheduler) step(may func(*halted) bool) bool {
+	var all []*halted
+	for _, h := range s.halted {
+		if may(h) {
+			all = append(all, h)
+		}
+	}
+	if len(all) == 0 {
+		return false
+	}
+	slices.SortStableFunc(all, func(a, b *halted) int {
+		return cmp.Or(cmp.Compare(s.turn(a), s.turn(b)), cmp.Compare(a.replica.number, b.replica.number), cmp.Compare(a.number(), b.number()))
+	})
+	i := 0
+	if s.turn(all[0]) == 0 {
+		i = s.stray(switching, len(all))
+	} else {
+		i = s.pick(len(all))
+	}
+	s.last = all[i].caller
+	s.goesOn(all[i])
+	return true
+}
+
+// turn is 0 for the goroutine that went on last.
+func (s *scheduler) turn(h *halted) int {
+	if h.caller != nil && h.caller == s.last {
+		return 0
+	}
+	return 1
+}
+
+func (s *scheduler) goesOn(h *halted) {
+	s.halted = slices.DeleteFunc(s.halted, func(other *halted) bool { return other == h })
+	runtime.Gosched() // a slice of time of its own, for it is not to be interrupted
+	close(h.goOn)
+	s.rest()
+}
+
+// crash has a process die: nothing of it passes to the event store any more, but appends that are under way.
+func (s *scheduler) crash(r *replica) {
+	r.dead = true
+	s.faults++
+	s.saw(moment{replica: r.number, caller: -1, what: "dies"})
+	for _, h := range slices.Clone(s.halted) {
+		if h.replica != r {
+			continue
+		}
+		if h.append != nil && s.pick(2) == 1 {
+			s.late = append(s.late, *h.append)
+		}
+		s.goesOn(h)
+	}
+}
+
+// land does one of the late appends.
+func (s *scheduler) land(i int) {
+	l := s.late[i]
+	s.late = slices.Delete(s.late, i, i+1)
+	m := moment{replica: -1, what: "late append", stream: l.stream, revision: l.expected}
+	if at, err := s.take(l); err == nil {
+		m.became, m.n = "done", at.Revision
+	}
+	s.saw(m)
+}
+
+func (s *scheduler) saw(m moment) { s.trace = append(s.trace, m) }
+
+// take appends at the expected revision, or not at all.
+func (s *scheduler) take(l late) (eventstore.Appended, error) {
+	stream := s.streams[l.stream]
+	last := domain.Revision(len(stream)) - 1
+	if l.expected != eventstore.Any && l.expected != last {
+		return eventstore.Appended{}, &eventstore.WrongRevision{Stream: l.stream, Expected: l.expected, Actual: last}
+	}
+	var at eventstore.Appended
+	for _, e := range l.events {
+		last++
+		r := eventstore.Recorded{Stream: l.stream, Revision: last, Position: eventstore.Position(len(s.log) + 1), Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata}
+		binary.BigEndian.PutUint64(r.ID[8:], uint64(r.Position))
+		s.log = append(s.log, r)
+		stream = append(stream, r)
+		at = eventstore.Appended{Revision: last, Position: r.Position, IDs: append(at.IDs, r.ID)}
+	}
+	s.streams[l.stream] = stream
+	s.ends[l.stream] = append(s.ends[l.stream], len(stream))
+	s.took()
+	return at, nil
+}
+
+func (r *replica) Incarnation() eventstore.Incarnation { return 0 }
+
+func (r *replica) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (at eventstore.Appended, err error) {
+	s, l := r.scheduler, late{stream, expected, slices.Clone(events)}
+	m := moment{replica: r.number, what: "append " + l.types(), stream: stream, revision: expected}
+	m.caller = r.halt(ctx, "append", &l)
+	how := s.stray(failing, 5)
+	if how > 0 {
+		s.faults++
+	}
+	switch how {
+	case 1:
+		m.became = "unavailable"
+		s.saw(m)
+		return at, fmt.Errorf("%w: drawn", eventstore.ErrUnavailable)
+	case 2:
+		m.became = "never done and not heard"
+		s.saw(m)
+		return at, fmt.Errorf("%w: drawn", eventstore.ErrOutcomeUnknown)
+	case 3:
+		m.became = "not done yet and not heard"
+		s.saw(m)
+		s.late = append(s.late, l)
+		return at, fmt.Errorf("%w: drawn", eventstore.ErrOutcomeUnknown)
+	}
+	at, err = s.take(l)
+	if wrong, ok := err.(*eventstore.WrongRevision); ok {
+		m.became, m.n = "lost to", wrong.Actual
+		s.saw(m)
+		return at, err
+	}
+	if how == 4 {
+		m.became, m.n = "done and not heard", at.Revision
+		s.saw(m)
+		return at, fmt.Errorf("%w: drawn", eventstore.ErrOutcomeUnknown)
+	}
+	m.became, m.n = "taken", at.Revision
+	s.saw(m)
+	r.halt(ctx, "answer", nil)
+	s.shown = max(s.shown, at.Position)
+	s.saw(moment{replica: r.number, caller: m.caller, what: "acknowledged", stream: stream, revision: at.Revision})
+	return at, nil
+}
+
+func (l late) types() string {
+	var types []string
+	for _, e := range l.events {
+		types = append(types, e.Event.EventType())
+	}
+	return strings.Join(types, "+")
+}
+
+func (r *replica) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		s := r.scheduler
+		m := moment{replica: r.number, what: "read", stream: stream, revision: from}
+		m.caller = r.halt(ctx, "read", nil)
+		events := s.readable(stream)
+		events = events[min(int(from), len(events)):]
+		m.became, m.n = "sees", domain.Revision(len(events))
+		fails := s.stray(failing, 2) == 1
+		if fails {
+			s.faults++
+			events = events[:s.pick(len(events)+1)]
+			m.became, m.n = "breaks off after", domain.Revision(len(events))
+		}
+		s.saw(m)
+		for _, e := range events {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if fails {
+			yield(eventstore.Recorded{}, fmt.Errorf("%w: drawn", eventstore.ErrUnavailable))
+		}
+	}
+}
+
+// readable are the events of a stream that a read sees.
+func (s *scheduler) readable(stream string) []eventstore.Recorded {
+	events := s.streams[stream]
+	if s.behind {
+		ends := append([]int{0}, s.ends[stream]...)
+		return events[:ends[len(ends)-1-s.stray(stale, min(len(ends), 4))]]
+	}
+	seen := eventstore.Position(len(s.log))
+	if n := s.upTo(stream, s.shown); n < len(events) && s.stray(stale, 2) == 1 {
+		seen = s.shown
+	}
+	s.shown = seen
+	return events[:s.upTo(stream, seen)]
+}
+
+// upTo is how many events of a stream are at positions up to the given one.
+func (s *scheduler) upTo(stream string, p eventstore.Position) int {
+	n, _ := slices.BinarySearchFunc(s.streams[stream], p+1, func(r eventstore.Recorded, p eventstore.Position) int { return cmp.Compare(r.Position, p) })
+	return n
+}
+
+// kill has all processes die, so that their goroutines end.
+func (s *scheduler) kill() {
+	for _, r := range s.replicas {
+		if !r.dead {
+			s.crash(r)
+		}
+	}
+}
+
+// caller is somebody who asks one command of a replica.
+type caller struct {
+	number  int
+	replica *replica
+	asked
+	request Request
+	began   eventstore.Position // what could certainly be read then
+	start   int                 // the number of the moment then
+	end     int                 // and when it was answered
+	gone    bool
+	heard   bool // it has an answer
+	answer  any
+	err     error
+	refusal string // that is to be kept for its key
+	kept    string // the one that was kept
+}
+
+// begin has a caller ask a command.
+func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
+	c := &caller{number: len(s.callers), replica: r, asked: a, request: request, began: s.shown, start: len(s.trace)}
+	c.request.CorrelationID = fmt.Sprint("caller ", c.number)
+	c.request.Actor = "ann"
+	c.request.At = noon.Add(time.Duration(c.number) * time.Second)
+	s.callers = append(s.callers, c)
+	s.saw(moment{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
+	ctx := context.WithValue(context.Background(), callerKey{}, c)
+	go func() {
+		defer func() { c.gone = true }()
+		answer, err := a.carryOut(ctx, r.Handler, c.request)
+		if c.request.Digest != "" && isRefusal(err) {
+			c.refusal = err.Error()
+			kept, failed := r.Refused(ctx, c.request, err.Error())
+			if c.kept = kept; failed != nil {
+				err = failed
+			}
+		}
+		c.answer, c.err, c.heard = answer, err, !r.dead
+	}()
+	s.last = c
+	s.rest()
+	return c
+}
+
+// String tells the course of things, and what is in the streams.
+func (s *scheduler) String() string {
+	var b strings.Builder
+	for i, m := range s.trace {
+		fmt.Fprintf(&b, "\n%4d %s", i, m)
+	}
+	for _, r := range s.log {
+		fmt.Fprintf(&b, "\n%4d %s %d %s %+v by %s", r.Position, r.Stream, r.Revision, r.Type, r.Event, r.Metadata.CorrelationID)
+	}
+	for _, c := range s.callers {
+		fmt.Fprintf(&b, "\ncaller %d, id %s %s: %+v: gone %t, heard %t: %+v, %v", c.number, c.request.ID, c.request.Digest, c.asked, c.gone, c.heard, c.answer, c.err)
+	}
+	return b.String()
+}
+
+// commandID is the id of a command that is told apart by a number.
+func commandID(n int) uuid.UUID { return uuid.NewSHA1(uuid.Nil, fmt.Append(nil, n)) }
