@@ -150,6 +150,7 @@ func (j *judge) draw(r *rand.Rand) (asked, Request) {
 		}
 		if a.kind == "create" {
 			a.booking = domain.BookingID(request.ID.String())
+			request.IfRevisions = nil
 		}
 		return a, request
 	}

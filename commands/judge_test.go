@@ -74,6 +74,7 @@ func isRefusal(err error) bool {
 //   - what was acknowledged is there and can be read, to its last step,
 //   - what was refused was so at a moment between question and answer, and nothing of it is done,
 //   - a command that was asked again is answered as before,
+//   - what was to be done at one revision only was done at no other, nor what was to replace one reservation to another,
 //
 // and once a fresh process has finished what others left, everything is at rest: whatever was decided is done, and nothing else is held.
 type judge struct {
@@ -220,6 +221,8 @@ func (j *judge) wantRest() {
 		j.wantNothingOfTheRefused()
 		j.wantAnsweredAlike()
 	}
+	j.wantConditionsKept()
+	j.wantInPlaceOfTheFormer()
 	j.wantFoldedAgain()
 }
 
@@ -500,6 +503,46 @@ func (j *judge) wantNothingOfTheRefused() {
 		}
 		if c := j.s.callers[number]; c.heard && c.err != nil && !errors.Is(c.err, eventstore.ErrOutcomeUnknown) {
 			j.failf("caller %d was told %v, and it did %+v", number, c.err, r)
+		}
+	}
+}
+
+// wantConditionsKept wants that what was only to be done at a revision was done at no other, whoever did it.
+func (j *judge) wantConditionsKept() {
+	j.Helper()
+	for _, c := range j.s.callers {
+		stream := c.booking.Stream()
+		if c.kind == "end" {
+			stream = domain.RealUseOf(c.booking).Stream()
+		}
+		for _, r := range j.s.streams[stream] {
+			if r.Metadata.CorrelationID != c.request.CorrelationID {
+				continue
+			}
+			if !c.request.allows(r.Revision - 1) {
+				j.failf("caller %d did %+v, and asked for it at %v", c.number, r, c.request.IfRevisions)
+			}
+			break // what follows is of the same append
+		}
+	}
+}
+
+// wantInPlaceOfTheFormer wants that a booking moved only to reservations that replace the one it stood on.
+func (j *judge) wantInPlaceOfTheFormer() {
+	j.Helper()
+	made := make(map[domain.ReservationID]domain.SlotReserved)
+	stands := make(map[domain.BookingID]domain.ReservationID)
+	for _, r := range j.s.log {
+		switch e := r.Event.(type) {
+		case domain.SlotReserved:
+			made[e.ReservationID] = e
+		case domain.BookingCreated:
+			stands[e.BookingID] = e.ReservationID
+		case domain.BookingChanged:
+			if before := stands[e.BookingID]; e.ReservationID != before && made[e.ReservationID].Replaces != before {
+				j.failf("booking %s moved from %s to %+v", e.BookingID, before, made[e.ReservationID])
+			}
+			stands[e.BookingID] = e.ReservationID
 		}
 	}
 }

@@ -47,7 +47,7 @@ func recovering(t *testing.T, store *eventstore.Store, log Log, replicas int, gr
 // rest waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
 func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		open, err := OpenBookings(t.Context(), log)

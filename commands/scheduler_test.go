@@ -29,11 +29,12 @@ import (
 // of the log, and not later than its append is acknowledged or it is read for the first time.
 type scheduler struct {
 	chooser
-	// behind has every read miss events at random, also such as were acknowledged.
+	// behind has every read miss appends at random, also such as were acknowledged.
 	behind bool
 
 	log      []eventstore.Recorded // the position of an event is its number, counted from 1
 	streams  map[string][]eventstore.Recorded
+	ends     map[string][]int    // of each append to a stream, how many events there were after it
 	shown    eventstore.Position // everything up to here can be read
 	late     []late              // appends that are on their way although nobody waits for their answers
 	replicas []*replica
@@ -180,7 +181,7 @@ func (k stray) costs() int {
 }
 
 func newScheduler(c chooser) *scheduler {
-	return &scheduler{chooser: c, streams: make(map[string][]eventstore.Recorded), took: func() {}}
+	return &scheduler{chooser: c, streams: make(map[string][]eventstore.Recorded), ends: make(map[string][]int), took: func() {}}
 }
 
 // start starts a replica.
@@ -341,6 +342,7 @@ func (s *scheduler) take(l late) (eventstore.Appended, error) {
 		at = eventstore.Appended{Revision: last, Position: r.Position, IDs: append(at.IDs, r.ID)}
 	}
 	s.streams[l.stream] = stream
+	s.ends[l.stream] = append(s.ends[l.stream], len(stream))
 	s.took()
 	return at, nil
 }
@@ -427,7 +429,8 @@ func (r *replica) ReadStream(ctx context.Context, stream string, from domain.Rev
 func (s *scheduler) readable(stream string) []eventstore.Recorded {
 	events := s.streams[stream]
 	if s.behind {
-		return events[:len(events)-s.stray(stale, min(len(events), 4)+1)]
+		ends := append([]int{0}, s.ends[stream]...)
+		return events[:ends[len(ends)-1-s.stray(stale, min(len(ends), 4))]]
 	}
 	seen := eventstore.Position(len(s.log))
 	if n := s.upTo(stream, s.shown); n < len(events) && s.stray(stale, 2) == 1 {

@@ -253,6 +253,16 @@ func TestSubscriptionIsTooSlow(t *testing.T) {
 	}
 }
 
+// A subscription that is too slow over and over, and gets nowhere, ends with an error.
+func TestSubscriptionIsAlwaysTooSlow(t *testing.T) {
+	t.Parallel()
+	r, s, _, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
+	for range 100 {
+		r.answer(answer{method: eventstoretest.Read, pass: 1, status: status.Error(codes.Aborted, "Operation timed out: Consumer too slow to handle event while live. Client resubscription required.")})
+	}
+	endsWith(t, s.Subscribe(t.Context(), 0, eventstore.Filter{}), eventstore.ErrUnavailable, func() {})
+}
+
 // A subscription whose event store falls silent ends: the connection's keepalive notices.
 func TestSubscriptionFallsSilent(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,9 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 				try = -1 // that was no failure
 				continue
 			}
+			if try == maxResubscriptions {
+				return w.ended(lost.err)
+			}
 		}
 		failure = reason(w, failure, err)
 		if !pause(w, try) {
@@ -90,6 +93,10 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 		}
 	}
 }
+
+// maxResubscriptions bounds how often a subscription that was too slow is taken up again without an event in between: then it is no longer
+// that.
+const maxResubscriptions = 16
 
 // interruption is the error of a subscription that had begun.
 type interruption struct {
