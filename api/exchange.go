@@ -29,6 +29,7 @@ type exchange struct {
 
 	admitted *limit           // that counts the request, if one does
 	command  commands.Request // that was made of the request, if one was
+	freeKey  func()           // ends the command's hold on its key, if it has one
 
 	status    int
 	mediaType string
@@ -66,7 +67,7 @@ const largestKept = 64 << 10
 func (x *exchange) close() {
 	s := x.server
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
-	x.command = commands.Request{}
+	x.command, x.freeKey = commands.Request{}, nil
 	x.body = body{members: x.body.members[:0]}
 	if cap(x.in) > largestKept || cap(x.out) > largestKept || cap(x.body.members) > 64 {
 		return

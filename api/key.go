@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -67,6 +69,38 @@ func quotedString(s string) (text string, ok bool) {
 
 // commandID is the id of the command that has the key.
 func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
+
+// keys are those of the commands that a server has under way. Goroutines may share them.
+type keys struct {
+	mu    sync.Mutex
+	inUse map[uuid.UUID]chan struct{} // closed when the command is over
+}
+
+// take waits until no other try of the command is under way here, so that the second hears what became of the first, and takes the key until
+// free is called.
+func (k *keys) take(ctx context.Context, command uuid.UUID) (free func(), err error) {
+	for {
+		k.mu.Lock()
+		other, inUse := k.inUse[command]
+		if !inUse {
+			over := make(chan struct{})
+			k.inUse[command] = over
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				delete(k.inUse, command)
+				close(over)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
 
 // keepRefusal keeps the reply that refuses a command with a key, so that every try of the command is answered alike: somebody who
 // asks again did not hear it, and must not get by accident what was refused. What the policy says no to is decided anew each time: it is

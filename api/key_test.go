@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -371,5 +372,39 @@ func TestARefusalByThePolicyIsNotKept(t *testing.T) {
 	first := s.do(t, "POST", "/bookings", morning, "Idempotency-Key: k").want(t, 201)
 	if again := strict.do(t, "POST", "/bookings", morning, "Idempotency-Key: k").want(t, 201); again.body != first.body {
 		t.Errorf("again: %s, first: %s", again.body, first.body)
+	}
+}
+
+// A second try of a command waits for the first on the same server, and hears what became of it: a refusal too, though what was in the way is
+// gone by then.
+func TestASecondTryWaitsForTheFirst(t *testing.T) {
+	s := newService(t)
+	id := s.book(t, morning)
+	rival := strings.Replace(morning, `"ann"`, `"eve"`, 1)
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.log.setFail(func(context.Context) error {
+		once.Do(func() {
+			close(reached)
+			<-goOn
+		})
+		return nil
+	})
+	var first, second reply
+	var asking sync.WaitGroup
+	asking.Go(func() { first = s.do(t, "POST", "/bookings", rival, "Idempotency-Key: k") })
+	<-reached
+	asking.Go(func() { second = s.do(t, "POST", "/bookings", rival, "Idempotency-Key: k") })
+	close(goOn)
+	asking.Wait()
+	if first.want(t, 409); second.status != 409 || second.body != first.body {
+		t.Errorf("the second try is answered %v, the first %v", second, first)
+	}
+	s.do(t, "DELETE", "/bookings/"+id, "").want(t, 204)
+	if again := s.do(t, "POST", "/bookings", rival, "Idempotency-Key: k"); again.body != first.body {
+		t.Errorf("again: %v", again)
+	}
+	if n := len(s.keys.inUse); n != 0 {
+		t.Errorf("%d keys are in use", n)
 	}
 }

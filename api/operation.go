@@ -42,6 +42,9 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 		x.fail(err)
 		err = x.keepRefusal(err)
 	}
+	if x.freeKey != nil {
+		x.freeKey()
+	}
 	x.send()
 
 	took := time.Since(start)

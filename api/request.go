@@ -43,6 +43,9 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	}
 	if key != "" {
 		r.ID, r.Digest = commandID(key), x.digest()
+		if x.freeKey, err = x.server.keys.take(x.ctx, r.ID); err != nil {
+			return commands.Request{}, err
+		}
 	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -98,6 +99,7 @@ type Server struct {
 	metrics      *metrics
 	queryLimit   *limit
 	commandLimit *limit
+	keys         keys
 	exchanges    sync.Pool // of *exchange, with their buffers
 	draining     atomic.Bool
 	anyAddress   atomic.Bool     // the listener is at all addresses of the machine
@@ -142,6 +144,7 @@ func New(o Options) *Server {
 		log:       o.Logger,
 		accessLog: o.AccessLog,
 		journal:   journal{log: o.Logger},
+		keys:      keys{inUse: make(map[uuid.UUID]chan struct{})},
 		timeout:   o.Timeout,
 		drain:     o.DrainTimeout,
 		most:      o.MaxConnections,

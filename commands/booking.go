@@ -96,7 +96,8 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 			return Booking{}, err
 		}
 		if outcome == nothingToDo && !moves {
-			return at(b), h.unchanged(ctx, c.Request, b.revision)
+			b, err := unchanged(ctx, h, c.Request, b)
+			return at(b), err
 		}
 		if outcome != nothingToDo {
 			return at(b), nil

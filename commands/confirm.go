@@ -18,7 +18,7 @@ func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, 
 		return domain.DecideConfirm(b, answer)
 	})
 	if err == nil && outcome == nothingToDo {
-		err = h.unchanged(ctx, c.Request, b.revision)
+		b, err = unchanged(ctx, h, c.Request, b)
 	}
 	if err != nil || outcome != done || b.state.Live() {
 		return at(b), err

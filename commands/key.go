@@ -36,23 +36,37 @@ func (h *Handler) claim(ctx context.Context, r Request) (domain.Key, error) {
 
 // Refused keeps the answer with which a command that has a Digest was refused, and returns the one that was kept first: that is the
 // answer to every try of the command from then on, whatever changes. Nothing is kept where the command has not claimed its key: in a log
-// that was put in the place of the one that it was refused on. Its errors are those of an append.
+// that was put in the place of the one that it was refused on. Its errors are those of an append, and [ErrContended] if another try of the
+// command, at the same time, was answered that there was nothing to do.
 func (h *Handler) Refused(ctx context.Context, r Request, answer string) (string, error) {
 	k, err := h.answered(ctx, r, domain.KeyRefused{Answer: answer, At: r.At})
-	if err != nil || k.Refusal == "" {
-		return answer, err
+	switch {
+	case err != nil:
+		return "", err
+	case k.Unchanged:
+		return "", ErrContended
+	case k.Refusal == "":
+		return answer, nil
 	}
 	return k.Refusal, nil
 }
 
-// unchanged keeps that there was nothing to do for a command at a revision of what it was to change. A later try is answered as this
-// one and changes nothing either.
-func (h *Handler) unchanged(ctx context.Context, r Request, at domain.Revision) error {
+// unchanged keeps that there was nothing to do for a command on an aggregate as it is, so that a later try is answered alike and changes
+// nothing either. It returns what was kept first: the aggregate as another try found it, or the refusal of that.
+func unchanged[S interface{ Evolve(domain.Event) S }](ctx context.Context, h *Handler, r Request, l loaded[S]) (loaded[S], error) {
 	if r.Digest == "" {
-		return nil
+		return l, nil
 	}
-	_, err := h.answered(ctx, r, domain.KeyUnchanged{Revision: at, At: r.At})
-	return err
+	k, err := h.answered(ctx, r, domain.KeyUnchanged{Revision: l.revision, At: r.At})
+	switch {
+	case err != nil:
+		return l, err
+	case k.Refusal != "":
+		return l, &RefusedBefore{k.Refusal}
+	case k.Unchanged:
+		return l.upTo(k.Revision), nil
+	}
+	return l, nil
 }
 
 // answered keeps the answer to a command that decided nothing, and returns the key with it, or with the one that was kept first.

@@ -124,7 +124,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 				continue
 			}
 		} else if !done {
-			if err := h.unchanged(ctx, c.Request, use.revision); err != nil {
+			if use, err = unchanged(ctx, h, c.Request, use); err != nil {
 				return RealUse{}, err
 			}
 		}
