@@ -472,8 +472,9 @@ func TestAnEventThatCannotBeDecoded(t *testing.T) {
 		s.do(t, "GET", "/bookings/"+id, "").want(t, 200)
 		s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`).want(t, 200)
 		s.do(t, "PATCH", "/bookings/"+id, `{"useEndDtm":"202611251100"}`).want(t, 200)
-		use := s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`"}`).want(t, 201).at(t, "realUseId").(string)
-		s.do(t, "PATCH", "/realuses/"+use, "").want(t, 200)
+		// The use is over before the slot begins, so that the whole of it is free again.
+		use := s.do(t, "POST", "/realuses", `{"bookingId":"`+id+`","realUseStartDtm":"202611250900"}`).want(t, 201).at(t, "realUseId").(string)
+		s.do(t, "PATCH", "/realuses/"+use, `{"realUseEndDtm":"202611250930"}`).want(t, 200)
 	}
 	lives(other)
 	lives(s.book(t, strings.ReplaceAll(bookingIn(room), "20261124", "20261125")))

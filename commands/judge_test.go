@@ -400,10 +400,10 @@ func (j *judge) answered(c *caller) {
 	}
 }
 
-// heldSince is where the reservation that the booking stood on was made, or the end of time if it is not held. A late try of a command may have
-// made it once more after its release; that one is released in its turn.
+// heldSince is where the reservation that the booking stood on was made, or the end of time if it is not held, or for what was used only. A
+// late try of a command may have made it once more after its release; that one is released in its turn.
 func (j *judge) heldSince(b domain.Booking) eventstore.Position {
-	if j.audit.calendars[b.Room].Held(b.ID, b.Reservation) != nil {
+	if held := j.audit.calendars[b.Room].Held(b.ID, b.Reservation); held != nil && !held.Used {
 		for _, r := range slices.Backward(j.s.streams[b.Room.Stream()]) {
 			if e, ok := r.Event.(domain.SlotReserved); ok && e.ReservationID == b.Reservation {
 				return r.Position
@@ -430,7 +430,12 @@ func (j *judge) refused(c *caller) {
 			}
 			return slices.ContainsFunc(err.By, func(r *domain.Reservation) bool {
 				other, _ := s.bookingAt(r.BookingID, p)
-				return other.StandsOn(r.ReservationID) && other.Room == room && other.Slot.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
+				taken := other.Slot
+				if r.Used { // what is left of it is held for ever
+					taken = r.Slot
+				}
+				stands := other.StandsOn(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
+				return stands && other.Room == room && taken.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
 			})
 		}
 	case *domain.AlreadyCancelled:
