@@ -26,7 +26,7 @@ func (s *Store) Find(ctx context.Context, projection string, sel projections.Sel
 // find reads the checkpoint first, so that what is found then is at least as new. Most pages need but one statement, and
 // thereby one snapshot: it reads the generation that was the active one last time, and with it the checkpoint if it still is.
 func (f *file) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
-	if known, ok := f.known.Load(projection); ok && !sel.Count && sel.Limit > 0 {
+	if known, ok := f.known.Load(projection); ok && sel.Count == 0 && sel.Limit > 0 {
 		found.Ref = known.(projections.Ref)
 		stillActive, err := page(ctx, c, sel, &found)
 		if err == nil && stillActive {
@@ -40,7 +40,7 @@ func (f *file) find(ctx context.Context, c *connection, projection string, sel p
 		}
 		f.known.Store(projection, found.Ref)
 		at := found.Position
-		if sel.Count {
+		if sel.Count > 0 {
 			err = count(ctx, c, sel, &found)
 		}
 		if sel.Limit > 0 && err == nil {
@@ -87,37 +87,50 @@ func (c *condition) and(term string, args ...driver.Value) {
 	c.args = append(c.args, args...)
 }
 
-// filter is the condition on the documents. Of several columns the one that leaves the fewest documents is looked up in its
-// index; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
+// filter is the condition on the documents, but for their status. It is looked up in the index that the path names, or else in the one
+// of the column that usually leaves the fewest documents; a plus keeps SQLite, which knows nothing of the numbers, from preferring
+// another.
 func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
-	equal := func(column, value string) {
+	equal := func(column projections.Column, value string) {
 		if value == "" {
 			return
 		}
-		if led {
-			column = "+" + column
+		name := string(column)
+		if s.Path != nil && !s.Leads(column) || led {
+			name = "+" + name
 		}
-		c.and(column+" = ?", value)
+		c.and(name+" = ?", value)
 		led = true
 	}
 	equal("id", s.ID)
-	equal("booking", s.Booking)
-	equal("user", s.User)
-	equal("room", s.Room)
-	switch n := len(s.Statuses); {
-	case n == 1:
-		equal("status", s.Statuses[0])
-	case n > 1:
-		c.and("+status IN (?"+strings.Repeat(", ?", n-1)+")", texts(s.Statuses)...)
+	equal(projections.ColumnBooking, s.Booking)
+	equal(projections.ColumnUser, s.User)
+	equal(projections.ColumnRoom, s.Room)
+	start := "start"
+	if s.Path != nil && !s.Leads(projections.ColumnStart) {
+		start = "+start"
 	}
 	if s.From != nil {
-		c.and(`start > ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?) AND "end" > ?`,
+		c.and(start+` > ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?) AND "end" > ?`,
 			*s.From, ref.Projection, int64(ref.Number), *s.From)
 	}
 	if s.To != nil {
-		c.and("start < ?", *s.To)
+		c.and(start+" < ?", *s.To)
+	}
+	return c
+}
+
+// inStatuses is filter and the condition on the status, which finds documents only if there is a path.
+func inStatuses(ref projections.Ref, s projections.Selection) *condition {
+	c := filter(ref, s)
+	status := "status"
+	if s.Path == nil && len(s.Statuses) > 1 {
+		status = "+status"
+	}
+	if n := len(s.Statuses); n > 0 {
+		c.and(status+" IN (?"+strings.Repeat(", ?", n-1)+")", texts(s.Statuses)...)
 	}
 	return c
 }
@@ -144,44 +157,127 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 	return active, err
 }
 
+// pageQuery finds created, document, and the position of the generation if it is the active one.
 func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
-	columns, after := make([]string, 0, 3), make([]driver.Value, 0, 3)
-	if s.Order.By != "" {
-		columns = append(columns, string(s.Order.By))
+	var rows string
+	switch {
+	case s.Path == nil:
+		rows, args = inOrder(ref, s, inStatuses(ref, s), s.Order.Columns())
+	case s.Path.Sort:
+		rows, args = sorted(ref, s)
+	default:
+		rows, args = merged(ref, s)
 	}
-	if s.Order.Start {
-		columns = append(columns, "start")
-	}
-	columns = append(columns, "created")
+	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?) FROM (` + rows + `)`
+	return text, append([]driver.Value{ref.Projection, int64(ref.Number)}, args...)
+}
 
-	where := filter(ref, s)
-	if m := s.After; m != nil {
-		if s.Order.By != "" {
-			after = append(after, m.By)
-		}
-		if s.Order.Start {
-			after = append(after, m.Start)
-		}
-		after = append(after, int64(m.Created))
-		relation := ">"
-		if s.Descending {
-			relation = "<"
-		}
-		where.and("("+strings.Join(columns, ", ")+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", after...)
+// inOrder finds the first documents on a condition, after the mark.
+func inOrder(ref projections.Ref, s projections.Selection, where *condition, columns []projections.Column) (text string, args []driver.Value) {
+	if s.After != nil {
+		where.after(columns, s)
 	}
+	text = `SELECT created, document FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
+	return text, append(where.args, int64(s.Limit))
+}
+
+// merged finds the first documents by an index that has the order, in which those of each status are on their own. SQLite merges them
+// while it reads.
+func merged(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	columns := s.Order.Columns()
+	byStatus := s.Order.By == projections.ColumnStatus
+	var parts []string
+	for _, status := range s.Statuses {
+		part, within := s, columns
+		if byStatus {
+			within = columns[1:]
+		}
+		where := filter(ref, s)
+		where.and("status = ?", status)
+		if m := s.After; m != nil && byStatus && status != m.By {
+			if (status < m.By) != s.Descending {
+				continue // these are all before the mark
+			}
+			part.After = nil // and these after it
+		}
+		if part.After != nil {
+			where.after(within, part)
+		}
+		parts = append(parts, `SELECT `+list(columns)+`, document FROM `+table(ref)+where.sql.String())
+		args = append(args, where.args...)
+	}
+	if len(parts) == 0 { // nothing is after the mark
+		return `SELECT created, document FROM ` + table(ref) + ` LIMIT 0`, nil
+	}
+	return strings.Join(parts, " UNION ALL ") + orderBy(columns, s) + ` LIMIT ?`, append(args, int64(s.Limit))
+}
+
+// sorted finds the first documents of the few that an index leads to. It sorts what the index has of them, and then looks at the
+// documents.
+func sorted(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	columns := s.Order.Columns()
+	few := inStatuses(ref, s)
+	var first condition
+	if s.After != nil {
+		first.after(columns, s)
+	}
+	text = `SELECT d.created, d.document FROM (
+		SELECT created FROM (SELECT ` + list(columns) + ` FROM ` + table(ref) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
+		) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
+	args = append(few.args, int64(2*projections.MaxSorted))
+	return text, append(append(args, first.args...), int64(s.Limit))
+}
+
+// after is the condition that a document comes after the mark.
+func (c *condition) after(columns []projections.Column, s projections.Selection) {
+	values := make([]driver.Value, len(columns))
+	for i, column := range columns {
+		switch column {
+		case projections.ColumnStart:
+			values[i] = s.After.Start
+		case projections.ColumnCreated:
+			values[i] = int64(s.After.Created)
+		default:
+			values[i] = s.After.By
+		}
+	}
+	relation := ">"
+	if s.Descending {
+		relation = "<"
+	}
+	c.and("("+list(columns)+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", values...)
+}
+
+func orderBy(columns []projections.Column, s projections.Selection) string {
 	direction := ""
 	if s.Descending {
 		direction = " DESC"
 	}
-	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?) FROM ` + table(ref) + where.sql.String() +
-		` ORDER BY ` + strings.Join(columns, direction+", ") + direction + ` LIMIT ?`
-	args = append([]driver.Value{ref.Projection, int64(ref.Number)}, where.args...)
-	return text, append(args, int64(s.Limit))
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = quoted(c) + direction
+	}
+	return " ORDER BY " + strings.Join(names, ", ")
 }
 
+func list(columns []projections.Column) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = quoted(c)
+	}
+	return strings.Join(names, ", ")
+}
+
+func quoted(c projections.Column) string { return `"` + string(c) + `"` }
+
 func count(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) error {
-	where := filter(found.Ref, s)
-	_, err := c.one(ctx, `SELECT count(*) FROM `+table(found.Ref)+where.sql.String(), where.args, &found.Count)
+	text, args := countQuery(found.Ref, s)
+	_, err := c.one(ctx, text, args, &found.Count)
 	return err
+}
+
+func countQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	where := inStatuses(ref, s)
+	return `SELECT count(*) FROM (SELECT 1 FROM ` + table(ref) + where.sql.String() + ` LIMIT ?)`, append(where.args, s.Count)
 }
