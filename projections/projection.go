@@ -17,6 +17,8 @@ type Projection struct {
 	Version int
 	Filter  eventstore.Filter
 	Schema  Schema
+	// Sorts and Statuses are those that a [Query] may ask for.
+	Sorts, Statuses []string
 
 	// statuses are all that documents have as their key.
 	statuses []string
@@ -67,6 +69,8 @@ func (l list[D]) projection() Projection {
 		Version:  l.version,
 		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
 		Schema:   l.schema(),
+		Sorts:    l.sortNames(),
+		Statuses: l.statuses.all,
 		statuses: l.statuses.every(),
 		fold:     l.foldBatch,
 		keysOf: func(row Row) (Keys, error) {

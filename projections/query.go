@@ -317,7 +317,7 @@ func (l list[D]) selection(q Query) (s Selection, order ordering, err error) {
 
 	var ok bool
 	if order, ok = l.ordering(q.Sort); !ok {
-		return s, order, &InvalidQuery{ParameterSort, "must be one of " + l.sortNames()}
+		return s, order, &InvalidQuery{ParameterSort, "must be one of " + strings.Join(l.sortNames(), ", ")}
 	}
 	s.Order = order.order
 	if q.Cursor != "" {
@@ -344,12 +344,12 @@ func (l list[D]) ordering(name string) (ordering, bool) {
 	return l.sorts[i], true
 }
 
-func (l list[D]) sortNames() string {
+func (l list[D]) sortNames() []string {
 	names := make([]string, len(l.sorts))
 	for i, o := range l.sorts {
 		names[i] = o.name
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func (r reader[D]) document(ctx context.Context, id string, min eventstore.Position) (D, error) {

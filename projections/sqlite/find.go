@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"roombook/eventstore"
@@ -87,9 +88,8 @@ func (c *condition) and(term string, args ...driver.Value) {
 	c.args = append(c.args, args...)
 }
 
-// filter is the condition on the documents, but for their status. It is looked up in the index that the path names, or else in the one
-// of the column that usually leaves the fewest documents; a plus keeps SQLite, which knows nothing of the numbers, from preferring
-// another.
+// filter is the condition on the documents, but for their status. Without a path it is looked up in the index of the column that usually
+// leaves the fewest documents; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
 func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
@@ -98,7 +98,7 @@ func filter(ref projections.Ref, s projections.Selection) *condition {
 			return
 		}
 		name := string(column)
-		if s.Path != nil && !s.Leads(column) || led {
+		if s.Path == nil && led {
 			name = "+" + name
 		}
 		c.and(name+" = ?", value)
@@ -108,18 +108,41 @@ func filter(ref projections.Ref, s projections.Selection) *condition {
 	equal(projections.ColumnBooking, s.Booking)
 	equal(projections.ColumnUser, s.User)
 	equal(projections.ColumnRoom, s.Room)
-	start := "start"
-	if s.Path != nil && !s.Leads(projections.ColumnStart) {
-		start = "+start"
+	from, to := int64(math.MinInt64), int64(math.MaxInt64) // of the mark: SQLite takes one bound at each end
+	if s.After != nil && inTime(s) {
+		if s.Descending {
+			to = s.After.Start
+		} else {
+			from = s.After.Start
+		}
 	}
-	if s.From != nil {
-		c.and(start+` > ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?) AND "end" > ?`,
-			*s.From, ref.Projection, int64(ref.Number), *s.From)
+	switch {
+	case s.From != nil:
+		c.and(`start >= max(?, 1 + ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?)) AND "end" > ?`,
+			from, *s.From, ref.Projection, int64(ref.Number), *s.From)
+	case from > math.MinInt64:
+		c.and("start >= ?", from)
 	}
 	if s.To != nil {
-		c.and(start+" < ?", *s.To)
+		to = min(to, *s.To-1)
+	}
+	if to < math.MaxInt64 {
+		c.and("start <= ?", to)
 	}
 	return c
+}
+
+// inTime reports whether the index of the path is read from one time on.
+func inTime(s projections.Selection) bool {
+	return s.Path != nil && !s.Path.Sort && s.Leads(projections.ColumnStart)
+}
+
+// source is the table, and the index that SQLite is to read it by if there is a path.
+func source(ref projections.Ref, s projections.Selection) string {
+	if s.Path == nil {
+		return ` FROM ` + table(ref)
+	}
+	return ` FROM ` + table(ref) + ` INDEXED BY "` + indexName(ref, s.Path.Index) + `"`
 }
 
 // inStatuses is filter and the condition on the status, which finds documents only if there is a path.
@@ -154,6 +177,10 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 			active, found.Position = true, eventstore.Position(at)
 		}
 	})
+	if s.Path != nil && isWithoutIndex(err) {
+		s.Path = nil
+		return page(ctx, c, s, found)
+	}
 	return active, err
 }
 
@@ -176,7 +203,7 @@ func pageQuery(ref projections.Ref, s projections.Selection) (text string, args 
 // inOrder finds the first documents on a condition, after the mark.
 func inOrder(ref projections.Ref, s projections.Selection, where *condition, columns []projections.Column) (text string, args []driver.Value) {
 	if s.After != nil {
-		where.after(columns, s)
+		where.after(list(columns), columns, s)
 	}
 	text = `SELECT created, document FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
 	return text, append(where.args, int64(s.Limit))
@@ -193,22 +220,25 @@ func merged(ref projections.Ref, s projections.Selection) (text string, args []d
 		if byStatus {
 			within = columns[1:]
 		}
-		where := filter(ref, s)
-		where.and("status = ?", status)
 		if m := s.After; m != nil && byStatus && status != m.By {
 			if (status < m.By) != s.Descending {
 				continue // these are all before the mark
 			}
 			part.After = nil // and these after it
 		}
-		if part.After != nil {
-			where.after(within, part)
+		where := filter(ref, part)
+		where.and("status = ?", status)
+		switch {
+		case part.After != nil && inTime(s):
+			where.after("+"+list(within), within, part)
+		case part.After != nil:
+			where.after(list(within), within, part)
 		}
-		parts = append(parts, `SELECT `+list(columns)+`, document FROM `+table(ref)+where.sql.String())
+		parts = append(parts, `SELECT `+list(columns)+`, document`+source(ref, s)+where.sql.String())
 		args = append(args, where.args...)
 	}
 	if len(parts) == 0 { // nothing is after the mark
-		return `SELECT created, document FROM ` + table(ref) + ` LIMIT 0`, nil
+		return `SELECT 0 AS created, '' AS document WHERE false`, nil
 	}
 	return strings.Join(parts, " UNION ALL ") + orderBy(columns, s) + ` LIMIT ?`, append(args, int64(s.Limit))
 }
@@ -220,17 +250,17 @@ func sorted(ref projections.Ref, s projections.Selection) (text string, args []d
 	few := inStatuses(ref, s)
 	var first condition
 	if s.After != nil {
-		first.after(columns, s)
+		first.after(list(columns), columns, s)
 	}
 	text = `SELECT d.created, d.document FROM (
-		SELECT created FROM (SELECT ` + list(columns) + ` FROM ` + table(ref) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
+		SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
 		) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
 	args = append(few.args, int64(2*projections.MaxSorted))
 	return text, append(append(args, first.args...), int64(s.Limit))
 }
 
-// after is the condition that a document comes after the mark.
-func (c *condition) after(columns []projections.Column, s projections.Selection) {
+// after is the condition that a document comes after the mark. Names are those of the columns.
+func (c *condition) after(names string, columns []projections.Column, s projections.Selection) {
 	values := make([]driver.Value, len(columns))
 	for i, column := range columns {
 		switch column {
@@ -246,7 +276,7 @@ func (c *condition) after(columns []projections.Column, s projections.Selection)
 	if s.Descending {
 		relation = "<"
 	}
-	c.and("("+list(columns)+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", values...)
+	c.and("("+names+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", values...)
 }
 
 func orderBy(columns []projections.Column, s projections.Selection) string {
@@ -259,6 +289,11 @@ func orderBy(columns []projections.Column, s projections.Selection) string {
 		names[i] = quoted(c) + direction
 	}
 	return " ORDER BY " + strings.Join(names, ", ")
+}
+
+// isWithoutIndex reports whether the index of a path is not there: another version of this program has made the generation.
+func isWithoutIndex(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "no such index")
 }
 
 func list(columns []projections.Column) string {
@@ -274,10 +309,15 @@ func quoted(c projections.Column) string { return `"` + string(c) + `"` }
 func count(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) error {
 	text, args := countQuery(found.Ref, s)
 	_, err := c.one(ctx, text, args, &found.Count)
+	if s.Path != nil && isWithoutIndex(err) {
+		s.Path = nil
+		return count(ctx, c, s, found)
+	}
 	return err
 }
 
 func countQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	s.After = nil
 	where := inStatuses(ref, s)
-	return `SELECT count(*) FROM (SELECT 1 FROM ` + table(ref) + where.sql.String() + ` LIMIT ?)`, append(where.args, s.Count)
+	return `SELECT count(*) FROM (SELECT 1` + source(ref, s) + where.sql.String() + ` LIMIT ?)`, append(where.args, s.Count)
 }

@@ -194,17 +194,17 @@ func index(ctx context.Context, w *connection, ref projections.Ref, schema proje
 		for _, c := range index.Columns() {
 			columns = append(columns, quoted(c))
 		}
-		if err := w.script(ctx, `CREATE INDEX IF NOT EXISTS "`+indexName(ref, index)+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
+		if err := w.script(ctx, `CREATE INDEX IF NOT EXISTS "`+indexName(ref, index.Order)+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// indexName names all columns, so that an index that has changed has another name.
-func indexName(ref projections.Ref, index projections.Index) string {
-	name := ref.String()
-	for _, c := range index.Columns() {
+// indexName is not that of an index by the order alone, which older programs made.
+func indexName(ref projections.Ref, o projections.Order) string {
+	name := ref.String() + "_status"
+	for _, c := range o.Columns() {
 		name += "_" + string(c)
 	}
 	return name
