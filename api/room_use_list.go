@@ -33,7 +33,7 @@ func (s *Server) realUses() *list[projections.RoomUseList] {
 	l := s.roomUseLists()
 	l.name = "realuses"
 	l.statuses = words(projections.StatusInUse, projections.StatusEnded)
-	l.usual, l.every = l.statuses, l.statuses
+	l.used, l.usual = true, []string{projections.StatusAll}
 	l.write = func(d *document, u *projections.RoomUseList) {
 		d.realUse(u.RealUse, u.Booking, u.Room, u.User, u.StartedAt, u.EndedAt)
 	}

@@ -157,7 +157,9 @@ func BenchmarkEveryQuery(b *testing.B) {
 	}
 	filters := [][]choice{
 		{none, {"room", func(q *projections.Query) { q.Room = "7" }}, {"large room", func(q *projections.Query) { q.Room = "0" }},
-			{"booking", func(q *projections.Query) { q.Booking = domain.BookingID(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, 7)).String()) }}},
+			{"booking", func(q *projections.Query) {
+				q.Booking = domain.BookingID(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, 7)).String())
+			}}},
 		{none, {"user", func(q *projections.Query) { q.User = "user-7" }}, {"large user", func(q *projections.Query) { q.User = "user-0" }}},
 		{none, window("a day", day(2025, 6, 2), day(2025, 6, 3)), window("a month", day(2025, 6, 1), day(2025, 7, 1)),
 			window("from early", day(2024, 3, 1), time.Time{}), window("from late", day(2026, 9, 1), time.Time{}),
