@@ -34,14 +34,16 @@ func (l list[D]) filters() []Column {
 // beside are the columns that documents are filtered by while they are read in an order. A booking has few of them.
 func beside(o Order) []Column {
 	switch {
-	case !o.Start || o.By == ColumnBooking:
+	case o.By == ColumnBooking:
 		return nil
+	case !o.Start:
+		return []Column{ColumnStart, ColumnEnd}
 	case o.By == ColumnRoom:
 		return []Column{ColumnEnd, ColumnUser}
 	case o.By == ColumnUser:
 		return []Column{ColumnEnd, ColumnRoom}
-	default:
-		return []Column{ColumnEnd}
+	default: // what a time has is also sorted by these
+		return []Column{ColumnEnd, ColumnRoom, ColumnUser}
 	}
 }
 
@@ -53,9 +55,12 @@ func indexed(o Order) Order {
 	return o
 }
 
+// few is the number of documents that are read, and if need be sorted, for every query without further ado.
+const few = 10_000
+
 // way says how a selection is answered.
 type way struct {
-	// narrow are the paths that answer it if they lead to no more than MaxSorted documents, the likeliest first.
+	// narrow are the paths that answer it if they lead to few documents, the likeliest first; or to no more than MaxSorted, if it is wide.
 	narrow []Path
 	// path is the one that answers it otherwise. Unless it is wide, it reads little more than what the page has: a part of an index for
 	// each status, in the order asked for.
@@ -97,8 +102,8 @@ func (l list[D]) way(s Selection) way {
 }
 
 // probe selects what a path reads, to count it.
-func (s Selection) probe(p Path) Selection {
-	probe := Selection{Statuses: s.Statuses, From: s.From, To: s.To, Path: &p, Count: MaxSorted + 1}
+func (s Selection) probe(p Path, most int64) Selection {
+	probe := Selection{Statuses: s.Statuses, From: s.From, To: s.To, Path: &p, Count: most + 1}
 	switch p.Index.By {
 	case ColumnBooking:
 		probe.Booking = s.Booking

@@ -77,7 +77,7 @@ const (
 type QueryOptions struct {
 	// ReadWait is how long a query with a MinPosition waits for it; 0 is DefaultReadWait.
 	ReadWait time.Duration
-	// Budget bounds a wide query: one that no index has in its order, and that concerns more than MaxSorted documents by any of its
+	// Budget bounds a wide query: one that no index has in its order, and that concerns more than 10,000 documents by each of its
 	// filters, so that there is no saying how many it reads. It waits for so long until it is its turn, and may then take as long; 0 is
 	// DefaultBudget.
 	Budget time.Duration
@@ -233,17 +233,14 @@ func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, 
 		return r.look(ctx, s)
 	}
 	w := r.way(s)
-	for _, path := range w.narrow {
-		found, err := r.look(ctx, s.probe(path))
-		if err != nil {
-			return Found{}, err
-		}
-		if found.Count <= MaxSorted {
-			w.path, w.wide, w.count = path, false, path
-			break
-		}
-	}
 	find := r.look
+	narrowed, err := w.narrowed(ctx, s, few, find)
+	if err != nil {
+		return Found{}, err
+	}
+	if narrowed {
+		w.wide = false
+	}
 	if w.wide {
 		leave, err := r.queries.enter(ctx)
 		if err != nil {
@@ -262,6 +259,9 @@ func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, 
 			}
 			return found, nil
 		}
+		if _, err := w.narrowed(ctx, s, MaxSorted, find); err != nil {
+			return Found{}, err
+		}
 	}
 	s.Path = &w.path
 	found, err := find(ctx, s)
@@ -272,6 +272,21 @@ func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, 
 	counted, err := find(ctx, s)
 	found.Count = counted.Count
 	return found, err
+}
+
+// narrowed takes the first path that leads to no more than so many documents, if there is one.
+func (w *way) narrowed(ctx context.Context, s Selection, most int64, find func(context.Context, Selection) (Found, error)) (bool, error) {
+	for _, path := range w.narrow {
+		found, err := find(ctx, s.probe(path, most))
+		if err != nil {
+			return false, err
+		}
+		if found.Count <= most {
+			w.path, w.count = path, path
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // enter waits for the turn of a wide query, which it is until leave is called.

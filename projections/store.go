@@ -262,8 +262,8 @@ type Path struct {
 	Sort bool
 }
 
-// MaxSorted is the most documents that are sorted to answer a query.
-const MaxSorted = 10_000
+// MaxSorted is the most documents that are sorted to answer a query: a wide one, see [QueryOptions].
+const MaxSorted = 100_000
 
 // Has is the value that the documents of a Selection must have in a column; empty for any.
 func (s Selection) Has(c Column) string {
