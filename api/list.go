@@ -35,8 +35,8 @@ type list[T any] struct {
 	statuses []string
 	// usual are the statuses that are shown if none is asked for; nil is what the read model shows then.
 	usual []string
-	// every are the statuses that "all" stands for; nil is all.
-	every []string
+	// used is set where only what has a real use is shown.
+	used bool
 	// answers is set where the statuses are those of the administrator's answer.
 	answers bool
 	query   func(context.Context, projections.Query) (projections.Page[T], error)
@@ -64,13 +64,14 @@ type listParams struct {
 	Size string `param:"size"`
 	// Where the page begins; it comes from the link next of the page before and is of no other use.
 	Cursor string `param:"cursor"`
-	// Whether to count the items of all pages (page.totalElements), which takes longer: true or false.
+	// Whether to count the items of all pages (page.totalElements): true or false. They are counted up to 10,000; if there are more,
+	// page.totalElementsIsLowerBound is true.
 	Total string `param:"total"`
 }
 
 // parse makes the projections' query of the request's.
 func (l *list[T]) parse(x *exchange) (projections.Query, error) {
-	q := projections.Query{Statuses: l.usual}
+	q := projections.Query{Statuses: l.usual, Used: l.used}
 	err := x.params(func(name, value string) (err error) {
 		switch name {
 		case "roomId":
@@ -131,9 +132,6 @@ func parseID[T ~string](value string) (T, error) {
 
 func (l *list[T]) parseStatuses(value string) ([]string, error) {
 	if value == projections.StatusAll {
-		if l.every != nil {
-			return l.every, nil
-		}
 		return []string{projections.StatusAll}, nil
 	}
 	statuses := strings.Split(value, ",")
@@ -226,6 +224,9 @@ func (l *list[T]) answer(x *exchange, q projections.Query) error {
 	x.number("size", int64(q.Size))
 	if page.Total != nil {
 		x.number("totalElements", *page.Total)
+		if page.More {
+			x.raw("totalElementsIsLowerBound", []byte("true"))
+		}
 	}
 	x.endObject()
 

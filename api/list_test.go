@@ -110,7 +110,6 @@ func TestListEntries(t *testing.T) {
 
 func TestQueries(t *testing.T) {
 	live := []string{"BOOKED", "CONFIRMED", "IN_USE"}
-	used := []string{"IN_USE", "ENDED"}
 	noon := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		target string
@@ -131,9 +130,9 @@ func TestQueries(t *testing.T) {
 		{"/confirms", projections.Query{Answers: []domain.Answer{"BOOKED", "CONFIRMED"}}},
 		{"/confirms?status=DENIED", projections.Query{Answers: []domain.Answer{"DENIED"}}},
 		{"/confirms?status=all", projections.Query{Statuses: []string{"all"}}},
-		{"/realuses", projections.Query{Statuses: used}},
-		{"/realuses?status=all", projections.Query{Statuses: used}},
-		{"/realuses?status=ENDED", projections.Query{Statuses: []string{"ENDED"}}},
+		{"/realuses", projections.Query{Used: true, Statuses: []string{"all"}}},
+		{"/realuses?status=all", projections.Query{Used: true, Statuses: []string{"all"}}},
+		{"/realuses?status=ENDED", projections.Query{Used: true, Statuses: []string{"ENDED"}}},
 		{"/roomUseLists?sort=bookedUseStartDtm,desc", projections.Query{Sort: "bookedUseStartDtm", Descending: true}},
 		{"/notifications?status=FAILED&sort=sendDtm,asc", projections.Query{Statuses: []string{"FAILED"}, Sort: "sendDtm"}},
 		{"/bookingLists/search/findByBookingId?bookingId=7", projections.Query{Booking: "7", Statuses: []string{"all"}}},
@@ -203,6 +202,13 @@ func TestPages(t *testing.T) {
 	if r.at(t, "page.totalElements") != 77. || r.at(t, "page.size") != 2. {
 		t.Error(r.body)
 	}
+	if r.at(t, "page.totalElementsIsLowerBound") != nil {
+		t.Error(r.body)
+	}
+	s.lists.more = true
+	if r := s.do(t, "GET", "/bookingLists?total=true", ""); r.at(t, "page.totalElements") != 77. || r.at(t, "page.totalElementsIsLowerBound") != true {
+		t.Error(r.body)
+	}
 	s.lists.next = ""
 	if r := s.do(t, "GET", "/bookingLists", ""); r.at(t, "_links.next") != nil {
 		t.Error(r.body)
@@ -222,6 +228,49 @@ func TestPagesCarryTheLinkNamedAfterThem(t *testing.T) {
 	} {
 		if r := s.do(t, "GET", path, "").want(t, 200); r.at(t, "_links."+name+".href") != "http://example.com"+path {
 			t.Errorf("%s: %s", path, r.body)
+		}
+	}
+}
+
+// Every parameter of the lists sets a field of the query, and every field that says what is looked for is one that some list sets: so the
+// tests that hold every query to an index know of every parameter. The lists have the orders of the read models.
+func TestParametersAreTheQuerys(t *testing.T) {
+	s := newService(t)
+	values := map[string]string{
+		"roomId": "1", "userId": "ann", "bookingId": "b", "status": "BOOKED", "from": "202611241200", "to": "202611241300",
+		"sort": "bookingDtm,desc", "size": "7", "cursor": "c", "total": "true",
+	}
+	unset := map[string]bool{"MinPosition": true}
+	for field := range reflect.TypeFor[projections.Query]().Fields() {
+		unset[field.Name] = field.Name != "MinPosition" // a header
+	}
+	ask := func(target string) {
+		t.Helper()
+		s.do(t, "GET", target, "").want(t, 200)
+		for field, value := range reflect.ValueOf(s.lists.asked).Fields() {
+			if !value.IsZero() {
+				delete(unset, field.Name)
+			}
+		}
+	}
+	for field := range reflect.TypeFor[listParams]().Fields() {
+		name := field.Tag.Get("param")
+		before := len(unset)
+		if ask("/bookingLists?" + name + "=" + values[name]); len(unset) == before {
+			t.Errorf("%s sets nothing of the query", name)
+		}
+	}
+	ask("/confirms")
+	ask("/realuses")
+	delete(unset, "MinPosition")
+	if len(unset) > 0 {
+		t.Errorf("no list asks for %v", unset)
+	}
+	for name, sorts := range map[string][]string{
+		projections.BookingListName: s.bookingLists().sorts, projections.RoomUseListName: s.roomUseLists().sorts, projections.NotificationName: s.notifications().sorts,
+	} {
+		if p, _ := projections.Named(name); !reflect.DeepEqual(p.Sorts, sorts) {
+			t.Errorf("%s: %v, want %v", name, sorts, p.Sorts)
 		}
 	}
 }

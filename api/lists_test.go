@@ -16,6 +16,7 @@ type lists struct {
 	notifications []projections.Notification
 	next          string
 	total         *int64
+	more          bool
 	position      eventstore.Position
 	err           error
 
@@ -28,7 +29,7 @@ func page[T any](l *lists, q projections.Query, items []T) (projections.Page[T],
 	if l.err != nil {
 		return projections.Page[T]{}, l.err
 	}
-	return projections.Page[T]{Items: items, Next: l.next, Total: l.total, Position: l.position}, nil
+	return projections.Page[T]{Items: items, Next: l.next, Total: l.total, More: l.more, Position: l.position}, nil
 }
 
 func entry[T any](l *lists, min eventstore.Position, items []T, is func(T) bool) (T, error) {

@@ -296,6 +296,11 @@ var problemTypes = []problemType{
 		is:    is(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),
 	},
 	{
+		name: "query-too-wide", status: http.StatusServiceUnavailable, title: "The query concerns too much of the list", retry: true,
+		about: "No index has what is asked for in its order, and many entries match each of the filters alone, so that much of the list would have to be read. Few such queries are answered at a time, and for a bounded time; this one had no turn, or no time. Narrow it: by bookingId, by from and to, or by one filter alone; sort by the time; or ask again.",
+		is:    is(projections.ErrTooWide, "Too much of the list would have to be read. Narrow the filters, sort by the time, or ask again."),
+	},
+	{
 		name: "lists-unavailable", status: http.StatusServiceUnavailable, title: "The lists cannot be read", retry: true,
 		about: "The store of the lists cannot be reached, or the list has not been built yet. Commands and single resources are not concerned. Ask again.",
 		is:    is(projections.ErrUnavailable, "The store of the lists cannot be reached, or the list is being built."),

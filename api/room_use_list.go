@@ -33,7 +33,7 @@ func (s *Server) realUses() *list[projections.RoomUseList] {
 	l := s.roomUseLists()
 	l.name = "realuses"
 	l.statuses = words(projections.StatusInUse, projections.StatusEnded)
-	l.usual, l.every = l.statuses, l.statuses
+	l.used, l.usual = true, []string{projections.StatusAll}
 	l.write = func(d *document, u *projections.RoomUseList) {
 		d.realUse(&domain.RealUse{
 			ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, EndedAt: u.EndedAt, RoomStillInUseBy: u.RoomStillInUseBy,

@@ -30,7 +30,7 @@ func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
 		aBooking: true,
-		version:  2,
+		version:  3,
 		sorts: []ordering{
 			{"useStartDtm", Order{Start: true}},
 			{"bookingDtm", Order{}},

@@ -12,6 +12,8 @@ var (
 	ErrBehind = errors.New("the list is behind the position asked for")
 	// ErrNoSuchPosition means that a query asked for a position at which the log has no event: beyond its end, or of another log.
 	ErrNoSuchPosition = errors.New("the log has no event at the position asked for")
+	// ErrTooWide means that a query would have had to read more of a list than there was time for.
+	ErrTooWide = errors.New("the query concerns too many documents")
 	// ErrUnavailable means that the read store did not answer, or that the list has never been built.
 	ErrUnavailable = errors.New("the read store is not available")
 )

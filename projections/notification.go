@@ -57,12 +57,11 @@ func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 2,
+		version: 3,
 		sorts: []ordering{
-			{"sendDtm", Order{}},
-			{"userId", Order{By: ColumnUser}},
+			{"sendDtm", Order{Start: true}},
+			{"userId", Order{By: ColumnUser, Start: true}},
 		},
-		lookups:  []Order{{By: ColumnBooking}},
 		statuses: statuses{all: deliveries},
 		key: func(r eventstore.Recorded) (string, bool) {
 			if !tells(r.Event) {

@@ -17,6 +17,11 @@ type Projection struct {
 	Version int
 	Filter  eventstore.Filter
 	Schema  Schema
+	// Sorts and Statuses are those that a [Query] may ask for.
+	Sorts, Statuses []string
+
+	// statuses are all that documents have as their key.
+	statuses []string
 
 	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
 	// keysOf are the keys of a stored document.
@@ -50,7 +55,6 @@ type list[D comparable] struct {
 	version  int
 	aBooking bool       // a document's id is that of its booking
 	sorts    []ordering // the first is the default
-	lookups  []Order    // that have an index without being an order to ask for
 	statuses statuses
 	key      func(eventstore.Recorded) (id string, first bool) // of the document that the event is folded into, "" for none
 	fold     func(D, eventstore.Recorded) D
@@ -60,19 +64,15 @@ type list[D comparable] struct {
 }
 
 func (l list[D]) projection() Projection {
-	var schema Schema
-	for _, s := range l.sorts {
-		if s.order != (Order{}) {
-			schema.Indexes = append(schema.Indexes, s.order)
-		}
-	}
-	schema.Indexes = append(schema.Indexes, l.lookups...)
 	return Projection{
-		Name:    l.name,
-		Version: l.version,
-		Filter:  eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
-		Schema:  schema,
-		fold:    l.foldBatch,
+		Name:     l.name,
+		Version:  l.version,
+		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
+		Schema:   l.schema(),
+		Sorts:    l.sortNames(),
+		Statuses: l.statuses.all,
+		statuses: l.statuses.every(),
+		fold:     l.foldBatch,
 		keysOf: func(row Row) (Keys, error) {
 			document, err := l.decodeRow(row)
 			return l.keys(document), err

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ const (
 	MaxSize     = 200
 )
 
+// MaxTotal is the most documents that are counted for a [Page].
+const MaxTotal = 10_000
+
 // Query asks for a page of a list. The zero value asks for the first page of everything that the list shows by default.
 type Query struct {
 	// Room, User and Booking leave only the documents of that room, user and booking; empty for any.
@@ -30,6 +34,8 @@ type Query struct {
 	// Answers, in place of Statuses, leaves only bookings that are live, or were denied, with one of these answers of the administrator. Only
 	// the booking list has them.
 	Answers []domain.Answer
+	// Used leaves only bookings that have a real use, by default of every status. Only the room-use list has them.
+	Used bool
 	// From and To leave only what overlaps [From, To): the booked slot, for notifications the time of sending. Zero is open.
 	From, To time.Time
 
@@ -42,7 +48,7 @@ type Query struct {
 	// cursor says after which document the page begins, so that it stays good when documents come and go and when the list
 	// is rebuilt.
 	Cursor string
-	// Total asks for the number of documents on all pages, which costs a scan.
+	// Total asks for the number of documents on all pages, counted up to MaxTotal.
 	Total bool
 
 	// MinPosition makes the query wait until the list has this position: read your writes. 0 does not wait.
@@ -53,18 +59,31 @@ type Query struct {
 type Page[T any] struct {
 	Items []T
 	Next  string // the cursor of the next page; empty on the last one
-	Total *int64 // if it was asked for
+	Total *int64 // if it was asked for; MaxTotal if there are as many or more
+	// More reports that there are more than Total.
+	More bool
 	// Position is that of the list when it was read: every event up to there is in it.
 	Position eventstore.Position
 }
 
-// DefaultReadWait is how long a query waits for a list that is behind.
-const DefaultReadWait = 2 * time.Second
+const (
+	// DefaultReadWait is how long a query waits for a list that is behind.
+	DefaultReadWait = 2 * time.Second
+	// DefaultBudget is how long a wide query may take.
+	DefaultBudget = time.Second
+)
 
 // QueryOptions say how lists are read.
 type QueryOptions struct {
 	// ReadWait is how long a query with a MinPosition waits for it; 0 is DefaultReadWait.
 	ReadWait time.Duration
+	// Budget bounds a wide query: one that no index has in its order, and that concerns more than 10,000 documents by each of its
+	// filters, so that there is no saying how many it reads. It waits for so long until it is its turn, and may then take as long; 0 is
+	// DefaultBudget.
+	Budget time.Duration
+	// Wide is the most wide queries that are answered at a time, so that all others have the store to themselves; 0 is half the
+	// processors.
+	Wide int
 	// Positions are those of the workers in this process, whose writes then wake waiting queries at once. Without it, and for
 	// what other processes write, the store is asked again and again while queries wait.
 	Positions *Positions
@@ -78,6 +97,7 @@ type QueryOptions struct {
 //   - ErrBehind when the list did not reach MinPosition in time,
 //   - ErrNoSuchPosition when the log has no event at MinPosition,
 //   - ErrNotFound when a document asked for by its id is not there,
+//   - ErrTooWide when a wide query had no turn, or took more than its time,
 //   - ErrUnavailable when the read store fails or the list has not been built yet,
 //   - the context's error when it ends.
 type Queries struct {
@@ -85,6 +105,8 @@ type Queries struct {
 	readWait      time.Duration
 	positions     *Positions
 	log           Points
+	budget        time.Duration
+	wide          chan struct{} // has a token for each wide query that is answered
 	bookingList   reader[BookingList]
 	roomUseList   reader[RoomUseList]
 	notifications reader[Notification]
@@ -95,10 +117,16 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 	if o.ReadWait == 0 {
 		o.ReadWait = DefaultReadWait
 	}
+	if o.Budget == 0 {
+		o.Budget = DefaultBudget
+	}
+	if o.Wide == 0 {
+		o.Wide = max(1, runtime.GOMAXPROCS(0)/2)
+	}
 	if o.Positions == nil {
 		o.Positions = NewPositions()
 	}
-	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log}
+	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log, budget: o.Budget, wide: make(chan struct{}, o.Wide)}
 	q.bookingList = reader[BookingList]{q, bookingList()}
 	q.roomUseList = reader[RoomUseList]{q, roomUseList()}
 	q.notifications = reader[Notification]{q, notifications()}
@@ -138,8 +166,7 @@ func (q *Queries) RoomUseList(ctx context.Context, id domain.BookingID, min even
 	return q.roomUseList.document(ctx, string(id), min)
 }
 
-// Notifications is a page of the notifications. Sort is one of sendDtm (the default: the order of the log) and userId (then
-// sendDtm).
+// Notifications is a page of the notifications. Sort is one of sendDtm (the default) and userId (then sendDtm).
 func (q *Queries) Notifications(ctx context.Context, query Query) (Page[Notification], error) {
 	return q.notifications.page(ctx, query)
 }
@@ -156,21 +183,26 @@ type reader[D comparable] struct {
 }
 
 func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
-	s, sort, err := r.selection(query)
+	s, order, err := r.selection(query)
 	if err != nil {
 		return Page[D]{}, err
 	}
-	found, err := r.find(ctx, s, query.MinPosition)
+	if err := r.reach(ctx, query.MinPosition); err != nil {
+		return Page[D]{}, err
+	}
+	found, err := r.search(ctx, s, query.Total)
 	if err != nil {
 		return Page[D]{}, err
 	}
 
 	page := Page[D]{Position: found.Position}
 	if query.Total {
+		page.More = found.Count > MaxTotal
+		found.Count = min(found.Count, MaxTotal)
 		page.Total = &found.Count
 	}
 	rows := found.Rows
-	more := len(rows) == s.Limit
+	more := len(rows) > 0 && len(rows) == s.Limit
 	if more {
 		rows = rows[:len(rows)-1]
 	}
@@ -184,18 +216,97 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 		last := len(rows) - 1
 		page.Next = cursor{
 			List:       r.name,
-			Sort:       sort,
+			Sort:       order.name,
 			Descending: s.Descending,
-			Mark:       s.Order.mark(r.keys(page.Items[last]), rows[last].Created),
+			Mark:       order.order.mark(r.keys(page.Items[last]), rows[last].Created),
 		}.String()
 	}
 	return page, nil
 }
 
-// selection translates a query, and names its order. It asks for one document more than the page has, to know whether there
+// search finds a page by the path that leads to the fewest documents, and counts all pages if that is asked for.
+func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, error) {
+	if s.ID != "" {
+		if total {
+			s.Count = MaxTotal + 1
+		}
+		return r.look(ctx, s)
+	}
+	w := r.way(s)
+	find := r.look
+	narrowed, err := w.narrowed(ctx, s, few, find)
+	if err != nil {
+		return Found{}, err
+	}
+	if narrowed {
+		w.wide = false
+	}
+	if w.wide {
+		leave, err := r.queries.enter(ctx)
+		if err != nil {
+			return Found{}, err
+		}
+		defer leave()
+		within, cancel := context.WithTimeoutCause(ctx, r.queries.budget, ErrTooWide)
+		defer cancel()
+		find = func(_ context.Context, s Selection) (Found, error) {
+			found, err := r.queries.store.Find(within, r.name, s)
+			if err != nil && ctx.Err() == nil && context.Cause(within) == ErrTooWide {
+				return Found{}, ErrTooWide
+			}
+			if err != nil {
+				return Found{}, cause(ctx, err)
+			}
+			return found, nil
+		}
+		if _, err := w.narrowed(ctx, s, MaxSorted, find); err != nil {
+			return Found{}, err
+		}
+	}
+	s.Path = &w.path
+	found, err := find(ctx, s)
+	if err != nil || !total {
+		return found, err
+	}
+	s.Path, s.Limit, s.Count = &w.count, 0, MaxTotal+1
+	counted, err := find(ctx, s)
+	found.Count = counted.Count
+	return found, err
+}
+
+// narrowed takes the first path that leads to no more than so many documents, if there is one.
+func (w *way) narrowed(ctx context.Context, s Selection, most int64, find func(context.Context, Selection) (Found, error)) (bool, error) {
+	for _, path := range w.narrow {
+		found, err := find(ctx, s.probe(path, most))
+		if err != nil {
+			return false, err
+		}
+		if found.Count <= most {
+			w.path, w.count = path, path
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// enter waits for the turn of a wide query, which it is until leave is called.
+func (q *Queries) enter(ctx context.Context) (leave func(), err error) {
+	patience := time.NewTimer(q.budget)
+	defer patience.Stop()
+	select {
+	case q.wide <- struct{}{}:
+		return func() { <-q.wide }, nil
+	case <-patience.C:
+		return nil, ErrTooWide
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// selection translates a query, and finds its order. It asks for one document more than the page has, to know whether there
 // is a next page.
-func (l list[D]) selection(q Query) (s Selection, sort string, err error) {
-	s = Selection{Room: string(q.Room), User: string(q.User), Descending: q.Descending, Limit: q.Size + 1, Count: q.Total}
+func (l list[D]) selection(q Query) (s Selection, order ordering, err error) {
+	s = Selection{Room: string(q.Room), User: string(q.User), Descending: q.Descending, Limit: q.Size + 1}
 	if l.aBooking {
 		s.ID = string(q.Booking)
 	} else {
@@ -205,10 +316,10 @@ func (l list[D]) selection(q Query) (s Selection, sort string, err error) {
 		s.Limit = DefaultSize + 1
 	}
 	if q.Size < 0 || q.Size > MaxSize {
-		return s, "", &InvalidQuery{ParameterSize, fmt.Sprintf("must be between 1 and %d", MaxSize)}
+		return s, order, &InvalidQuery{ParameterSize, fmt.Sprintf("must be between 1 and %d", MaxSize)}
 	}
-	if s.Statuses, err = l.statuses.choose(q.Statuses, q.Answers); err != nil {
-		return s, "", err
+	if s.Statuses, err = l.statuses.choose(q); err != nil {
+		return s, order, err
 	}
 	if !q.From.IsZero() {
 		from := q.From.UnixMicro()
@@ -219,22 +330,22 @@ func (l list[D]) selection(q Query) (s Selection, sort string, err error) {
 		s.To = &to
 	}
 
-	order, ok := l.ordering(q.Sort)
-	if !ok {
-		return s, "", &InvalidQuery{ParameterSort, "must be one of " + l.sortNames()}
+	var ok bool
+	if order, ok = l.ordering(q.Sort); !ok {
+		return s, order, &InvalidQuery{ParameterSort, "must be one of " + strings.Join(l.sortNames(), ", ")}
 	}
 	s.Order = order.order
 	if q.Cursor != "" {
 		c, ok := parseCursor(q.Cursor)
 		if !ok {
-			return s, "", &InvalidQuery{ParameterCursor, "is not one that a page of this list gave"}
+			return s, order, &InvalidQuery{ParameterCursor, "is not one that a page of this list gave"}
 		}
 		if c.List != l.name || c.Sort != order.name || c.Descending != q.Descending {
-			return s, "", &InvalidQuery{ParameterCursor, "belongs to another list, or to another order of this one"}
+			return s, order, &InvalidQuery{ParameterCursor, "belongs to another list, or to another order of this one"}
 		}
 		s.After = &c.Mark
 	}
-	return s, order.name, nil
+	return s.fixed(), order, nil
 }
 
 func (l list[D]) ordering(name string) (ordering, bool) {
@@ -248,17 +359,20 @@ func (l list[D]) ordering(name string) (ordering, bool) {
 	return l.sorts[i], true
 }
 
-func (l list[D]) sortNames() string {
+func (l list[D]) sortNames() []string {
 	names := make([]string, len(l.sorts))
 	for i, o := range l.sorts {
 		names[i] = o.name
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func (r reader[D]) document(ctx context.Context, id string, min eventstore.Position) (D, error) {
 	var zero D
-	found, err := r.find(ctx, Selection{ID: id, Limit: 1}, min)
+	if err := r.reach(ctx, min); err != nil {
+		return zero, err
+	}
+	found, err := r.look(ctx, Selection{ID: id, Limit: 1})
 	if err != nil {
 		return zero, err
 	}
@@ -275,17 +389,19 @@ func (r reader[D]) document(ctx context.Context, id string, min eventstore.Posit
 // findTime bounds a look into the read store, whatever its server does, so that the caller is told before its own time is over.
 const findTime = 5 * time.Second
 
-// find waits for a position, at most as long as queries wait, and then looks.
-func (r reader[D]) find(ctx context.Context, s Selection, min eventstore.Position) (Found, error) {
-	q := r.queries
-	if min > 0 {
-		if err := q.await(ctx, r.name, min); err != nil {
-			return Found{}, err
-		}
+// reach waits for a position, at most as long as queries wait.
+func (r reader[D]) reach(ctx context.Context, min eventstore.Position) error {
+	if min == 0 {
+		return nil
 	}
+	return r.queries.await(ctx, r.name, min)
+}
+
+// look looks into the read store for something that is soon found.
+func (r reader[D]) look(ctx context.Context, s Selection) (Found, error) {
 	looking, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	found, err := q.store.Find(looking, r.name, s)
+	found, err := r.queries.store.Find(looking, r.name, s)
 	if err != nil {
 		return Found{}, cause(ctx, err)
 	}

@@ -133,6 +133,27 @@ func TestQueries(t *testing.T) {
 			t.Errorf("failed: %v, %v", page, err)
 		}
 	})
+	t.Run("real uses", func(t *testing.T) {
+		for want, query := range map[string]projections.Query{
+			"b3 b4": {}, "b3": {Statuses: []string{"IN_USE", "IN_USE"}}, "b4 b3": {Sort: "status", Statuses: []string{"ENDED", "IN_USE"}}, "b4": {Room: "2", User: "kim"},
+		} {
+			query.Used, query.Total = true, true
+			page, err := q.RoomUseLists(t.Context(), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, u := range page.Items {
+				got = append(got, string(u.Booking))
+			}
+			if strings.Join(got, " ") != want || *page.Total != int64(len(got)) {
+				t.Errorf("%+v: %v of %d, want %s", query, got, *page.Total, want)
+			}
+		}
+		if _, err := q.BookingLists(t.Context(), projections.Query{Used: true}); err == nil {
+			t.Error("bookings have real uses")
+		}
+	})
 	t.Run("not there", func(t *testing.T) {
 		if _, err := q.BookingList(t.Context(), "b9", 0); !errors.Is(err, projections.ErrNotFound) {
 			t.Error(err)
@@ -265,6 +286,89 @@ func TestForeignDocuments(t *testing.T) {
 		}
 		if b, err := projections.NewQueries(store, projections.QueryOptions{}).BookingList(t.Context(), domain.BookingID(document), 0); !errors.Is(err, projections.ErrUnavailable) {
 			t.Errorf("a damaged document: %+v, %v", b, err)
+		}
+	}
+}
+
+// A booking has a real use from the event of its use on, not from its check-in, and keeps it if an operator ends the booking.
+func TestRealUses(t *testing.T) {
+	for name, test := range map[string]struct {
+		events []domain.Event
+		used   bool
+	}{
+		"checked in":   {[]domain.Event{created(), requested(), checkedIn()}, false},
+		"started":      {[]domain.Event{created(), requested(), checkedIn(), started()}, true},
+		"ended":        {[]domain.Event{created(), requested(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)}, true},
+		"unblocked":    {[]domain.Event{created(), requested(), checkedIn(), started(), cancelled(domain.CancelledByAdmin)}, true},
+		"never used":   {[]domain.Event{created(), requested(), cancelled(domain.CancelledByUser)}, false},
+		"not yet used": {[]domain.Event{created(), requested(), confirmed()}, false},
+	} {
+		q := queries(t, log(test.events...))
+		page, err := q.RoomUseLists(t.Context(), projections.Query{Used: true})
+		if err != nil || len(page.Items) == 1 != test.used {
+			t.Errorf("%s: %+v, %v", name, page.Items, err)
+		}
+		page, err = q.RoomUseLists(t.Context(), projections.Query{Statuses: []string{projections.StatusAll}})
+		if err != nil || len(page.Items) != 1 {
+			t.Errorf("%s, with all others: %+v, %v", name, page.Items, err)
+		}
+	}
+}
+
+// Documents are counted up to a bound, and the page tells whether there are more.
+func TestTotals(t *testing.T) {
+	store := openSQLite(t)
+	p, _ := projections.Named(projections.NotificationName)
+	ref := begun(t, store, p)
+	position := eventstore.Position(0)
+	for _, add := range []int{projections.MaxTotal - 1, 1, 1} {
+		rows := make([]projections.Row, add)
+		for i := range rows {
+			position++
+			rows[i] = projections.Row{ID: fmt.Sprint(position), Created: position, Position: position, Document: `{}`, Keys: projections.Keys{Status: "PENDING", Booking: "b"}}
+		}
+		if err := store.Write(t.Context(), ref, rows, projections.Checkpoint{Position: position}); err != nil {
+			t.Fatal(err)
+		}
+		for _, query := range []projections.Query{{}, {Booking: "b"}, {Sort: "userId", Booking: "b"}} {
+			query.Total = true
+			page, err := projections.NewQueries(store, projections.QueryOptions{}).Notifications(t.Context(), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *page.Total != min(int64(position), projections.MaxTotal) || page.More != (position > projections.MaxTotal) {
+				t.Errorf("%+v of %d: %d, more %t", query, position, *page.Total, page.More)
+			}
+		}
+	}
+}
+
+// A cursor goes with other filters than those of the page that gave it: what comes after it is what comes after it among those documents.
+func TestCursorsOfOtherFilters(t *testing.T) {
+	q := queries(t, several()) // by room: b1 b3 in 1, b2 b4 in 2
+	for _, test := range []struct {
+		descending bool
+		size       int // of the first page
+		room       domain.RoomID
+		want       string
+	}{
+		{false, 1, "1", "b3"}, {false, 1, "2", "b2 b4"}, {false, 3, "1", ""}, {false, 3, "2", "b4"},
+		{true, 1, "2", "b2"}, {true, 1, "1", "b3 b1"}, {true, 3, "2", ""}, {true, 3, "1", "b1"},
+	} {
+		first, err := q.BookingLists(t.Context(), projections.Query{Sort: "roomId", Descending: test.descending, Size: test.size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := q.BookingLists(t.Context(), projections.Query{Sort: "roomId", Descending: test.descending, Cursor: first.Next, Room: test.room})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, b := range page.Items {
+			got = append(got, string(b.Booking))
+		}
+		if strings.Join(got, " ") != test.want || page.Next != "" || page.Position != 1000 {
+			t.Errorf("%+v: %v, next %q, at %d", test, got, page.Next, page.Position)
 		}
 	}
 }

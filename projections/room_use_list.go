@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"slices"
 	"time"
 
 	"roombook/domain"
@@ -55,15 +56,40 @@ func roomUseList() list[RoomUseList] {
 			{"bookingUserId", Order{By: ColumnUser, Start: true}},
 			{"status", Order{By: ColumnStatus, Start: true}},
 		},
-		statuses: bookingStatuses(),
+		statuses: roomUseListStatuses(),
 		key:      ofBooking,
 		fold:     RoomUseList.fold,
 		keys: func(l RoomUseList) Keys {
-			return Keys{Room: string(l.Room), User: string(l.User), Status: string(l.Status), Start: l.Booked.Start.UnixMicro(), End: l.Booked.End.UnixMicro()}
+			return Keys{Room: string(l.Room), User: string(l.User), Status: l.statusKey(), Start: l.Booked.Start.UnixMicro(), End: l.Booked.End.UnixMicro()}
 		},
 		encode: RoomUseList.encode,
 		decode: decodeRoomUseList,
 	}
+}
+
+// keyUsed is the key of documents with a status that have a real use. It comes right after the status in order.
+func keyUsed(s Status) string { return string(s) + " USED" }
+
+// statusKey is what a document is found by, whether it is asked for by its status or as a real use.
+func (l RoomUseList) statusKey() string {
+	if l.RealUse != "" && slices.Contains(usable, l.Status) {
+		return keyUsed(l.Status)
+	}
+	return string(l.Status)
+}
+
+// usable are the statuses of documents that may have a real use. One that is IN_USE has none until the event of its use has come, and one
+// that is CANCELLED has one if an operator ended the booking.
+var usable = []Status{StatusInUse, StatusEnded, StatusCancelled}
+
+func roomUseListStatuses() statuses {
+	s := bookingStatuses()
+	s.keys, s.used = map[string][]string{}, map[string][]string{}
+	for _, status := range usable {
+		s.keys[string(status)] = []string{string(status), keyUsed(status)}
+		s.used[string(status)] = []string{keyUsed(status)}
+	}
+	return s
 }
 
 func (l RoomUseList) fold(r eventstore.Recorded) RoomUseList {

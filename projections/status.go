@@ -47,50 +47,74 @@ type statuses struct {
 	all, shown []string
 	// keys are those of the documents that have a status, where that is not the only one.
 	keys map[string][]string
+	// used are the keys of the documents with a status that have a real use; nil where that is not asked for.
+	used map[string][]string
 	// answers are the keys of the documents that have an answer of the administrator; nil where that is not asked for.
 	answers map[string][]string
 }
 
-// choose translates the statuses, or the answers, of a query into the keys of a selection.
-func (s statuses) choose(asked []string, answers []domain.Answer) ([]string, error) {
-	if len(answers) > 0 {
+// choose translates the statuses, or the answers, of a query into the keys of a selection, each of them once and in order.
+func (s statuses) choose(q Query) ([]string, error) {
+	if len(q.Answers) > 0 {
 		var keys []string
-		for _, answer := range answers {
+		for _, answer := range q.Answers {
 			of := s.answers[string(answer)]
-			if of == nil || len(asked) > 0 {
+			if of == nil || len(q.Statuses) > 0 || q.Used {
 				return nil, &InvalidQuery{ParameterStatus, "must be either statuses or answers that this list has"}
 			}
 			keys = append(keys, of...)
 		}
-		return keys, nil
+		return distinct(keys), nil
 	}
-	if len(asked) == 0 {
-		return s.keysOf(s.shown), nil
+	if q.Used && s.used == nil {
+		return nil, &InvalidQuery{ParameterStatus, "must be of a list that has real uses"}
+	}
+	asked := q.Statuses
+	switch {
+	case len(asked) == 0 && (s.shown == nil || q.Used):
+		asked = s.all
+	case len(asked) == 0:
+		asked = s.shown
 	}
 	for _, status := range asked {
-		if status == StatusAll {
-			return nil, nil
-		}
-		if !slices.Contains(s.all, status) {
+		if status != StatusAll && !slices.Contains(s.all, status) {
 			return nil, &InvalidQuery{ParameterStatus, "must be one of " + strings.Join(s.all, ", ") + ", " + StatusAll}
 		}
 	}
-	return s.keysOf(asked), nil
-}
-
-func (s statuses) keysOf(statuses []string) []string {
-	if s.keys == nil {
-		return statuses
+	if slices.Contains(asked, StatusAll) {
+		asked = s.all
 	}
 	var keys []string
-	for _, status := range statuses {
-		if of := s.keys[status]; of != nil {
-			keys = append(keys, of...)
+	for _, status := range asked {
+		if q.Used {
+			keys = append(keys, s.used[status]...)
 		} else {
-			keys = append(keys, status)
+			keys = append(keys, s.keysOf(status)...)
 		}
 	}
-	return keys
+	return distinct(keys), nil
+}
+
+func distinct(keys []string) []string {
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// keysOf are the keys of the documents with a status.
+func (s statuses) keysOf(status string) []string {
+	if of := s.keys[status]; of != nil {
+		return of
+	}
+	return []string{status}
+}
+
+// every is every key that a document can have.
+func (s statuses) every() []string {
+	var keys []string
+	for _, status := range s.all {
+		keys = append(keys, s.keysOf(status)...)
+	}
+	return distinct(keys)
 }
 
 func bookingStatuses() statuses {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -185,16 +186,44 @@ const (
 	ColumnRoom    Column = "room"
 	ColumnUser    Column = "user"
 	ColumnStatus  Column = "status"
+	ColumnStart   Column = "start"
+	ColumnEnd     Column = "end"
+	ColumnCreated Column = "created"
 )
 
 // Order is an order of documents: by a column if one is named, then by Start if that is asked for, then by Created.
 type Order struct {
-	By    Column // empty for none
+	By    Column // one of the keys' texts; empty for none
 	Start bool
 }
 
-// Schema says how a projection's documents are looked for. A store makes an index for each of the orders.
-type Schema struct{ Indexes []Order }
+// Columns are those of the order.
+func (o Order) Columns() []Column {
+	columns := make([]Column, 0, 3)
+	if o.By != "" {
+		columns = append(columns, o.By)
+	}
+	if o.Start {
+		columns = append(columns, ColumnStart)
+	}
+	return append(columns, ColumnCreated)
+}
+
+// Index is an order in which the documents of each status can be read: it has the status, then the columns of the order. So documents
+// of several statuses are the merge of as many parts of it.
+type Index struct {
+	Order
+	// Beside are columns that it has as well, so that documents that are not wanted need not be looked at.
+	Beside []Column
+}
+
+// Columns are those of the index.
+func (i Index) Columns() []Column {
+	return slices.Concat([]Column{ColumnStatus}, i.Order.Columns(), i.Beside)
+}
+
+// Schema says how a projection's documents are looked for. A store makes the indexes.
+type Schema struct{ Indexes []Index }
 
 // Mark is a document's place in an order.
 type Mark struct {
@@ -217,8 +246,45 @@ type Selection struct {
 	After      *Mark // nil for the beginning; otherwise what follows it in the order and direction given
 	// Limit is the most documents to be found; 0 for none at all.
 	Limit int
-	// Count asks for the number of documents, without regard to After and Limit.
-	Count bool
+	// Count asks for the number of documents, without regard to After and Limit, and is the most that are counted; 0 for none at all.
+	Count int64
+	// Path says how the documents are found; nil is as the store likes. It asks for Statuses.
+	Path *Path
+}
+
+// Path leads to the documents of a Selection.
+type Path struct {
+	// Index is that of an index of the Schema. If the Selection has a value for its By, only the documents with that are read, and if
+	// Start comes next, only those that From and To leave.
+	Index Order
+	// Sort means that Index does not have the order of the Selection, so that all that it leads to are read, and sorted. Whoever sets it
+	// knows of no more than MaxSorted; the store may pass over what is beyond twice as many.
+	Sort bool
+}
+
+// MaxSorted is the most documents that are sorted to answer a query: a wide one, see [QueryOptions].
+const MaxSorted = 100_000
+
+// Has is the value that the documents of a Selection must have in a column; empty for any.
+func (s Selection) Has(c Column) string {
+	switch c {
+	case ColumnBooking:
+		return s.Booking
+	case ColumnRoom:
+		return s.Room
+	case ColumnUser:
+		return s.User
+	}
+	return ""
+}
+
+// Leads reports whether the column is one that the index of the path finds documents by, besides the status.
+func (s Selection) Leads(c Column) bool {
+	index := s.Path.Index
+	if c == ColumnStart {
+		return index.Start && (index.By == "" || s.Has(index.By) != "")
+	}
+	return c == index.By
 }
 
 // Found is what a Selection found. Of its rows only Created and Document are set.

@@ -247,11 +247,12 @@ func (v *verification) compare(stored Row) {
 	})
 }
 
-// look walks the pages of every order, as readers do, and counts: an index that has lost a document hides it from them. Pages that
+// look walks the pages of every index, as readers do, and counts: an index that has lost a document hides it from them. Pages that
 // change meanwhile are walked again; if they always do, nothing is said of them.
 func (v *verification) look(ctx context.Context, store Store) error {
 	const attempts = 5
-	for _, order := range append([]Order{{}}, v.projection.Schema.Indexes...) {
+	for _, index := range v.projection.Schema.Indexes {
+		order := index.Order
 		for range attempts {
 			seen, still, err := v.walk(ctx, store, order)
 			if err != nil {
@@ -270,7 +271,7 @@ func (v *verification) look(ctx context.Context, store Store) error {
 
 // walk counts the documents on the pages of an order, and reports whether the list was still meanwhile.
 func (v *verification) walk(ctx context.Context, store Store, order Order) (seen int, still bool, err error) {
-	s := Selection{Order: order, Limit: scanned}
+	s := Selection{Statuses: v.projection.statuses, Order: order, Limit: scanned, Path: &Path{Index: order}}
 	still = true
 	for began := eventstore.Position(0); ; {
 		found, err := store.Find(ctx, v.Projection, s)
@@ -299,9 +300,9 @@ func (v *verification) walk(ctx context.Context, store Store, order Order) (seen
 }
 
 func (o Order) String() string {
-	names := []string{string(o.By)}
-	if o.Start {
-		names = append(names, "start")
+	var names []string
+	for _, c := range o.Columns() {
+		names = append(names, string(c))
 	}
-	return strings.Join(slices.DeleteFunc(append(names, "created"), func(s string) bool { return s == "" }), ", ")
+	return strings.Join(names, ", ")
 }

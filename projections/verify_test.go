@@ -34,7 +34,8 @@ func TestVerifyWalksEveryOrder(t *testing.T) {
 	if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, order := range append([]projections.Order{{}}, p.Schema.Indexes...) {
+	for _, index := range p.Schema.Indexes {
+		order := index.Order
 		verdict, err := projections.Verify(t.Context(), hiding{store, order, strings.TrimPrefix(h.Events[0].Stream, "booking-")}, log, p)
 		if err != nil || len(verdict.Differences) != 0 || len(verdict.Unseen) != 1 || verdict.Faults() != 1 || !strings.HasSuffix(verdict.Unseen[0], "in the order of "+order.String()) {
 			t.Errorf("hidden in %s: %+v, %v", order, verdict, err)

@@ -19,6 +19,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+
+	"roombook/projections"
 )
 
 // The workloads of a bench.
@@ -94,7 +96,7 @@ func (c *benchConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.duration, "duration", 10*time.Second, "longest time for each workload and number of clients")
 	f.IntVar(&c.requests, "requests", 0, "most requests for each workload and number of clients; 0 for no bound but --duration")
 	f.IntVar(&c.roomCount, "rooms", 1000, "number of rooms that are booked")
-	f.IntVar(&c.fill, "fill", 1000, "least number of bookings in the list before it is asked for")
+	f.IntVar(&c.fill, "fill", 1000, "least number of bookings in the list before it is asked for, at most 10000")
 	f.BoolVar(&c.allowRemote, "allow-remote", false, "load a server on another machine")
 }
 
@@ -121,8 +123,8 @@ func (c *benchConfig) check() (*target, error) {
 	if c.duration <= 0 {
 		return nil, usagef("--duration must be longer than 0")
 	}
-	if c.requests < 0 || c.fill < 0 {
-		return nil, usagef("--requests and --fill must be at least 0")
+	if c.requests < 0 || c.fill < 0 || c.fill > projections.MaxTotal {
+		return nil, usagef("--requests and --fill must be at least 0, and --fill at most %d, up to which lists are counted", projections.MaxTotal)
 	}
 	if c.roomCount < 1 {
 		return nil, usagef("--rooms must be at least 1")

@@ -362,6 +362,7 @@ func TestBenchRefusesBadCommandLines(t *testing.T) {
 		"duration":        {[]string{"--duration", "0s"}, true, "--duration"},
 		"requests":        {[]string{"--requests", "-1"}, true, "--requests"},
 		"fill":            {[]string{"--fill", "-1"}, true, "--fill"},
+		"more fill":       {[]string{"--fill", "10001"}, true, "--fill at most 10000"},
 		"rooms":           {[]string{"--rooms", "0"}, true, "--rooms"},
 		"argument":        {[]string{"now"}, true, "now"},
 		"nobody there":    {[]string{"--url", closed.URL}, false, "nothing listens at " + closed.URL},

@@ -190,7 +190,7 @@ func (s *Store) load(ctx context.Context, ref projections.Ref, ids []string, o *
 // Scan implements [projections.Store].
 func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
 	rows, err := s.all(ctx, ref, bson.D{{Key: "created", Value: bson.D{{Key: "$gt", Value: int64(after)}}}},
-		options.Find().SetSort(keys(projections.Order{}, 1)).SetLimit(int64(limit)))
+		options.Find().SetSort(keys(projections.Order{}.Columns(), 1)).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
 	}
@@ -258,8 +258,8 @@ func (s *Store) find(ctx context.Context, name string, sel projections.Selection
 	}
 	found.Ref, found.Position = g.Ref, g.Position
 	filter := filter(g, sel)
-	if sel.Count {
-		if found.Count, err = s.documents(g.Ref).CountDocuments(ctx, and(filter)); err != nil {
+	if sel.Count > 0 {
+		if found.Count, err = s.documents(g.Ref).CountDocuments(ctx, and(filter), options.Count().SetLimit(sel.Count)); err != nil {
 			return found, err
 		}
 	}
@@ -274,6 +274,6 @@ func (s *Store) find(ctx context.Context, name string, sel projections.Selection
 		filter = append(filter, after(sel.Order, direction, *sel.After)...)
 	}
 	found.Rows, err = s.all(ctx, g.Ref, and(filter),
-		fields("document").SetSort(keys(sel.Order, direction)).SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit)))
+		fields("document").SetSort(keys(sel.Order.Columns(), direction)).SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit)))
 	return found, err
 }

@@ -6,16 +6,13 @@ import (
 	"roombook/projections"
 )
 
-// keys are the fields of an order, for an index or a sort.
-func keys(o projections.Order, direction int) bson.D {
-	var d bson.D
-	if o.By != "" {
-		d = append(d, bson.E{Key: string(o.By), Value: direction})
+// keys are the fields of an index or a sort.
+func keys(columns []projections.Column, direction int) bson.D {
+	d := make(bson.D, len(columns))
+	for i, c := range columns {
+		d[i] = bson.E{Key: string(c), Value: direction}
 	}
-	if o.Start {
-		d = append(d, bson.E{Key: "start", Value: direction})
-	}
-	return append(d, bson.E{Key: "created", Value: direction})
+	return d
 }
 
 // and is the condition that all terms hold. Terms may name the same field.

@@ -223,8 +223,12 @@ func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projecti
 }
 
 func (s *Store) index(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
-	for _, order := range append([]projections.Order{{}}, schema.Indexes...) {
-		if _, err := s.documents(ref).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys(order, 1)}); err != nil {
+	indexes := [][]projections.Column{{projections.ColumnCreated}}
+	for _, index := range schema.Indexes {
+		indexes = append(indexes, index.Columns())
+	}
+	for _, columns := range indexes {
+		if _, err := s.documents(ref).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys(columns, 1)}); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ const documents = 1000
 
 func fill(t *testing.T, s *sqlite.Store) {
 	t.Helper()
-	g, err := s.Begin(t.Context(), "list", 1, projections.Schema{Indexes: []projections.Order{{Start: true}}})
+	g, err := s.Begin(t.Context(), "list", 1, projections.Schema{Indexes: []projections.Index{{Order: projections.Order{Start: true}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +101,11 @@ func aside(t *testing.T, file string) []string {
 func wantEmpty(t *testing.T, s *sqlite.Store) {
 	t.Helper()
 	until(t, "the store is empty", func() bool {
-		_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: true})
+		_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
 		return errors.Is(err, projections.ErrNotBuilt)
 	})
 	fill(t, s)
-	if found, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: true}); err != nil || found.Count != documents {
+	if found, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1}); err != nil || found.Count != documents {
 		t.Errorf("afterwards: %d, %v", found.Count, err)
 	}
 }
@@ -192,7 +192,7 @@ func TestFileIsDamagedInUse(t *testing.T) {
 			})
 			damage(t, file)
 			until(t, "the store is empty", func() bool {
-				_, err := s.Find(ctx, "list", projections.Selection{Limit: 1, Count: true})
+				_, err := s.Find(ctx, "list", projections.Selection{Limit: 1, Count: documents + 1})
 				return errors.Is(err, projections.ErrNotBuilt)
 			})
 			cancel()
@@ -213,13 +213,13 @@ func TestDamageIsFoundByAnother(t *testing.T) {
 	overwrite(t, file, 0)
 	for _, s := range []*sqlite.Store{one, two} {
 		until(t, "the store is empty", func() bool {
-			_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: true})
+			_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
 			return errors.Is(err, projections.ErrNotBuilt)
 		})
 	}
 	fill(t, two)
 	until(t, "both have the same", func() bool {
-		found, err := one.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: true})
+		found, err := one.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
 		return err == nil && found.Count == documents
 	})
 }
@@ -231,7 +231,7 @@ func TestVisit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, err := visitor.Find(t.Context(), "list", projections.Selection{Count: true}); err != nil || found.Count != documents {
+	if found, err := visitor.Find(t.Context(), "list", projections.Selection{Count: documents + 1}); err != nil || found.Count != documents {
 		t.Errorf("a visitor finds %d, %v", found.Count, err)
 	}
 	if err := errors.Join(visitor.Close(), s.Close()); err != nil {

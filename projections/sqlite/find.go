@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"roombook/eventstore"
@@ -26,7 +27,7 @@ func (s *Store) Find(ctx context.Context, projection string, sel projections.Sel
 // find reads the checkpoint first, so that what is found then is at least as new. Most pages need but one statement, and
 // thereby one snapshot: it reads the generation that was the active one last time, and with it the checkpoint if it still is.
 func (f *file) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
-	if known, ok := f.known.Load(projection); ok && !sel.Count && sel.Limit > 0 {
+	if known, ok := f.known.Load(projection); ok && sel.Count == 0 && sel.Limit > 0 {
 		found.Ref = known.(projections.Ref)
 		stillActive, err := page(ctx, c, sel, &found)
 		if err == nil && stillActive {
@@ -40,7 +41,7 @@ func (f *file) find(ctx context.Context, c *connection, projection string, sel p
 		}
 		f.known.Store(projection, found.Ref)
 		at := found.Position
-		if sel.Count {
+		if sel.Count > 0 {
 			err = count(ctx, c, sel, &found)
 		}
 		if sel.Limit > 0 && err == nil {
@@ -87,37 +88,72 @@ func (c *condition) and(term string, args ...driver.Value) {
 	c.args = append(c.args, args...)
 }
 
-// filter is the condition on the documents. Of several columns the one that leaves the fewest documents is looked up in its
-// index; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
+// filter is the condition on the documents, but for their status. Without a path it is looked up in the index of the column that usually
+// leaves the fewest documents; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
 func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
-	equal := func(column, value string) {
+	equal := func(column projections.Column, value string) {
 		if value == "" {
 			return
 		}
-		if led {
-			column = "+" + column
+		name := string(column)
+		if s.Path == nil && led {
+			name = "+" + name
 		}
-		c.and(column+" = ?", value)
+		c.and(name+" = ?", value)
 		led = true
 	}
 	equal("id", s.ID)
-	equal("booking", s.Booking)
-	equal("user", s.User)
-	equal("room", s.Room)
-	switch n := len(s.Statuses); {
-	case n == 1:
-		equal("status", s.Statuses[0])
-	case n > 1:
-		c.and("+status IN (?"+strings.Repeat(", ?", n-1)+")", texts(s.Statuses)...)
+	equal(projections.ColumnBooking, s.Booking)
+	equal(projections.ColumnUser, s.User)
+	equal(projections.ColumnRoom, s.Room)
+	from, to := int64(math.MinInt64), int64(math.MaxInt64) // of the mark: SQLite takes one bound at each end
+	if s.After != nil && inTime(s) {
+		if s.Descending {
+			to = s.After.Start
+		} else {
+			from = s.After.Start
+		}
 	}
-	if s.From != nil {
-		c.and(`start > ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?) AND "end" > ?`,
-			*s.From, ref.Projection, int64(ref.Number), *s.From)
+	switch {
+	case s.From != nil:
+		c.and(`start >= max(?, 1 + ? - (SELECT longest FROM generations WHERE projection = ? AND number = ?)) AND "end" > ?`,
+			from, *s.From, ref.Projection, int64(ref.Number), *s.From)
+	case from > math.MinInt64:
+		c.and("start >= ?", from)
 	}
 	if s.To != nil {
-		c.and("start < ?", *s.To)
+		to = min(to, *s.To-1)
+	}
+	if to < math.MaxInt64 {
+		c.and("start <= ?", to)
+	}
+	return c
+}
+
+// inTime reports whether the index of the path is read from one time on.
+func inTime(s projections.Selection) bool {
+	return s.Path != nil && !s.Path.Sort && s.Leads(projections.ColumnStart)
+}
+
+// source is the table, and the index that SQLite is to read it by if there is a path.
+func source(ref projections.Ref, s projections.Selection) string {
+	if s.Path == nil {
+		return ` FROM ` + table(ref)
+	}
+	return ` FROM ` + table(ref) + ` INDEXED BY "` + indexName(ref, s.Path.Index) + `"`
+}
+
+// inStatuses is filter and the condition on the status, which finds documents only if there is a path.
+func inStatuses(ref projections.Ref, s projections.Selection) *condition {
+	c := filter(ref, s)
+	status := "status"
+	if s.Path == nil && len(s.Statuses) > 1 {
+		status = "+status"
+	}
+	if n := len(s.Statuses); n > 0 {
+		c.and(status+" IN (?"+strings.Repeat(", ?", n-1)+")", texts(s.Statuses)...)
 	}
 	return c
 }
@@ -141,47 +177,147 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 			active, found.Position = true, eventstore.Position(at)
 		}
 	})
+	if s.Path != nil && isWithoutIndex(err) {
+		s.Path = nil
+		return page(ctx, c, s, found)
+	}
 	return active, err
 }
 
+// pageQuery finds created, document, and the position of the generation if it is the active one.
 func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
-	columns, after := make([]string, 0, 3), make([]driver.Value, 0, 3)
-	if s.Order.By != "" {
-		columns = append(columns, string(s.Order.By))
+	var rows string
+	switch {
+	case s.Path == nil:
+		rows, args = inOrder(ref, s, inStatuses(ref, s), s.Order.Columns())
+	case s.Path.Sort:
+		rows, args = sorted(ref, s)
+	default:
+		rows, args = merged(ref, s)
 	}
-	if s.Order.Start {
-		columns = append(columns, "start")
-	}
-	columns = append(columns, "created")
+	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?) FROM (` + rows + `)`
+	return text, append([]driver.Value{ref.Projection, int64(ref.Number)}, args...)
+}
 
-	where := filter(ref, s)
-	if m := s.After; m != nil {
-		if s.Order.By != "" {
-			after = append(after, m.By)
-		}
-		if s.Order.Start {
-			after = append(after, m.Start)
-		}
-		after = append(after, int64(m.Created))
-		relation := ">"
-		if s.Descending {
-			relation = "<"
-		}
-		where.and("("+strings.Join(columns, ", ")+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", after...)
+// inOrder finds the first documents on a condition, after the mark.
+func inOrder(ref projections.Ref, s projections.Selection, where *condition, columns []projections.Column) (text string, args []driver.Value) {
+	if s.After != nil {
+		where.after(list(columns), columns, s)
 	}
+	text = `SELECT created, document FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
+	return text, append(where.args, int64(s.Limit))
+}
+
+// merged finds the first documents by an index that has the order, in which those of each status are on their own. SQLite merges them
+// while it reads.
+func merged(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	columns := s.Order.Columns()
+	byStatus := s.Order.By == projections.ColumnStatus
+	var parts []string
+	for _, status := range s.Statuses {
+		part, within := s, columns
+		if byStatus {
+			within = columns[1:]
+		}
+		if m := s.After; m != nil && byStatus && status != m.By {
+			if (status < m.By) != s.Descending {
+				continue // these are all before the mark
+			}
+			part.After = nil // and these after it
+		}
+		where := filter(ref, part)
+		where.and("status = ?", status)
+		switch {
+		case part.After != nil && inTime(s):
+			where.after("+"+list(within), within, part)
+		case part.After != nil:
+			where.after(list(within), within, part)
+		}
+		parts = append(parts, `SELECT `+list(columns)+`, document`+source(ref, s)+where.sql.String())
+		args = append(args, where.args...)
+	}
+	if len(parts) == 0 { // nothing is after the mark
+		return `SELECT 0 AS created, '' AS document WHERE false`, nil
+	}
+	return strings.Join(parts, " UNION ALL ") + orderBy(columns, s) + ` LIMIT ?`, append(args, int64(s.Limit))
+}
+
+// sorted finds the first documents of the few that an index leads to. It sorts what the index has of them, and then looks at the
+// documents.
+func sorted(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	columns := s.Order.Columns()
+	few := inStatuses(ref, s)
+	var first condition
+	if s.After != nil {
+		first.after(list(columns), columns, s)
+	}
+	text = `SELECT d.created, d.document FROM (
+		SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
+		) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
+	args = append(few.args, int64(2*projections.MaxSorted))
+	return text, append(append(args, first.args...), int64(s.Limit))
+}
+
+// after is the condition that a document comes after the mark. Names are those of the columns.
+func (c *condition) after(names string, columns []projections.Column, s projections.Selection) {
+	values := make([]driver.Value, len(columns))
+	for i, column := range columns {
+		switch column {
+		case projections.ColumnStart:
+			values[i] = s.After.Start
+		case projections.ColumnCreated:
+			values[i] = int64(s.After.Created)
+		default:
+			values[i] = s.After.By
+		}
+	}
+	relation := ">"
+	if s.Descending {
+		relation = "<"
+	}
+	c.and("("+names+") "+relation+" (?"+strings.Repeat(", ?", len(columns)-1)+")", values...)
+}
+
+func orderBy(columns []projections.Column, s projections.Selection) string {
 	direction := ""
 	if s.Descending {
 		direction = " DESC"
 	}
-	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?) FROM ` + table(ref) + where.sql.String() +
-		` ORDER BY ` + strings.Join(columns, direction+", ") + direction + ` LIMIT ?`
-	args = append([]driver.Value{ref.Projection, int64(ref.Number)}, where.args...)
-	return text, append(args, int64(s.Limit))
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = quoted(c) + direction
+	}
+	return " ORDER BY " + strings.Join(names, ", ")
 }
 
+// isWithoutIndex reports whether the index of a path is not there: another version of this program has made the generation.
+func isWithoutIndex(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "no such index")
+}
+
+func list(columns []projections.Column) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = quoted(c)
+	}
+	return strings.Join(names, ", ")
+}
+
+func quoted(c projections.Column) string { return `"` + string(c) + `"` }
+
 func count(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) error {
-	where := filter(found.Ref, s)
-	_, err := c.one(ctx, `SELECT count(*) FROM `+table(found.Ref)+where.sql.String(), where.args, &found.Count)
+	text, args := countQuery(found.Ref, s)
+	_, err := c.one(ctx, text, args, &found.Count)
+	if s.Path != nil && isWithoutIndex(err) {
+		s.Path = nil
+		return count(ctx, c, s, found)
+	}
 	return err
+}
+
+func countQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	s.After = nil
+	where := inStatuses(ref, s)
+	return `SELECT count(*) FROM (SELECT 1` + source(ref, s) + where.sql.String() + ` LIMIT ?)`, append(where.args, s.Count)
 }

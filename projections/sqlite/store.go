@@ -2,8 +2,8 @@
 //
 // Three ideas:
 //
-//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order, so
-//     that an index needs no more than the columns that it orders by. The keys are columns, the document is one JSON text.
+//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The keys are
+//     columns, the document is one JSON text. Every index begins with the status, and pages are merged from its parts.
 //   - One connection writes, documents and checkpoint in one transaction; others read meanwhile (write-ahead log), and see
 //     whole transactions. A power failure may take the last transactions away (synchronous=NORMAL), each as a whole, so that the checkpoint
 //     still fits the documents; the events are the truth and are folded again.

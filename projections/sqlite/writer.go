@@ -63,12 +63,12 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projectio
 		if err := writable(always, w, ref); err != nil {
 			return err
 		}
-		update, upsert := updateOf(ref), upsertOf(ref)
+		statements := statementsOf(ref)
 		for i := range rows {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := write(always, w, update, upsert, &rows[i]); err != nil {
+			if err := write(always, w, statements, &rows[i]); err != nil {
 				return fmt.Errorf("document %s: %w", rows[i].ID, err)
 			}
 		}
@@ -103,29 +103,41 @@ func writable(ctx context.Context, w *connection, ref projections.Ref) error {
 	return err
 }
 
-// updateOf writes a document whose keys but for the status are as they were, and thereby leaves most indexes alone.
-func updateOf(ref projections.Ref) string {
-	return `UPDATE ` + table(ref) + ` SET position = ?, status = ?, document = ?
-		WHERE id = ? AND position < ? AND booking = ? AND room = ? AND user = ? AND start = ? AND "end" = ?`
+// statements write documents of a generation.
+type statements struct {
+	// same writes a document whose keys are all as they were, and so leaves the indexes alone, though SQLite would not see it.
+	same string
+	// update writes one whose keys but for the status are as they were.
+	update string
+	// upsert writes any document.
+	upsert string
 }
 
-// upsertOf writes any document.
-func upsertOf(ref projections.Ref) string {
-	return `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end", document)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
-			status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
-		WHERE excluded.position > position`
+func statementsOf(ref projections.Ref) statements {
+	const same = ` WHERE id = ? AND position < ? AND booking = ? AND room = ? AND user = ? AND start = ? AND "end" = ?`
+	return statements{
+		same:   `UPDATE ` + table(ref) + ` SET position = ?, document = ?` + same + ` AND status = ?`,
+		update: `UPDATE ` + table(ref) + ` SET position = ?, document = ?, status = ?` + same,
+		upsert: `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end", document)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
+				status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
+			WHERE excluded.position > position`,
+	}
 }
 
-func write(ctx context.Context, w *connection, update, upsert string, r *projections.Row) error {
+func write(ctx context.Context, w *connection, s statements, r *projections.Row) error {
 	if r.Loaded {
-		changed, err := w.exec(ctx, update, int64(r.Position), r.Status, r.Document, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End)
+		changed, err := w.exec(ctx, s.same, int64(r.Position), r.Document, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End, r.Status)
+		if err != nil || changed > 0 {
+			return err
+		}
+		changed, err = w.exec(ctx, s.update, int64(r.Position), r.Document, r.Status, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End)
 		if err != nil || changed > 0 {
 			return err
 		}
 	}
-	_, err := w.exec(ctx, upsert, int64(r.Created), r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Status, r.Start, r.End, r.Document)
+	_, err := w.exec(ctx, s.upsert, int64(r.Created), r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Status, r.Start, r.End, r.Document)
 	return err
 }
 
@@ -177,20 +189,25 @@ func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projecti
 }
 
 func index(ctx context.Context, w *connection, ref projections.Ref, schema projections.Schema) error {
-	for _, order := range schema.Indexes {
+	for _, index := range schema.Indexes {
 		var columns []string
-		if order.By != "" {
-			columns = append(columns, string(order.By))
+		for _, c := range index.Columns() {
+			columns = append(columns, quoted(c))
 		}
-		if order.Start {
-			columns = append(columns, "start")
-		}
-		name := ref.String() + "_" + strings.Join(columns, "_")
-		if err := w.script(ctx, `CREATE INDEX IF NOT EXISTS "`+name+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
+		if err := w.script(ctx, `CREATE INDEX IF NOT EXISTS "`+indexName(ref, index.Order)+`" ON `+table(ref)+` (`+strings.Join(columns, ", ")+`)`); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// indexName is not that of an index by the order alone, which older programs made.
+func indexName(ref projections.Ref, o projections.Order) string {
+	name := ref.String() + "_status"
+	for _, c := range o.Columns() {
+		name += "_" + string(c)
+	}
+	return name
 }
 
 // Activate implements [projections.Store].

@@ -56,13 +56,48 @@ type Beside interface {
 
 // schema has every kind of index.
 func schema() projections.Schema {
-	return projections.Schema{Indexes: []projections.Order{
-		{Start: true},
-		{By: projections.ColumnRoom, Start: true},
-		{By: projections.ColumnUser, Start: true},
-		{By: projections.ColumnStatus, Start: true},
-		{By: projections.ColumnBooking},
+	return projections.Schema{Indexes: []projections.Index{
+		{},
+		{Order: projections.Order{Start: true}, Beside: []projections.Column{projections.ColumnEnd}},
+		{Order: projections.Order{By: projections.ColumnRoom, Start: true}, Beside: []projections.Column{projections.ColumnEnd, projections.ColumnUser}},
+		{Order: projections.Order{By: projections.ColumnUser, Start: true}},
+		{Order: projections.Order{By: projections.ColumnBooking, Start: true}},
 	}}
+}
+
+// orders are those of the indexes.
+func orders() []projections.Order {
+	var orders []projections.Order
+	for _, index := range schema().Indexes {
+		orders = append(orders, index.Order)
+	}
+	return orders
+}
+
+// byPaths is the selection by every path that leads to it, and by none.
+func byPaths(s projections.Selection, statuses ...string) []projections.Selection {
+	ways := []projections.Selection{s}
+	if len(s.Statuses) == 0 {
+		s.Statuses = statuses
+	}
+	want := s.Order
+	if want.By == projections.ColumnStatus {
+		want.By = ""
+	}
+	for _, index := range orders() {
+		has := index
+		if s.Has(index.By) != "" && want.By != index.By {
+			has.By = "" // it is the same in all
+		}
+		sorted, inOrder := s, s
+		sorted.Path = &projections.Path{Index: index, Sort: true}
+		ways = append(ways, sorted)
+		if has == want {
+			inOrder.Path = &projections.Path{Index: index}
+			ways = append(ways, inOrder)
+		}
+	}
+	return ways
 }
 
 // list is a projection of a name of its own.
@@ -588,31 +623,38 @@ func testFind(t *testing.T, l *list) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := test.Selection
-			s.Limit, s.Count = 10, true
-			found, err := l.store.Find(t.Context(), l.name, s)
-			if err != nil {
-				t.Fatal(err)
-			}
 			want := make([]string, len(test.want))
 			for i, id := range test.want {
 				want[i] = fmt.Sprintf(`{"id":%q}`, string(id))
 			}
-			if got := documents(found.Rows); !slices.Equal(got, want) {
-				t.Errorf("found %v, want %v", got, want)
-			}
-			if s.After == nil && found.Count != int64(len(want)) {
-				t.Errorf("counted %d, want %d", found.Count, len(want))
-			}
-			if found.Position != 20 || found.Ref != ref {
-				t.Errorf("found in %+v", found.Ref)
+			for _, s := range byPaths(test.Selection, "NEW", "ODD", "OLD") {
+				s.Limit, s.Count = 10, 10
+				found, err := l.store.Find(t.Context(), l.name, s)
+				if err != nil {
+					t.Fatalf("by %+v: %v", s.Path, err)
+				}
+				if got := documents(found.Rows); !slices.Equal(got, want) {
+					t.Errorf("by %+v found %v, want %v", s.Path, got, want)
+				}
+				s.After, s.Limit = nil, 10
+				if all := len(l.find(s).Rows); found.Count != int64(all) {
+					t.Errorf("by %+v counted %d, want %d", s.Path, found.Count, all)
+				}
+				if found.Position != 20 || found.Ref != ref {
+					t.Errorf("found in %+v", found.Ref)
+				}
 			}
 		})
 	}
-	if found := l.find(projections.Selection{Limit: 2, Count: true, After: &projections.Mark{Created: 11}}); len(found.Rows) != 2 || found.Rows[0].Created != 12 || found.Count != 5 {
+	if found := l.find(projections.Selection{Limit: 2, Count: 10, After: &projections.Mark{Created: 11}}); len(found.Rows) != 2 || found.Rows[0].Created != 12 || found.Count != 5 {
 		t.Errorf("a page of two is %+v", found)
 	}
-	if found := l.find(projections.Selection{Count: true}); len(found.Rows) != 0 || found.Count != 5 {
+	for count := range int64(7) {
+		if found := l.find(projections.Selection{Count: count}); found.Count != min(count, 5) {
+			t.Errorf("of five documents %d were counted up to %d", found.Count, count)
+		}
+	}
+	if found := l.find(projections.Selection{Count: 10}); len(found.Rows) != 0 || found.Count != 5 {
 		t.Errorf("a count alone is %+v", found)
 	}
 }
@@ -623,7 +665,7 @@ func testPages(t *testing.T, l *list) {
 	var rows []projections.Row
 	for created := eventstore.Position(1); created <= 20; created++ {
 		r := row(created, created)
-		r.Room, r.User, r.Start = fmt.Sprint(created%3), fmt.Sprint(created%2), int64(created%4)
+		r.Room, r.User, r.Start, r.Status = fmt.Sprint(created%3), fmt.Sprint(created%2), int64(created%4), []string{"S", "T"}[created%5/3]
 		r.End = r.Start + 1
 		rows = append(rows, r)
 	}
@@ -631,25 +673,27 @@ func testPages(t *testing.T, l *list) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for _, order := range append(schema().Indexes, projections.Order{}) {
+	for _, order := range append(orders(), projections.Order{By: projections.ColumnStatus, Start: true}) {
 		for _, descending := range []bool{false, true} {
 			s := projections.Selection{Order: order, Descending: descending, Limit: 50}
 			if random.IntN(2) == 0 {
 				s.Room = "1"
 			}
 			whole := documents(l.find(s).Rows)
-			s.Limit = 2 + random.IntN(5)
-			var paged []string
-			for {
-				found := l.find(s).Rows
-				paged = append(paged, documents(found)...)
-				if len(found) < s.Limit {
-					break
+			for _, s := range byPaths(s, "S", "T", "none") {
+				s.Limit = 2 + random.IntN(5)
+				var paged []string
+				for {
+					found := l.find(s).Rows
+					paged = append(paged, documents(found)...)
+					if len(found) < s.Limit {
+						break
+					}
+					s.After = mark(order, rows[found[len(found)-1].Created-1])
 				}
-				s.After = mark(order, rows[found[len(found)-1].Created-1])
-			}
-			if !slices.Equal(paged, whole) {
-				t.Errorf("%+v in pages: %v, whole: %v", s, paged, whole)
+				if !slices.Equal(paged, whole) {
+					t.Errorf("%+v by %+v in pages: %v, whole: %v", s, s.Path, paged, whole)
+				}
 			}
 		}
 	}

@@ -425,7 +425,10 @@ func testRepair(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	misplaced := slices.Clone(rows)
-	misplaced[0].Room, misplaced[1].Start, misplaced[2].Status = "elsewhere", 1, "LOST"
+	misplaced[0].Room, misplaced[1].Start, misplaced[2].Status = "elsewhere", 1, p.Statuses[0]
+	if rows[2].Status == p.Statuses[0] {
+		misplaced[2].Status = p.Statuses[1]
+	}
 	if err := s.store.Write(t.Context(), g.Ref, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 40}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,167 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"roombook/eventstore"
+	"roombook/projections"
+	"roombook/projections/storetest"
+)
+
+// crowded is a store that says that whatever is counted is very much.
+type crowded struct{ projections.Store }
+
+func (c crowded) Find(ctx context.Context, projection string, s projections.Selection) (projections.Found, error) {
+	found, err := c.Store.Find(ctx, projection, s)
+	found.Count = s.Count
+	return found, err
+}
+
+// A query is wide only if it names more than one of booking, user and room, or if its order is not that of the time and it names one or
+// a time; and only if there are many documents by each of these. Others have no budget that they could exceed.
+func TestWhichQueriesAreWide(t *testing.T) {
+	store := openSQLite(t)
+	for _, p := range projections.All() {
+		begun(t, store, p)
+	}
+	// Whoever has so little time exceeds it.
+	few := projections.NewQueries(store, projections.QueryOptions{Budget: time.Nanosecond})
+	many := projections.NewQueries(crowded{store}, projections.QueryOptions{Budget: time.Nanosecond})
+	for _, p := range projections.All() {
+		wide := 0
+		for _, q := range storetest.EveryQuery(t, p) {
+			if q.Cursor != "" || q.Descending || q.Statuses != nil || q.Answers != nil || q.Used {
+				continue // which have no part in it
+			}
+			ask := func(queries *projections.Queries) (err error) {
+				switch p.Name {
+				case projections.BookingListName:
+					_, err = queries.BookingLists(t.Context(), q)
+				case projections.RoomUseListName:
+					_, err = queries.RoomUseLists(t.Context(), q)
+				default:
+					_, err = queries.Notifications(t.Context(), q)
+				}
+				return err
+			}
+			if err := ask(few); err != nil {
+				t.Errorf("of few documents, %+v: %v", q, err)
+			}
+			keys := 0
+			for _, named := range []bool{q.Room != "", q.User != "", q.Booking != "" && p.Name == projections.NotificationName} {
+				if named {
+					keys++
+				}
+			}
+			inTime := q.Sort == p.Sorts[0] || q.Sort == "status" || q.Sort == "roomId" && q.Room != "" || q.Sort != "roomId" && q.Sort != "bookingDtm" && q.User != ""
+			want := keys > 1 || !inTime && (keys > 0 || !q.From.IsZero() || !q.To.IsZero())
+			if q.Booking != "" && p.Name != projections.NotificationName {
+				want = false // it is the document itself
+			}
+			err := ask(many)
+			if want {
+				wide++
+			}
+			if got := errors.Is(err, projections.ErrTooWide); got != want || err != nil && !got {
+				t.Errorf("of many documents, %s: %+v: %v; wide should be %v", p.Name, q, err, want)
+			}
+		}
+		t.Logf("%s: %d wide", p.Name, wide)
+	}
+}
+
+// slow holds wide queries up, and counts them.
+type slow struct {
+	projections.Store
+	arrived chan struct{} // has a token for each wide query that the store was asked for
+	release chan struct{} // closed when they may go on
+
+	mu        sync.Mutex
+	now, most int
+}
+
+func (s *slow) Find(ctx context.Context, projection string, sel projections.Selection) (projections.Found, error) {
+	if sel.Room == "" || sel.User == "" {
+		return s.Store.Find(ctx, projection, sel)
+	}
+	s.mu.Lock()
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.now--
+	}()
+	s.arrived <- struct{}{}
+	<-s.release
+	return s.Store.Find(ctx, projection, sel)
+}
+
+// Many who ask at once for what is found only by looking at half of all documents get no further than the places for such queries, while
+// everybody else is answered; and are answered themselves, one after the other, if they wait for long enough.
+func TestAFloodOfWideQueries(t *testing.T) {
+	const documents, places, clients, cheap = 50_000, 2, 32, 200
+	store := openSQLite(t)
+	p, _ := projections.Named(projections.BookingListName)
+	ref := begun(t, store, p)
+	rows := make([]projections.Row, documents)
+	for i := range rows {
+		at := eventstore.Position(i + 1)
+		rows[i] = projections.Row{ID: fmt.Sprint("b", i), Created: at, Position: at, Document: `{}`,
+			Keys: projections.Keys{Room: fmt.Sprint("room-", i%2), User: fmt.Sprint("user-", i%2), Status: "BOOKED", Start: int64(i), End: int64(i) + 1}}
+	}
+	if err := store.Write(t.Context(), ref, rows, projections.Checkpoint{Position: documents, Longest: 1}); err != nil {
+		t.Fatal(err)
+	}
+	worst := projections.Query{Room: "room-0", User: "user-1"} // which never meet
+
+	held := &slow{Store: store, arrived: make(chan struct{}, clients), release: make(chan struct{})}
+	impatient := projections.NewQueries(held, projections.QueryOptions{Wide: places, Budget: 100 * time.Millisecond})
+	var flood sync.WaitGroup
+	for range clients {
+		flood.Go(func() {
+			if _, err := impatient.BookingLists(t.Context(), worst); !errors.Is(err, projections.ErrTooWide) {
+				t.Errorf("a wide query that has no time ended with %v", err)
+			}
+		})
+	}
+	for range places {
+		<-held.arrived
+	}
+	for i := range cheap {
+		page, err := impatient.BookingLists(t.Context(), []projections.Query{{}, {Room: "room-1"}, {Sort: "bookingDtm", Descending: true, Total: true}, {User: "user-0"}}[i%4])
+		if err != nil || len(page.Items) != projections.DefaultSize {
+			t.Fatalf("while the places are taken: %v, %d items", err, len(page.Items))
+		}
+	}
+	close(held.release)
+	flood.Wait()
+	if held.most > places {
+		t.Errorf("the store was asked for %d wide queries at a time", held.most)
+	}
+
+	free := &slow{Store: store, arrived: make(chan struct{}, clients), release: held.release}
+	patient := projections.NewQueries(free, projections.QueryOptions{Wide: places, Budget: 5 * time.Minute})
+	for range clients {
+		flood.Go(func() {
+			if page, err := patient.BookingLists(t.Context(), worst); err != nil || len(page.Items) != 0 {
+				t.Errorf("a wide query is answered with %d items, %v", len(page.Items), err)
+			}
+		})
+	}
+	for range cheap {
+		if page, err := patient.BookingLists(t.Context(), projections.Query{Room: "room-1"}); err != nil || len(page.Items) == 0 {
+			t.Fatalf("beside a flood: %v, %d items", err, len(page.Items))
+		}
+	}
+	flood.Wait()
+	if free.most > places {
+		t.Errorf("the store was asked for %d wide queries at a time", free.most)
+	}
+}
