@@ -120,7 +120,7 @@ func TestALeaderIsNamed(t *testing.T) {
 	t.Parallel()
 	behind := eventstoretest.Node(t)
 	first, second := startFollower(t, behind.Address()), startFollower(t, behind.Address())
-	nowhere := closedAddress(t)
+	nowhere := eventstoretest.Nowhere(t)
 	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
@@ -204,15 +204,4 @@ func TestNobodyMissesTheLeader(t *testing.T) {
 		}
 		asking.Wait()
 	}
-}
-
-// closedAddress is one at which nobody listens.
-func closedAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

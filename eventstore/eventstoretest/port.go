@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// Nowhere is an address of loopback at which nobody listens until the end of the test.
+func Nowhere(t testing.TB) (address string) { return reserve(t) }
+
 // reserve is a free address of loopback that nobody else gets until the end of the test, also while nobody listens there: a socket
 // that is bound and does not listen holds it. Whoever connects is refused.
 func reserve(t testing.TB) (address string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/debug"
 	"sync"
 
@@ -106,7 +107,11 @@ func (c *connection) script(ctx context.Context, text string) error {
 	return err
 }
 
-// query calls visit for each row. Values are int64, string, or nil; visit must not keep the slice.
+// errForeign is what becomes of a value that this package would not have written: what a damaged file says may pass for a row.
+var errForeign = errors.New("a value is of another type than was written")
+
+// query calls visit for each row. Values are int64, string, or nil; visit must not keep the slice. Where visit takes a value for what it
+// is not, the error is errForeign.
 func (c *connection) query(ctx context.Context, text string, args []driver.Value, visit func(values []driver.Value)) (err error) {
 	statement, err := c.prepare(text)
 	if err != nil {
@@ -117,6 +122,14 @@ func (c *connection) query(ctx context.Context, text string, args []driver.Value
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		reason := recover()
+		if _, other := reason.(*runtime.TypeAssertionError); other {
+			err = errForeign
+		} else if reason != nil {
+			panic(reason)
+		}
+	}()
 	values := make([]driver.Value, len(rows.Columns()))
 	for {
 		switch err := rows.Next(values); {

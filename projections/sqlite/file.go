@@ -184,7 +184,7 @@ func (s *Store) use(do func(*file) error) error {
 
 // isDamage reports whether an error means that the file is not what SQLite wrote.
 func isDamage(err error) bool {
-	if errors.Is(err, errCutOff) {
+	if errors.Is(err, errCutOff) || errors.Is(err, errForeign) {
 		return true
 	}
 	var e *sqlite.Error

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -159,6 +160,28 @@ func TestDamagedFile(t *testing.T) {
 				t.Errorf("set aside: %v; the log says %s", names, log)
 			}
 		})
+	}
+}
+
+// A row that SQLite reads without complaint and that no store has written is damage as well.
+func TestARowOfAnotherKind(t *testing.T) {
+	s, file, _ := filled(t)
+	rows, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rows.ExecContext(t.Context(), `UPDATE list_g1 SET start = 'soon' WHERE created = 500`); err != nil {
+		t.Fatal(err)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := s.Scan(t.Context(), projections.Ref{Projection: "list", Number: 1}, 0, documents); err == nil {
+		t.Errorf("%d rows were read", len(found))
+	}
+	wantEmpty(t, s)
+	if names := aside(t, file); len(names) == 0 {
+		t.Errorf("set aside: %v", names)
 	}
 }
 
