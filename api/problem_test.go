@@ -73,6 +73,7 @@ func TestFailures(t *testing.T) {
 		problem string
 	}{
 		{projections.ErrBehind, "list-behind"},
+		{fmt.Errorf("find: %w: %w", projections.ErrTooWide, inside), "query-too-wide"},
 		{fmt.Errorf("find: %w: %w", projections.ErrUnavailable, inside), "lists-unavailable"},
 	} {
 		s := newService(t)
@@ -198,7 +199,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
-		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable",
+		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",
 		"projections.ErrNoSuchPosition": "no-such-position",
 		"projections.ErrTooWide":        "query-too-wide",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
