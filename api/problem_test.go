@@ -201,7 +201,6 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",
 		"projections.ErrNoSuchPosition": "no-such-position",
-		"projections.ErrTooWide":        "query-too-wide",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
 	}
 	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers

@@ -124,8 +124,10 @@ func TestAFloodOfWideQueries(t *testing.T) {
 	held := &slow{Store: store, arrived: make(chan struct{}, clients), release: make(chan struct{})}
 	impatient := projections.NewQueries(held, projections.QueryOptions{Wide: places, Budget: 100 * time.Millisecond})
 	var flood sync.WaitGroup
+	ended := make(chan struct{}, clients)
 	for range clients {
 		flood.Go(func() {
+			defer func() { ended <- struct{}{} }()
 			if _, err := impatient.BookingLists(t.Context(), worst); !errors.Is(err, projections.ErrTooWide) {
 				t.Errorf("a wide query that has no time ended with %v", err)
 			}
@@ -139,6 +141,9 @@ func TestAFloodOfWideQueries(t *testing.T) {
 		if err != nil || len(page.Items) != projections.DefaultSize {
 			t.Fatalf("while the places are taken: %v, %d items", err, len(page.Items))
 		}
+	}
+	for range clients - places { // which began to wait after those who have the places
+		<-ended
 	}
 	close(held.release)
 	flood.Wait()
