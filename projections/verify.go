@@ -108,6 +108,7 @@ type verification struct {
 	generation Generation
 	newer      map[string]Row // the stored documents that are past the checkpoint
 	scanned    int
+	longest    int64 // of the stored documents
 }
 
 func (v *verification) run(ctx context.Context, store Store, log Log) error {
@@ -208,7 +209,6 @@ func (v *verification) foldNewer(ctx context.Context, event []eventstore.Recorde
 type memory struct {
 	projection Projection
 	rows       map[string]Row
-	longest    int64
 }
 
 func (m *memory) load(_ context.Context, ids []string) ([]Row, error) {
@@ -226,7 +226,6 @@ func (m *memory) foldAll(ctx context.Context, events []eventstore.Recorded) erro
 	if err != nil {
 		return err
 	}
-	m.longest = max(m.longest, done.longest)
 	for _, row := range done.rows {
 		m.rows[row.ID] = row
 	}
@@ -237,6 +236,9 @@ func (m *memory) foldAll(ctx context.Context, events []eventstore.Recorded) erro
 func (v *verification) compare(stored Row) {
 	expected := v.rows[stored.ID]
 	delete(v.rows, stored.ID)
+	if stored.Position <= v.generation.Position { // and so not written since the generation was looked at
+		v.longest = max(v.longest, stored.End-stored.Start)
+	}
 	if stored.Document == expected.Document && stored.Position == expected.Position && stored.Created == expected.Created && stored.Keys == expected.Keys {
 		return
 	}

@@ -429,7 +429,7 @@ func testRepair(t *testing.T, s *system) {
 	if rows[2].Status == p.Statuses[0] {
 		misplaced[2].Status = p.Statuses[1]
 	}
-	if err := s.store.Write(t.Context(), g.Ref, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 40}); err != nil {
+	if err := s.store.Write(t.Context(), g.Ref, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 52}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
