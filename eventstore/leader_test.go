@@ -163,7 +163,8 @@ func TestALeaderIsNamed(t *testing.T) {
 			if kind == "subscription" {
 				continue
 			}
-			if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+			// Of an append whose time ends before the refusal comes nobody knows what became.
+			if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
 				t.Errorf("%s, nobody leads: %v", kind, err)
 			}
 		}
