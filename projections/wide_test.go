@@ -122,7 +122,7 @@ func TestAFloodOfWideQueries(t *testing.T) {
 	worst := projections.Query{Room: "room-0", User: "user-1"} // which never meet
 
 	held := &slow{Store: store, arrived: make(chan struct{}, clients), release: make(chan struct{})}
-	impatient := projections.NewQueries(held, projections.QueryOptions{Wide: places, Budget: 100 * time.Millisecond})
+	impatient := projections.NewQueries(held, projections.QueryOptions{Wide: places, Budget: 3 * time.Second})
 	var flood sync.WaitGroup
 	ended := make(chan struct{}, clients)
 	for range clients {
