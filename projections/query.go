@@ -187,10 +187,7 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	if err != nil {
 		return Page[D]{}, err
 	}
-	if err := r.reach(ctx, query.MinPosition); err != nil {
-		return Page[D]{}, err
-	}
-	found, err := r.search(ctx, s, query.Total)
+	found, err := r.since(ctx, query.MinPosition, func() (Found, error) { return r.search(ctx, s, query.Total) })
 	if err != nil {
 		return Page[D]{}, err
 	}
@@ -369,10 +366,7 @@ func (l list[D]) sortNames() []string {
 
 func (r reader[D]) document(ctx context.Context, id string, min eventstore.Position) (D, error) {
 	var zero D
-	if err := r.reach(ctx, min); err != nil {
-		return zero, err
-	}
-	found, err := r.look(ctx, Selection{ID: id, Limit: 1})
+	found, err := r.since(ctx, min, func() (Found, error) { return r.look(ctx, Selection{ID: id, Limit: 1}) })
 	if err != nil {
 		return zero, err
 	}
@@ -389,12 +383,21 @@ func (r reader[D]) document(ctx context.Context, id string, min eventstore.Posit
 // findTime bounds a look into the read store, whatever its server does, so that the caller is told before its own time is over.
 const findTime = 5 * time.Second
 
-// reach waits for a position, at most as long as queries wait.
-func (r reader[D]) reach(ctx context.Context, min eventstore.Position) error {
-	if min == 0 {
-		return nil
+// since looks once the list has a position. A list that is behind what was known of it has been made anew, from another log and by
+// another process: what was known does not count any more.
+func (r reader[D]) since(ctx context.Context, min eventstore.Position, look func() (Found, error)) (Found, error) {
+	for {
+		if min > 0 {
+			if err := r.queries.await(ctx, r.name, min); err != nil {
+				return Found{}, err
+			}
+		}
+		found, err := look()
+		if err != nil || found.Position >= min {
+			return found, err
+		}
+		r.queries.positions.begin(r.name, found.Position)
 	}
-	return r.queries.await(ctx, r.name, min)
 }
 
 // look looks into the read store for something that is soon found.

@@ -178,3 +178,43 @@ func TestALookThatBreaksOff(t *testing.T) {
 		t.Errorf("with lists that can be read: %v", err)
 	}
 }
+
+// What a process knows of a list does not count once another process has made it anew, from another log.
+func TestAListThatWentBackIsWaitedFor(t *testing.T) {
+	p, _ := projections.Named(projections.BookingListName)
+	store, log := openSQLite(t), eventstoretest.Open(t)
+	positions := projections.NewPositions()
+	stop := run(t, projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions}))
+	queries := projections.NewQueries(store, projections.QueryOptions{ReadWait: patience, Positions: positions})
+	position := happen(t, log, history(14), 3)
+	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: position}); err != nil || page.Position < position {
+		t.Fatalf("at %d, %v; want %d", page.Position, err, position)
+	}
+	stop()
+
+	old, err := store.State(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Discard(t.Context(), old.Generations[0].Ref); err != nil {
+		t.Fatal(err)
+	}
+	g, err := store.Begin(t.Context(), p.Name, p.Version, p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Activate(t.Context(), p.Name, 0, g.Number); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() {
+		if err := store.Write(t.Context(), g.Ref, nil, projections.Checkpoint{Position: position, Event: uuid.New()}); err != nil {
+			t.Error(err)
+		}
+	})
+	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: position}); err != nil || page.Position < position {
+		t.Errorf("a page at %d, %v; want %d", page.Position, err, position)
+	}
+	if _, err := queries.BookingList(t.Context(), "none", position); !errors.Is(err, projections.ErrNotFound) {
+		t.Errorf("a document: %v", err)
+	}
+}
