@@ -123,9 +123,10 @@ func (w *linearizableWorld) send(client int, i intent) error {
 			if answer.BookingID != "" && id != "" && answer.BookingID != id {
 				a.told.problem = "another booking"
 			}
-			if first.told.unknown && a.told.code < 300 {
-				a.sent = first.sent
-			} else if first.told.unknown {
+			if first.told.unknown {
+				a.sent = first.sent // the answer may be the one that was kept of an earlier try
+			}
+			if first.told.unknown && a.told.code >= 300 {
 				w.add(first, "") // refused now, it may still have happened or happen
 			}
 			w.add(a, answer.BookingID)
