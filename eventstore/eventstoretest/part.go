@@ -14,13 +14,15 @@ import (
 // find in a log, which other tests may write to as well.
 type Part struct {
 	*eventstore.Store
-	of   func(eventstore.Recorded) bool
-	name string
+	// After is where subscriptions begin at the earliest. What others wrote before need not be read.
+	After eventstore.Position
+	of    func(eventstore.Recorded) bool
+	name  string
 }
 
 // PartOf is the part of the log with the events for which of holds.
 func PartOf(store *eventstore.Store, of func(eventstore.Recorded) bool) *Part {
-	return &Part{store, of, uuid.NewString()}
+	return &Part{Store: store, of: of, name: uuid.NewString()}
 }
 
 // Naming holds for events whose stream or data has one of the texts: ids of bookings or rooms, say.
@@ -38,7 +40,7 @@ func Naming[T ~string](texts ...T) func(eventstore.Recorded) bool {
 // Subscribe is that of the store, without the events of others.
 func (p *Part) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
-		for batch, err := range p.Store.Subscribe(ctx, after, f) {
+		for batch, err := range p.Store.Subscribe(ctx, max(after, p.After), f) {
 			var own []eventstore.Recorded
 			for _, r := range batch.Events {
 				if p.of(r) {

@@ -20,7 +20,8 @@ type History struct {
 	now    time.Time
 	lives  []*life
 	// Events are all that happened, in the order of the log.
-	Events []eventstore.Recorded
+	Events  []eventstore.Recorded
+	streams map[string]bool // that they are in
 }
 
 // life is a booking and its use.
@@ -35,7 +36,7 @@ type life struct {
 
 // NewHistory begins a history in which nothing has happened.
 func NewHistory(random *rand.Rand) *History {
-	return &History{random: random, space: uuid.New(), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
+	return &History{random: random, space: uuid.New(), streams: make(map[string]bool), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
 }
 
 // Step lets one thing happen, and returns what was recorded: the events of one append.
@@ -114,6 +115,7 @@ func (h *History) record(l *life, decided []domain.Event) (stream string, expect
 			revision = &l.useRevision
 			stream = l.use.ID.Stream()
 		}
+		h.streams[stream] = true
 		if i == 0 {
 			expected = *revision
 		}

@@ -43,7 +43,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"VerifyMemberBehind":     testVerifyMemberBehind,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(t, &system{T: t, store: open(t), log: eventstoretest.Open(t), history: NewHistory(rand.New(rand.NewPCG(1, 2)))})
+			test(t, newSystem(t, open(t)))
 		})
 	}
 }
@@ -52,11 +52,26 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 type system struct {
 	*testing.T
 	store projections.Store
-	log   *eventstore.Store
+	log   *eventstoretest.Part
 
 	mu      sync.Mutex
 	history *History
 	last    eventstore.Position // of the history's last event
+}
+
+// newSystem begins a history in a log of which only that is seen, whoever writes to it as well.
+func newSystem(t *testing.T, store projections.Store) *system {
+	s := &system{T: t, store: store, history: NewHistory(rand.New(rand.NewPCG(1, 2)))}
+	s.log = eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.history.streams[r.Stream]
+	})
+	var err error
+	if s.log.After, err = s.log.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // happen lets some things happen, and returns the position of the last one.
@@ -776,7 +791,7 @@ func testLogGoesBackUnnoticed(t *testing.T, s *system) {
 	stop()
 
 	log := &lookedAt{replaced: replaced{logs: []projections.Log{s.log, ownLog(t)}, broken: make(chan struct{})}}
-	s.log, s.history = log.logs[1].(*eventstore.Store), NewHistory(rand.New(rand.NewPCG(3, 4)))
+	s.log, s.history = log.logs[1].(*eventstoretest.Part), NewHistory(rand.New(rand.NewPCG(3, 4)))
 	position = s.happen(30)
 	s.workOn(log, projections.WorkerOptions{}, p)
 	s.until("the list is made anew", func() bool { return s.state(p).Active > 1 })
@@ -796,7 +811,7 @@ func (l *lookedAt) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUI
 }
 
 // ownLog is a log that nobody else has, whatever server other tests use.
-func ownLog(t *testing.T) *eventstore.Store {
+func ownLog(t *testing.T) *eventstoretest.Part {
 	t.Helper()
 	log, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"})
 	if err != nil {
@@ -807,11 +822,11 @@ func ownLog(t *testing.T) *eventstore.Store {
 			t.Error(err)
 		}
 	})
-	return log
+	return eventstoretest.PartOf(log, func(eventstore.Recorded) bool { return true })
 }
 
 // copyTo appends everything of the history so far to another log.
-func (s *system) copyTo(to *eventstore.Store) {
+func (s *system) copyTo(to *eventstoretest.Part) {
 	s.Helper()
 	for _, e := range s.history.Events {
 		if _, err := to.Append(s.Context(), e.Stream, e.Revision-1, eventstore.Proposed{Event: e.Event, Metadata: e.Metadata}); err != nil {
