@@ -75,15 +75,13 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 	case len(events) == 0:
 		return nil, errors.New("no events")
 	}
-	buffer := make([]byte, 0, 768*len(events)) // what most events and their metadata have room in
 	all := make([]proposed, len(events))
 	size := 0
 	for i, e := range events {
-		data, metadata, rest, err := s.codec.encode(buffer, e)
+		data, metadata, err := s.codec.encode(e)
 		if err != nil {
 			return nil, err
 		}
-		buffer = rest
 		all[i] = newProposed(e.Event.EventType(), data, metadata)
 		size += len(data) + len(metadata) + 2*len(e.Event.EventType())
 	}

@@ -108,6 +108,7 @@ func TestAppendedIsRead(t *testing.T) {
 		t.Fatalf("read %d events, want %d", len(got), len(proposed))
 	}
 	for i, r := range got {
+		proposed[i].Metadata.SchemaVersion = 1
 		want := eventstore.Recorded{
 			ID: ids[i], Stream: stream, Revision: domain.Revision(i), Position: r.Position,
 			Type: proposed[i].Event.EventType(), Event: proposed[i].Event, Metadata: proposed[i].Metadata, Data: r.Data,
