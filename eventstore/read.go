@@ -168,11 +168,9 @@ var errNoAnswer = errors.New("no answer in time")
 func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
+	pauses := newPauses()
 	var failure error
-	for try := 0; ; try++ {
-		if try > 0 {
-			s.metrics.readRetry.Inc()
-		}
+	for {
 		progress, err := s.readOnce(w, r, request, yield)
 		if err == nil {
 			return nil
@@ -182,12 +180,13 @@ func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield
 			return refused.err
 		}
 		if progress {
-			try = 0
+			pauses.Reset()
 		}
 		failure = reason(w, failure, err)
-		if !pause(w, try) {
+		if !pause(w, pauses) {
 			return w.ended(failure)
 		}
+		s.metrics.readRetry.Inc()
 	}
 }
 

@@ -31,7 +31,8 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 		return fmt.Errorf("there is no maximum count of %d", n)
 	}
 	count := jsontext.Value(strconv.Itoa(n))
-	for try, least := 0, NoStream; ; try++ {
+	pauses := newPauses()
+	for least := NoStream; ; {
 		last, err := s.lastStored(ctx, s.connections.leader, "$$"+stream)
 		if err != nil {
 			return err
@@ -61,7 +62,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 			}
 			least = lost.Actual
 		}
-		if !pause(ctx, try) {
+		if !pause(ctx, pauses) {
 			return ctx.Err()
 		}
 	}
