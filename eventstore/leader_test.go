@@ -76,7 +76,6 @@ func TestTheLeaderIsRequired(t *testing.T) {
 		"save":  {func(ctx context.Context) error { return s.SaveCheckpoint(ctx, newStream(), 1) }, "true"},
 		"limit": {func(ctx context.Context) error { return s.SetMaxCount(ctx, newStream(), 1) }, "true"},
 		"read":  {func(ctx context.Context) error { return lastError(s.ReadStream(ctx, stream, 0)) }, "true"},
-		"last":  {func(ctx context.Context) error { _, _, err := s.Last(ctx, stream); return err }, "true"},
 		"at":    {func(ctx context.Context) error { _, _, err := s.EventAt(ctx, at.Position); return err }, "true"},
 		"ping":  {s.Ping, "true"},
 		"end":   {func(ctx context.Context) error { _, err := s.End(ctx); return err }, ""},
