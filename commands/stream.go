@@ -78,7 +78,7 @@ func (e *Unreadable) Error() string {
 
 // readable reports an event that a fold must not skip. An event of an unknown type can be skipped.
 func readable(r eventstore.Recorded) error {
-	if r.Event == nil && domain.Known(r.Type) {
+	if r.Event == nil && eventstore.Known(r.Type) {
 		return &Unreadable{Stream: r.Stream, Revision: r.Revision, Type: r.Type}
 	}
 	return nil

@@ -14,16 +14,3 @@ func Fold[S interface{ Evolve(Event) S }](state S, events ...Event) S {
 	}
 	return state
 }
-
-// Known reports whether events of this package are stored under the name.
-func Known(eventType string) bool {
-	switch eventType {
-	case BookingCreated{}.EventType(), ConfirmRequested{}.EventType(), BookingChanged{}.EventType(), BookingHandedOver{}.EventType(),
-		ConfirmCompleted{}.EventType(), ConfirmDenied{}.EventType(), BookingCheckedIn{}.EventType(), BookingUnblocked{}.EventType(), BookingCancelled{}.EventType(),
-		UseStarted{}.EventType(), UseEnded{}.EventType(),
-		SlotReserved{}.EventType(), SlotReleased{}.EventType(), SlotUsed{}.EventType(),
-		KeyUsed{}.EventType(), KeyRefused{}.EventType(), KeyUnchanged{}.EventType():
-		return true
-	}
-	return false
-}

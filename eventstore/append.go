@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"time"
 	"unicode/utf8"
 
@@ -75,15 +74,13 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 	case len(events) == 0:
 		return nil, errors.New("no events")
 	}
-	buffer := make([]byte, 0, 768*len(events)) // what most events and their metadata have room in
 	all := make([]proposed, len(events))
 	size := 0
 	for i, e := range events {
-		data, metadata, rest, err := s.codec.encode(buffer, e)
+		data, metadata, err := s.codec.encode(e)
 		if err != nil {
 			return nil, err
 		}
-		buffer = rest
 		all[i] = newProposed(e.Event.EventType(), data, metadata)
 		size += len(data) + len(metadata) + 2*len(e.Event.EventType())
 	}
@@ -125,25 +122,27 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	header := appendHeader(stream, expected)
-	unheard := 0 // how often it was sent and its answer not heard
+	pauses, patience := newPauses(), newBackOff(firstPatience, s.timeout)
+	unheard := false           // it was sent, and no answer was heard
+	within := time.Duration(0) // how long to wait for the answer, if it was sent before
 	var failure error
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.appendRetry.Inc()
 		}
-		at, sent, err := s.send(timed, unheard, header, events)
+		at, sent, err := s.send(timed, within, header, events)
 		if err == nil {
 			return at, nil
 		}
 		if sent {
-			unheard++
+			unheard, within = true, patience.NextBackOff()
 		}
 		failure = reason(timed, failure, err)
 		var lost *WrongRevision
 		var refused *refusal
 		switch {
 		case errors.As(err, &lost), errors.As(err, &refused), errors.Is(err, ErrClosed):
-		case unheard > 0:
+		case unheard:
 			var done bool
 			if at, done, err = s.lookFor(timed, stream, expected, events); done {
 				return at, nil
@@ -151,7 +150,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 				continue
 			}
 			failure = reason(timed, failure, err)
-		case pause(timed, try):
+		case pause(timed, pauses):
 			continue
 		}
 		switch {
@@ -162,16 +161,16 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 			s.metrics.conflicts.Inc()
 			if lost.Actual < expected {
 				if err := s.connections.leader.check(timed); err != nil {
-					return Appended{}, s.gaveUp(ctx, unheard > 0, err)
+					return Appended{}, s.gaveUp(ctx, unheard, err)
 				}
 			}
 			return Appended{}, &WrongRevision{Stream: stream, Expected: expected, Actual: lost.Actual}
-		case errors.As(err, &refused) && unheard == 0:
+		case errors.As(err, &refused) && !unheard:
 			return Appended{}, refused.err
 		case errors.As(err, &refused):
 			return Appended{}, fmt.Errorf("%w (tried again, it was refused: %w)", ErrOutcomeUnknown, refused.err)
 		}
-		return Appended{}, s.gaveUp(ctx, unheard > 0, failure)
+		return Appended{}, s.gaveUp(ctx, unheard, failure)
 	}
 }
 
@@ -198,11 +197,12 @@ func (s *Store) gaveUp(ctx context.Context, unheard bool, failure error) error {
 // ids that are still on their way, and says so only seconds later. After that the stream is looked at again. It doubles each time.
 const firstPatience = 250 * time.Millisecond
 
-// send sends an append once. sent reports, with an error, whether the event store may do it all the same.
-func (s *Store) send(ctx context.Context, unheard int, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
-	if unheard > 0 {
+// send sends an append once, and waits for the answer within a time unless that is 0. sent reports, with an error, whether the event
+// store may do it all the same.
+func (s *Store) send(ctx context.Context, within time.Duration, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
+	if within > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, firstPatience<<min(unheard-1, 10))
+		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
 	c, err := s.connections.leader.begin(ctx)
@@ -336,16 +336,4 @@ func (s *Store) lookBack(ctx context.Context, stream string, events []proposed) 
 		return left > 0
 	})
 	return at, err == nil && left == 0, err
-}
-
-// pause waits before the next try, longer after each, and reports whether there is time left for one.
-func pause(ctx context.Context, try int) bool {
-	wait := min(5*time.Millisecond<<min(try, 10), 200*time.Millisecond)
-	wait = wait/2 + rand.N(wait/2+1)
-	select {
-	case <-time.After(wait):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -2,9 +2,9 @@ package eventstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 )
 
@@ -36,7 +36,7 @@ func (s *Store) saveCheckpoint(ctx context.Context, stream string, p Position) e
 	if !found {
 		return fmt.Errorf("the log has no event at position %d", p)
 	}
-	data, err := json.Marshal(checkpoint{p, id})
+	data, err := json.Marshal(checkpoint{p, id}, storedJSON)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint
 	if err != nil || last == nil {
 		return c, err
 	}
-	if err := json.Unmarshal(last.GetData(), &c); err != nil {
+	if err := json.Unmarshal(last.GetData(), &c, storedJSON); err != nil {
 		return c, err
 	}
 	if c.Event == uuid.Nil {

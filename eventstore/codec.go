@@ -1,10 +1,13 @@
 package eventstore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"roombook/domain"
 )
@@ -12,18 +15,64 @@ import (
 // upcast translates an event's data, JSON, from one schema to the next.
 type upcast func(data []byte) ([]byte, error)
 
+// decoder reads the data of one type of events.
+type decoder func(data []byte) (domain.Event, error)
+
 // codec turns events into what is stored and back. It never changes, so goroutines may share it.
 //
 // Every event is stored with the version of its type's schema, counted from 1. A schema that only gains a member stays what
 // it is. One that changes otherwise gets an upcast, which makes it the next version: old events are translated when they
 // are read, through every version since theirs, and stay stored as they are.
 type codec struct {
+	decoders map[string]decoder // by event type
 	// upcasts has, by event type, the translation of schema 1 into 2, of 2 into 3, and so on.
 	upcasts map[string][]upcast
 }
 
 // newCodec is the codec of the events of package domain. Each of them is still at its first schema.
-func newCodec() codec { return codec{} }
+func newCodec() codec {
+	c := codec{decoders: map[string]decoder{}}
+	add[domain.BookingCreated](c)
+	add[domain.ConfirmRequested](c)
+	add[domain.BookingChanged](c)
+	add[domain.BookingHandedOver](c)
+	add[domain.ConfirmCompleted](c)
+	add[domain.ConfirmDenied](c)
+	add[domain.BookingCheckedIn](c)
+	add[domain.BookingCancelled](c)
+	add[domain.BookingUnblocked](c)
+	add[domain.UseStarted](c)
+	add[domain.UseEnded](c)
+	add[domain.SlotReserved](c)
+	add[domain.SlotReleased](c)
+	add[domain.SlotUsed](c)
+	add[domain.KeyUsed](c)
+	add[domain.KeyRefused](c)
+	add[domain.KeyUnchanged](c)
+	return c
+}
+
+// Known reports whether events of package domain are stored under the name. One that is and has no [Recorded.Event] must not be
+// skipped where its stream is decided on.
+func Known(eventType string) bool { return newCodec().decoders[eventType] != nil }
+
+// add adds a type of events.
+func add[E interface {
+	domain.Event
+	comparable
+}](c codec) {
+	var zero E
+	c.decoders[zero.EventType()] = func(data []byte) (domain.Event, error) {
+		var e E
+		if err := json.Unmarshal(data, &e, storedJSON); err != nil {
+			return nil, err
+		}
+		if e == zero {
+			return nil, errEmpty
+		}
+		return e, nil
+	}
+}
 
 // schema is the version that events of the type are written in.
 func (c codec) schema(eventType string) int64 { return int64(len(c.upcasts[eventType])) + 1 }
@@ -36,405 +85,69 @@ var (
 	errEmpty       = errors.New("the data has no member of the event")
 )
 
-// encode appends the event's data and then its metadata to b, both JSON.
-func (c codec) encode(b []byte, p Proposed) (data, metadata, all []byte, err error) {
-	start := len(b)
-	f := form{out: b}
-	if !writeEvent(&f, p.Event) {
-		return nil, nil, b, fmt.Errorf("event %s: %w", p.Event.EventType(), errUnknownType)
+// errYear is why an event cannot be encoded: RFC 3339 has four digits for a year.
+var errYear = errors.New("a time is outside the years 0 to 9999")
+
+// storedJSON are the rules by which this package reads and writes JSON. They are those of encoding/json's first version, which wrote
+// what stores are full of and may still read what this program writes. So whatever could be read can be read: members with names in
+// upper or lower case, the last of several with one name, null for nothing, times like those of RFC 3339, and U+FFFD for what is not
+// UTF-8. So is what is written the same, byte for byte, but for that U+FFFD, which was written as an escape. Only errors are the second version's, which
+// name the member; and times are written in UTC.
+var storedJSON = json.JoinOptions(
+	jsonv1.DefaultOptionsV1(),
+	jsonv1.ReportErrorsWithLegacySemantics(false),
+	json.WithMarshalers(json.MarshalToFunc(func(to *jsontext.Encoder, t time.Time) error {
+		t = t.UTC()
+		if y := t.Year(); y < 0 || y > 9999 {
+			return errYear
+		}
+		b := append(to.AvailableBuffer(), '"')
+		b = t.AppendFormat(b, time.RFC3339Nano)
+		return to.WriteValue(append(b, '"'))
+	})),
+)
+
+// encode is the event's data and its metadata, both JSON.
+func (c codec) encode(p Proposed) (data, metadata []byte, err error) {
+	eventType := p.Event.EventType()
+	if c.decoders[eventType] == nil {
+		return nil, nil, fmt.Errorf("event %s: %w", eventType, errUnknownType)
 	}
-	middle := len(f.out)
-	m := storedMetadata{
-		CorrelationID: p.Metadata.CorrelationID,
-		CausationID:   p.Metadata.CausationID,
-		Actor:         p.Metadata.Actor,
-		OccurredAt:    p.Metadata.OccurredAt,
-		SchemaVersion: c.schema(p.Event.EventType()),
-		TraceParent:   p.Metadata.TraceParent,
-		Command:       p.Metadata.Command,
+	p.Metadata.SchemaVersion = c.schema(eventType)
+	data, err = json.Marshal(p.Event, storedJSON)
+	if err == nil {
+		metadata, err = json.Marshal(&p.Metadata, storedJSON)
 	}
-	metadataForm(&f, &m)
-	if f.off {
-		return nil, nil, b, fmt.Errorf("event %s: a time is outside the years 0 to 9999", p.Event.EventType())
+	if err != nil {
+		return nil, nil, fmt.Errorf("event %s: %w", eventType, err)
 	}
-	end := len(f.out)
-	return f.out[start:middle:middle], f.out[middle:end:end], f.out, nil
+	return data, metadata, nil
 }
 
 // decode is the event, or nil and the reason why there is none, and what of the metadata could be read.
 func (c codec) decode(eventType string, data, metadata []byte) (domain.Event, Metadata, error) {
-	stored, err := readMetadata(metadata)
-	if err != nil {
+	var m Metadata
+	if err := json.Unmarshal(metadata, &m, storedJSON); err != nil {
 		return nil, Metadata{}, fmt.Errorf("metadata: %w", err)
-	}
-	m := Metadata{
-		CorrelationID: stored.CorrelationID,
-		CausationID:   stored.CausationID,
-		Actor:         stored.Actor,
-		OccurredAt:    stored.OccurredAt,
-		TraceParent:   stored.TraceParent,
-		Command:       stored.Command,
 	}
 	newest := c.schema(eventType)
 	switch {
-	case stored.SchemaVersion < 1:
+	case m.SchemaVersion < 1:
 		return nil, m, errNoSchema
-	case stored.SchemaVersion > newest:
-		return nil, m, fmt.Errorf("%w: %d", errNewerSchema, stored.SchemaVersion)
-	case stored.SchemaVersion < newest:
-		for _, up := range c.upcasts[eventType][stored.SchemaVersion-1:] {
+	case m.SchemaVersion > newest:
+		return nil, m, fmt.Errorf("%w: %d", errNewerSchema, m.SchemaVersion)
+	case m.SchemaVersion < newest:
+		var err error
+		for _, up := range c.upcasts[eventType][m.SchemaVersion-1:] {
 			if data, err = up(data); err != nil {
-				return nil, m, fmt.Errorf("upcast from schema %d: %w", stored.SchemaVersion, err)
+				return nil, m, fmt.Errorf("upcast from schema %d: %w", m.SchemaVersion, err)
 			}
 		}
 	}
-	event, err := readEvent(eventType, data)
+	decode := c.decoders[eventType]
+	if decode == nil {
+		return nil, m, errUnknownType
+	}
+	event, err := decode(data)
 	return event, m, err
-}
-
-// storedMetadata is the JSON of an event's metadata.
-type storedMetadata struct {
-	CorrelationID string    `json:"$correlationId,omitempty"`
-	CausationID   string    `json:"$causationId,omitempty"`
-	Actor         string    `json:"actor,omitempty"`
-	OccurredAt    time.Time `json:"occurredAt"`
-	SchemaVersion int64     `json:"schemaVersion"`
-	TraceParent   string    `json:"traceparent,omitempty"`
-	Command       string    `json:"command,omitempty"`
-}
-
-func metadataForm(f *form, m *storedMetadata) {
-	f.begin()
-	optionalText(f, "$correlationId", &m.CorrelationID)
-	optionalText(f, "$causationId", &m.CausationID)
-	optionalText(f, "actor", &m.Actor)
-	f.time("occurredAt", &m.OccurredAt)
-	f.integer("schemaVersion", &m.SchemaVersion)
-	optionalText(f, "traceparent", &m.TraceParent)
-	optionalText(f, "command", &m.Command)
-	f.end()
-}
-
-func readMetadata(metadata []byte) (storedMetadata, error) {
-	f := form{reading: true, in: string(metadata)}
-	var m storedMetadata
-	if metadataForm(&f, &m); f.complete() {
-		return m, nil
-	}
-	return unmarshal[storedMetadata](metadata)
-}
-
-func unmarshal[T any](data []byte) (v T, err error) {
-	err = json.Unmarshal(data, &v)
-	return v, err
-}
-
-// writeEvent reports whether the event's type is known.
-func writeEvent(f *form, event domain.Event) bool {
-	switch e := event.(type) {
-	case domain.BookingCreated:
-		bookingCreated(f, &e)
-	case domain.ConfirmRequested:
-		confirmRequested(f, &e)
-	case domain.BookingChanged:
-		bookingChanged(f, &e)
-	case domain.BookingHandedOver:
-		bookingHandedOver(f, &e)
-	case domain.ConfirmCompleted:
-		confirmCompleted(f, &e)
-	case domain.ConfirmDenied:
-		confirmDenied(f, &e)
-	case domain.BookingCheckedIn:
-		bookingCheckedIn(f, &e)
-	case domain.BookingCancelled:
-		bookingCancelled(f, &e)
-	case domain.UseStarted:
-		useStarted(f, &e)
-	case domain.UseEnded:
-		useEnded(f, &e)
-	case domain.SlotReserved:
-		slotReserved(f, &e)
-	case domain.SlotReleased:
-		slotReleased(f, &e)
-	case domain.SlotUsed:
-		slotUsed(f, &e)
-	case domain.BookingUnblocked:
-		bookingUnblocked(f, &e)
-	case domain.KeyUsed:
-		keyUsed(f, &e)
-	case domain.KeyRefused:
-		keyRefused(f, &e)
-	case domain.KeyUnchanged:
-		keyUnchanged(f, &e)
-	default:
-		return false
-	}
-	return true
-}
-
-func readEvent(eventType string, data []byte) (domain.Event, error) {
-	f := form{reading: true, in: string(data)}
-	switch eventType {
-	case "BookingCreated":
-		var e domain.BookingCreated
-		bookingCreated(&f, &e)
-		return event(&f, e, data)
-	case "ConfirmRequested":
-		var e domain.ConfirmRequested
-		confirmRequested(&f, &e)
-		return event(&f, e, data)
-	case "BookingChanged":
-		var e domain.BookingChanged
-		bookingChanged(&f, &e)
-		return event(&f, e, data)
-	case "BookingHandedOver":
-		var e domain.BookingHandedOver
-		bookingHandedOver(&f, &e)
-		return event(&f, e, data)
-	case "ConfirmCompleted":
-		var e domain.ConfirmCompleted
-		confirmCompleted(&f, &e)
-		return event(&f, e, data)
-	case "ConfirmDenied":
-		var e domain.ConfirmDenied
-		confirmDenied(&f, &e)
-		return event(&f, e, data)
-	case "BookingCheckedIn":
-		var e domain.BookingCheckedIn
-		bookingCheckedIn(&f, &e)
-		return event(&f, e, data)
-	case "BookingCancelled":
-		var e domain.BookingCancelled
-		bookingCancelled(&f, &e)
-		return event(&f, e, data)
-	case "UseStarted":
-		var e domain.UseStarted
-		useStarted(&f, &e)
-		return event(&f, e, data)
-	case "UseEnded":
-		var e domain.UseEnded
-		useEnded(&f, &e)
-		return event(&f, e, data)
-	case "SlotReserved":
-		var e domain.SlotReserved
-		slotReserved(&f, &e)
-		return event(&f, e, data)
-	case "SlotReleased":
-		var e domain.SlotReleased
-		slotReleased(&f, &e)
-		return event(&f, e, data)
-	case "SlotUsed":
-		var e domain.SlotUsed
-		slotUsed(&f, &e)
-		return event(&f, e, data)
-	case "BookingUnblocked":
-		var e domain.BookingUnblocked
-		bookingUnblocked(&f, &e)
-		return event(&f, e, data)
-	case "KeyUsed":
-		var e domain.KeyUsed
-		keyUsed(&f, &e)
-		return event(&f, e, data)
-	case "KeyRefused":
-		var e domain.KeyRefused
-		keyRefused(&f, &e)
-		return event(&f, e, data)
-	case "KeyUnchanged":
-		var e domain.KeyUnchanged
-		keyUnchanged(&f, &e)
-		return event(&f, e, data)
-	default:
-		return nil, errUnknownType
-	}
-}
-
-// event is what the form has read or, where the data has another form, what encoding/json reads.
-func event[E interface {
-	domain.Event
-	comparable
-}](f *form, read E, data []byte) (domain.Event, error) {
-	if f.complete() {
-		return read, nil
-	}
-	e, err := unmarshal[E](data)
-	if err != nil {
-		return nil, err
-	}
-	if e == *new(E) {
-		return nil, errEmpty
-	}
-	return e, nil
-}
-
-// The members of each event, in the order of its struct.
-
-func bookingCreated(f *form, e *domain.BookingCreated) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.slot("slot", &e.Slot)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func confirmRequested(f *form, e *domain.ConfirmRequested) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func bookingChanged(f *form, e *domain.BookingChanged) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.slot("slot", &e.Slot)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func bookingHandedOver(f *form, e *domain.BookingHandedOver) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	text(f, "formerUserId", &e.FormerUserID)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func confirmCompleted(f *form, e *domain.ConfirmCompleted) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	optionalText(f, "confirmUserId", &e.ConfirmUserID)
-	optionalText(f, "reason", &e.Reason)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func confirmDenied(f *form, e *domain.ConfirmDenied) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	optionalText(f, "confirmUserId", &e.ConfirmUserID)
-	optionalText(f, "reason", &e.Reason)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func bookingCheckedIn(f *form, e *domain.BookingCheckedIn) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "realUseId", &e.RealUseID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.time("startedAt", &e.StartedAt)
-	optionalText(f, "roomStillInUseBy", &e.RoomStillInUseBy)
-	f.end()
-}
-
-func bookingCancelled(f *form, e *domain.BookingCancelled) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	text(f, "reason", &e.Reason)
-	f.time("at", &e.At)
-	f.optionalTime("usedUntil", &e.UsedUntil)
-	f.end()
-}
-
-func useStarted(f *form, e *domain.UseStarted) {
-	f.begin()
-	text(f, "realUseId", &e.RealUseID)
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.time("startedAt", &e.StartedAt)
-	optionalText(f, "roomStillInUseBy", &e.RoomStillInUseBy)
-	f.end()
-}
-
-func useEnded(f *form, e *domain.UseEnded) {
-	f.begin()
-	text(f, "realUseId", &e.RealUseID)
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	text(f, "userId", &e.UserID)
-	f.time("endedAt", &e.EndedAt)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func slotReserved(f *form, e *domain.SlotReserved) {
-	f.begin()
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	optionalText(f, "userId", &e.UserID)
-	f.slot("slot", &e.Slot)
-	f.time("at", &e.At)
-	text(f, "actor", &e.Actor)
-	text(f, "correlationId", &e.CorrelationID)
-	optionalText(f, "traceparent", &e.TraceParent)
-	optionalText(f, "command", &e.Command)
-	optionalText(f, "replaces", &e.Replaces)
-	f.optionalRevision("ifRevision", &e.IfRevision)
-	f.end()
-}
-
-func slotReleased(f *form, e *domain.SlotReleased) {
-	f.begin()
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	f.end()
-}
-
-func slotUsed(f *form, e *domain.SlotUsed) {
-	f.begin()
-	text(f, "reservationId", &e.ReservationID)
-	text(f, "bookingId", &e.BookingID)
-	text(f, "roomId", &e.RoomID)
-	f.time("end", &e.End)
-	f.end()
-}
-
-func keyUsed(f *form, e *domain.KeyUsed) {
-	f.begin()
-	text(f, "digest", &e.Digest)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func keyRefused(f *form, e *domain.KeyRefused) {
-	f.begin()
-	text(f, "answer", &e.Answer)
-	f.time("at", &e.At)
-	f.end()
-}
-
-func keyUnchanged(f *form, e *domain.KeyUnchanged) {
-	f.begin()
-	f.integer("revision", (*int64)(&e.Revision))
-	f.time("at", &e.At)
-	f.end()
-}
-
-func bookingUnblocked(f *form, e *domain.BookingUnblocked) {
-	f.begin()
-	text(f, "bookingId", &e.BookingID)
-	text(f, "reason", &e.Reason)
-	f.time("at", &e.At)
-	f.end()
 }

@@ -277,6 +277,7 @@ func (r *route) lookLocked(address string, wait time.Duration) {
 
 // look looks for a member, however long that takes, first at an address if one is given.
 func (r *route) look(last *member, address string, wait time.Duration) {
+	waits := newBackOff(shortestReconnectWait, longestReconnectWait)
 	for {
 		select {
 		case <-time.After(wait):
@@ -287,7 +288,7 @@ func (r *route) look(last *member, address string, wait time.Duration) {
 			return
 		}
 		address = ""
-		wait = min(max(2*wait, shortestReconnectWait), longestReconnectWait)
+		wait = waits.NextBackOff()
 	}
 }
 

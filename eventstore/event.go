@@ -23,18 +23,20 @@ const (
 // Metadata is stored with an event, beside its data.
 type Metadata struct {
 	// CorrelationID names the conversation that the event belongs to; EventStoreDB's $correlationId.
-	CorrelationID string
+	CorrelationID string `json:"$correlationId,omitempty"`
 	// CausationID is the id of what led to the event: the command, the reservation, or the event that decided; EventStoreDB's
 	// $causationId.
-	CausationID string
+	CausationID string `json:"$causationId,omitempty"`
 	// Actor is who asked.
-	Actor string
+	Actor string `json:"actor,omitempty"`
 	// OccurredAt is when it was decided.
-	OccurredAt time.Time
+	OccurredAt time.Time `json:"occurredAt"`
+	// SchemaVersion is the version of the schema that the event was stored in, counted from 1. [Store.Append] sets it.
+	SchemaVersion int64 `json:"schemaVersion"`
 	// TraceParent is the W3C trace context of the request, if it had one.
-	TraceParent string
+	TraceParent string `json:"traceparent,omitempty"`
 	// Command names the command and what it asked for, if its caller is to be able to ask again: see commands.Request.
-	Command string
+	Command string `json:"command,omitempty"`
 }
 
 // Proposed is an event to be appended. [Store.Append] gives it its id.

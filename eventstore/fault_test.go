@@ -43,8 +43,8 @@ var kinds = map[string]func(context.Context, *eventstore.Store) error{
 		}
 		return last
 	},
-	"last event": func(ctx context.Context, s *eventstore.Store) error {
-		_, _, err := s.Last(ctx, newStream())
+	"event": func(ctx context.Context, s *eventstore.Store) error {
+		_, _, err := s.EventAt(ctx, 1)
 		return err
 	},
 	"ping": func(ctx context.Context, s *eventstore.Store) error { return s.Ping(ctx) },

@@ -76,7 +76,6 @@ func TestTheLeaderIsRequired(t *testing.T) {
 		"save":  {func(ctx context.Context) error { return s.SaveCheckpoint(ctx, newStream(), 1) }, "true"},
 		"limit": {func(ctx context.Context) error { return s.SetMaxCount(ctx, newStream(), 1) }, "true"},
 		"read":  {func(ctx context.Context) error { return lastError(s.ReadStream(ctx, stream, 0)) }, "true"},
-		"last":  {func(ctx context.Context) error { _, _, err := s.Last(ctx, stream); return err }, "true"},
 		"at":    {func(ctx context.Context) error { _, _, err := s.EventAt(ctx, at.Position); return err }, "true"},
 		"ping":  {s.Ping, "true"},
 		"end":   {func(ctx context.Context) error { _, err := s.End(ctx); return err }, ""},
@@ -163,8 +162,13 @@ func TestALeaderIsNamed(t *testing.T) {
 			if kind == "subscription" {
 				continue
 			}
-			// Of an append whose time ends before the refusal comes nobody knows what became.
-			if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) {
+			// An append's time may end, however long it is, while a try is on its way to a member that will refuse it: its outcome is
+			// unknown then. Most often it ends between two tries, and that nothing was done is certain.
+			err := ask(t.Context(), impatient)
+			for n := 0; errors.Is(err, eventstore.ErrOutcomeUnknown) && n < 20; n++ {
+				err = ask(t.Context(), impatient)
+			}
+			if !errors.Is(err, eventstore.ErrUnavailable) {
 				t.Errorf("%s, nobody leads: %v", kind, err)
 			}
 		}

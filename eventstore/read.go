@@ -46,23 +46,6 @@ func (s *Store) readStream(ctx context.Context, stream string, from domain.Revis
 	})
 }
 
-// Last is the last event of the stream, if it has one. Its errors are those of [Store.ReadStream].
-func (s *Store) Last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
-	last, found, err = s.last(ctx, stream)
-	if err != nil {
-		return Recorded{}, false, fmt.Errorf("read the end of %q: %w", stream, err)
-	}
-	return last, found, nil
-}
-
-func (s *Store) last(ctx context.Context, stream string) (last Recorded, found bool, err error) {
-	e, err := s.lastStored(ctx, s.connections.leader, stream)
-	if err != nil || e == nil {
-		return Recorded{}, false, err
-	}
-	return s.recorded(e), true, nil
-}
-
 // lastStored is the last event of the stream as it is stored, or nil.
 func (s *Store) lastStored(ctx context.Context, r way, stream string) (last *recordedEvent, err error) {
 	if !validStream(stream) {
@@ -168,11 +151,9 @@ var errNoAnswer = errors.New("no answer in time")
 func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
 	w, stop := s.watch(ctx)
 	defer stop()
+	pauses := newPauses()
 	var failure error
-	for try := 0; ; try++ {
-		if try > 0 {
-			s.metrics.readRetry.Inc()
-		}
+	for {
 		progress, err := s.readOnce(w, r, request, yield)
 		if err == nil {
 			return nil
@@ -182,12 +163,13 @@ func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield
 			return refused.err
 		}
 		if progress {
-			try = 0
+			pauses.Reset()
 		}
 		failure = reason(w, failure, err)
-		if !pause(w, try) {
+		if !pause(w, pauses) {
 			return w.ended(failure)
 		}
+		s.metrics.readRetry.Inc()
 	}
 }
 

@@ -3,10 +3,12 @@ package eventstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"roombook/domain"
 )
@@ -28,19 +30,20 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 	if n < 1 {
 		return fmt.Errorf("there is no maximum count of %d", n)
 	}
-	count := json.RawMessage(strconv.Itoa(n))
-	for try, least := 0, NoStream; ; try++ {
+	count := jsontext.Value(strconv.Itoa(n))
+	pauses := newPauses()
+	for least := NoStream; ; {
 		last, err := s.lastStored(ctx, s.connections.leader, "$$"+stream)
 		if err != nil {
 			return err
 		}
-		members := map[string]json.RawMessage{}
+		members := map[string]jsontext.Value{}
 		revision := NoStream
 		if last != nil {
 			revision = domain.Revision(last.GetStreamRevision())
 			// The event store takes metadata that is no JSON object for none.
-			if json.Unmarshal(last.GetData(), &members) != nil || members == nil {
-				members = map[string]json.RawMessage{}
+			if json.Unmarshal(last.GetData(), &members, storedJSON) != nil || members == nil {
+				members = map[string]jsontext.Value{}
 			}
 		}
 		if bytes.Equal(members["$maxCount"], count) {
@@ -49,7 +52,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 		var lost *WrongRevision
 		if revision >= least { // else what won the race cannot be read yet
 			members["$maxCount"] = count
-			data, err := json.Marshal(members)
+			data, err := json.Marshal(members, storedJSON)
 			if err != nil {
 				return err
 			}
@@ -59,7 +62,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 			}
 			least = lost.Actual
 		}
-		if !pause(ctx, try) {
+		if !pause(ctx, pauses) {
 			return ctx.Err()
 		}
 	}

@@ -63,8 +63,10 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 	w, stop := s.watch(ctx)
 	defer stop()
 	last := Batch{Position: after}
+	pauses := newPauses()
+	slow := 0 // how often it was too slow without an event in between
 	var failure error
-	for try := 0; ; try++ {
+	for {
 		before := last.Position
 		err := s.follow(w, f, &last, yield)
 		var refused *refusal
@@ -79,16 +81,17 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 		case lost != nil:
 			s.metrics.resubscriptions.Inc()
 			w.wait()
-			if last.Position > before {
-				try = -1 // that was no failure
+			if last.Position > before { // that was no failure
+				slow = 0
+				pauses.Reset()
 				continue
 			}
-			if try == maxResubscriptions {
+			if slow++; slow > maxResubscriptions {
 				return w.ended(lost.err)
 			}
 		}
 		failure = reason(w, failure, err)
-		if !pause(w, try) {
+		if !pause(w, pauses) {
 			return w.ended(failure)
 		}
 	}

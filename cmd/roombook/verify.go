@@ -133,7 +133,7 @@ func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f
 				if _, over := r.Event.(domain.BookingCancelled); over {
 					delete(l.blocked, r.Stream)
 				}
-				if _, known := l.blocked[r.Stream]; !known && r.Event == nil && domain.Known(r.Type) {
+				if _, known := l.blocked[r.Stream]; !known && r.Event == nil && eventstore.Known(r.Type) {
 					l.blocked[r.Stream] = r
 				}
 			}

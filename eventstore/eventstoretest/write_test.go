@@ -141,17 +141,22 @@ func TestTheLoserDoesNotSeeTheWinnerYet(t *testing.T) {
 	if _, err := store.Append(t.Context(), stream, eventstore.NoStream, proposed()); !errors.As(err, &lost) || lost.Actual != 0 {
 		t.Fatalf("the loser: %v", err)
 	}
-	last, found, err := store.Last(t.Context(), stream)
-	if found || err != nil {
-		t.Errorf("the loser sees %v, %v", last, err)
+	for r, err := range store.ReadStream(t.Context(), stream, 0) {
+		t.Errorf("the loser sees %v, %v", r, err)
 	}
 	if end, err := store.End(t.Context()); uint64(end) != begins || err != nil {
 		t.Errorf("the log ends at %d, %v", end, err)
 	}
 	s.IndexAll()
 	winning.Wait()
-	if last, _, err := store.Last(t.Context(), stream); err != nil || last.Position != appended.Position {
-		t.Errorf("after its acknowledgement: %v, %v", last, err)
+	seen := 0
+	for r, err := range store.ReadStream(t.Context(), stream, 0) {
+		if seen++; err != nil || r.Position != appended.Position {
+			t.Errorf("after its acknowledgement: %v, %v", r, err)
+		}
+	}
+	if seen != 1 {
+		t.Errorf("after its acknowledgement there are %d events", seen)
 	}
 	if end, err := store.End(t.Context()); end != appended.Position || err != nil {
 		t.Errorf("after its acknowledgement the log ends at %d, %v", end, err)
