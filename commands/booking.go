@@ -87,8 +87,8 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		moves := false
 		b, outcome, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) (events []domain.Event, err error) {
 			events, moves, err = domain.DecideChange(b, change)
-			if err == nil && c.Phase != "" && c.Phase != b.Phase {
-				return nil, &OtherPhase{b.Phase}
+			if err == nil && c.Phase != "" && c.Phase != b.Phase() {
+				return nil, &OtherPhase{b.Phase()}
 			}
 			return events, err
 		})
@@ -250,11 +250,11 @@ func (h *Handler) transact(ctx context.Context, r Request, id domain.BookingID, 
 // rested loads a booking to decide on. If its use started, what is open between the two is finished first.
 func (h *Handler) rested(ctx context.Context, id domain.BookingID) (loaded[domain.Booking], error) {
 	b, err := load[domain.Booking](ctx, h.store, id.Stream())
-	if err != nil || b.state.Phase != domain.PhaseInUse {
+	if err != nil || b.state.Phase() != domain.PhaseInUse {
 		return b, err
 	}
-	use, err := load[domain.RealUse](ctx, h.store, b.state.RealUse.Stream())
-	if err != nil || use.state.Phase == domain.UsePhaseStarted {
+	use, err := load[domain.RealUse](ctx, h.store, b.state.Use.RealUse.Stream())
+	if err != nil || use.state.Phase() == domain.UsePhaseStarted {
 		return b, err
 	}
 	return h.settle(ctx, id)
@@ -276,11 +276,11 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, err
 	}
-	if b.state.Phase == domain.PhaseCancelled { // whatever is known of its use
-		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: b.state.CancelReason, At: b.state.CancelledAt}
+	if over := b.state.Cancellation; over != nil { // whatever is known of its use
+		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: over.Reason, At: over.At}
 	}
 	view, use, err := h.withUse(ctx, b, whole)
-	if err == nil && b.state.Phase == domain.PhaseInUse && use.Phase == domain.UsePhaseNone {
+	if err == nil && b.state.Phase() == domain.PhaseInUse && use.Phase() == domain.UsePhaseNone {
 		// The booking names a real use that cannot be found yet.
 		if b, err = h.settle(ctx, id); err == nil {
 			view, _, err = h.withUse(ctx, b, whole)
@@ -289,11 +289,11 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, undecided(err)
 	}
-	switch view.Phase {
+	switch view.Phase() {
 	case domain.PhaseNone:
 		return Booking{}, domain.ErrBookingNotFound
 	case domain.PhaseCancelled:
-		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: view.CancelReason, At: view.CancelledAt}
+		return Booking{}, &domain.AlreadyCancelled{Booking: id, Reason: view.Cancellation.Reason, At: view.Cancellation.At}
 	}
 	return view, nil
 }
@@ -305,10 +305,10 @@ func whole(eventstore.Recorded) bool { return true }
 // while the booking's cancellation is still to be written is answered as settled.
 func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo func(eventstore.Recorded) bool) (view Booking, state domain.RealUse, err error) {
 	view = at(b)
-	if view.RealUse == "" {
+	if view.Use == nil {
 		return view, state, nil
 	}
-	use, err := load[domain.RealUse](ctx, h.store, view.RealUse.Stream())
+	use, err := load[domain.RealUse](ctx, h.store, view.Use.RealUse.Stream())
 	if err != nil {
 		return Booking{}, state, err
 	}

@@ -38,7 +38,7 @@ func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment A
 		}
 		then.add(r)
 	}
-	if then.state.Phase == domain.PhaseNone {
+	if then.state.Phase() == domain.PhaseNone {
 		return Booking{}, domain.ErrBookingNotFound
 	}
 	view, _, err := h.withUse(ctx, then, moment.holds)

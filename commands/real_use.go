@@ -74,7 +74,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 		if err != nil {
 			return "", err
 		}
-		if now.Phase == domain.PhaseInUse && !now.StartedAt.After(at) {
+		if now.Phase() == domain.PhaseInUse && !now.Use.StartedAt.After(at) {
 			return now.ID, nil
 		}
 	}
@@ -105,7 +105,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		var events []domain.Event
 		if !done {
 			if events, err = domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}); err != nil {
-				if use.state.Phase == domain.UsePhaseEnded { // its end may not have been told to the booking yet
+				if use.state.Phase() == domain.UsePhaseEnded { // its end may not have been told to the booking yet
 					if _, err := h.settle(ctx, use.state.Booking); err != nil {
 						return RealUse{}, undecided(err)
 					}
@@ -149,7 +149,7 @@ func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, er
 	if err != nil {
 		return RealUse{}, err
 	}
-	if use.state.Phase == domain.UsePhaseNone {
+	if use.state.Phase() == domain.UsePhaseNone {
 		return RealUse{}, domain.ErrRealUseNotFound
 	}
 	return useAt(use), nil

@@ -56,7 +56,7 @@ func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking
 		if b.revision == eventstore.NoStream {
 			return Booking{}, domain.ErrBookingNotFound
 		}
-		if b.state.Phase == domain.PhaseCancelled {
+		if b.state.Phase() == domain.PhaseCancelled {
 			return h.released(ctx, b, c.Rooms...)
 		}
 		if b.unreadable == nil {

@@ -59,7 +59,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 			}
 			for range 2 {
 				b, err := newHandler(n.store).ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: id, Reason: "a bad disk", Rooms: rooms})
-				if err != nil || b.Phase != domain.PhaseCancelled {
+				if err != nil || b.Phase() != domain.PhaseCancelled {
 					t.Fatalf("released: %+v, %v", b, err)
 				}
 			}

@@ -43,7 +43,7 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		return b.append(ctx, h, id.Stream(), events)
 	}
 
-	if b.state.Phase == domain.PhaseNone {
+	if b.state.Phase() == domain.PhaseNone {
 		for _, r := range reservations {
 			if r.Replaces == "" {
 				if err := step("create", followReservation(r.SlotReserved, domain.DecideCreate(b.state, r.SlotReserved))); err != nil {
@@ -52,12 +52,12 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 				break
 			}
 		}
-		if b.state.Phase == domain.PhaseNone {
+		if b.state.Phase() == domain.PhaseNone {
 			return b, nil
 		}
 	}
 
-	if b.state.Phase == domain.PhaseInUse {
+	if b.state.Phase() == domain.PhaseInUse {
 		use, err := h.startedUse(ctx, b)
 		if err != nil {
 			return b, err
@@ -164,7 +164,7 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domai
 
 // startedUse reads the real use of a booking that is in use, and starts it if only the check-in was written.
 func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.RealUse], error) {
-	stream := b.state.RealUse.Stream()
+	stream := b.state.Use.RealUse.Stream()
 	use, err := load[domain.RealUse](ctx, h.store, stream)
 	if err != nil {
 		return use, err

@@ -147,10 +147,23 @@ type Confirm struct {
 	At     time.Time
 }
 
-// Booking is the state of one booking. The zero value is a booking that does not exist.
+// Use is what a booking says of the use of its room.
+type Use struct {
+	RealUse   RealUseID
+	StartedAt time.Time
+}
+
+// Cancellation is how a booking ended.
+type Cancellation struct {
+	Reason    CancelReason
+	At        time.Time
+	UsedUntil time.Time // when the use ended that ended the booking, for which its slot stays taken; or zero
+}
+
+// Booking is the state of one booking. The zero value is a booking that does not exist. A Booking is a value: Evolve leaves the booking
+// it is called on, and what that points to, as they were.
 type Booking struct {
-	Phase       Phase
-	ID          BookingID
+	ID          BookingID // empty if it does not exist
 	Room        RoomID
 	User        UserID
 	Slot        Slot
@@ -158,17 +171,29 @@ type Booking struct {
 	CreatedAt   time.Time
 	Confirm     Confirm
 
-	RealUse   RealUseID // from PhaseInUse on
-	StartedAt time.Time
-
-	CancelReason CancelReason // in PhaseCancelled
-	CancelledAt  time.Time
-	UsedUntil    time.Time // in PhaseCancelled: the end of the use, for which its slot stays taken; or zero
+	Use          *Use          // nil until it is checked in
+	Cancellation *Cancellation // nil while it is live
 
 	// Former are the reservations that the booking stood on before.
 	Former []Standing
 	// Changes is how often the booking was changed.
 	Changes int
+}
+
+// Phase is where the booking is in its life.
+func (b Booking) Phase() Phase {
+	switch {
+	case b.ID == "":
+		return PhaseNone
+	case b.Cancellation != nil:
+		return PhaseCancelled
+	case b.Use != nil:
+		return PhaseInUse
+	case b.Confirm.Answer == Confirmed:
+		return PhaseConfirmed
+	default:
+		return PhaseBooked
+	}
 }
 
 // MaxChanges bounds how often a booking can be changed, so that its stream stays short: each command on it reads that.
@@ -181,9 +206,7 @@ type Standing struct {
 }
 
 // Live reports whether the booking exists and is not over: whether it stands on its reservation.
-func (b Booking) Live() bool {
-	return b.Phase == PhaseBooked || b.Phase == PhaseConfirmed || b.Phase == PhaseInUse
-}
+func (b Booking) Live() bool { return b.ID != "" && b.Cancellation == nil }
 
 // StandsOn reports whether the booking is live and stands on the reservation.
 func (b Booking) StandsOn(id ReservationID) bool { return b.Live() && b.Reservation == id }
@@ -195,10 +218,10 @@ func (b Booking) StoodOn(id ReservationID) bool {
 
 // UsedOn is until when the slot of the reservation was used; zero if the booking is not over, or was not used there.
 func (b Booking) UsedOn(id ReservationID) time.Time {
-	if b.Reservation != id {
+	if b.Cancellation == nil || b.Reservation != id {
 		return time.Time{}
 	}
-	return b.UsedUntil
+	return b.Cancellation.UsedUntil
 }
 
 // Outlived reports whether the booking at this revision does not stand on the reservation and never can (again), so that the
@@ -206,9 +229,9 @@ func (b Booking) UsedOn(id ReservationID) time.Time {
 // reservation was made, it reports false.
 func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
 	switch {
-	case b.Phase == PhaseNone || b.StandsOn(r.ReservationID):
+	case b.ID == "" || b.StandsOn(r.ReservationID):
 		return false
-	case b.Phase == PhaseInUse || b.Phase == PhaseCancelled:
+	case b.Use != nil || b.Cancellation != nil:
 		return true // it moves no more
 	case r.Replaces == "":
 		return true // it was created, on this reservation or on another
@@ -221,7 +244,7 @@ func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
 
 // Rooms are those in which the booking stands or ever stood on a reservation.
 func (b Booking) Rooms() []RoomID {
-	if b.Phase == PhaseNone {
+	if b.ID == "" {
 		return nil
 	}
 	rooms := []RoomID{b.Room}
@@ -237,12 +260,10 @@ func (b Booking) Rooms() []RoomID {
 func (b Booking) Evolve(event Event) Booking {
 	switch e := event.(type) {
 	case BookingCreated:
-		b.Phase = PhaseBooked
 		b.ID, b.Room, b.User, b.Slot = e.BookingID, e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
 		b.CreatedAt = e.At
 	case ConfirmRequested:
-		b.Phase = PhaseBooked
 		b.Confirm = Confirm{Answer: AnswerPending}
 	case BookingChanged:
 		if e.ReservationID != b.Reservation {
@@ -252,30 +273,26 @@ func (b Booking) Evolve(event Event) Booking {
 		b.Reservation = e.ReservationID
 		b.Changes++
 	case ConfirmCompleted:
-		if b.Phase == PhaseBooked {
-			b.Phase = PhaseConfirmed
-		}
 		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case ConfirmDenied:
 		b.Confirm = Confirm{Answer: Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case BookingCheckedIn:
-		b.Phase = PhaseInUse
-		b.RealUse, b.StartedAt = e.RealUseID, e.StartedAt
+		b.ID = e.BookingID // the booking was created, also if that cannot be decoded
+		b.Use = &Use{RealUse: e.RealUseID, StartedAt: e.StartedAt}
 	case BookingCancelled:
-		b.ID = e.BookingID
-		b.Phase = PhaseCancelled
-		b.CancelReason, b.CancelledAt, b.UsedUntil = e.Reason, e.At, e.UsedUntil
+		b.ID = e.BookingID // the same
+		b.Cancellation = &Cancellation{Reason: e.Reason, At: e.At, UsedUntil: e.UsedUntil}
 	}
 	return b
 }
 
 // live is the error of a command that needs a live booking.
 func (b Booking) live() error {
-	switch b.Phase {
-	case PhaseNone:
+	switch over := b.Cancellation; {
+	case b.ID == "":
 		return ErrBookingNotFound
-	case PhaseCancelled:
-		return &AlreadyCancelled{Booking: b.ID, Reason: b.CancelReason, At: b.CancelledAt}
+	case over != nil:
+		return &AlreadyCancelled{Booking: b.ID, Reason: over.Reason, At: over.At}
 	default:
 		return nil
 	}
@@ -283,8 +300,8 @@ func (b Booking) live() error {
 
 // changeable is the error of a command that needs a live booking whose use has not started.
 func (b Booking) changeable() error {
-	if b.Phase == PhaseInUse {
-		return &AlreadyInUse{Booking: b.ID, RealUse: b.RealUse}
+	if b.Phase() == PhaseInUse {
+		return &AlreadyInUse{Booking: b.ID, RealUse: b.Use.RealUse}
 	}
 	return b.live()
 }
@@ -296,7 +313,7 @@ func (b Booking) changeable() error {
 //
 // A reservation is made for one booking under an id of its own, so there is no other case.
 func DecideCreate(b Booking, r SlotReserved) []Event {
-	if b.Phase != PhaseNone {
+	if b.ID != "" {
 		return nil
 	}
 	return []Event{
@@ -413,7 +430,7 @@ func DecideCancel(b Booking, c Cancel) ([]Event, error) {
 //	given it is cancelled  then nothing: a repeat
 //	otherwise              then BookingUnblocked, BookingCancelled{admin}
 func DecideUnblock(b Booking, id BookingID, reason string, at time.Time) []Event {
-	if b.Phase == PhaseCancelled {
+	if b.Cancellation != nil {
 		return nil
 	}
 	b.ID = id
@@ -507,10 +524,10 @@ func DecideCheckIn(b Booking, c CheckIn, p Policy) ([]Event, error) {
 //	given it is in use  then BookingCancelled{use-ended}
 //	otherwise           then nothing: a repeat
 func DecideUseOver(b Booking, use RealUse) []Event {
-	if b.Phase != PhaseInUse || use.Phase != UsePhaseEnded {
+	if b.Phase() != PhaseInUse || use.End == nil {
 		return nil
 	}
-	over := b.cancelled(CancelledByUseEnd, use.EndKnownAt)
-	over.UsedUntil = use.EndedAt
+	over := b.cancelled(CancelledByUseEnd, use.End.KnownAt)
+	over.UsedUntil = use.End.At
 	return []Event{over}
 }

@@ -39,30 +39,53 @@ const (
 	UsePhaseEnded   UsePhase = "ENDED"
 )
 
-// RealUse is the state of one real use. The zero value is a real use that does not exist.
+// UseEnd is how a real use ended.
+type UseEnd struct {
+	At      time.Time // when the room was left
+	KnownAt time.Time // when that became known
+}
+
+// RealUse is the state of one real use. The zero value is a real use that does not exist. A RealUse is a value, as a [Booking] is.
 type RealUse struct {
-	Phase      UsePhase
-	ID         RealUseID
-	Booking    BookingID
-	Room       RoomID
-	User       UserID
-	StartedAt  time.Time
-	EndedAt    time.Time // in UsePhaseEnded
-	EndKnownAt time.Time // in UsePhaseEnded
+	ID        RealUseID // empty if it does not exist
+	Booking   BookingID
+	Room      RoomID
+	User      UserID
+	StartedAt time.Time
+	End       *UseEnd // nil while the room is used
 
 	RoomStillInUseBy BookingID // another booking whose use of the room had not ended when this one started; empty if none was found
+}
+
+// Phase is where the real use is in its life.
+func (u RealUse) Phase() UsePhase {
+	switch {
+	case u.ID == "":
+		return UsePhaseNone
+	case u.End != nil:
+		return UsePhaseEnded
+	default:
+		return UsePhaseStarted
+	}
+}
+
+// EndedAt is when the room was left; zero while it is used.
+func (u RealUse) EndedAt() time.Time {
+	if u.End == nil {
+		return time.Time{}
+	}
+	return u.End.At
 }
 
 // Evolve folds one event of the real use's stream.
 func (u RealUse) Evolve(event Event) RealUse {
 	switch e := event.(type) {
 	case UseStarted:
-		u.Phase = UsePhaseStarted
 		u.ID, u.Booking, u.Room, u.User = e.RealUseID, e.BookingID, e.RoomID, e.UserID
 		u.StartedAt, u.RoomStillInUseBy = e.StartedAt, e.RoomStillInUseBy
 	case UseEnded:
-		u.Phase = UsePhaseEnded
-		u.EndedAt, u.EndKnownAt = e.EndedAt, e.At
+		u.ID = e.RealUseID // it was started, also if that cannot be decoded
+		u.End = &UseEnd{At: e.EndedAt, KnownAt: e.At}
 	}
 	return u
 }
@@ -72,7 +95,7 @@ func (u RealUse) Evolve(event Event) RealUse {
 //	given no real use  then UseStarted
 //	otherwise          then nothing: a repeat
 func DecideStart(u RealUse, in BookingCheckedIn) []Event {
-	if u.Phase != UsePhaseNone {
+	if u.ID != "" {
 		return nil
 	}
 	return []Event{UseStarted{
@@ -94,16 +117,14 @@ type EndUse struct {
 //	given an end before its start     then *EndBeforeStart
 //	given no real use                 then ErrRealUseNotFound
 func DecideEnd(u RealUse, c EndUse) ([]Event, error) {
-	switch u.Phase {
-	case UsePhaseNone:
+	switch {
+	case u.ID == "":
 		return nil, ErrRealUseNotFound
-	case UsePhaseEnded:
-		if u.EndedAt.Equal(c.EndedAt) {
-			return nil, nil
-		}
-		return nil, &AlreadyEnded{RealUse: u.ID, At: u.EndedAt}
-	}
-	if c.EndedAt.Before(u.StartedAt) {
+	case u.End != nil && u.End.At.Equal(c.EndedAt):
+		return nil, nil
+	case u.End != nil:
+		return nil, &AlreadyEnded{RealUse: u.ID, At: u.End.At}
+	case c.EndedAt.Before(u.StartedAt):
 		return nil, &EndBeforeStart{u.StartedAt}
 	}
 	return []Event{UseEnded{RealUseID: u.ID, BookingID: u.Booking, RoomID: u.Room, UserID: u.User, EndedAt: c.EndedAt, At: c.At}}, nil
