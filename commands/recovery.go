@@ -155,7 +155,7 @@ func (r *Recovery) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(backoff(failures)):
+		case <-time.After(backoffOf(failures)):
 		}
 	}
 }
@@ -168,7 +168,7 @@ func (r *Recovery) followed(err error) {
 }
 
 // backoff is the time before the next try after a number of failures, from a tenth of a second to half a minute, with jitter.
-func backoff(failures int) time.Duration {
+func backoffOf(failures int) time.Duration {
 	longest := min(100*time.Millisecond<<min(failures, 10), 30*time.Second)
 	return longest/2 + rand.N(longest/2)
 }
@@ -330,7 +330,7 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 		return
 	}
 	b.failures++
-	b.due = time.Now().Add(r.grace + backoff(b.failures))
+	b.due = time.Now().Add(r.grace + backoffOf(b.failures))
 	r.handler.metrics.recoveryFailures.Inc()
 	r.unsettled.Failed(err, "booking", id)
 }

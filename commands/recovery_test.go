@@ -293,7 +293,7 @@ func TestOpenSteps(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	for failures := range 40 {
-		if d := backoff(failures); d < 50*time.Millisecond || d > 30*time.Second {
+		if d := backoffOf(failures); d < 50*time.Millisecond || d > 30*time.Second {
 			t.Errorf("after %d failures it waits %s", failures, d)
 		}
 	}

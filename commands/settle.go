@@ -18,7 +18,7 @@ import (
 // Each step is appended at the revision that was read, and a lost race means to read again. So any number of callers may settle one
 // booking at once, beside its own late command: each step is done by one of them.
 func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
-	races := h.races()
+	races := newRaces(h.metrics)
 	for {
 		b, err := h.settleOnce(ctx, id, rooms)
 		if err == nil {
@@ -158,6 +158,9 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domai
 		if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 			return b, nil, err
 		}
+		if b.unreadable != nil {
+			return b, nil, b.unreadable
+		}
 		rooms = b.state.Rooms()
 	}
 }
@@ -172,7 +175,9 @@ func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loa
 	checkedIn, event := cause[domain.BookingCheckedIn](b)
 	if events := domain.DecideStart(use.state, event); len(events) > 0 {
 		h.metrics.steps.WithLabelValues("start use").Inc()
-		err = use.append(ctx, h, stream, follow(checkedIn, events))
+		if err = use.append(ctx, h, stream, follow(checkedIn, events)); lost(err) {
+			err = use.unreadable // somebody else has started it
+		}
 	}
 	return use, err
 }

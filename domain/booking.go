@@ -286,8 +286,9 @@ func (b Booking) Evolve(event Event) Booking {
 	return b
 }
 
-// live is the error of a command that needs a live booking.
-func (b Booking) live() error {
+// RequireLive returns nil for a live booking, and otherwise what to tell a caller who needs one: [ErrBookingNotFound] or
+// [*AlreadyCancelled].
+func (b Booking) RequireLive() error {
 	switch over := b.Cancellation; {
 	case b.ID == "":
 		return ErrBookingNotFound
@@ -303,7 +304,7 @@ func (b Booking) changeable() error {
 	if b.Phase() == PhaseInUse {
 		return &AlreadyInUse{Booking: b.ID, RealUse: b.Use.RealUse}
 	}
-	return b.live()
+	return b.RequireLive()
 }
 
 // DecideCreate makes the booking that the reservation was made for, and asks for its confirmation.
@@ -464,7 +465,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 	if b.Confirm.Answer == Denied && a.Answer == Denied {
 		return nil, nil
 	}
-	if err := b.live(); err != nil {
+	if err := b.RequireLive(); err != nil {
 		return nil, err
 	}
 	switch a.Answer {
