@@ -120,11 +120,11 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, err
 	}
-	view, use, err := h.withUse(ctx, b, whole)
+	view, use, err := h.withUse(ctx, b, always)
 	if err == nil && b.state.Phase() == domain.PhaseInUse && use.Phase() == domain.UsePhaseNone {
 		// The booking names a real use that cannot be found yet.
 		if b, err = h.settle(ctx, id); err == nil {
-			view, _, err = h.withUse(ctx, b, whole)
+			view, _, err = h.withUse(ctx, b, always)
 		}
 	}
 	if err != nil {
@@ -136,29 +136,24 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	return view, nil
 }
 
-// whole is the bound of a use that is taken as it stands.
-func whole(eventstore.Recorded) bool { return true }
+// always takes a use as it stands now.
+func always(eventstore.Recorded) bool { return true }
 
-// withUse is a booking together with its real use, of which it takes the first events for which upTo holds: a use that has ended
-// while the booking's cancellation is still to be written is answered as settled.
-func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], upTo func(eventstore.Recorded) bool) (view Booking, state domain.RealUse, err error) {
-	view = bookingView(b)
+// withUse is a booking together with its real use, of which it takes the first events, those for which holds reports true: a use that
+// has ended while the booking's cancellation is still to be written is answered as settled.
+func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], holds func(eventstore.Recorded) bool) (Booking, domain.RealUse, error) {
+	view := bookingView(b)
 	if view.Use == nil {
-		return view, state, nil
+		return view, domain.RealUse{}, nil
 	}
-	use, err := load[domain.RealUse](ctx, h.store, view.Use.RealUse.Stream())
-	if err != nil {
-		return Booking{}, state, err
+	use := loaded[domain.RealUse]{revision: eventstore.NoStream}
+	if err := use.readOn(ctx, h.store, view.Use.RealUse.Stream()); err != nil {
+		return Booking{}, domain.RealUse{}, err
 	}
-	for _, r := range use.events {
-		if !upTo(r) {
-			break
-		}
-		if r.Event != nil {
-			state = state.Evolve(r.Event)
-		}
-		view.Position = max(view.Position, r.Position)
+	if use = use.while(holds); use.unreadable != nil {
+		return Booking{}, domain.RealUse{}, use.unreadable
 	}
-	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, state)...)
-	return view, state, nil
+	view.Position = max(view.Position, use.position)
+	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, use.state)...)
+	return view, use.state, nil
 }

@@ -68,7 +68,7 @@ func unchanged[S state[S]](ctx context.Context, h *Handler, r Request, l loaded[
 	case k.Refusal != "":
 		return l, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.upTo(k.Revision), nil
+		return l.at(k.Revision), nil
 	}
 	return l, nil
 }
@@ -99,7 +99,7 @@ func (l loaded[S]) repeated(r Request, k domain.Key) (then loaded[S], done bool,
 	case k.Refusal != "":
 		return loaded[S]{}, false, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.upTo(k.Revision), true, nil
+		return l.at(k.Revision), true, nil
 	default:
 		return loaded[S]{}, false, nil
 	}

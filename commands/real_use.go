@@ -66,7 +66,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
-			now, _, err = h.withUse(ctx, other, whole)
+			now, _, err = h.withUse(ctx, other, always)
 		}
 		if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
 			continue

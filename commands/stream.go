@@ -167,14 +167,19 @@ func (l loaded[S]) prefix(own func(eventstore.Recorded) bool) (then loaded[S], d
 	return then, done
 }
 
-// upTo is the aggregate as it was at a revision.
-func (l loaded[S]) upTo(revision domain.Revision) loaded[S] {
+// while is the aggregate with the first events, those for which holds reports true.
+func (l loaded[S]) while(holds func(eventstore.Recorded) bool) loaded[S] {
 	then := loaded[S]{revision: eventstore.NoStream}
 	for _, e := range l.events {
-		if e.Revision > revision {
+		if !holds(e) {
 			break
 		}
 		then.add(e)
 	}
 	return then
+}
+
+// at is the aggregate as it was at a revision.
+func (l loaded[S]) at(revision domain.Revision) loaded[S] {
+	return l.while(func(e eventstore.Recorded) bool { return e.Revision <= revision })
 }
