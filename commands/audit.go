@@ -88,7 +88,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		}
 		a.calendars[e.RoomID] = c.Evolve(e)
 	case domain.SlotReleased:
-		if a.bookings[e.BookingID].StandsOn(e.ReservationID) {
+		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s is released while its booking stands on it", e.ReservationID)
 		}
 		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
@@ -178,7 +178,7 @@ func (a *Audit) Findings() []Finding {
 	a.findings = slices.Clone(soFar)
 	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
 		for r := range a.calendars[room].All {
-			if b := a.bookings[r.BookingID]; !r.Used && (!b.StandsOn(r.ReservationID) || b.Room != room) {
+			if b := a.bookings[r.BookingID]; !r.Used && (!b.BackedBy(r.ReservationID) || b.Room != room) {
 				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
 			}
 		}

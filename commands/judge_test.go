@@ -434,7 +434,7 @@ func (j *judge) refused(c *caller) {
 				if r.Used { // what is left of it is held for ever
 					taken = r.Slot
 				}
-				stands := other.StandsOn(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
+				stands := other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
 				return stands && other.Room == room && taken.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
 			})
 		}

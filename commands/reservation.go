@@ -84,7 +84,7 @@ func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 		if err != nil && !unreadable {
 			return err
 		}
-		if unreadable || b.state.StandsOn(other.ReservationID) { // of one that is unreadable nobody can tell that it does not
+		if unreadable || b.state.BackedBy(other.ReservationID) { // of one that is unreadable nobody can tell that it does not
 			taken.By = append(taken.By, other)
 		}
 	}

@@ -80,7 +80,7 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 
 	because := b.events[len(b.events)-1]
 	for _, r := range reservations {
-		if r.Used || b.state.StandsOn(r.ReservationID) {
+		if r.Used || b.state.BackedBy(r.ReservationID) {
 			continue
 		}
 		if !b.state.Outlived(r.SlotReserved, b.revision) {

@@ -379,17 +379,17 @@ func TestBookingEvolve(t *testing.T) {
 			b.Confirm, b.Use = yes, use
 		}), true, []RoomID{"red"}},
 		{"BookingChanged", givenConfirmed, changed, with(func(b *Booking) {
-			b.Confirm, b.Room, b.Slot, b.Reservation, b.Former = yes, "blue", hours(3, 4), "r2", []Standing{{"red", "r1"}}
+			b.Confirm, b.Room, b.Slot, b.Reservation, b.Former = yes, "blue", hours(3, 4), "r2", []RoomReservation{{"red", "r1"}}
 			b.Changes = 1
 		}), true, []RoomID{"blue", "red"}},
 		{"ConfirmRequested after a change", []Event{created, requested, completed, changed}, askedAgain, with(func(b *Booking) {
-			b.Room, b.Slot, b.Reservation, b.Former = "blue", hours(3, 4), "r2", []Standing{{"red", "r1"}}
+			b.Room, b.Slot, b.Reservation, b.Former = "blue", hours(3, 4), "r2", []RoomReservation{{"red", "r1"}}
 			b.Changes = 1
 		}), true, []RoomID{"blue", "red"}},
 		{"BookingHandedOver, which the change before it has told", givenConfirmed, BookingHandedOver{BookingID: "b", RoomID: "red", UserID: "bob", FormerUserID: "ann", At: noon}, with(func(b *Booking) { b.Confirm = yes }), true, []RoomID{"red"}},
 		{"BookingChanged of the user", givenConfirmed, user, with(func(b *Booking) { b.Confirm, b.User, b.Changes = yes, "bob", 1 }), true, []RoomID{"red"}},
 		{"BookingChanged back", givenMoved, BookingChanged{BookingID: "b", ReservationID: "r3", RoomID: "red", UserID: "ann", Slot: hours(5, 6)}, with(func(b *Booking) {
-			b.Slot, b.Reservation, b.Former = hours(5, 6), "r3", []Standing{{"red", "r1"}, {"blue", "r2"}}
+			b.Slot, b.Reservation, b.Former = hours(5, 6), "r3", []RoomReservation{{"red", "r1"}, {"blue", "r2"}}
 			b.Changes = 2
 		}), true, []RoomID{"red", "blue"}},
 		{"ConfirmDenied", givenBooked, denied, with(func(b *Booking) { b.Confirm = no }), true, []RoomID{"red"}},
@@ -482,31 +482,31 @@ func TestPhases(t *testing.T) {
 	}
 }
 
-// TestBookingIsAValue evolves one booking in two ways: neither sees what the other stood on.
+// TestBookingIsAValue evolves one booking in two ways: neither sees what backed the other.
 func TestBookingIsAValue(t *testing.T) {
 	b := Fold(Booking{}, givenBooked...)
-	stood := []Standing{{"red", "r1"}}
+	backed := []RoomReservation{{"red", "r1"}}
 	for moves := range 20 {
 		room := RoomID(fmt.Sprint("room ", moves))
 		one := b.Evolve(BookingChanged{ReservationID: "one", RoomID: room}).Evolve(BookingChanged{ReservationID: "after one"})
 		two := b.Evolve(BookingChanged{ReservationID: "two", RoomID: room}).Evolve(BookingChanged{ReservationID: "after two"})
-		if want := append(slices.Clone(stood), Standing{room, "one"}); !slices.Equal(one.Former, want) {
-			t.Errorf("after %d moves, one stood on %v, want %v", moves, one.Former, want)
+		if want := append(slices.Clone(backed), RoomReservation{room, "one"}); !slices.Equal(one.Former, want) {
+			t.Errorf("after %d moves, one was backed by %v, want %v", moves, one.Former, want)
 		}
-		if want := append(slices.Clone(stood), Standing{room, "two"}); !slices.Equal(two.Former, want) {
-			t.Errorf("after %d moves, two stood on %v, want %v", moves, two.Former, want)
+		if want := append(slices.Clone(backed), RoomReservation{room, "two"}); !slices.Equal(two.Former, want) {
+			t.Errorf("after %d moves, two was backed by %v, want %v", moves, two.Former, want)
 		}
-		next := Standing{room, ReservationID(fmt.Sprint("next ", moves))}
+		next := RoomReservation{room, ReservationID(fmt.Sprint("next ", moves))}
 		b = b.Evolve(BookingChanged{ReservationID: next.Reservation, RoomID: room})
-		stood = append(stood, next)
+		backed = append(backed, next)
 	}
 }
 
-func TestWhatABookingStandsOn(t *testing.T) {
+func TestWhatBacksABooking(t *testing.T) {
 	for _, row := range []struct {
 		name          string
 		given         []Event
-		stands, stood []ReservationID
+		now, ever []ReservationID
 	}{
 		{"none", givenNothing, nil, nil},
 		{"booked", givenBooked, []ReservationID{"r1"}, []ReservationID{"r1"}},
@@ -517,11 +517,11 @@ func TestWhatABookingStandsOn(t *testing.T) {
 	} {
 		b := Fold(Booking{}, row.given...)
 		for _, id := range []ReservationID{"r1", "r2", "r3"} {
-			if got, want := b.StandsOn(id), slices.Contains(row.stands, id); got != want {
-				t.Errorf("%s: stands on %s: %t, want %t", row.name, id, got, want)
+			if got, want := b.BackedBy(id), slices.Contains(row.now, id); got != want {
+				t.Errorf("%s: backed by %s: %t, want %t", row.name, id, got, want)
 			}
-			if got, want := b.StoodOn(id), slices.Contains(row.stood, id); got != want {
-				t.Errorf("%s: stood on %s: %t, want %t", row.name, id, got, want)
+			if got, want := b.EverBackedBy(id), slices.Contains(row.ever, id); got != want {
+				t.Errorf("%s: ever backed by %s: %t, want %t", row.name, id, got, want)
 			}
 		}
 	}
@@ -542,7 +542,7 @@ func TestOutlived(t *testing.T) {
 	}{
 		{"no booking yet", givenNothing, first, false},
 		{"no booking yet, a change", givenNothing, second, false},
-		{"stands on it", givenBooked, first, false},
+		{"backed by it", givenBooked, first, false},
 		{"may still move to it", givenBooked, second, false},
 		{"read from before it was made", givenBooked, third, false},
 		{"read from long before it was made", givenMoved, later, false},

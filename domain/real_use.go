@@ -2,16 +2,16 @@ package domain
 
 import "time"
 
-// The events of a real-use stream. They are stored for ever.
+// The events of a real-use stream. They are stored forever.
 type (
-	// UseStarted says that the room is being used.
+	// UseStarted says that the use of the room has started.
 	UseStarted struct {
 		RealUseID RealUseID `json:"realUseId"`
 		BookingID BookingID `json:"bookingId"`
 		RoomID    RoomID    `json:"roomId"`
 		UserID    UserID    `json:"userId"`
 		StartedAt time.Time `json:"startedAt"`
-		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started. Empty if none was found.
+		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started; empty if none was found.
 		RoomStillInUseBy BookingID `json:"roomStillInUseBy,omitempty"`
 	}
 
@@ -34,7 +34,7 @@ func (UseEnded) EventType() string   { return "UseEnded" }
 type UsePhase string
 
 const (
-	UsePhaseNone    UsePhase = "" // nothing was used
+	UsePhaseNone    UsePhase = "" // there is no real use
 	UsePhaseStarted UsePhase = "STARTED"
 	UsePhaseEnded   UsePhase = "ENDED"
 )
@@ -52,7 +52,7 @@ type RealUse struct {
 	Room      RoomID
 	User      UserID
 	StartedAt time.Time
-	End       *UseEnd // nil while the room is used
+	End       *UseEnd // nil while the room is in use
 
 	RoomStillInUseBy BookingID // another booking whose use of the room had not ended when this one started; empty if none was found
 }
@@ -69,7 +69,7 @@ func (u RealUse) Phase() UsePhase {
 	}
 }
 
-// EndedAt is when the room was left; zero while it is used.
+// EndedAt is when the room was left; zero while it is in use.
 func (u RealUse) EndedAt() time.Time {
 	if u.End == nil {
 		return time.Time{}
@@ -84,13 +84,13 @@ func (u RealUse) Evolve(event Event) RealUse {
 		u.ID, u.Booking, u.Room, u.User = e.RealUseID, e.BookingID, e.RoomID, e.UserID
 		u.StartedAt, u.RoomStillInUseBy = e.StartedAt, e.RoomStillInUseBy
 	case UseEnded:
-		u.ID = e.RealUseID // it was started, also if that cannot be decoded
+		u.ID = e.RealUseID // the use exists even if its UseStarted cannot be decoded
 		u.End = &UseEnd{At: e.EndedAt, KnownAt: e.At}
 	}
 	return u
 }
 
-// DecideStart makes the real use that the booking was checked in for.
+// DecideStart starts the real use that the booking was checked in for.
 //
 //	given no real use  then UseStarted
 //	otherwise          then nothing: a repeat
@@ -106,7 +106,7 @@ func DecideStart(u RealUse, in BookingCheckedIn) []Event {
 // EndUse ends a real use.
 type EndUse struct {
 	EndedAt time.Time // when the room was left
-	At      time.Time // when that is told
+	At      time.Time // when the system is told
 }
 
 // DecideEnd ends a real use.
