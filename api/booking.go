@@ -209,8 +209,8 @@ func (s *Server) booking(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if booking.Phase == domain.PhaseCancelled {
-		return &domain.AlreadyCancelled{Booking: id, Reason: booking.CancelReason, At: booking.CancelledAt}
+	if over := booking.Cancellation; over != nil {
+		return &domain.AlreadyCancelled{Booking: id, Reason: over.Reason, At: over.At}
 	}
 	x.booking(booking)
 	return nil
@@ -251,13 +251,13 @@ func (x *exchange) booking(b commands.Booking) {
 	x.text("roomId", string(b.Room))
 	x.slot(b.Slot)
 	x.text("bookingUserId", string(b.User))
-	x.text("status", string(b.Phase))
+	x.text("status", string(b.Phase()))
 	x.beginLinks()
 	x.link("self", "/bookings/", id)
 	x.link("booking", "/bookings/", id)
 	x.link("confirm", "/confirms/", id)
-	if b.RealUse != "" {
-		x.link("realUse", "/realuses/", string(b.RealUse))
+	if b.Use != nil {
+		x.link("realUse", "/realuses/", string(b.Use.RealUse))
 	}
 	x.link("history", "/bookings/", id, "/history")
 	x.link("bookingList", "/bookingLists/", id)

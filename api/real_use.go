@@ -107,7 +107,7 @@ func (d *document) realUse(u *domain.RealUse) {
 	d.text("roomId", string(u.Room))
 	d.text("bookingUserId", string(u.User))
 	d.time("realUseStartDtm", u.StartedAt)
-	d.time("realUseEndDtm", u.EndedAt)
+	d.time("realUseEndDtm", u.EndedAt())
 	d.stillInUseBy(u.RoomStillInUseBy)
 	d.beginLinks()
 	d.link("self", "/realuses/", id)

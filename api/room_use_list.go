@@ -35,9 +35,11 @@ func (s *Server) realUses() *list[projections.RoomUseList] {
 	l.statuses = words(projections.StatusInUse, projections.StatusEnded)
 	l.used, l.usual = true, []string{projections.StatusAll}
 	l.write = func(d *document, u *projections.RoomUseList) {
-		d.realUse(&domain.RealUse{
-			ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, EndedAt: u.EndedAt, RoomStillInUseBy: u.RoomStillInUseBy,
-		})
+		use := domain.RealUse{ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, RoomStillInUseBy: u.RoomStillInUseBy}
+		if !u.EndedAt.IsZero() {
+			use.End = &domain.UseEnd{At: u.EndedAt}
+		}
+		d.realUse(&use)
 	}
 	return l
 }

@@ -88,7 +88,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		}
 		a.calendars[e.RoomID] = c.Evolve(e)
 	case domain.SlotReleased:
-		if a.bookings[e.BookingID].StandsOn(e.ReservationID) {
+		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s is released while its booking stands on it", e.ReservationID)
 		}
 		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
@@ -111,7 +111,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 	case domain.BookingCancelled:
 		a.booking(e.BookingID, r)
 	case domain.UseStarted:
-		if b := a.bookings[e.BookingID]; b.RealUse != e.RealUseID {
+		if b := a.bookings[e.BookingID]; b.Use == nil || b.Use.RealUse != e.RealUseID {
 			a.found(e.BookingID, e.RoomID, "real use %s belongs to no booking that was checked in for it", e.RealUseID)
 		}
 		a.uses[e.RealUseID] = a.uses[e.RealUseID].Evolve(e)
@@ -133,14 +133,14 @@ func (a *Audit) used(e domain.SlotUsed) {
 		return
 	}
 	if used, ok := want[0].(domain.SlotUsed); !ok || !used.End.Equal(e.End) {
-		a.found(e.BookingID, e.RoomID, "reservation %s is kept as used until %s, and its booking (%s) was used until %s", e.ReservationID, e.End.UTC().Format(time.RFC3339Nano), phase(b), b.UsedUntil.UTC().Format(time.RFC3339Nano))
+		a.found(e.BookingID, e.RoomID, "reservation %s is kept as used until %s, and its booking (%s) was used until %s", e.ReservationID, e.End.UTC().Format(time.RFC3339Nano), phase(b), b.UsedOn(e.ReservationID).UTC().Format(time.RFC3339Nano))
 	}
 }
 
 // booking folds an event of a booking and checks what the booking stands on and what it is beside.
 func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	before := a.bookings[id]
-	if before.Phase == domain.PhaseCancelled {
+	if before.Phase() == domain.PhaseCancelled {
 		a.found(id, before.Room, "%s after it was cancelled", r.Type)
 	}
 	after := before.Evolve(r.Event)
@@ -178,7 +178,7 @@ func (a *Audit) Findings() []Finding {
 	a.findings = slices.Clone(soFar)
 	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
 		for r := range a.calendars[room].All {
-			if b := a.bookings[r.BookingID]; !r.Used && (!b.StandsOn(r.ReservationID) || b.Room != room) {
+			if b := a.bookings[r.BookingID]; !r.Used && (!b.BackedBy(r.ReservationID) || b.Room != room) {
 				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
 			}
 		}
@@ -192,14 +192,14 @@ func (a *Audit) Findings() []Finding {
 	}
 	for _, id := range slices.Sorted(maps.Keys(a.bookings)) {
 		b := a.bookings[id]
-		if b.Phase != domain.PhaseInUse {
+		if b.Phase() != domain.PhaseInUse {
 			continue
 		}
-		switch a.uses[b.RealUse].Phase {
+		switch a.uses[b.Use.RealUse].Phase() {
 		case domain.UsePhaseNone:
-			a.found(id, b.Room, "it is in use at the end and real use %s has not started", b.RealUse)
+			a.found(id, b.Room, "it is in use at the end and real use %s has not started", b.Use.RealUse)
 		case domain.UsePhaseEnded:
-			a.found(id, b.Room, "it is live at the end and real use %s has ended", b.RealUse)
+			a.found(id, b.Room, "it is live at the end and real use %s has ended", b.Use.RealUse)
 		}
 	}
 	for i := len(soFar); i < len(a.findings); i++ {
@@ -210,7 +210,7 @@ func (a *Audit) Findings() []Finding {
 }
 
 func phase(b domain.Booking) domain.Phase {
-	return cmp.Or(b.Phase, "not created")
+	return cmp.Or(b.Phase(), "not created")
 }
 
 func (a *Audit) found(id domain.BookingID, room domain.RoomID, format string, args ...any) {

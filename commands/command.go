@@ -3,6 +3,7 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,11 @@ type Request struct {
 	// it may not. Another is *[ConditionFailed], unless the command is refused anyway.
 	IfRevisions     []domain.Revision
 	UnlessRevisions []domain.Revision
+}
+
+// allows reports whether the command may change a resource at the revision.
+func (r Request) allows(revision domain.Revision) bool {
+	return (r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)) && !slices.Contains(r.UnlessRevisions, revision)
 }
 
 // The commands.

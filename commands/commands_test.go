@@ -70,23 +70,23 @@ func TestABookingsLife(t *testing.T) {
 	h := newHandler(store)
 	room := newRoom()
 	b := book(t, h, room, slot(0, 1))
-	if b.Phase != domain.PhaseBooked || b.Revision != 1 || b.Position == 0 {
+	if b.Phase() != domain.PhaseBooked || b.Revision != 1 || b.Position == 0 {
 		t.Errorf("booked: %+v", b)
 	}
 
 	confirmed, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: b.ID, Answer: domain.Confirmed, By: "admin", AnsweredAt: noon})
-	if err != nil || confirmed.Phase != domain.PhaseConfirmed || confirmed.Confirm.By != "admin" {
+	if err != nil || confirmed.Phase() != domain.PhaseConfirmed || confirmed.Confirm.By != "admin" {
 		t.Fatalf("confirmed: %+v, %v", confirmed, err)
 	}
 	use, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
-	if err != nil || use.Phase != domain.UsePhaseStarted || use.Booking.Stream() != b.ID.Stream() {
+	if err != nil || use.Phase() != domain.UsePhaseStarted || use.Booking.Stream() != b.ID.Stream() {
 		t.Fatalf("started: %+v, %v", use, err)
 	}
-	if got, err := h.Booking(t.Context(), b.ID); err != nil || got.Phase != domain.PhaseInUse {
+	if got, err := h.Booking(t.Context(), b.ID); err != nil || got.Phase() != domain.PhaseInUse {
 		t.Fatalf("in use: %+v, %v", got, err)
 	}
 	ended, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: use.ID, EndedAt: noon.Add(time.Hour)})
-	if err != nil || ended.Phase != domain.UsePhaseEnded {
+	if err != nil || ended.Phase() != domain.UsePhaseEnded {
 		t.Fatalf("ended: %+v, %v", ended, err)
 	}
 	var over *domain.AlreadyCancelled
@@ -552,8 +552,8 @@ func TestAsOf(t *testing.T) {
 			if !errors.Is(err, domain.ErrBookingNotFound) {
 				t.Errorf("%+v: %v, want not found", c.moment, err)
 			}
-		} else if err != nil || got.Phase != c.want {
-			t.Errorf("%+v: %s, %v, want %s", c.moment, got.Phase, err, c.want)
+		} else if err != nil || got.Phase() != c.want {
+			t.Errorf("%+v: %s, %v, want %s", c.moment, got.Phase(), err, c.want)
 		}
 	}
 }

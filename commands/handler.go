@@ -2,12 +2,8 @@ package commands
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
-	"math/rand/v2"
 	"sync"
-	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -81,71 +77,4 @@ func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), er
 		h.calendars.forget()
 		h.memory.Unlock()
 	}
-}
-
-// attempts bounds how often a command decides anew after it lost a race to another process.
-const attempts = 16
-
-// races are those that a command has lost to other processes.
-type races struct {
-	lost    int
-	metrics *metrics
-}
-
-// again returns nil if the command is to decide anew after the error, and otherwise the error that it ends with. It pauses before
-// that, longer and more at random the more races were lost, and not beyond ctx. Whoever only had to wait for another command of
-// this process has lost none: with each that waits for another, one gets on.
-func (r *races) again(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, errMovedOn):
-		return ctx.Err()
-	case !lost(err) && !errors.Is(err, errBehind):
-		return err
-	}
-	r.metrics.races.Inc()
-	if r.lost++; r.lost == attempts {
-		return ErrContended
-	}
-	return sleep(ctx, rand.N(min(time.Millisecond<<r.lost, 50*time.Millisecond)))
-}
-
-func (h *Handler) races() races { return races{metrics: h.metrics} }
-
-// sleep waits, and not beyond ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// decided is the context of an append and of everything after the deciding one: a caller that goes away cancels its wait, not
-// what it may have decided. The request's time limit still holds.
-func decided(ctx context.Context) (context.Context, context.CancelFunc) {
-	detached := context.WithoutCancel(ctx)
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(detached, deadline)
-	}
-	return detached, func() {}
-}
-
-// undecided is the error of a command that decided nothing, or of a read, when something that decides nothing of it failed: the outcome of
-// that may be unknown, its own is not.
-func undecided(err error) error {
-	if errors.Is(err, eventstore.ErrOutcomeUnknown) {
-		return fmt.Errorf("%w: %v", eventstore.ErrUnavailable, err)
-	}
-	return err
-}
-
-// unfinished is the error of a command that was decided, or may have been, and whose next step failed.
-func unfinished(err error) error {
-	if errors.Is(err, eventstore.ErrOutcomeUnknown) {
-		return err
-	}
-	return fmt.Errorf("%w: %v", eventstore.ErrOutcomeUnknown, err)
 }

@@ -27,18 +27,15 @@ func (a AsOf) holds(r eventstore.Recorded) bool {
 // BookingAsOf is the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
 // A stream's order is the truth and clocks are not: what follows the first event that is later than the moment is later too.
 func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
-	all, err := load[domain.Booking](ctx, h.store, id.Stream())
-	if err != nil {
+	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 		return Booking{}, err
 	}
-	then := loaded[domain.Booking]{revision: eventstore.NoStream}
-	for _, r := range all.events {
-		if !moment.holds(r) {
-			break
-		}
-		then.add(r)
-	}
-	if then.state.Phase == domain.PhaseNone {
+	then := b.while(moment.holds)
+	switch {
+	case then.unreadable != nil:
+		return Booking{}, then.unreadable
+	case then.state.Phase() == domain.PhaseNone:
 		return Booking{}, domain.ErrBookingNotFound
 	}
 	view, _, err := h.withUse(ctx, then, moment.holds)

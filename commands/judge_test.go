@@ -53,7 +53,7 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 		}
 		defer end()
 		b, err := h.settle(ctx, a.booking, a.rooms...)
-		return at(b), err
+		return bookingView(b), err
 	}
 	panic(a.kind)
 }
@@ -364,7 +364,7 @@ func (j *judge) answered(c *caller) {
 				wrong("its former slot is held")
 			}
 		case "cancel":
-			if b.Phase != domain.PhaseCancelled {
+			if b.Phase() != domain.PhaseCancelled {
 				wrong("it is not cancelled")
 			}
 		case "confirm":
@@ -386,7 +386,7 @@ func (j *judge) answered(c *caller) {
 			wrong("that was never so")
 		}
 		switch {
-		case c.kind == "start" && a.Phase != domain.UsePhaseStarted, c.kind == "end" && (a.Phase != domain.UsePhaseEnded || !a.EndedAt.Equal(c.endedAt)):
+		case c.kind == "start" && a.Phase() != domain.UsePhaseStarted, c.kind == "end" && (a.Phase() != domain.UsePhaseEnded || !a.EndedAt().Equal(c.endedAt)):
 			wrong("that is not what was asked for")
 		case c.kind == "end" && now.Live():
 			wrong("its booking is live")
@@ -434,17 +434,17 @@ func (j *judge) refused(c *caller) {
 				if r.Used { // what is left of it is held for ever
 					taken = r.Slot
 				}
-				stands := other.StandsOn(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
+				stands := other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
 				return stands && other.Room == room && taken.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
 			})
 		}
 	case *domain.AlreadyCancelled:
 		was = func(b domain.Booking, _ domain.Revision, use domain.RealUse, _ eventstore.Position) bool {
-			return b.Phase == domain.PhaseCancelled || c.kind == "look" && use.Phase == domain.UsePhaseEnded
+			return b.Phase() == domain.PhaseCancelled || c.kind == "look" && use.Phase() == domain.UsePhaseEnded
 		}
 	case *domain.AlreadyInUse:
 		was = func(b domain.Booking, _ domain.Revision, use domain.RealUse, _ eventstore.Position) bool {
-			return b.Phase == domain.PhaseInUse && use.Phase != domain.UsePhaseEnded
+			return b.Phase() == domain.PhaseInUse && use.Phase() != domain.UsePhaseEnded
 		}
 	case *domain.AlreadyConfirmed:
 		was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, _ eventstore.Position) bool {
@@ -452,7 +452,7 @@ func (j *judge) refused(c *caller) {
 		}
 	case *domain.AlreadyEnded:
 		was = func(_ domain.Booking, _ domain.Revision, use domain.RealUse, _ eventstore.Position) bool {
-			return use.Phase == domain.UsePhaseEnded && !use.EndedAt.Equal(c.endedAt)
+			return use.Phase() == domain.UsePhaseEnded && !use.EndedAt().Equal(c.endedAt)
 		}
 	case *ConditionFailed:
 		was = func(_ domain.Booking, revision domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
@@ -469,11 +469,11 @@ func (j *judge) refused(c *caller) {
 		switch {
 		case errors.Is(err, domain.ErrBookingNotFound):
 			was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, _ eventstore.Position) bool {
-				return b.Phase == domain.PhaseNone
+				return b.Phase() == domain.PhaseNone
 			}
 		case errors.Is(err, domain.ErrRealUseNotFound):
 			was = func(_ domain.Booking, _ domain.Revision, use domain.RealUse, _ eventstore.Position) bool {
-				return use.Phase == domain.UsePhaseNone
+				return use.Phase() == domain.UsePhaseNone
 			}
 		case errors.Is(err, ErrKeyReused):
 			was = func(domain.Booking, domain.Revision, domain.RealUse, eventstore.Position) bool {

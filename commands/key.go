@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -18,20 +19,23 @@ type RefusedBefore struct{ Answer string }
 func (e *RefusedBefore) Error() string { return "the command was refused before" }
 
 // claim keeps what the command's key is used for, before anything is decided; of two commands that share a key one is
-// [ErrKeyReused]. A command without a key has none to claim.
-func (h *Handler) claim(ctx context.Context, r Request) (domain.Key, error) {
+// [ErrKeyReused]. It reports whether the command is asked for the first time; one without a key, which has none to claim, always is.
+func (h *Handler) claim(ctx context.Context, r Request) (key domain.Key, first bool, err error) {
 	if r.Digest == "" {
-		return domain.Key{}, nil
+		return domain.Key{}, true, nil
 	}
 	k := loaded[domain.Key]{revision: eventstore.NoStream}
-	err := k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
-	if err != nil && !lost(err) {
-		return domain.Key{}, fmt.Errorf("claim the key: %w", undecided(err))
+	err = k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
+	first = err == nil
+	switch {
+	case !first && !lost(err):
+		return domain.Key{}, false, fmt.Errorf("claim the key: %w", undecided(err))
+	case k.unreadable != nil:
+		return domain.Key{}, false, k.unreadable
+	case k.state.Digest != r.Digest:
+		return domain.Key{}, false, ErrKeyReused
 	}
-	if k.state.Digest != r.Digest {
-		return domain.Key{}, ErrKeyReused
-	}
-	return k.state, nil
+	return k.state, first, nil
 }
 
 // Refused keeps the answer with which a command that has a Digest was refused, and returns the one that was kept first: that is the
@@ -53,7 +57,7 @@ func (h *Handler) Refused(ctx context.Context, r Request, answer string) (string
 
 // unchanged keeps that there was nothing to do for a command on an aggregate as it is, so that a later try is answered alike and changes
 // nothing either. It returns what was kept first: the aggregate as another try found it, or the refusal of that.
-func unchanged[S interface{ Evolve(domain.Event) S }](ctx context.Context, h *Handler, r Request, l loaded[S]) (loaded[S], error) {
+func unchanged[S state[S]](ctx context.Context, h *Handler, r Request, l loaded[S]) (loaded[S], error) {
 	if r.Digest == "" {
 		return l, nil
 	}
@@ -64,30 +68,23 @@ func unchanged[S interface{ Evolve(domain.Event) S }](ctx context.Context, h *Ha
 	case k.Refusal != "":
 		return l, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.upTo(k.Revision), nil
+		return l.at(k.Revision), nil
 	}
 	return l, nil
 }
 
 // answered keeps the answer to a command that decided nothing, and returns the key with it, or with the one that was kept first.
 func (h *Handler) answered(ctx context.Context, r Request, answer domain.Event) (domain.Key, error) {
-	races := h.races()
-	for {
-		k, err := load[domain.Key](ctx, h.store, r.keyStream())
-		if err != nil {
-			return domain.Key{}, err
-		}
-		events := domain.DecideKeyAnswer(k.state, answer)
-		if len(events) == 0 {
-			return k.state, nil
-		}
-		if err = k.append(ctx, h, r.keyStream(), r.propose(events)); err == nil {
-			return k.state, nil
-		}
-		if err := races.again(ctx, err); err != nil {
-			return domain.Key{}, undecided(err)
+	k, err := load[domain.Key](ctx, h.store, r.keyStream())
+	if err != nil {
+		return domain.Key{}, err
+	}
+	if events := domain.DecideKeyAnswer(k.state, answer); len(events) > 0 {
+		if err = k.append(ctx, h, r.keyStream(), r.propose(events)); lost(err) {
+			err = k.unreadable // another answer was kept first, and is the last event of a key
 		}
 	}
+	return k.state, undecided(err)
 }
 
 func (r Request) keyStream() string { return domain.KeyStream(r.ID.String()) }
@@ -102,20 +99,27 @@ func (l loaded[S]) repeated(r Request, k domain.Key) (then loaded[S], done bool,
 	case k.Refusal != "":
 		return loaded[S]{}, false, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.upTo(k.Revision), true, nil
+		return l.at(k.Revision), true, nil
 	default:
 		return loaded[S]{}, false, nil
 	}
 }
 
-// upTo is the aggregate as it was at a revision.
-func (l loaded[S]) upTo(revision domain.Revision) loaded[S] {
-	then := loaded[S]{revision: eventstore.NoStream}
-	for _, e := range l.events {
-		if e.Revision > revision {
-			break
-		}
-		then.add(e)
+// doneBy looks for what the command wrote when it was asked before. It is the aggregate as the command left it: with its own
+// events, and none that came later.
+func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
+	if r.Digest == "" {
+		return then, false, nil
 	}
-	return then
+	reused := false
+	then, done = l.prefix(func(e eventstore.Recorded) bool {
+		id, digest, _ := strings.Cut(e.Metadata.Command, "/")
+		own := id == r.ID.String()
+		reused = reused || own && digest != r.Digest
+		return own
+	})
+	if reused {
+		return loaded[S]{}, false, ErrKeyReused
+	}
+	return then, done, nil
 }

@@ -28,7 +28,6 @@ type openSteps struct {
 	bookings  map[domain.BookingID]*openBooking
 	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
 	last      eventstore.Position            // of the last event that was folded
-	read      eventstore.Position            // the log has been read up to here
 	now       time.Time                      // of the event that is being folded
 	at        eventstore.Position            // of the event that is being folded
 	changes   int                            // events folded and bookings settled so far
@@ -67,17 +66,19 @@ type opened struct {
 }
 
 func newOpenSteps(after eventstore.Position) *openSteps {
-	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after, read: after}
+	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after}
 }
 
 // catchUp folds what was appended to the log since, to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
-	return toEnd(ctx, log, o.read, func(batch eventstore.Batch) {
-		for _, r := range batch.Events {
-			o.add(r)
-		}
-		o.read = max(o.read, batch.Position)
-	})
+	return toEnd(ctx, log, o.last, o.addAll)
+}
+
+// addAll folds the next events of the log.
+func (o *openSteps) addAll(batch eventstore.Batch) {
+	for _, r := range batch.Events {
+		o.add(r)
+	}
 }
 
 // add folds the next event of the log, of whatever stream.

@@ -16,30 +16,30 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 		return RealUse{}, err
 	}
 	defer end()
-	b, _, err := h.transact(ctx, c.Request, c.Booking, func(b domain.Booking) ([]domain.Event, error) {
+	b, err := transact(ctx, h, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		in := domain.CheckIn{StartedAt: c.StartedAt}
-		if _, err := domain.DecideCheckIn(b, in, h.policy); err != nil {
-			return nil, err
+		if _, refused := domain.DecideCheckIn(b.state, in, h.policy); refused != nil {
+			return decision{refused: refused}, nil
 		}
 		var err error
-		if in.RoomStillInUseBy, err = h.stillInUseBy(ctx, b, c.StartedAt); err != nil {
-			return nil, err
+		if in.RoomStillInUseBy, err = h.stillInUseBy(ctx, b.state, c.StartedAt); err != nil {
+			return decision{}, err
 		}
-		return domain.DecideCheckIn(b, in, h.policy)
+		return c.decided(domain.DecideCheckIn(b.state, in, h.policy))
 	})
 	if err != nil {
 		return RealUse{}, err
 	}
-	ctx, cancel := decided(ctx)
+	ctx, cancel := detach(ctx)
 	defer cancel()
 	use, err := h.startedUse(ctx, b)
-	if err != nil && !lost(err) {
+	if err != nil {
 		return RealUse{}, unfinished(err)
 	}
 	// Somebody else may have finished the start, and a third have ended the use meanwhile.
 	started := loaded[domain.RealUse]{revision: eventstore.NoStream}
 	started.add(use.events[0])
-	return useAt(started), nil
+	return useView(started), nil
 }
 
 // mostLookedAt bounds how many bookings are looked at for one whose use of the room has not ended.
@@ -66,7 +66,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
-			now, _, err = h.withUse(ctx, other, whole)
+			now, _, err = h.withUse(ctx, other, always)
 		}
 		if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
 			continue
@@ -74,7 +74,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 		if err != nil {
 			return "", err
 		}
-		if now.Phase == domain.PhaseInUse && !now.StartedAt.After(at) {
+		if now.Phase() == domain.PhaseInUse && !now.Use.StartedAt.After(at) {
 			return now.ID, nil
 		}
 	}
@@ -88,59 +88,28 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		return RealUse{}, err
 	}
 	defer end()
-	key, err := h.claim(ctx, c.Request)
+	var b loaded[domain.Booking] // the use's, settled
+	settle := func(ctx context.Context, use loaded[domain.RealUse]) (err error) {
+		if use.state.ID != "" {
+			b, err = h.settle(ctx, use.state.Booking, use.state.Room)
+		}
+		return err
+	}
+	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
+		stream: c.RealUse.Stream(),
+		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...domain.RoomID) (loaded[domain.RealUse], error) {
+			return use, settle(ctx, use)
+		},
+		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) error { return settle(ctx, use) },
+	}, func(_ context.Context, use loaded[domain.RealUse]) (decision, error) {
+		return c.decided(domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}))
+	})
 	if err != nil {
 		return RealUse{}, err
 	}
-	races := h.races()
-	for {
-		use, err := load[domain.RealUse](ctx, h.store, c.RealUse.Stream())
-		if err != nil {
-			return RealUse{}, err
-		}
-		ended, done, err := use.repeated(c.Request, key)
-		if err != nil {
-			return RealUse{}, err
-		}
-		var events []domain.Event
-		if !done {
-			if events, err = domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}); err != nil {
-				if use.state.Phase == domain.UsePhaseEnded { // its end may not have been told to the booking yet
-					if _, err := h.settle(ctx, use.state.Booking); err != nil {
-						return RealUse{}, undecided(err)
-					}
-				}
-				return RealUse{}, err
-			}
-			if !c.allows(use.revision) {
-				return RealUse{}, &ConditionFailed{use.revision}
-			}
-		}
-		if len(events) > 0 {
-			if err := use.append(ctx, h, c.RealUse.Stream(), c.propose(events)); err != nil {
-				if err := races.again(ctx, err); err != nil {
-					return RealUse{}, err
-				}
-				continue
-			}
-		} else if !done {
-			if use, err = unchanged(ctx, h, c.Request, use); err != nil {
-				return RealUse{}, err
-			}
-		}
-		ctx, cancel := decided(ctx)
-		defer cancel()
-		b, err := h.settle(ctx, use.state.Booking)
-		if err != nil {
-			return RealUse{}, unfinished(err)
-		}
-		if !done {
-			ended = use
-		}
-		answer := useAt(ended)
-		answer.Position = max(answer.Position, b.position)
-		return answer, nil
-	}
+	answer := useView(use)
+	answer.Position = max(answer.Position, b.position)
+	return answer, nil
 }
 
 // RealUse reads a real use as it stands.
@@ -149,13 +118,13 @@ func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, er
 	if err != nil {
 		return RealUse{}, err
 	}
-	if use.state.Phase == domain.UsePhaseNone {
+	if use.state.Phase() == domain.UsePhaseNone {
 		return RealUse{}, domain.ErrRealUseNotFound
 	}
-	return useAt(use), nil
+	return useView(use), nil
 }
 
-// useAt is a real use with the place where it is written.
-func useAt(u loaded[domain.RealUse]) RealUse {
+// useView is a real use with the place where it is written.
+func useView(u loaded[domain.RealUse]) RealUse {
 	return RealUse{RealUse: u.state, Revision: u.revision, Position: u.position}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -54,6 +56,7 @@ type Recovery struct {
 	handler *Handler
 	log     Log
 	grace   time.Duration
+	tick    time.Duration // between two looks at what is due
 	logger  *slog.Logger
 
 	unfollowed, unsettled *eventstore.Trouble
@@ -71,6 +74,7 @@ type recovered struct {
 	settling bool
 	settled  eventstore.Position // of the last event that was folded before it was settled; 0 once that is taken note of
 	failures int
+	pauses   backoff.ExponentialBackOff // after failures
 	err      error
 }
 
@@ -86,6 +90,7 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 		handler: h,
 		log:     log,
 		grace:   o.Grace,
+		tick:    min(max(o.Grace/4, time.Millisecond), time.Second),
 		logger:  o.Logger,
 		open:    make(map[domain.BookingID]*recovered),
 
@@ -141,9 +146,9 @@ func oldestFirst(list []OpenBooking) {
 
 // Run recovers until ctx ends, and returns nil then. While the event store is away it tries again with back-off.
 func (r *Recovery) Run(ctx context.Context) error {
-	for failures := 0; ; failures++ {
+	for wait := recoveryPauses(); ; {
 		err := r.follow(ctx, func() {
-			failures = 0
+			wait.Reset()
 			r.followed(nil)
 			r.unfollowed.Over()
 		})
@@ -152,12 +157,15 @@ func (r *Recovery) Run(ctx context.Context) error {
 		}
 		r.followed(err)
 		r.unfollowed.Failed(err)
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, wait.NextBackOff()) != nil {
 			return nil
-		case <-time.After(backoff(failures)):
 		}
 	}
+}
+
+// recoveryPauses are those after failures, from a tenth of a second to half a minute.
+func recoveryPauses() backoff.ExponentialBackOff {
+	return pauses(100*time.Millisecond, 20*time.Second, 0.5)
 }
 
 // followed notes whether the log could be followed.
@@ -167,14 +175,8 @@ func (r *Recovery) followed(err error) {
 	r.err = err
 }
 
-// backoff is the time before the next try after a number of failures, from a tenth of a second to half a minute, with jitter.
-func backoff(failures int) time.Duration {
-	longest := min(100*time.Millisecond<<min(failures, 10), 30*time.Second)
-	return longest/2 + rand.N(longest/2)
-}
-
 // follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
-// It calls alive when it could. Between its looks at the log it lets events gather, since nothing here is urgent.
+// It calls alive once it has reached the end of the log. Until then nothing is settled: what closes a step may be yet to come.
 func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	// What is known of the log, and what is saved for it, is of no use for another one.
 	incarnation := r.handler.store.Incarnation()
@@ -188,13 +190,30 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	}
 	steps, saved, changes := newOpenSteps(after), after, 0
 	r.begin()
-	var settling sync.WaitGroup
-	defer settling.Wait()
+	var working sync.WaitGroup
+	defer working.Wait()
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	batches := make(chan eventstore.Batch)
+	var failed error // when batches is closed
+	working.Go(func() {
+		defer close(batches)
+		for batch, err := range r.log.Subscribe(following, after, Streams()) {
+			if failed = err; err != nil {
+				return
+			}
+			select {
+			case batches <- batch:
+			case <-following.Done():
+				return
+			}
+		}
+	})
 	places, freed := make(chan struct{}, settlers), make(chan struct{}, 1)
 	settleDue := func() {
-		for _, id := range r.due(places) {
+		for _, id := range r.due(steps, places) {
 			rooms, last := steps.bookings[id].rooms(), steps.last
-			settling.Go(func() {
+			working.Go(func() {
 				r.settle(ctx, id, rooms, last)
 				<-places
 				select {
@@ -204,16 +223,33 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 			})
 		}
 	}
-	tick := time.NewTicker(min(max(r.grace/4, time.Millisecond), time.Second))
+	tick := time.NewTicker(r.tick)
 	defer tick.Stop()
-	for {
+	for caughtUp := false; ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-freed:
+			settleDue()
+			continue
+		case batch, more := <-batches:
+			if !more {
+				return fmt.Errorf("follow the log: %w", failed)
+			}
+			steps.addAll(batch)
+			if caughtUp || !batch.CaughtUp {
+				continue
+			}
+			caughtUp = true
+			alive()
+		case <-tick.C:
+			if !caughtUp {
+				continue
+			}
+		}
 		if r.handler.store.Incarnation() != incarnation {
 			return eventstore.ErrReplaced
 		}
-		if err := steps.catchUp(ctx, r.log); err != nil {
-			return fmt.Errorf("follow the log: %w", err)
-		}
-		alive()
 		r.note(steps)
 		// Where nothing has changed the checkpoint is as good as a later one: to save one is to append to the log that is followed.
 		if p := steps.checkpoint(); p > saved && steps.changes > changes {
@@ -223,16 +259,6 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 			saved, changes = p, steps.changes
 		}
 		settleDue()
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-freed:
-				settleDue()
-			case <-tick.C:
-				waiting = false
-			}
-		}
 	}
 }
 
@@ -271,7 +297,7 @@ func (r *Recovery) note(steps *openSteps) {
 			if decided.After(now) {
 				decided = now
 			}
-			known = &recovered{due: decided.Add(r.grace + rand.N(r.grace/4+1))}
+			known = &recovered{due: decided.Add(r.grace + rand.N(r.grace/4+1)), pauses: recoveryPauses()}
 			r.open[id] = known
 		}
 		known.steps, known.since = b.names(), b.since()
@@ -279,14 +305,14 @@ func (r *Recovery) note(steps *openSteps) {
 	r.handler.metrics.openBookings.Set(float64(len(r.open)))
 }
 
-// due takes bookings whose time has come, as many as there are places.
-func (r *Recovery) due(places chan<- struct{}) []domain.BookingID {
+// due takes bookings whose time has come and which are still open, as many as there are places.
+func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.BookingID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var due []domain.BookingID
 	now := time.Now()
 	for id, b := range r.open {
-		if b.settling || now.Before(b.due) {
+		if b.settling || now.Before(b.due) || steps.bookings[id] == nil {
 			continue
 		}
 		select {
@@ -330,7 +356,7 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 		return
 	}
 	b.failures++
-	b.due = time.Now().Add(r.grace + backoff(b.failures))
+	b.due = time.Now().Add(r.grace + b.pauses.NextBackOff())
 	r.handler.metrics.recoveryFailures.Inc()
 	r.unsettled.Failed(err, "booking", id)
 }

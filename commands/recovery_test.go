@@ -25,23 +25,28 @@ func only(store *eventstore.Store, bookings map[domain.BookingID]bool) *eventsto
 // recovering runs recoveries on the log, as replicas do, until the test ends.
 func recovering(t *testing.T, store *eventstore.Store, log Log, replicas int, grace time.Duration) []*Recovery {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
 	var all []*Recovery
 	for range replicas {
 		r := NewRecovery(newHandler(store), log, RecoveryOptions{Grace: grace})
 		all = append(all, r)
-		running.Go(func() {
-			if err := r.Run(ctx); err != nil {
-				t.Errorf("recovery ended with %v", err)
-			}
-		})
+		run(t, r)
 	}
+	return all
+}
+
+// run runs a recovery until the test ends.
+func run(t *testing.T, r *Recovery) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("recovery ended with %v", err)
+		}
+	})
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
-	return all
 }
 
 // rest waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
@@ -147,13 +152,12 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 // watchedLog is a log whose calls are counted.
 type watchedLog struct {
 	Log
-	subscribed func(n int) // is called before the n-th subscription, counted from 1
-	looks      atomic.Int32
-	saves      atomic.Int32
+	subscriptions atomic.Int32
+	saves         atomic.Int32
 }
 
 func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
-	l.subscribed(int(l.looks.Add(1)))
+	l.subscriptions.Add(1)
 	return l.Log.Subscribe(ctx, after, f)
 }
 
@@ -163,27 +167,40 @@ func (l *watchedLog) SaveCheckpoint(ctx context.Context, stream string, p events
 	return err
 }
 
-// A checkpoint is an event of the log that recovery follows: one that has nothing new to do must not save a new one for it.
+// asking is a store that tells when a recovery looks what is due: before each look it asks which log this is.
+type asking struct {
+	Store
+	looks chan struct{}
+}
+
+func (s *asking) Incarnation() eventstore.Incarnation {
+	select {
+	case s.looks <- struct{}{}:
+	default:
+	}
+	return s.Store.Incarnation()
+}
+
+// A checkpoint is an event of the log that recovery follows: one that has nothing new to do must not save a new one for it. And it follows
+// the log by one subscription, however often it looks what is due.
 func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
 	b := book(t, newHandler(store), newRoom(), slot(0, 1))
-	looked := make(chan int)
-	log := &watchedLog{Log: only(store, map[domain.BookingID]bool{b.ID: true}), subscribed: func(n int) {
-		select {
-		case looked <- n:
-		case <-t.Context().Done():
-		}
-	}}
-	recovering(t, store, log, 1, time.Millisecond)
+	log := &watchedLog{Log: only(store, map[domain.BookingID]bool{b.ID: true})}
+	looks := make(chan struct{})
+	run(t, NewRecovery(newHandler(&asking{store, looks}), log, RecoveryOptions{Grace: time.Millisecond}))
 	for log.saves.Load() == 0 {
-		<-looked
+		<-looks
 	}
 	saves := log.saves.Load()
 	for range 30 {
-		<-looked
+		<-looks
 	}
 	if now := log.saves.Load(); now != saves {
 		t.Errorf("%d checkpoints were saved while nothing happened", now-saves)
+	}
+	if n := log.subscriptions.Load(); n != 1 {
+		t.Errorf("it subscribed %d times", n)
 	}
 }
 
@@ -199,12 +216,38 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 		open[w.booking] = true
 	}
 	log := only(n.store, open)
-	recovering(t, n.store, &watchedLog{Log: log, subscribed: func(look int) {
-		if look > 1 {
-			<-t.Context().Done()
-		}
-	}}, 1, time.Hour)
+	r := NewRecovery(newHandler(n.store), log, RecoveryOptions{Grace: time.Hour})
+	r.tick = 24 * time.Hour
+	run(t, r)
 	rest(t, log, open)
+}
+
+// What is left half-way while recovery follows the log is settled too, by the one subscription, and so is what is left after that broke.
+func TestRecoveryGoesOn(t *testing.T) {
+	n := openNode(t)
+	network := eventstoretest.BeforeStore(t, n.address)
+	store := network.Open(t, eventstore.Options{})
+	var left [3]domain.SlotReserved
+	bookings := map[domain.BookingID]bool{}
+	for i := range left {
+		left[i] = reservation(newRoom(), slot(0, 1)).Event.(domain.SlotReserved)
+		bookings[left[i].BookingID] = true
+	}
+	log := &watchedLog{Log: only(store, bookings)}
+	run(t, NewRecovery(newHandler(store), log, RecoveryOptions{Grace: time.Nanosecond}))
+	for i, r := range left {
+		if i == 2 {
+			if subscriptions := log.subscriptions.Load(); subscriptions != 1 {
+				t.Errorf("it subscribed %d times", subscriptions)
+			}
+			network.Cut()
+		}
+		if _, err := n.store.Append(t.Context(), r.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: r}); err != nil {
+			t.Fatal(err)
+		}
+		rest(t, only(n.store, bookings), bookings)
+		wantTypes(t, n.store, r.BookingID.Stream(), "BookingCreated", "ConfirmRequested")
+	}
 }
 
 // An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can, until its booking is over.
@@ -291,10 +334,16 @@ func TestOpenSteps(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
-	for failures := range 40 {
-		if d := backoff(failures); d < 50*time.Millisecond || d > 30*time.Second {
+func TestRecoveryPauses(t *testing.T) {
+	longest := time.Duration(0)
+	for pauses, failures := recoveryPauses(), 0; failures < 100; failures++ {
+		d := pauses.NextBackOff()
+		if d < 50*time.Millisecond || d > 30*time.Second+1 {
 			t.Errorf("after %d failures it waits %s", failures, d)
 		}
+		longest = max(longest, d)
+	}
+	if longest < 15*time.Second {
+		t.Errorf("after many failures it still waits %s at most", longest)
 	}
 }

@@ -38,42 +38,24 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 	return rooms, err
 }
 
-// ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over, but not released, is brought to rest; one
+// ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over, but not released, is settled; one
 // that has no event at all is domain.ErrBookingNotFound.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
-	ctx, end, err := h.begin(ctx)
-	if err != nil {
-		return Booking{}, err
-	}
-	defer end()
-	races := h.races()
-	for {
-		b := loaded[domain.Booking]{revision: eventstore.NoStream}
-		err := b.readOn(ctx, h.store, c.Booking.Stream())
-		if err != nil && err != b.unreadable {
-			return Booking{}, err
-		}
+	blocked := h.booking(c.Booking, c.Rooms...)
+	blocked.unreadable = true
+	return h.onBooking(ctx, c.Request, blocked, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		if b.revision == eventstore.NoStream {
-			return Booking{}, domain.ErrBookingNotFound
+			return decision{refused: domain.ErrBookingNotFound}, nil
 		}
-		if b.state.Phase == domain.PhaseCancelled {
-			return h.released(ctx, b, c.Rooms...)
-		}
-		if b.unreadable == nil {
+		if b.unreadable == nil && b.state.Cancellation == nil {
 			use, err := load[domain.RealUse](ctx, h.store, domain.RealUseOf(c.Booking).Stream())
 			if err == nil {
-				return Booking{}, &Readable{c.Booking}
+				return decision{refused: &Readable{c.Booking}}, nil
 			}
 			if err != use.unreadable {
-				return Booking{}, err
+				return decision{}, err
 			}
 		}
-		err = b.append(ctx, h, c.Booking.Stream(), c.propose(domain.DecideUnblock(b.state, c.Booking, c.Reason, c.At)))
-		if err == nil {
-			return h.released(ctx, b, c.Rooms...)
-		}
-		if err := races.again(ctx, err); err != nil {
-			return Booking{}, err
-		}
-	}
+		return c.decided(domain.DecideUnblock(b.state, c.Booking, c.Reason, c.At), nil)
+	})
 }

@@ -59,7 +59,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 			}
 			for range 2 {
 				b, err := newHandler(n.store).ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: id, Reason: "a bad disk", Rooms: rooms})
-				if err != nil || b.Phase != domain.PhaseCancelled {
+				if err != nil || b.Phase() != domain.PhaseCancelled {
 					t.Fatalf("released: %+v, %v", b, err)
 				}
 			}
@@ -77,6 +77,18 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 				return ok && e.Reason == "a bad disk" && r.Metadata.Actor == "ann"
 			}) {
 				t.Errorf("the history is %+v, %v", history, err)
+			}
+			// What it was while nobody could tell is not told later either, and what it was before that still is.
+			for _, r := range history {
+				if readable(r) == nil {
+					continue
+				}
+				if then, err := h.BookingAsOf(t.Context(), id, AsOf{Position: r.Position}); !errors.As(err, &unreadable) {
+					t.Errorf("as of position %d, where it cannot be decoded: %+v, %v", r.Position, then, err)
+				}
+				if _, err := h.BookingAsOf(t.Context(), id, AsOf{Position: r.Position - 1}); kind != "created" && err != nil {
+					t.Errorf("as of position %d, before that: %v", r.Position-1, err)
+				}
 			}
 			wantSound(t, n.store, 0, room)
 			open, err := OpenBookings(t.Context(), only(n.store, map[domain.BookingID]bool{id: true}))

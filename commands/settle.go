@@ -18,7 +18,7 @@ import (
 // Each step is appended at the revision that was read, and a lost race means to read again. So any number of callers may settle one
 // booking at once, beside its own late command: each step is done by one of them.
 func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
-	races := h.races()
+	races := newRaces(h.metrics)
 	for {
 		b, err := h.settleOnce(ctx, id, rooms)
 		if err == nil {
@@ -43,7 +43,7 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		return b.append(ctx, h, id.Stream(), events)
 	}
 
-	if b.state.Phase == domain.PhaseNone {
+	if b.state.Phase() == domain.PhaseNone {
 		for _, r := range reservations {
 			if r.Replaces == "" {
 				if err := step("create", followReservation(r.SlotReserved, domain.DecideCreate(b.state, r.SlotReserved))); err != nil {
@@ -52,12 +52,12 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 				break
 			}
 		}
-		if b.state.Phase == domain.PhaseNone {
+		if b.state.Phase() == domain.PhaseNone {
 			return b, nil
 		}
 	}
 
-	if b.state.Phase == domain.PhaseInUse {
+	if b.state.Phase() == domain.PhaseInUse {
 		use, err := h.startedUse(ctx, b)
 		if err != nil {
 			return b, err
@@ -80,7 +80,7 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 
 	because := b.events[len(b.events)-1]
 	for _, r := range reservations {
-		if r.Used || b.state.StandsOn(r.ReservationID) {
+		if r.Used || b.state.BackedBy(r.ReservationID) {
 			continue
 		}
 		if !b.state.Outlived(r.SlotReserved, b.revision) {
@@ -158,13 +158,16 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domai
 		if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 			return b, nil, err
 		}
+		if b.unreadable != nil {
+			return b, nil, b.unreadable
+		}
 		rooms = b.state.Rooms()
 	}
 }
 
 // startedUse reads the real use of a booking that is in use, and starts it if only the check-in was written.
 func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.RealUse], error) {
-	stream := b.state.RealUse.Stream()
+	stream := b.state.Use.RealUse.Stream()
 	use, err := load[domain.RealUse](ctx, h.store, stream)
 	if err != nil {
 		return use, err
@@ -172,7 +175,9 @@ func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loa
 	checkedIn, event := cause[domain.BookingCheckedIn](b)
 	if events := domain.DecideStart(use.state, event); len(events) > 0 {
 		h.metrics.steps.WithLabelValues("start use").Inc()
-		err = use.append(ctx, h, stream, follow(checkedIn, events))
+		if err = use.append(ctx, h, stream, follow(checkedIn, events)); lost(err) {
+			err = use.unreadable // somebody else has started it
+		}
 	}
 	return use, err
 }

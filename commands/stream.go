@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
 )
 
+// state is the state of an aggregate.
+type state[S any] interface{ Evolve(domain.Event) S }
+
 // loaded is an aggregate as its stream was read.
-type loaded[S interface{ Evolve(domain.Event) S }] struct {
+type loaded[S state[S]] struct {
 	state    S
 	revision domain.Revision // or NoStream
 	position eventstore.Position
@@ -23,25 +23,14 @@ type loaded[S interface{ Evolve(domain.Event) S }] struct {
 	unreadable error
 }
 
-// load reads a stream from its start.
-func load[S interface{ Evolve(domain.Event) S }](ctx context.Context, store Store, stream string) (loaded[S], error) {
+// load reads a stream from its start. If there is an event that nothing can be decided without, it reads on to the end all the same
+// and returns the error of that, [*Unreadable].
+func load[S state[S]](ctx context.Context, store Store, stream string) (loaded[S], error) {
 	l := loaded[S]{revision: eventstore.NoStream}
-	err := l.readOn(ctx, store, stream)
-	return l, err
-}
-
-// readUntil reads until there is the revision that the event store has named: after a lost race, the event that won may only be
-// readable some milliseconds later.
-func readUntil(ctx context.Context, named domain.Revision, read func() (domain.Revision, error)) error {
-	for wait := time.Millisecond; ; wait = min(2*wait, 16*time.Millisecond) {
-		revision, err := read()
-		if err != nil || revision >= named {
-			return err
-		}
-		if err := sleep(ctx, wait); err != nil {
-			return err
-		}
+	if err := l.readOn(ctx, store, stream); err != nil {
+		return l, err
 	}
+	return l, l.unreadable
 }
 
 // readTo reads what was appended to the stream since, which has the named revision.
@@ -52,8 +41,7 @@ func (l *loaded[S]) readTo(ctx context.Context, store Store, stream string, name
 	})
 }
 
-// readOn reads what was appended to the stream since. If there is an event that nothing can be decided without, it reads on to the end
-// all the same and returns l.unreadable.
+// readOn reads what was appended to the stream since.
 func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) error {
 	for r, err := range store.ReadStream(ctx, stream, l.revision+1) {
 		if err != nil {
@@ -61,7 +49,7 @@ func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) erro
 		}
 		l.add(r)
 	}
-	return l.unreadable
+	return nil
 }
 
 // Unreadable means that an event that a command has to decide on cannot be decoded: it was written by a newer version of
@@ -107,7 +95,7 @@ func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, event
 	}
 	at, err := func() (at eventstore.Appended, err error) {
 		defer func() { h.inFlight.land(stream, own) }()
-		ctx, cancel := decided(ctx)
+		ctx, cancel := detach(ctx)
 		defer cancel()
 		at, err = h.store.Append(ctx, stream, l.revision, events...)
 		if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
@@ -154,7 +142,7 @@ func (l *loaded[S]) takeOff(ctx context.Context, h *Handler, stream string) (*fl
 }
 
 // cause is the last event of the given kind: the one whose consequence is open.
-func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (eventstore.Recorded, E) {
+func cause[E domain.Event, S state[S]](l loaded[S]) (eventstore.Recorded, E) {
 	for i := len(l.events) - 1; i >= 0; i-- {
 		if e, ok := l.events[i].Event.(E); ok {
 			return l.events[i], e
@@ -164,57 +152,9 @@ func cause[E domain.Event, S interface{ Evolve(domain.Event) S }](l loaded[S]) (
 	return eventstore.Recorded{}, none
 }
 
-// propose gives a command's deciding events their metadata.
-func (r Request) propose(events []domain.Event) []eventstore.Proposed {
-	return propose(r.metadata(), events)
-}
-
-func (r Request) metadata() eventstore.Metadata {
-	return eventstore.Metadata{
-		CorrelationID: r.correlation(),
-		CausationID:   r.ID.String(),
-		Actor:         r.Actor,
-		OccurredAt:    r.At,
-		TraceParent:   r.TraceParent,
-		Command:       r.command(),
-	}
-}
-
-// command names a command that may be asked again: its id and digest.
-func (r Request) command() string {
-	if r.Digest == "" {
-		return ""
-	}
-	return r.ID.String() + "/" + r.Digest
-}
-
-// allows reports whether the command may change a resource at the revision.
-func (r Request) allows(revision domain.Revision) bool {
-	return (r.IfRevisions == nil || slices.Contains(r.IfRevisions, revision)) && !slices.Contains(r.UnlessRevisions, revision)
-}
-
-// doneBy looks for what the command wrote when it was asked before. It is the aggregate as the command left it: with its own
-// events, and none that came later.
-func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
-	if r.Digest == "" {
-		return then, false, nil
-	}
-	reused := false
-	then, done = l.leftBy(func(e eventstore.Recorded) bool {
-		id, digest, _ := strings.Cut(e.Metadata.Command, "/")
-		own := id == r.ID.String()
-		reused = reused || own && digest != r.Digest
-		return own
-	})
-	if reused {
-		return loaded[S]{}, false, ErrKeyReused
-	}
-	return then, done, nil
-}
-
-// leftBy is the aggregate as the first row of events that are somebody's own left it, and none that came later. It reports false
+// prefix is the aggregate as the first row of events that are somebody's own left it, and none that came later. It reports false
 // if there are no such events.
-func (l loaded[S]) leftBy(own func(eventstore.Recorded) bool) (then loaded[S], done bool) {
+func (l loaded[S]) prefix(own func(eventstore.Recorded) bool) (then loaded[S], done bool) {
 	then.revision = eventstore.NoStream
 	for _, e := range l.events {
 		is := own(e)
@@ -227,49 +167,19 @@ func (l loaded[S]) leftBy(own func(eventstore.Recorded) bool) (then loaded[S], d
 	return then, done
 }
 
-// followed tells the events that followed from the reservation.
-func followed(r domain.SlotReserved) func(eventstore.Recorded) bool {
-	return func(e eventstore.Recorded) bool { return e.Metadata.CausationID == string(r.ReservationID) }
-}
-
-func (r Request) correlation() string {
-	if r.CorrelationID != "" {
-		return r.CorrelationID
+// while is the aggregate with the first events, those for which holds reports true.
+func (l loaded[S]) while(holds func(eventstore.Recorded) bool) loaded[S] {
+	then := loaded[S]{revision: eventstore.NoStream}
+	for _, e := range l.events {
+		if !holds(e) {
+			break
+		}
+		then.add(e)
 	}
-	return r.ID.String()
+	return then
 }
 
-// follow gives the events that follow from a stored one their metadata. It depends on nothing else, so whoever appends them,
-// appends the same.
-func follow(from eventstore.Recorded, events []domain.Event) []eventstore.Proposed {
-	m := from.Metadata
-	m.CausationID = from.ID.String()
-	return propose(m, events)
-}
-
-// followReservation is follow for the event that made the reservation, whose id stands for that event's.
-func followReservation(r domain.SlotReserved, events []domain.Event) []eventstore.Proposed {
-	m := eventstore.Metadata{
-		CorrelationID: r.CorrelationID,
-		CausationID:   string(r.ReservationID),
-		Actor:         r.Actor,
-		OccurredAt:    r.At,
-		TraceParent:   r.TraceParent,
-		Command:       r.Command,
-	}
-	return propose(m, events)
-}
-
-func propose(m eventstore.Metadata, events []domain.Event) []eventstore.Proposed {
-	proposed := make([]eventstore.Proposed, len(events))
-	for i, e := range events {
-		proposed[i] = eventstore.Proposed{Event: e, Metadata: m}
-	}
-	return proposed
-}
-
-// lost reports whether an append lost a race, so that there is something new to read.
-func lost(err error) bool {
-	_, wrong := errors.AsType[*eventstore.WrongRevision](err)
-	return wrong || errors.Is(err, errMovedOn)
+// at is the aggregate as it was at a revision.
+func (l loaded[S]) at(revision domain.Revision) loaded[S] {
+	return l.while(func(e eventstore.Recorded) bool { return e.Revision <= revision })
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// The events of a booking stream. They are stored for ever.
+// The events of a booking stream. They are stored forever.
 type (
-	// BookingCreated says that the booking exists and stands on its first reservation.
+	// BookingCreated says that the booking exists, backed by its first reservation.
 	BookingCreated struct {
 		BookingID     BookingID     `json:"bookingId"`
 		ReservationID ReservationID `json:"reservationId"`
@@ -18,7 +18,7 @@ type (
 		At            time.Time     `json:"at"`
 	}
 
-	// ConfirmRequested says that an administrator is asked to confirm the booking as it stands; an earlier answer is void.
+	// ConfirmRequested says that an administrator is asked to confirm the booking as it is now; an earlier answer is void.
 	ConfirmRequested struct {
 		BookingID BookingID `json:"bookingId"`
 		RoomID    RoomID    `json:"roomId"`
@@ -26,7 +26,7 @@ type (
 		At        time.Time `json:"at"`
 	}
 
-	// BookingChanged says what the booking is from now on, all of it, and which reservation it stands on.
+	// BookingChanged says what the whole booking is from now on, and which reservation backs it.
 	BookingChanged struct {
 		BookingID     BookingID     `json:"bookingId"`
 		ReservationID ReservationID `json:"reservationId"`
@@ -36,8 +36,8 @@ type (
 		At            time.Time     `json:"at"`
 	}
 
-	// BookingHandedOver says that the booking is another user's from now on. It follows the BookingChanged that made it so, in the same
-	// append, and is there for the user who has it no more.
+	// BookingHandedOver says that the booking belongs to another user from now on. It follows the BookingChanged that made it so, in the
+	// same append, and exists for the sake of the user who lost it.
 	BookingHandedOver struct {
 		BookingID    BookingID `json:"bookingId"`
 		RoomID       RoomID    `json:"roomId"`
@@ -66,26 +66,26 @@ type (
 		At            time.Time `json:"at"`
 	}
 
-	// BookingCheckedIn says that the use of the room starts. It carries all that the real use will say.
+	// BookingCheckedIn says that the use of the room starts. It carries everything the real use will say.
 	BookingCheckedIn struct {
 		BookingID BookingID `json:"bookingId"`
 		RealUseID RealUseID `json:"realUseId"`
 		RoomID    RoomID    `json:"roomId"`
 		UserID    UserID    `json:"userId"`
 		StartedAt time.Time `json:"startedAt"`
-		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started. Empty if none was found.
+		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started; empty if none was found.
 		RoomStillInUseBy BookingID `json:"roomStillInUseBy,omitempty"`
 	}
 
-	// BookingUnblocked says that an operator ended the booking since an event of it could not be decoded. BookingCancelled follows in
-	// the same append.
+	// BookingUnblocked says that an operator ended the booking because one of its events could not be decoded. BookingCancelled follows
+	// in the same append.
 	BookingUnblocked struct {
 		BookingID BookingID `json:"bookingId"`
 		Reason    string    `json:"reason"`
 		At        time.Time `json:"at"`
 	}
 
-	// BookingCancelled says that the booking is over, why, and which reservation it stood on. Nothing follows it.
+	// BookingCancelled says that the booking is over, why, and which reservation backed it. Nothing follows it.
 	BookingCancelled struct {
 		BookingID     BookingID     `json:"bookingId"`
 		ReservationID ReservationID `json:"reservationId"`
@@ -93,8 +93,8 @@ type (
 		UserID        UserID        `json:"userId"`
 		Reason        CancelReason  `json:"reason"`
 		At            time.Time     `json:"at"`
-		// UsedUntil is when the use ended that ended the booking. Zero where none did, and where the whole slot was given back after
-		// a use, as it once was.
+		// UsedUntil is the end of the use that ended the booking. It is zero if no use did, and in events of older versions, which gave
+		// back the whole slot after a use.
 		UsedUntil time.Time `json:"usedUntil,omitzero"`
 	}
 )
@@ -139,95 +139,117 @@ const (
 	Denied        Answer = "DENIED"
 )
 
-// Confirm is the administrator's answer to a booking as it stands.
+// Confirm is the administrator's answer to a booking as it is now.
 type Confirm struct {
 	Answer Answer
-	By     UserID // who answered; empty if not told
-	Reason string // why; empty if not told
+	By     UserID // who answered; may be empty
+	Reason string // may be empty
 	At     time.Time
 }
 
-// Booking is the state of one booking. The zero value is a booking that does not exist.
+// Use is what a booking knows about the use of its room.
+type Use struct {
+	RealUse   RealUseID
+	StartedAt time.Time
+}
+
+// Cancellation is how a booking ended.
+type Cancellation struct {
+	Reason    CancelReason
+	At        time.Time
+	UsedUntil time.Time // the end of the use that ended the booking, up to which its slot stays taken; zero if no use did
+}
+
+// Booking is the state of one booking. The zero value is a booking that does not exist. A Booking is a value: Evolve changes neither
+// the booking it is called on nor anything that one points to.
 type Booking struct {
-	Phase       Phase
-	ID          BookingID
+	ID          BookingID // empty if it does not exist
 	Room        RoomID
 	User        UserID
 	Slot        Slot
-	Reservation ReservationID // the one that the booking stands on, or stood on last
+	Reservation ReservationID // the one that backs the booking, or backed it last
 	CreatedAt   time.Time
 	Confirm     Confirm
 
-	RealUse   RealUseID // from PhaseInUse on
-	StartedAt time.Time
+	Use          *Use          // nil until it is checked in
+	Cancellation *Cancellation // nil while it is live
 
-	CancelReason CancelReason // in PhaseCancelled
-	CancelledAt  time.Time
-	UsedUntil    time.Time // in PhaseCancelled: the end of the use, for which its slot stays taken; or zero
-
-	// Former are the reservations that the booking stood on before.
-	Former []Standing
-	// Changes is how often the booking was changed.
+	// Former are the reservations that backed the booking before.
+	Former []RoomReservation
+	// Changes counts how often the booking was changed.
 	Changes int
 }
 
-// MaxChanges bounds how often a booking can be changed, so that its stream stays short: each command on it reads that.
+// Phase is where the booking is in its life.
+func (b Booking) Phase() Phase {
+	switch {
+	case b.ID == "":
+		return PhaseNone
+	case b.Cancellation != nil:
+		return PhaseCancelled
+	case b.Use != nil:
+		return PhaseInUse
+	case b.Confirm.Answer == Confirmed:
+		return PhaseConfirmed
+	default:
+		return PhaseBooked
+	}
+}
+
+// MaxChanges is how often a booking can be changed. It keeps the stream short, which every command on the booking reads.
 const MaxChanges = 100
 
-// Standing is a reservation and the room whose calendar holds it.
-type Standing struct {
+// RoomReservation is a reservation and the room whose calendar it is in.
+type RoomReservation struct {
 	Room        RoomID
 	Reservation ReservationID
 }
 
-// Live reports whether the booking exists and is not over: whether it stands on its reservation.
-func (b Booking) Live() bool {
-	return b.Phase == PhaseBooked || b.Phase == PhaseConfirmed || b.Phase == PhaseInUse
+// Live reports whether the booking exists and is not over.
+func (b Booking) Live() bool { return b.ID != "" && b.Cancellation == nil }
+
+// BackedBy reports whether the booking is live and the reservation backs it.
+func (b Booking) BackedBy(id ReservationID) bool { return b.Live() && b.Reservation == id }
+
+// EverBackedBy reports whether the reservation backs the booking or ever did.
+func (b Booking) EverBackedBy(id ReservationID) bool {
+	return b.Reservation == id || slices.ContainsFunc(b.Former, func(f RoomReservation) bool { return f.Reservation == id })
 }
 
-// StandsOn reports whether the booking is live and stands on the reservation.
-func (b Booking) StandsOn(id ReservationID) bool { return b.Live() && b.Reservation == id }
-
-// StoodOn reports whether the booking stands or ever stood on the reservation.
-func (b Booking) StoodOn(id ReservationID) bool {
-	return b.Reservation == id || slices.ContainsFunc(b.Former, func(s Standing) bool { return s.Reservation == id })
-}
-
-// UsedOn is until when the slot of the reservation was used; zero if the booking is not over, or was not used there.
+// UsedOn is the time until which the slot of the reservation was used; zero if the booking is not over or the slot was not used.
 func (b Booking) UsedOn(id ReservationID) time.Time {
-	if b.Reservation != id {
+	if b.Cancellation == nil || b.Reservation != id {
 		return time.Time{}
 	}
-	return b.UsedUntil
+	return b.Cancellation.UsedUntil
 }
 
-// Outlived reports whether the booking at this revision does not stand on the reservation and never can (again), so that the
-// reservation can be released. It takes proof of that and not the lack of it: of a booking that was read late, from before the
-// reservation was made, it reports false.
+// Outlived reports whether the reservation does not back the booking at this revision and never will (again), so that it can be
+// released. It reports true only on proof: for a booking that was read from before the reservation was made it reports false.
 func (b Booking) Outlived(r SlotReserved, revision Revision) bool {
 	switch {
-	case b.Phase == PhaseNone || b.StandsOn(r.ReservationID):
+	case b.ID == "" || b.BackedBy(r.ReservationID):
 		return false
-	case b.Phase == PhaseInUse || b.Phase == PhaseCancelled:
-		return true // it moves no more
+	case b.Use != nil || b.Cancellation != nil:
+		return true // it cannot move any more
 	case r.Replaces == "":
-		return true // it was created, on this reservation or on another
+		return true // the booking has been created, with this reservation or another
 	case r.IfRevision != 0 && revision > r.IfRevision:
 		return true
 	default:
-		return b.Reservation != r.Replaces && b.StoodOn(r.Replaces)
+		return b.Reservation != r.Replaces && b.EverBackedBy(r.Replaces)
 	}
 }
 
-// Rooms are those in which the booking stands or ever stood on a reservation.
+// Rooms lists the rooms of the reservations that back the booking or ever did.
 func (b Booking) Rooms() []RoomID {
-	if b.Phase == PhaseNone {
+	if b.ID == "" {
 		return nil
 	}
 	rooms := []RoomID{b.Room}
-	for _, s := range b.Former {
-		if !slices.Contains(rooms, s.Room) {
-			rooms = append(rooms, s.Room)
+	for _, f := range b.Former {
+		if !slices.Contains(rooms, f.Room) {
+			rooms = append(rooms, f.Room)
 		}
 	}
 	return rooms
@@ -237,66 +259,58 @@ func (b Booking) Rooms() []RoomID {
 func (b Booking) Evolve(event Event) Booking {
 	switch e := event.(type) {
 	case BookingCreated:
-		b.Phase = PhaseBooked
 		b.ID, b.Room, b.User, b.Slot = e.BookingID, e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
 		b.CreatedAt = e.At
 	case ConfirmRequested:
-		b.Phase = PhaseBooked
 		b.Confirm = Confirm{Answer: AnswerPending}
 	case BookingChanged:
 		if e.ReservationID != b.Reservation {
-			b.Former = append(b.Former[:len(b.Former):len(b.Former)], Standing{b.Room, b.Reservation})
+			b.Former = append(b.Former[:len(b.Former):len(b.Former)], RoomReservation{b.Room, b.Reservation})
 		}
 		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
 		b.Changes++
 	case ConfirmCompleted:
-		if b.Phase == PhaseBooked {
-			b.Phase = PhaseConfirmed
-		}
 		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case ConfirmDenied:
 		b.Confirm = Confirm{Answer: Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
 	case BookingCheckedIn:
-		b.Phase = PhaseInUse
-		b.RealUse, b.StartedAt = e.RealUseID, e.StartedAt
+		b.ID = e.BookingID // the booking exists even if its BookingCreated cannot be decoded
+		b.Use = &Use{RealUse: e.RealUseID, StartedAt: e.StartedAt}
 	case BookingCancelled:
-		b.ID = e.BookingID
-		b.Phase = PhaseCancelled
-		b.CancelReason, b.CancelledAt, b.UsedUntil = e.Reason, e.At, e.UsedUntil
+		b.ID = e.BookingID // likewise
+		b.Cancellation = &Cancellation{Reason: e.Reason, At: e.At, UsedUntil: e.UsedUntil}
 	}
 	return b
 }
 
-// live is the error of a command that needs a live booking.
-func (b Booking) live() error {
-	switch b.Phase {
-	case PhaseNone:
+// RequireLive returns nil for a live booking, and otherwise [ErrBookingNotFound] or [*AlreadyCancelled].
+func (b Booking) RequireLive() error {
+	switch over := b.Cancellation; {
+	case b.ID == "":
 		return ErrBookingNotFound
-	case PhaseCancelled:
-		return &AlreadyCancelled{Booking: b.ID, Reason: b.CancelReason, At: b.CancelledAt}
+	case over != nil:
+		return &AlreadyCancelled{Booking: b.ID, Reason: over.Reason, At: over.At}
 	default:
 		return nil
 	}
 }
 
-// changeable is the error of a command that needs a live booking whose use has not started.
-func (b Booking) changeable() error {
-	if b.Phase == PhaseInUse {
-		return &AlreadyInUse{Booking: b.ID, RealUse: b.RealUse}
+// requireUnused returns nil for a live booking whose use has not started.
+func (b Booking) requireUnused() error {
+	if b.Phase() == PhaseInUse {
+		return &AlreadyInUse{Booking: b.ID, RealUse: b.Use.RealUse}
 	}
-	return b.live()
+	return b.RequireLive()
 }
 
-// DecideCreate makes the booking that the reservation was made for, and asks for its confirmation.
+// DecideCreate creates the booking that the reservation was made for, and asks for its confirmation.
 //
-//	given no booking             then BookingCreated, ConfirmRequested
-//	given it stood on that slot  then nothing: a repeat
-//
-// A reservation is made for one booking under an id of its own, so there is no other case.
+//	given no booking  then BookingCreated, ConfirmRequested
+//	otherwise         then nothing: a repeat
 func DecideCreate(b Booking, r SlotReserved) []Event {
-	if b.Phase != PhaseNone {
+	if b.ID != "" {
 		return nil
 	}
 	return []Event{
@@ -314,7 +328,7 @@ type Change struct {
 	At    time.Time
 }
 
-// Target is the room, the user and the slot that the change asks for, given the booking as it stands.
+// Target is the room, the user and the slot that the booking would have after the change.
 func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 	room, user, slot := b.Room, b.User, b.Slot
 	if c.Room != nil {
@@ -332,10 +346,10 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 	return room, user, slot
 }
 
-// DecideChange changes a booking. Another room or time needs a reservation first: then Moves is true, nothing is decided
+// DecideChange changes a booking. A new room or time needs a reservation first: then moves is true, nothing is decided
 // yet, and DecideMove decides once the slot is reserved.
 //
-//	given it is live, use not started, other room or slot  then Moves
+//	given it is live, use not started, other room or slot  then moves
 //	given it is live, use not started, other user only     then BookingChanged, BookingHandedOver; the confirmation stays
 //	given it has these values                              then nothing: a repeat
 //	given it was changed MaxChanges times                  then *TooManyChanges
@@ -343,7 +357,7 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 //	given it is cancelled                                  then *AlreadyCancelled
 //	given no booking                                       then ErrBookingNotFound
 func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
-	if err := b.changeable(); err != nil {
+	if err := b.requireUnused(); err != nil {
 		return nil, false, err
 	}
 	room, user, slot := b.Target(c)
@@ -362,14 +376,14 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 	}, false, nil
 }
 
-// DecideMove lets the booking stand on a new reservation in place of the one that it replaces, and asks for confirmation
-// again. The booking's revision is that of its last event.
+// DecideMove moves the booking to a new reservation, which replaces the one that backs it, and asks for confirmation again. The
+// booking's revision is that of its last event.
 //
-//	given it stands on what r replaces, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested, and
-//	                                                                                       BookingHandedOver if r has another user
-//	otherwise                                                                              then nothing, now and for ever
+//	given what r replaces backs it, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested, and
+//	                                                                                   BookingHandedOver if r has another user
+//	otherwise                                                                          then nothing, now and forever
 func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
-	if b.changeable() != nil || r.Replaces == "" || !b.StandsOn(r.Replaces) {
+	if b.requireUnused() != nil || r.Replaces == "" || !b.BackedBy(r.Replaces) {
 		return nil
 	}
 	if r.IfRevision != 0 && r.IfRevision != revision {
@@ -402,18 +416,18 @@ type Cancel struct {
 //	given it is cancelled              then *AlreadyCancelled
 //	given no booking                   then ErrBookingNotFound
 func DecideCancel(b Booking, c Cancel) ([]Event, error) {
-	if err := b.changeable(); err != nil {
+	if err := b.requireUnused(); err != nil {
 		return nil, err
 	}
 	return []Event{b.cancelled(c.Reason, c.At)}, nil
 }
 
-// DecideUnblock ends a booking of whose events some could not be decoded, so that its state may be none, or not what it is.
+// DecideUnblock ends a booking with events that could not be decoded, so that its state may be empty or wrong.
 //
 //	given it is cancelled  then nothing: a repeat
 //	otherwise              then BookingUnblocked, BookingCancelled{admin}
 func DecideUnblock(b Booking, id BookingID, reason string, at time.Time) []Event {
-	if b.Phase == PhaseCancelled {
+	if b.Cancellation != nil {
 		return nil
 	}
 	b.ID = id
@@ -430,7 +444,7 @@ type AnswerConfirm struct {
 	By         UserID
 	Reason     string    // may be empty
 	AnsweredAt time.Time // when the administrator answered
-	At         time.Time // when that is told
+	At         time.Time // when the system is told
 }
 
 // DecideConfirm records the administrator's answer. A denial cancels the booking in the same append. A use that has
@@ -447,7 +461,7 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 	if b.Confirm.Answer == Denied && a.Answer == Denied {
 		return nil, nil
 	}
-	if err := b.live(); err != nil {
+	if err := b.RequireLive(); err != nil {
 		return nil, err
 	}
 	switch a.Answer {
@@ -457,10 +471,10 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 		}
 		return []Event{ConfirmCompleted{BookingID: b.ID, RoomID: b.Room, UserID: b.User, ConfirmUserID: a.By, Reason: a.Reason, At: a.AnsweredAt}}, nil
 	case Denied:
-	default: // only a clear no cancels a booking
+	default: // only an explicit denial cancels a booking
 		return nil, &Invalid{[]Fault{{FieldAnswer, fmt.Sprintf("must be %s or %s", Confirmed, Denied)}}}
 	}
-	if err := b.changeable(); err != nil {
+	if err := b.requireUnused(); err != nil {
 		return nil, err
 	}
 	if b.Confirm.Answer == Confirmed {
@@ -479,16 +493,16 @@ type CheckIn struct {
 	RoomStillInUseBy BookingID
 }
 
-// DecideCheckIn starts the use of a booking: the booking cannot change or be cancelled any more until the use has ended.
+// DecideCheckIn starts the use of a booking, which from then on can be neither changed nor cancelled until the use ends.
 //
 //	given it is live, use not started               then BookingCheckedIn
 //	given its use has started                       then *AlreadyInUse
 //	given pending and the policy wants an answer    then ErrConfirmationPending
-//	given a start further off its slot than allowed then *UseOffSlot
+//	given a start too far from its slot             then *UseOffSlot
 //	given it is cancelled                           then *AlreadyCancelled
 //	given no booking                                then ErrBookingNotFound
 func DecideCheckIn(b Booking, c CheckIn, p Policy) ([]Event, error) {
-	if err := b.changeable(); err != nil {
+	if err := b.requireUnused(); err != nil {
 		return nil, err
 	}
 	if p.ConfirmBeforeUse && b.Confirm.Answer != Confirmed {
@@ -502,15 +516,15 @@ func DecideCheckIn(b Booking, c CheckIn, p Policy) ([]Event, error) {
 	}}, nil
 }
 
-// DecideUseOver cancels the booking whose real use has ended, at the time when that became known.
+// DecideUseOver cancels the booking whose real use has ended, as of the time when that became known.
 //
 //	given it is in use  then BookingCancelled{use-ended}
 //	otherwise           then nothing: a repeat
 func DecideUseOver(b Booking, use RealUse) []Event {
-	if b.Phase != PhaseInUse || use.Phase != UsePhaseEnded {
+	if b.Phase() != PhaseInUse || use.End == nil {
 		return nil
 	}
-	over := b.cancelled(CancelledByUseEnd, use.EndKnownAt)
-	over.UsedUntil = use.EndedAt
+	over := b.cancelled(CancelledByUseEnd, use.End.KnownAt)
+	over.UsedUntil = use.End.At
 	return []Event{over}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// The events of a calendar stream. They are stored for ever.
+// The events of a calendar stream. They are stored forever.
 type (
-	// SlotReserved says that a slot of the room is held for a booking. It carries all that the booking will say, so that
+	// SlotReserved says that a slot of the room is held for a booking. It carries everything the booking will say, so that
 	// whoever finds it can finish what its command began.
 	SlotReserved struct {
 		// ReservationID belongs to one attempt of one command to take one slot.
@@ -29,20 +29,20 @@ type (
 		Command       string `json:"command,omitempty"`
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
-		// IfRevision is the only revision of the booking at which the change was asked for; 0 for any: a booking's first append
-		// is of two events, so that none can be changed at revision 0.
+		// IfRevision is the only revision of the booking at which the change may be made; 0 for any: a booking's first append
+		// has two events, so no change is ever made at revision 0.
 		IfRevision Revision `json:"ifRevision,omitempty"`
 	}
 
-	// SlotReleased says that the reservation holds its slot no longer.
+	// SlotReleased says that the reservation no longer holds its slot.
 	SlotReleased struct {
 		ReservationID ReservationID `json:"reservationId"`
 		BookingID     BookingID     `json:"bookingId"`
 		RoomID        RoomID        `json:"roomId"`
 	}
 
-	// SlotUsed says that the booking is over and that its slot was used. The reservation holds the part up to End for ever, so that
-	// a time that was used is not booked again, and the rest no longer. It stands in the place of SlotReleased.
+	// SlotUsed says that the booking is over and that its slot was used. The reservation holds the part up to End forever, so that
+	// time that was used is not booked again, and no longer the rest. It takes the place of SlotReleased.
 	SlotUsed struct {
 		ReservationID ReservationID `json:"reservationId"`
 		BookingID     BookingID     `json:"bookingId"`
@@ -58,18 +58,18 @@ func (SlotUsed) EventType() string     { return "SlotUsed" }
 // Reservation is a slot that is held for a booking.
 type Reservation struct {
 	SlotReserved
-	// Used is set if the booking is over and Slot is what was used of its slot: it is held for ever.
+	// Used is set if the booking is over and Slot is the part of its slot that was used: it is held forever.
 	Used  bool
 	order uint64
 }
 
-// Calendar is the state of one room: the reservations that are held. The zero value is the calendar of a room that nobody
-// has asked for. A Calendar is a value: Evolve leaves the calendar it is called on as it was.
+// Calendar is the state of one room: the reservations that are held. The zero value is the calendar of a room that was never
+// booked. A Calendar is a value: Evolve does not change the calendar it is called on.
 type Calendar struct {
 	bySlot    *btree.BTreeG[*Reservation] // by start
 	byBooking *btree.BTreeG[*Reservation] // by booking, then in the order of the stream
 	reserved  uint64                      // SlotReserved events so far
-	longest   time.Duration               // of all slots that were ever held, cut as [Slot.Length] is
+	longest   time.Duration               // the longest slot ever held, capped as [Slot.Length] is
 }
 
 // Evolve folds one event of the calendar's stream.
@@ -77,8 +77,8 @@ func (c Calendar) Evolve(event Event) Calendar {
 	return c.EvolveAll(func(yield func(Event) bool) { yield(event) })
 }
 
-// EvolveAll folds events in the order of the calendar's stream. It costs less than to fold them one by one, since c is copied
-// once.
+// EvolveAll folds events in the order of the calendar's stream. It is cheaper than folding them one by one, since c is copied
+// only once.
 func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
 	c.detach()
 	for event := range events {
@@ -96,7 +96,7 @@ func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
 			}
 		case SlotUsed:
 			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
-				used := *r // other calendars have r
+				used := *r // r is shared with other calendars
 				used.Slot.End, used.Used = e.End, true
 				c.bySlot.Set(&used)
 				c.byBooking.Set(&used)
@@ -106,7 +106,7 @@ func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
 	return c
 }
 
-// detach gives c trees of its own; the nodes stay shared until they are written.
+// detach gives c trees of its own; nodes stay shared until they are written.
 func (c *Calendar) detach() {
 	if c.bySlot == nil {
 		c.bySlot = btree.NewBTreeG(bySlot)
@@ -136,12 +136,12 @@ func (c Calendar) Len() int {
 // All yields the reservations that are held, by start.
 func (c Calendar) All(yield func(*Reservation) bool) {
 	if c.bySlot != nil {
-		// A scan locks its tree, and what is done with c on the way must not wait for that.
+		// A scan locks its tree, which must not block what the caller does with c meanwhile.
 		c.bySlot.Copy().Scan(yield)
 	}
 }
 
-// Of lists the reservations that are held for the booking, the first reserved first.
+// Of lists the reservations that are held for the booking, in the order in which they were made.
 func (c Calendar) Of(id BookingID) []*Reservation {
 	if c.byBooking == nil {
 		return nil
@@ -158,7 +158,7 @@ func (c Calendar) Of(id BookingID) []*Reservation {
 	return of
 }
 
-// Held is the reservation, or nil if it is not held (any more).
+// Held returns the reservation, or nil if it is not held (any more).
 func (c Calendar) Held(id BookingID, reservation ReservationID) *Reservation {
 	for _, r := range c.Of(id) {
 		if r.ReservationID == reservation {
@@ -187,13 +187,13 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		c.bySlot.Scan(look)
 		return found
 	}
-	// A reservation that begins earlier than the longest one lasts has ended when the slot begins.
+	// A reservation that starts earlier than this has ended by the start of the slot, however long it is.
 	from := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: slot.Start.Add(-c.longest)}}}
 	c.bySlot.Ascend(from, look)
 	return found
 }
 
-// Begun yields the reservations that are held and whose slots begin at a time or before, the last of them first.
+// Begun yields the reservations that are held and whose slots start at the given time or before, latest first.
 func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 	return func(yield func(*Reservation) bool) {
 		if c.bySlot != nil {
@@ -208,7 +208,7 @@ func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 //	given the slot is free, or held by the same booking  then SlotReserved
 //	given this very reservation is held                  then nothing: a repeat
 //	given the slot breaks the policy                     then *Invalid
-//	given other bookings hold a part of it, or used it   then *SlotTaken
+//	given other bookings hold or used a part of it       then *SlotTaken
 func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
 	if c.Held(ask.BookingID, ask.ReservationID) != nil {
 		return nil, nil
@@ -222,7 +222,7 @@ func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
 	return []Event{ask}, nil
 }
 
-// DecideRelease gives the reservation back, or what is left of its slot after the use. The use's end is zero if there was none.
+// DecideRelease releases the reservation, or the part of its slot that was not used. usedUntil is zero if there was no use.
 //
 //	given it is held, and the use ended after the slot's start  then SlotUsed, up to the slot's end at most
 //	given it is held otherwise                                  then SlotReleased

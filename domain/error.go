@@ -21,7 +21,7 @@ type SlotTaken struct {
 	Room RoomID
 	Slot Slot
 	By   []*Reservation // by start
-	// More is how many further reservations overlap the slot. Nobody has looked whether bookings still stand on them.
+	// More is how many further reservations overlap the slot. Whether they still back bookings has not been checked.
 	More int
 }
 
@@ -29,7 +29,7 @@ func (e *SlotTaken) Error() string {
 	return fmt.Sprintf("room %s is taken in %s", e.Room, e.Slot)
 }
 
-// AlreadyCancelled means that the booking is not live any more.
+// AlreadyCancelled means that the booking is over.
 type AlreadyCancelled struct {
 	Booking BookingID
 	Reason  CancelReason
@@ -40,7 +40,7 @@ func (e *AlreadyCancelled) Error() string {
 	return fmt.Sprintf("booking %s was cancelled (%s)", e.Booking, e.Reason)
 }
 
-// AlreadyInUse means that the use of the booking has started, so that it can neither change nor be cancelled nor start again.
+// AlreadyInUse means that the use of the booking has started: it can be neither changed nor cancelled, nor started again.
 type AlreadyInUse struct {
 	Booking BookingID
 	RealUse RealUseID
@@ -48,14 +48,14 @@ type AlreadyInUse struct {
 
 func (e *AlreadyInUse) Error() string { return fmt.Sprintf("booking %s is in use", e.Booking) }
 
-// TooManyChanges means that the booking was changed as often as a booking can be, [MaxChanges] times: whoever wants it otherwise books anew.
+// TooManyChanges means that the booking has been changed [MaxChanges] times, and must be replaced by a new one instead.
 type TooManyChanges struct{ Booking BookingID }
 
 func (e *TooManyChanges) Error() string {
 	return fmt.Sprintf("booking %s was changed %d times and can change no more", e.Booking, MaxChanges)
 }
 
-// AlreadyConfirmed means that the administrator's other answer was first.
+// AlreadyConfirmed means that the booking has been confirmed and can no longer be denied.
 type AlreadyConfirmed struct {
 	Booking BookingID
 	By      UserID
@@ -66,7 +66,7 @@ func (e *AlreadyConfirmed) Error() string {
 	return fmt.Sprintf("booking %s has been confirmed", e.Booking)
 }
 
-// AlreadyEnded means that the use ended, at another time than the one now given.
+// AlreadyEnded means that the use has ended, at another time than the one given now.
 type AlreadyEnded struct {
 	RealUse RealUseID
 	At      time.Time
@@ -83,11 +83,11 @@ func (e *EndBeforeStart) Error() string {
 	return "the use started later, at " + e.StartedAt.UTC().Format(time.RFC3339Nano)
 }
 
-// UseOffSlot means that a use may not start so long before or after the booking's slot.
+// UseOffSlot means that a use may not start that long before or after the booking's slot.
 type UseOffSlot struct {
 	Booking          BookingID
 	StartedAt        time.Time
-	Earliest, Latest time.Time // between which it may start, both included
+	Earliest, Latest time.Time // when it may start, both inclusive
 }
 
 func (e *UseOffSlot) Error() string {

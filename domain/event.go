@@ -1,7 +1,7 @@
 package domain
 
-// Event is a fact of one of this package's streams. Events are stored for ever: a field may be added, never renamed or
-// given another meaning; what a field once meant is translated when it is read.
+// Event is a fact in one of this package's streams. Events are stored forever: a field may be added, but never renamed or
+// given another meaning; fields of older versions are upcast when they are read.
 type Event interface {
 	// EventType is the name the event is stored under.
 	EventType() string

@@ -14,8 +14,7 @@ type BookingID string
 // RealUseID names a real use; the text form of a UUID.
 type RealUseID string
 
-// ReservationID names a reservation in a calendar: one attempt of one command to take a slot. It is never used for a
-// second attempt.
+// ReservationID names a reservation in a calendar: one attempt of one command to take a slot. A second attempt gets another id.
 type ReservationID string
 
 // Revision is the number of an event in its stream, counted from 0.
@@ -38,11 +37,11 @@ const (
 	KeyCategory      = "key"
 )
 
-// realUseSpace is the UUIDv5 name space of real uses.
+// realUseSpace is the UUIDv5 namespace of real uses.
 var realUseSpace = uuid.MustParse("0f6a9c1e-6f0b-5d0c-9d53-3f5e9a2c7b11")
 
-// RealUseOf is the id of the booking's real use. A booking has one real use because its id follows from the booking's: a
-// second one would need the same stream.
+// RealUseOf is the id of the booking's real use. A booking has only one, because its id follows from the booking's: a second
+// one would need the same stream.
 func RealUseOf(id BookingID) RealUseID {
 	return RealUseID(uuid.NewSHA1(realUseSpace, []byte(id)).String())
 }

@@ -2,13 +2,13 @@ package domain
 
 import "time"
 
-// KeyStream is the stream of a key that a caller chose for a command, so that it can be asked again; the id is the command's.
+// KeyStream is the stream of the key that a caller chose for a command, so as to be able to repeat it; the id is the command's.
 func KeyStream(command string) string { return KeyCategory + "-" + command }
 
-// The events of a key stream. They are stored for ever.
+// The events of a key stream. They are stored forever.
 type (
-	// KeyUsed says what the key's command asks for. It is written before anything is decided, so that of two commands with one key
-	// only one is carried out.
+	// KeyUsed says what the key's command asks for. It is written before anything is decided, so that only one of two commands with
+	// the same key is carried out.
 	KeyUsed struct {
 		Digest string    `json:"digest"`
 		At     time.Time `json:"at"`
@@ -20,8 +20,7 @@ type (
 		At     time.Time `json:"at"`
 	}
 
-	// KeyUnchanged says that there was nothing to do for the command, and at which revision of what it was to change. Nothing
-	// follows it.
+	// KeyUnchanged says that the command had nothing to do, and the revision at which it found its aggregate. Nothing follows it.
 	KeyUnchanged struct {
 		Revision Revision  `json:"revision"`
 		At       time.Time `json:"at"`
@@ -32,10 +31,10 @@ func (KeyUsed) EventType() string      { return "KeyUsed" }
 func (KeyRefused) EventType() string   { return "KeyRefused" }
 func (KeyUnchanged) EventType() string { return "KeyUnchanged" }
 
-// Key is the state of a key. What its command decided is not here: it is in the streams of what the command changed.
+// Key is the state of a key. What its command decided is not here, but in the streams that the command changed.
 type Key struct {
 	Digest    string
-	Refusal   string   // the answer of a command that was refused, else empty
+	Refusal   string   // the answer to a command that was refused; otherwise empty
 	Unchanged bool     // there was nothing to do
 	Revision  Revision // at which there was nothing to do
 }
@@ -53,11 +52,11 @@ func (k Key) Evolve(event Event) Key {
 	return k
 }
 
-// DecideKeyAnswer keeps how a command that decided nothing was answered.
+// DecideKeyAnswer records the answer to a command that decided nothing.
 //
-//	given it was not answered so  then the answer
-//	given it was                  then nothing: that answer stands
-//	given the key was not used    then nothing
+//	given no answer is recorded  then the answer
+//	given one is                 then nothing: the first one is final
+//	given the key was not used   then nothing
 func DecideKeyAnswer(k Key, answer Event) []Event {
 	if k.Digest == "" || k.Refusal != "" || k.Unchanged {
 		return nil

@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// Policy is what an organisation may choose about its rooms. That two bookings never overlap is not a choice.
+// Policy is what an organisation may choose about its rooms. That bookings never overlap is not up to it.
 type Policy struct {
-	// LongestBooking bounds a slot's length; 0 is no bound. Whole days in it may also be days of the zone, which have 23 to 25 hours where
-	// clocks are put forward or back.
+	// LongestBooking bounds a slot's length; 0 is no bound. Whole days in it may also be calendar days of the zone, which have 23 to 25
+	// hours when clocks change.
 	LongestBooking time.Duration
-	// Zone is the one whose days those are. Nil is UTC.
+	// Zone is the time zone of those days. Nil is UTC.
 	Zone *time.Location
-	// RefusePast refuses to book a slot that starts before now, and to move the start of a booking there.
+	// RefusePast refuses to book a slot that starts in the past, and to move the start of a booking there.
 	RefusePast bool
 	// ConfirmBeforeUse refuses to start the use of a room while the administrator's answer is pending.
 	ConfirmBeforeUse bool
-	// EarlyUse bounds how long before the start of its booking's slot a use may start, and how long after the slot's end; 0 is no bound.
+	// EarlyUse bounds how long before its booking's slot starts a use may start, and how long after the slot ends; 0 is no bound.
 	EarlyUse time.Duration
 }
 
 // DefaultPolicy allows up to 24 hours, the past, use before confirmation, and use at any time.
 func DefaultPolicy() Policy { return Policy{LongestBooking: 24 * time.Hour} }
 
-// CheckSlot lists everything that is wrong with a slot asked for at now. Nil is nothing.
+// CheckSlot lists everything that is wrong with a slot requested at now; nil if nothing is.
 func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 	var faults []Fault
 	if !s.Start.Before(s.End) {
@@ -40,8 +40,8 @@ func (p Policy) CheckSlot(s Slot, now time.Time) []Fault {
 	return faults
 }
 
-// ForChange is the policy for a change of a booking. It has nothing against what the change leaves as it is: that was allowed once, and
-// time has gone on since.
+// ForChange is the policy for a change of a booking. It does not object to what the change leaves as it is: that was allowed when it was
+// booked, and only time has passed since.
 func (p Policy) ForChange(b Booking, c Change) Policy {
 	_, _, slot := b.Target(c)
 	if slot.Start.Equal(b.Slot.Start) {
@@ -53,7 +53,7 @@ func (p Policy) ForChange(b Booking, c Change) Policy {
 	return p
 }
 
-// checkUse is the error of a use of the booking that starts too long before or after its slot.
+// checkUse returns an error if a use of the booking starts too long before or after its slot.
 func (p Policy) checkUse(b Booking, startedAt time.Time) error {
 	if p.EarlyUse <= 0 {
 		return nil
@@ -78,7 +78,7 @@ func (p Policy) tooLong(s Slot) bool {
 	return s.End.After(s.Start.In(zone).AddDate(0, 0, days).Add(rest))
 }
 
-// inWords is a length as people say it: 25 hours, or 1 hour 30 minutes.
+// inWords spells a duration out: 25 hours, or 1 hour 30 minutes.
 func inWords(d time.Duration) string {
 	if d == math.MaxInt64 {
 		return "more than 292 years"

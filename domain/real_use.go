@@ -2,16 +2,16 @@ package domain
 
 import "time"
 
-// The events of a real-use stream. They are stored for ever.
+// The events of a real-use stream. They are stored forever.
 type (
-	// UseStarted says that the room is being used.
+	// UseStarted says that the use of the room has started.
 	UseStarted struct {
 		RealUseID RealUseID `json:"realUseId"`
 		BookingID BookingID `json:"bookingId"`
 		RoomID    RoomID    `json:"roomId"`
 		UserID    UserID    `json:"userId"`
 		StartedAt time.Time `json:"startedAt"`
-		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started. Empty if none was found.
+		// RoomStillInUseBy is another booking whose use of the room had not ended when this one started; empty if none was found.
 		RoomStillInUseBy BookingID `json:"roomStillInUseBy,omitempty"`
 	}
 
@@ -34,45 +34,68 @@ func (UseEnded) EventType() string   { return "UseEnded" }
 type UsePhase string
 
 const (
-	UsePhaseNone    UsePhase = "" // nothing was used
+	UsePhaseNone    UsePhase = "" // there is no real use
 	UsePhaseStarted UsePhase = "STARTED"
 	UsePhaseEnded   UsePhase = "ENDED"
 )
 
-// RealUse is the state of one real use. The zero value is a real use that does not exist.
+// UseEnd is how a real use ended.
+type UseEnd struct {
+	At      time.Time // when the room was left
+	KnownAt time.Time // when that became known
+}
+
+// RealUse is the state of one real use. The zero value is a real use that does not exist. A RealUse is a value, as a [Booking] is.
 type RealUse struct {
-	Phase      UsePhase
-	ID         RealUseID
-	Booking    BookingID
-	Room       RoomID
-	User       UserID
-	StartedAt  time.Time
-	EndedAt    time.Time // in UsePhaseEnded
-	EndKnownAt time.Time // in UsePhaseEnded
+	ID        RealUseID // empty if it does not exist
+	Booking   BookingID
+	Room      RoomID
+	User      UserID
+	StartedAt time.Time
+	End       *UseEnd // nil while the room is in use
 
 	RoomStillInUseBy BookingID // another booking whose use of the room had not ended when this one started; empty if none was found
+}
+
+// Phase is where the real use is in its life.
+func (u RealUse) Phase() UsePhase {
+	switch {
+	case u.ID == "":
+		return UsePhaseNone
+	case u.End != nil:
+		return UsePhaseEnded
+	default:
+		return UsePhaseStarted
+	}
+}
+
+// EndedAt is when the room was left; zero while it is in use.
+func (u RealUse) EndedAt() time.Time {
+	if u.End == nil {
+		return time.Time{}
+	}
+	return u.End.At
 }
 
 // Evolve folds one event of the real use's stream.
 func (u RealUse) Evolve(event Event) RealUse {
 	switch e := event.(type) {
 	case UseStarted:
-		u.Phase = UsePhaseStarted
 		u.ID, u.Booking, u.Room, u.User = e.RealUseID, e.BookingID, e.RoomID, e.UserID
 		u.StartedAt, u.RoomStillInUseBy = e.StartedAt, e.RoomStillInUseBy
 	case UseEnded:
-		u.Phase = UsePhaseEnded
-		u.EndedAt, u.EndKnownAt = e.EndedAt, e.At
+		u.ID = e.RealUseID // the use exists even if its UseStarted cannot be decoded
+		u.End = &UseEnd{At: e.EndedAt, KnownAt: e.At}
 	}
 	return u
 }
 
-// DecideStart makes the real use that the booking was checked in for.
+// DecideStart starts the real use that the booking was checked in for.
 //
 //	given no real use  then UseStarted
 //	otherwise          then nothing: a repeat
 func DecideStart(u RealUse, in BookingCheckedIn) []Event {
-	if u.Phase != UsePhaseNone {
+	if u.ID != "" {
 		return nil
 	}
 	return []Event{UseStarted{
@@ -83,7 +106,7 @@ func DecideStart(u RealUse, in BookingCheckedIn) []Event {
 // EndUse ends a real use.
 type EndUse struct {
 	EndedAt time.Time // when the room was left
-	At      time.Time // when that is told
+	At      time.Time // when the system is told
 }
 
 // DecideEnd ends a real use.
@@ -94,16 +117,14 @@ type EndUse struct {
 //	given an end before its start     then *EndBeforeStart
 //	given no real use                 then ErrRealUseNotFound
 func DecideEnd(u RealUse, c EndUse) ([]Event, error) {
-	switch u.Phase {
-	case UsePhaseNone:
+	switch {
+	case u.ID == "":
 		return nil, ErrRealUseNotFound
-	case UsePhaseEnded:
-		if u.EndedAt.Equal(c.EndedAt) {
-			return nil, nil
-		}
-		return nil, &AlreadyEnded{RealUse: u.ID, At: u.EndedAt}
-	}
-	if c.EndedAt.Before(u.StartedAt) {
+	case u.End != nil && u.End.At.Equal(c.EndedAt):
+		return nil, nil
+	case u.End != nil:
+		return nil, &AlreadyEnded{RealUse: u.ID, At: u.End.At}
+	case c.EndedAt.Before(u.StartedAt):
 		return nil, &EndBeforeStart{u.StartedAt}
 	}
 	return []Event{UseEnded{RealUseID: u.ID, BookingID: u.Booking, RoomID: u.Room, UserID: u.User, EndedAt: c.EndedAt, At: c.At}}, nil

@@ -57,22 +57,35 @@ func TestRealUseDecisions(t *testing.T) {
 }
 
 func TestRealUseEvolve(t *testing.T) {
-	running := RealUse{Phase: UsePhaseStarted, ID: "u", Booking: "b", Room: "red", User: "ann", StartedAt: noon}
+	running := RealUse{ID: "u", Booking: "b", Room: "red", User: "ann", StartedAt: noon}
 	over := running
-	over.Phase, over.EndedAt, over.EndKnownAt = UsePhaseEnded, noon.Add(time.Hour), noon.Add(2*time.Hour)
+	over.End = &UseEnd{At: noon.Add(time.Hour), KnownAt: noon.Add(2 * time.Hour)}
+	again, later := ended, over
+	again.EndedAt = noon.Add(90 * time.Minute)
+	later.End = &UseEnd{At: again.EndedAt, KnownAt: again.At}
 	for _, row := range []struct {
 		name  string
 		given RealUse
 		when  Event
 		then  RealUse
+		phase UsePhase
 	}{
-		{"UseStarted", RealUse{}, started, running},
-		{"UseEnded", running, ended, over},
-		{"an event of another stream", running, cancelled, running},
-		{"an event of another stream, no real use", RealUse{}, checkedIn, RealUse{}},
+		{"UseStarted", RealUse{}, started, running, UsePhaseStarted},
+		{"UseEnded", running, ended, over, UsePhaseEnded},
+		{"UseEnded once more", Fold(running, ended), again, later, UsePhaseEnded},
+		{"UseEnded of one that was started unreadably", RealUse{}, ended, RealUse{ID: "u", End: over.End}, UsePhaseEnded},
+		{"an event of another stream", running, cancelled, running, UsePhaseStarted},
+		{"an event of another stream, no real use", RealUse{}, checkedIn, RealUse{}, UsePhaseNone},
 	} {
-		if got := row.given.Evolve(row.when); !reflect.DeepEqual(got, row.then) {
+		got := row.given.Evolve(row.when)
+		if !reflect.DeepEqual(got, row.then) {
 			t.Errorf("%s: got\n%+v, want\n%+v", row.name, got, row.then)
+		}
+		if got.Phase() != row.phase || got.EndedAt().IsZero() != (got.End == nil) {
+			t.Errorf("%s: phase %q, ended at %s", row.name, got.Phase(), got.EndedAt())
+		}
+		if row.given.End != nil && *row.given.End != *over.End {
+			t.Errorf("%s: what it evolved from became %+v", row.name, *row.given.End)
 		}
 	}
 }

@@ -16,10 +16,10 @@ func (s Slot) Overlaps(o Slot) bool {
 	return s.Start.Before(o.End) && o.Start.Before(s.End) && s.Start.Before(s.End) && o.Start.Before(o.End)
 }
 
-// Equal reports whether the two slots begin and end at the same instants, in whatever time zones.
+// Equal reports whether the two slots start and end at the same instants, whatever their time zones.
 func (s Slot) Equal(o Slot) bool { return s.Start.Equal(o.Start) && s.End.Equal(o.End) }
 
-// Length is the time from start to end, cut to what a [time.Duration] can say, 292 years.
+// Length is the time from start to end, capped at the longest [time.Duration], 292 years.
 func (s Slot) Length() time.Duration { return s.End.Sub(s.Start) }
 
 func (s Slot) String() string {

@@ -91,13 +91,13 @@ func (h *History) decide(l *life) []domain.Event {
 	case 4:
 		decided, _ = domain.DecideCancel(b, domain.Cancel{Reason: domain.CancelledByUser, At: h.now})
 	case 5:
-		if b.Phase == domain.PhaseInUse && l.use.Phase == domain.UsePhaseNone {
-			return domain.DecideStart(l.use, domain.BookingCheckedIn{BookingID: b.ID, RealUseID: b.RealUse, RoomID: b.Room, UserID: b.User, StartedAt: b.StartedAt, RoomStillInUseBy: l.stillInUseBy})
+		if b.Phase() == domain.PhaseInUse && l.use.Phase() == domain.UsePhaseNone {
+			return domain.DecideStart(l.use, domain.BookingCheckedIn{BookingID: b.ID, RealUseID: b.Use.RealUse, RoomID: b.Room, UserID: b.User, StartedAt: b.Use.StartedAt, RoomStillInUseBy: l.stillInUseBy})
 		}
 		l.stillInUseBy = []domain.BookingID{"", b.ID}[h.random.IntN(2)]
 		decided, _ = domain.DecideCheckIn(b, domain.CheckIn{StartedAt: h.now, RoomStillInUseBy: l.stillInUseBy}, domain.DefaultPolicy())
 	case 6:
-		if l.use.Phase == domain.UsePhaseEnded {
+		if l.use.Phase() == domain.UsePhaseEnded {
 			return domain.DecideUseOver(b, l.use)
 		}
 		decided, _ = domain.DecideEnd(l.use, domain.EndUse{EndedAt: h.now, At: h.now})

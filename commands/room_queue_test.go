@@ -20,7 +20,7 @@ type crowd struct {
 	replica *Handler
 	network *eventstoretest.Controlled
 	room    domain.RoomID
-	line    *line // held until the end of the test, so that it is the one that all stand in
+	queue   *roomQueue // held until the end of the test, so that it is the one that all stand in
 
 	callers sync.WaitGroup
 	errs    []error // of the callers, by number
@@ -32,7 +32,7 @@ func newCrowd(t *testing.T, callers int) *crowd {
 	c.network = eventstoretest.BeforeStore(t, c.address)
 	c.replica = newHandler(c.network.Open(t, eventstore.Options{Timeout: time.Minute}))
 	book(t, c.replica, c.room, slot(0, 1))
-	c.line = c.replica.calendars.enter(c.room)
+	c.queue = c.replica.calendars.enter(c.room)
 	return c
 }
 
@@ -46,9 +46,9 @@ func (c *crowd) books(ctx context.Context, number int, s domain.Slot) {
 // gather waits until so many have joined the group that is open.
 func (c *crowd) gather(callers int) {
 	c.waitFor(func() bool {
-		c.line.mu.Lock()
-		defer c.line.mu.Unlock()
-		return c.line.open != nil && len(c.line.open.events) == callers
+		c.queue.mu.Lock()
+		defer c.queue.mu.Unlock()
+		return c.queue.open != nil && len(c.queue.open.events) == callers
 	})
 }
 
@@ -63,7 +63,7 @@ func (c *crowd) appends() int { return c.network.Calls(eventstoretest.Append) - 
 
 func (c *crowd) hold(t *testing.T) {
 	t.Helper()
-	if err := c.line.take(t.Context()); err != nil {
+	if err := c.queue.lock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -89,7 +89,7 @@ func TestACrowdSharesAppends(t *testing.T) {
 	}
 	c.gather(40)
 	leave()
-	c.line.give()
+	c.queue.unlock()
 	c.callers.Wait()
 	if err := errors.Join(c.errs...); err != nil {
 		t.Error(err)
@@ -102,14 +102,14 @@ func TestACrowdSharesAppends(t *testing.T) {
 
 // A group has a bound; who finds it full waits for the next.
 func TestACrowdThatIsLargerThanAGroup(t *testing.T) {
-	const callers = 2*mostInGroup + 10
+	const callers = 2*maxBatch + 10
 	c := newCrowd(t, callers)
 	c.hold(t)
 	for i := range callers {
 		c.books(t.Context(), i, slot(i+1, i+2))
 	}
-	c.gather(mostInGroup)
-	c.line.give()
+	c.gather(maxBatch)
+	c.queue.unlock()
 	c.callers.Wait()
 	if err := errors.Join(c.errs...); err != nil {
 		t.Error(err)
@@ -125,7 +125,7 @@ func TestACrowdForOneSlot(t *testing.T) {
 		c.books(t.Context(), i, slot(1, 2))
 	}
 	c.gather(1)
-	c.line.give()
+	c.queue.unlock()
 	c.callers.Wait()
 	refused := 0
 	for _, err := range c.errs {
@@ -183,7 +183,7 @@ func TestAGroupIsOvertakenByNews(t *testing.T) {
 func TestACrowdSharesReads(t *testing.T) {
 	c := newCrowd(t, 100)
 	c.replica = newHandler(c.network.Open(t, eventstore.Options{}))
-	c.line = c.replica.calendars.enter(c.room)
+	c.queue = c.replica.calendars.enter(c.room)
 	c.hold(t)
 	before := c.network.Calls(eventstoretest.Read)
 	for i := range c.errs {
@@ -192,9 +192,9 @@ func TestACrowdSharesReads(t *testing.T) {
 	c.waitFor(func() bool {
 		c.replica.calendars.mu.Lock()
 		defer c.replica.calendars.mu.Unlock()
-		return c.line.users == 1+len(c.errs)
+		return c.queue.users == 1+len(c.errs)
 	})
-	c.line.give()
+	c.queue.unlock()
 	c.callers.Wait()
 	if err := errors.Join(c.errs...); err != nil {
 		t.Error(err)
@@ -209,7 +209,7 @@ func TestACrowdSharesReads(t *testing.T) {
 func TestTheEndOfAGroupGoesBeforeTheEndOfTime(t *testing.T) {
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	g := &group{done: make(chan struct{})}
+	g := &batch{done: make(chan struct{})}
 	g.end(nil)
 	for range 100 {
 		if err := g.wait(late); err != nil {
@@ -220,9 +220,9 @@ func TestTheEndOfAGroupGoesBeforeTheEndOfTime(t *testing.T) {
 
 // appending reports whether the open group was closed and its append begun.
 func (c *crowd) appending() bool {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	return c.line.open == nil && c.line.next != c.line.stored
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.queue.open == nil && c.queue.next != c.queue.stored
 }
 
 // A first that has no time left before the turn comes gives up for itself alone, and what it decided is forgotten.
@@ -232,10 +232,10 @@ func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 	g := c.pair(t)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	if err := c.replica.calendars.append(late, c.line, g); !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.queue.append(late, g); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want that time is over", err)
 	}
-	c.line.give()
+	c.queue.unlock()
 	c.callers.Wait()
 	if c.errs[0] != nil {
 		t.Error(c.errs[0])
@@ -255,7 +255,7 @@ func TestAGroupWhoseFirstIsLate(t *testing.T) {
 		<-soon.Done()
 		c.network.Start()
 	})
-	if err := c.replica.calendars.append(soon, c.line, g); err != nil {
+	if err := c.queue.append(soon, g); err != nil {
 		t.Error(err)
 	}
 	c.callers.Wait()
@@ -273,7 +273,7 @@ func TestAGroupWhoseFirstPanics(t *testing.T) {
 	c := newCrowd(t, 1)
 	c.hold(t)
 	g := c.pair(t)
-	c.line.give()
+	c.queue.unlock()
 	store := c.replica.calendars.store
 	c.replica.calendars.store = panicking{store}
 	func() {
@@ -282,7 +282,7 @@ func TestAGroupWhoseFirstPanics(t *testing.T) {
 				t.Error("the panic was kept from whose it is")
 			}
 		}()
-		_ = c.replica.calendars.append(t.Context(), c.line, g)
+		_ = c.queue.append(t.Context(), g)
 	}()
 	c.replica.calendars.store = store
 	c.callers.Wait()
@@ -300,10 +300,10 @@ func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.
 }
 
 // pair is a group of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that.
-func (c *crowd) pair(t *testing.T) *group {
+func (c *crowd) pair(t *testing.T) *batch {
 	t.Helper()
-	g, first, err := c.line.join(t.Context(), func(domain.Calendar) ([]eventstore.Proposed, error) {
-		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}, nil
+	g, first, err := c.queue.join(t.Context(), func(domain.Calendar) []eventstore.Proposed {
+		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}
 	})
 	if err != nil || !first {
 		t.Fatalf("there is a group already, or %v", err)

@@ -1,0 +1,339 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// roomQueue is where the commands of one process that want the same room's calendar wait for each other. What is decided while an
+// append is under way gathers in a batch, for the next: a crowded room costs an append for each time the event store answers, not
+// one for each command. Those that want to know what is stored share a read. Correctness does not depend on it: an append is done
+// at the revision that its batch was decided on, or not at all.
+type roomQueue struct {
+	calendars *calendars
+	room      domain.RoomID
+	users     int // guarded by calendars.mu
+
+	writer chan struct{}   // the writer lock: holds a value while somebody appends, or reads on
+	reads  atomic.Int64    // that were begun; only the holder of the writer lock begins one
+	latest int64           // the number of the last read that ended well; belongs to the holder of the writer lock
+	named  domain.Revision // by the event store when an append lost a race; belongs to the holder of the writer lock
+
+	mu     sync.Mutex
+	stored *calendar // as far as it is known, or nil; only the holder of the writer lock changes it
+	next   *calendar // the same, with everything that is decided and not yet stored
+	open   *batch    // the one that can be joined, its decisions being the last in next; or nil
+}
+
+// batch is a row of decisions for one append, each made on the calendar that the one before it leaves. The command that opened it, its
+// leader, appends it on behalf of all.
+type batch struct {
+	on     *calendar
+	events []eventstore.Proposed
+	leaves *calendar
+
+	begun chan struct{} // closed when nobody can join any more, since it is being appended
+	done  chan struct{} // closed when err says what became of all
+	err   error
+}
+
+// maxBatch keeps an append far below the size that the event store accepts, 1 MiB: the longest event, as far as the API lets
+// one be made, is some 4 KiB.
+const maxBatch = 128
+
+// errSuperseded is the end of a batch that was not appended, whose decisions have to be made anew: the append before it failed,
+// something new was read, or its leader had no time left.
+var errSuperseded = errors.New("superseded before the append")
+
+// read is the room's calendar with everything that was committed before the call.
+func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calendar, error) {
+	q := c.enter(room)
+	defer q.leave()
+	cal, err := q.readOn(ctx)
+	if err != nil {
+		return domain.Calendar{}, err
+	}
+	return cal.Calendar, nil
+}
+
+// transact appends to the room's calendar what decide finds is to be appended, if anything. That is decided first on what is known in
+// memory. That there is nothing to append, and what to do after a lost race, is decided on what is stored.
+func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide func(domain.Calendar) []eventstore.Proposed) error {
+	q := c.enter(room)
+	defer q.leave()
+	for races := newRaces(c.metrics); ; {
+		b, leads, err := q.join(ctx, decide)
+		switch {
+		case err != nil:
+			return err
+		case b == nil:
+			err = errSuperseded
+		case leads:
+			err = q.append(ctx, b)
+		default:
+			err = b.wait(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		if err != errSuperseded {
+			if err := races.again(ctx, err); err != nil {
+				return err
+			}
+		}
+		stored, err := q.readOn(ctx)
+		if err != nil {
+			return err
+		}
+		if len(decide(stored.Calendar)) == 0 {
+			return nil
+		}
+	}
+}
+
+func (c *calendars) enter(room domain.RoomID) *roomQueue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.queues[room]
+	if q == nil {
+		q = &roomQueue{calendars: c, room: room, writer: make(chan struct{}, 1), named: eventstore.NoStream}
+		q.stored, _ = c.cache.Get(room)
+		q.next = q.stored
+		c.queues[room] = q
+	}
+	q.users++
+	return q
+}
+
+func (q *roomQueue) leave() {
+	q.calendars.mu.Lock()
+	defer q.calendars.mu.Unlock()
+	if q.users--; q.users == 0 {
+		delete(q.calendars.queues, q.room)
+	}
+}
+
+// join decides on what is known, and adds what was decided to a batch. Whoever opens one leads it. There is no batch if nothing is
+// known, or there is nothing to append: that is to be decided on what is stored.
+func (q *roomQueue) join(ctx context.Context, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, err error) {
+	for {
+		b, leads, full := q.tryJoin(decide)
+		if full == nil {
+			return b, leads, nil
+		}
+		select {
+		case <-full.begun:
+		case <-full.done:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+}
+
+// tryJoin returns the open batch as full if it takes no more.
+func (q *roomQueue) tryJoin(decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, full *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.next == nil {
+		return nil, false, nil
+	}
+	events := decide(q.next.Calendar)
+	if len(events) == 0 {
+		return nil, false, nil
+	}
+	if q.open != nil && len(q.open.events) >= maxBatch {
+		return nil, false, q.open
+	}
+	next := *q.next
+	for _, e := range events {
+		next.Calendar = next.Evolve(e.Event)
+		next.revision++
+	}
+	if leads = q.open == nil; leads {
+		q.open = &batch{on: q.next, begun: make(chan struct{}), done: make(chan struct{})}
+	}
+	q.open.events = append(q.open.events, events...)
+	q.next, q.open.leaves = &next, &next
+	return q.open, leads, nil
+}
+
+// append appends a batch, and keeps the calendar that results. Only the leader calls it. Once begun it has the event store's time
+// limit alone: how much time the leader has left does not concern the others.
+func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
+	waiting, cancel := detach(ctx)
+	defer cancel()
+	if err := q.lock(waiting); err != nil {
+		q.giveUp(b)
+		return err
+	}
+	defer q.unlock()
+	if !q.begin(b) {
+		return errSuperseded
+	}
+	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // until more is known
+	defer func() { q.end(b, err) }()
+	if _, err := q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), b.on.revision, b.events...); err != nil {
+		return err
+	}
+	q.calendars.keep(q.room, b.leaves)
+	return nil
+}
+
+// lock waits for the writer lock.
+func (q *roomQueue) lock(ctx context.Context) error {
+	select {
+	case q.writer <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (q *roomQueue) unlock() { <-q.writer }
+
+// begin closes the batch, to be appended by the holder of the writer lock. It reports false if the batch was superseded.
+func (q *roomQueue) begin(b *batch) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open != b {
+		return false
+	}
+	q.open = nil
+	close(b.begun)
+	return true
+}
+
+// end takes note of what became of the append of a batch. What was decided since, after an append that failed, is superseded.
+func (q *roomQueue) end(b *batch, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err == nil {
+		q.stored = b.leaves
+	} else {
+		q.restart(q.stored)
+	}
+	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+		q.named = wrong.Actual
+		if q.stored != nil && wrong.Actual < q.stored.revision { // the stream was deleted
+			q.stored = nil
+			q.restart(nil)
+		}
+	}
+	b.end(err)
+}
+
+// giveUp takes back a batch that was not begun.
+func (q *roomQueue) giveUp(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open == b {
+		q.restart(b.on)
+	}
+}
+
+// restart has the next decision made on a calendar, which supersedes the open batch. q.mu must be held.
+func (q *roomQueue) restart(c *calendar) {
+	q.next = c
+	if q.open != nil {
+		q.open.end(errSuperseded)
+		q.open = nil
+	}
+}
+
+func (b *batch) end(err error) {
+	b.err = err
+	close(b.done)
+}
+
+// wait waits for what the leader does. As what was decided may be done, a caller that goes away does not end it.
+func (b *batch) wait(ctx context.Context) error {
+	ctx, cancel := detach(ctx)
+	defer cancel()
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-b.done:
+		return b.err
+	default:
+		return fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, ctx.Err())
+	}
+}
+
+// readOn reads what was appended to the room's calendar since, and keeps it. A read that somebody else has begun since the call will do.
+func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
+	before := q.reads.Load()
+	if err := q.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer q.unlock()
+	cal := q.known()
+	if q.latest > before {
+		return cal, nil
+	}
+	number := q.reads.Add(1)
+	err := readUntil(ctx, q.named, func() (_ domain.Revision, err error) {
+		cal, err = q.fold(ctx, cal)
+		return cal.revision, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	q.learn(cal)
+	q.latest = number
+	q.calendars.keep(q.room, cal)
+	return cal, nil
+}
+
+// fold reads what was appended to the room's calendar since, and returns the calendar with it; the same one if there is nothing, or
+// with an error.
+func (q *roomQueue) fold(ctx context.Context, cal *calendar) (_ *calendar, failed error) {
+	revision := cal.revision
+	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
+		for r, err := range q.calendars.store.ReadStream(ctx, q.room.Stream(), cal.revision+1) {
+			if err == nil {
+				err = readable(r)
+			}
+			if err != nil {
+				failed = err
+				return
+			}
+			revision = r.Revision
+			if r.Event != nil && !yield(r.Event) {
+				return
+			}
+		}
+	})
+	if failed != nil || revision == cal.revision {
+		return cal, failed
+	}
+	return &calendar{folded, revision}, nil
+}
+
+// known is the calendar as far as it is known.
+func (q *roomQueue) known() *calendar {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stored == nil {
+		return &calendar{revision: eventstore.NoStream}
+	}
+	return q.stored
+}
+
+// learn takes note of what was read. If it is news, what was decided without it is superseded.
+func (q *roomQueue) learn(read *calendar) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if read != q.stored {
+		q.stored = read
+		q.restart(read)
+	}
+}

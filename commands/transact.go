@@ -1,0 +1,127 @@
+package commands
+
+import (
+	"context"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// aggregate is what a command is carried out on: a stream, with everything that has to be settled together with it.
+type aggregate[S state[S]] struct {
+	stream string
+	// fresh says that the command's id names the stream, so that there is nothing in it unless the command was asked before.
+	fresh bool
+	// unreadable lets the command decide although an event of the stream cannot be decoded.
+	unreadable bool
+	// settle finishes whatever was left half-done of the aggregate, also in the given rooms, and returns it as it is stored then.
+	settle func(ctx context.Context, known loaded[S], rooms ...domain.RoomID) (loaded[S], error)
+	// finish takes the steps that follow from a decision which has just been appended.
+	finish func(ctx context.Context, before S, now loaded[S]) error
+}
+
+// decision is what a command decides on an aggregate at one revision.
+type decision struct {
+	events  []eventstore.Proposed // to be appended; none if there is nothing to do
+	refused error                 // why the command is refused
+
+	// ask is the reservation that has to be made first, if any, policy what applies to its slot, and then decides once it is made.
+	ask    *domain.SlotReserved
+	policy domain.Policy
+	then   func(domain.SlotReserved) []domain.Event
+}
+
+// decided is the decision of a command that needs no reservation.
+func (r Request) decided(events []domain.Event, refused error) (decision, error) {
+	return decision{events: r.propose(events), refused: refused}, nil
+}
+
+// transact carries out a command: it loads the aggregate, decides, appends at the revision that it decided on, and decides again if
+// another append came first. It returns the aggregate as the command left it.
+//
+// A command that was asked before, under the same key, is answered as it was then. Before transact returns a refusal or a no-op it
+// settles the aggregate: a half-finished command may be the cause. A condition that does not hold is a refusal, and any other refusal
+// goes before it. An error of decide means that nothing could be decided.
+func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregate[S], decide func(context.Context, loaded[S]) (decision, error)) (loaded[S], error) {
+	var none loaded[S]
+	key, first, err := h.claim(ctx, r)
+	if err != nil {
+		return none, err
+	}
+	l := loaded[S]{revision: eventstore.NoStream}
+	if !a.fresh || !first {
+		if err := l.readOn(ctx, h.store, a.stream); err != nil {
+			return none, err
+		}
+	}
+	detached, cancel := detach(ctx)
+	defer cancel()
+	for races := newRaces(h.metrics); ; {
+		if l.unreadable != nil && !a.unreadable {
+			return none, l.unreadable
+		}
+		if then, done, err := l.repeated(r, key); err != nil {
+			return none, err
+		} else if done {
+			if _, err := a.settle(detached, l); err != nil {
+				return none, unfinished(err)
+			}
+			return then, nil
+		}
+
+		d, err := decide(ctx, l)
+		if err == nil && d.refused == nil && !r.allows(l.revision) {
+			d.refused = &ConditionFailed{l.revision}
+		}
+		if err == nil && d.refused == nil && d.ask != nil {
+			err = h.reserve(ctx, r, &d)
+		}
+		if err != nil {
+			return none, err
+		}
+		if d.refused != nil || len(d.events) == 0 {
+			settled, err := a.settle(ctx, l)
+			switch {
+			case err != nil:
+				return none, undecided(err)
+			case settled.revision != l.revision:
+				l = settled
+				continue
+			case d.refused != nil:
+				return none, d.refused
+			default:
+				return unchanged(ctx, h, r, settled)
+			}
+		}
+
+		waiting := ctx
+		if d.ask != nil { // whoever finds the reservation goes on from it
+			waiting = detached
+		}
+		before := l.state
+		err = l.append(waiting, h, a.stream, d.events)
+		switch {
+		case err == nil:
+			if err := a.finish(detached, before, l); err != nil {
+				return none, unfinished(err)
+			}
+			return l, nil
+		case !lost(err) && d.ask != nil:
+			return none, unfinished(err)
+		case !lost(err):
+			return none, err
+		case d.ask != nil:
+			settled, err := a.settle(detached, l, d.ask.RoomID)
+			if err != nil {
+				return none, unfinished(err)
+			}
+			if then, done := settled.prefix(followed(*d.ask)); done {
+				return then, nil
+			}
+			l = settled
+		}
+		if err := races.again(ctx, err); err != nil {
+			return none, err
+		}
+	}
+}
