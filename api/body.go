@@ -2,38 +2,68 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
+	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"mime"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/domain"
 )
 
-// body is a command's body, a flat JSON object, and the faults found in it so far. A handler takes the members that it knows
-// out of it, one after the other, and then asks check for everything that is wrong.
+// body is a command's body, a flat JSON object, and the faults found in it so far. It is decoded into a struct of fields, and a
+// [jsontext.Value] for all members that are none of them. The handler takes the values of the fields, one after the other, and then asks
+// check for everything that is wrong.
 type body struct {
 	zone    *time.Location
-	members []member
+	command reflect.Value // the struct
 	faults  []fault
 }
 
-// member is a member of the object as it stands in the request's buffer.
-type member struct {
-	name  []byte
-	value []byte // JSON
-	taken bool
+// field is a member of a body, as it was sent.
+type field struct {
+	name    string         // as the struct's tag has it
+	value   jsontext.Value // nil if it was left out
+	repeats int            // how often it was sent again
 }
 
-// fault is one thing wrong with one value.
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (f *field) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if f.value != nil {
+		f.repeats++
+	} else {
+		f.value = value.Clone()
+	}
+	return err
+}
+
+// present reports whether the member was sent.
+func (f *field) present() bool { return f.value != nil }
+
+// given reports whether the member was sent and is not null: null is a way to leave out what may be left out.
+func (f *field) given() bool { return f.value != nil && f.value.Kind() != jsontext.KindNull }
+
+// text is the text of a member that is a string.
+func (f *field) text() []byte {
+	text, _ := jsontext.AppendUnquote(nil, f.value) // an error is of what is not UTF-8, which is replaced
+	return text
+}
+
+// fault is one thing wrong with one value, of a body or of a request's parameters.
 type fault struct {
-	pointer string // RFC 6901
-	detail  string // begins with "must" where it says what would be right
+	Pointer   *jsontext.Pointer `json:"pointer,omitzero"`   // into the body
+	Parameter string            `json:"parameter,omitzero"` // of the query, or the header
+	Detail    string            `json:"detail"`             // begins with "must" where it says what would be right
 }
 
 // invalidBody lists every fault of a body.
@@ -49,7 +79,7 @@ func (e *invalidBody) Error() string {
 	var b strings.Builder
 	b.WriteString("the body is invalid")
 	for _, f := range e.faults {
-		fmt.Fprintf(&b, "; %s %s", f.pointer, f.detail)
+		fmt.Fprintf(&b, "; %s %s", *f.Pointer, f.Detail)
 	}
 	return b.String()
 }
@@ -83,8 +113,8 @@ func (e *unsupportedCoding) Error() string {
 	return fmt.Sprintf("the content coding %q is not supported", e.given)
 }
 
-// decode reads the request's body. An error means that there is nothing to take from it.
-func (x *exchange) decode() (*body, error) {
+// decode reads the request's body into a pointer to a command's struct. An error means that there is nothing to take from it.
+func (x *exchange) decode(command any) (*body, error) {
 	if x.r.ContentLength != 0 {
 		if err := x.checkContentType(); err != nil {
 			return nil, err
@@ -93,16 +123,40 @@ func (x *exchange) decode() (*body, error) {
 	if err := x.readBody(); err != nil {
 		return nil, err
 	}
-	x.body.zone = x.server.zone
-	return &x.body, x.body.parse(x.in)
+	if err := wellFormed(x.in); err != nil {
+		return nil, err
+	}
+	if jsontext.Value(x.in).Kind() != jsontext.KindBeginObject {
+		return nil, &invalidBody{faults: []fault{{Pointer: new(jsontext.Pointer), Detail: "must be a JSON object"}}}
+	}
+	return x.newBody(command), json.Unmarshal(x.in, command, lenient)
 }
 
 // decodeOptional is decode for an operation that needs no body.
-func (x *exchange) decodeOptional() (*body, error) {
+func (x *exchange) decodeOptional(command any) (*body, error) {
 	if x.r.ContentLength == 0 {
-		return &x.body, nil
+		return x.newBody(command), nil
 	}
-	return x.decode()
+	return x.decode(command)
+}
+
+func (x *exchange) newBody(command any) *body {
+	b := &body{zone: x.server.zone, command: reflect.ValueOf(command).Elem()}
+	for name, f := range b.fields() {
+		f.name = name
+	}
+	return b
+}
+
+// fields are those of the command, by name.
+func (b *body) fields() iter.Seq2[string, *field] {
+	return func(yield func(string, *field) bool) {
+		for of, v := range b.command.Fields() {
+			if f, ok := v.Addr().Interface().(*field); ok && !yield(of.Tag.Get("json"), f) {
+				return
+			}
+		}
+	}
 }
 
 func (x *exchange) checkContentType() error {
@@ -124,48 +178,18 @@ func (x *exchange) checkContentType() error {
 	return nil
 }
 
-// parse splits the object into its members.
-func (b *body) parse(in []byte) error {
-	if err := wellFormed(in); err != nil {
-		return err
-	}
-	in = bytes.TrimLeft(in, space)
-	if in[0] != '{' {
-		return &invalidBody{faults: []fault{{"", "must be a JSON object"}}}
-	}
-	// From here on the syntax is known to be right.
-	rest := bytes.TrimLeft(in[1:], space)
-	for rest[0] != '}' {
-		n := valueLength(rest)
-		name := rest[1 : n-1]
-		if bytes.IndexByte(name, '\\') >= 0 {
-			name = []byte(unquote(rest[:n]))
-		}
-		rest = bytes.TrimLeft(rest[n:], space)
-		rest = bytes.TrimLeft(rest[1:], space) // the colon
-		n = valueLength(rest)
-		b.members = append(b.members, member{name: name, value: rest[:n]})
-		rest = bytes.TrimLeft(rest[n:], space)
-		if rest[0] == ',' {
-			rest = bytes.TrimLeft(rest[1:], space)
-		}
-	}
-	return nil
-}
-
-const space = " \t\r\n"
-
-// wellFormed is the error of a body that is not one JSON text in UTF-8, with the place where it ceases to be one.
+// wellFormed is the error of a body that is not one JSON text in UTF-8, with the place where it ceases to be one. What is wrong is told in the
+// words of encoding/json.
 func wellFormed(in []byte) error {
-	if json.Valid(in) && utf8.Valid(in) {
+	if jsontext.Value(in).IsValid(lenient) && utf8.Valid(in) {
 		return nil
 	}
-	if len(bytes.TrimLeft(in, space)) == 0 {
+	if len(bytes.TrimLeft(in, " \t\r\n")) == 0 {
 		return &malformed{"the body is empty; it must be a JSON object"}
 	}
-	var into json.RawMessage
-	err := json.Unmarshal(in, &into)
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+	var into jsonv1.RawMessage
+	err := jsonv1.Unmarshal(in, &into)
+	if syntax, ok := errors.AsType[*jsonv1.SyntaxError](err); ok {
 		before := in[:min(int(syntax.Offset), len(in))]
 		line := bytes.Count(before, []byte("\n")) + 1
 		column := len(before) - (bytes.LastIndexByte(before, '\n') + 1)
@@ -174,115 +198,49 @@ func wellFormed(in []byte) error {
 	return &malformed{"the body is not UTF-8"}
 }
 
-// valueLength is the length of the value that well-formed JSON begins with.
-func valueLength(s []byte) int {
-	depth := 0
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			for i++; s[i] != '"'; i++ {
-				if s[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i // the end of a number or a word, and of what it is in
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ' ', '\t', '\r', '\n':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return len(s)
+func (b *body) fault(f *field, detail string) {
+	b.faults = append(b.faults, fault{Pointer: pointerTo(f.name), Detail: detail})
 }
 
-// unquote is the text of a JSON string.
-func unquote(s []byte) string {
-	if bytes.IndexByte(s, '\\') < 0 {
-		return string(s[1 : len(s)-1])
-	}
-	var text string
-	// s is a string of well-formed JSON: nothing can go wrong.
-	_ = json.Unmarshal(s, &text)
-	return text
+// pointerTo is the JSON pointer to a member of a body.
+func pointerTo(name string) *jsontext.Pointer {
+	return new(jsontext.Pointer("").AppendToken(name))
 }
 
-// find is the value of the last member of that name; nil if there is none.
-func (b *body) find(name string) []byte {
-	for i := range b.members {
-		if string(b.members[i].name) == name {
-			b.members[i].taken = true
-			return b.members[i].value
-		}
-	}
-	return nil
-}
-
-// has reports whether there is a member of that name.
-func (b *body) has(name string) bool { return b.find(name) != nil }
-
-// given reports whether there is a member of that name that is not null: null is a way to leave out what may be left out.
-func (b *body) given(name string) bool {
-	v := b.find(name)
-	return v != nil && v[0] != 'n'
-}
-
-func (b *body) fault(name, detail string) {
-	b.faults = append(b.faults, fault{pointerTo(name), detail})
-}
-
-// pointerTo is the JSON pointer to a member of the body.
-func pointerTo(name string) string {
-	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
-}
-
-// require is find for a member that must be there and not be null.
-func (b *body) require(name string) []byte {
-	v := b.find(name)
+// require reports whether the member is there and is not null, as it must be.
+func (b *body) require(f *field) bool {
 	switch {
-	case v == nil:
-		b.fault(name, "must be given")
-	case v[0] == 'n':
-		b.fault(name, "must not be null")
-		v = nil
+	case !f.present():
+		b.fault(f, "must be given")
+	case !f.given():
+		b.fault(f, "must not be null")
 	}
-	return v
+	return f.given()
 }
 
 // id takes an identifier: a string, or a number as it is written.
-func (b *body) id(name string) string {
-	v := b.require(name)
-	if v == nil {
+func (b *body) id(f *field) string {
+	if !b.require(f) {
 		return ""
 	}
 	var id string
-	switch c := v[0]; {
-	case c == '"':
-		id = unquote(v)
-	case c == '-' || c >= '0' && c <= '9':
-		if bytes.ContainsAny(v, ".eE") {
-			b.fault(name, "must be a string or a whole number without fraction or exponent")
+	switch f.value.Kind() {
+	case jsontext.KindString:
+		id = string(f.text())
+	case jsontext.KindNumber:
+		if bytes.ContainsAny(f.value, ".eE") {
+			b.fault(f, "must be a string or a whole number without fraction or exponent")
 			return ""
 		}
-		if id = string(v); id == "-0" {
+		if id = string(f.value); id == "-0" {
 			id = "0" // JSON has one number for both
 		}
 	default:
-		b.fault(name, "must be a string or a whole number, not "+kind(v))
+		b.fault(f, "must be a string or a whole number, not "+kind(f.value))
 		return ""
 	}
 	if !validID(id) {
-		b.fault(name, "must be 1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'")
+		b.fault(f, "must be 1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'")
 		return ""
 	}
 	return id
@@ -303,100 +261,99 @@ func validID(s string) bool {
 	return true
 }
 
+// requireString is require for a member that must be a string.
+func (b *body) requireString(f *field) bool {
+	if !b.require(f) {
+		return false
+	}
+	if f.value.Kind() != jsontext.KindString {
+		b.fault(f, "must be a string, not "+kind(f.value))
+		return false
+	}
+	return true
+}
+
 // time takes a time.
-func (b *body) time(name string) time.Time { return b.timeBy(name, parseTime) }
+func (b *body) time(f *field) time.Time { return b.timeBy(f, parseTime) }
 
 // end takes the time at which something ends.
-func (b *body) end(name string) time.Time { return b.timeBy(name, parseEnd) }
+func (b *body) end(f *field) time.Time { return b.timeBy(f, parseEnd) }
 
-func (b *body) timeBy(name string, parse func([]byte, *time.Location) (time.Time, error)) time.Time {
-	v := b.require(name)
-	if v == nil {
+func (b *body) timeBy(f *field, parse func([]byte, *time.Location) (time.Time, error)) time.Time {
+	if !b.requireString(f) {
 		return time.Time{}
 	}
-	if v[0] != '"' {
-		b.fault(name, "must be a string, not "+kind(v))
-		return time.Time{}
-	}
-	text := v[1 : len(v)-1]
-	if bytes.IndexByte(text, '\\') >= 0 {
-		text = []byte(unquote(v))
-	}
-	t, err := parse(text, b.zone)
+	t, err := parse(f.text(), b.zone)
 	if err != nil {
-		b.fault(name, err.Error())
+		b.fault(f, err.Error())
 	}
 	return t
 }
 
 // text takes a text of at most so many characters.
-func (b *body) text(name string, longest int) string {
-	v := b.require(name)
-	if v == nil {
+func (b *body) text(f *field, longest int) string {
+	if !b.requireString(f) {
 		return ""
 	}
-	if v[0] != '"' {
-		b.fault(name, "must be a string, not "+kind(v))
-		return ""
-	}
-	text := unquote(v)
+	text := string(f.text())
 	if n := utf8.RuneCountInString(text); n > longest {
-		b.fault(name, fmt.Sprintf("must be at most %d characters long, it has %d", longest, n))
+		b.fault(f, fmt.Sprintf("must be at most %d characters long, it has %d", longest, n))
 	}
 	return text
 }
 
 // oneOf takes one of the words.
-func (b *body) oneOf(name string, words ...string) string {
-	v := b.require(name)
-	if v == nil {
+func (b *body) oneOf(f *field, words ...string) string {
+	if !b.require(f) {
 		return ""
 	}
-	if v[0] == '"' {
-		if i := slices.Index(words, unquote(v)); i >= 0 {
+	if f.value.Kind() == jsontext.KindString {
+		if i := slices.Index(words, string(f.text())); i >= 0 {
 			return words[i]
 		}
 	}
-	b.fault(name, `must be "`+strings.Join(words, `" or "`)+`"`)
+	b.fault(f, `must be "`+strings.Join(words, `" or "`)+`"`)
 	return ""
 }
 
 // kind names the type of a JSON value.
-func kind(v []byte) string {
-	switch v[0] {
-	case '{':
+func kind(v jsontext.Value) string {
+	switch v.Kind() {
+	case jsontext.KindBeginObject:
 		return "an object"
-	case '[':
+	case jsontext.KindBeginArray:
 		return "an array"
-	case '"':
+	case jsontext.KindString:
 		return "a string"
-	case 't', 'f':
+	case jsontext.KindTrue, jsontext.KindFalse:
 		return "a boolean"
-	case 'n':
+	case jsontext.KindNull:
 		return "null"
 	default:
 		return "a number"
 	}
 }
 
-// mostFaults bounds what a refusal lists; a body of nothing but faults is not worth more.
-const mostFaults = 100
+// maxFaults bounds what a refusal lists; a body of nothing but faults is not worth more.
+const maxFaults = 100
 
-// check is everything that is wrong with the body, once its members are taken: nil, or an *invalidBody. What is doubtful is only
-// told if the body is refused anyway.
-func (b *body) check(doubtful ...fault) error {
-	for i, m := range b.members {
-		switch {
-		case m.taken:
-		case b.repeated(i):
-			b.fault(string(m.name), "must be given only once")
-		default:
-			b.fault(string(m.name), "is not a field of this request")
+// check is everything that is wrong with the body, once the fields are taken: nil, or an *invalidBody. The members that are no fields
+// are faults too. What is doubtful is only told if the body is refused anyway.
+func (b *body) check(others jsontext.Value, doubtful ...fault) error {
+	for _, f := range b.fields() {
+		for range f.repeats {
+			b.fault(f, "must be given only once")
 		}
-		if len(b.faults) > mostFaults {
-			b.faults[mostFaults] = fault{"", "has more faults than are listed here"}
-			return &invalidBody{faults: b.faults}
-		}
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(others), lenient)
+	// What was decoded can be read again: every error is the end.
+	for _, err := dec.ReadToken(); err == nil && dec.PeekKind() == jsontext.KindString; err = dec.SkipValue() {
+		_ = dec.SkipValue() // the name
+		b.faults = append(b.faults, fault{Pointer: new(dec.StackPointer()), Detail: "is not a field of this request"})
+	}
+	if len(b.faults) > maxFaults {
+		b.faults = append(b.faults[:maxFaults], fault{Pointer: new(jsontext.Pointer), Detail: "has more faults than are listed here"})
+		return &invalidBody{faults: b.faults}
 	}
 	if len(b.faults) == 0 {
 		return nil
@@ -404,31 +361,26 @@ func (b *body) check(doubtful ...fault) error {
 	return &invalidBody{faults: append(b.faults, doubtful...)}
 }
 
-// repeated reports whether the i-th member repeats one of those that are taken.
-func (b *body) repeated(i int) bool {
-	return slices.ContainsFunc(b.members[:i], func(m member) bool { return m.taken && bytes.Equal(m.name, b.members[i].name) })
-}
-
-// fields says under which names a body has the values that the domain knows.
-type fields map[domain.Field]string
+// names says under which names a body has the values that the domain knows.
+type names map[domain.Field]string
 
 // faultsAt turns the domain's faults into faults of a body.
-func faultsAt(faults []domain.Fault, names fields) []fault {
+func faultsAt(faults []domain.Fault, names names) []fault {
 	at := make([]fault, len(faults))
 	for i, f := range faults {
-		at[i] = fault{pointerTo(names[f.Field]), f.Detail}
+		at[i] = fault{Pointer: pointerTo(names[f.Field]), Detail: f.Detail}
 	}
 	return at
 }
 
 // inBody turns what the domain says of a command's values into the faults of a body; other errors stay as they are.
-func (x *exchange) inBody(err error, names fields) error {
+func (x *exchange) inBody(err error, names names) error {
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		return &invalidBody{faultsAt(invalid.Faults, names), invalid}
 	}
 	if early, ok := errors.AsType[*domain.EndBeforeStart](err); ok {
-		detail := fmt.Sprintf("must not be before the start of the use, %s", appendTime(nil, early.StartedAt, x.zone))
-		return &invalidBody{faults: []fault{{pointerTo(names[domain.FieldEnd]), detail}}}
+		detail := fmt.Sprintf("must not be before the start of the use, %s", x.time(early.StartedAt))
+		return &invalidBody{faults: []fault{{Pointer: pointerTo(names[domain.FieldEnd]), Detail: detail}}}
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func TestABodyOfNothingButFaults(t *testing.T) {
 	b.WriteString(`"x":1}`)
 	r := newService(t).do(t, "POST", "/bookings", b.String()).want(t, 422)
 	faults := r.at(t, "errors").([]any)
-	if last := faults[len(faults)-1].(map[string]any)["detail"]; len(faults) != mostFaults+1 || last != "has more faults than are listed here" {
+	if last := faults[len(faults)-1].(map[string]any)["detail"]; len(faults) != maxFaults+1 || last != "has more faults than are listed here" {
 		t.Errorf("%d faults, the last one %q", len(faults), last)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -34,19 +36,42 @@ func (s *Server) bookingRoutes() []route {
 }
 
 // bookingFields are the names under which a booking's body has what the domain may find fault with.
-var bookingFields = fields{domain.FieldStart: "useStartDtm", domain.FieldEnd: "useEndDtm"}
+var bookingFields = names{domain.FieldStart: "useStartDtm", domain.FieldEnd: "useEndDtm"}
+
+// newBookingRequest is the body of a new booking.
+type newBookingRequest struct {
+	RoomID        field          `json:"roomId"`
+	BookingUserID field          `json:"bookingUserId"`
+	UseStartDtm   field          `json:"useStartDtm"`
+	UseEndDtm     field          `json:"useEndDtm"`
+	Others        jsontext.Value `json:",embed"`
+}
+
+// bookingChangeRequest is the body of a change, and of a replacement, which must have all of the members of a newBookingRequest. The members after those
+// follow from others; they are taken so that what was answered can be sent back.
+type bookingChangeRequest struct {
+	RoomID        field          `json:"roomId"`
+	BookingUserID field          `json:"bookingUserId"`
+	UseStartDtm   field          `json:"useStartDtm"`
+	UseEndDtm     field          `json:"useEndDtm"`
+	BookingID     field          `json:"bookingId"`
+	Status        field          `json:"status"`
+	Links         field          `json:"_links"`
+	Others        jsontext.Value `json:",embed"`
+}
 
 func (s *Server) createBooking(x *exchange) error {
-	b, err := x.decode()
+	var in newBookingRequest
+	b, err := x.decode(&in)
 	if err != nil {
 		return err
 	}
 	c := commands.CreateBooking{
-		Room: domain.RoomID(b.id("roomId")),
-		User: domain.UserID(b.id("bookingUserId")),
-		Slot: domain.Slot{Start: b.time("useStartDtm"), End: b.end("useEndDtm")},
+		Room: domain.RoomID(b.id(&in.RoomID)),
+		User: domain.UserID(b.id(&in.BookingUserID)),
+		Slot: domain.Slot{Start: b.time(&in.UseStartDtm), End: b.end(&in.UseEndDtm)},
 	}
-	if err := b.check(doubtful(s.policy, c.Slot, x.now())...); err != nil {
+	if err := b.check(in.Others, doubtful(s.policy, c.Slot, x.now())...); err != nil {
 		return err
 	}
 	if c.Request, err = x.request(c.User); err != nil {
@@ -57,8 +82,7 @@ func (s *Server) createBooking(x *exchange) error {
 		return x.inBody(err, bookingFields)
 	}
 	x.created("/bookings/", string(booking.ID))
-	x.booking(booking)
-	return nil
+	return x.booking(booking)
 }
 
 // doubtful is what a policy has against a slot. A command says it itself, and knows whether it is a repeat of one that was
@@ -70,81 +94,63 @@ func doubtful(p domain.Policy, slot domain.Slot, now time.Time) []fault {
 	return faultsAt(p.CheckSlot(slot, now), bookingFields)
 }
 
-func (s *Server) changeBooking(x *exchange) error {
-	b, err := x.decode()
+func (s *Server) changeBooking(x *exchange) error { return s.change(x, false) }
+
+func (s *Server) replaceBooking(x *exchange) error { return s.change(x, true) }
+
+// change changes the values of a booking that the body has, which must be all of them if the booking is replaced.
+func (s *Server) change(x *exchange, replace bool) error {
+	var in bookingChangeRequest
+	b, err := x.decode(&in)
 	if err != nil {
 		return err
 	}
-	return s.change(x, b, b.has)
-}
-
-func (s *Server) replaceBooking(x *exchange) error {
-	b, err := x.decode()
-	if err != nil {
-		return err
-	}
-	return s.change(x, b, func(string) bool { return true })
-}
-
-// change changes the values of a booking that the body must have.
-func (s *Server) change(x *exchange, b *body, must func(name string) bool) error {
 	c := commands.ChangeBooking{Booking: domain.BookingID(x.vars["id"])}
 	var slot domain.Slot
 	var user domain.UserID
-	if must("roomId") {
-		room := domain.RoomID(b.id("roomId"))
-		c.Room = &room
+	if replace || in.RoomID.present() {
+		c.Room = new(domain.RoomID(b.id(&in.RoomID)))
 	}
-	if must("bookingUserId") {
-		user = domain.UserID(b.id("bookingUserId"))
+	if replace || in.BookingUserID.present() {
+		user = domain.UserID(b.id(&in.BookingUserID))
 		c.User = &user
 	}
-	if must("useStartDtm") {
-		slot.Start = b.time("useStartDtm")
+	if replace || in.UseStartDtm.present() {
+		slot.Start = b.time(&in.UseStartDtm)
 		c.Start = &slot.Start
 	}
-	if must("useEndDtm") {
-		slot.End = b.end("useEndDtm")
+	if replace || in.UseEndDtm.present() {
+		slot.End = b.end(&in.UseEndDtm)
 		c.End = &slot.End
 	}
-	c.Phase = b.readOnly(c.Booking)
+	if in.BookingID.given() {
+		if id := b.id(&in.BookingID); id != "" && id != string(c.Booking) {
+			b.fault(&in.BookingID, "must be the id in the path, or left out")
+		}
+	}
+	if in.Status.given() {
+		c.Phase = domain.Phase(b.oneOf(&in.Status, live()...))
+	}
 	policy := s.policy
 	policy.RefusePast = false // the start may be the one that the booking has
-	if err := b.check(doubtful(policy, slot, x.now())...); err != nil {
+	if err := b.check(in.Others, doubtful(policy, slot, x.now())...); err != nil {
 		return err
 	}
 	if !validID(string(c.Booking)) {
 		return domain.ErrBookingNotFound
 	}
-	var err error
 	if c.Request, err = x.request(user); err != nil {
 		return err
 	}
 	booking, err := s.commands.ChangeBooking(x.ctx, c)
 	if other, ok := errors.AsType[*commands.OtherPhase](err); ok {
 		detail := "must be " + string(other.Phase) + ", as it is, or left out: it follows from what happens to the booking"
-		return &invalidBody{faults: []fault{{pointerTo("status"), detail}}}
+		return &invalidBody{faults: []fault{{Pointer: pointerTo("status"), Detail: detail}}}
 	}
 	if err != nil {
 		return x.inBody(err, bookingFields)
 	}
-	x.booking(booking)
-	return nil
-}
-
-// readOnly takes the members of a booking that its answers have and that follow from others: what was answered may be sent back. It
-// returns the status, which is empty if it is not among them.
-func (b *body) readOnly(id domain.BookingID) (status domain.Phase) {
-	b.find("_links")
-	if b.given("bookingId") {
-		if given := b.id("bookingId"); given != "" && given != string(id) {
-			b.fault("bookingId", "must be the id in the path, or left out")
-		}
-	}
-	if b.given("status") {
-		status = domain.Phase(b.oneOf("status", live()...))
-	}
-	return status
+	return x.booking(booking)
 }
 
 func (s *Server) cancelBooking(x *exchange) error {
@@ -202,8 +208,7 @@ func (s *Server) booking(x *exchange) error {
 		if err != nil {
 			return err
 		}
-		x.booking(booking)
-		return nil
+		return x.booking(booking)
 	}
 	booking, err := s.commands.BookingAsOf(x.ctx, id, *asOf)
 	if err != nil {
@@ -212,8 +217,7 @@ func (s *Server) booking(x *exchange) error {
 	if over := booking.Cancellation; over != nil {
 		return &domain.AlreadyCancelled{Booking: id, Reason: over.Reason, At: over.At}
 	}
-	x.booking(booking)
-	return nil
+	return x.booking(booking)
 }
 
 // moment reads a time or, where it is none, a position, which must be one that the log has reached.
@@ -242,25 +246,39 @@ func (x *exchange) created(path, id string) {
 	x.header("Location", x.base+path+id)
 }
 
+// bookingReply is a booking.
+type bookingReply struct {
+	BookingID     domain.BookingID `json:"bookingId"`
+	RoomID        domain.RoomID    `json:"roomId"`
+	UseStartDtm   timestamp        `json:"useStartDtm"`
+	UseEndDtm     timestamp        `json:"useEndDtm"`
+	BookingUserID domain.UserID    `json:"bookingUserId"`
+	Status        domain.Phase     `json:"status"`
+	Links         struct {
+		Self        link `json:"self"`
+		Booking     link `json:"booking"`
+		Confirm     link `json:"confirm"`
+		RealUse     link `json:"realUse,omitzero"`
+		History     link `json:"history"`
+		BookingList link `json:"bookingList"`
+	} `json:"_links"`
+}
+
 // booking answers with a booking.
-func (x *exchange) booking(b commands.Booking) {
-	x.stands(b.Revision, b.Position)
-	id := string(b.ID)
-	x.beginObject()
-	x.text("bookingId", id)
-	x.text("roomId", string(b.Room))
-	x.slot(b.Slot)
-	x.text("bookingUserId", string(b.User))
-	x.text("status", string(b.Phase()))
-	x.beginLinks()
-	x.link("self", "/bookings/", id)
-	x.link("booking", "/bookings/", id)
-	x.link("confirm", "/confirms/", id)
-	if b.Use != nil {
-		x.link("realUse", "/realuses/", string(b.Use.RealUse))
+func (x *exchange) booking(b commands.Booking) error {
+	x.setValidators(b.Revision, b.Position)
+	r := bookingReply{
+		BookingID: b.ID, RoomID: b.Room, BookingUserID: b.User, Status: b.Phase(),
+		UseStartDtm: x.time(b.Slot.Start), UseEndDtm: x.time(b.Slot.End),
 	}
-	x.link("history", "/bookings/", id, "/history")
-	x.link("bookingList", "/bookingLists/", id)
-	x.endObject()
-	x.endObject()
+	id := string(b.ID)
+	r.Links.Self = x.link("/bookings/", id)
+	r.Links.Booking = r.Links.Self
+	r.Links.Confirm = x.link("/confirms/", id)
+	if b.Use != nil {
+		r.Links.RealUse = x.link("/realuses/", string(b.Use.RealUse))
+	}
+	r.Links.History = x.link("/bookings/", id+"/history")
+	r.Links.BookingList = x.link("/bookingLists/", id)
+	return x.reply(&r)
 }

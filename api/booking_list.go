@@ -17,46 +17,106 @@ func (s *Server) bookingListRoutes() []route {
 	}
 }
 
-func (s *Server) bookingLists() *list[projections.BookingList] {
-	return &list[projections.BookingList]{
+// bookingListReply is an entry of the booking list.
+type bookingListReply struct {
+	BookingID     domain.BookingID     `json:"bookingId"`
+	RoomID        domain.RoomID        `json:"roomId"`
+	BookingUserID domain.UserID        `json:"bookingUserId"`
+	UseStartDtm   timestamp            `json:"useStartDtm"`
+	UseEndDtm     timestamp            `json:"useEndDtm"`
+	BookingDtm    timestamp            `json:"bookingDtm"`
+	Status        projections.Status   `json:"status"`
+	ConfirmStatus domain.Answer        `json:"confirmStatus"`
+	ConfirmDtm    *timestamp           `json:"confirmDtm"`
+	ConfirmUserID *domain.UserID       `json:"confirmUserId"`
+	ConfirmReason *string              `json:"confirmReason"`
+	CancelReason  *domain.CancelReason `json:"cancelReason"`
+	CancelDtm     *timestamp           `json:"cancelDtm"`
+	Links         struct {
+		Self        link `json:"self"`
+		BookingList link `json:"bookingList"`
+	} `json:"_links"`
+}
+
+func (x *exchange) bookingListReply(b *projections.BookingList) (r bookingListReply) {
+	r.BookingID, r.RoomID, r.BookingUserID = b.Booking, b.Room, b.User
+	r.UseStartDtm, r.UseEndDtm, r.BookingDtm = x.time(b.Slot.Start), x.time(b.Slot.End), x.time(b.BookedAt)
+	r.Status = b.Status
+	r.ConfirmStatus, r.ConfirmDtm = b.Confirm.Answer, x.timeOrNull(b.Confirm.At)
+	r.ConfirmUserID, r.ConfirmReason = orNull(b.Confirm.By), orNull(b.Confirm.Reason)
+	r.CancelReason, r.CancelDtm = orNull(b.CancelReason), x.timeOrNull(b.CancelledAt)
+	r.Links.Self = x.link("/bookingLists/", string(b.Booking))
+	r.Links.BookingList = r.Links.Self
+	return r
+}
+
+func (s *Server) bookingLists() *list[projections.BookingList, bookingListReply] {
+	return &list[projections.BookingList, bookingListReply]{
 		server:   s,
 		name:     "bookingLists",
-		sorts:    []string{"useStartDtm", "bookingDtm", "roomId", "bookingUserId", "status"},
+		link:     func(l *pageLinks) *link { return &l.BookingLists },
+		sorts:    bookingListSorts(),
 		statuses: bookingStatuses(),
 		query:    s.lists.BookingLists,
-		write:    (*document).bookingList,
+		reply:    (*exchange).bookingListReply,
 	}
+}
+
+func bookingListSorts() []string {
+	return []string{"useStartDtm", "bookingDtm", "roomId", "bookingUserId", "status"}
+}
+
+// bookingItem is a booking in the collection of the live ones.
+type bookingItem struct {
+	BookingID     domain.BookingID   `json:"bookingId"`
+	RoomID        domain.RoomID      `json:"roomId"`
+	UseStartDtm   timestamp          `json:"useStartDtm"`
+	UseEndDtm     timestamp          `json:"useEndDtm"`
+	BookingUserID domain.UserID      `json:"bookingUserId"`
+	Status        projections.Status `json:"status"`
+	Links         struct {
+		Self    link `json:"self"`
+		Booking link `json:"booking"`
+	} `json:"_links"`
+}
+
+func (x *exchange) bookingItem(b *projections.BookingList) (r bookingItem) {
+	r.BookingID, r.RoomID, r.BookingUserID, r.Status = b.Booking, b.Room, b.User, b.Status
+	r.UseStartDtm, r.UseEndDtm = x.time(b.Slot.Start), x.time(b.Slot.End)
+	r.Links.Self = x.link("/bookings/", string(b.Booking))
+	r.Links.Booking = r.Links.Self
+	return r
 }
 
 // bookings is the collection of the live bookings.
-func (s *Server) bookings() *list[projections.BookingList] {
-	l := s.bookingLists()
-	l.name, l.usual = "bookings", live()
-	l.write = func(d *document, b *projections.BookingList) {
-		id := string(b.Booking)
-		d.beginObject()
-		d.text("bookingId", id)
-		d.text("roomId", string(b.Room))
-		d.slot(b.Slot)
-		d.text("bookingUserId", string(b.User))
-		d.text("status", string(b.Status))
-		d.beginLinks()
-		d.link("self", "/bookings/", id)
-		d.link("booking", "/bookings/", id)
-		d.endObject()
-		d.endObject()
+func (s *Server) bookings() *list[projections.BookingList, bookingItem] {
+	return &list[projections.BookingList, bookingItem]{
+		server:   s,
+		name:     "bookings",
+		link:     func(l *pageLinks) *link { return &l.Bookings },
+		sorts:    bookingListSorts(),
+		statuses: bookingStatuses(),
+		usual:    live(),
+		query:    s.lists.BookingLists,
+		reply:    (*exchange).bookingItem,
 	}
-	return l
 }
 
 // confirms is the collection of the answers to the live bookings, and of the denials.
-func (s *Server) confirms() *list[projections.BookingList] {
-	l := s.bookingLists()
-	l.name, l.answers = "confirms", true
-	l.statuses = words(domain.AnswerPending, domain.Confirmed, domain.Denied)
-	l.usual = words(domain.AnswerPending, domain.Confirmed)
-	l.write = func(d *document, b *projections.BookingList) { d.confirm(b.Booking, b.User, b.Confirm) }
-	return l
+func (s *Server) confirms() *list[projections.BookingList, confirmReply] {
+	return &list[projections.BookingList, confirmReply]{
+		server:   s,
+		name:     "confirms",
+		link:     func(l *pageLinks) *link { return &l.Confirms },
+		sorts:    bookingListSorts(),
+		statuses: words(domain.AnswerPending, domain.Confirmed, domain.Denied),
+		usual:    words(domain.AnswerPending, domain.Confirmed),
+		answers:  true,
+		query:    s.lists.BookingLists,
+		reply: func(x *exchange, b *projections.BookingList) confirmReply {
+			return x.confirmReply(b.Booking, b.User, b.Confirm)
+		},
+	}
 }
 
 func (s *Server) bookingList(x *exchange) error {
@@ -68,28 +128,5 @@ func (s *Server) bookingList(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.document.bookingList(&b)
-	return nil
-}
-
-func (d *document) bookingList(b *projections.BookingList) {
-	id := string(b.Booking)
-	d.beginObject()
-	d.text("bookingId", id)
-	d.text("roomId", string(b.Room))
-	d.text("bookingUserId", string(b.User))
-	d.slot(b.Slot)
-	d.time("bookingDtm", b.BookedAt)
-	d.text("status", string(b.Status))
-	d.text("confirmStatus", string(b.Confirm.Answer))
-	d.time("confirmDtm", b.Confirm.At)
-	d.textOrNull("confirmUserId", string(b.Confirm.By))
-	d.textOrNull("confirmReason", b.Confirm.Reason)
-	d.textOrNull("cancelReason", string(b.CancelReason))
-	d.time("cancelDtm", b.CancelledAt)
-	d.beginLinks()
-	d.link("self", "/bookingLists/", id)
-	d.link("bookingList", "/bookingLists/", id)
-	d.endObject()
-	d.endObject()
+	return x.reply(new(x.bookingListReply(&b)))
 }

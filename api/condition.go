@@ -120,11 +120,11 @@ func (x *exchange) unlessKnown() error {
 	}
 	known, err := parseCondition(x.r.Header["If-None-Match"])
 	if err != nil {
-		return &invalidParameters{[]fault{{"If-None-Match", err.Error()}}}
+		return invalidParameter("If-None-Match", err)
 	}
 	if known != nil && known.has(tag[0]) {
 		x.status = http.StatusNotModified
-		x.out = x.out[:0]
+		x.out.Reset()
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/commands"
 	"roombook/domain"
 )
@@ -19,8 +21,17 @@ func (s *Server) confirmRoutes() []route {
 // longestReason bounds the reason of an answer, in characters.
 const longestReason = 1000
 
+// confirmAnswerRequest is the body of an answer.
+type confirmAnswerRequest struct {
+	Status        field          `json:"status"`
+	Reason        field          `json:"reason"`
+	ConfirmUserID field          `json:"confirmUserId"`
+	ConfirmDtm    field          `json:"confirmDtm"`
+	Others        jsontext.Value `json:",embed"`
+}
+
 // confirmFields are the names under which an answer's body has what the domain may find fault with.
-var confirmFields = fields{domain.FieldAnswer: "status"}
+var confirmFields = names{domain.FieldAnswer: "status"}
 
 func (s *Server) confirm(x *exchange) error {
 	id := domain.BookingID(x.vars["bookingId"])
@@ -31,30 +42,30 @@ func (s *Server) confirm(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.confirm(booking)
-	return nil
+	return x.confirmOf(booking)
 }
 
 func (s *Server) answerConfirm(x *exchange) error {
-	b, err := x.decode()
+	var in confirmAnswerRequest
+	b, err := x.decode(&in)
 	if err != nil {
 		return err
 	}
 	c := commands.AnswerConfirm{
 		Booking:    domain.BookingID(x.vars["bookingId"]),
-		Answer:     domain.Answer(b.oneOf("status", string(domain.Confirmed), string(domain.Denied))),
+		Answer:     domain.Answer(b.oneOf(&in.Status, string(domain.Confirmed), string(domain.Denied))),
 		AnsweredAt: x.now(),
 	}
-	if b.given("confirmUserId") {
-		c.By = domain.UserID(b.id("confirmUserId"))
+	if in.ConfirmUserID.given() {
+		c.By = domain.UserID(b.id(&in.ConfirmUserID))
 	}
-	if b.given("confirmDtm") {
-		c.AnsweredAt = b.time("confirmDtm")
+	if in.ConfirmDtm.given() {
+		c.AnsweredAt = b.time(&in.ConfirmDtm)
 	}
-	if b.given("reason") {
-		c.Reason = b.text("reason", longestReason)
+	if in.Reason.given() {
+		c.Reason = b.text(&in.Reason, longestReason)
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(in.Others); err != nil {
 		return err
 	}
 	if !validID(string(c.Booking)) {
@@ -67,32 +78,35 @@ func (s *Server) answerConfirm(x *exchange) error {
 	if err != nil {
 		return x.inBody(err, confirmFields)
 	}
-	x.confirm(booking)
-	return nil
+	return x.confirmOf(booking)
 }
 
-// confirm answers with the administrator's answer to a booking. It is a part of the booking's stream and has its revision.
-func (x *exchange) confirm(b commands.Booking) {
-	x.stands(b.Revision, b.Position)
-	x.document.confirm(b.ID, b.User, b.Confirm)
+// confirmReply is the administrator's answer to a booking, as single resource and in the collection alike.
+type confirmReply struct {
+	BookingID     domain.BookingID `json:"bookingId"`
+	UserID        domain.UserID    `json:"userId"`
+	Status        domain.Answer    `json:"status"`
+	ConfirmDtm    *timestamp       `json:"confirmDtm"`
+	ConfirmUserID *domain.UserID   `json:"confirmUserId"`
+	Reason        string           `json:"reason,omitzero"`
+	Links         struct {
+		Self    link `json:"self"`
+		Confirm link `json:"confirm"`
+		Booking link `json:"booking"`
+	} `json:"_links"`
 }
 
-// confirm writes a confirm as single resource and in the collection alike.
-func (d *document) confirm(booking domain.BookingID, user domain.UserID, c domain.Confirm) {
-	id := string(booking)
-	d.beginObject()
-	d.text("bookingId", id)
-	d.text("userId", string(user))
-	d.text("status", string(c.Answer))
-	d.time("confirmDtm", c.At)
-	d.textOrNull("confirmUserId", string(c.By))
-	if c.Reason != "" {
-		d.text("reason", c.Reason)
-	}
-	d.beginLinks()
-	d.link("self", "/confirms/", id)
-	d.link("confirm", "/confirms/", id)
-	d.link("booking", "/bookings/", id)
-	d.endObject()
-	d.endObject()
+func (x *exchange) confirmReply(booking domain.BookingID, user domain.UserID, c domain.Confirm) (r confirmReply) {
+	r.BookingID, r.UserID, r.Status = booking, user, c.Answer
+	r.ConfirmDtm, r.ConfirmUserID, r.Reason = x.timeOrNull(c.At), orNull(c.By), c.Reason
+	r.Links.Self = x.link("/confirms/", string(booking))
+	r.Links.Confirm = r.Links.Self
+	r.Links.Booking = x.link("/bookings/", string(booking))
+	return r
+}
+
+// confirmOf answers with the administrator's answer to a booking. It is a part of the booking's stream and has its revision.
+func (x *exchange) confirmOf(b commands.Booking) error {
+	x.setValidators(b.Revision, b.Position)
+	return x.reply(new(x.confirmReply(b.ID, b.User, b.Confirm)))
 }

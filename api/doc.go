@@ -6,10 +6,10 @@
 //     adapter, [operation], does everything else: the time limit, the panic, the reply, the log, the metrics.
 //   - One ordered table, in problem.go, says which problem an error is. What is not in it is a 500 that says nothing of the
 //     inside.
-//   - What is read and written most is read and written by hand: a body is scanned once and gives up every fault it has, a
-//     reply is appended to a buffer that is used again.
+//   - A reply is a struct, …Reply, and so is a command's body, …Request; their tags are the members' names. A body gives up every
+//     fault it has.
 //
-// The contract for callers is openapi.json, which a test holds to the routes in both directions.
+// The contract for callers is openapi.json, which tests hold to the routes and to the structs in both directions.
 //
 // The program that embeds the package should import time/tzdata, so that the zone that local times are read in is known
 // wherever it runs.

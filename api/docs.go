@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/swaggest/swgui/v5emb"
 )
@@ -52,41 +53,46 @@ func (s *Server) root(x *exchange) error {
 		return err
 	}
 	const page = "{?roomId,userId,bookingId,status,from,to,sort,size,cursor,total}"
-	x.beginObject()
-	x.beginLinks()
-	x.link("self", "/")
-	x.template("bookings", "/bookings"+page)
-	x.template("booking", "/bookings/{id}{?asOf}")
-	x.template("history", "/bookings/{id}/history")
-	x.template("confirms", "/confirms"+page)
-	x.template("confirm", "/confirms/{bookingId}")
-	x.template("realuses", "/realuses"+page)
-	x.template("realUse", "/realuses/{id}")
-	x.template("bookingLists", "/bookingLists"+page)
-	x.template("bookingList", "/bookingLists/{id}")
-	x.template("findBookingListByBookingId", "/bookingLists/search/findByBookingId{?bookingId}")
-	x.template("roomUseLists", "/roomUseLists"+page)
-	x.template("roomUseList", "/roomUseLists/{id}")
-	x.template("findRoomUseListByBookingId", "/roomUseLists/search/findByBookingId{?bookingId}")
-	x.template("notifications", "/notifications"+page)
-	x.template("notification", "/notifications/{id}")
-	x.link("problems", "/problems")
-	x.template("problem", "/problems/{type}")
-	x.link("service-desc", "/openapi.json")
-	x.link("service-doc", "/docs")
-	x.link("liveness", "/healthz")
-	x.link("readiness", "/readyz")
-	x.link("health", "/actuator/health")
-	x.link("metrics", "/metrics")
-	x.link("version", "/version")
-	x.endObject()
-	x.endObject()
-	return nil
+	var r rootReply
+	add := func(relation, path string) {
+		r.Links = append(r.Links, member[link]{relation, link{Href: x.base + path, Templated: strings.Contains(path, "{")}})
+	}
+	add("self", "/")
+	add("bookings", "/bookings"+page)
+	add("booking", "/bookings/{id}{?asOf}")
+	add("history", "/bookings/{id}/history")
+	add("confirms", "/confirms"+page)
+	add("confirm", "/confirms/{bookingId}")
+	add("realuses", "/realuses"+page)
+	add("realUse", "/realuses/{id}")
+	add("bookingLists", "/bookingLists"+page)
+	add("bookingList", "/bookingLists/{id}")
+	add("findBookingListByBookingId", "/bookingLists/search/findByBookingId{?bookingId}")
+	add("roomUseLists", "/roomUseLists"+page)
+	add("roomUseList", "/roomUseLists/{id}")
+	add("findRoomUseListByBookingId", "/roomUseLists/search/findByBookingId{?bookingId}")
+	add("notifications", "/notifications"+page)
+	add("notification", "/notifications/{id}")
+	add("problems", "/problems")
+	add("problem", "/problems/{type}")
+	add("service-desc", "/openapi.json")
+	add("service-doc", "/docs")
+	add("liveness", "/healthz")
+	add("readiness", "/readyz")
+	add("health", "/actuator/health")
+	add("metrics", "/metrics")
+	add("version", "/version")
+	return x.reply(&r)
+}
+
+// rootReply links to everything.
+type rootReply struct {
+	Links object[link] `json:"_links"`
 }
 
 func (s *Server) openAPI(x *exchange) error {
 	x.mediaType = mediaJSON
-	x.out = append(x.out, openAPI...)
+	x.out.Write(openAPI)
 	return nil
 }
 
@@ -102,7 +108,7 @@ func docsFile(swagger http.Handler) handler {
 		case file == "start.js":
 			x.mediaType = "text/javascript; charset=utf-8"
 			x.header("Etag", docsScriptTag)
-			x.out = append(x.out, docsScript...)
+			x.out.Write(docsScript)
 			return x.unlessKnown()
 		case slices.Contains(swaggerFiles, file):
 			return x.pass(swagger)

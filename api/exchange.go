@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -24,8 +25,7 @@ type exchange struct {
 	vars   map[string]string
 	id     string // the request's id
 
-	body body
-	in   []byte
+	in []byte // the request's body
 
 	admitted *limit           // that counts the request, if one does
 	command  commands.Request // that was made of the request, if one was
@@ -33,8 +33,9 @@ type exchange struct {
 
 	status    int
 	mediaType string
-	document         // the reply
-	problem   string // the name of its type, if it is one
+	out       bytes.Buffer // the reply
+	base      string       // the address that the client used: links begin with it
+	problem   string       // the name of the reply's type of problem, if it is one
 	sent      bool
 }
 
@@ -43,7 +44,8 @@ func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r
 	x.status, x.mediaType, x.sent = http.StatusOK, "", false
 	x.problem = ""
 	x.in = x.in[:0]
-	x.document = document{out: x.document.out[:0], base: s.address(r), zone: s.zone}
+	x.out.Reset()
+	x.base = s.address(r)
 	x.id = requestID(r)
 	x.header("X-Request-Id", x.id)
 	w.Header()["X-Content-Type-Options"] = nosniff
@@ -68,8 +70,7 @@ func (x *exchange) close() {
 	s := x.server
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
 	x.command, x.freeKey = commands.Request{}, nil
-	x.body = body{members: x.body.members[:0]}
-	if cap(x.in) > largestKept || cap(x.out) > largestKept || cap(x.body.members) > 64 {
+	if cap(x.in) > largestKept || x.out.Cap() > largestKept {
 		return
 	}
 	s.exchanges.Put(x)
@@ -84,14 +85,14 @@ func (x *exchange) send() {
 		return
 	}
 	h := x.w.Header()
-	if len(x.out) > 0 {
+	if x.out.Len() > 0 {
 		h["Content-Type"] = []string{x.mediaType}
-		h["Content-Length"] = []string{strconv.Itoa(len(x.out))}
+		h["Content-Length"] = []string{strconv.Itoa(x.out.Len())}
 	}
 	x.w.WriteHeader(x.status)
-	if len(x.out) > 0 && x.r.Method != http.MethodHead {
+	if x.out.Len() > 0 && x.r.Method != http.MethodHead {
 		// A client that does not hear its answer asks again: there is nothing to do about it here.
-		_, _ = x.w.Write(x.out)
+		_, _ = x.w.Write(x.out.Bytes())
 	}
 }
 
@@ -159,9 +160,9 @@ func (x *exchange) readBody() error {
 // now is the time with the resolution that is kept of all times.
 func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution) }
 
-// stands tells where the answer is written: its revision, which a change can be made conditional on, and the position that a
-// list must have reached to show it.
-func (x *exchange) stands(revision domain.Revision, position eventstore.Position) {
+// setValidators sets the headers that say at which revision the resource is, which a change can be made conditional on, and which
+// position a list must have reached to show it.
+func (x *exchange) setValidators(revision domain.Revision, position eventstore.Position) {
 	x.header("Etag", etag(revision, x.mediaType))
 	x.position(position)
 }

@@ -78,33 +78,18 @@ func (s *Server) probe(ctx context.Context) (findings []finding, ready bool) {
 // readiness answers in Spring's shape: a status, and that of the components.
 func (s *Server) readiness(x *exchange) error {
 	findings, ready := s.probe(x.ctx)
-	x.plain()
-	x.beginObject()
-	x.healthStatus(ready)
-	x.components(findings)
-	x.endObject()
-	return nil
+	return x.health(&healthReply{Status: status(ready), Components: components(findings)})
 }
 
 func (s *Server) liveness(x *exchange) error {
-	x.plain()
-	x.beginObject()
-	x.healthStatus(true)
-	x.endObject()
-	return nil
+	return x.health(&healthReply{Status: "UP"})
 }
 
 // actuatorHealth is the probe that the first version's deployment asks.
 func (s *Server) actuatorHealth(x *exchange) error {
 	findings, ready := s.probe(x.ctx)
-	x.plain()
-	x.beginObject()
-	x.healthStatus(ready)
-	x.components(append(findings, finding{Probe: Probe{Name: "livenessState"}}, finding{Probe: Probe{Name: "readinessState"}, err: s.accepting()}))
-	x.name("groups")
-	x.out = append(x.out, `["liveness","readiness"]`...)
-	x.endObject()
-	return nil
+	findings = append(findings, finding{Probe: Probe{Name: "livenessState"}}, finding{Probe: Probe{Name: "readinessState"}, err: s.accepting()})
+	return x.health(&healthReply{Status: status(ready), Components: components(findings), Groups: []string{"liveness", "readiness"}})
 }
 
 // errShuttingDown is what readiness says while requests drain.
@@ -117,27 +102,36 @@ func (s *Server) accepting() error {
 	return nil
 }
 
-func (x *exchange) healthStatus(up bool) {
-	if up {
-		x.text("status", "UP")
-		return
-	}
-	x.status = http.StatusServiceUnavailable
-	x.text("status", "DOWN")
+// healthReply has Spring's shape.
+type healthReply struct {
+	Status     string                  `json:"status"`
+	Components object[componentHealth] `json:"components,omitzero"`
+	Groups     []string                `json:"groups,omitzero"`
 }
 
-func (d *document) components(findings []finding) {
-	d.name("components")
-	d.beginObject()
-	for _, f := range findings {
-		d.name(f.Name)
-		d.beginObject()
-		if f.err == nil {
-			d.text("status", "UP")
-		} else {
-			d.text("status", "DOWN")
-		}
-		d.endObject()
+type componentHealth struct {
+	Status string `json:"status"`
+}
+
+func (x *exchange) health(r *healthReply) error {
+	x.plain()
+	if r.Status != "UP" {
+		x.status = http.StatusServiceUnavailable
 	}
-	d.endObject()
+	return x.reply(r)
+}
+
+func components(findings []finding) object[componentHealth] {
+	c := make(object[componentHealth], len(findings))
+	for i, f := range findings {
+		c[i] = member[componentHealth]{f.Name, componentHealth{status(f.err == nil)}}
+	}
+	return c
+}
+
+func status(up bool) string {
+	if up {
+		return "UP"
+	}
+	return "DOWN"
 }

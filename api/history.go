@@ -1,10 +1,11 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -58,54 +59,58 @@ func (s *Server) history(x *exchange) error {
 		events = events[:size]
 		next = strconv.FormatUint(uint64(events[size-1].Position), 10)
 	}
-	x.beginObject()
-	x.name("_embedded")
-	x.beginObject()
-	x.name("events")
-	x.beginArray()
-	for _, e := range events {
-		if err := x.event(e); err != nil {
-			return err
-		}
+	var r historyReply
+	r.Embedded.Events = make([]eventReply, len(events))
+	for i := range events {
+		r.Embedded.Events[i] = x.eventReply(&events[i])
 	}
-	x.endArray()
-	x.endObject()
-	x.beginLinks()
-	x.address("self", x.r.URL.Path, x.r.URL.RawQuery)
+	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
 	if next != "" {
-		x.address("next", x.r.URL.Path, withCursor(x.r.URL.RawQuery, next))
+		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, next))
 	}
-	x.link("history", "/bookings/", id, "/history")
-	x.link("booking", "/bookings/", id)
-	x.endObject()
-	x.endObject()
-	return nil
+	r.Links.History = x.link("/bookings/", id+"/history")
+	r.Links.Booking = x.link("/bookings/", id)
+	return x.reply(&r)
 }
 
-func (d *document) event(e eventstore.Recorded) error {
-	data := e.Data
+// historyReply is a page of a booking's history.
+type historyReply struct {
+	Embedded struct {
+		Events []eventReply `json:"events"`
+	} `json:"_embedded"`
+	Links struct {
+		Self    link `json:"self"`
+		Next    link `json:"next,omitzero"`
+		History link `json:"history"`
+		Booking link `json:"booking"`
+	} `json:"_links"`
+}
+
+// eventReply is an event in a booking's history.
+type eventReply struct {
+	EventID       uuid.UUID           `json:"eventId"`
+	Type          string              `json:"type"`
+	Time          *timestamp          `json:"time"`
+	Actor         string              `json:"actor"`
+	Stream        string              `json:"stream"`
+	Revision      domain.Revision     `json:"revision"`
+	Position      eventstore.Position `json:"position"`
+	CorrelationID string              `json:"correlationId"`
+	CausationID   string              `json:"causationId"`
+	Data          any                 `json:"data"`
+}
+
+func (x *exchange) eventReply(e *eventstore.Recorded) eventReply {
+	r := eventReply{
+		EventID: e.ID, Type: e.Type, Time: x.timeOrNull(e.Metadata.OccurredAt), Actor: e.Metadata.Actor, Stream: e.Stream, Revision: e.Revision, Position: e.Position,
+		CorrelationID: e.Metadata.CorrelationID, CausationID: e.Metadata.CausationID,
+	}
 	// What is stored may be of an older schema; callers are told the present one. What cannot be decoded is told as stored.
-	if e.Event != nil {
-		var err error
-		if data, err = json.Marshal(e.Event); err != nil {
-			return fmt.Errorf("write a %s: %w", e.Type, err)
-		}
+	switch data := jsontext.Value(e.Data); {
+	case e.Event != nil:
+		r.Data = e.Event
+	case data.IsValid(lenient):
+		r.Data = data
 	}
-	if !json.Valid(data) {
-		data = []byte("null")
-	}
-	d.beginObject()
-	d.text("eventId", e.ID.String())
-	d.text("type", e.Type)
-	d.time("time", e.Metadata.OccurredAt)
-	d.text("actor", e.Metadata.Actor)
-	d.text("stream", e.Stream)
-	d.number("revision", int64(e.Revision))
-	d.name("position")
-	d.out = fmt.Appendf(d.out, "%d", e.Position)
-	d.text("correlationId", e.Metadata.CorrelationID)
-	d.text("causationId", e.Metadata.CausationID)
-	d.raw("data", data)
-	d.endObject()
-	return nil
+	return r
 }

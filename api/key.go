@@ -1,11 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"roombook/commands"
@@ -116,7 +116,7 @@ func (x *exchange) keepRefusal(err error) error {
 	if _, policy := errors.AsType[*domain.Invalid](err); policy {
 		return err
 	}
-	answer, failed := x.server.commands.Refused(x.ctx, x.command, string(x.out))
+	answer, failed := x.server.commands.Refused(x.ctx, x.command, x.out.String())
 	if failed != nil {
 		x.fail(failed)
 		return failed
@@ -138,19 +138,18 @@ func (x *exchange) failAgain(answer string) {
 		x.header("Etag", kept.ETag)
 	}
 	x.status, x.mediaType, x.problem = kept.Status, mediaProblem, strings.TrimPrefix(kept.Type, "/problems/")
-	x.out = append(x.out[:0], answer...)
+	x.out.Reset()
+	x.out.WriteString(answer)
 }
 
 // digest is one of all that a request asks for: its method, its path, and its body but for the white space that means nothing.
 // The body has been decoded.
 func (x *exchange) digest() string {
 	h := sha256.New()
-	// A hash can be written to without fail, and the body is JSON.
+	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.
 	_, _ = io.WriteString(h, x.r.Method+" "+x.r.URL.Path+"\n")
-	if len(x.in) > 0 {
-		var compact bytes.Buffer
-		_ = json.Compact(&compact, x.in)
-		_, _ = h.Write(compact.Bytes())
-	}
+	compact := jsontext.Value(x.in)
+	_ = compact.Compact()
+	_, _ = h.Write(compact)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +26,11 @@ type Lists interface {
 }
 
 // list is a list as it is answered over HTTP: a read model, or a collection that is made from one.
-type list[T any] struct {
+type list[T, R any] struct {
 	server *Server
-	// name is the member of _embedded that has the items.
+	// name is the member of _embedded that has the items, and link the page's link of that name.
 	name string
+	link func(*pageLinks) *link
 	// sorts are the orders that it has, the default one first.
 	sorts []string
 	// statuses are those that its items may have, as a filter.
@@ -40,7 +42,33 @@ type list[T any] struct {
 	// answers is set where the statuses are those of the administrator's answer.
 	answers bool
 	query   func(context.Context, projections.Query) (projections.Page[T], error)
-	write   func(*document, *T)
+	// reply is an item as it is answered.
+	reply func(*exchange, *T) R
+}
+
+// pageReply is a page of a list.
+type pageReply[R any] struct {
+	Embedded object[[]R] `json:"_embedded"`
+	Page     pageSize    `json:"page"`
+	Links    pageLinks   `json:"_links"`
+}
+
+type pageSize struct {
+	Size                      int    `json:"size"`
+	TotalElements             *int64 `json:"totalElements,omitzero"`
+	TotalElementsIsLowerBound bool   `json:"totalElementsIsLowerBound,omitzero"`
+}
+
+// pageLinks are the links of a page: itself, itself under the name of its list, and the page after it, if there is one.
+type pageLinks struct {
+	Self          link `json:"self"`
+	Bookings      link `json:"bookings,omitzero"`
+	Confirms      link `json:"confirms,omitzero"`
+	Realuses      link `json:"realuses,omitzero"`
+	BookingLists  link `json:"bookingLists,omitzero"`
+	RoomUseLists  link `json:"roomUseLists,omitzero"`
+	Notifications link `json:"notifications,omitzero"`
+	Next          link `json:"next,omitzero"`
 }
 
 // listParams are the query parameters of all lists and collections.
@@ -70,7 +98,7 @@ type listParams struct {
 }
 
 // parse makes the projections' query of the request's.
-func (l *list[T]) parse(x *exchange) (projections.Query, error) {
+func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
 	q := projections.Query{Statuses: l.usual, Used: l.used}
 	err := x.params(func(name, value string) (err error) {
 		switch name {
@@ -112,10 +140,10 @@ func (l *list[T]) parse(x *exchange) (projections.Query, error) {
 		invalid = new(invalidParameters)
 	}
 	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
-		invalid.faults = append(invalid.faults, fault{"to", "must be after from"})
+		invalid.faults = append(invalid.faults, fault{Parameter: "to", Detail: "must be after from"})
 	}
 	if q.MinPosition, err = x.minPosition(); err != nil {
-		invalid.faults = append(invalid.faults, fault{"Roombook-Position", err.Error()})
+		invalid.faults = append(invalid.faults, fault{Parameter: "Roombook-Position", Detail: err.Error()})
 	}
 	if invalid.faults != nil {
 		return q, invalid
@@ -130,7 +158,7 @@ func parseID[T ~string](value string) (T, error) {
 	return T(value), nil
 }
 
-func (l *list[T]) parseStatuses(value string) ([]string, error) {
+func (l *list[T, R]) parseStatuses(value string) ([]string, error) {
 	if value == projections.StatusAll {
 		return []string{projections.StatusAll}, nil
 	}
@@ -143,7 +171,7 @@ func (l *list[T]) parseStatuses(value string) ([]string, error) {
 	return statuses, nil
 }
 
-func (l *list[T]) parseSort(value string) (sort string, descending bool, err error) {
+func (l *list[T, R]) parseSort(value string) (sort string, descending bool, err error) {
 	sort, direction, given := strings.Cut(value, ",")
 	if !slices.Contains(l.sorts, sort) || given && direction != "asc" && direction != "desc" {
 		return "", false, fmt.Errorf("must be %s, and after it nothing, ,asc or ,desc", strings.Join(l.sorts, " or "))
@@ -160,7 +188,7 @@ func parseSize(value string) (int, error) {
 }
 
 // page answers with a page of the list.
-func (l *list[T]) page(x *exchange) error {
+func (l *list[T, R]) page(x *exchange) error {
 	q, err := l.parse(x)
 	if err != nil {
 		return err
@@ -175,7 +203,7 @@ type searchParams struct {
 }
 
 // findByBookingID answers with what the list has of a booking, whatever its status: the search of the first version's clients.
-func (l *list[T]) findByBookingID(x *exchange) error {
+func (l *list[T, R]) findByBookingID(x *exchange) error {
 	q := projections.Query{Statuses: []string{projections.StatusAll}}
 	err := x.params(func(name, value string) (err error) {
 		if name != "bookingId" {
@@ -188,57 +216,35 @@ func (l *list[T]) findByBookingID(x *exchange) error {
 		return err
 	}
 	if q.Booking == "" {
-		return &invalidParameters{[]fault{{"bookingId", "must be given"}}}
+		return invalidParameter("bookingId", errors.New("must be given"))
 	}
 	if q.MinPosition, err = x.minPosition(); err != nil {
-		return &invalidParameters{[]fault{{"Roombook-Position", err.Error()}}}
+		return invalidParameter("Roombook-Position", err)
 	}
 	return l.answer(x, q)
 }
 
-func (l *list[T]) answer(x *exchange, q projections.Query) error {
+func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 	page, err := l.query(x.ctx, q)
 	if invalid, ok := errors.AsType[*projections.InvalidQuery](err); ok {
-		return &invalidParameters{[]fault{{string(invalid.Parameter), invalid.Detail}}}
+		return invalidParameter(string(invalid.Parameter), errors.New(invalid.Detail))
 	}
 	if err != nil {
 		return err
 	}
 	x.position(page.Position)
-	x.beginObject()
-	x.name("_embedded")
-	x.beginObject()
-	x.name(l.name)
-	x.beginArray()
+	items := make([]R, len(page.Items))
 	for i := range page.Items {
-		l.write(&x.document, &page.Items[i])
+		items[i] = l.reply(x, &page.Items[i])
 	}
-	x.endArray()
-	x.endObject()
-
-	x.name("page")
-	x.beginObject()
-	if q.Size == 0 {
-		q.Size = projections.DefaultSize
-	}
-	x.number("size", int64(q.Size))
-	if page.Total != nil {
-		x.number("totalElements", *page.Total)
-		if page.More {
-			x.raw("totalElementsIsLowerBound", []byte("true"))
-		}
-	}
-	x.endObject()
-
-	x.beginLinks()
-	x.address("self", x.r.URL.Path, x.r.URL.RawQuery)
-	x.address(l.name, x.r.URL.Path, x.r.URL.RawQuery)
+	r := pageReply[R]{Embedded: object[[]R]{{l.name, items}}}
+	r.Page = pageSize{Size: cmp.Or(q.Size, projections.DefaultSize), TotalElements: page.Total, TotalElementsIsLowerBound: page.Total != nil && page.More}
+	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
+	*l.link(&r.Links) = r.Links.Self
 	if page.Next != "" {
-		x.address("next", x.r.URL.Path, withCursor(x.r.URL.RawQuery, page.Next))
+		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, page.Next))
 	}
-	x.endObject()
-	x.endObject()
-	return nil
+	return x.reply(&r)
 }
 
 // withCursor is the query of the next page: the same, but for the cursor.
@@ -255,15 +261,12 @@ func withCursor(query, cursor string) string {
 	return b.String()
 }
 
-// address is a link whose query is as the caller wrote it.
-func (d *document) address(relation, path, query string) {
-	d.name(relation)
-	d.beginObject()
+// linkHere links to the request's own path with a query, which is as the caller wrote it.
+func (x *exchange) linkHere(query string) link {
 	if query != "" {
-		path += "?" + query
+		query = "?" + query
 	}
-	d.text("href", d.base+path)
-	d.endObject()
+	return x.link(x.r.URL.Path, query)
 }
 
 // The statuses of lists, as filters.
@@ -287,7 +290,7 @@ func words[T ~string](of ...T) []string {
 // listed is the id of the entry that is asked for, and the position that its list must have.
 func listed[T ~string](x *exchange) (id T, min eventstore.Position, err error) {
 	if min, err = x.minPosition(); err != nil {
-		return "", 0, &invalidParameters{[]fault{{"Roombook-Position", err.Error()}}}
+		return "", 0, invalidParameter("Roombook-Position", err)
 	}
 	if id = T(x.vars["id"]); !validID(string(id)) {
 		return "", 0, projections.ErrNotFound

@@ -1,17 +1,20 @@
 package api
 
 import (
-	"strconv"
+	"regexp"
 	"strings"
+
+	"github.com/munnerz/goautoneg"
 )
 
 // acceptable picks the media type of an answer by the request's Accept headers (RFC 9110, section 12.5.1): HAL unless plain JSON
-// is liked better.
+// is preferred.
 func acceptable(accept []string) (string, error) {
 	if len(accept) == 0 || len(accept) == 1 && (accept[0] == "*/*" || accept[0] == mediaHAL) {
 		return mediaHAL, nil
 	}
-	hal, json := preferenceFor(accept, mediaHAL), preferenceFor(accept, mediaJSON)
+	ranges := parseAccept(accept)
+	hal, json := preferenceFor(ranges, mediaHAL), preferenceFor(ranges, mediaJSON)
 	switch {
 	case hal.quality > 0 && hal.quality >= json.quality && (hal.specific >= json.specific || hal.quality > json.quality):
 		return mediaHAL, nil
@@ -23,10 +26,20 @@ func acceptable(accept []string) (string, error) {
 	return "", errNotAcceptable
 }
 
-// prefersHTML reports whether an answer for people is liked better than one for programs, as browsers do.
+// prefersHTML reports whether an answer for people is preferred to one for programs, as browsers do.
 func prefersHTML(accept []string) bool {
-	html := preferenceFor(accept, "text/html")
-	return html.specific == 3 && html.quality > 0 && html.quality >= preferenceFor(accept, mediaHAL).quality
+	ranges := parseAccept(accept)
+	html := preferenceFor(ranges, "text/html")
+	return html.specific == 3 && html.quality > 0 && html.quality >= preferenceFor(ranges, mediaHAL).quality
+}
+
+// invalidQuality is a weight that is no number. goautoneg takes it for 0, which would exclude its range.
+var invalidQuality = regexp.MustCompile(`;q=[^0-9.,;][^,;]*`)
+
+// parseAccept parses Accept headers. goautoneg compares letters as they are and trims spaces only.
+func parseAccept(accept []string) []goautoneg.Accept {
+	header := strings.ToLower(strings.Join(strings.Fields(strings.Join(accept, ",")), ""))
+	return goautoneg.ParseAccept(invalidQuality.ReplaceAllString(header, ""))
 }
 
 // preference is the quality that a caller gives a media type, and how specific the range is that says so.
@@ -35,40 +48,25 @@ type preference struct {
 	quality  float64
 }
 
-// preferenceFor finds the most specific range that the media type falls into.
-func preferenceFor(accept []string, mediaType string) preference {
-	major, _, _ := strings.Cut(mediaType, "/")
-	var p preference
-	for _, line := range accept {
-		for item := range strings.SplitSeq(line, ",") {
-			media, params, _ := strings.Cut(item, ";")
-			media = strings.TrimSpace(media)
-			specific := 0
-			switch {
-			case strings.EqualFold(media, mediaType):
-				specific = 3
-			case strings.EqualFold(media, major+"/*"):
-				specific = 2
-			case media == "*/*", media == "*": // the latter is what java.net sends
-				specific = 1
-			}
-			if specific > p.specific {
-				p = preference{specific, quality(params)}
-			}
+// preferenceFor finds the most specific range that the media type falls into, whose quality is that of the type. [goautoneg.Negotiate] does
+// not know that: it answers with what is excluded (q=0), and takes the range of the highest quality first.
+func preferenceFor(ranges []goautoneg.Accept, mediaType string) (p preference) {
+	major, minor, _ := strings.Cut(mediaType, "/")
+	for _, r := range ranges {
+		var specific int
+		switch {
+		case r.Type == major && r.SubType == minor:
+			specific = 3
+		case r.Type == major && r.SubType == "*":
+			specific = 2
+		case r.Type == "*" && r.SubType == "*": // also what java.net sends, a single *
+			specific = 1
+		default:
+			continue
+		}
+		if specific > p.specific || specific == p.specific && r.Q > p.quality {
+			p = preference{specific, r.Q}
 		}
 	}
 	return p
-}
-
-// quality is the parameter q; 1 if there is none that can be read.
-func quality(params string) float64 {
-	for param := range strings.SplitSeq(params, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if strings.EqualFold(name, "q") {
-			if q, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && q >= 0 && q <= 1 {
-				return q
-			}
-		}
-	}
-	return 1
 }

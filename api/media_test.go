@@ -25,6 +25,8 @@ func TestAcceptable(t *testing.T) {
 		{[]string{"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"}, hal},
 		{[]string{"text/html", "application/json"}, json},
 		{[]string{"application/json;q=nonsense"}, json},
+		{[]string{"text/html,\tapplication/json\t;\tq=0.5"}, json},
+		{[]string{"application/json;q=0.1, application/hal+json;q=0.5, application/json;q=0.9"}, json},
 		{[]string{"text/html"}, none},
 		{[]string{"*/*;q=0"}, none},
 		{[]string{""}, none},

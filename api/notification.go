@@ -1,6 +1,9 @@
 package api
 
-import "roombook/projections"
+import (
+	"roombook/domain"
+	"roombook/projections"
+)
 
 func (s *Server) notificationRoutes() []route {
 	return []route{
@@ -11,14 +14,43 @@ func (s *Server) notificationRoutes() []route {
 	}
 }
 
-func (s *Server) notifications() *list[projections.Notification] {
-	return &list[projections.Notification]{
+// notificationReply is what a user was told.
+type notificationReply struct {
+	NotificationID projections.NotificationID `json:"notificationId"`
+	BookingID      domain.BookingID           `json:"bookingId"`
+	UserID         domain.UserID              `json:"userId"`
+	Kind           projections.Kind           `json:"kind"`
+	Contents       string                     `json:"contents"`
+	SendDtm        timestamp                  `json:"sendDtm"`
+	Delivery       projections.Delivery       `json:"delivery"`
+	DeliveredDtm   *timestamp                 `json:"deliveredDtm"`
+	Attempts       int                        `json:"attempts"`
+	Links          struct {
+		Self         link `json:"self"`
+		Notification link `json:"notification"`
+		BookingList  link `json:"bookingList"`
+	} `json:"_links"`
+}
+
+func (x *exchange) notificationReply(n *projections.Notification) (r notificationReply) {
+	r.NotificationID, r.BookingID, r.UserID = n.ID, n.Booking, n.User
+	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
+	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
+	r.Links.Self = x.link("/notifications/", string(n.ID))
+	r.Links.Notification = r.Links.Self
+	r.Links.BookingList = x.link("/bookingLists/", string(n.Booking))
+	return r
+}
+
+func (s *Server) notifications() *list[projections.Notification, notificationReply] {
+	return &list[projections.Notification, notificationReply]{
 		server:   s,
 		name:     "notifications",
+		link:     func(l *pageLinks) *link { return &l.Notifications },
 		sorts:    []string{"sendDtm", "userId"},
 		statuses: words(projections.DeliveryPending, projections.DeliveryDelivered, projections.DeliveryFailed),
 		query:    s.lists.Notifications,
-		write:    (*document).notification,
+		reply:    (*exchange).notificationReply,
 	}
 }
 
@@ -31,26 +63,5 @@ func (s *Server) notification(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.document.notification(&n)
-	return nil
-}
-
-func (d *document) notification(n *projections.Notification) {
-	id := string(n.ID)
-	d.beginObject()
-	d.text("notificationId", id)
-	d.text("bookingId", string(n.Booking))
-	d.text("userId", string(n.User))
-	d.text("kind", string(n.Kind))
-	d.text("contents", n.Contents)
-	d.time("sendDtm", n.SentAt)
-	d.text("delivery", string(n.Delivery))
-	d.time("deliveredDtm", n.DeliveredAt)
-	d.number("attempts", int64(n.Attempts))
-	d.beginLinks()
-	d.link("self", "/notifications/", id)
-	d.link("notification", "/notifications/", id)
-	d.link("bookingList", "/bookingLists/", string(n.Booking))
-	d.endObject()
-	d.endObject()
+	return x.reply(new(x.notificationReply(&n)))
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 )
 
@@ -251,6 +252,158 @@ func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
 			}
 			if !reflect.DeepEqual(plain, s.lists.asked) {
 				t.Errorf("%s without %s asks for %+v, with %s, documented as its default, for %+v", path, name, plain, usual, s.lists.asked)
+			}
+		}
+	}
+}
+
+// resources are the structs that the document's schemas describe: those of answers, and of the bodies of commands.
+var resources = map[string]any{
+	"Link": link{}, "Page": pageSize{}, "PageLinks": pageLinks{}, "Root": rootReply{}, "Health": healthReply{}, "Version": versionReply{},
+	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{},
+	"Confirm": confirmReply{}, "ConfirmsPage": pageReply[confirmReply]{}, "RealUse": realUseReply{}, "RealusesPage": pageReply[realUseReply]{},
+	"BookingList": bookingListReply{}, "BookingListsPage": pageReply[bookingListReply]{},
+	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
+	"Notification": notificationReply{}, "NotificationsPage": pageReply[notificationReply]{},
+	"Problem": problem{}, "ProblemType": problemTypeReply{}, "ProblemTypes": problemTypesReply{},
+
+	"NewBooking": newBookingRequest{}, "WholeBooking": bookingChangeRequest{}, "BookingChange": bookingChangeRequest{},
+	"ConfirmAnswer": confirmAnswerRequest{}, "NewRealUse": newRealUseRequest{}, "RealUseEnd": realUseEndRequest{},
+}
+
+// What a schema says of an object, its struct says too, and the reverse: names, types, formats, what may be null and what may be left out.
+func TestSchemasAreTheStructs(t *testing.T) {
+	doc := loadContract(t)
+	for name, schema := range doc.Components.Schemas {
+		if resources[name] == nil && schema.Value.Type.Is("object") {
+			t.Errorf("%s is in no struct", name)
+		}
+	}
+	for name, resource := range resources {
+		t.Run(name, func(t *testing.T) { compareSchema(t, "", doc.Components.Schemas[name].Value, reflect.TypeOf(resource), false) })
+	}
+}
+
+func compareSchema(t *testing.T, at string, schema *openapi3.Schema, typ reflect.Type, null bool) {
+	jsonType, format := "", ""
+	switch {
+	case typ == reflect.TypeFor[field]():
+		return // what a body may have there is told by TestDocumentedBodiesAreTaken
+	case typ == reflect.TypeFor[timestamp]():
+		jsonType, format = "string", "date-time"
+	case typ == reflect.TypeFor[uuid.UUID]():
+		jsonType, format = "string", "uuid"
+	case typ == reflect.TypeFor[any](): // an event
+		jsonType, null = "object", true
+	case typ.Kind() == reflect.Slice && typ.Implements(reflect.TypeFor[json.MarshalerTo]()): // an object of names that are not known beforehand
+		jsonType = "object"
+		value, _ := typ.Elem().FieldByName("value")
+		for name, p := range schema.Properties {
+			compareSchema(t, at+"/"+name, p.Value, value.Type, false)
+		}
+		if of := schema.AdditionalProperties.Schema; of != nil {
+			compareSchema(t, at+"/*", of.Value, value.Type, false)
+		} else if len(schema.Properties) == 0 {
+			t.Errorf("%s: not documented what it has", at)
+		}
+	case typ.Kind() == reflect.Slice:
+		jsonType = "array"
+		compareSchema(t, at+"/*", schema.Items.Value, typ.Elem(), false)
+	case typ.Kind() == reflect.Struct:
+		jsonType = "object"
+		compareProperties(t, at, schema, typ)
+	case typ.Kind() == reflect.String:
+		jsonType = "string"
+	case typ.Kind() == reflect.Bool:
+		jsonType = "boolean"
+	case reflect.Zero(typ).CanInt() || reflect.Zero(typ).CanUint():
+		jsonType = "integer"
+	default:
+		t.Errorf("%s: %s is no type of a resource", at, typ)
+	}
+	want := openapi3.Types{jsonType}
+	if null {
+		want = append(want, "null")
+	}
+	if !slices.Equal(schema.Type.Slice(), want) || schema.Format != format {
+		t.Errorf("%s: documented as %v %q, is %v %q", at, schema.Type.Slice(), schema.Format, want, format)
+	}
+}
+
+func compareProperties(t *testing.T, at string, schema *openapi3.Schema, typ reflect.Type) {
+	undocumented := make(map[string]bool)
+	for name := range schema.Properties {
+		undocumented[name] = true
+	}
+	var required []string
+	for f := range typ.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if options == "embed" || !f.IsExported() {
+			continue
+		}
+		p := schema.Properties[name]
+		if p == nil {
+			t.Errorf("%s: %q, field %s, is not documented", at, name, f.Name)
+			continue
+		}
+		delete(undocumented, name)
+		optional, ft := options == "omitzero", f.Type
+		if !optional && ft != reflect.TypeFor[field]() {
+			required = append(required, name)
+		}
+		// A pointer is null if it is nil; where that leaves the member out, a pointer to it may be.
+		if ft.Kind() == reflect.Pointer && optional {
+			ft = ft.Elem()
+		}
+		null := ft.Kind() == reflect.Pointer
+		if null {
+			ft = ft.Elem()
+		}
+		compareSchema(t, at+"/"+name, p.Value, ft, null)
+	}
+	for name := range undocumented {
+		t.Errorf("%s: %q is documented, and no field", at, name)
+	}
+	if _, body := typ.FieldByName("Others"); body {
+		return
+	}
+	if want := slices.Sorted(slices.Values(schema.Required)); !slices.Equal(slices.Sorted(slices.Values(required)), want) {
+		t.Errorf("%s: documented as required %v, are %v", at, want, required)
+	}
+}
+
+// What the document says must be in a body must be, and of each member it takes null and the kinds of values that it is said to take.
+func TestDocumentedBodiesAreTaken(t *testing.T) {
+	for name, c := range map[string]call{
+		"NewBooking": {method: "POST", path: "/bookings"}, "WholeBooking": {method: "PUT", path: "/bookings/1"}, "BookingChange": {method: "PATCH", path: "/bookings/1"},
+		"ConfirmAnswer": {method: "PATCH", path: "/confirms/1"}, "NewRealUse": {method: "POST", path: "/realuses"}, "RealUseEnd": {method: "PATCH", path: "/realuses/1"},
+	} {
+		faults := func(body string) map[string]string {
+			found := make(map[string]string)
+			r := newService(t).do(t, c.method, c.path, body)
+			if r.status == 422 {
+				for _, e := range r.at(t, "errors").([]any) {
+					e := e.(map[string]any)
+					found[strings.TrimPrefix(e["pointer"].(string), "/")] = e["detail"].(string)
+				}
+			}
+			return found
+		}
+		schema := loadContract(t).Components.Schemas[name].Value
+		missing := slices.Sorted(maps.Keys(faults("{}")))
+		if required := slices.Sorted(slices.Values(schema.Required)); !slices.Equal(missing, required) {
+			t.Errorf("%s: %v must be given, documented as required are %v", name, missing, required)
+		}
+		for property, of := range schema.Properties {
+			for _, value := range []string{"null", "true", "1", "1.5", "{}", "[]"} {
+				var v any
+				if err := json.Unmarshal([]byte(value), &v); err != nil {
+					t.Fatal(err)
+				}
+				documented := of.Value.VisitJSON(v, openapi3.EnableJSONSchema2020()) == nil
+				if fault, refused := faults(`{"` + property + `":` + value + `}`)[property]; refused == documented {
+					t.Errorf("%s: %s as %s: %s, documented as good: %t", name, property, value, fault, documented)
+				}
 			}
 		}
 	}

@@ -139,7 +139,7 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		slog.String("route", o.path),
 		slog.Int("status", x.status),
 		slog.Duration("took", took),
-		slog.Int("bytes", len(x.out)),
+		slog.Int("bytes", x.out.Len()),
 		slog.String("request", x.id),
 		slog.String("remote", o.server.client(x.r)),
 	}

@@ -36,13 +36,15 @@ type Version struct {
 
 func (s *Server) versionOf(x *exchange) error {
 	x.plain()
-	x.beginObject()
-	x.text("version", s.version.Version)
-	x.textOrNull("revision", s.version.Revision)
-	x.textOrNull("time", s.version.Time)
-	x.text("go", runtime.Version())
-	x.endObject()
-	return nil
+	return x.reply(&versionReply{s.version.Version, orNull(s.version.Revision), orNull(s.version.Time), runtime.Version()})
+}
+
+// versionReply says which program answers.
+type versionReply struct {
+	Version  string  `json:"version"`
+	Revision *string `json:"revision"`
+	Time     *string `json:"time"`
+	Go       string  `json:"go"`
 }
 
 // plain makes the reply plain JSON that is not to be kept by caches.

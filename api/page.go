@@ -45,5 +45,5 @@ func (x *exchange) page(name, policy string, about pageAbout) error {
 	x.header("Content-Security-Policy", policy)
 	x.header("Referrer-Policy", "no-referrer")
 	about.Prefix = prefixOf(x.base)
-	return pages.ExecuteTemplate(x, name, about)
+	return pages.ExecuteTemplate(&x.out, name, about)
 }

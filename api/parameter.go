@@ -19,9 +19,13 @@ func (e *invalidParameters) Error() string {
 	var b strings.Builder
 	b.WriteString("the query is invalid")
 	for _, f := range e.faults {
-		fmt.Fprintf(&b, "; %s %s", f.pointer, f.detail)
+		fmt.Fprintf(&b, "; %s %s", f.Parameter, f.Detail)
 	}
 	return b.String()
+}
+
+func invalidParameter(name string, err error) error {
+	return &invalidParameters{[]fault{{Parameter: name, Detail: err.Error()}}}
 }
 
 // errUnknownParameter is what is wrong with a parameter that a route does not have. It is refused: a filter that is misspelt and passed
@@ -50,9 +54,9 @@ func (x *exchange) params(set func(name, value string) error) error {
 		}
 		seen = append(seen, name)
 		if err != nil {
-			faults = append(faults, fault{name, err.Error()})
+			faults = append(faults, fault{Parameter: name, Detail: err.Error()})
 		}
-		if len(faults) == mostFaults {
+		if len(faults) == maxFaults {
 			break
 		}
 	}

@@ -29,15 +29,40 @@ type problemType struct {
 	is func(err error, p *problem) bool
 }
 
-// problem is one occurrence.
+// problem is one occurrence, as it is answered (RFC 9457).
 type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Instance  string `json:"instance"`
+	RequestID string `json:"requestId"`
+
+	Errors              []fault             `json:"errors,omitzero"`
+	ConflictsWith       []conflict          `json:"conflictsWith,omitzero"`
+	MoreConflicts       int                 `json:"moreConflicts,omitzero"`
+	BookingID           domain.BookingID    `json:"bookingId,omitzero"`
+	RealUseID           domain.RealUseID    `json:"realUseId,omitzero"`
+	CancelReason        domain.CancelReason `json:"cancelReason,omitzero"`
+	CancelDtm           timestamp           `json:"cancelDtm,omitzero"`
+	ConfirmUserID       **domain.UserID     `json:"confirmUserId,omitzero"` // points to nil, which is null, if nobody was named
+	ConfirmDtm          timestamp           `json:"confirmDtm,omitzero"`
+	RealUseEndDtm       timestamp           `json:"realUseEndDtm,omitzero"`
+	EarliestUseStartDtm timestamp           `json:"earliestUseStartDtm,omitzero"`
+	LatestUseStartDtm   timestamp           `json:"latestUseStartDtm,omitzero"`
+	ETag                string              `json:"etag,omitzero"` // also a header
+
 	mediaType    string // of the answer that there would have been
 	zone         *time.Location
-	detail       string
-	allow        string            // the Allow header
-	etag         string            // the ETag header
-	acceptCoding string            // the Accept-Encoding header
-	members      func(d *document) // beyond those of RFC 9457
+	allow        string // the Allow header
+	acceptCoding string // the Accept-Encoding header
+}
+
+// conflict is a booking that is in the way, and the time for which it is.
+type conflict struct {
+	BookingID   domain.BookingID `json:"bookingId"`
+	UseStartDtm timestamp        `json:"useStartDtm"`
+	UseEndDtm   timestamp        `json:"useEndDtm"`
 }
 
 // The errors of requests that reach no handler.
@@ -67,7 +92,7 @@ var problemTypes = []problemType{
 		name: "method-not-allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here",
 		about: "The path exists, the method does not. The Allow header lists those that do.",
 		is: when(func(e *methodNotAllowed, p *problem) {
-			p.detail = "Use one of " + e.allow + "."
+			p.Detail = "Use one of " + e.allow + "."
 			p.allow = e.allow
 		}),
 	},
@@ -84,14 +109,14 @@ var problemTypes = []problemType{
 			if e.given != "" {
 				given = strconv.Quote(e.given)
 			}
-			p.detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
+			p.Detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
 		}),
 	},
 	{
 		name: "unsupported-content-coding", status: http.StatusUnsupportedMediaType, title: "The body's content coding is not supported",
 		about: "A body must come as it is, without Content-Encoding: neither compressed nor encoded in another way.",
 		is: when(func(e *unsupportedCoding, p *problem) {
-			p.detail = fmt.Sprintf("The body has Content-Encoding: %s; it must have none.", e.given)
+			p.Detail = fmt.Sprintf("The body has Content-Encoding: %s; it must have none.", e.given)
 			p.acceptCoding = "identity"
 		}),
 	},
@@ -108,22 +133,22 @@ var problemTypes = []problemType{
 	{
 		name: "malformed-body", status: http.StatusBadRequest, title: "The body is not JSON",
 		about: "The body must be one JSON text in UTF-8 with nothing after it. The detail says where it ceases to be one.",
-		is:    when(func(e *malformed, p *problem) { p.detail = sentence(e.detail) }),
+		is:    when(func(e *malformed, p *problem) { p.Detail = sentence(e.detail) }),
 	},
 	{
 		name: "invalid-body", status: http.StatusUnprocessableEntity, title: "The body's values are not acceptable",
 		about: "The body is JSON, but not what is asked for. The member errors lists all that is wrong with it: where (a JSON pointer into the body), and what.",
 		is: when(func(e *invalidBody, p *problem) {
-			p.detail = "The body is refused for " + count(len(e.faults), "reason") + "; see errors."
-			p.members = func(d *document) { d.faults("pointer", e.faults) }
+			p.Detail = "The body is refused for " + count(len(e.faults), "reason") + "; see errors."
+			p.Errors = e.faults
 		}),
 	},
 	{
 		name: "invalid-parameters", status: http.StatusBadRequest, title: "The request's parameters are not acceptable",
 		about: "Parameters of the query, or the headers Roombook-Position, Idempotency-Key, If-Match or If-None-Match, are unknown, given twice or not what they must be. The member errors lists all of them.",
 		is: when(func(e *invalidParameters, p *problem) {
-			p.detail = "The request is refused for " + count(len(e.faults), "reason") + "; see errors."
-			p.members = func(d *document) { d.faults("parameter", e.faults) }
+			p.Detail = "The request is refused for " + count(len(e.faults), "reason") + "; see errors."
+			p.Errors = e.faults
 		}),
 	},
 	{
@@ -135,9 +160,8 @@ var problemTypes = []problemType{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
 		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read; or it is one of those in If-None-Match. The member and header etag have its present one. Read it again and decide anew.",
 		is: when(func(e *commands.ConditionFailed, p *problem) {
-			p.detail = fmt.Sprintf("The resource is at revision %d, which If-Match or If-None-Match rules out.", e.Revision)
-			p.etag = etag(e.Revision, p.mediaType)
-			p.members = func(d *document) { d.text("etag", p.etag) }
+			p.Detail = fmt.Sprintf("The resource is at revision %d, which If-Match or If-None-Match rules out.", e.Revision)
+			p.ETag = etag(e.Revision, p.mediaType)
 		}),
 	},
 	{
@@ -149,23 +173,13 @@ var problemTypes = []problemType{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
 		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. A booking whose use has ended keeps the time until that end: it is listed with what is left of its slot, and to read it is answered with booking-cancelled. Choose another room or time; a booking that begins when another one ends does not collide with it.",
 		is: when(func(e *domain.SlotTaken, p *problem) {
-			p.detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
-			p.members = func(d *document) {
-				d.name("conflictsWith")
-				d.beginArray()
-				for _, r := range e.By {
-					d.beginObject()
-					d.text("bookingId", string(r.BookingID))
-					d.slot(r.Slot)
-					d.endObject()
-				}
-				d.endArray()
-				if e.More > 0 {
-					d.number("moreConflicts", int64(e.More))
-				}
+			p.Detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
+			p.ConflictsWith = make([]conflict, len(e.By))
+			for i, r := range e.By {
+				p.ConflictsWith[i] = conflict{r.BookingID, p.time(r.Slot.Start), p.time(r.Slot.End)}
 			}
-			if e.More > 0 {
-				p.detail += fmt.Sprintf(" Besides the bookings in conflictsWith there may be %d more.", e.More)
+			if p.MoreConflicts = e.More; e.More > 0 {
+				p.Detail += fmt.Sprintf(" Besides the bookings in conflictsWith there may be %d more.", e.More)
 			}
 		}),
 	},
@@ -198,31 +212,24 @@ var problemTypes = []problemType{
 		name: "booking-in-use", status: http.StatusConflict, title: "The use of the booking has started",
 		about: "From its start on a booking can neither change nor be cancelled nor denied nor start again: end its real use, PATCH /realuses/{id}, whose id is the member realUseId.",
 		is: when(func(e *domain.AlreadyInUse, p *problem) {
-			p.detail = fmt.Sprintf("The use of booking %s has started; end it with PATCH /realuses/%s.", e.Booking, e.RealUse)
-			p.members = func(d *document) {
-				d.text("bookingId", string(e.Booking))
-				d.text("realUseId", string(e.RealUse))
-			}
+			p.Detail = fmt.Sprintf("The use of booking %s has started; end it with PATCH /realuses/%s.", e.Booking, e.RealUse)
+			p.BookingID, p.RealUseID = e.Booking, e.RealUse
 		}),
 	},
 	{
 		name: "too-many-changes", status: http.StatusConflict, title: "The booking was changed too often",
 		about: fmt.Sprintf("A booking can be changed %d times. Cancel it and book anew.", domain.MaxChanges),
 		is: when(func(e *domain.TooManyChanges, p *problem) {
-			p.detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
-			p.members = func(d *document) { d.text("bookingId", string(e.Booking)) }
+			p.Detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
+			p.BookingID = e.Booking
 		}),
 	},
 	{
 		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
 		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
 		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
-			p.detail = fmt.Sprintf("Booking %s was confirmed at %s.", e.Booking, p.time(e.At))
-			p.members = func(d *document) {
-				d.text("bookingId", string(e.Booking))
-				d.textOrNull("confirmUserId", string(e.By))
-				d.time("confirmDtm", e.At)
-			}
+			p.Detail = fmt.Sprintf("Booking %s was confirmed at %s.", e.Booking, p.time(e.At))
+			p.BookingID, p.ConfirmUserID, p.ConfirmDtm = e.Booking, new(orNull(e.By)), p.time(e.At)
 		}),
 	},
 	{
@@ -234,23 +241,16 @@ var problemTypes = []problemType{
 		name: "use-off-slot", status: http.StatusConflict, title: "The use starts too long before or after the booked time",
 		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may. Start it then, or change the booking.",
 		is: when(func(e *domain.UseOffSlot, p *problem) {
-			p.detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
-			p.members = func(d *document) {
-				d.text("bookingId", string(e.Booking))
-				d.time("earliestUseStartDtm", e.Earliest)
-				d.time("latestUseStartDtm", e.Latest)
-			}
+			p.Detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
+			p.BookingID, p.EarliestUseStartDtm, p.LatestUseStartDtm = e.Booking, p.time(e.Earliest), p.time(e.Latest)
 		}),
 	},
 	{
 		name: "already-ended", status: http.StatusConflict, title: "The use has ended",
 		about: "The real use ended at another time than the one given now. What has ended stays as it is; the member realUseEndDtm says when it ended.",
 		is: when(func(e *domain.AlreadyEnded, p *problem) {
-			p.detail = fmt.Sprintf("Real use %s ended at %s.", e.RealUse, p.time(e.At))
-			p.members = func(d *document) {
-				d.text("realUseId", string(e.RealUse))
-				d.time("realUseEndDtm", e.At)
-			}
+			p.Detail = fmt.Sprintf("Real use %s ended at %s.", e.RealUse, p.time(e.At))
+			p.RealUseID, p.RealUseEndDtm = e.RealUse, p.time(e.At)
 		}),
 	},
 	{
@@ -277,7 +277,7 @@ var problemTypes = []problemType{
 		name: "unreadable-event", status: http.StatusServiceUnavailable, title: "An event cannot be read by this version", retry: true,
 		about: "An event of the room, the booking or its use was written by a newer version of this program, and nothing can be decided without it. While versions are being exchanged another server may answer.",
 		is: when(func(e *commands.Unreadable, p *problem) {
-			p.detail = fmt.Sprintf("This version cannot read event %d of %s, a %s.", e.Revision, e.Stream, e.Type)
+			p.Detail = fmt.Sprintf("This version cannot read event %d of %s, a %s.", e.Revision, e.Stream, e.Type)
 		}),
 	},
 	{
@@ -319,7 +319,7 @@ var problemTypes = []problemType{
 		name: "internal-error", status: http.StatusInternalServerError, title: "Something went wrong here",
 		about: "The fault is in this server, and its log has the details. Tell its operators the request's id, which is the member requestId.",
 		is: func(_ error, p *problem) bool {
-			p.detail = "The log of this server has the details, under this request's id."
+			p.Detail = "The log of this server has the details, under this request's id."
 			return true
 		},
 	},
@@ -331,7 +331,7 @@ func is(target error, detail string) func(error, *problem) bool {
 		if !errors.Is(err, target) {
 			return false
 		}
-		p.detail = detail
+		p.Detail = detail
 		return true
 	}
 }
@@ -347,29 +347,12 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 	}
 }
 
-func (p *problem) time(t time.Time) string { return string(appendTime(nil, t, p.zone)) }
+func (p *problem) time(t time.Time) timestamp { return timestamp(t.In(p.zone)) }
 
 // cancelled describes a booking that is over.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {
-	p.detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
-	p.members = func(d *document) {
-		d.text("bookingId", string(e.Booking))
-		d.text("cancelReason", string(e.Reason))
-		d.time("cancelDtm", e.At)
-	}
-}
-
-// faults writes the member errors; where is the name of the member that says where each fault is.
-func (d *document) faults(where string, faults []fault) {
-	d.name("errors")
-	d.beginArray()
-	for _, f := range faults {
-		d.beginObject()
-		d.text(where, f.pointer)
-		d.text("detail", f.detail)
-		d.endObject()
-	}
-	d.endArray()
+	p.Detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
+	p.BookingID, p.CancelReason, p.CancelDtm = e.Booking, e.Reason, p.time(e.At)
 }
 
 // retryAfter is how long a caller is asked to wait, in seconds.
@@ -381,7 +364,7 @@ func (x *exchange) fail(err error) {
 		x.failAgain(before.Answer)
 		return
 	}
-	p := problem{mediaType: x.mediaType, zone: x.zone}
+	p := problem{Instance: x.r.URL.EscapedPath(), RequestID: x.id, mediaType: x.mediaType, zone: x.server.zone}
 	var t *problemType
 	for i := range problemTypes {
 		if t = &problemTypes[i]; t.is(err, &p) {
@@ -395,8 +378,8 @@ func (x *exchange) fail(err error) {
 	if t.retry {
 		x.header("Retry-After", retryAfter)
 	}
-	if p.etag != "" {
-		x.header("Etag", p.etag)
+	if p.ETag != "" {
+		x.header("Etag", p.ETag)
 	}
 	if p.allow != "" {
 		x.header("Allow", p.allow)
@@ -406,18 +389,9 @@ func (x *exchange) fail(err error) {
 	}
 
 	x.status, x.mediaType, x.problem = t.status, mediaProblem, t.name
-	x.out = x.out[:0]
-	x.beginObject()
-	x.text("type", "/problems/"+t.name)
-	x.text("title", t.title)
-	x.number("status", int64(t.status))
-	x.text("detail", p.detail)
-	x.text("instance", x.r.URL.EscapedPath())
-	x.text("requestId", x.id)
-	if p.members != nil {
-		p.members(&x.document)
-	}
-	x.endObject()
+	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
+	x.out.Reset()
+	_ = x.reply(&p) // has nothing that JSON cannot say
 }
 
 func count(n int, noun string) string {

@@ -37,42 +37,44 @@ func (x *exchange) describe(types []problemType) error {
 		return err
 	}
 	if len(types) == 1 {
-		x.problemType(types[0])
-		return nil
+		return x.reply(new(x.problemTypeReply(&types[0])))
 	}
-	x.beginObject()
-	x.name("_embedded")
-	x.beginObject()
-	x.name("problems")
-	x.beginArray()
-	for _, t := range types {
-		x.problemType(t)
+	var r problemTypesReply
+	for i := range types {
+		r.Embedded.Problems = append(r.Embedded.Problems, x.problemTypeReply(&types[i]))
 	}
-	x.endArray()
-	x.endObject()
-	x.beginLinks()
-	x.link("self", "/problems")
-	x.link("problems", "/problems")
-	x.endObject()
-	x.endObject()
-	return nil
+	r.Links.Self = x.link("/problems", "")
+	r.Links.Problems = r.Links.Self
+	return x.reply(&r)
 }
 
-func (d *document) problemType(t problemType) {
-	d.beginObject()
-	d.text("type", "/problems/"+t.name)
-	d.text("title", t.title)
-	d.number("status", int64(t.status))
-	d.text("about", t.about)
-	d.name("retry")
-	if t.retry {
-		d.out = append(d.out, "true"...)
-	} else {
-		d.out = append(d.out, "false"...)
-	}
-	d.beginLinks()
-	d.link("self", "/problems/", t.name)
-	d.link("problem", "/problems/", t.name)
-	d.endObject()
-	d.endObject()
+// problemTypesReply is the collection of all types of problems.
+type problemTypesReply struct {
+	Embedded struct {
+		Problems []problemTypeReply `json:"problems"`
+	} `json:"_embedded"`
+	Links struct {
+		Self     link `json:"self"`
+		Problems link `json:"problems"`
+	} `json:"_links"`
+}
+
+// problemTypeReply is a type of problem.
+type problemTypeReply struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	About  string `json:"about"`
+	Retry  bool   `json:"retry"`
+	Links  struct {
+		Self    link `json:"self"`
+		Problem link `json:"problem"`
+	} `json:"_links"`
+}
+
+func (x *exchange) problemTypeReply(t *problemType) problemTypeReply {
+	r := problemTypeReply{Type: "/problems/" + t.name, Title: t.title, Status: t.status, About: t.about, Retry: t.retry}
+	r.Links.Self = x.link(r.Type, "")
+	r.Links.Problem = r.Links.Self
+	return r
 }

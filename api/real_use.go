@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/commands"
 	"roombook/domain"
 )
@@ -20,19 +22,33 @@ func (s *Server) realUseRoutes() []route {
 	}
 }
 
+// newRealUseRequest is the body of the start of a use.
+type newRealUseRequest struct {
+	BookingID       field          `json:"bookingId"`
+	RealUseStartDtm field          `json:"realUseStartDtm"`
+	Others          jsontext.Value `json:",embed"`
+}
+
+// realUseEndRequest is the body of the end of a use.
+type realUseEndRequest struct {
+	RealUseEndDtm field          `json:"realUseEndDtm"`
+	Others        jsontext.Value `json:",embed"`
+}
+
 // useOfCancelled is the start of the use of a booking that is over: a conflict, while other requests merely do not find it.
 type useOfCancelled struct{ *domain.AlreadyCancelled }
 
 func (s *Server) startUse(x *exchange) error {
-	b, err := x.decode()
+	var in newRealUseRequest
+	b, err := x.decode(&in)
 	if err != nil {
 		return err
 	}
-	c := commands.StartUse{Booking: domain.BookingID(b.id("bookingId")), StartedAt: x.now()}
-	if b.given("realUseStartDtm") {
-		c.StartedAt = b.time("realUseStartDtm")
+	c := commands.StartUse{Booking: domain.BookingID(b.id(&in.BookingID)), StartedAt: x.now()}
+	if in.RealUseStartDtm.given() {
+		c.StartedAt = b.time(&in.RealUseStartDtm)
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(in.Others); err != nil {
 		return err
 	}
 	if c.Request, err = x.request(""); err != nil {
@@ -46,23 +62,23 @@ func (s *Server) startUse(x *exchange) error {
 		return x.inBody(err, realUseFields)
 	}
 	x.created("/realuses/", string(use.ID))
-	x.realUse(use)
-	return nil
+	return x.realUse(use)
 }
 
 // realUseFields are the names under which a real use's body has what the domain may find fault with.
-var realUseFields = fields{domain.FieldStart: "realUseStartDtm", domain.FieldEnd: "realUseEndDtm"}
+var realUseFields = names{domain.FieldStart: "realUseStartDtm", domain.FieldEnd: "realUseEndDtm"}
 
 func (s *Server) endUse(x *exchange) error {
-	b, err := x.decodeOptional()
+	var in realUseEndRequest
+	b, err := x.decodeOptional(&in)
 	if err != nil {
 		return err
 	}
 	c := commands.EndUse{RealUse: domain.RealUseID(x.vars["id"]), EndedAt: x.now()}
-	if b.given("realUseEndDtm") {
-		c.EndedAt = b.end("realUseEndDtm")
+	if in.RealUseEndDtm.given() {
+		c.EndedAt = b.end(&in.RealUseEndDtm)
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(in.Others); err != nil {
 		return err
 	}
 	if !validID(string(c.RealUse)) {
@@ -75,8 +91,7 @@ func (s *Server) endUse(x *exchange) error {
 	if err != nil {
 		return x.inBody(err, realUseFields)
 	}
-	x.realUse(use)
-	return nil
+	return x.realUse(use)
 }
 
 func (s *Server) realUse(x *exchange) error {
@@ -88,39 +103,38 @@ func (s *Server) realUse(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.realUse(use)
-	return nil
+	return x.realUse(use)
+}
+
+// realUseReply is a real use, as single resource and in the collection alike.
+type realUseReply struct {
+	RealUseID        domain.RealUseID `json:"realUseId"`
+	BookingID        domain.BookingID `json:"bookingId"`
+	RoomID           domain.RoomID    `json:"roomId"`
+	BookingUserID    domain.UserID    `json:"bookingUserId"`
+	RealUseStartDtm  timestamp        `json:"realUseStartDtm"`
+	RealUseEndDtm    *timestamp       `json:"realUseEndDtm"`
+	RoomStillInUseBy domain.BookingID `json:"roomStillInUseBy,omitzero"`
+	Links            struct {
+		Self        link `json:"self"`
+		RealUse     link `json:"realUse"`
+		Booking     link `json:"booking"`
+		RoomUseList link `json:"roomUseList"`
+	} `json:"_links"`
+}
+
+func (x *exchange) realUseReply(u *domain.RealUse) (r realUseReply) {
+	r.RealUseID, r.BookingID, r.RoomID, r.BookingUserID = u.ID, u.Booking, u.Room, u.User
+	r.RealUseStartDtm, r.RealUseEndDtm, r.RoomStillInUseBy = x.time(u.StartedAt), x.timeOrNull(u.EndedAt()), u.RoomStillInUseBy
+	r.Links.Self = x.link("/realuses/", string(u.ID))
+	r.Links.RealUse = r.Links.Self
+	r.Links.Booking = x.link("/bookings/", string(u.Booking))
+	r.Links.RoomUseList = x.link("/roomUseLists/", string(u.Booking))
+	return r
 }
 
 // realUse answers with a real use.
-func (x *exchange) realUse(u commands.RealUse) {
-	x.stands(u.Revision, u.Position)
-	x.document.realUse(&u.RealUse)
-}
-
-// realUse writes a real use as single resource and in the collection alike.
-func (d *document) realUse(u *domain.RealUse) {
-	id := string(u.ID)
-	d.beginObject()
-	d.text("realUseId", id)
-	d.text("bookingId", string(u.Booking))
-	d.text("roomId", string(u.Room))
-	d.text("bookingUserId", string(u.User))
-	d.time("realUseStartDtm", u.StartedAt)
-	d.time("realUseEndDtm", u.EndedAt())
-	d.stillInUseBy(u.RoomStillInUseBy)
-	d.beginLinks()
-	d.link("self", "/realuses/", id)
-	d.link("realUse", "/realuses/", id)
-	d.link("booking", "/bookings/", string(u.Booking))
-	d.link("roomUseList", "/roomUseLists/", string(u.Booking))
-	d.endObject()
-	d.endObject()
-}
-
-// stillInUseBy writes whose use of the room had not ended when a use started, which is there only if there was one.
-func (d *document) stillInUseBy(id domain.BookingID) {
-	if id != "" {
-		d.text("roomStillInUseBy", string(id))
-	}
+func (x *exchange) realUse(u commands.RealUse) error {
+	x.setValidators(u.Revision, u.Position)
+	return x.reply(new(x.realUseReply(&u.RealUse)))
 }

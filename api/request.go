@@ -19,15 +19,15 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	var faults []fault
 	key, err := idempotencyKey(x.r.Header)
 	if err != nil {
-		faults = append(faults, fault{"Idempotency-Key", err.Error()})
+		faults = append(faults, fault{Parameter: "Idempotency-Key", Detail: err.Error()})
 	}
 	var match, noneMatch *condition
 	if x.r.Method != http.MethodPost { // what does not exist yet has no revision
 		if match, err = parseCondition(x.r.Header["If-Match"]); err != nil {
-			faults = append(faults, fault{"If-Match", err.Error()})
+			faults = append(faults, fault{Parameter: "If-Match", Detail: err.Error()})
 		}
 		if noneMatch, err = parseCondition(x.r.Header["If-None-Match"]); err != nil {
-			faults = append(faults, fault{"If-None-Match", err.Error()})
+			faults = append(faults, fault{Parameter: "If-None-Match", Detail: err.Error()})
 		}
 	}
 	if faults != nil {

@@ -17,31 +17,74 @@ func (s *Server) roomUseListRoutes() []route {
 	}
 }
 
-func (s *Server) roomUseLists() *list[projections.RoomUseList] {
-	return &list[projections.RoomUseList]{
+// roomUseListReply is an entry of the room-use list.
+type roomUseListReply struct {
+	BookingID         domain.BookingID   `json:"bookingId"`
+	RoomID            domain.RoomID      `json:"roomId"`
+	BookingUserID     domain.UserID      `json:"bookingUserId"`
+	BookedUseStartDtm timestamp          `json:"bookedUseStartDtm"`
+	BookedUseEndDtm   timestamp          `json:"bookedUseEndDtm"`
+	Status            projections.Status `json:"status"`
+	RealUseID         *domain.RealUseID  `json:"realUseId"`
+	RealUseStartDtm   *timestamp         `json:"realUseStartDtm"`
+	RealUseEndDtm     *timestamp         `json:"realUseEndDtm"`
+	RoomStillInUseBy  domain.BookingID   `json:"roomStillInUseBy,omitzero"`
+	BookedMinutes     int                `json:"bookedMinutes"`
+	UsedMinutes       *int               `json:"usedMinutes"`
+	Links             struct {
+		Self        link `json:"self"`
+		RoomUseList link `json:"roomUseList"`
+	} `json:"_links"`
+}
+
+func (x *exchange) roomUseListReply(u *projections.RoomUseList) (r roomUseListReply) {
+	r.BookingID, r.RoomID, r.BookingUserID, r.Status = u.Booking, u.Room, u.User, u.Status
+	r.BookedUseStartDtm, r.BookedUseEndDtm, r.BookedMinutes = x.time(u.Booked.Start), x.time(u.Booked.End), u.BookedMinutes()
+	r.RealUseID, r.RoomStillInUseBy = orNull(u.RealUse), u.RoomStillInUseBy
+	r.RealUseStartDtm, r.RealUseEndDtm = x.timeOrNull(u.StartedAt), x.timeOrNull(u.EndedAt)
+	if r.RealUseEndDtm != nil {
+		r.UsedMinutes = new(u.UsedMinutes())
+	}
+	r.Links.Self = x.link("/roomUseLists/", string(u.Booking))
+	r.Links.RoomUseList = r.Links.Self
+	return r
+}
+
+func (s *Server) roomUseLists() *list[projections.RoomUseList, roomUseListReply] {
+	return &list[projections.RoomUseList, roomUseListReply]{
 		server:   s,
 		name:     "roomUseLists",
-		sorts:    []string{"bookedUseStartDtm", "bookingDtm", "roomId", "bookingUserId", "status"},
+		link:     func(l *pageLinks) *link { return &l.RoomUseLists },
+		sorts:    roomUseListSorts(),
 		statuses: bookingStatuses(),
 		query:    s.lists.RoomUseLists,
-		write:    (*document).roomUseList,
+		reply:    (*exchange).roomUseListReply,
 	}
 }
 
+func roomUseListSorts() []string {
+	return []string{"bookedUseStartDtm", "bookingDtm", "roomId", "bookingUserId", "status"}
+}
+
 // realUses is the collection of the uses that have started.
-func (s *Server) realUses() *list[projections.RoomUseList] {
-	l := s.roomUseLists()
-	l.name = "realuses"
-	l.statuses = words(projections.StatusInUse, projections.StatusEnded)
-	l.used, l.usual = true, []string{projections.StatusAll}
-	l.write = func(d *document, u *projections.RoomUseList) {
-		use := domain.RealUse{ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, RoomStillInUseBy: u.RoomStillInUseBy}
-		if !u.EndedAt.IsZero() {
-			use.End = &domain.UseEnd{At: u.EndedAt}
-		}
-		d.realUse(&use)
+func (s *Server) realUses() *list[projections.RoomUseList, realUseReply] {
+	return &list[projections.RoomUseList, realUseReply]{
+		server:   s,
+		name:     "realuses",
+		link:     func(l *pageLinks) *link { return &l.Realuses },
+		sorts:    roomUseListSorts(),
+		statuses: words(projections.StatusInUse, projections.StatusEnded),
+		usual:    []string{projections.StatusAll},
+		used:     true,
+		query:    s.lists.RoomUseLists,
+		reply: func(x *exchange, u *projections.RoomUseList) realUseReply {
+			use := domain.RealUse{ID: u.RealUse, Booking: u.Booking, Room: u.Room, User: u.User, StartedAt: u.StartedAt, RoomStillInUseBy: u.RoomStillInUseBy}
+			if !u.EndedAt.IsZero() {
+				use.End = &domain.UseEnd{At: u.EndedAt}
+			}
+			return x.realUseReply(&use)
+		},
 	}
-	return l
 }
 
 func (s *Server) roomUseList(x *exchange) error {
@@ -53,32 +96,5 @@ func (s *Server) roomUseList(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.document.roomUseList(&u)
-	return nil
-}
-
-func (d *document) roomUseList(u *projections.RoomUseList) {
-	id := string(u.Booking)
-	d.beginObject()
-	d.text("bookingId", id)
-	d.text("roomId", string(u.Room))
-	d.text("bookingUserId", string(u.User))
-	d.time("bookedUseStartDtm", u.Booked.Start)
-	d.time("bookedUseEndDtm", u.Booked.End)
-	d.text("status", string(u.Status))
-	d.textOrNull("realUseId", string(u.RealUse))
-	d.time("realUseStartDtm", u.StartedAt)
-	d.time("realUseEndDtm", u.EndedAt)
-	d.stillInUseBy(u.RoomStillInUseBy)
-	d.number("bookedMinutes", int64(u.BookedMinutes()))
-	if u.EndedAt.IsZero() {
-		d.null("usedMinutes")
-	} else {
-		d.number("usedMinutes", int64(u.UsedMinutes()))
-	}
-	d.beginLinks()
-	d.link("self", "/roomUseLists/", id)
-	d.link("roomUseList", "/roomUseLists/", id)
-	d.endObject()
-	d.endObject()
+	return x.reply(new(x.roomUseListReply(&u)))
 }

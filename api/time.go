@@ -193,6 +193,32 @@ func sameClock(t, clock time.Time) bool {
 	return t.Add(time.Duration(offset) * time.Second).Equal(clock)
 }
 
+// timestamp is a time in a reply, in the zone that it is written in.
+type timestamp time.Time
+
+func (x *exchange) time(t time.Time) timestamp { return timestamp(t.In(x.server.zone)) }
+
+// timeOrNull is nil, which a reply shows as null, for the zero time.
+func (x *exchange) timeOrNull(t time.Time) *timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return new(x.time(t))
+}
+
+// IsZero is for the option omitzero of package json.
+func (t timestamp) IsZero() bool { return time.Time(t).IsZero() }
+
+// AppendText implements [encoding.TextAppender].
+func (t timestamp) AppendText(b []byte) ([]byte, error) {
+	return appendTime(b, time.Time(t), time.Time(t).Location()), nil
+}
+
+func (t timestamp) String() string {
+	b, _ := t.AppendText(nil)
+	return string(b)
+}
+
 // appendTime appends a time as it is answered, RFC 3339 in the zone. It has three decimals or none, and its offset in digits, so that
 // times of one offset sort as texts. An offset that is no whole number of minutes, which RFC 3339 cannot write, is cut to one, and the
 // clock with it, so that the instant is right.
