@@ -22,7 +22,7 @@ type caller struct {
 	http *http.Client
 }
 
-func newCaller(t *testing.T, p *process) caller {
+func newCaller(t testing.TB, p *process) caller {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return caller{"http://" + p.address, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
@@ -66,7 +66,7 @@ type booked struct {
 }
 
 // list reads all pages of a list that has the position.
-func (c caller) list(t *testing.T, name, query, position string) []booked {
+func (c caller) list(t testing.TB, name, query, position string) []booked {
 	t.Helper()
 	var all []booked
 	next := "/" + name + "?size=200" + query

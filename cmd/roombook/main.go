@@ -6,7 +6,6 @@
 //	roombook verify              prove that the log keeps the rules and the lists equal the log
 //	roombook recovery status     list commands that are not finished
 //	roombook booking release ID  end a booking that cannot be read
-//	roombook bench               load a running system
 //	roombook version
 //
 // Exit codes: 0 done; 1 it failed, and standard error says in one line why and what to do; 2 the command line or the
@@ -65,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBookingCommand(), newBenchCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newReplayCommand(), newVerifyCommand(), newRecoveryCommand(), newBookingCommand(), newVersionCommand())
 
 	err := root.ExecuteContext(ctx)
 	switch {

@@ -19,7 +19,7 @@ import (
 )
 
 // program builds the program once for all tests that run it as a process.
-func program(t *testing.T) string {
+func program(t testing.TB) string {
 	t.Helper()
 	if built.path == "" {
 		t.Fatal("TestMain has not built the program")
@@ -38,13 +38,13 @@ type process struct {
 }
 
 // startServe runs "roombook serve" on free ports with its data in dir, and waits until it listens.
-func startServe(t *testing.T, dir string, args ...string) *process {
+func startServe(t testing.TB, dir string, args ...string) *process {
 	t.Helper()
 	return startServeBy(t, exec.Command(program(t)), dir, args...)
 }
 
 // startServeBy is startServe by a command that runs the program, whose standard error is kept if it goes nowhere yet.
-func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *process {
+func startServeBy(t testing.TB, cmd *exec.Cmd, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
 	cmd.Args = append(cmd.Args, "serve", "--listen", "127.0.0.1:0", "--data", dir)
@@ -76,12 +76,12 @@ func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *proc
 }
 
 // stop ends the process in order. It tells the rest of what was printed.
-func (p *process) stop(t *testing.T) string {
+func (p *process) stop(t testing.TB) string {
 	t.Helper()
 	return p.stopBy(t, syscall.SIGTERM)
 }
 
-func (p *process) stopBy(t *testing.T, signal os.Signal) string {
+func (p *process) stopBy(t testing.TB, signal os.Signal) string {
 	t.Helper()
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func (p *process) stopBy(t *testing.T, signal os.Signal) string {
 }
 
 // wait waits for an end in order.
-func (p *process) wait(t *testing.T) string {
+func (p *process) wait(t testing.TB) string {
 	t.Helper()
 	rest, err := io.ReadAll(p.lines)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // ready asks /readyz.
-func (p *process) ready(t *testing.T) (status int, body string) {
+func (p *process) ready(t testing.TB) (status int, body string) {
 	t.Helper()
 	response, err := http.Get("http://" + p.address + "/readyz")
 	if err != nil {
@@ -28,7 +28,7 @@ func (p *process) ready(t *testing.T) (status int, body string) {
 }
 
 // awaitReady asks until the process is ready.
-func (p *process) awaitReady(t *testing.T) {
+func (p *process) awaitReady(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
