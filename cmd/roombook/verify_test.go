@@ -54,8 +54,8 @@ func TestVerifyTellsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	said, well := verified(t, "--data", data)
-	if !well || !strings.Contains(said, "no faults; 1 under way or left half-way") || strings.Count(said, "no faults; 4 events behind the log") != 3 {
-		t.Errorf("of lists that are behind and a command that was left half-way: %s", said)
+	if !well || !strings.Contains(said, "no faults; 1 under way or half-finished") || strings.Count(said, "no faults; 4 events behind the log") != 3 {
+		t.Errorf("of lists that are behind and a half-finished command: %s", said)
 	}
 
 	stream := domain.BookingID(ids[1]).Stream()
@@ -77,7 +77,7 @@ func TestVerifyLooksWhereReadersLook(t *testing.T) {
 	for change, what := range map[string]string{
 		"UPDATE booking_list_g1 SET room = 'elsewhere' WHERE created = (SELECT min(created) FROM booking_list_g1)": "elsewhere",
 		"UPDATE generations SET longest = 1 WHERE projection = 'room_use_list'":                                    "room_use_list: the longest",
-		"UPDATE projections SET active = 0 WHERE name = 'notifications'":                                           "notifications: it has not been built",
+		"UPDATE projections SET active = 0 WHERE name = 'notifications'":                                           "notifications: not built yet",
 	} {
 		changeViews(t, data, change)
 		if said, well := verified(t, "--data", data); well || !strings.Contains(said, what) {

@@ -33,7 +33,7 @@ func TestAnOrdinaryStop(t *testing.T) {
 				t.Fatalf("%d, %v", status, err)
 			}
 			printed := p.stopBy(t, signal)
-			if strings.Count(printed, "ending") != 1 || !strings.Contains(printed, signal.String()) {
+			if strings.Count(printed, "shutting down") != 1 || !strings.Contains(printed, signal.String()) {
 				t.Errorf("printed %q", printed)
 			}
 			if strings.Contains(p.stderr.String(), "up to date") {
@@ -66,7 +66,7 @@ func TestASecondSignal(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for line := ""; !strings.Contains(line, "ending"); {
+	for line := ""; !strings.Contains(line, "shutting down"); {
 		if line, err = p.lines.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestABrokenStandardError(t *testing.T) {
 	if err == nil {
 		response.Body.Close()
 	}
-	if printed := p.wait(t); !strings.Contains(printed, "ending (nobody reads standard error)") {
+	if printed := p.wait(t); !strings.Contains(printed, "shutting down (nobody reads standard error)") {
 		t.Errorf("printed %q", printed)
 	}
 }
@@ -111,7 +111,7 @@ func TestNohup(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitReady(t)
-	if printed := p.stop(t); !strings.Contains(printed, "ending (terminated)") {
+	if printed := p.stop(t); !strings.Contains(printed, "shutting down (terminated)") {
 		t.Errorf("printed %q", printed)
 	}
 }
