@@ -75,7 +75,7 @@ func startServeBy(t testing.TB, cmd *exec.Cmd, dir string, args ...string) *proc
 	return p
 }
 
-// stop ends the process in order. It tells the rest of what was printed.
+// stop shuts the process down and returns the rest of what it prints.
 func (p *process) stop(t testing.TB) string {
 	t.Helper()
 	return p.stopBy(t, syscall.SIGTERM)
@@ -89,7 +89,7 @@ func (p *process) stopBy(t testing.TB, signal os.Signal) string {
 	return p.wait(t)
 }
 
-// wait waits for an end in order.
+// wait waits until the process has shut down, and returns the rest of what it prints.
 func (p *process) wait(t testing.TB) string {
 	t.Helper()
 	rest, err := io.ReadAll(p.lines)
@@ -102,7 +102,7 @@ func (p *process) wait(t testing.TB) string {
 	return string(rest)
 }
 
-// kill ends the process without a word, as a crash does.
+// kill ends the process as a crash does.
 func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
@@ -196,6 +196,28 @@ func masked(s, address string) string {
 		s = v.pattern.ReplaceAllString(s, v.mask)
 	}
 	return strings.TrimSpace(s)
+}
+
+// TestREADMESecondProcess runs the README's command for a second process, beside the event store of a first one.
+func TestREADMESecondProcess(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin = "go run ./cmd/roombook serve --eventstore "
+	_, command, found := strings.Cut(string(readme), "\n    "+begin)
+	command, _, _ = strings.Cut(command, "\n")
+	if !found {
+		t.Fatalf("the README has no command %q…", begin)
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	first := startServe(t, data)
+	here := strings.NewReplacer("go run ./cmd/roombook", "exec "+program(t), "esdb://127.0.0.1:2113?tls=false", nodeOf(t, data), "./data", data)
+	// What startServeBy adds takes the place of the command's own address.
+	second := startServeBy(t, exec.Command("bash", "-c", here.Replace(begin+command)+` "${@:2}"`, "bash"), data, "--eventstore", nodeOf(t, data))
+	second.awaitReady(t)
+	second.stop(t)
+	first.stop(t)
 }
 
 // TestREADMEListsEveryFlag holds the README's configuration table and the flags of serve against each other.
