@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// BenchmarkServe loads "roombook serve", a process of its own, from 1, 16 and 64 clients that each have one connection and one
-// request at a time:
+// BenchmarkServe starts "roombook serve" and loads it with 1, 16 and 64 clients, each of which has one connection and one request at a
+// time:
 //
-//	book      every booking wants another slot, and is accepted
-//	contend   all bookings want one slot: one is accepted, the others are refused
+//	book      every booking wants a slot of its own, and is accepted
+//	contend   all bookings want the same slot: one is accepted, the others are refused
 //	list      a page of 20 of the booking list
 //
-// The program's data is under $TMPDIR, so that is the disk that is measured. ROOMBOOK_EVENTSTORE and ROOMBOOK_MONGO name servers
-// to measure instead, in which everything stays that is booked here.
+// The program's data is under $TMPDIR, so that is the disk that is measured. ROOMBOOK_EVENTSTORE and ROOMBOOK_MONGO name servers to
+// use instead; what is booked stays in them.
 func BenchmarkServe(b *testing.B) {
 	var args []string
 	if store := os.Getenv(variable("eventstore")); store != "" {
@@ -33,7 +33,7 @@ func BenchmarkServe(b *testing.B) {
 	c := newCaller(b, p)
 	run := time.Now().UnixNano() // no other run has this run's rooms
 	var booked atomic.Int64
-	// booking is the body of a booking that wants what no other one does.
+	// booking returns the body of a booking whose slot no other booking wants.
 	booking := func() string {
 		n := booked.Add(1)
 		start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n/1000) * time.Hour)
@@ -78,10 +78,10 @@ func request(method, path, body string) string {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
 }
 
-// load sends b.N requests from so many clients, reports the rate and the latencies of the answers, and counts them by status.
+// load sends b.N requests, reports the rate and the latencies of the replies, and counts them by status.
 //
-// The clients share the processors with the server, hence no [http.Client]: with one, a list page costs them 35 µs of processor time
-// and the server 95; written to the connection and read by [http.ReadResponse] it costs them 20.
+// The clients share the processors with the server, so they do without [http.Client]: with it a list page takes 35 µs of their processor
+// time, beside 95 of the server's; reading replies from a plain connection with [http.ReadResponse] takes 20.
 func load(b *testing.B, p *process, clients int, request func() string) (answers map[int]int) {
 	b.Helper()
 	var sent atomic.Int64

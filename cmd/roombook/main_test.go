@@ -37,8 +37,8 @@ func (b builtFirst) Run() int {
 	return b.tests.Run()
 }
 
-// TestCommandLine runs the scripts of testdata: what the program says to a wrong command line, environment or folder, and
-// with which exit code.
+// TestCommandLine runs the scripts of testdata: what the program says about a wrong command line, environment or folder, and its exit
+// code.
 func TestCommandLine(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -43,7 +43,7 @@ func startServe(t testing.TB, dir string, args ...string) *process {
 	return startServeBy(t, exec.Command(program(t)), dir, args...)
 }
 
-// startServeBy is startServe by a command that runs the program, whose standard error is kept if it goes nowhere yet.
+// startServeBy is startServe with a command that runs the program. Its standard error is kept unless it goes elsewhere already.
 func startServeBy(t testing.TB, cmd *exec.Cmd, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
@@ -110,8 +110,8 @@ func (p *process) kill() {
 	}
 }
 
-// TestREADMETour runs the commands of the README's tour, in order and in one shell, against the program, and compares what they
-// print with what the README says they do. Ids and the times of the reader's own clock differ from run to run.
+// TestREADMETour runs the commands of the README's tour in one shell against the program, and compares their output with the README's,
+// except for ids and times of the clock.
 func TestREADMETour(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -153,8 +153,7 @@ func TestREADMETour(t *testing.T) {
 // step is a command of the tour and what it prints.
 type step struct{ command, output string }
 
-// parseTour reads indented lines: a command after "$ ", with its following lines while they end in a backslash, and then what
-// it prints.
+// parseTour reads indented lines: a command after "$ ", continued while lines end in a backslash, and then what it prints.
 func parseTour(text string) []step {
 	var steps []step
 	continued := false
@@ -178,7 +177,7 @@ func parseTour(text string) []step {
 	return steps
 }
 
-// varying are the parts of an answer that differ from run to run, and what stands for them.
+// varying are the parts of the output that differ from run to run, and what replaces them.
 var varying = []struct {
 	pattern *regexp.Regexp
 	mask    string
@@ -220,7 +219,7 @@ func TestREADMESecondProcess(t *testing.T) {
 	first.stop(t)
 }
 
-// TestREADMEListsEveryFlag holds the README's configuration table and the flags of serve against each other.
+// TestREADMEListsEveryFlag compares the README's configuration table with the flags of serve.
 func TestREADMEListsEveryFlag(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -70,11 +70,12 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 	return nil
 }
 
-// verifyLog prints what is wrong with the log, and counts it.
+// verifyLog prints the faults of the log and returns their number.
 func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int, err error) {
 	log := &watchedLog{events: store, unreadable: map[string]eventstore.Recorded{}}
 	audit := commands.NewAudit()
-	// Commands go on meanwhile, and what they have not finished yet shows at the end of the log. A fault shows there every time.
+	// Commands keep running meanwhile, and what they have not finished yet looks like a fault at the end of the log. A real one is still
+	// there in every round.
 	const rounds = 3
 	var findings []commands.Finding
 	var open []commands.OpenBooking
@@ -144,7 +145,7 @@ func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f
 	}
 }
 
-// verifyList prints what is wrong with a list, and counts it.
+// verifyList prints the faults of a list and returns their number.
 func verifyList(ctx context.Context, views projections.Store, store *events, p projections.Projection, stdout io.Writer) (wrong int, err error) {
 	verdict, err := projections.Verify(ctx, views, store, p)
 	var other *projections.OtherLog
