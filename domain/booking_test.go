@@ -504,8 +504,8 @@ func TestBookingIsAValue(t *testing.T) {
 
 func TestWhatBacksABooking(t *testing.T) {
 	for _, row := range []struct {
-		name          string
-		given         []Event
+		name      string
+		given     []Event
 		now, ever []ReservationID
 	}{
 		{"none", givenNothing, nil, nil},

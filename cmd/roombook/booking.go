@@ -14,35 +14,26 @@ import (
 	"roombook/domain"
 )
 
-func newBookingCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "booking",
-		Short: "Look after a single booking",
-		Args:  arguments(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newBookingReleaseCommand())
-	return cmd
-}
-
 func newBookingReleaseCommand() *cobra.Command {
 	var c storeConfig
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "release BOOKING --reason TEXT",
 		Short: "End a booking that cannot be read",
-		Long: `End a booking that nobody can cancel since an event of it, or of its use, cannot be decoded by any version of the program, and give its
-slot back. The events stay as they are; that the booking was released, by whom and why is in its history.
+		Long: `End a booking that nobody can cancel because no version of the program can decode one of its events, or of its use's, and free its
+slot. The events stay as they are; the booking's history says who released it and why.
 
 A booking that can be read is left alone: cancel it with DELETE /bookings/{id}, or end its use.
 
-It works on the program that runs on the data folder, or opens the folder itself if none does. It reads the whole log.`,
-		Args: arguments(cobra.ExactArgs(1)),
+The command reads the whole log. ` + attachHelp,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if reason == "" {
-				return usagef("--reason must say why, for whoever reads the booking's history")
+			if len(args) != 1 {
+				return usagef("name one booking to release, by its id")
 			}
-			store, err := attachEvents(c, newLogger(serveConfig{logLevel: slog.LevelError}, cmd.ErrOrStderr()))
+			if reason == "" {
+				return usagef("--reason must say why, for those who read the booking's history")
+			}
+			store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
 			if err != nil {
 				return err
 			}
@@ -65,11 +56,12 @@ It works on the program that runs on the data folder, or opens the folder itself
 		},
 	}
 	c.register(cmd.Flags())
+	fromEnvironment(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why the booking is ended, for its history")
-	return fromEnvironment(cmd)
+	return cmd
 }
 
-// operatorRequest is a request of whoever is at the command line.
+// operatorRequest is a request by the user of the command line.
 func operatorRequest() (commands.Request, error) {
 	id, err := uuid.NewV7()
 	if err != nil {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,7 +20,7 @@ import (
 	"roombook/domain"
 )
 
-// storeConfig says where events and lists are kept.
+// storeConfig says where events and lists are kept. Every command that touches them has these flags.
 type storeConfig struct {
 	data       string
 	node       string
@@ -29,23 +31,31 @@ type storeConfig struct {
 
 func (c *storeConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
-	f.StringVar(&c.node, "node", "127.0.0.1:2113", "address of the embedded event store")
-	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded one")
+	f.StringVar(&c.node, "node", "127.0.0.1:2113", "loopback address of the embedded event store")
+	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded event store")
 	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB to keep the lists in instead of a file")
 }
 
-// eventsDir and viewsFile are the data folder's contents.
+// eventsDir and viewsFile are what the data folder holds.
 func (c *storeConfig) eventsDir() string { return filepath.Join(c.data, "events") }
 func (c *storeConfig) viewsFile() string { return filepath.Join(c.data, "views.db") }
 
-// addressFile tells other verbs where the embedded node of the running program listens.
+// addressFile tells other commands where the embedded event store of the running program listens.
 func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.address") }
 
 func (c *storeConfig) makeDataFolder() error {
-	if err := os.MkdirAll(c.data, 0o750); err != nil {
-		return fmt.Errorf("make the data folder: %w; choose another with --data", err)
+	if c.data == "" {
+		return usagef("--data is empty; it must name a folder")
 	}
-	return nil
+	return badFolder(os.MkdirAll(c.data, 0o750))
+}
+
+// badFolder is err with advice for an operator whose data folder cannot be used as it is.
+func badFolder(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the data folder cannot be used: %w; check its owner and permissions, or choose another folder with --data", err)
 }
 
 // The roles that a process may have.
@@ -71,54 +81,63 @@ type serveConfig struct {
 	calendarCache  int // MiB
 	trustedProxies []string
 	policy         domain.Policy
-	logLevel       slog.Level
+	logLevel       string
 	logFormat      string
 	accessLog      bool
+
+	// What check makes of the flags, besides the policy's zone.
+	hosts   []string // names, without ports, by which clients know the server: those of --public-url, and that of --listen
+	proxies []netip.Prefix
+	level   slog.Level
 }
 
 func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.storeConfig.register(f)
-	defaults := domain.DefaultPolicy()
+	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
-	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) that clients use for this server, besides its own")
-	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "zone in which local times are read and all times are answered")
+	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
+	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "time zone of local times in requests and of all times in replies")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
-	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "longest wait of a query for the position it was asked for")
-	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a step of a command may stay undone before recovery does it")
-	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "longest time that a request may take")
-	f.IntVar(&c.maxCommands, "max-commands", 512, "most commands that are carried out at a time, besides four times as many queries; more are refused with 503")
-	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for the calendars of rooms, of which the least recently used go")
-	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are believed")
-	f.DurationVar(&c.policy.LongestBooking, "longest-booking", defaults.LongestBooking, "longest booking; 0 for no bound")
-	f.BoolVar(&c.policy.RefusePast, "refuse-past", defaults.RefusePast, "refuse to book a start in the past, and to move one there")
-	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", defaults.ConfirmBeforeUse, "refuse to start a use that has not been confirmed")
-	f.DurationVar(&c.policy.EarlyUse, "early-use", defaults.EarlyUse, "how long before or after its booking's slot a use may start; 0 for no bound")
-	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least level that is logged: debug, info, warn or error")
+	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "how long a query may wait for its list to reach the requested position")
+	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a command may stay half-finished before recovery settles it")
+	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "how long a request may take")
+	f.IntVar(&c.maxCommands, "max-commands", 512, "how many commands may run at once, and four times as many queries; any more get 503")
+	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars; the least recently used are evicted")
+	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are trusted")
+	f.DurationVar(&c.policy.LongestBooking, "longest-booking", c.policy.LongestBooking, "longest booking; 0 for no limit")
+	f.BoolVar(&c.policy.RefusePast, "refuse-past", c.policy.RefusePast, "refuse to start a booking in the past, or to move its start there")
+	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", c.policy.ConfirmBeforeUse, "refuse to start using a room before the booking is confirmed")
+	f.DurationVar(&c.policy.EarlyUse, "early-use", c.policy.EarlyUse, "how long before or after its slot a booking may be used; 0 for no limit")
+	f.StringVar(&c.logLevel, "log-level", "info", "lowest level to log: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	f.BoolVar(&c.accessLog, "access-log", false, "log every request in a line of its own")
+	f.BoolVar(&c.accessLog, "access-log", false, "log every request on a line of its own")
 }
 
-// check finds what is wrong with the values and can be told before anything is started.
+// check finds every mistake in the flags that can be found before anything is started.
 func (c *serveConfig) check() error {
-	if err := checkAddress("--listen", c.listen); err != nil {
-		return err
-	}
-	if err := c.storeConfig.check(); err != nil {
-		return err
-	}
-	if _, err := c.publicHosts(); err != nil {
+	if err := c.checkAddresses(); err != nil {
 		return err
 	}
 	if len(c.roles) == 0 {
-		return usagef("--roles names no role; there are %s", strings.Join(allRoles, ", "))
+		return usagef("--roles names no role; the roles are %s", strings.Join(allRoles, ", "))
 	}
 	for _, role := range c.roles {
 		if !slices.Contains(allRoles, role) {
-			return usagef("--roles: there is no role %q; there are %s", role, strings.Join(allRoles, ", "))
+			return usagef("--roles: there is no role %q; the roles are %s", role, strings.Join(allRoles, ", "))
 		}
 	}
+	if c.timezone == "" {
+		return usagef("--timezone is empty; it must be a time zone like Asia/Seoul, or UTC")
+	}
+	var err error
+	if c.policy.Zone, err = time.LoadLocation(c.timezone); err != nil {
+		return usagef("--timezone: %w", err)
+	}
+	if c.level.UnmarshalText([]byte(c.logLevel)) != nil {
+		return usagef("--log-level is %q; it must be debug, info, warn or error", c.logLevel)
+	}
 	if c.logFormat != "text" && c.logFormat != "json" {
-		return usagef("--log-format is %q; it can be text or json", c.logFormat)
+		return usagef("--log-format is %q; it must be text or json", c.logFormat)
 	}
 	if c.requestTimeout <= 0 {
 		return usagef("--request-timeout must be longer than 0")
@@ -144,45 +163,50 @@ func (c *serveConfig) check() error {
 	return nil
 }
 
-// check finds what is wrong with where events are kept.
-func (c *storeConfig) check() error {
-	if c.eventstore != "" && c.nodeGiven {
-		return usagef("--node is the address of the embedded event store, and --eventstore says to use another one: leave one of them out")
-	}
-	if err := checkAddress("--node", c.node); err != nil {
+// checkAddresses is check for the flags that are addresses.
+func (c *serveConfig) checkAddresses() error {
+	host, err := hostOf("--listen", c.listen)
+	if err != nil {
 		return err
 	}
-	// The library that connects to the node takes no other addresses.
-	if host, _, _ := net.SplitHostPort(c.node); host == "" || strings.Contains(host, ":") {
+	c.hosts = []string{host}
+	for _, text := range c.publicURLs {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return usagef("--public-url is %q; it must be an address like https://rooms.example", text)
+		}
+		c.hosts = append(c.hosts, u.Hostname())
+	}
+	for _, text := range c.trustedProxies {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return usagef("--trusted-proxies has %q; it must be a network like 10.1.0.0/16", text)
+		}
+		c.proxies = append(c.proxies, network)
+	}
+	if c.eventstore != "" && c.nodeGiven {
+		return usagef("--node is the address of the embedded event store, and --eventstore names another one to use: leave one of them out")
+	}
+	if host, err = hostOf("--node", c.node); err != nil {
+		return err
+	}
+	// The client library takes no other addresses.
+	if host == "" || strings.Contains(host, ":") {
 		return usagef("--node is %q; it must have an IPv4 address or a name before the port: 127.0.0.1:2113", c.node)
 	}
 	return nil
 }
 
-// checkAddress finds what is wrong with an address to listen at, given to a flag.
-func checkAddress(flag, address string) error {
-	_, port, err := net.SplitHostPort(address)
+// hostOf returns the host of an address to listen at, which a flag has.
+func hostOf(flag, address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		return usagef("%s is %q; it must be a host, a colon and a port: 127.0.0.1:8080, [::1]:8080, or :8080 for all addresses of this machine", flag, address)
+		return "", usagef("%s is %q; it must be a host, a colon and a port: 127.0.0.1:8080, [::1]:8080, or :8080 for all addresses of this machine", flag, address)
 	}
-	return nil
-}
-
-// publicHosts are the names, without ports, by which clients know the server: those of --public-url, and that of --listen.
-func (c *serveConfig) publicHosts() ([]string, error) {
-	host, _, _ := net.SplitHostPort(c.listen)
-	hosts := []string{host}
-	for _, text := range c.publicURLs {
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return nil, usagef("--public-url is %q; it must be an address like https://rooms.example", text)
-		}
-		hosts = append(hosts, u.Hostname())
-	}
-	return hosts, nil
+	return host, nil
 }
 
 func (c *serveConfig) has(role string) bool { return slices.Contains(c.roles, role) }
@@ -192,24 +216,38 @@ func variable(flag string) string {
 	return "ROOMBOOK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment sets each flag that the command line does not set from its ROOMBOOK_* variable, and says in the flag's help
-// how the variable is called. An empty variable is as good as none.
+// fromEnvironment lets the environment set each flag that the command has so far and the command line leaves out, and names the
+// variables in the command's help. An empty variable counts as unset.
 func fromEnvironment(cmd *cobra.Command) *cobra.Command {
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+	var flags []*pflag.Flag
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		f.Usage += fmt.Sprintf(" [%s]", variable(f.Name))
+		flags = append(flags, f)
 	})
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		var err error
-		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		for _, f := range flags {
 			value := os.Getenv(variable(f.Name))
-			if f.Changed || value == "" || err != nil {
-				return
+			if f.Changed || value == "" {
+				continue
 			}
-			if e := cmd.Flags().Set(f.Name, value); e != nil {
-				err = usagef("environment variable %s is %q: %w", variable(f.Name), value, e)
+			if err := cmd.Flags().Set(f.Name, value); err != nil {
+				return usagef("environment variable %s: %w", variable(f.Name), flagError(err))
 			}
-		})
-		return err
+		}
+		return nil
 	}
 	return cmd
+}
+
+// flagError is an error of the flag parser in words for an operator, where the parser's own are those of a programmer.
+func flagError(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	what := map[string]string{"int": "a whole number", "duration": "a duration like 500ms, 10s or 5m", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+	if what == "" {
+		return err
+	}
+	return fmt.Errorf("--%s is %q; it must be %s", invalid.GetFlag().Name, invalid.GetValue(), what)
 }

@@ -2,5 +2,5 @@
 
 package main
 
-// maxConnections is how many HTTP connections are kept open, where processes have no limit of files to speak of.
+// maxConnections is how many HTTP connections may be open, on systems that do not limit a process's files.
 func maxConnections() int { return 16_384 }

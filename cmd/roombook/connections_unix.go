@@ -4,13 +4,13 @@ package main
 
 import "syscall"
 
-// maxConnections is how many HTTP connections are kept open: half as many as the process may have files, so that the stores have the
-// rest, and no more than 16,384. Go has raised the limit as far as it goes.
+// maxConnections is how many HTTP connections may be open: half as many as the process may have files, which leaves the rest to the
+// stores, and no more than 16,384. Go has already raised the soft limit to the hard one.
 func maxConnections() int {
-	const most = 16_384
+	const limit = 16_384
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		return most
+		return limit
 	}
-	return int(max(1, min(uint64(files.Cur)/2, most)))
+	return int(max(1, min(uint64(files.Cur)/2, limit)))
 }

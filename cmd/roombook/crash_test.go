@@ -22,13 +22,13 @@ type caller struct {
 	http *http.Client
 }
 
-func newCaller(t *testing.T, p *process) caller {
+func newCaller(t testing.TB, p *process) caller {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return caller{"http://" + p.address, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 }
 
-// call sends a request and decodes the answer's JSON into answer, unless that is nil or a *booked and the answer is a problem.
+// call sends a request and decodes the JSON of the reply into answer, unless that is nil, or a *booked while the reply is a problem.
 func (c caller) call(method, path, body string, header http.Header, answer any) (status int, position string, err error) {
 	request, err := http.NewRequest(method, c.base+path, bytes.NewBufferString(body))
 	if err != nil {
@@ -65,8 +65,8 @@ type booked struct {
 	Status    string    `json:"status"`
 }
 
-// list reads all pages of a list that has the position.
-func (c caller) list(t *testing.T, name, query, position string) []booked {
+// list reads all pages of a list, once it has the position.
+func (c caller) list(t testing.TB, name, query, position string) []booked {
 	t.Helper()
 	var all []booked
 	next := "/" + name + "?size=200" + query
@@ -92,15 +92,15 @@ func (c caller) list(t *testing.T, name, query, position string) []booked {
 
 const collidingRooms = 40
 
-// contested is the body of the i-th request: three of them want each slot of a room.
+// contested is the body of the i-th request. Each slot of a room is wanted by three of them.
 func contested(i int) string {
 	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(i/3/collidingRooms) * time.Hour)
 	return fmt.Sprintf(`{"roomId":"r%d","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":%d}`,
 		i/3%collidingRooms, start.Format(time.RFC3339), start.Add(time.Hour).Format(time.RFC3339), i)
 }
 
-// TestKilledInTheMiddleOfAThousandBookings kills the program while a thousand bookings are being made by 50 clients, three for each slot,
-// and starts it again: whoever got a 201 finds the booking, in every list too, and no slot was given twice.
+// TestKilledInTheMiddleOfAThousandBookings kills the program while 50 clients make a thousand bookings, three for each slot, and starts
+// it again: every booking that got a 201 is there, in every list too, and no slot was given twice.
 func TestKilledInTheMiddleOfAThousandBookings(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data, "--log-level", "error")
@@ -184,7 +184,7 @@ func TestKilledInTheMiddleOfAThousandBookings(t *testing.T) {
 		}
 	}
 
-	// Everybody asks again: each slot has one booking, which can be read, whatever the kill left half-way.
+	// Every request is sent again: each slot has one booking, which can be read, whatever the kill left half-finished.
 	for i := range 1000 {
 		var refusal struct {
 			ConflictsWith []booked `json:"conflictsWith"`
@@ -203,14 +203,14 @@ func TestKilledInTheMiddleOfAThousandBookings(t *testing.T) {
 			t.Errorf("request %d: %d, conflicts %v", i, status, refusal.ConflictsWith)
 		}
 	}
-	verb(t, "verify", "--data", data) // of the running program
+	verb(t, "verify", "--data", data) // through the running program
 	p.stop(t)
-	verb(t, "verify", "--data", data) // of its folder
+	verb(t, "verify", "--data", data) // on its folder
 	verb(t, "replay", "--all", "--data", data)
 	verb(t, "verify", "--data", data)
 }
 
-// verb runs the program to its end and wants it to succeed.
+// verb runs a command to its end, which must be a success.
 func verb(t *testing.T, args ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program(t), args...).CombinedOutput()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,15 +12,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// keyedRequest is a request with a key and how it was answered first.
+// keyedRequest is a request with a key and its first reply.
 type keyedRequest struct {
 	method, path, body string
 	key                string
 	answer             string
 }
 
-// send tells all of the answer that is the same for ever: status, headers and body. The client uses an address of its own choice, as
-// through a proxy, for links begin with it.
+// send returns what never changes of the reply: status, headers and body. It names a host of its own, as through a proxy, because
+// links begin with the host.
 func (c caller) send(t *testing.T, r keyedRequest) string {
 	t.Helper()
 	request, err := http.NewRequest(r.method, c.base+r.path, strings.NewReader(r.body))
@@ -49,8 +48,8 @@ func (c caller) send(t *testing.T, r keyedRequest) string {
 	return answer.String()
 }
 
-// TestKeysOutliveTheProgram sends requests with keys before and after the program is stopped, and killed, and to a second one over
-// the same events: all answers to a key are the same.
+// TestKeysOutliveTheProgram repeats requests with keys after the program was stopped, after it was killed, and to a second program on
+// the same events: each repetition gets the first reply.
 func TestKeysOutliveTheProgram(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	t.Setenv(variable("public-url"), "http://rooms.example")
@@ -102,11 +101,7 @@ func TestKeysOutliveTheProgram(t *testing.T) {
 	c = newCaller(t, p)
 	again("after a kill", c)
 
-	node, err := os.ReadFile(filepath.Join(data, "node.address"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := startServe(t, filepath.Join(t.TempDir(), "data"), "--eventstore", "esdb://"+strings.TrimSpace(string(node))+"?tls=false", "--roles", "api")
+	second := startServe(t, filepath.Join(t.TempDir(), "data"), "--eventstore", nodeOf(t, data), "--roles", "api")
 	again("by a second program", newCaller(t, second))
 	second.stop(t)
 	verb(t, "verify", "--data", data)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// allowed says which packages of the program a package may import, and which others are for it alone. Imports go downward:
-// cmd, api, {commands, projections}, eventstore, domain.
+// allowed says which packages of the program a package may import. Imports go downward: cmd, api, {commands, projections}, eventstore,
+// domain.
 var allowed = map[string][]string{
 	"domain":             {},
 	"eventstore":         {"domain"},
@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"cmd/roombook":       {"domain", "eventstore", "eventstore/node", "commands", "projections", "projections/mongo", "projections/sqlite", "api"},
 }
 
-// only says which packages may import a module that has one place in the program.
+// only says which packages may import a module or package that belongs in one place.
 var only = map[string][]string{
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb":   {"eventstore"},
 	"github.com/EventStore/EventStore-Client-Go/v4/protos": {"eventstore", "eventstore/node"},
@@ -38,8 +38,7 @@ var only = map[string][]string{
 	"github.com/spf13/cobra":                               {"cmd/roombook"},
 }
 
-// impure lists what the domain must not import: what does I/O, reads a clock
-// or makes a random number.
+// impure lists what the domain must not import: what does I/O, synchronises, or makes random numbers.
 var impure = []string{"context", "crypto/rand", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "sync", "encoding/json", "github.com/go-json-experiment/json"}
 
 func TestImportsGoDownward(t *testing.T) {

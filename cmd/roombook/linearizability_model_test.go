@@ -13,10 +13,10 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// ask is a request of a client to the program, in the terms of the specification: bookings are numbered by the request that
-// makes them, rooms and users are numbers from 1, times are minutes from 1. A 0 leaves a value as it is.
-type ask struct {
-	kind    askKind
+// op is a client's request in the terms of the specification: bookings are numbered by the request that makes them, rooms and users
+// are numbers from 1, times are minutes from 1. A 0 leaves a value unchanged.
+type op struct {
+	kind    opKind
 	booking int
 	room    int
 	start   int
@@ -24,33 +24,33 @@ type ask struct {
 	user    int
 	by      int // the administrator who answers
 	at      int // when the use starts or ends
-	match   int // the only revision of the booking at which it may be done
+	match   int // as If-Match; 0 is none
 }
 
-type askKind string
+type opKind string
 
 const (
-	askBook       askKind = "book"
-	askChange     askKind = "change"
-	askCancel     askKind = "cancel"
-	askConfirm    askKind = "confirm"
-	askDeny       askKind = "deny"
-	askStart      askKind = "start use"
-	askEnd        askKind = "end use"
-	askBooking    askKind = "read booking"
-	askAnswer     askKind = "read confirm"
-	askUse        askKind = "read use"
-	askHolds      askKind = "is told of" // what a refusal says of one of the bookings in the way
-	askNoMoreWork askKind = "the end"    // after it, what may have happened has not
+	opBook       opKind = "book"
+	opChange     opKind = "change"
+	opCancel     opKind = "cancel"
+	opConfirm    opKind = "confirm"
+	opDeny       opKind = "deny"
+	opStart      opKind = "start use"
+	opEnd        opKind = "end use"
+	opBooking    opKind = "read booking"
+	opAnswer     opKind = "read confirm"
+	opUse        opKind = "read use"
+	opHolds      opKind = "named in a refusal" // one booking that a refusal says is in the way
+	opNoMoreWork opKind = "the end"            // requests of unknown outcome that have not happened by now never will
 )
 
-func (k askKind) reads() bool {
-	return k == askBooking || k == askAnswer || k == askUse || k == askHolds
+func (k opKind) reads() bool {
+	return k == opBooking || k == opAnswer || k == opUse || k == opHolds
 }
 
-// reply is what a client is told. What an answer does not show is 0.
+// reply is what a client is told. What a reply does not show is 0.
 type reply struct {
-	unknown  bool // it may have happened, at any time since, or never
+	unknown  bool // the request may have happened at any time since it was sent, or never
 	code     int
 	problem  string // the name of its type
 	reason   string // why the booking was cancelled
@@ -63,24 +63,24 @@ type reply struct {
 	useStart int
 	useEnd   int
 	revision int
-	inTheWay [mostInTheWay]slotHeld
+	inTheWay [maxInTheWay]slotHeld
 }
 
-// mostInTheWay is how many bookings of a world can overlap one slot at once.
-const mostInTheWay = 8
+// maxInTheWay is how many bookings of a world can overlap one slot at once.
+const maxInTheWay = 8
 
 // slotHeld is a booking that a refusal names. The zero value is none.
 type slotHeld struct{ booking, start, end int }
 
-// act is one request and its reply, at the nanoseconds of the run at which the client sent the one and had the other.
+// act is one request and its reply, and the nanoseconds of the run at which the client sent the one and received the other.
 type act struct {
-	ask
+	op
 	told            reply
 	client, process int
 	sent, heard     int64
 }
 
-// bookingSpec is a booking as it has to be.
+// bookingSpec is a booking as the specification has it.
 type bookingSpec struct {
 	status             string // none, BOOKED, CONFIRMED, IN_USE or CANCELLED
 	reason             string
@@ -96,29 +96,28 @@ func (b bookingSpec) live() bool {
 	return b.status == "BOOKED" || b.status == "CONFIRMED" || b.status == "IN_USE"
 }
 
-// holds reports whether the booking has a part of the time: because it is live, or because it used it.
+// holds reports whether the booking takes up part of the time: because it is live, or because it used it.
 func (b bookingSpec) holds(start, end int) bool {
 	return (b.live() || b.reason == "use-ended") && b.start < b.end && b.start < end && start < b.end
 }
 
-// mostBookings bounds the bookings of one world.
-const mostBookings = 24
+// maxBookings bounds the bookings of one world.
+const maxBookings = 24
 
-// roomsSpec is the sequential specification of the program: rooms and bookings that one request after the other works on, each
-// of them at one moment and as a whole. It is written from what the API promises and shares nothing with the program. It is
-// a value that can be compared.
+// roomsSpec is the sequential specification of the program: rooms and bookings, changed by one request after another, each
+// atomically. It is written from what the API promises and shares no code with the program. Values can be compared.
 type roomsSpec struct {
-	bookings [mostBookings]bookingSpec
+	bookings [maxBookings]bookingSpec
 	over     bool
 }
 
-// do carries out a request and is the reply to it.
-func (s roomsSpec) do(a ask) (roomsSpec, reply) {
-	if a.booking < 0 || a.booking >= mostBookings {
+// do carries out a request and returns the reply to it.
+func (s roomsSpec) do(a op) (roomsSpec, reply) {
+	if a.booking < 0 || a.booking >= maxBookings {
 		return s, reply{code: 404, problem: "booking-not-found"}
 	}
 	b := &s.bookings[a.booking]
-	if a.kind == askBook {
+	if a.kind == opBook {
 		if b.status != "" {
 			return s, reply{} // a request is carried out once
 		}
@@ -128,26 +127,26 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 		*b = bookingSpec{status: "BOOKED", room: a.room, start: a.start, end: a.end, user: a.user, answer: "BOOKED", revision: 1}
 		return s, b.shown(201)
 	}
-	if a.kind == askEnd || a.kind == askUse {
+	if a.kind == opEnd || a.kind == opUse {
 		return s.use(a)
 	}
 	switch {
 	case b.status == "":
 		return s, reply{code: 404, problem: "booking-not-found"}
-	case a.kind == askDeny && b.answer == "DENIED":
+	case a.kind == opDeny && b.answer == "DENIED":
 		if reply, failed := b.mismatched(a); failed {
 			return s, reply
 		}
 		return s, b.answered()
-	case b.status == "CANCELLED" && a.kind == askStart:
+	case b.status == "CANCELLED" && a.kind == opStart:
 		return s, reply{code: 409, problem: "use-of-cancelled-booking", reason: b.reason}
 	case b.status == "CANCELLED":
 		return s, reply{code: 404, problem: "booking-cancelled", reason: b.reason}
-	case a.kind == askBooking:
+	case a.kind == opBooking:
 		return s, b.shown(200)
-	case a.kind == askAnswer:
+	case a.kind == opAnswer:
 		return s, b.answered()
-	case a.kind == askConfirm:
+	case a.kind == opConfirm:
 		if reply, failed := b.mismatched(a); failed {
 			return s, reply
 		}
@@ -161,23 +160,23 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 		return s, b.answered()
 	case b.status == "IN_USE":
 		return s, reply{code: 409, problem: "booking-in-use"}
-	case a.kind == askDeny && b.answer == "CONFIRMED":
+	case a.kind == opDeny && b.answer == "CONFIRMED":
 		return s, reply{code: 409, problem: "already-confirmed", by: b.by}
 	}
 	if reply, failed := b.mismatched(a); failed {
 		return s, reply
 	}
 	switch a.kind {
-	case askCancel:
+	case opCancel:
 		b.cancel("user")
 		b.revision++
 		return s, reply{code: 204}
-	case askDeny:
+	case opDeny:
 		b.cancel("denied")
 		b.answer, b.by = "DENIED", a.by
 		b.revision += 2
 		return s, b.answered()
-	case askStart:
+	case opStart:
 		b.status, b.useStart = "IN_USE", a.at
 		b.revision++
 		return s, b.used(201)
@@ -198,7 +197,7 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 	}
 	b.revision += 2
 	if user != b.user {
-		b.revision++ // that it was handed over
+		b.revision++ // BookingHandedOver
 	}
 	b.room, b.start, b.end, b.user = room, start, end, user
 	b.status, b.answer, b.by = "BOOKED", "BOOKED", 0
@@ -206,12 +205,12 @@ func (s roomsSpec) do(a ask) (roomsSpec, reply) {
 }
 
 // use is do for the real use of a booking.
-func (s roomsSpec) use(a ask) (roomsSpec, reply) {
+func (s roomsSpec) use(a op) (roomsSpec, reply) {
 	b := &s.bookings[a.booking]
 	switch {
 	case b.useStart == 0:
 		return s, reply{code: 404, problem: "real-use-not-found"}
-	case a.kind == askUse:
+	case a.kind == opUse:
 	case b.useEnd == a.at:
 	case b.useEnd != 0:
 		return s, reply{code: 409, problem: "already-ended", useEnd: b.useEnd}
@@ -225,7 +224,7 @@ func (s roomsSpec) use(a ask) (roomsSpec, reply) {
 	return s, b.used(200)
 }
 
-// inTheWay lists the bookings other than one that hold a part of the time.
+// inTheWay lists the bookings, except one, that take up part of the time.
 func (s *roomsSpec) inTheWay(except, room, start, end int) []int {
 	var way []int
 	for i, b := range s.bookings {
@@ -236,8 +235,8 @@ func (s *roomsSpec) inTheWay(except, room, start, end int) []int {
 	return way
 }
 
-// mismatched is the reply to a request that is to be done at another revision only.
-func (b *bookingSpec) mismatched(a ask) (reply, bool) {
+// mismatched is the reply to a request whose If-Match fails, and whether it does.
+func (b *bookingSpec) mismatched(a op) (reply, bool) {
 	return reply{code: 412, problem: "precondition-failed", revision: b.revision}, a.match != 0 && a.match != b.revision
 }
 
@@ -255,14 +254,14 @@ func (b *bookingSpec) used(code int) reply {
 	return reply{code: code, room: b.room, user: b.user, useStart: b.useStart, useEnd: b.useEnd, revision: b.useEvent}
 }
 
-// allows reports whether the reply is right at this moment, and what there is after it.
-func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
+// allows reports whether the reply is right at this moment, and returns the state after it.
+func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 	switch a.kind {
-	case askNoMoreWork:
+	case opNoMoreWork:
 		s.over = true
 		return true, s
-	case askHolds:
-		if a.booking < 0 || a.booking >= mostBookings {
+	case opHolds:
+		if a.booking < 0 || a.booking >= maxBookings {
 			return false, s
 		}
 		b := s.bookings[a.booking]
@@ -270,7 +269,7 @@ func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
 	}
 	after, want := s.do(a)
 	if r.unknown {
-		// Without an effect it can as well have not happened, which is tried once: when all is over.
+		// Without an effect it may as well not have happened, which is tried once: at the end.
 		return s.over || after != s, after
 	}
 	if want.problem == "slot-taken" && r.problem == "slot-taken" {
@@ -279,8 +278,8 @@ func (s roomsSpec) allows(a ask, r reply) (bool, roomsSpec) {
 	return r == want, after
 }
 
-// justifies reports whether one booking at least that the refusal names holds the time that it is named with, and is in the way.
-func (s *roomsSpec) justifies(a ask, r reply) bool {
+// justifies reports whether at least one booking that the refusal names is in the way and has the time that is given for it.
+func (s *roomsSpec) justifies(a op, r reply) bool {
 	own := s.bookings[a.booking]
 	way := s.inTheWay(a.booking, cmp.Or(a.room, own.room), cmp.Or(a.start, own.start), cmp.Or(a.end, own.end))
 	return slices.ContainsFunc(r.inTheWay[:], func(h slotHeld) bool {
@@ -294,7 +293,7 @@ func specification() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return roomsSpec{} },
 		Step: func(state, input, output any) (bool, any) {
-			return state.(roomsSpec).allows(input.(ask), output.(reply))
+			return state.(roomsSpec).allows(input.(op), output.(reply))
 		},
 		Hash: func(state any) uint64 { return maphash.Comparable(seed, state.(roomsSpec)) },
 	}
@@ -303,9 +302,8 @@ func specification() porcupine.Model {
 // longestCheck bounds the check of one history.
 const longestCheck = 30 * time.Second
 
-// linearizable reports whether the specification could have made all replies, carrying out one request after the other, each
-// at a moment between its sending and its reply. A request whose reply is unknown is carried out at any moment after its sending, or
-// never.
+// linearizable reports whether the specification could have given all replies by carrying out one request after another, each at a
+// moment between its sending and its reply. A request whose reply is unknown is carried out at any moment after its sending, or never.
 func linearizable(history []act) porcupine.CheckResult {
 	var end int64
 	for _, a := range history {
@@ -314,9 +312,9 @@ func linearizable(history []act) porcupine.CheckResult {
 			end = max(end, a.heard)
 		}
 	}
-	operations := []porcupine.Operation{{Input: ask{kind: askNoMoreWork}, Output: reply{}, Call: end + 1, Return: end + 2}}
+	operations := []porcupine.Operation{{Input: op{kind: opNoMoreWork}, Output: reply{}, Call: end + 1, Return: end + 2}}
 	for _, a := range history {
-		o := porcupine.Operation{ClientId: a.client, Input: a.ask, Output: a.told, Call: a.sent, Return: a.heard}
+		o := porcupine.Operation{ClientId: a.client, Input: a.op, Output: a.told, Call: a.sent, Return: a.heard}
 		if a.told.unknown {
 			o.Return = math.MaxInt64
 		}
@@ -324,10 +322,10 @@ func linearizable(history []act) porcupine.CheckResult {
 		if a.told.inTheWay[1] == (slotHeld{}) {
 			continue
 		}
-		// Several bookings in the way are looked at one after the other: each held its time while the request was under way.
+		// The program looks at several bookings in the way one after another: each had its time at some moment of the request.
 		for _, h := range a.told.inTheWay {
 			if h != (slotHeld{}) {
-				told := ask{kind: askHolds, booking: h.booking, room: a.room, start: h.start, end: h.end}
+				told := op{kind: opHolds, booking: h.booking, room: a.room, start: h.start, end: h.end}
 				operations = append(operations, porcupine.Operation{ClientId: a.client, Input: told, Output: reply{}, Call: a.sent, Return: a.heard})
 			}
 		}
@@ -336,7 +334,7 @@ func linearizable(history []act) porcupine.CheckResult {
 }
 
 // shortest drops from a history that is not linearizable what does not matter: what came after the reply that cannot be right,
-// then whole bookings, then requests that changed nothing. None of this can make a linearizable history into one that is not.
+// then whole bookings, then requests that changed nothing. None of this makes a linearizable history one that is not.
 func shortest(history []act) []act {
 	wrong := func(h []act) bool { return linearizable(h) == porcupine.Illegal }
 	if !wrong(history) {
@@ -355,7 +353,7 @@ func shortest(history []act) []act {
 	}
 	for smaller := true; smaller; {
 		smaller = false
-		for id := range mostBookings {
+		for id := range maxBookings {
 			without := slices.DeleteFunc(slices.Clone(history), func(a act) bool {
 				return a.booking == id || slices.ContainsFunc(a.told.inTheWay[:], func(h slotHeld) bool { return h != slotHeld{} && h.booking == id })
 			})
@@ -375,7 +373,7 @@ func shortest(history []act) []act {
 	return history
 }
 
-// until is what had happened at a moment: what was under way then may have.
+// until is the history up to a moment; the outcome of requests that were under way then is unknown.
 func until(history []act, moment int64) []act {
 	var before []act
 	for _, a := range history {
@@ -393,7 +391,7 @@ func until(history []act, moment int64) []act {
 	return before
 }
 
-// narrative tells a history, a line a request.
+// narrative is a history in words, a line a request.
 func narrative(history []act) string {
 	history = slices.Clone(history)
 	slices.SortFunc(history, func(x, y act) int { return cmp.Compare(x.sent, y.sent) })
@@ -403,12 +401,12 @@ func narrative(history []act) string {
 		if !a.told.unknown {
 			heard = fmt.Sprintf("%9.3fms", float64(a.heard-history[0].sent)/1e6)
 		}
-		fmt.Fprintf(&b, "  %9.3fms to %s  client %d at %d: %s: %s\n", float64(a.sent-history[0].sent)/1e6, heard, a.client, a.process, a.ask, a.told)
+		fmt.Fprintf(&b, "  %9.3fms to %s  client %d at %d: %s: %s\n", float64(a.sent-history[0].sent)/1e6, heard, a.client, a.process, a.op, a.told)
 	}
 	return b.String()
 }
 
-func (a ask) String() string {
+func (a op) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s #%d", a.kind, a.booking)
 	for _, f := range []struct {
@@ -449,10 +447,10 @@ func (r reply) String() string {
 	return b.String()
 }
 
-// TestSpecificationJudges gives the checker histories of which it is known whether they are right.
+// TestSpecificationJudges gives the checker histories that are known to be right or wrong.
 func TestSpecificationJudges(t *testing.T) {
-	book := func(id, start, end int) ask {
-		return ask{kind: askBook, booking: id, room: 1, start: start, end: end, user: 10 + id}
+	book := func(id, start, end int) op {
+		return op{kind: opBook, booking: id, room: 1, start: start, end: end, user: 10 + id}
 	}
 	made := func(id, start, end int) reply {
 		return reply{code: 201, status: "BOOKED", room: 1, start: start, end: end, user: 10 + id, revision: 1}
@@ -467,12 +465,12 @@ func TestSpecificationJudges(t *testing.T) {
 		copy(r.inTheWay[:], by)
 		return r
 	}
-	read := func(id int) ask { return ask{kind: askBooking, booking: id} }
-	cancel := func(id int) ask { return ask{kind: askCancel, booking: id} }
+	read := func(id int) op { return op{kind: opBooking, booking: id} }
+	cancel := func(id int) op { return op{kind: opCancel, booking: id} }
 	none := reply{code: 404, problem: "booking-not-found"}
 	cancelled := reply{code: 404, problem: "booking-cancelled", reason: "user"}
 	unknown := reply{unknown: true}
-	at := func(sent, heard int64, a ask, r reply) act { return act{ask: a, told: r, sent: sent, heard: heard} }
+	at := func(sent, heard int64, a op, r reply) act { return act{op: a, told: r, sent: sent, heard: heard} }
 
 	for _, test := range []struct {
 		name    string
@@ -485,54 +483,54 @@ func TestSpecificationJudges(t *testing.T) {
 		{"a refusal after the cancellation", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancel(0), reply{code: 204}), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 20}))}, porcupine.Illegal},
 		{"a refusal that names another time", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 25}))}, porcupine.Illegal},
 		{"a refusal that names one booking too many", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 15, 30), taken(slotHeld{0, 10, 20}, slotHeld{2, 20, 30}))}, porcupine.Illegal},
-		{"a late booking that was not heard of", []act{at(1, 2, book(0, 10, 20), unknown), at(3, 4, read(0), none), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
+		{"a late booking without a reply", []act{at(1, 2, book(0, 10, 20), unknown), at(3, 4, read(0), none), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
 		{"a booking that comes and goes", []act{at(1, 2, book(0, 10, 20), unknown), at(3, 4, read(0), shown(0, 10, 20)), at(5, 6, read(0), none)}, porcupine.Illegal},
 		{"a cancellation that never happened", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancel(0), unknown), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
-		{"a cancellation that never was", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, read(0), cancelled)}, porcupine.Illegal},
+		{"a cancellation that nobody asked for", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 6, read(0), cancelled)}, porcupine.Illegal},
 		{"a confirmation that a move voids", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askConfirm, by: 7}, reply{code: 200, status: "CONFIRMED", user: 10, by: 7, revision: 2}),
-			at(5, 6, ask{kind: askChange, room: 2}, reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 4}),
-			at(7, 8, ask{kind: askDeny, by: 8}, reply{code: 200, status: "DENIED", user: 10, by: 8, revision: 6}),
+			at(3, 4, op{kind: opConfirm, by: 7}, reply{code: 200, status: "CONFIRMED", user: 10, by: 7, revision: 2}),
+			at(5, 6, op{kind: opChange, room: 2}, reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 4}),
+			at(7, 8, op{kind: opDeny, by: 8}, reply{code: 200, status: "DENIED", user: 10, by: 8, revision: 6}),
 			at(9, 10, book(1, 10, 20), made(1, 10, 20)),
 		}, porcupine.Ok},
-		{"a refusal by what was used", []act{
+		{"a refusal because of time that was used", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
-			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, op{kind: opEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
 			at(7, 8, book(1, 14, 30), taken(slotHeld{0, 10, 15})),
 			at(9, 10, book(2, 15, 30), made(2, 15, 30)),
 		}, porcupine.Ok},
-		{"what was used is booked again", []act{
+		{"time that was used is booked again", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
-			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, op{kind: opEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
 			at(7, 8, book(1, 14, 30), made(1, 14, 30)),
 		}, porcupine.Illegal},
 		{"the rest after a use is refused", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
-			at(5, 6, ask{kind: askEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, op{kind: opEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
 			at(7, 8, book(1, 15, 30), taken(slotHeld{0, 10, 20})),
 		}, porcupine.Illegal},
 		{"a use before its slot takes nothing of it", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 5}, reply{code: 201, room: 1, user: 10, useStart: 5}),
-			at(5, 6, ask{kind: askEnd, at: 10}, reply{code: 200, room: 1, user: 10, useStart: 5, useEnd: 10, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 5}, reply{code: 201, room: 1, user: 10, useStart: 5}),
+			at(5, 6, op{kind: opEnd, at: 10}, reply{code: 200, room: 1, user: 10, useStart: 5, useEnd: 10, revision: 1}),
 			at(7, 8, book(1, 5, 30), made(1, 5, 30)),
 		}, porcupine.Ok},
 		{"a use that ends after its slot", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 25}, reply{code: 201, room: 1, user: 10, useStart: 25}),
-			at(5, 6, ask{kind: askEnd, at: 28}, reply{code: 200, room: 1, user: 10, useStart: 25, useEnd: 28, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 25}, reply{code: 201, room: 1, user: 10, useStart: 25}),
+			at(5, 6, op{kind: opEnd, at: 28}, reply{code: 200, room: 1, user: 10, useStart: 25, useEnd: 28, revision: 1}),
 			at(7, 8, book(1, 5, 30), taken(slotHeld{0, 10, 20})),
 			at(9, 10, book(2, 20, 30), made(2, 20, 30)),
 		}, porcupine.Ok},
 		{"a use that ends twice", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
-			at(3, 4, ask{kind: askStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
-			at(5, 9, ask{kind: askEnd, at: 12}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 12, revision: 1}),
-			at(6, 8, ask{kind: askEnd, at: 13}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 13, revision: 1}),
+			at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 9, op{kind: opEnd, at: 12}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 12, revision: 1}),
+			at(6, 8, op{kind: opEnd, at: 13}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 13, revision: 1}),
 		}, porcupine.Illegal},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -13,23 +13,23 @@ const (
 	worldRequests = 10 // of each client
 )
 
-// plan is what the clients of a world ask for, in which order. It follows from the seed alone; which bookings exist when a
-// request is sent, and so what it meets, does not.
+// plan is what the clients of a world request, and in which order. It follows from the seed alone; which bookings exist when a
+// request is sent does not.
 type plan [worldClients][]intent
 
-// intent is a request that is to be sent.
+// intent is a request to be sent.
 type intent struct {
-	ask
+	op
 	process int
-	// giveUp is the microseconds after which the client goes away; 0 is never.
+	// giveUp is the time in microseconds after which the client hangs up; 0 is never.
 	giveUp int
-	// key is under which the request is asked again until its outcome is known; 0 is none.
+	// key is the Idempotency-Key with which the request is repeated until its outcome is known; 0 is none.
 	key int
-	// conditional is set if it may only be done at the revision that clients saw last.
+	// conditional is set if the request carries the revision that clients saw last as If-Match.
 	conditional bool
 }
 
-// halfHours are the slots that bookings are made of. There are few, so that they collide.
+// halfHours is how many half hours bookings are spread over. There are few, so that they collide.
 const halfHours = 6
 
 func newPlan(seed uint64, world int) plan {
@@ -45,11 +45,11 @@ func newPlan(seed uint64, world int) plan {
 			end := start + 1 + random.IntN(2)
 			i.booking = max(0, booked-1-random.IntN(6))
 			switch {
-			case booked == 0 || kind < 30 && booked < mostBookings:
-				i.ask = ask{kind: askBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
+			case booked == 0 || kind < 30 && booked < maxBookings:
+				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
 				booked++
 			case kind < 54:
-				i.kind = askChange
+				i.kind = opChange
 				fields := 1 + random.IntN(15)
 				if fields&1 != 0 {
 					i.room = 1 + random.IntN(worldRooms)
@@ -64,21 +64,21 @@ func newPlan(seed uint64, world int) plan {
 					i.user = 1000 + number
 				}
 			case kind < 63:
-				i.kind = askCancel
+				i.kind = opCancel
 			case kind < 70:
-				i.kind, i.by = askConfirm, 2000+number
+				i.kind, i.by = opConfirm, 2000+number
 			case kind < 75:
-				i.kind, i.by = askDeny, 2000+number
+				i.kind, i.by = opDeny, 2000+number
 			case kind < 81:
-				i.kind, i.at = askStart, 30*start
+				i.kind, i.at = opStart, 30*start
 			case kind < 87:
-				i.kind, i.at = askEnd, 30*start+10
+				i.kind, i.at = opEnd, 30*start+10
 			case kind < 93:
-				i.kind = askBooking
+				i.kind = opBooking
 			case kind < 96:
-				i.kind = askAnswer
+				i.kind = opAnswer
 			default:
-				i.kind = askUse
+				i.kind = opUse
 			}
 			if !i.kind.reads() {
 				if random.IntN(40) == 0 {
@@ -95,7 +95,7 @@ func newPlan(seed uint64, world int) plan {
 	return p
 }
 
-// kill is processes that are killed at once when the number of requests that were sent comes to a value.
+// kill names processes that are killed together once a number of requests has been sent.
 type kill struct {
 	requests  int
 	processes []int

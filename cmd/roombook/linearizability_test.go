@@ -27,15 +27,15 @@ const (
 	worldsAtOnce = 8
 	shortRun     = 40 // worlds
 
-	// longestRequest is longer than the processes allow themselves.
+	// longestRequest is more than the processes' --request-timeout.
 	longestRequest = 4 * time.Second
-	// longestRecovery bounds how long commands stay half-done after the last request.
+	// longestRecovery bounds how long commands stay half-finished after the last request.
 	longestRecovery = time.Minute
 )
 
-// TestLinearizable runs three processes over one node, kills them now and then, and lets clients book, change, cancel, answer, use and
-// read a few rooms. Whatever the clients are told must be what one request after the other would have told them, and at
-// the end the program's own verify must find nothing.
+// TestLinearizable runs three processes on one node, kills them now and then, and lets clients book, change, cancel, answer, use and
+// read a few rooms. All replies must be what carrying out one request after another would have given, and in the end the
+// program's own verify must find no fault.
 func TestLinearizable(t *testing.T) {
 	seed := *linearizableSeed
 	if seed == 0 {
@@ -72,16 +72,16 @@ func TestLinearizable(t *testing.T) {
 			ended = true
 		}
 	}
-	r.atRest(t)
+	r.settled(t)
 	unknown := 0
 	for _, w := range r.worlds {
 		unknown += w.unknown()
 	}
-	t.Logf("%d worlds, %d requests, %d of them with an outcome that was never known, %d kills, in %s",
+	t.Logf("%d worlds, %d requests, %d of them of unknown outcome, %d kills, in %s",
 		len(r.worlds), r.sent.Load(), unknown, r.killed, time.Since(started).Round(time.Millisecond))
 }
 
-// linearizableRun is the processes of a run and what is known of its worlds.
+// linearizableRun holds the processes of a run and its worlds.
 type linearizableRun struct {
 	t     *testing.T
 	seed  uint64
@@ -101,14 +101,14 @@ type linearizableRun struct {
 	worlds   []*linearizableWorld
 }
 
-// member is one of the processes, and how to start it again.
+// member is one of the processes, and how to restart it.
 type member struct {
 	data string
 	args []string
 
 	mu      sync.Mutex
 	process *process
-	up      chan struct{} // is closed when process listens
+	up      chan struct{} // closed when process listens
 }
 
 func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
@@ -143,7 +143,7 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 	return r
 }
 
-// freePort is an address on which nothing listens, and whose port the system gives to nobody who does not ask for it.
+// freePort is an address on which nothing listens, outside the range from which the system hands out ports.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -167,7 +167,7 @@ func (m *member) startAgain(t *testing.T) {
 	close(m.up)
 }
 
-// address is where the process listens, as soon as it does.
+// address waits until the process listens, and returns where.
 func (m *member) address(ctx context.Context) (string, error) {
 	m.mu.Lock()
 	up := m.up
@@ -182,7 +182,7 @@ func (m *member) address(ctx context.Context) (string, error) {
 	return m.process.address, nil
 }
 
-// restart kills processes and starts them again.
+// restart kills processes and restarts them.
 func (r *linearizableRun) restart(t *testing.T, k kill) {
 	for _, i := range k.processes {
 		m := &r.members[i]
@@ -197,7 +197,7 @@ func (r *linearizableRun) restart(t *testing.T, k kill) {
 	r.killed += len(k.processes)
 }
 
-// count counts a request, and asks for the kill whose turn it is.
+// count counts a request, and asks for the next kill when it is due.
 func (r *linearizableRun) count() {
 	n := int(r.sent.Add(1))
 	r.mu.Lock()
@@ -208,9 +208,9 @@ func (r *linearizableRun) count() {
 	}
 }
 
-// atRest waits until no command is half-done, reads what had an unknown outcome once more, and lets verify judge the log and the
-// lists. After a world has failed, verify alone says what is in the log.
-func (r *linearizableRun) atRest(t *testing.T) {
+// settled waits until no command is half-finished, reads the worlds that had unknown outcomes once more, and lets verify judge the log
+// and the lists. After a world has failed there is only verify.
+func (r *linearizableRun) settled(t *testing.T) {
 	data := r.members[0].data
 	ctx, cancel := context.WithTimeout(r.ctx, longestRecovery)
 	defer cancel()

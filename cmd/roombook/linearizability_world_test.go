@@ -20,7 +20,7 @@ import (
 	"roombook/domain"
 )
 
-// linearizableWorld is what happened in one world.
+// linearizableWorld records what happened in one world.
 type linearizableWorld struct {
 	run    *linearizableRun
 	number int
@@ -31,7 +31,7 @@ type linearizableWorld struct {
 	history []rawAct
 }
 
-// rawAct is an act before the ids in its reply have become numbers.
+// rawAct is an act whose reply still has ids in place of numbers.
 type rawAct struct {
 	act
 	inTheWay []rawHeld
@@ -44,7 +44,7 @@ type rawHeld struct {
 
 var errRunEnded = errors.New("the run has ended")
 
-// world lets the clients of a world do what they plan and checks what they were told.
+// world lets the clients of a world carry out their plan, and checks the replies.
 func (r *linearizableRun) world(number int) {
 	w := &linearizableWorld{run: r, number: number, ids: map[string]int{}, numbers: map[int]string{}}
 	r.mu.Lock()
@@ -66,14 +66,14 @@ func (r *linearizableRun) world(number int) {
 	w.check()
 }
 
-// readAll reads every booking of the world that is known.
+// readAll reads every booking of the world whose id is known.
 func (w *linearizableWorld) readAll() {
 	w.mu.Lock()
 	known := slices.Sorted(maps.Keys(w.numbers))
 	w.mu.Unlock()
 	for _, n := range known {
-		for i, kind := range []askKind{askBooking, askUse} {
-			if w.send(worldClients, intent{ask: ask{kind: kind, booking: n}, process: (n + i) % processes}) != nil {
+		for i, kind := range []opKind{opBooking, opUse} {
+			if w.send(worldClients, intent{op: op{kind: kind, booking: n}, process: (n + i) % processes}) != nil {
 				return
 			}
 		}
@@ -92,20 +92,20 @@ func (w *linearizableWorld) target(number int) (int, string, bool) {
 	return 0, "", false
 }
 
-// send sends a request and puts what came of it into the history. What certainly had no effect and told nothing is left out.
-// A request with a key is sent until it is answered, and is then one request, which took as long as all of them.
+// send sends a request and adds it to the history, unless it certainly had no effect and its reply says nothing. A request with a key is
+// repeated until it is answered, and counts as one request that took as long as all of them.
 func (w *linearizableWorld) send(client int, i intent) error {
 	var id string
-	if i.kind != askBook {
+	if i.kind != opBook {
 		known := false
 		if i.booking, id, known = w.target(i.booking); !known {
 			return nil
 		}
-		if i.conditional && i.kind != askStart && i.kind != askEnd {
+		if i.conditional && i.kind != opStart && i.kind != opEnd {
 			i.match = w.seen(i.booking)
 		}
 	}
-	first := rawAct{act: act{ask: i.ask, client: client, process: i.process}}
+	first := rawAct{act: act{op: i.op, client: client, process: i.process}}
 	a := first
 	for try := 0; ; try++ {
 		w.run.count()
@@ -127,7 +127,7 @@ func (w *linearizableWorld) send(client int, i intent) error {
 				a.sent = first.sent // the answer may be the one that was kept of an earlier try
 			}
 			if first.told.unknown && a.told.code >= 300 {
-				w.add(first, "") // refused now, it may still have happened or happen
+				w.add(first, "") // refused now, the first try may still have happened, or happen later
 			}
 			w.add(a, answer.BookingID)
 			return nil
@@ -146,12 +146,12 @@ func (w *linearizableWorld) send(client int, i intent) error {
 	}
 }
 
-// outcome is what the sender of a request knows.
+// outcome is what the sender of a request knows about it.
 type outcome int
 
 const (
 	answered outcome = iota
-	nothing          // it was certainly not done
+	nothing          // it certainly had no effect
 	unknown
 )
 
@@ -179,12 +179,12 @@ func (w *linearizableWorld) try(i intent, id string) (answer resource, o outcome
 	return answer, answered, sent, nil
 }
 
-// seen is the revision of a booking that clients saw last, or 0.
+// seen is the last revision of a booking that clients saw, or 0.
 func (w *linearizableWorld) seen(number int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range slices.Backward(w.history) {
-		if a.booking == number && a.told.revision != 0 && a.kind != askEnd && a.kind != askUse {
+		if a.booking == number && a.told.revision != 0 && a.kind != opEnd && a.kind != opUse {
 			return a.told.revision
 		}
 	}
@@ -194,7 +194,7 @@ func (w *linearizableWorld) seen(number int) int {
 func (w *linearizableWorld) add(a rawAct, id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a.kind == askBook && a.told.code == http.StatusCreated {
+	if a.kind == opBook && a.told.code == http.StatusCreated {
 		w.ids[id], w.numbers[a.booking] = a.booking, id
 	}
 	w.history = append(w.history, a)
@@ -206,9 +206,9 @@ type message struct {
 	header             http.Header
 }
 
-// request is the HTTP request of an intent. The id is that of its booking.
+// request turns an intent into an HTTP request. The id is its booking's.
 func (w *linearizableWorld) request(i intent, id string) message {
-	a := i.ask
+	a := i.op
 	m := message{path: "/bookings/" + id, header: http.Header{}}
 	if i.key != 0 {
 		m.header.Set("Idempotency-Key", fmt.Sprintf("%x-%d-%d", w.run.seed, w.number, i.key))
@@ -230,28 +230,28 @@ func (w *linearizableWorld) request(i intent, id string) message {
 	confirm := "/confirms/" + id
 	use := "/realuses/" + string(domain.RealUseOf(domain.BookingID(id)))
 	switch a.kind {
-	case askBook:
+	case opBook:
 		m.method, m.path = "POST", "/bookings"
-	case askChange:
+	case opChange:
 		m.method = "PATCH"
 		if len(values) == 4 {
 			m.method = "PUT"
 		}
-	case askCancel:
+	case opCancel:
 		m.method = "DELETE"
-	case askConfirm:
+	case opConfirm:
 		m.method, m.path, values["status"] = "PATCH", confirm, "CONFIRMED"
-	case askDeny:
+	case opDeny:
 		m.method, m.path, values["status"] = "PATCH", confirm, "DENIED"
-	case askStart:
+	case opStart:
 		m.method, m.path, values["bookingId"], values["realUseStartDtm"] = "POST", "/realuses", id, minute(a.at)
-	case askEnd:
+	case opEnd:
 		m.method, m.path, values["realUseEndDtm"] = "PATCH", use, minute(a.at)
-	case askBooking:
+	case opBooking:
 		m.method = "GET"
-	case askAnswer:
+	case opAnswer:
 		m.method, m.path = "GET", confirm
-	case askUse:
+	case opUse:
 		m.method, m.path = "GET", use
 	}
 	if len(values) > 0 {
@@ -282,7 +282,7 @@ func minuteOf(t *time.Time) int {
 	return int(t.Sub(worldsBegin) / time.Minute)
 }
 
-// resource is all that an answer may show.
+// resource has every field that a reply may have.
 type resource struct {
 	code          int
 	etag          string
@@ -301,7 +301,7 @@ type resource struct {
 	ConflictsWith []resource `json:"conflictsWith"`
 }
 
-// reply is an answer in the terms of the specification. Bookings in the way still have ids.
+// reply translates a reply into the terms of the specification, except for the ids of bookings in the way.
 func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	r := reply{
 		code: answer.code, problem: strings.TrimPrefix(answer.Type, "/problems/"), reason: answer.CancelReason,
@@ -323,7 +323,7 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	return r, inTheWay
 }
 
-// call sends a request to a process, or to its successor if it has been killed before it could be connected to.
+// call sends a request to a process, or, if that was killed before there was a connection, to the one started in its place.
 func (r *linearizableRun) call(i intent, message message) (status int, header http.Header, text []byte, sent int64, err error) {
 	m := &r.members[i.process]
 	for {
@@ -337,7 +337,7 @@ func (r *linearizableRun) call(i intent, message message) (status int, header ht
 			i.giveUp = 0
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, within)
-		connected := false // a request that found a connection may have been sent, and then again to one that could not be had
+		connected := false // once there was a connection the request may have been sent, even if a retry of the transport got none
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
 		request, err := http.NewRequestWithContext(ctx, message.method, "http://"+address+message.path, strings.NewReader(message.body))
 		if err != nil {
@@ -355,7 +355,7 @@ func (r *linearizableRun) call(i intent, message message) (status int, header ht
 			return 0, nil, nil, 0, errRunEnded
 		}
 		if err != nil && !connected {
-			continue // the process was killed, or the client gave up, before it was asked
+			continue // the process was killed, or the client gave up, before the request was sent
 		}
 		if err != nil {
 			return 0, nil, nil, sent, err
@@ -364,13 +364,13 @@ func (r *linearizableRun) call(i intent, message message) (status int, header ht
 	}
 }
 
-// acts is the world's history with numbers in place of ids.
+// acts is the world's history, with numbers in place of ids.
 func (w *linearizableWorld) acts() []act {
 	var history []act
 	for _, a := range w.history {
-		if len(a.inTheWay) > mostInTheWay {
+		if len(a.inTheWay) > maxInTheWay {
 			a.told.problem = "too many in the way"
-			a.inTheWay = a.inTheWay[:mostInTheWay]
+			a.inTheWay = a.inTheWay[:maxInTheWay]
 		}
 		for i, h := range a.inTheWay {
 			number, ok := w.ids[h.id]
@@ -385,7 +385,7 @@ func (w *linearizableWorld) acts() []act {
 	return history
 }
 
-// unknown is how many requests have an outcome that was never known.
+// unknown is how many requests have an unknown outcome.
 func (w *linearizableWorld) unknown() int {
 	n := 0
 	for _, a := range w.history {
@@ -396,7 +396,7 @@ func (w *linearizableWorld) unknown() int {
 	return n
 }
 
-// identify finds the request that made a booking whose making was not answered: its user tells.
+// identify finds the request that made a booking but got no reply, by the booking's user.
 func (w *linearizableWorld) identify(id string) int {
 	var history struct {
 		Embedded struct {
@@ -439,7 +439,7 @@ func (w *linearizableWorld) check() {
 	}
 	r.fail()
 	if result == porcupine.Unknown {
-		r.t.Errorf("world %d: whether its history of %d requests is linearizable was not found out in %s", w.number, len(history), longestCheck)
+		r.t.Errorf("world %d: %s were not enough to find out whether its history of %d requests is linearizable", w.number, longestCheck, len(history))
 		return
 	}
 	short := shortest(history)

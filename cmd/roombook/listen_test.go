@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The program knows itself by the names that it was told, and by no other.
+// The server answers to the names in --public-url, and to no others.
 func TestPublicURL(t *testing.T) {
 	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--public-url", "https://rooms.example/app,http://other.example:8080")
 	for host, status := range map[string]int{"rooms.example": 200, "other.example": 200, "localhost": 200, "evil.example": http.StatusMisdirectedRequest} {
@@ -32,7 +32,7 @@ func TestPublicURL(t *testing.T) {
 	}
 }
 
-// Who opens the server to other machines is told that it asks nobody who they are.
+// A server that other machines can reach warns that it does not authenticate anybody.
 func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
 	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0")
 	p.stop(t)
@@ -41,7 +41,7 @@ func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
 	}
 }
 
-// The first lines say where everything is, and how to end it.
+// The first lines say where everything is, and how to stop it.
 func TestGreeting(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data)
@@ -59,7 +59,7 @@ func TestGreeting(t *testing.T) {
 	}
 }
 
-// A fault of the command line has an exit code of its own.
+// A mistake in the command line has an exit code of its own.
 func TestUsageExitCode(t *testing.T) {
 	for _, args := range [][]string{{"serve", "--listen", "banana"}, {"serve", "--listen", ""}, {"serve", "--node", "[::1]:2113"}, {"srve"}, {"serve", "--nonsense"}} {
 		var stderr strings.Builder

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,8 +37,17 @@ func (b builtFirst) Run() int {
 	return b.tests.Run()
 }
 
-// TestCommandLine runs the scripts of testdata: what the program says to a wrong command line, environment or folder, and
-// with which exit code.
+// TestCommandLine runs the scripts of testdata: what the program says about a wrong command line, environment or folder, and its exit
+// code.
 func TestCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Scripts run in parallel, after this function has returned.
+	t.Cleanup(func() { taken.Close() })
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("TAKEN", taken.Addr().String())
+		return nil
+	}})
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // program builds the program once for all tests that run it as a process.
-func program(t *testing.T) string {
+func program(t testing.TB) string {
 	t.Helper()
 	if built.path == "" {
 		t.Fatal("TestMain has not built the program")
@@ -38,13 +38,13 @@ type process struct {
 }
 
 // startServe runs "roombook serve" on free ports with its data in dir, and waits until it listens.
-func startServe(t *testing.T, dir string, args ...string) *process {
+func startServe(t testing.TB, dir string, args ...string) *process {
 	t.Helper()
 	return startServeBy(t, exec.Command(program(t)), dir, args...)
 }
 
-// startServeBy is startServe by a command that runs the program, whose standard error is kept if it goes nowhere yet.
-func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *process {
+// startServeBy is startServe with a command that runs the program. Its standard error is kept unless it goes elsewhere already.
+func startServeBy(t testing.TB, cmd *exec.Cmd, dir string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
 	cmd.Args = append(cmd.Args, "serve", "--listen", "127.0.0.1:0", "--data", dir)
@@ -75,13 +75,13 @@ func startServeBy(t *testing.T, cmd *exec.Cmd, dir string, args ...string) *proc
 	return p
 }
 
-// stop ends the process in order. It tells the rest of what was printed.
-func (p *process) stop(t *testing.T) string {
+// stop shuts the process down and returns the rest of what it prints.
+func (p *process) stop(t testing.TB) string {
 	t.Helper()
 	return p.stopBy(t, syscall.SIGTERM)
 }
 
-func (p *process) stopBy(t *testing.T, signal os.Signal) string {
+func (p *process) stopBy(t testing.TB, signal os.Signal) string {
 	t.Helper()
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
@@ -89,8 +89,8 @@ func (p *process) stopBy(t *testing.T, signal os.Signal) string {
 	return p.wait(t)
 }
 
-// wait waits for an end in order.
-func (p *process) wait(t *testing.T) string {
+// wait waits until the process has shut down, and returns the rest of what it prints.
+func (p *process) wait(t testing.TB) string {
 	t.Helper()
 	rest, err := io.ReadAll(p.lines)
 	if err != nil {
@@ -102,7 +102,7 @@ func (p *process) wait(t *testing.T) string {
 	return string(rest)
 }
 
-// kill ends the process without a word, as a crash does.
+// kill ends the process as a crash does.
 func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
@@ -110,8 +110,8 @@ func (p *process) kill() {
 	}
 }
 
-// TestREADMETour runs the commands of the README's tour, in order and in one shell, against the program, and compares what they
-// print with what the README says they do. Ids and the times of the reader's own clock differ from run to run.
+// TestREADMETour runs the commands of the README's tour in one shell against the program, and compares their output with the README's,
+// except for ids and times of the clock.
 func TestREADMETour(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -153,8 +153,7 @@ func TestREADMETour(t *testing.T) {
 // step is a command of the tour and what it prints.
 type step struct{ command, output string }
 
-// parseTour reads indented lines: a command after "$ ", with its following lines while they end in a backslash, and then what
-// it prints.
+// parseTour reads indented lines: a command after "$ ", continued while lines end in a backslash, and then what it prints.
 func parseTour(text string) []step {
 	var steps []step
 	continued := false
@@ -178,7 +177,7 @@ func parseTour(text string) []step {
 	return steps
 }
 
-// varying are the parts of an answer that differ from run to run, and what stands for them.
+// varying are the parts of the output that differ from run to run, and what replaces them.
 var varying = []struct {
 	pattern *regexp.Regexp
 	mask    string
@@ -198,7 +197,29 @@ func masked(s, address string) string {
 	return strings.TrimSpace(s)
 }
 
-// TestREADMEListsEveryFlag holds the README's configuration table and the flags of serve against each other.
+// TestREADMESecondProcess runs the README's command for a second process, beside the event store of a first one.
+func TestREADMESecondProcess(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin = "go run ./cmd/roombook serve --eventstore "
+	_, command, found := strings.Cut(string(readme), "\n    "+begin)
+	command, _, _ = strings.Cut(command, "\n")
+	if !found {
+		t.Fatalf("the README has no command %q…", begin)
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	first := startServe(t, data)
+	here := strings.NewReplacer("go run ./cmd/roombook", "exec "+program(t), "esdb://127.0.0.1:2113?tls=false", nodeOf(t, data), "./data", data)
+	// What startServeBy adds takes the place of the command's own address.
+	second := startServeBy(t, exec.Command("bash", "-c", here.Replace(begin+command)+` "${@:2}"`, "bash"), data, "--eventstore", nodeOf(t, data))
+	second.awaitReady(t)
+	second.stop(t)
+	first.stop(t)
+}
+
+// TestREADMEListsEveryFlag compares the README's configuration table with the flags of serve.
 func TestREADMEListsEveryFlag(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

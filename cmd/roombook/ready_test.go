@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// ready asks /readyz.
-func (p *process) ready(t *testing.T) (status int, body string) {
+// ready requests /readyz.
+func (p *process) ready(t testing.TB) (status int, body string) {
 	t.Helper()
 	response, err := http.Get("http://" + p.address + "/readyz")
 	if err != nil {
@@ -27,8 +27,8 @@ func (p *process) ready(t *testing.T) (status int, body string) {
 	return response.StatusCode, string(b)
 }
 
-// awaitReady asks until the process is ready.
-func (p *process) awaitReady(t *testing.T) {
+// awaitReady waits until the process is ready.
+func (p *process) awaitReady(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -55,8 +55,8 @@ func nodeOf(t *testing.T, data string) string {
 	return connectionString(strings.TrimSpace(string(address)))
 }
 
-// A process that answers queries is ready when its lists are there to be read: not while nobody has built any in its folder, as where
-// the folder is the wrong one, and from when somebody has.
+// A process that answers queries is ready once its lists can be read: not while nobody has built any in its folder, for instance because
+// it is the wrong folder.
 func TestReadyWithLists(t *testing.T) {
 	data, other := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "other")
 	p := startServe(t, data)
@@ -71,13 +71,13 @@ func TestReadyWithLists(t *testing.T) {
 	api.awaitReady(t)
 	keeper.stop(t)
 	if status, body := api.ready(t); status != http.StatusOK {
-		t.Errorf("with lists that nobody keeps at the moment: %d %s", status, body)
+		t.Errorf("with lists that nobody keeps now: %d %s", status, body)
 	}
 	api.stop(t)
 	p.stop(t)
 }
 
-// Nobody is told where the event store is; the log is.
+// The reply does not say where the event store is; the log does.
 func TestReadyNamesNoAddress(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

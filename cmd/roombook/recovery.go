@@ -12,29 +12,18 @@ import (
 	"roombook/commands"
 )
 
-func newRecoveryCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "recovery",
-		Short: "Look after commands that were left half-way",
-		Args:  arguments(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newRecoveryStatusCommand())
-	return cmd
-}
-
 func newRecoveryStatusCommand() *cobra.Command {
 	var c storeConfig
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "List commands that are not finished",
-		Long: `List the bookings that have a step which is decided and not done, the oldest first, and what each waits for. Commands that are
-under way are among them; the recovery role of serve settles what stays open for longer than --grace.
+		Short: "List half-finished commands",
+		Long: `List the bookings that have a step which is decided but not done, oldest first, and the steps each is waiting for. Commands under way
+are among them; the recovery role of serve settles those that stay half-finished for longer than --grace.
 
-It works on the program that runs on the data folder, or opens the folder itself if none does.`,
-		Args: arguments(cobra.NoArgs),
+` + attachHelp,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			store, err := attachEvents(c, newLogger(serveConfig{logLevel: slog.LevelWarn}, cmd.ErrOrStderr()))
+			store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelWarn, "text"))
 			if err != nil {
 				return err
 			}

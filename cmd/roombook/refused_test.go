@@ -18,8 +18,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// secured puts TLS and a check of the user before an event store, as EventStoreDB has them, and returns the connection string of
-// a user with a password.
+// secured puts TLS and a check of user and password in front of an event store, like EventStoreDB's, and returns a user's connection
+// string.
 func secured(t *testing.T, address string, password *atomic.Value) (connectionString string) {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
@@ -46,7 +46,7 @@ func secured(t *testing.T, address string, password *atomic.Value) (connectionSt
 	return "esdb://roombook:secret@" + server.Listener.Addr().String() + "?tlsCAFile=" + ca
 }
 
-// The event store does not know the password: each command ends with one line that says so, and exit code 1.
+// The event store refuses the password: every command fails with one line that says so, and exit code 1.
 func TestRefusedAtTheStart(t *testing.T) {
 	var password atomic.Value
 	password.Store("another")
@@ -65,8 +65,8 @@ func TestRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-// The password is changed while the program runs, and back: commands are answered that the event store is not available, readiness says
-// so, and the log has a line for each part that is concerned, however often it tries.
+// The password is changed while the program runs, and back again. Meanwhile commands and /readyz say that the event store is not
+// available, and the log has one line for each part of the program that is affected, however often it tries.
 func TestRefusedWhileRunning(t *testing.T) {
 	var password atomic.Value
 	password.Store("secret")
@@ -118,7 +118,7 @@ func TestRefusedWhileRunning(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	p.stop(t)
-	// The event store's own line, and one of each list at most.
+	// At most one line of the event store and one of each list.
 	lines := 0
 	for line := range strings.Lines(p.stderr.String()) {
 		if strings.Contains(line, "refuses") {

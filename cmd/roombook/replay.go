@@ -21,14 +21,14 @@ func newReplayCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "replay PROJECTION…|--all",
-		Short: "Build lists anew from events",
-		Long: `Build lists anew from events. A list is built beside the one that readers see, and takes its place once it is complete: nobody
-sees a half-built list, and a replay that fails changes nothing. A list that was made from another log, because a backup was put
-back, is removed first. Replaying sends nothing to anybody.
+		Short: "Rebuild lists from events",
+		Long: `Rebuild lists from events. A list is built beside the one that readers see and replaces it once it is complete: nobody sees a
+half-built list, and a replay that fails changes nothing. A list that was built from another log, because a backup has been
+restored since, is removed first. Replaying sends nothing to anybody.
 
 The projections are ` + strings.Join(projectionNames(), ", ") + `.
 
-It works on the program that runs on the data folder, or opens the folder itself if none does.`,
+` + attachHelp,
 		Example: "  roombook replay booking_list\n  roombook replay --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			chosen, err := chooseProjections(args, all)
@@ -39,8 +39,9 @@ It works on the program that runs on the data folder, or opens the folder itself
 		},
 	}
 	c.register(cmd.Flags())
+	fromEnvironment(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all projections")
-	return fromEnvironment(cmd)
+	return cmd
 }
 
 func projectionNames() []string {
@@ -62,7 +63,7 @@ func chooseProjections(names []string, all bool) ([]projections.Projection, erro
 	for _, name := range names {
 		p, ok := projections.Named(name)
 		if !ok {
-			return nil, usagef("there is no projection %q; there are %s", name, strings.Join(projectionNames(), ", "))
+			return nil, usagef("there is no projection %q; the projections are %s", name, strings.Join(projectionNames(), ", "))
 		}
 		chosen = append(chosen, p)
 	}
@@ -70,13 +71,13 @@ func chooseProjections(names []string, all bool) ([]projections.Projection, erro
 }
 
 func replay(ctx context.Context, c storeConfig, chosen []projections.Projection, stdout, stderr io.Writer) (err error) {
-	log := newLogger(serveConfig{logLevel: slog.LevelWarn}, stderr)
+	log := newLogger(stderr, slog.LevelWarn, "text")
 	store, err := attachEvents(c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	views, err := attachViews(c, log)
+	views, err := attachViews(ctx, c, log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 			return err
 		}
 		if last.ByOther {
-			fmt.Fprintf(stdout, "%s: another replay was done first, generation %d is live\n", p.Name, last.Generation)
+			fmt.Fprintf(stdout, "%s: another replay finished first, generation %d is live\n", p.Name, last.Generation)
 			continue
 		}
 		fmt.Fprintf(stdout, "%s: %d events in %s (%.0f/s), generation %d is live\n",
@@ -104,7 +105,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 	return nil
 }
 
-// progressOf shows the progress of a replay: as a bar on a terminal, in a line every few seconds elsewhere.
+// progressOf shows the progress of a replay: a bar on a terminal, elsewhere a line every few seconds.
 func progressOf(name string, w io.Writer) (show func(projections.Progress), done func()) {
 	if f, ok := w.(interface{ Fd() uintptr }); ok && term.IsTerminal(int(f.Fd())) {
 		bar := progressbar.NewOptions64(1,

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// limited is the program under a limit of the shell's ulimit.
+// limited is the program under one of the shell's ulimits.
 func limited(ctx context.Context, t *testing.T, limit string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "bash", append([]string{"-c", "ulimit " + limit + ` && exec "$0" "$@"`, program(t)}, args...)...)
 }
@@ -25,7 +25,7 @@ func serveLimited(t *testing.T, limit, data string) *process {
 	return startServeBy(t, limited(context.Background(), t, limit), data)
 }
 
-// toldOnce checks that a program has failed in a line that has the words, after not too many others.
+// toldOnce checks that a program failed, that its last line has the words, and that there are not too many lines before it.
 func toldOnce(t *testing.T, cmd *exec.Cmd, stderr string, mostLines int, words ...string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
@@ -43,8 +43,8 @@ func toldOnce(t *testing.T, cmd *exec.Cmd, stderr string, mostLines int, words .
 	}
 }
 
-// TestNoRoom runs the program until its files may not grow any further. It ends in order and says what to do, once; so it does
-// at a start without room; and with room again all that it has promised is there.
+// TestNoRoom runs the program until its files cannot grow any more. It shuts down and says what to do, once, as it does when it is
+// started without room. With room again, everything that it acknowledged is there.
 func TestNoRoom(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	const makeRoom = "make room on its disk"
@@ -88,12 +88,12 @@ func TestNoRoom(t *testing.T) {
 		delete(promised, b.BookingID)
 	}
 	if last == "" || len(promised) > 0 {
-		t.Errorf("%d bookings of those up to position %q were promised and are not there", len(promised), last)
+		t.Errorf("%d bookings of those up to position %q were acknowledged and are not there", len(promised), last)
 	}
 	p.stop(t)
 }
 
-// TestConnectionsToNode: clients that take connections of the embedded node, and say nothing, keep nobody from booking.
+// TestConnectionsToNode: clients that only hold connections to the embedded node keep nobody from booking.
 func TestConnectionsToNode(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := serveLimited(t, "-n 128", data)
@@ -125,7 +125,7 @@ func TestConnectionsToNode(t *testing.T) {
 	}
 }
 
-// TestDamagedTable changes bytes in the middle of the event log's tables: the program ends in order, and names the file.
+// TestDamagedTable changes bytes in the middle of the event log's tables: serve and verify fail and name the file.
 func TestDamagedTable(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	for range 2 { // the second start writes a table

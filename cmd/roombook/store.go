@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -15,66 +16,66 @@ import (
 	"roombook/eventstore/node"
 )
 
-// events is the event store that the program runs on: a connection, and the embedded node behind it if this process owns it.
+// events is a connection to the event store, and the embedded event store itself where this process runs it.
 type events struct {
 	*eventstore.Store
-	node     *node.Node
-	listener net.Listener
-	served   chan error // how serving the node ended
-	stop     context.CancelFunc
-	address  string // file that tells other processes where the node listens
+	node        *node.Node // nil if another process runs the event store
+	served      chan error // how serving the node ended
+	stop        context.CancelFunc
+	addressFile string
 }
 
-// openEvents connects to the event store that c names, or starts the embedded one on its data folder.
+// openEvents connects to the event store that c names, or runs the embedded one on its data folder.
 func openEvents(c storeConfig, log *slog.Logger) (*events, error) {
-	if c.eventstore != "" {
-		if err := refused(c.eventstore); err != nil {
-			return nil, err
-		}
-		store, err := eventstore.Open(eventstore.Options{ConnectionString: c.eventstore, Logger: log})
-		if err != nil {
-			return nil, usagef("--eventstore: %w", err)
-		}
-		return &events{Store: store}, nil
+	if c.eventstore == "" {
+		return runNode(c, c.node, log)
 	}
-	return startNode(c, c.node, log)
+	if err := checkAccess(c.eventstore); err != nil {
+		return nil, err
+	}
+	return connect(c.eventstore, log)
 }
 
-// refused asks an event store for a moment whether it refuses this program, which nothing but an operator can change. One that is
-// away may come later.
-func refused(connectionString string) error {
+// attachHelp is what the help of those commands says that use attachEvents.
+const attachHelp = "If a program is running on the data folder the command uses that program's event store, otherwise it opens the folder itself."
+
+// attachEvents is openEvents for the commands that are not serve: where the data folder is in use, it connects to the process that
+// has it.
+func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
+	if c.eventstore != "" {
+		return openEvents(c, log)
+	}
+	if _, err := os.Stat(c.eventsDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
+	}
+	e, err := runNode(c, "127.0.0.1:0", log)
+	if _, locked := errors.AsType[*node.LockedError](err); !locked {
+		return e, err
+	}
+	address, err := os.ReadFile(c.addressFile())
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s is in use by a process whose address is not known: %w; try again, or stop that process", c.data, err)
+	}
+	return connect(connectionString(strings.TrimSpace(string(address))), log)
+}
+
+// checkAccess gives an event store a moment to refuse this program's user, which only an operator can put right. An event store that
+// does not answer may come later.
+func checkAccess(connectionString string) error {
 	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString})
 	if err != nil {
 		return usagef("--eventstore: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err = store.Ping(ctx)
-	if refused, ok := errors.AsType[*eventstore.Refused](err); ok {
+	if refused, ok := errors.AsType[*eventstore.Refused](store.Ping(ctx)); ok {
 		return errors.Join(fmt.Errorf("%w: check the user, the password and the user's rights in --eventstore", refused), store.Close())
 	}
 	return store.Close()
 }
 
-// attachEvents is openEvents for a program that only visits: it finds the running owner of the data folder, or opens the
-// folder itself.
-func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
-	if c.eventstore != "" {
-		return openEvents(c, log)
-	}
-	if _, err := os.Stat(c.eventsDir()); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
-	}
-	e, err := startNode(c, "127.0.0.1:0", log)
-	var locked *node.LockedError
-	if !errors.As(err, &locked) {
-		return e, err
-	}
-	address, err := os.ReadFile(c.addressFile())
-	if err != nil {
-		return nil, fmt.Errorf("data folder %s is in use, and where its owner listens is not told: %w", c.data, err)
-	}
-	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString(strings.TrimSpace(string(address))), Logger: log})
+func connect(connectionString string, log *slog.Logger) (*events, error) {
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -83,70 +84,82 @@ func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
 
 func connectionString(address string) string { return "esdb://" + address + "?tls=false" }
 
-// startNode opens the data folder, starts a node on it at the address and connects to it.
-func startNode(c storeConfig, address string, log *slog.Logger) (*events, error) {
+// runNode opens the event store in the data folder, serves it at the address and connects to it.
+func runNode(c storeConfig, address string, log *slog.Logger) (*events, error) {
 	if err := c.makeDataFolder(); err != nil {
 		return nil, err
 	}
 	n, err := node.Open(node.Options{Dir: c.eventsDir(), Logger: log})
-	if err != nil {
-		var locked *node.LockedError
-		if errors.As(err, &locked) {
-			return nil, fmt.Errorf("%w: stop the other process, or choose another folder with --data", err)
-		}
+	switch {
+	case err == nil:
+	case errors.As(err, new(*node.LockedError)):
+		return nil, fmt.Errorf("%w: stop the other process, or choose another folder with --data", err)
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EROFS):
+		return nil, badFolder(err)
+	default:
 		return nil, err
 	}
-	e := &events{node: n, served: make(chan error, 1)}
-	if e.listener, err = listen(address, "--node"); err != nil {
+	listener, err := listen(address, "--node")
+	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	at := e.listener.Addr().String()
-	if e.Store, err = eventstore.Open(eventstore.Options{ConnectionString: connectionString(at), Logger: log}); err != nil {
-		return nil, errors.Join(err, e.listener.Close(), n.Close())
+	if !isLoopback(listener.Addr()) {
+		return nil, errors.Join(usagef("--node is %s, which other machines can reach, and the embedded event store neither encrypts nor authenticates: choose an address on loopback", address),
+			listener.Close(), n.Close())
 	}
-	if err := os.WriteFile(c.addressFile(), []byte(at+"\n"), 0o600); err != nil {
-		return nil, errors.Join(err, e.Store.Close(), e.listener.Close(), n.Close())
+	at := listener.Addr().String()
+	e, err := connect(connectionString(at), log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), n.Close())
 	}
-	e.address = c.addressFile()
 	ctx, stop := context.WithCancel(context.Background())
-	e.stop = stop
-	go func() { e.served <- n.Serve(ctx, e.listener) }()
+	e.node, e.served, e.stop = n, make(chan error, 1), stop
+	go func() { e.served <- n.Serve(ctx, listener) }()
+	if err := os.WriteFile(c.addressFile(), []byte(at+"\n"), 0o600); err != nil {
+		return nil, errors.Join(badFolder(err), e.Close())
+	}
+	e.addressFile = c.addressFile()
 	return e, nil
 }
 
-// run waits until ctx ends, or the embedded node fails.
+// run waits until ctx ends or the embedded event store fails.
 func (e *events) run(ctx context.Context) error {
-	if e.node == nil {
-		<-ctx.Done()
-		return nil
-	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-e.served:
-		e.served <- nil // it is told
+	case err := <-e.served: // never, where another process runs the event store
+		e.served <- nil // Close need not report it again
 		return fmt.Errorf("the embedded event store stopped: %w", err)
 	}
 }
 
-// Close ends the connection and then the embedded node.
+// Close closes the connection and then the embedded event store.
 func (e *events) Close() error {
 	err := e.Store.Close()
 	if e.node == nil {
 		return err
 	}
 	e.stop()
-	return errors.Join(err, <-e.served, os.Remove(e.address), e.node.Close())
+	err = errors.Join(err, <-e.served)
+	if removed := os.Remove(e.addressFile); !errors.Is(removed, fs.ErrNotExist) {
+		err = errors.Join(err, removed)
+	}
+	return errors.Join(err, e.node.Close())
 }
 
-// listen listens on the address; its error names the flag to change.
+// listen listens at the address that a flag has.
 func listen(address, flag string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is taken by another process: stop it, or choose another address with %s", address, flag)
+		return nil, fmt.Errorf("%s is already in use: stop what listens there, or choose another address with %s", address, flag)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: choose another address with %s", err, flag)
 	}
 	return l, nil
+}
+
+func isLoopback(address net.Addr) bool {
+	tcp, ok := address.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }

@@ -22,16 +22,16 @@ func newVerifyCommand() *cobra.Command {
 	var c storeConfig
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that the log keeps the rules and the lists equal the log",
-		Long: `Walk the log of all events and check every rule: at no position do two live bookings of a room overlap, calendars hold what live
-bookings stand on, what was used, and nothing else, every real use belongs to its booking, every event can be read, and every list is what the events
-say and shows it. It changes nothing.
+		Short: "Check the log against the rules and the lists against the log",
+		Long: `Walk the log of all events and check every rule: live bookings of a room never overlap, at any position; calendars hold the slots of
+live bookings, the time that was used, and nothing else; every real use belongs to its booking; every event can be read; every list
+says what the events say, and shows it. It changes nothing.
 
-What is wrong is printed with its position and ids, and the exit code is 1. Commands that are under way, or were left half-way and will
-be finished by recovery, are counted apart, and so is what a list has not folded yet.
+Every fault is printed with its position and ids, and the exit code is 1. Commands under way, commands that recovery will finish, and
+events that a list has yet to fold are no faults and are counted separately.
 
-It works on the program that runs on the data folder, or opens the folder itself if none does.`,
-		Args: arguments(cobra.NoArgs),
+` + attachHelp,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return verify(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -41,13 +41,13 @@ It works on the program that runs on the data folder, or opens the folder itself
 }
 
 func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err error) {
-	log := newLogger(serveConfig{logLevel: slog.LevelWarn}, stderr)
+	log := newLogger(stderr, slog.LevelWarn, "text")
 	store, err := attachEvents(c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	views, err := visitViews(c)
+	views, err := readViews(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -65,16 +65,17 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 		wrong += n
 	}
 	if wrong > 0 {
-		return fmt.Errorf("%s found; a list is mended by roombook replay, a log is not: keep it and ask who knows", faults(wrong))
+		return fmt.Errorf("%s found; roombook replay repairs a list, but nothing repairs a log: keep a copy of it as it is, and report what was printed", faults(wrong))
 	}
 	return nil
 }
 
-// verifyLog prints what is wrong with the log, and counts it.
+// verifyLog prints the faults of the log and returns their number.
 func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int, err error) {
-	log := &watchedLog{events: store, blocked: map[string]eventstore.Recorded{}}
+	log := &watchedLog{events: store, unreadable: map[string]eventstore.Recorded{}}
 	audit := commands.NewAudit()
-	// What commands have open changes while this goes on. What shows at the end of the log every time is not one of them.
+	// Commands keep running meanwhile, and what they have not finished yet looks like a fault at the end of the log. A real one is still
+	// there in every round.
 	const rounds = 3
 	var findings []commands.Finding
 	var open []commands.OpenBooking
@@ -103,25 +104,25 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 	for _, f := range findings {
 		fmt.Fprintln(stdout, f)
 	}
-	for _, stream := range slices.Sorted(maps.Keys(log.blocked)) {
-		r := log.blocked[stream]
-		fmt.Fprintf(stdout, "position %d, stream %s: event %d, %s, cannot be decoded by this version of the program, and what the stream is of can be neither read nor changed\n",
+	for _, stream := range slices.Sorted(maps.Keys(log.unreadable)) {
+		r := log.unreadable[stream]
+		fmt.Fprintf(stdout, "position %d, stream %s: event %d, %s, cannot be decoded by this version of the program; what the stream belongs to can be neither read nor changed\n",
 			r.Position, stream, r.Revision, r.Type)
 	}
-	wrong = len(findings) + len(log.blocked)
+	wrong = len(findings) + len(log.unreadable)
 	fmt.Fprintf(stdout, "log: %d events of %d bookings up to position %d, %s", audit.Events(), audit.Bookings(), log.last, faults(wrong))
 	if n := len(open); n > 0 {
-		fmt.Fprintf(stdout, "; %d under way or left half-way, see roombook recovery status", n)
+		fmt.Fprintf(stdout, "; %d under way or half-finished, see roombook recovery status", n)
 	}
 	fmt.Fprintln(stdout)
 	return wrong, nil
 }
 
-// watchedLog is a log that notes what its reader has read.
+// watchedLog is a log that remembers how far it was read, and what could not be.
 type watchedLog struct {
 	*events
-	last    eventstore.Position
-	blocked map[string]eventstore.Recorded // by stream: the first event that cannot be decoded and must not be skipped
+	last       eventstore.Position
+	unreadable map[string]eventstore.Recorded // by stream: the first event that cannot be decoded and must not be skipped
 }
 
 // Subscribe implements [commands.Log].
@@ -131,10 +132,10 @@ func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f
 			for _, r := range batch.Events {
 				l.last = r.Position
 				if _, over := r.Event.(domain.BookingCancelled); over {
-					delete(l.blocked, r.Stream)
+					delete(l.unreadable, r.Stream)
 				}
-				if _, known := l.blocked[r.Stream]; !known && r.Event == nil && eventstore.Known(r.Type) {
-					l.blocked[r.Stream] = r
+				if _, known := l.unreadable[r.Stream]; !known && r.Event == nil && eventstore.Known(r.Type) {
+					l.unreadable[r.Stream] = r
 				}
 			}
 			if !yield(batch, err) {
@@ -144,13 +145,13 @@ func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f
 	}
 }
 
-// verifyList prints what is wrong with a list, and counts it.
+// verifyList prints the faults of a list and returns their number.
 func verifyList(ctx context.Context, views projections.Store, store *events, p projections.Projection, stdout io.Writer) (wrong int, err error) {
 	verdict, err := projections.Verify(ctx, views, store, p)
 	var other *projections.OtherLog
 	switch {
 	case errors.Is(err, projections.ErrNotBuilt):
-		fmt.Fprintf(stdout, "%s: it has not been built yet; roombook serve builds it, and so does roombook replay %[1]s\n", p.Name)
+		fmt.Fprintf(stdout, "%s: not built yet; roombook serve or roombook replay %[1]s builds it\n", p.Name)
 		return 1, nil
 	case errors.As(err, &other):
 		fmt.Fprintf(stdout, "%s: %v\n", p.Name, other)

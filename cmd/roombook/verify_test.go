@@ -16,7 +16,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// verified is what verify says, and whether it ends well.
+// verified returns what verify prints, and whether it succeeds.
 func verified(t *testing.T, args ...string) (said string, well bool) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program(t), append([]string{"verify"}, args...)...).CombinedOutput()
@@ -24,8 +24,8 @@ func verified(t *testing.T, args ...string) (said string, well bool) {
 	return string(out), err == nil
 }
 
-// What heals by itself is told and is no fault: a list that is behind, a command that was left half-way. What does not is one: an event
-// that blocks its booking, a list that is not there, a list in which something is not where it is looked for.
+// What heals by itself is reported but is no fault: a list that is behind, a half-finished command. What does not heal is a fault: an
+// event that blocks its booking.
 func TestVerifyTellsApart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data)
@@ -34,10 +34,10 @@ func TestVerifyTellsApart(t *testing.T) {
 	c.wantListed(t, ids)
 	p.stop(t)
 	if said, well := verified(t, "--data", data); !well || strings.Contains(said, "behind") || strings.Contains(said, "under way") {
-		t.Errorf("of a system that rests: %s", said)
+		t.Errorf("of a settled system: %s", said)
 	}
 
-	p = startServe(t, data, "--roles", "api") // nobody keeps the lists, or finishes what is left
+	p = startServe(t, data, "--roles", "api") // nobody keeps the lists or settles anything
 	newCaller(t, p).bookSome(t, "2", 2)
 	store, err := eventstore.Open(eventstore.Options{ConnectionString: nodeOf(t, data)})
 	if err != nil {
@@ -54,8 +54,8 @@ func TestVerifyTellsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	said, well := verified(t, "--data", data)
-	if !well || !strings.Contains(said, "no faults; 1 under way or left half-way") || strings.Count(said, "no faults; 4 events behind the log") != 3 {
-		t.Errorf("of lists that are behind and a command that was left half-way: %s", said)
+	if !well || !strings.Contains(said, "no faults; 1 under way or half-finished") || strings.Count(said, "no faults; 4 events behind the log") != 3 {
+		t.Errorf("of lists that are behind and a half-finished command: %s", said)
 	}
 
 	stream := domain.BookingID(ids[1]).Stream()
@@ -67,7 +67,7 @@ func TestVerifyTellsApart(t *testing.T) {
 	p.stop(t)
 }
 
-// A list in which a document is right and not where it is looked for is at fault.
+// A document that is right but cannot be found by its keys is a fault, and so is a list that is not there.
 func TestVerifyLooksWhereReadersLook(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data)
@@ -77,7 +77,7 @@ func TestVerifyLooksWhereReadersLook(t *testing.T) {
 	for change, what := range map[string]string{
 		"UPDATE booking_list_g1 SET room = 'elsewhere' WHERE created = (SELECT min(created) FROM booking_list_g1)": "elsewhere",
 		"UPDATE generations SET longest = 1 WHERE projection = 'room_use_list'":                                    "room_use_list: the longest",
-		"UPDATE projections SET active = 0 WHERE name = 'notifications'":                                           "notifications: it has not been built",
+		"UPDATE projections SET active = 0 WHERE name = 'notifications'":                                           "notifications: not built yet",
 	} {
 		changeViews(t, data, change)
 		if said, well := verified(t, "--data", data); well || !strings.Contains(said, what) {
@@ -90,7 +90,7 @@ func TestVerifyLooksWhereReadersLook(t *testing.T) {
 	}
 }
 
-// changeViews changes something in the file of the lists, in the newest generation of a list where its first one is named.
+// changeViews runs a statement on the lists' file. booking_list_g1 in it stands for the active generation.
 func changeViews(t *testing.T, data, change string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "views.db"))

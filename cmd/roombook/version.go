@@ -28,7 +28,7 @@ func version() api.Version {
 	return v
 }
 
-// versionText is what the verb version and the flag --version say.
+// versionText is what the version command and --version print.
 func versionText() string {
 	v := version()
 	return strings.TrimSpace("roombook " + v.Version + " " + v.Revision)
@@ -37,8 +37,8 @@ func versionText() string {
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Tell the version",
-		Args:  arguments(cobra.NoArgs),
+		Short: "Print the version",
+		Args:  noArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
 			fmt.Fprintln(cmd.OutOrStdout(), versionText())
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,8 +13,8 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// openViews opens the store of the lists that c names, and makes it if it is not there. Commands need no list, so a store that cannot
-// be opened now keeps nobody from starting: it is opened when that is possible.
+// openViews opens the store of the lists that c names, and creates it if necessary. No command needs a list, so a store that cannot be
+// opened yet does not keep the program from starting: it is opened as soon as that is possible.
 func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if c.mongo != "" {
 		return openMongo(c)
@@ -24,10 +25,10 @@ func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Patient: true, Logger: log})
 }
 
-// attachViews opens the store of the lists for a program that builds lists in a data folder that there is.
-func attachViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
+// attachViews is openViews for replay: the store must answer now, and a data folder that does not exist is a mistake.
+func attachViews(ctx context.Context, c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if c.mongo != "" {
-		return openMongo(c)
+		return reachMongo(ctx, c)
 	}
 	if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no folder %s: name that of the lists with --data, or their database with --mongo", c.data)
@@ -35,14 +36,14 @@ func attachViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Logger: log})
 }
 
-// visitViews is openViews for a program that only looks.
-func visitViews(c storeConfig) (projections.Store, error) {
+// readViews is openViews for verify, which creates and changes nothing.
+func readViews(ctx context.Context, c storeConfig) (projections.Store, error) {
 	if c.mongo != "" {
-		return openMongo(c)
+		return reachMongo(ctx, c)
 	}
 	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Visit: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there are no lists in %s: name their folder with --data, or their database with --mongo, or make them with roombook replay --all", c.data)
+		return nil, fmt.Errorf("there are no lists in %s: name their folder with --data, or their database with --mongo, or build them with roombook replay --all", c.data)
 	}
 	return store, err
 }
@@ -51,6 +52,18 @@ func openMongo(c storeConfig) (projections.Store, error) {
 	store, err := mongo.Open(c.mongo)
 	if err != nil {
 		return nil, usagef("--mongo: %w", err)
+	}
+	return store, nil
+}
+
+// reachMongo is openMongo for a command that cannot go on before MongoDB answers.
+func reachMongo(ctx context.Context, c storeConfig) (projections.Store, error) {
+	store, err := openMongo(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Ping(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("MongoDB does not answer: %w: start it, or name another with --mongo", err), store.Close())
 	}
 	return store, nil
 }

@@ -16,7 +16,7 @@ import (
 // listed is how long lists may take to show what they should.
 const listed = time.Minute
 
-// bookSome books n slots of a room, one after the other, and returns the ids.
+// bookSome books n slots of a room, one after another, and returns the ids.
 func (c caller) bookSome(t *testing.T, room string, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
@@ -32,7 +32,7 @@ func (c caller) bookSome(t *testing.T, room string, n int) (ids []string) {
 	return ids
 }
 
-// wantListed waits until both lists of bookings have these bookings and no others, and that of notifications can be read.
+// wantListed waits until both lists of bookings have exactly these bookings, and the list of notifications can be read.
 func (c caller) wantListed(t *testing.T, ids []string) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(ids))
@@ -77,8 +77,8 @@ func (c caller) wantListed(t *testing.T, ids []string) {
 	}
 }
 
-// A damaged file of lists keeps nobody from booking: the process starts, says in a line where the file is now, and the lists come
-// back by themselves, or by a replay.
+// A damaged lists file keeps nobody from booking: the program starts, logs one line that says where the file is now, and rebuilds the
+// lists; so does a replay.
 func TestDamagedLists(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	views := filepath.Join(data, "views.db")
@@ -108,7 +108,7 @@ func TestDamagedLists(t *testing.T) {
 	verb(t, "replay", "--all", "--data", data)
 	verb(t, "verify", "--data", data)
 
-	// While it runs, somebody removes the file, or puts something else in its place.
+	// Somebody removes the file while the program runs.
 	p = startServe(t, data)
 	c = newCaller(t, p)
 	c.wantListed(t, ids)
@@ -116,12 +116,12 @@ func TestDamagedLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids = append(ids, c.bookSome(t, "3", 5)...)
-	for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) { // until that is noticed, what was removed is read on
+	for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) { // until the program notices, it reads the removed file
 		if _, err := os.Stat(views); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the file that was removed is not missed")
+			t.Fatal("the program has not noticed that its file was removed")
 		}
 	}
 	c.wantListed(t, ids)
@@ -129,7 +129,7 @@ func TestDamagedLists(t *testing.T) {
 	verb(t, "verify", "--data", data)
 }
 
-// Lists that cannot be opened keep nobody from booking, and come when they can be.
+// Lists that cannot be opened keep nobody from booking, and are there as soon as they can be opened.
 func TestListsThatCannotBeOpened(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	views := filepath.Join(data, "views.db")
@@ -151,7 +151,7 @@ func TestListsThatCannotBeOpened(t *testing.T) {
 	verb(t, "verify", "--data", data)
 }
 
-// freeAddress is one of loopback that nobody listens at.
+// freeAddress is a loopback address on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -162,8 +162,8 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// restored carries out what the README says of backups: a copy of data/events is taken, more happens, and the copy is put back. One
-// process owns the folder, and another one, which knows nothing of it, uses its event store all the time.
+// restored does what the README says about backups: copies data/events, lets more happen, and puts the copy back. One process owns
+// the folder; another one uses its event store all the while.
 type restored struct {
 	*testing.T
 	data, others string // folders
@@ -177,7 +177,7 @@ func (r *restored) start() caller {
 	return newCaller(r.T, r.owner)
 }
 
-// backup is the README's: stop, copy, start.
+// backup does what the README says: stop, copy, start.
 func (r *restored) backup(to string) caller {
 	r.Helper()
 	r.owner.stop(r.T)
@@ -187,7 +187,7 @@ func (r *restored) backup(to string) caller {
 	return r.start()
 }
 
-// restore is the README's: stop, put the copy in the place of the folder, start.
+// restore does what the README says: stop, replace the folder by the copy, start.
 func (r *restored) restore(from string) caller {
 	r.Helper()
 	r.owner.stop(r.T)
@@ -219,7 +219,7 @@ func TestBackupAndRestore(t *testing.T) {
 	c = r.restore(copied)
 	c.wantListed(t, kept)
 	other.wantListed(t, kept)
-	// The log becomes longer than it was, so that every position that anybody saw is there again, with another event.
+	// The log grows beyond its former length, so that every position that anybody saw exists again, with another event.
 	kept = append(kept, c.bookSome(t, "new", 20)...)
 	c.wantListed(t, kept)
 	other.wantListed(t, kept)
@@ -229,7 +229,7 @@ func TestBackupAndRestore(t *testing.T) {
 	r.other.stop(t)
 	r.owner.stop(t)
 
-	// And where nobody is there to notice before the log is longer: the lists are of the lost log, and a replay is all that is done.
+	// Now nobody runs who could notice. The lists are those of the lost log, and a replay is all that happens.
 	views, err := filepath.Glob(filepath.Join(r.data, "views.db*"))
 	if err != nil || len(views) == 0 {
 		t.Fatal(views, err)

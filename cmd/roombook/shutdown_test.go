@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// An ordinary stop says that it ends, once, brings the lists up to date, and warns of nothing.
+// A shutdown announces itself once, brings the lists up to date, and logs no warning.
 func TestAnOrdinaryStop(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -27,20 +27,20 @@ func TestAnOrdinaryStop(t *testing.T) {
 					t.Fatalf("%d, %v", status, err)
 				}
 			}
-			// The log ends with something that no list has: the slot that is free again.
+			// The log ends with an event that is in no list: the slot is released.
 			status, position, err := c.call("DELETE", "/bookings/"+made.BookingID, "", nil, nil)
 			if err != nil || status != http.StatusNoContent {
 				t.Fatalf("%d, %v", status, err)
 			}
 			printed := p.stopBy(t, signal)
-			if strings.Count(printed, "ending") != 1 || !strings.Contains(printed, signal.String()) {
+			if strings.Count(printed, "shutting down") != 1 || !strings.Contains(printed, signal.String()) {
 				t.Errorf("printed %q", printed)
 			}
 			if strings.Contains(p.stderr.String(), "up to date") {
 				t.Errorf("the log says %s", p.stderr)
 			}
 
-			// Nobody keeps the lists now, so what they have they had at the end.
+			// Nobody keeps the lists now, so they are as the shutdown left them.
 			api := startServe(t, data, "--roles", "api")
 			if all := newCaller(t, api).list(t, "bookingLists", "", position); len(all) != 1 {
 				t.Errorf("%d bookings are listed", len(all))
@@ -50,7 +50,7 @@ func TestAnOrdinaryStop(t *testing.T) {
 	}
 }
 
-// A second signal ends the program while a request keeps it.
+// A second signal kills the program while a request holds the shutdown up.
 func TestASecondSignal(t *testing.T) {
 	p := startServe(t, filepath.Join(t.TempDir(), "data"))
 	c, err := net.Dial("tcp", p.address)
@@ -58,7 +58,7 @@ func TestASecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	// The server asks for the body when it waits for it.
+	// "100 Continue" comes when the server waits for the body.
 	fmt.Fprintf(c, "POST /bookings HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", p.address)
 	if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 100"))); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestASecondSignal(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for line := ""; !strings.Contains(line, "ending"); {
+	for line := ""; !strings.Contains(line, "shutting down"); {
 		if line, err = p.lines.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestASecondSignal(t *testing.T) {
 	}
 }
 
-// Nobody reads standard error any more: the program ends, and in order.
+// Once nobody reads standard error any more, the program shuts down.
 func TestABrokenStandardError(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -95,12 +95,12 @@ func TestABrokenStandardError(t *testing.T) {
 	if err == nil {
 		response.Body.Close()
 	}
-	if printed := p.wait(t); !strings.Contains(printed, "ending (nobody reads standard error)") {
+	if printed := p.wait(t); !strings.Contains(printed, "shutting down (nobody reads standard error)") {
 		t.Errorf("printed %q", printed)
 	}
 }
 
-// Started by nohup, the program goes on when its terminal is closed.
+// Under nohup the program survives the end of its terminal.
 func TestNohup(t *testing.T) {
 	nohup, err := exec.LookPath("nohup")
 	if err != nil {
@@ -111,7 +111,7 @@ func TestNohup(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitReady(t)
-	if printed := p.stop(t); !strings.Contains(printed, "ending (terminated)") {
+	if printed := p.stop(t); !strings.Contains(printed, "shutting down (terminated)") {
 		t.Errorf("printed %q", printed)
 	}
 }
