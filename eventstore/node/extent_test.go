@@ -61,7 +61,7 @@ func allEvents(n *Node, events uint64) error {
 	}
 	var p page
 	for at := uint64(1); at <= events; {
-		if _, err := n.log.readForward(&p, at, events); err != nil {
+		if _, err := n.log.read(&p, at, events); err != nil {
 			return err
 		}
 		for _, e := range p.events {

@@ -93,7 +93,7 @@ func verify(t *testing.T, fs vfs.FS, revisions []int64, position uint64) {
 	next := map[string]int64{}
 	var p page
 	for at := uint64(1); at <= n.Position(); {
-		if _, err := n.log.readForward(&p, at, n.Position()); err != nil {
+		if _, err := n.log.read(&p, at, n.Position()); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range p.events {

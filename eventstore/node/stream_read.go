@@ -42,63 +42,45 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	return v, nil
 }
 
-// readStreamForward fills p with events of v from revision from on, at most limit. It returns the revision to go on from, which
-// is beyond v.last at the end.
-func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit uint64) (next int64, err error) {
+// readStream fills p with events of v from revision from on, or backwards, at most limit. It returns the revision to go on from,
+// and whether v has one there.
+func (l *eventLog) readStream(p *page, v streamView, from int64, backward bool, limit uint64) (next int64, more bool, err error) {
 	p.reset()
 	next = max(from, v.first)
-	if next > v.last {
-		return next, nil
+	step := int64(1)
+	if backward {
+		next, step = min(from, v.last), -1
+	}
+	if !v.shows(next) {
+		return next, false, nil
 	}
 	it, err := l.streamIterator(v.name, v.durable)
 	if err != nil {
-		return next, err
+		return next, false, err
+	}
+	ok, move := it.SeekGE(appendStreamKey(nil, v.name, next)), it.Next
+	if backward {
+		ok, move = it.SeekLT(appendStreamKey(nil, v.name, next+1)), it.Prev
 	}
 	events := lookup{log: l}
 	whole := true
-	for ok := it.SeekGE(appendStreamKey(nil, v.name, next)); next <= v.last && !p.full() && uint64(len(p.events)) < limit; ok = it.Next() {
+	for ; v.shows(next) && !p.full() && uint64(len(p.events)) < limit; ok = move() {
 		if whole = ok && it.revision() == next; !whole {
 			break
 		}
-		next++
+		next += step
 		if err = events.takeUnexpired(p, it, v); err != nil {
 			break
 		}
 	}
 	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
-		return next, err
+		return next, v.shows(next), err
 	}
-	return next, l.failDamaged(missingRevision(v.name, next))
+	return next, false, l.failDamaged(missingRevision(v.name, next))
 }
 
-// readStreamBackward fills p with events of v from revision from downwards, at most limit. It returns the revision to go on
-// from, which is before v.first at the end.
-func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit uint64) (next int64, err error) {
-	p.reset()
-	next = min(from, v.last)
-	if next < v.first {
-		return next, nil
-	}
-	it, err := l.streamIterator(v.name, v.durable)
-	if err != nil {
-		return next, err
-	}
-	events := lookup{log: l}
-	whole := true
-	for ok := it.SeekLT(appendStreamKey(nil, v.name, next+1)); next >= v.first && !p.full() && uint64(len(p.events)) < limit; ok = it.Prev() {
-		if whole = ok && it.revision() == next; !whole {
-			break
-		}
-		next--
-		if err = events.takeUnexpired(p, it, v); err != nil {
-			break
-		}
-	}
-	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
-		return next, err
-	}
-	return next, l.failDamaged(missingRevision(v.name, next))
-}
+// shows reports whether v has the revision.
+func (v streamView) shows(revision int64) bool { return v.first <= revision && revision <= v.last }
 
 // takeUnexpired adds the event that it stands on, unless it is too old.
 func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
@@ -151,7 +133,7 @@ func (l *eventLog) firstUnexpired(v streamView, from int64) (int64, error) {
 	var p page
 	for next <= v.last {
 		var err error
-		if next, err = l.readStreamForward(&p, v, next, 1); err != nil {
+		if next, _, err = l.readStream(&p, v, next, false, 1); err != nil {
 			return next, err
 		}
 		if len(p.events) > 0 {

@@ -109,14 +109,10 @@ func (s *streamsService) serve(r readRequest, stream streams.Streams_ReadServer)
 		return s.subscribeToAll(r, stream)
 	case r.subscription:
 		return s.subscribeToStream(r, stream)
-	case r.all && r.backward:
-		return s.readAllBackward(r, stream)
 	case r.all:
-		return s.readAllForward(r, stream)
-	case r.backward:
-		return s.readStreamBackward(r, stream)
+		return s.readAll(r, stream)
 	}
-	return s.readStreamForward(r, stream)
+	return s.readStream(r, stream)
 }
 
 // report logs what went wrong on this side, and not what clients asked wrongly or gave up.

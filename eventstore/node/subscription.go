@@ -113,7 +113,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 			}
 			continue
 		}
-		fromMemory, err := s.log.readForward(&p, seen+1, durable)
+		fromMemory, err := s.log.read(&p, seen+1, durable)
 		if err != nil {
 			return err
 		}
@@ -219,12 +219,12 @@ func (s *subscription) catchUp(v streamView, next int64) (int64, error) {
 		return next, nil
 	}
 	var p page
-	for at := next; at <= v.last; {
+	for at, more := next, true; more; {
 		if s.ctx.Err() != nil {
 			return next, context.Cause(s.ctx)
 		}
 		var err error
-		if at, err = s.log.readStreamForward(&p, v, at, math.MaxUint64); err != nil {
+		if at, more, err = s.log.readStream(&p, v, at, false, math.MaxUint64); err != nil {
 			return next, err
 		}
 		for _, e := range p.events {
