@@ -79,11 +79,8 @@ func (r *appendRequest) takeOptions(options []byte) error {
 		options = rest
 	}
 	r.stream = string(name)
-	switch {
-	case !expected:
-		r.fault = invalidArgument("'None' is not a valid expected stream revision")
-	case r.stream == "" || r.stream == metastreamPrefix:
-		r.fault = errHandler
+	if r.fault = checkWritable(r.stream); r.fault == nil && !expected {
+		r.fault = noneIsInvalid("Streams.AppendReq+Types+Options+ExpectedStreamRevision")
 	}
 	r.events = r.one[:0]
 	return nil

@@ -63,11 +63,11 @@ func parseFilter(options *streams.ReadReq_Options_FilterOptions) (*filter, error
 	return &f, nil
 }
 
-// match reports whether the filter chooses the event. A nil filter chooses all. It fails if the regular expression takes too long,
+// match reports whether the filter chooses the event. A nil filter chooses all that $all shows. It fails if the regular expression takes too long,
 // which is the client's affair, or if ctx has ended.
 func (f *filter) match(ctx context.Context, r record) (bool, error) {
-	if f == nil {
-		return true, nil
+	if f == nil || r.hidden() {
+		return !r.hidden(), nil
 	}
 	text := r.stream()
 	if f.byType {

@@ -260,8 +260,6 @@ func TestNotServed(t *testing.T) {
 	c := start(t).dial(t)
 	s, p := streams.NewStreamsClient(c), persistent.NewPersistentSubscriptionsClient(c)
 	for name, call := range map[string]func() error{
-		"delete":    func() error { _, err := s.Delete(t.Context(), &streams.DeleteReq{}); return err },
-		"tombstone": func() error { _, err := s.Tombstone(t.Context(), &streams.TombstoneReq{}); return err },
 		"batch append": func() error {
 			stream, err := s.BatchAppend(t.Context())
 			if err != nil {

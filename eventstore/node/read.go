@@ -23,7 +23,11 @@ func (s *streamsService) readAll(r readRequest, stream streams.Streams_ReadServe
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if _, err := s.log.read(&p, from, to); err != nil {
+		limit := r.limit - sent
+		if r.filter != nil {
+			limit = math.MaxUint64
+		}
+		if _, err := s.log.read(&p, from, to, limit); err != nil {
 			return err
 		}
 		for _, e := range p.events {
@@ -67,9 +71,6 @@ func (r *readRequest) span(durable uint64) (from, to uint64, ok bool) {
 	} else if r.end || from > durable {
 		return 0, 0, false
 	}
-	if distance := max(from, to) - min(from, to); r.filter == nil && r.limit <= distance {
-		to = from + r.step()*(r.limit-1)
-	}
 	return from, to, true
 }
 
@@ -82,7 +83,10 @@ func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadSe
 	if err != nil {
 		return err
 	}
-	if !v.exists {
+	switch {
+	case v.tombstoned:
+		return streamIsDeleted(r.stream)
+	case !v.exists:
 		return stream.Send(streamNotFound(r.stream))
 	}
 	next := int64(r.from)

@@ -122,7 +122,7 @@ func (r *readRequest) takeAll(o *streams.ReadReq_Options_AllOptions) error {
 
 func (r *readRequest) takeStream(o *streams.ReadReq_Options_StreamOptions) error {
 	r.stream = string(o.GetStreamIdentifier().GetStreamName())
-	if r.stream == "" || r.stream == metastreamPrefix {
+	if r.stream == "" {
 		return errHandler
 	}
 	switch option := o.GetRevisionOption().(type) {

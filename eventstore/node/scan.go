@@ -23,7 +23,10 @@ type page struct {
 
 func (p *page) reset() { p.events, p.arena = p.events[:0], p.arena[:0] }
 
-func (p *page) full() bool { return len(p.events) >= pageEvents || len(p.arena) >= pageBytes }
+// full reports whether the page has what it can take, or limit events.
+func (p *page) full(limit uint64) bool {
+	return uint64(len(p.events)) >= min(limit, pageEvents) || len(p.arena) >= pageBytes
+}
 
 // store adds an event whose bytes belong to the database.
 func (p *page) store(position uint64, stored []byte) error {
@@ -37,15 +40,15 @@ func (p *page) store(position uint64, stored []byte) error {
 	return nil
 }
 
-// read fills p with the events from position from to position to, both durable: backwards if to is the lower. It may stop early,
-// but not before the first. It reports whether all came from memory.
-func (l *eventLog) read(p *page, from, to uint64) (fromMemory bool, err error) {
+// read fills p with the events from position from to position to, both durable: backwards if to is the lower. It stops early at
+// limit, and may do so before, but not before the first. It reports whether all came from memory.
+func (l *eventLog) read(p *page, from, to, limit uint64) (fromMemory bool, err error) {
 	p.reset()
 	step := uint64(1)
 	if to < from {
 		step = math.MaxUint64 // -1
 	}
-	for at := from; at != to+step && !p.full(); at += step {
+	for at := from; at != to+step && !p.full(limit); at += step {
 		e := l.recent.get(at)
 		if e == nil {
 			break
@@ -66,7 +69,7 @@ func (l *eventLog) read(p *page, from, to uint64) (fromMemory bool, err error) {
 	if to < from {
 		first, next = it.Last, it.Prev
 	}
-	for ok := first(); ok && !p.full() && err == nil; ok = next() {
+	for ok := first(); ok && !p.full(limit) && err == nil; ok = next() {
 		err = p.take(it)
 	}
 	if err := errors.Join(err, it.Close()); err != nil {

@@ -45,7 +45,7 @@ func (n *Node) beginLog(ctx context.Context, listening net.Addr) (err error) {
 			return
 		}
 		stream := metastreamOf("$stats-" + listening.String())
-		_, err = n.log.append(ctx, stream, expectNoStream, []*event{metadataEvent(stream, []byte(statsMetadata))})
+		_, err = n.log.append(ctx, change{stream: stream, expected: expectNoStream, events: []*event{metadataEvent(stream, []byte(statsMetadata))}})
 		if errors.Is(err, errStopped) {
 			n.told.Store(true)
 			err = n.log.failed.err
@@ -122,6 +122,11 @@ func answer(stream grpc.ServerStream, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		stream.SetTrailer(trailers)
 	}
+	return answered(err)
+}
+
+// answered is err as clients are told of it.
+func answered(err error) error {
 	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, errStopped) {
 		return errShutdown
 	}

@@ -11,6 +11,7 @@ type streamView struct {
 	name        string
 	durable     uint64 // events beyond this position are not shown
 	exists      bool
+	tombstoned  bool
 	first, last int64 // revisions shown; none if first > last
 	notBefore   int64 // events created earlier have expired, in 100 ns since the Unix epoch
 }
@@ -29,7 +30,10 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	if ok {
 		v.last = it.revision()
 	}
-	if err := errors.Join(err, it.Close()); err != nil || !ok {
+	if err := errors.Join(err, it.Close()); err != nil {
+		return v, err
+	}
+	if v.tombstoned, err = l.tombstoned(stream, v.last, durable); err != nil || v.tombstoned || !ok {
 		return v, err
 	}
 	m, err := l.streamMetadata(stream)
@@ -40,6 +44,25 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	v.first = m.first(v.last)
 	v.notBefore = m.notBefore(time.Now())
 	return v, nil
+}
+
+// tombstoned reports whether stream, which ends with revision last as of position durable, is deleted for good. A metadata stream
+// goes with the stream that it describes.
+func (l *eventLog) tombstoned(stream string, last int64, durable uint64) (bool, error) {
+	if last == tombstoneRevision {
+		return true, nil
+	}
+	original, ok := originalOf(stream)
+	if !ok || l.streams.lacks(original) {
+		return false, nil
+	}
+	it, err := l.streamIterator(original, durable)
+	if err != nil {
+		return false, err
+	}
+	ok, err = it.last()
+	deleted := ok && it.revision() == tombstoneRevision
+	return deleted, errors.Join(err, it.Close())
 }
 
 // readStream fills p with events of v from revision from on, or backwards, at most limit. It returns the revision to go on from,
@@ -64,7 +87,7 @@ func (l *eventLog) readStream(p *page, v streamView, from int64, backward bool, 
 	}
 	events := lookup{log: l}
 	whole := true
-	for ; v.shows(next) && !p.full() && uint64(len(p.events)) < limit; ok = move() {
+	for ; v.shows(next) && !p.full(limit); ok = move() {
 		if whole = ok && it.revision() == next; !whole {
 			break
 		}

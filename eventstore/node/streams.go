@@ -39,7 +39,7 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	if request.fault != nil {
 		return answer(stream, request.fault)
 	}
-	result, err := s.log.append(stream.Context(), request.stream, request.expected, request.events)
+	result, err := s.log.append(stream.Context(), change{stream: request.stream, expected: request.expected, events: request.events})
 	switch {
 	case err != nil:
 		s.report("append", err)

@@ -113,7 +113,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 			}
 			continue
 		}
-		fromMemory, err := s.log.read(&p, seen+1, durable)
+		fromMemory, err := s.log.read(&p, seen+1, durable, math.MaxUint64)
 		if err != nil {
 			return err
 		}
@@ -183,6 +183,9 @@ func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams
 	if err != nil {
 		return err
 	}
+	if v.tombstoned {
+		return streamIsDeleted(r.stream)
+	}
 	sub, cancel, err := s.subscribe(r, stream)
 	defer cancel()
 	if err != nil {
@@ -209,6 +212,9 @@ func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams
 		}
 		if v, err = s.log.view(r.stream, durable); err != nil {
 			return err
+		}
+		if v.tombstoned {
+			return streamIsDeleted(r.stream)
 		}
 	}
 }
@@ -257,6 +263,9 @@ func (s *subscription) live(stream string, next int64, seen uint64) (int64, uint
 			}
 			if err := s.send(*e); err != nil {
 				return next, seen, err
+			}
+			if e.revision() == tombstoneRevision {
+				return next, seen, streamIsDeleted(stream)
 			}
 			next = e.revision() + 1
 		}
