@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -429,18 +430,43 @@ func (l *eventLog) revive(batch *pebble.Batch, stream string, first int64, creat
 	return l.addTo(batch, metastream, []*event{metadataEvent(metastream, truncatedMetadata(latest.record, first))}, created)
 }
 
-// truncatedMetadata is the stream metadata in r with $tb set to first and all else kept, or nil if r has none.
+// truncatedMetadata is the stream metadata in r with $tb set to first and all else kept as it stands, or nil if r has none.
 func truncatedMetadata(r record, first int64) []byte {
-	all, err := decodeMetadata(r.data())
-	if err != nil {
+	if _, err := decodeMetadata(r.data()); err != nil {
 		return nil
 	}
-	all["$tb"] = strconv.AppendInt(nil, first, 10)
-	data, err := json.Marshal(all)
-	if err != nil {
+	fields := json.NewDecoder(bytes.NewReader(r.data()))
+	_, err := fields.Token() // of the object, which was decoded before
+	truncated := []byte("{")
+	add := func(key string, value json.RawMessage) {
+		if len(truncated) > 1 {
+			truncated = append(truncated, ',')
+		}
+		name, _ := json.Marshal(key) // a string is always encoded
+		truncated = append(append(append(truncated, name...), ':'), value...)
+	}
+	replaced := false
+	for err == nil && fields.More() {
+		var key json.Token
+		var value json.RawMessage
+		if key, err = fields.Token(); err == nil {
+			err = fields.Decode(&value)
+		}
+		if name, ok := key.(string); ok && err == nil {
+			if name == "$tb" {
+				value, replaced = strconv.AppendInt(nil, first, 10), true
+			}
+			add(name, value)
+		}
+	}
+	if !replaced {
+		add("$tb", strconv.AppendInt(nil, first, 10))
+	}
+	var compact bytes.Buffer
+	if err != nil || json.Compact(&compact, append(truncated, '}')) != nil {
 		return nil
 	}
-	return data
+	return compact.Bytes()
 }
 
 // metadataEvent is one that the store itself writes.

@@ -213,6 +213,9 @@ func TestServerFeatures(t *testing.T) {
 	want := []string{
 		"event_store.client.streams.streams/read[position events]",
 		"event_store.client.streams.streams/append[]",
+		"event_store.client.streams.streams/batchappend[deadline_duration]",
+		"event_store.client.streams.streams/delete[]",
+		"event_store.client.streams.streams/tombstone[]",
 		"event_store.client.server_features.serverfeatures/getsupportedmethods[]",
 		"event_store.client.gossip.gossip/read[]",
 	}
@@ -258,16 +261,8 @@ func TestGossip(t *testing.T) {
 
 func TestNotServed(t *testing.T) {
 	c := start(t).dial(t)
-	s, p := streams.NewStreamsClient(c), persistent.NewPersistentSubscriptionsClient(c)
+	p := persistent.NewPersistentSubscriptionsClient(c)
 	for name, call := range map[string]func() error{
-		"batch append": func() error {
-			stream, err := s.BatchAppend(t.Context())
-			if err != nil {
-				return err
-			}
-			_, err = stream.Recv()
-			return err
-		},
 		"persistent subscription": func() error { _, err := p.Create(t.Context(), &persistent.CreateReq{}); return err },
 	} {
 		if err := call(); status.Code(err) != codes.Unimplemented {

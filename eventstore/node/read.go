@@ -36,7 +36,7 @@ func (s *streamsService) readAll(r readRequest, stream streams.Streams_ReadServe
 				return err
 			}
 			if ok {
-				if err := r.send(stream, e); err != nil {
+				if err := s.send(&r, stream, &e); err != nil {
 					return err
 				}
 				sent++
@@ -115,7 +115,7 @@ func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadSe
 			return err
 		}
 		for _, e := range p.events {
-			if err := r.send(stream, e); err != nil {
+			if err := s.send(&r, stream, &e); err != nil {
 				return err
 			}
 		}
@@ -126,14 +126,16 @@ func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadSe
 	return sendLastPosition(r, v, stream)
 }
 
-// linkType is that of events that stand for another one.
-const linkType = "$>"
-
-func (r *readRequest) send(stream streams.Streams_ReadServer, e event) error {
-	if r.resolve && string(e.eventType()) == linkType {
-		return unimplemented("The resolution of links")
+// send sends an event, with what it stands for if that is asked.
+func (s *streamsService) send(r *readRequest, stream streams.Streams_ReadServer, e *event) error {
+	shown := resolvedEvent{event: e}
+	if r.resolve {
+		var err error
+		if shown, err = s.log.resolve(e); err != nil {
+			return err
+		}
 	}
-	return stream.SendMsg(encodeEvent(e, r.uuid))
+	return stream.SendMsg(encodeEvent(shown, r.uuid))
 }
 
 // sendLastPosition closes a read of a stream with its last revision, for clients that understand it.

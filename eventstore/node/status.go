@@ -44,10 +44,6 @@ func unexpected(result string) error {
 	return &callError{code: codes.Unknown, text: "Unexpected " + result}
 }
 
-func unimplemented(what string) error {
-	return &callError{code: codes.Unimplemented, text: what + " is not served by this node."}
-}
-
 func streamIsDeleted(stream string) error {
 	return &callError{
 		code:     codes.FailedPrecondition,

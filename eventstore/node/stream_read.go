@@ -20,7 +20,9 @@ type streamView struct {
 func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	v := streamView{name: stream, durable: durable, last: -1, notBefore: math.MinInt64}
 	if l.streams.lacks(stream) {
-		return v, nil
+		var err error
+		v.tombstoned, err = l.tombstoned(stream, v.last, durable)
+		return v, err
 	}
 	it, err := l.streamIterator(stream, durable)
 	if err != nil {
