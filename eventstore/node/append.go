@@ -1,10 +1,13 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -16,7 +19,43 @@ import (
 type head struct {
 	revision    int64  // of the last event, -1 if there is none
 	position    uint64 // of the last event
-	softDeleted bool   // its metadata says so
+	softDeleted bool   // its metadata says so, and there is no tombstone
+}
+
+// A tombstone is the last event of a stream for ever.
+const (
+	tombstoneRevision = math.MaxInt64
+	tombstoneType     = "$streamDeleted"
+)
+
+func (h head) tombstoned() bool { return h.revision == tombstoneRevision }
+
+// change is what somebody wants written: events at the end of a stream, or its deletion.
+type change struct {
+	stream   string
+	expected expectation
+	events   []*event // the log's from the moment that it is given to begin
+	deletion deletion
+}
+
+type deletion int
+
+const (
+	noDeletion deletion = iota
+	softDeletion
+	hardDeletion
+)
+
+// newDeletion deletes stream: for good, or until something is appended to it.
+func newDeletion(stream string, expected expectation, kind deletion) change {
+	c := change{stream: stream, expected: expected, deletion: kind}
+	if kind == hardDeletion {
+		c.events = []*event{{record: newRecord(stream, eventID(uuid.New()), []byte(tombstoneType), false, nil, nil)}}
+	} else {
+		data := fmt.Appendf(nil, `{"$tb":%d}`, softDeleted)
+		c.events = []*event{metadataEvent(metastreamOf(stream), data)}
+	}
+	return c
 }
 
 // decision says what became of an append.
@@ -29,52 +68,71 @@ const (
 	streamDeleted
 )
 
-// appendResult is the outcome of an append.
+// appendResult is the outcome of a change.
 type appendResult struct {
 	decision decision
 	revision int64  // appended, repeated: of the append's last event; wrongRevision: the stream's last; -1 if there is none
-	position uint64 // of the event with that revision; 0: cannot be told
+	position uint64 // appended, repeated: of the last event written; 0: cannot be told
 	settled  uint64 // position that has to be durable before anyone may hear of this
 }
 
-// append adds the events to the stream if it is as expected, all or none, and returns when the outcome is on disk. The events
-// are the log's from then on. It fails with errStopped, or with ctx's cause if that ends while the outcome of others is awaited.
+// append makes the change if the stream is as expected, as a whole or not at all, and returns when the outcome is on disk. It
+// fails with errStopped, or with ctx's cause if that ends while the outcome of others is awaited.
 //
-// Appends are ordered by l.mu. Each is a batch of its own in Pebble's log, applied in that order without waiting for the disk,
+// Changes are ordered by l.mu. Each is a batch of its own in Pebble's log, applied in that order without waiting for the disk,
 // and Pebble syncs all that have gathered while its last sync ran in one go: a group commit without a goroutine of ours between
 // a caller and the disk. Since the log is one sequence, the sync of a batch covers all before it.
-func (l *eventLog) append(ctx context.Context, stream string, expected expectation, events []*event) (appendResult, error) {
+func (l *eventLog) append(ctx context.Context, c change) (appendResult, error) {
+	p, err := l.begin(c)
+	if err != nil {
+		return appendResult{}, err
+	}
+	return l.finish(ctx, p)
+}
+
+// pending is a change whose outcome is decided, and which may not be on disk.
+type pending struct {
+	result appendResult
+	batch  *pebble.Batch // nil: nothing is written
+	last   uint64        // position of its last event
+	// describes is the stream whose metadata it changes, if any.
+	describes string
+}
+
+// begin decides on a change and hands what it writes to the database. Nobody may hear of the outcome before finish has returned.
+func (l *eventLog) begin(c change) (pending, error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.hasFailed() {
-		l.mu.Unlock()
+		return pending{}, errStopped
+	}
+	h, err := l.head(c.stream)
+	if err != nil {
+		return pending{}, err
+	}
+	result, err := l.decide(c, h)
+	if err != nil || result.decision != appended {
+		return pending{result: result}, err
+	}
+	return l.write(c, h)
+}
+
+// finish waits until the outcome of a change is on disk.
+func (l *eventLog) finish(ctx context.Context, p pending) (appendResult, error) {
+	if p.batch == nil {
+		return p.result, l.wait(ctx, p.result.settled)
+	}
+	err := p.batch.SyncWait()
+	l.syncing.Add(-1)
+	if err != nil {
+		l.fail(err)
 		return appendResult{}, errStopped
 	}
-	h, err := l.head(stream)
-	if err != nil {
-		l.mu.Unlock()
-		return appendResult{}, err
+	l.advance(p.last)
+	if p.describes != "" {
+		l.metadata.forget(p.describes)
 	}
-	result, err := l.decide(stream, h, expected, events)
-	if err != nil || result.decision != appended || len(events) == 0 && !h.softDeleted {
-		l.mu.Unlock()
-		if err != nil {
-			return appendResult{}, err
-		}
-		return result, l.wait(ctx, result.settled)
-	}
-	p, err := l.write(stream, h, events)
-	l.mu.Unlock()
-	if err != nil {
-		return appendResult{}, err
-	}
-	if err := l.sync(p); err != nil {
-		return appendResult{}, err
-	}
-	if len(events) == 0 {
-		return appendResult{decision: appended, revision: h.revision, position: p.last}, nil
-	}
-	last := events[len(events)-1]
-	return appendResult{decision: appended, revision: last.revision(), position: last.position}, nil
+	return p.result, p.batch.Close()
 }
 
 // head returns the end of stream. l.mu must be held.
@@ -97,7 +155,7 @@ func (l *eventLog) head(stream string) (head, error) {
 			return h, err
 		}
 	}
-	if _, isMetastream := originalOf(stream); !isMetastream {
+	if _, isMetastream := originalOf(stream); !isMetastream && !h.tombstoned() {
 		r, err := l.lastRecord(metastreamOf(stream), l.last)
 		if err != nil {
 			return h, err
@@ -112,21 +170,29 @@ func (l *eventLog) head(stream string) (head, error) {
 
 // decide applies the rules of expected revisions and of idempotency (Services/Storage/ReaderIndex/IndexWriter.cs, CheckCommit).
 // Only event ids are compared. l.mu must be held.
-func (l *eventLog) decide(stream string, h head, expected expectation, events []*event) (appendResult, error) {
+func (l *eventLog) decide(c change, h head) (appendResult, error) {
+	stream, expected, events := c.stream, c.expected, c.events
 	wrong := appendResult{decision: wrongRevision, revision: h.revision, settled: h.position}
-	accepted := appendResult{decision: appended, revision: h.revision, position: l.last, settled: l.last}
-	if expected == expectStreamExists {
-		if h.softDeleted {
-			return appendResult{decision: streamDeleted, settled: l.last}, nil
+	accepted := appendResult{decision: appended}
+	if h.tombstoned() || expected == expectStreamExists && h.softDeleted {
+		return appendResult{decision: streamDeleted, settled: l.last}, nil
+	}
+	if h.revision < 0 && (expected == expectStreamExists || c.deletion == softDeletion) {
+		metadata, err := l.head(metastreamOf(stream))
+		if err != nil {
+			return appendResult{}, err
 		}
-		if h.revision < 0 {
-			metadata, err := l.head(metastreamOf(stream))
-			if err != nil {
-				return appendResult{}, err
-			}
-			if metadata.revision < 0 {
-				return wrong, nil
-			}
+		if metadata.revision < 0 {
+			return wrong, nil
+		}
+	}
+	if original, ok := originalOf(stream); ok && c.deletion == softDeletion {
+		described, err := l.head(original)
+		if err != nil {
+			return appendResult{}, err
+		}
+		if described.tombstoned() {
+			return appendResult{}, invalidArgument("the metadata of a tombstoned stream cannot be deleted")
 		}
 	}
 	if expected == expectAny || expected == expectStreamExists {
@@ -211,43 +277,55 @@ func (l *eventLog) compare(stream string, first int64, events []*event) (last *e
 // readers can no longer see the event.
 func (l *eventLog) repeat(stream string, h head, last *event) (appendResult, error) {
 	result := appendResult{decision: repeated, revision: last.revision(), position: last.position, settled: h.position}
-	r, err := l.lastRecord(metastreamOf(stream), l.last)
-	if err != nil || r == nil {
-		return result, err
+	m := metastreamMetadata
+	if _, ok := originalOf(stream); !ok {
+		r, err := l.lastRecord(metastreamOf(stream), l.last)
+		if err != nil || r == nil {
+			return result, err
+		}
+		m = parseStreamMetadata(r)
 	}
-	m := parseStreamMetadata(r)
 	if m.softDeleted() || last.revision() < m.first(h.revision) || last.created() < m.notBefore(time.Now()) {
 		result.position = 0
 	}
 	return result, nil
 }
 
-// pending is an append that the database has and the disk may not.
-type pending struct {
-	batch *pebble.Batch
-	last  uint64 // position of its last event
-	// describes is the stream whose metadata it changes, if any.
-	describes string
-}
-
-// write puts the events at the end of stream, which is h, and hands them to the database without waiting for the disk. An error
+// write puts the change behind h, the end of its stream, and hands it to the database without waiting for the disk. An error
 // leaves memory and database apart and stops the log. l.mu must be held.
-func (l *eventLog) write(stream string, h head, events []*event) (pending, error) {
-	p := pending{batch: l.db.NewBatch()}
+func (l *eventLog) write(c change, h head) (pending, error) {
+	p := pending{batch: l.db.NewBatch(), result: appendResult{decision: appended, revision: h.revision}}
 	created := ticks(time.Now())
 	var err error
-	if original, ok := describedBy(stream); ok {
+	switch original, describes := describedBy(c.stream); {
+	case len(c.events) == 0:
+		p.result.position, err = l.addNothing(p.batch, created)
+	case c.deletion == softDeletion:
+		_, isMetastream := originalOf(c.stream)
+		h.softDeleted = !isMetastream
+		p.describes = c.stream
+		err = l.addTo(p.batch, metastreamOf(c.stream), c.events, created)
+	case c.deletion == hardDeletion:
+		l.streams.add(c.stream)
+		h = head{revision: tombstoneRevision - 1}
+		err = l.add(p.batch, c.stream, &h, c.events, created)
+	case describes:
 		p.describes = original
-		err = l.addMetadata(p.batch, original, h, events, created)
-	} else {
-		firstNew := h.revision + 1
-		err = l.add(p.batch, stream, &h, events, created)
-		if err == nil && h.softDeleted {
-			p.describes = stream
-			err = l.revive(p.batch, stream, firstNew, created)
-			h.softDeleted = false
-		}
-		l.heads.Add(stream, h)
+		err = l.addMetadata(p.batch, original, &h, c.events, created)
+	default:
+		err = l.add(p.batch, c.stream, &h, c.events, created)
+	}
+	if len(c.events) > 0 {
+		last := c.events[len(c.events)-1]
+		p.result.revision, p.result.position = last.revision(), last.position
+	}
+	if err == nil && h.softDeleted && c.deletion == noDeletion {
+		p.describes = c.stream
+		err = l.revive(p.batch, c.stream, p.result.revision+1-int64(len(c.events)), created)
+		h.softDeleted = false
+	}
+	if h.revision >= 0 || h.softDeleted {
+		l.heads.Add(c.stream, h)
 	}
 	p.last = l.last
 	if err == nil {
@@ -261,19 +339,26 @@ func (l *eventLog) write(stream string, h head, events []*event) (pending, error
 	return p, nil
 }
 
-// sync waits for the disk.
-func (l *eventLog) sync(p pending) error {
-	err := p.batch.SyncWait()
-	l.syncing.Add(-1)
+// noStream is the name, which no client can use, of the stream of what appends of no events leave behind: each has a position of
+// its own, as in EventStoreDB.
+const noStream = ""
+
+// addNothing adds an event that is never shown, and returns its position.
+func (l *eventLog) addNothing(batch *pebble.Batch, created int64) (position uint64, err error) {
+	nothing := &event{record: newRecord(noStream, eventID(uuid.New()), nil, false, nil, nil)}
+	err = l.addTo(batch, noStream, []*event{nothing}, created)
+	return nothing.position, err
+}
+
+// addTo adds the events to a stream other than the one that is appended to.
+func (l *eventLog) addTo(batch *pebble.Batch, stream string, events []*event, created int64) error {
+	h, err := l.head(stream)
 	if err != nil {
-		l.fail(err)
-		return errStopped
+		return err
 	}
-	l.advance(p.last)
-	if p.describes != "" {
-		l.metadata.forget(p.describes)
-	}
-	return p.batch.Close()
+	err = l.add(batch, stream, &h, events, created)
+	l.heads.Add(stream, h)
+	return err
 }
 
 // add gives the events their places behind h, the end of stream, which it moves, and puts them into batch and memory.
@@ -306,28 +391,27 @@ func (l *eventLog) add(batch *pebble.Batch, stream string, h *head, events []*ev
 	return nil
 }
 
-// addMetadata adds events to the metadata stream of original, which ends at h. New metadata brings a soft-deleted stream back,
+// addMetadata adds events behind h, the end of the metadata stream of original. New metadata brings a soft-deleted stream back,
 // empty: a copy that hides the former events follows (Services/Storage/StorageWriterService.cs, SoftUndeleteMetastream).
-func (l *eventLog) addMetadata(batch *pebble.Batch, original string, h head, events []*event, created int64) error {
+func (l *eventLog) addMetadata(batch *pebble.Batch, original string, h *head, events []*event, created int64) error {
 	end, err := l.head(original)
 	if err != nil {
 		return err
 	}
 	metastream := metastreamOf(original)
-	if err := l.add(batch, metastream, &h, events, created); err != nil {
+	if err := l.add(batch, metastream, h, events, created); err != nil {
 		return err
 	}
 	latest := events[len(events)-1]
 	if end.softDeleted {
 		if truncated := truncatedMetadata(latest.record, end.revision+1); truncated != nil {
 			latest = metadataEvent(metastream, truncated)
-			if err := l.add(batch, metastream, &h, []*event{latest}, created); err != nil {
+			if err := l.add(batch, metastream, h, []*event{latest}, created); err != nil {
 				return err
 			}
 		}
 	}
-	l.heads.Add(metastream, h)
-	end.softDeleted = parseStreamMetadata(latest.record).softDeleted()
+	end.softDeleted = !end.tombstoned() && parseStreamMetadata(latest.record).softDeleted()
 	l.heads.Add(original, end)
 	return nil
 }
@@ -343,25 +427,46 @@ func (l *eventLog) revive(batch *pebble.Batch, stream string, first int64, creat
 	if err != nil {
 		return err
 	}
-	if err := l.add(batch, metastream, &end, []*event{metadataEvent(metastream, truncatedMetadata(latest.record, first))}, created); err != nil {
-		return err
-	}
-	l.heads.Add(metastream, end)
-	return nil
+	return l.addTo(batch, metastream, []*event{metadataEvent(metastream, truncatedMetadata(latest.record, first))}, created)
 }
 
-// truncatedMetadata is the stream metadata in r with $tb set to first and all else kept, or nil if r has none.
+// truncatedMetadata is the stream metadata in r with $tb set to first and all else kept as it stands, or nil if r has none.
 func truncatedMetadata(r record, first int64) []byte {
-	all, err := decodeMetadata(r.data())
-	if err != nil {
+	if _, err := decodeMetadata(r.data()); err != nil {
 		return nil
 	}
-	all["$tb"] = strconv.AppendInt(nil, first, 10)
-	data, err := json.Marshal(all)
-	if err != nil {
+	fields := json.NewDecoder(bytes.NewReader(r.data()))
+	_, err := fields.Token() // of the object, which was decoded before
+	truncated := []byte("{")
+	add := func(key string, value json.RawMessage) {
+		if len(truncated) > 1 {
+			truncated = append(truncated, ',')
+		}
+		name, _ := json.Marshal(key) // a string is always encoded
+		truncated = append(append(append(truncated, name...), ':'), value...)
+	}
+	replaced := false
+	for err == nil && fields.More() {
+		var key json.Token
+		var value json.RawMessage
+		if key, err = fields.Token(); err == nil {
+			err = fields.Decode(&value)
+		}
+		if name, ok := key.(string); ok && err == nil {
+			if name == "$tb" {
+				value, replaced = strconv.AppendInt(nil, first, 10), true
+			}
+			add(name, value)
+		}
+	}
+	if !replaced {
+		add("$tb", strconv.AppendInt(nil, first, 10))
+	}
+	var compact bytes.Buffer
+	if err != nil || json.Compact(&compact, append(truncated, '}')) != nil {
 		return nil
 	}
-	return data
+	return compact.Bytes()
 }
 
 // metadataEvent is one that the store itself writes.

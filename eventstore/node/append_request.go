@@ -4,6 +4,8 @@ import (
 	"errors"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
 )
 
 // maxAppendSize is the most that one append may hold, in bytes as proposedEvent.size counts them.
@@ -17,6 +19,7 @@ type appendRequest struct {
 	events     []*event
 	size       int
 	begun      bool
+	named      bool // it has a stream identifier
 	// fault is what is wrong with the request. Messages that follow are dropped, but taken: a client that is answered while it
 	// still sends reports the broken stream in place of the answer.
 	fault error
@@ -27,6 +30,9 @@ type appendRequest struct {
 // take adds the next message. It fails if it is not one.
 func (r *appendRequest) take(message []byte) error {
 	var content field
+	if len(message) > maxReceiveSize {
+		r.fault = &callError{code: codes.ResourceExhausted, text: "Received message exceeds the maximum configured message size."}
+	}
 	for len(message) > 0 {
 		f, rest, err := nextField(message)
 		if err != nil {
@@ -39,6 +45,7 @@ func (r *appendRequest) take(message []byte) error {
 	}
 	switch {
 	case r.fault != nil:
+		r.begun = true
 		return nil
 	case !r.begun && content.number == appendReqOptions:
 		r.begun = true
@@ -60,6 +67,7 @@ func (r *appendRequest) takeOptions(options []byte) error {
 		}
 		switch f.number {
 		case optionsStream:
+			r.named = true
 			if name, err = parseStreamIdentifier(f.bytes); err != nil {
 				return err
 			}
@@ -79,11 +87,8 @@ func (r *appendRequest) takeOptions(options []byte) error {
 		options = rest
 	}
 	r.stream = string(name)
-	switch {
-	case !expected:
-		r.fault = invalidArgument("'None' is not a valid expected stream revision")
-	case r.stream == "" || r.stream == metastreamPrefix:
-		r.fault = errHandler
+	if r.fault = checkWritable(r.stream); r.fault == nil && !expected {
+		r.fault = noneIsInvalid("Streams.AppendReq+Types+Options+ExpectedStreamRevision")
 	}
 	r.events = r.one[:0]
 	return nil

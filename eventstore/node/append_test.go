@@ -188,8 +188,8 @@ func TestAppendIdempotency(t *testing.T) {
 		{"past the end", expectRevision(2), []string{"D", "X"}, "wrong, at 3"},
 		{"at another revision", expectRevision(0), []string{"A"}, "wrong, at 3"},
 		{"nothing, earlier revision", expectRevision(0), nil, "wrong, at 3"},
-		{"nothing, last revision", expectRevision(3), nil, "success 3 at 4"},
-		{"nothing, any", expectAny, nil, "success 3 at 4"},
+		{"nothing, last revision", expectRevision(3), nil, "success 3 at 5"},
+		{"nothing, any", expectAny, nil, "success 3 at 5"},
 		{"the same id at the end is new", expectRevision(3), []string{"A"}, "success 4 at 5"},
 		{"any, the same append", expectAny, []string{"A", "B", "C"}, "success 2 at 3"},
 		{"any, one of them", expectAny, []string{"B"}, "success 1 at 2"},
@@ -209,20 +209,31 @@ func TestAppendIdempotency(t *testing.T) {
 	}
 }
 
-// TestAppendNothing: an append without events succeeds and makes no stream.
+// TestAppendNothing: an append without events succeeds and makes no stream. It has a position, at which nothing is shown.
 func TestAppendNothing(t *testing.T) {
 	c := start(t).dial(t)
-	if got, want := outcome(appendNamed(t, c, "s", expectAny)), "success no stream, no position"; got != want {
+	if got, want := outcome(appendNamed(t, c, "s", expectAny)), "success no stream at 1"; got != want {
 		t.Errorf("to an empty log: got %s, want %s", got, want)
 	}
 	appendNamed(t, c, "other", expectAny, "A")
-	for _, expected := range []any{expectAny, expectNoStream} {
-		if got, want := outcome(appendNamed(t, c, "s", expected)), "success no stream at 1"; got != want {
+	for i, expected := range []any{expectAny, expectNoStream} {
+		if got, want := outcome(appendNamed(t, c, "s", expected)), fmt.Sprint("success no stream at ", 3+i); got != want {
 			t.Errorf("%T: got %s, want %s", expected, got, want)
 		}
 	}
 	if got, want := outcome(appendNamed(t, c, "s", expectStreamExists)), "wrong, no stream"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	appendNamed(t, c, "other", expectAny, "B")
+	for _, direction := range []streams.ReadReq_Options_ReadDirection{forwards, backwards} {
+		from, want := ofAll("start"), []string{"A"}
+		if direction == backwards {
+			from, want = ofAll("end"), []string{"B"}
+		}
+		got, err := read(t, c, &streams.ReadReq_Options{StreamOption: from, ReadDirection: direction, CountOption: count(1), FilterOption: unfiltered, UuidOption: structured})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, %v", direction, got, err)
+		}
 	}
 }
 
@@ -234,8 +245,8 @@ func TestAppendIdempotencyAcrossStreams(t *testing.T) {
 	}{
 		{"a", "success 0 at 1"},
 		{"b", "success 0 at 2"}, // the id is known, but in another stream
-		{"b", "success 0 at 2"},
-		{"a", "success 1 at 3"}, // hidden by that in b
+		{"b", "success 1 at 3"}, // and stays that one's
+		{"a", "success 0 at 1"},
 	} {
 		if got := outcome(appendNamed(t, c, step.stream, expectAny, "A")); got != step.then {
 			t.Errorf("%s: got %s, want %s", step.stream, got, step.then)
@@ -347,7 +358,7 @@ func TestAppendFaults(t *testing.T) {
 		{name: "options twice", when: []*streams.AppendReq{options, options}, then: codes.Unknown},
 		{name: "empty message", when: []*streams.AppendReq{options, {}}, then: codes.Unknown},
 		{name: "empty stream name", when: []*streams.AppendReq{appendOptions("", expectAny)}, then: codes.Unknown},
-		{name: "stream $$", when: []*streams.AppendReq{appendOptions("$$", expectAny)}, then: codes.Unknown},
+		{name: "stream $$", when: []*streams.AppendReq{appendOptions("$$", expectAny)}, then: codes.InvalidArgument},
 		{name: "no type", when: []*streams.AppendReq{options, proposal(without("type"))}, then: codes.InvalidArgument,
 			trailers: metadata.Pairs("exception", "missing-required-metadata-property", "required-metadata-properties", "type,content-type")},
 		{name: "no content type", when: []*streams.AppendReq{options, proposal(without("content-type"))}, then: codes.InvalidArgument,

@@ -13,8 +13,7 @@
 //     events while it keeps up and from disk when it does not, so that nothing is lost or doubled.
 //
 // The rules come from EventStoreDB's public source (EventStore/EventStore, tag v24.10.4, below src/EventStore.Core). Persistent
-// subscriptions, deletes, tombstones and batch appends answer UNIMPLEMENTED and are not announced; so does a reader that wants
-// links resolved, once it comes to one.
+// subscriptions answer UNIMPLEMENTED and are not announced.
 //
 //	n, err := node.Open(node.Options{Dir: "data/events"})
 //	if err != nil {

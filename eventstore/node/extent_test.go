@@ -35,7 +35,7 @@ func storeLog(t *testing.T) (dir string) {
 			for j := range events {
 				events[j] = newEvent(stream)
 			}
-			if _, err := n.log.append(t.Context(), stream, expectAny, events); err != nil {
+			if _, err := n.log.append(t.Context(), change{stream: stream, expected: expectAny, events: events}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -61,7 +61,7 @@ func allEvents(n *Node, events uint64) error {
 	}
 	var p page
 	for at := uint64(1); at <= events; {
-		if _, err := n.log.readForward(&p, at, events); err != nil {
+		if _, err := n.log.read(&p, at, events, pageEvents); err != nil {
 			return err
 		}
 		for _, e := range p.events {
@@ -309,7 +309,7 @@ func TestLostAfterCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+	if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); err != nil {
 		t.Fatal(err)
 	}
 	fs = fs.CrashClone(vfs.CrashCloneCfg{})

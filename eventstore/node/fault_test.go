@@ -78,7 +78,7 @@ func bigEvent(stream string) *event {
 func appendUntilStopped(l *eventLog, stream string) int64 {
 	last := int64(-1)
 	for {
-		r, err := l.append(context.Background(), stream, expectation(last), []*event{bigEvent(stream)})
+		r, err := l.append(context.Background(), change{stream: stream, expected: expectation(last), events: []*event{bigEvent(stream)}})
 		if err != nil {
 			return last
 		}
@@ -94,7 +94,7 @@ func TestNoRoomAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+	if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Close(); err != nil {
@@ -156,7 +156,7 @@ func TestShortageWhileRunning(t *testing.T) {
 			served := make(chan error, 1)
 			l := listen(t)
 			go func() { served <- n.Serve(t.Context(), l) }()
-			if _, err := n.log.append(t.Context(), "first", expectNoStream, []*event{bigEvent("first")}); err != nil {
+			if _, err := n.log.append(t.Context(), change{stream: "first", expected: expectNoStream, events: []*event{bigEvent("first")}}); err != nil {
 				t.Fatal(err)
 			}
 			missing.begin(test.error)
@@ -204,13 +204,13 @@ func appendAfterFailedWrite() error {
 		return err
 	}
 	missing.begin(syscall.ENOSPC)
-	if _, err := n.log.append(context.Background(), "s", expectNoStream, []*event{newEvent("s")}); !errors.Is(err, errStopped) {
+	if _, err := n.log.append(context.Background(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); !errors.Is(err, errStopped) {
 		return fmt.Errorf("append: %v", err)
 	}
 	// Those who have looked for a failure before there was one.
 	n.log.mu.Lock()
 	for err = nil; err == nil; {
-		_, err = n.log.write("s", head{revision: 0}, []*event{bigEvent("s")})
+		_, err = n.log.write(change{stream: "s", events: []*event{bigEvent("s")}}, head{revision: 0})
 	}
 	n.log.mu.Unlock()
 	if !errors.Is(err, errStopped) {
@@ -265,7 +265,7 @@ func TestDamageWhileRunning(t *testing.T) {
 		!strings.HasSuffix(err.Error(), "restore the folder from a backup") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Serve returned %v", err)
 	}
-	if r, err := n.log.append(t.Context(), "s", expectAny, []*event{newEvent("s")}); !errors.Is(err, errStopped) {
+	if r, err := n.log.append(t.Context(), change{stream: "s", expected: expectAny, events: []*event{newEvent("s")}}); !errors.Is(err, errStopped) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	if err := n.Close(); err != nil {
@@ -312,7 +312,7 @@ func ServeUntilStuck(what string) int {
 		go func() {
 			stream := streamOf(w)
 			for {
-				r, err := n.log.append(context.Background(), stream, expectation(last[w].Load()), []*event{bigEvent(stream)})
+				r, err := n.log.append(context.Background(), change{stream: stream, expected: expectation(last[w].Load()), events: []*event{bigEvent(stream)}})
 				if err != nil {
 					return
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -14,7 +15,7 @@ import (
 // it and runs on for a while; Close stops it.
 const matchTimeout = 200 * time.Millisecond
 
-// defaultWindow is the number of events that are searched before a page ends, where a client leaves it to the server.
+// defaultWindow is the window where a client leaves it to the server, and the number of chosen events that fill a page.
 const defaultWindow = 32
 
 // filter chooses events of $all by stream name or by type: by prefix, or by a regular expression of .NET, which may match
@@ -23,6 +24,8 @@ type filter struct {
 	byType   bool
 	prefixes [][]byte
 	regex    *regexp2.Regexp
+	// window is the number of events, chosen or not, that are searched before a page ends.
+	window uint64
 	// interval is the number of events, chosen or not, from one checkpoint to the next.
 	interval uint64
 }
@@ -37,17 +40,17 @@ func parseFilter(options *streams.ReadReq_Options_FilterOptions) (*filter, error
 		f.byType = true
 		expression = by.EventType
 	default:
-		return nil, invalidArgument("the filter is neither on stream names nor on event types")
+		return nil, invalidArgument(fmt.Sprintf("'%s' is not a valid EventStore.Client.Streams.ReadReq+Types+Options+Types+FilterOptions", windowText(options)))
 	}
 	switch window := options.GetWindow().(type) {
 	case *streams.ReadReq_Options_FilterOptions_Max:
-		f.interval = uint64(window.Max)
+		f.window = uint64(window.Max)
 	case *streams.ReadReq_Options_FilterOptions_Count:
-		f.interval = defaultWindow
+		f.window = defaultWindow
 	default:
-		return nil, invalidArgument("'None' is not a valid filter window")
+		return nil, noneIsInvalid("Streams.ReadReq+Types+Options+Types+FilterOptions+Window")
 	}
-	f.interval *= uint64(options.GetCheckpointIntervalMultiplier())
+	f.interval = f.window * uint64(options.GetCheckpointIntervalMultiplier())
 	if expression.GetRegex() != "" {
 		regex, err := regexp2.Compile(expression.GetRegex(), regexp2.None)
 		if err != nil {
@@ -63,11 +66,29 @@ func parseFilter(options *streams.ReadReq_Options_FilterOptions) (*filter, error
 	return &f, nil
 }
 
-// match reports whether the filter chooses the event. A nil filter chooses all. It fails if the regular expression takes too long,
+// windowText is a filter that chooses by nothing, as EventStoreDB prints it.
+func windowText(options *streams.ReadReq_Options_FilterOptions) string {
+	var fields []string
+	switch window := options.GetWindow().(type) {
+	case *streams.ReadReq_Options_FilterOptions_Max:
+		fields = append(fields, fmt.Sprintf(`"max": %d`, window.Max))
+	case *streams.ReadReq_Options_FilterOptions_Count:
+		fields = append(fields, `"count": { }`)
+	}
+	if multiplier := options.GetCheckpointIntervalMultiplier(); multiplier != 0 {
+		fields = append(fields, fmt.Sprintf(`"checkpointIntervalMultiplier": %d`, multiplier))
+	}
+	if fields == nil {
+		return "{ }"
+	}
+	return "{ " + strings.Join(fields, ", ") + " }"
+}
+
+// match reports whether the filter chooses the event. A nil filter chooses all that $all shows. It fails if the regular expression takes too long,
 // which is the client's affair, or if ctx has ended.
 func (f *filter) match(ctx context.Context, r record) (bool, error) {
-	if f == nil {
-		return true, nil
+	if f == nil || r.hidden() {
+		return !r.hidden(), nil
 	}
 	text := r.stream()
 	if f.byType {

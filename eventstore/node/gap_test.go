@@ -65,7 +65,7 @@ func TestGap(t *testing.T) {
 					t.Fatal(err)
 				}
 				for range events {
-					if _, err := n.log.append(t.Context(), "s", expectAny, []*event{newEvent("s")}); err != nil {
+					if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectAny, events: []*event{newEvent("s")}}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -97,7 +97,7 @@ func TestReadersLookAtTheirContext(t *testing.T) {
 	}
 	defer n.Close()
 	for range 1000 {
-		if _, err := n.log.append(t.Context(), "s", expectAny, []*event{newEvent("s")}); err != nil {
+		if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectAny, events: []*event{newEvent("s")}}); err != nil {
 			t.Fatal(err)
 		}
 	}

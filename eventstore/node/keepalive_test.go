@@ -87,7 +87,7 @@ func TestKeepalive(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		if _, err := n.log.append(ctx, "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+		if _, err := n.log.append(ctx, change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := sub.Recv()
@@ -102,7 +102,7 @@ func TestMaxAge(t *testing.T) {
 	bubble(t, func(t *testing.T, n *Node, c streams.StreamsClient) {
 		write := func(stream, data string) {
 			e := &event{record: newRecord(stream, eventID(uuid.New()), []byte("A"), true, nil, []byte(data))}
-			if _, err := n.log.append(t.Context(), stream, expectAny, []*event{e}); err != nil {
+			if _, err := n.log.append(t.Context(), change{stream: stream, expected: expectAny, events: []*event{e}}); err != nil {
 				t.Fatal(err)
 			}
 		}

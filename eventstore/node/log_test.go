@@ -45,7 +45,7 @@ func TestPowerLoss(t *testing.T) {
 			group.Go(func() {
 				stream := streamOf(w)
 				for !stop.Load() {
-					r, err := n.log.append(t.Context(), stream, expectation(acknowledged[w].Load()), []*event{newEvent(stream), newEvent(stream)})
+					r, err := n.log.append(t.Context(), change{stream: stream, expected: expectation(acknowledged[w].Load()), events: []*event{newEvent(stream), newEvent(stream)}})
 					if err != nil || r.decision != appended {
 						t.Errorf("%+v, %v", r, err)
 						return
@@ -93,7 +93,7 @@ func verify(t *testing.T, fs vfs.FS, revisions []int64, position uint64) {
 	next := map[string]int64{}
 	var p page
 	for at := uint64(1); at <= n.Position(); {
-		if _, err := n.log.readForward(&p, at, n.Position()); err != nil {
+		if _, err := n.log.read(&p, at, n.Position(), pageEvents); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range p.events {
@@ -133,7 +133,7 @@ func TestFailedSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+	if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
@@ -144,7 +144,7 @@ func TestFailedSync(t *testing.T) {
 
 	fail.Store(true)
 	for range 2 {
-		if r, err := n.log.append(t.Context(), "s", expectAny, []*event{newEvent("s")}); !errors.Is(err, errStopped) {
+		if r, err := n.log.append(t.Context(), change{stream: "s", expected: expectAny, events: []*event{newEvent("s")}}); !errors.Is(err, errStopped) {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	}
@@ -183,7 +183,7 @@ func TestUnsyncedIsHidden(t *testing.T) {
 	gate.Store(&shut)
 	results := make(chan appendResult, 2)
 	try := func() {
-		r, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")})
+		r, err := n.log.append(t.Context(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}})
 		if err != nil {
 			t.Error(err)
 		}
@@ -341,7 +341,7 @@ func TestMetadataOfOlderPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	if _, err := n.log.append(t.Context(), "s", expectNoStream, []*event{newEvent("s")}); err != nil {
+	if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectNoStream, events: []*event{newEvent("s")}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []int64{softDeleted, 1} {
@@ -350,7 +350,7 @@ func TestMetadataOfOlderPosition(t *testing.T) {
 		if want == 1 { // the stream comes back
 			metadata = newEvent("s")
 		}
-		if _, err := n.log.append(t.Context(), string(metadata.stream()), expectAny, []*event{metadata}); err != nil {
+		if _, err := n.log.append(t.Context(), change{stream: string(metadata.stream()), expected: expectAny, events: []*event{metadata}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := n.log.view("s", before); err != nil {
@@ -374,7 +374,7 @@ func TestBeginsAfterExpired(t *testing.T) {
 	var created [events]int64
 	for i := range created {
 		e := newEvent("s")
-		if _, err := n.log.append(t.Context(), "s", expectAny, []*event{e}); err != nil {
+		if _, err := n.log.append(t.Context(), change{stream: "s", expected: expectAny, events: []*event{e}}); err != nil {
 			t.Fatal(err)
 		}
 		created[i] = e.created()

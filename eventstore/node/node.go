@@ -19,16 +19,12 @@ type Options struct {
 	Dir string
 	// Logger receives what an operator should know. Nil discards it.
 	Logger *slog.Logger
-	// AllowNonLoopback permits listeners that other machines can reach. The protocol is served without encryption and
-	// without authentication, hence the default.
-	AllowNonLoopback bool
 }
 
 // Node is an open event log and the servers on it. Its methods may be called from several goroutines.
 type Node struct {
-	log              *eventLog
-	errors           *errorLog
-	allowNonLoopback bool
+	log    *eventLog
+	errors *errorLog
 
 	patterns atomic.Bool // a filter by regular expression was used
 	told     atomic.Bool // Serve has returned why the log failed
@@ -65,18 +61,18 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{log: log, errors: errors, allowNonLoopback: o.AllowNonLoopback}
+	n := &Node{log: log, errors: errors}
 	n.closing, n.close = context.WithCancel(context.Background())
 	return n, nil
 }
 
 // Serve answers clients on l until ctx ends, then lets calls under way finish, ends subscriptions and returns nil. It closes l.
-// It may be called again, also at the same time, with another listener. The error says why it ended early: l failed, l is not
-// on loopback (see [Options]), the log has failed, or the node was closed ([ErrClosed]). A log fails for good when the disk is
+// It may be called again, also at the same time, with another listener. The error says why it ended early: l failed, l can be
+// reached from other machines (the protocol is served without encryption and without authentication), the log has failed, or the node was closed ([ErrClosed]). A log fails for good when the disk is
 // full or broken, or damage is found ([*DamagedError]).
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
-	if !n.allowNonLoopback && !onLoopback(l.Addr()) {
+	if !onLoopback(l.Addr()) {
 		return fmt.Errorf("node: %s is not a loopback address", l.Addr())
 	}
 	n.mu.Lock()
@@ -89,9 +85,6 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer n.serving.Done()
 	return n.serve(ctx, l)
 }
-
-// Position is the last durable position of the log: that of the newest event that clients can see, 0 if there is none.
-func (n *Node) Position() uint64 { return n.log.position() }
 
 // Close ends every Serve, syncs and closes the log. Further calls wait for the first and return its error. Of a log that has
 // failed it returns why, unless Serve has; what is stuck in the database then is left behind.

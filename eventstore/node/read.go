@@ -11,19 +11,23 @@ import (
 // firstPage is the number of revisions in which EventStoreDB looks before it tells that a stream begins later.
 const firstPage = 32
 
-func (s *streamsService) readAllForward(r readRequest, stream streams.Streams_ReadServer) error {
-	durable := s.log.position()
-	if r.end {
+// readAll sends events of the log, in one direction or the other.
+func (s *streamsService) readAll(r readRequest, stream streams.Streams_ReadServer) error {
+	from, to, ok := r.span(s.log.position())
+	if !ok {
 		return nil
 	}
-	next := max(r.from, 1)
 	ctx := stream.Context()
 	var p page
-	for sent := uint64(0); next <= durable; {
+	for sent := uint64(0); ; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if _, err := s.log.readForward(&p, next, min(durable, limited(next, r))); err != nil {
+		limit := r.limit - sent
+		if r.filter != nil {
+			limit = math.MaxUint64
+		}
+		if _, err := s.log.read(&p, from, to, limit); err != nil {
 			return err
 		}
 		for _, e := range p.events {
@@ -31,79 +35,65 @@ func (s *streamsService) readAllForward(r readRequest, stream streams.Streams_Re
 			if err != nil {
 				return err
 			}
-			next = e.position + 1
-			if !ok {
-				continue
+			if ok {
+				if err := s.send(&r, stream, &e); err != nil {
+					return err
+				}
+				sent++
 			}
-			if err := r.send(stream, e); err != nil {
-				return err
-			}
-			if sent++; sent == r.limit {
+			if sent == r.limit || e.position == to {
 				return nil
 			}
+			from = e.position + r.step()
 		}
 	}
-	return nil
 }
 
-// limited is the last position worth reading from next on.
-func limited(next uint64, r readRequest) uint64 {
-	if r.filter != nil || r.limit > math.MaxUint64-next {
-		return math.MaxUint64
+// step is what it takes from one position to the next in the direction of the read.
+func (r *readRequest) step() uint64 {
+	if r.backward {
+		return math.MaxUint64 // -1
 	}
-	return next + r.limit - 1
+	return 1
 }
 
-func (s *streamsService) readAllBackward(r readRequest, stream streams.Streams_ReadServer) error {
-	last := s.log.position()
-	switch {
-	case r.start || r.from == 0 && !r.end:
-		return nil
-	case !r.end:
-		last = min(last, r.from-1)
+// span is the first and the last position that a read of the log up to durable has to look at. False: there is none.
+func (r *readRequest) span(durable uint64) (from, to uint64, ok bool) {
+	from, to = max(r.from, 1), durable
+	if r.backward {
+		// A position is before the event that is there.
+		if from, to = min(durable, r.from-1), 1; r.end {
+			from = durable
+		}
+		if from == 0 || r.start || r.from == 0 && !r.end {
+			return 0, 0, false
+		}
+	} else if r.end || from > durable {
+		return 0, 0, false
 	}
-	ctx := stream.Context()
-	var p page
-	for sent := uint64(0); last > 0; {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := s.log.readBackward(&p, last); err != nil {
-			return err
-		}
-		for _, e := range p.events {
-			last = e.position - 1
-			ok, err := r.filter.match(ctx, e.record)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			if err := r.send(stream, e); err != nil {
-				return err
-			}
-			if sent++; sent == r.limit {
-				return nil
-			}
-		}
-	}
-	return nil
+	return from, to, true
 }
 
-func (s *streamsService) readStreamForward(r readRequest, stream streams.Streams_ReadServer) error {
-	if r.end {
+// readStream sends events of one stream, in one direction or the other.
+func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadServer) error {
+	if r.end && !r.backward {
 		return unexpected(r.resultType() + ": Error")
 	}
 	v, err := s.log.view(r.stream, s.log.position())
 	if err != nil {
 		return err
 	}
-	if !v.exists {
+	switch {
+	case v.tombstoned:
+		return streamIsDeleted(r.stream)
+	case !v.exists:
 		return stream.Send(streamNotFound(r.stream))
 	}
 	next := int64(r.from)
-	if r.positions {
+	if r.end {
+		next = v.last
+	}
+	if r.positions && !r.backward {
 		begins, err := s.log.begins(v, next, r.limit)
 		if err != nil {
 			return err
@@ -116,67 +106,36 @@ func (s *streamsService) readStreamForward(r readRequest, stream streams.Streams
 	}
 	ctx := stream.Context()
 	var p page
-	for sent := uint64(0); sent < r.limit && next <= v.last; {
+	for sent := uint64(0); sent < r.limit; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if next, err = s.log.readStreamForward(&p, v, next, r.limit-sent); err != nil {
+		var more bool
+		if next, more, err = s.log.readStream(&p, v, next, r.backward, r.limit-sent); err != nil {
 			return err
 		}
-		if err := r.sendAll(stream, p.events); err != nil {
-			return err
+		for _, e := range p.events {
+			if err := s.send(&r, stream, &e); err != nil {
+				return err
+			}
 		}
-		sent += uint64(len(p.events))
+		if sent += uint64(len(p.events)); !more {
+			break
+		}
 	}
 	return sendLastPosition(r, v, stream)
 }
 
-func (s *streamsService) readStreamBackward(r readRequest, stream streams.Streams_ReadServer) error {
-	v, err := s.log.view(r.stream, s.log.position())
-	if err != nil {
-		return err
-	}
-	if !v.exists {
-		return stream.Send(streamNotFound(r.stream))
-	}
-	next := int64(r.from)
-	if r.end {
-		next = v.last
-	}
-	ctx := stream.Context()
-	var p page
-	for sent := uint64(0); sent < r.limit && next >= v.first; {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if next, err = s.log.readStreamBackward(&p, v, next, r.limit-sent); err != nil {
-			return err
-		}
-		if err := r.sendAll(stream, p.events); err != nil {
-			return err
-		}
-		sent += uint64(len(p.events))
-	}
-	return sendLastPosition(r, v, stream)
-}
-
-// linkType is that of events that stand for another one.
-const linkType = "$>"
-
-func (r *readRequest) send(stream streams.Streams_ReadServer, e event) error {
-	if r.resolve && string(e.eventType()) == linkType {
-		return unimplemented("The resolution of links")
-	}
-	return stream.SendMsg(encodeEvent(e, r.uuid))
-}
-
-func (r *readRequest) sendAll(stream streams.Streams_ReadServer, events []event) error {
-	for _, e := range events {
-		if err := r.send(stream, e); err != nil {
+// send sends an event, with what it stands for if that is asked.
+func (s *streamsService) send(r *readRequest, stream streams.Streams_ReadServer, e *event) error {
+	shown := resolvedEvent{event: e}
+	if r.resolve {
+		var err error
+		if shown, err = s.log.resolve(e); err != nil {
 			return err
 		}
 	}
-	return nil
+	return stream.SendMsg(encodeEvent(shown, r.uuid))
 }
 
 // sendLastPosition closes a read of a stream with its last revision, for clients that understand it.

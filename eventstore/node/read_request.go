@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -12,12 +13,13 @@ type readRequest struct {
 	stream       string // if not all
 	from         uint64 // position or revision, see start and end
 	start, end   bool   // in place of from
+	unseen       bool   // of a subscription: the event at from comes after this position
 	backward     bool
 	subscription bool
 	limit        uint64 // of a read
 	filter       *filter
 	uuid         uuidForm
-	resolve      bool // links are to be resolved, which only events that are none can be
+	resolve      bool // links
 	// positions: the client understands messages on where a stream begins and ends.
 	positions bool
 }
@@ -28,7 +30,20 @@ func parseReadRequest(request *streams.ReadReq) (readRequest, error) {
 	if o == nil {
 		return r, errHandler
 	}
-	if o.UuidOption == nil {
+	var err error
+	switch o := o.StreamOption.(type) {
+	case *streams.ReadReq_Options_All:
+		r.all = true
+		err = r.takeAll(o.All)
+	case *streams.ReadReq_Options_Stream:
+		err = r.takeStream(o.Stream)
+	default:
+		return r, noneIsInvalid("Streams.ReadReq+Types+Options+StreamOption")
+	}
+	if err != nil {
+		return r, err
+	}
+	if o.UuidOption == nil { // EventStoreDB never answers this
 		return r, invalidArgument("`uuidOption` is a required argument")
 	}
 	if _, ok := o.UuidOption.Content.(*streams.ReadReq_Options_UUIDOption_String_); ok {
@@ -38,49 +53,42 @@ func parseReadRequest(request *streams.ReadReq) (readRequest, error) {
 	r.resolve = o.ResolveLinks
 	r.backward = o.ReadDirection == streams.ReadReq_Options_Backwards
 
+	counted := "None"
 	switch count := o.CountOption.(type) {
 	case *streams.ReadReq_Options_Count:
+		counted = "Count"
 		r.limit = count.Count
 	case *streams.ReadReq_Options_Subscription:
+		counted = "Subscription"
 		r.subscription = true
-	default:
-		return r, invalidArgument("'None' is not a valid count option")
 	}
-	filtered := false
+	filtered := "None"
 	switch o.FilterOption.(type) {
 	case *streams.ReadReq_Options_Filter:
-		filtered = true
+		filtered = "Filter"
 	case *streams.ReadReq_Options_NoFilter:
-	default:
-		return r, invalidArgument("'None' is not a valid filter option")
+		filtered = "NoFilter"
 	}
-	var err error
-	switch s := o.StreamOption.(type) {
-	case *streams.ReadReq_Options_All:
-		r.all = true
-		err = r.takeAll(s.All)
-	case *streams.ReadReq_Options_Stream:
-		err = r.takeStream(s.Stream)
-	default:
-		return r, invalidArgument("'None' is not a valid stream option")
+	if counted == "None" || filtered == "None" || r.subscription && r.backward || filtered == "Filter" && !r.all {
+		of := "Stream"
+		if r.all {
+			of = "All"
+		}
+		return r, invalidArgument(fmt.Sprintf("The combination of (%s, %s, %s, %s) is invalid.", of, counted, o.ReadDirection, filtered))
 	}
-	switch {
-	case r.subscription && r.backward:
-		return r, invalidArgument("a subscription reads forwards only")
-	case filtered && !r.all:
-		return r, invalidArgument("only $all can be filtered")
-	case err != nil:
-		return r, err
-	case !r.subscription && r.limit == 0:
-		return r, unexpected(r.resultType() + ": Error")
-	}
-	if filtered {
+	if filtered == "Filter" {
 		if r.filter, err = parseFilter(o.GetFilter()); err != nil {
 			return r, err
 		}
-		if r.subscription && r.filter.interval == 0 {
-			return r, errHandler
-		}
+	}
+	switch {
+	case !r.subscription && r.limit == 0: // of $all EventStoreDB never answers this
+		return r, unexpected(r.resultType() + ": Error")
+	case r.subscription && r.filter != nil && r.filter.interval == 0:
+		return r, errHandler
+	}
+	if r.subscription && r.all && !r.start && !r.end && o.GetAll().GetPosition().GetPreparePosition() < r.from {
+		r.unseen = true
 	}
 	return r, nil
 }
@@ -111,18 +119,15 @@ func (r *readRequest) takeAll(o *streams.ReadReq_Options_AllOptions) error {
 			return errHandler
 		}
 		r.from = commit
-		if r.subscription && prepare < commit {
-			r.from-- // the event at commit is after this position, and not seen yet
-		}
 	default:
-		return invalidArgument("'None' is not a valid position option")
+		return errHandler
 	}
 	return nil
 }
 
 func (r *readRequest) takeStream(o *streams.ReadReq_Options_StreamOptions) error {
 	r.stream = string(o.GetStreamIdentifier().GetStreamName())
-	if r.stream == "" || r.stream == metastreamPrefix {
+	if r.stream == "" {
 		return errHandler
 	}
 	switch option := o.GetRevisionOption().(type) {
@@ -139,7 +144,7 @@ func (r *readRequest) takeStream(o *streams.ReadReq_Options_StreamOptions) error
 		}
 		r.from = option.Revision
 	default:
-		return invalidArgument("'None' is not a valid revision option")
+		return errHandler
 	}
 	return nil
 }

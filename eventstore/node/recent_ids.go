@@ -3,9 +3,9 @@ package node
 // recentIDCount bounds the ids remembered, in about 6 MB.
 const recentIDCount = 1 << 16
 
-// recentIDs remembers under which position this process last wrote an event id, for the newest events only. It serves the
-// idempotency of appends that expect no particular revision, which is best effort: the memory is empty after a restart and an
-// id that is written again hides its earlier event. Not safe for concurrent use.
+// recentIDs remembers under which position this process first wrote an event id, for the newest events only. It serves the
+// idempotency of appends that expect no particular revision, which is best effort: the memory is empty after a restart, and an
+// id belongs to the stream that it was written to first. Not safe for concurrent use.
 type recentIDs struct {
 	positions map[eventID]uint64
 	ids       []eventID // of the event at position p: ids[p % recentIDCount]
@@ -23,8 +23,10 @@ func (r *recentIDs) add(id eventID, position uint64) {
 		delete(r.positions, forgotten)
 	}
 	r.ids[slot] = id
-	r.positions[id] = position
+	if _, ok := r.positions[id]; !ok {
+		r.positions[id] = position
+	}
 }
 
-// position returns where id was last written, or 0 if it is not remembered.
+// position returns where id was first written, or 0 if it is not remembered.
 func (r *recentIDs) position(id eventID) uint64 { return r.positions[id] }

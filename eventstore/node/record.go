@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -91,3 +92,18 @@ func (r record) metadata() []byte {
 }
 
 func (r record) data() []byte { return r[recordHeader+r.length(34)+r.length(38)+r.length(42):] }
+
+// hidden reports whether the event is left out of $all (Services/Storage/ReaderIndex/EventFilter.cs).
+func (r record) hidden() bool {
+	stream := r.stream()
+	return len(stream) == 0 ||
+		bytes.HasPrefix(stream, []byte(groupOnAllPrefix)) && (bytes.HasSuffix(stream, []byte(checkpointSuffix)) || bytes.HasSuffix(stream, []byte(parkedSuffix)))
+}
+
+// The streams of a group are named after its source and itself.
+const (
+	groupStreamPrefix = "$persistentsubscription-"
+	groupOnAllPrefix  = groupStreamPrefix + "$all::"
+	checkpointSuffix  = "-checkpoint"
+	parkedSuffix      = "-parked"
+)

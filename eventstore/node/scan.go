@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -22,7 +23,10 @@ type page struct {
 
 func (p *page) reset() { p.events, p.arena = p.events[:0], p.arena[:0] }
 
-func (p *page) full() bool { return len(p.events) >= pageEvents || len(p.arena) >= pageBytes }
+// full reports whether the page has what it can take, or limit events.
+func (p *page) full(limit uint64) bool {
+	return uint64(len(p.events)) >= min(limit, pageEvents) || len(p.arena) >= pageBytes
+}
 
 // store adds an event whose bytes belong to the database.
 func (p *page) store(position uint64, stored []byte) error {
@@ -36,12 +40,16 @@ func (p *page) store(position uint64, stored []byte) error {
 	return nil
 }
 
-// readForward fills p with events from position from up to to, which must be durable; it may stop early, but not before the
-// first. It reports whether all came from memory.
-func (l *eventLog) readForward(p *page, from, to uint64) (fromMemory bool, err error) {
+// read fills p with the events from position from to position to, both durable: backwards if to is the lower. It stops early at
+// limit, and may do so before, but not before the first. It reports whether all came from memory.
+func (l *eventLog) read(p *page, from, to, limit uint64) (fromMemory bool, err error) {
 	p.reset()
-	for ; from <= to && !p.full(); from++ {
-		e := l.recent.get(from)
+	step := uint64(1)
+	if to < from {
+		step = math.MaxUint64 // -1
+	}
+	for at := from; at != to+step && !p.full(limit); at += step {
+		e := l.recent.get(at)
 		if e == nil {
 			break
 		}
@@ -51,49 +59,33 @@ func (l *eventLog) readForward(p *page, from, to uint64) (fromMemory bool, err e
 		return true, nil
 	}
 	it, err := l.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendEventKey(nil, from),
-		UpperBound: appendEventKey(nil, to+1),
+		LowerBound: appendEventKey(nil, min(from, to)),
+		UpperBound: appendEventKey(nil, max(from, to)+1),
 	})
 	if err != nil {
 		return false, err
 	}
-	for ok := it.First(); ok && !p.full() && err == nil; ok = it.Next() {
+	first, next := it.First, it.Next
+	if to < from {
+		first, next = it.Last, it.Prev
+	}
+	for ok := first(); ok && !p.full(limit) && err == nil; ok = next() {
 		err = p.take(it)
 	}
 	if err := errors.Join(err, it.Close()); err != nil {
 		return false, err
 	}
-	return false, l.dense(p, from, 1)
-}
-
-// readBackward fills p with events from position from, which must be durable, downwards; it may stop early, but not before
-// the first.
-func (l *eventLog) readBackward(p *page, from uint64) error {
-	p.reset()
-	it, err := l.db.NewIter(&pebble.IterOptions{
-		LowerBound: []byte{eventPrefix},
-		UpperBound: appendEventKey(nil, from+1),
-	})
-	if err != nil {
-		return err
-	}
-	for ok := it.Last(); ok && !p.full() && err == nil; ok = it.Prev() {
-		err = p.take(it)
-	}
-	if err := errors.Join(err, it.Close()); err != nil {
-		return err
-	}
-	return l.dense(p, from, -1)
+	return false, l.dense(p, from, step)
 }
 
 // dense checks that p begins with the event at position from, as it does if that is durable, and that no event is missing. Who
 // reads on would get no further otherwise, or leave one out.
-func (l *eventLog) dense(p *page, from uint64, step int64) error {
+func (l *eventLog) dense(p *page, from, step uint64) error {
 	for i := range max(len(p.events), 1) {
 		if i == len(p.events) || p.events[i].position != from {
 			return l.failDamaged(missingEvent(from))
 		}
-		from += uint64(step)
+		from += step
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
@@ -12,12 +13,15 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	_ "google.golang.org/grpc/encoding/gzip" // some clients compress
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 )
 
 const (
-	maxReceiveSize = 16 << 20
+	// maxReceiveSize is what EventStoreDB takes as one message. gRPC takes more, so that what is refused is told in its words.
+	maxReceiveSize = 16<<20 - 10_000
 	// keepaliveInterval is that at which EventStoreDB and its clients ping each other, and the time they wait for an answer.
 	keepaliveInterval = 10 * time.Second
 	// minPingInterval tolerates clients that ping every keepaliveInterval; gRPC would cut them off after half a minute.
@@ -45,7 +49,7 @@ func (n *Node) beginLog(ctx context.Context, listening net.Addr) (err error) {
 			return
 		}
 		stream := metastreamOf("$stats-" + listening.String())
-		_, err = n.log.append(ctx, stream, expectNoStream, []*event{metadataEvent(stream, []byte(statsMetadata))})
+		_, err = n.log.append(ctx, change{stream: stream, expected: expectNoStream, events: []*event{metadataEvent(stream, []byte(statsMetadata))}})
 		if errors.Is(err, errStopped) {
 			n.told.Store(true)
 			err = n.log.failed.err
@@ -62,9 +66,10 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	defer context.AfterFunc(n.closing, stop)()
 
-	server := grpc.NewServer(
+	var server *grpc.Server
+	server = grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.MaxRecvMsgSize(maxReceiveSize),
+		grpc.MaxRecvMsgSize(2*maxReceiveSize),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval}),
@@ -72,6 +77,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.WaitForHandlers(true),
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return notServed(server, stream) }),
 	)
 	streams.RegisterStreamsServer(server, &streamsService{log: n.log, errors: n.errors, stopping: stopping, patterns: &n.patterns})
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
@@ -117,11 +123,27 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
+// notServed is the answer to calls of what there is not.
+func notServed(server *grpc.Server, stream grpc.ServerStream) error {
+	path, _ := grpc.MethodFromServerStream(stream)
+	service, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	text := "Service is unimplemented."
+	if _, served := server.GetServiceInfo()[service]; served {
+		text = "Method is unimplemented."
+	}
+	return status.Error(codes.Unimplemented, text)
+}
+
 // answer is what a handler returns for err, with its trailers on the way.
 func answer(stream grpc.ServerStream, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		stream.SetTrailer(trailers)
 	}
+	return answered(err)
+}
+
+// answered is err as clients are told of it.
+func answered(err error) error {
 	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, errStopped) {
 		return errShutdown
 	}

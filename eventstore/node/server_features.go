@@ -21,6 +21,9 @@ func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*ser
 		Methods: []*serverfeatures.SupportedMethod{
 			{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
 			{ServiceName: "event_store.client.streams.streams", MethodName: "append"},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend", Features: []string{"deadline_duration"}},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "delete"},
+			{ServiceName: "event_store.client.streams.streams", MethodName: "tombstone"},
 			{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
 			{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
 		},

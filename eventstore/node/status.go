@@ -34,13 +34,14 @@ func invalidArgument(text string) error {
 	return &callError{code: codes.InvalidArgument, text: text}
 }
 
+// noneIsInvalid refuses a request that leaves out what it has to choose, named as in EventStoreDB's generated code.
+func noneIsInvalid(choice string) error {
+	return invalidArgument(fmt.Sprintf("'None' is not a valid EventStore.Client.%sOneofCase", choice))
+}
+
 // unexpected is how a read fails that was asked for the impossible; result is EventStoreDB's name for its kind.
 func unexpected(result string) error {
 	return &callError{code: codes.Unknown, text: "Unexpected " + result}
-}
-
-func unimplemented(what string) error {
-	return &callError{code: codes.Unimplemented, text: what + " is not served by this node."}
 }
 
 func streamIsDeleted(stream string) error {

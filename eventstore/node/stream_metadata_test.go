@@ -200,7 +200,7 @@ func TestSoftDeleted(t *testing.T) {
 			t.Errorf("got %s, want an empty stream", got)
 		}
 		metadata := readStream(t, s.client(t), "$$s", esdb.ReadStreamOptions{})
-		if got, want := string(metadata[0].Data), `{"$tb":2,"custom":2}`; got != want {
+		if got, want := string(metadata[0].Data), `{"custom":2,"$tb":2}`; got != want {
 			t.Errorf("metadata is %s, want %s", got, want)
 		}
 	})

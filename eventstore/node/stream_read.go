@@ -11,6 +11,7 @@ type streamView struct {
 	name        string
 	durable     uint64 // events beyond this position are not shown
 	exists      bool
+	tombstoned  bool
 	first, last int64 // revisions shown; none if first > last
 	notBefore   int64 // events created earlier have expired, in 100 ns since the Unix epoch
 }
@@ -19,7 +20,9 @@ type streamView struct {
 func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	v := streamView{name: stream, durable: durable, last: -1, notBefore: math.MinInt64}
 	if l.streams.lacks(stream) {
-		return v, nil
+		var err error
+		v.tombstoned, err = l.tombstoned(stream, v.last, durable)
+		return v, err
 	}
 	it, err := l.streamIterator(stream, durable)
 	if err != nil {
@@ -29,7 +32,10 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	if ok {
 		v.last = it.revision()
 	}
-	if err := errors.Join(err, it.Close()); err != nil || !ok {
+	if err := errors.Join(err, it.Close()); err != nil {
+		return v, err
+	}
+	if v.tombstoned, err = l.tombstoned(stream, v.last, durable); err != nil || v.tombstoned || !ok {
 		return v, err
 	}
 	m, err := l.streamMetadata(stream)
@@ -42,63 +48,64 @@ func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	return v, nil
 }
 
-// readStreamForward fills p with events of v from revision from on, at most limit. It returns the revision to go on from, which
-// is beyond v.last at the end.
-func (l *eventLog) readStreamForward(p *page, v streamView, from int64, limit uint64) (next int64, err error) {
-	p.reset()
-	next = max(from, v.first)
-	if next > v.last {
-		return next, nil
+// tombstoned reports whether stream, which ends with revision last as of position durable, is deleted for good. A metadata stream
+// goes with the stream that it describes.
+func (l *eventLog) tombstoned(stream string, last int64, durable uint64) (bool, error) {
+	if last == tombstoneRevision {
+		return true, nil
 	}
-	it, err := l.streamIterator(v.name, v.durable)
+	original, ok := originalOf(stream)
+	if !ok || l.streams.lacks(original) {
+		return false, nil
+	}
+	it, err := l.streamIterator(original, durable)
 	if err != nil {
-		return next, err
+		return false, err
 	}
-	events := lookup{log: l}
-	whole := true
-	for ok := it.SeekGE(appendStreamKey(nil, v.name, next)); next <= v.last && !p.full() && uint64(len(p.events)) < limit; ok = it.Next() {
-		if whole = ok && it.revision() == next; !whole {
-			break
-		}
-		next++
-		if err = events.takeUnexpired(p, it, v); err != nil {
-			break
-		}
-	}
-	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
-		return next, err
-	}
-	return next, l.failDamaged(missingRevision(v.name, next))
+	ok, err = it.last()
+	deleted := ok && it.revision() == tombstoneRevision
+	return deleted, errors.Join(err, it.Close())
 }
 
-// readStreamBackward fills p with events of v from revision from downwards, at most limit. It returns the revision to go on
-// from, which is before v.first at the end.
-func (l *eventLog) readStreamBackward(p *page, v streamView, from int64, limit uint64) (next int64, err error) {
+// readStream fills p with events of v from revision from on, or backwards, at most limit. It returns the revision to go on from,
+// and whether v has one there.
+func (l *eventLog) readStream(p *page, v streamView, from int64, backward bool, limit uint64) (next int64, more bool, err error) {
 	p.reset()
-	next = min(from, v.last)
-	if next < v.first {
-		return next, nil
+	next = max(from, v.first)
+	step := int64(1)
+	if backward {
+		next, step = min(from, v.last), -1
+	}
+	if !v.shows(next) {
+		return next, false, nil
 	}
 	it, err := l.streamIterator(v.name, v.durable)
 	if err != nil {
-		return next, err
+		return next, false, err
+	}
+	ok, move := it.SeekGE(appendStreamKey(nil, v.name, next)), it.Next
+	if backward {
+		ok, move = it.SeekLT(appendStreamKey(nil, v.name, next+1)), it.Prev
 	}
 	events := lookup{log: l}
 	whole := true
-	for ok := it.SeekLT(appendStreamKey(nil, v.name, next+1)); next >= v.first && !p.full() && uint64(len(p.events)) < limit; ok = it.Prev() {
+	for ; v.shows(next) && !p.full(limit); ok = move() {
 		if whole = ok && it.revision() == next; !whole {
 			break
 		}
-		next--
+		next += step
 		if err = events.takeUnexpired(p, it, v); err != nil {
 			break
 		}
 	}
 	if err := errors.Join(err, events.close(), it.Close()); err != nil || whole {
-		return next, err
+		return next, v.shows(next), err
 	}
-	return next, l.failDamaged(missingRevision(v.name, next))
+	return next, false, l.failDamaged(missingRevision(v.name, next))
 }
+
+// shows reports whether v has the revision.
+func (v streamView) shows(revision int64) bool { return v.first <= revision && revision <= v.last }
 
 // takeUnexpired adds the event that it stands on, unless it is too old.
 func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
@@ -151,7 +158,7 @@ func (l *eventLog) firstUnexpired(v streamView, from int64) (int64, error) {
 	var p page
 	for next <= v.last {
 		var err error
-		if next, err = l.readStreamForward(&p, v, next, 1); err != nil {
+		if next, _, err = l.readStream(&p, v, next, false, 1); err != nil {
 			return next, err
 		}
 		if len(p.events) > 0 {

@@ -39,7 +39,7 @@ func (s *streamsService) Append(stream streams.Streams_AppendServer) error {
 	if request.fault != nil {
 		return answer(stream, request.fault)
 	}
-	result, err := s.log.append(stream.Context(), request.stream, request.expected, request.events)
+	result, err := s.log.append(stream.Context(), change{stream: request.stream, expected: request.expected, events: request.events})
 	switch {
 	case err != nil:
 		s.report("append", err)
@@ -109,14 +109,10 @@ func (s *streamsService) serve(r readRequest, stream streams.Streams_ReadServer)
 		return s.subscribeToAll(r, stream)
 	case r.subscription:
 		return s.subscribeToStream(r, stream)
-	case r.all && r.backward:
-		return s.readAllBackward(r, stream)
 	case r.all:
-		return s.readAllForward(r, stream)
-	case r.backward:
-		return s.readStreamBackward(r, stream)
+		return s.readAll(r, stream)
 	}
-	return s.readStreamForward(r, stream)
+	return s.readStream(r, stream)
 }
 
 // report logs what went wrong on this side, and not what clients asked wrongly or gave up.

@@ -11,6 +11,7 @@ import (
 
 // subscription is the sending side of one subscription.
 type subscription struct {
+	service *streamsService
 	log     *eventLog
 	stream  streams.Streams_ReadServer
 	ctx     context.Context // ends with the call or the server
@@ -42,14 +43,14 @@ func (s *subscription) pace() error {
 func (s *streamsService) subscribe(r readRequest, stream streams.Streams_ReadServer) (sub *subscription, cancel func(), err error) {
 	ctx, cancelCause := context.WithCancelCause(stream.Context())
 	stop := context.AfterFunc(s.stopping, func() { cancelCause(errShutdown) })
-	sub = &subscription{log: s.log, stream: stream, ctx: ctx, request: r}
+	sub = &subscription{service: s, log: s.log, stream: stream, ctx: ctx, request: r}
 	err = stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Confirmation{
 		Confirmation: &streams.ReadResp_SubscriptionConfirmation{SubscriptionId: uuid.NewString()},
 	}})
 	return sub, func() { stop(); cancelCause(nil) }, err
 }
 
-func (s *subscription) send(e event) error { return s.request.send(s.stream, e) }
+func (s *subscription) send(e event) error { return s.service.send(&s.request, s.stream, &e) }
 
 // sendCaughtUp tells that the client has all of the stream up to its last event, of -1 if it has none.
 func (s *subscription) sendCaughtUp(revision int64) error {
@@ -78,18 +79,27 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 		return err
 	}
 	seen := r.from // position up to which the client knows the log
-	if r.end {
+	switch {
+	case r.end:
 		seen = end
+	case r.unseen:
+		seen--
 	}
-	checkpoints := checkpointer{subscription: sub, filter: r.filter, last: noCheckpoint}
+	checkpoints := checkpointer{subscription: sub, filter: r.filter, last: noCheckpoint, sent: seen, live: r.end}
 	live := false
-	if seen >= end && !r.start {
+	if seen >= end && !r.start && (r.filter == nil || r.end || seen > end) {
 		live = true
 		if err := sub.sendCaughtUpWithAll(end); err != nil {
 			return err
 		}
 	}
 	var p page
+	if !live && r.filter != nil && !r.unseen && seen > 0 {
+		// EventStoreDB looks at this event once more.
+		if err := sub.consider(&p, &checkpoints, seen); err != nil {
+			return err
+		}
+	}
 	for {
 		if sub.ctx.Err() != nil {
 			return context.Cause(sub.ctx)
@@ -98,7 +108,7 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 		if seen >= durable {
 			if !live {
 				live = true
-				if err := checkpoints.send(seen); err != nil {
+				if err := checkpoints.caughtUp(); err != nil {
 					return err
 				}
 				if err := sub.sendCaughtUpWithAll(seen); err != nil {
@@ -113,15 +123,13 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 			}
 			continue
 		}
-		fromMemory, err := s.log.readForward(&p, seen+1, durable)
+		fromMemory, err := s.log.read(&p, seen+1, durable, math.MaxUint64)
 		if err != nil {
 			return err
 		}
 		if live && !fromMemory {
 			live = false
-			if err := checkpoints.send(seen); err != nil {
-				return err
-			}
+			checkpoints.fallBehind()
 		}
 		for _, e := range p.events {
 			ok, err := r.filter.match(sub.ctx, e.record)
@@ -134,44 +142,102 @@ func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_Re
 				}
 			}
 			seen = e.position
-			if err := checkpoints.considered(seen); err != nil {
+			if err := checkpoints.considered(seen, ok); err != nil {
 				return err
 			}
 		}
 	}
 }
 
+// consider counts the event at position, which the client has.
+func (s *subscription) consider(p *page, checkpoints *checkpointer, position uint64) error {
+	if _, err := s.log.read(p, position, position, 1); err != nil {
+		return err
+	}
+	ok, err := s.request.filter.match(s.ctx, p.events[0].record)
+	if err != nil {
+		return err
+	}
+	return checkpoints.considered(position, ok)
+}
+
 // noCheckpoint is the last checkpoint before the first.
 const noCheckpoint = math.MaxUint64
 
 // checkpointer tells the client of a filtered subscription how far the log was searched, so that it need not be searched again.
+// It goes by EventStoreDB, which catches up in pages: a checkpoint is where such a page has its last match or, if it has none,
+// where it begins. Live it is simply where an interval is full.
 type checkpointer struct {
 	*subscription
 	filter *filter
-	count  uint64 // events considered since the last interval ended
-	last   uint64 // position last sent
+	live   bool
+	count  uint64 // events considered since the last interval ended, those of this page not included
+	last   uint64 // position of the last checkpoint
+	sent   uint64 // position of the last event or checkpoint, or where the subscription began
+
+	page struct {
+		begin, match     uint64 // positions; no match: 0
+		events, matching uint64
+	}
 }
 
-// considered counts the event at position and sends a checkpoint if it ends an interval.
-func (c *checkpointer) considered(position uint64) error {
+// considered counts the event at position, which the filter has chosen or not.
+func (c *checkpointer) considered(position uint64, chosen bool) error {
 	if c.filter == nil {
 		return nil
 	}
-	if c.count++; c.count < c.filter.interval {
+	if chosen {
+		c.sent = position
+	}
+	if c.live {
+		if c.count++; c.count < c.filter.interval {
+			return nil
+		}
+		c.count = 0
+		return c.send(position, position)
+	}
+	if c.page.events == 0 {
+		c.page.begin = position
+	}
+	c.page.events++
+	if chosen {
+		c.page.match = position
+		c.page.matching++
+	}
+	if c.page.events < c.filter.window && c.page.matching < defaultWindow {
 		return nil
 	}
-	c.count = 0
-	return c.send(position)
+	page := c.page
+	c.page.begin, c.page.match, c.page.events, c.page.matching = 0, 0, 0, 0
+	if c.count += page.events; c.count < c.filter.interval {
+		return nil
+	}
+	c.count %= c.filter.interval
+	if page.match > 0 {
+		return c.send(page.match, page.match)
+	}
+	return c.send(page.begin, 0)
 }
 
-// send sends a checkpoint, unless it was the last already or nothing is filtered.
-func (c *checkpointer) send(position uint64) error {
-	if c.filter == nil || position == c.last {
+// caughtUp ends a catch-up.
+func (c *checkpointer) caughtUp() error {
+	c.live, c.count = true, 0
+	if c.filter == nil || c.sent == c.last {
 		return nil
 	}
-	c.last = position
+	return c.send(c.sent, c.sent)
+}
+
+// fallBehind begins another catch-up.
+func (c *checkpointer) fallBehind() {
+	c.live, c.count = false, 0
+	c.page.begin, c.page.match, c.page.events, c.page.matching = 0, 0, 0, 0
+}
+
+func (c *checkpointer) send(commit, prepare uint64) error {
+	c.last, c.sent = commit, commit
 	return c.stream.Send(&streams.ReadResp{Content: &streams.ReadResp_Checkpoint_{
-		Checkpoint: &streams.ReadResp_Checkpoint{CommitPosition: position, PreparePosition: position},
+		Checkpoint: &streams.ReadResp_Checkpoint{CommitPosition: commit, PreparePosition: prepare},
 	}})
 }
 
@@ -182,6 +248,9 @@ func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams
 	v, err := s.log.view(r.stream, durable)
 	if err != nil {
 		return err
+	}
+	if v.tombstoned {
+		return streamIsDeleted(r.stream)
 	}
 	sub, cancel, err := s.subscribe(r, stream)
 	defer cancel()
@@ -210,6 +279,9 @@ func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams
 		if v, err = s.log.view(r.stream, durable); err != nil {
 			return err
 		}
+		if v.tombstoned {
+			return streamIsDeleted(r.stream)
+		}
 	}
 }
 
@@ -219,12 +291,12 @@ func (s *subscription) catchUp(v streamView, next int64) (int64, error) {
 		return next, nil
 	}
 	var p page
-	for at := next; at <= v.last; {
+	for at, more := next, true; more; {
 		if s.ctx.Err() != nil {
 			return next, context.Cause(s.ctx)
 		}
 		var err error
-		if at, err = s.log.readStreamForward(&p, v, at, math.MaxUint64); err != nil {
+		if at, more, err = s.log.readStream(&p, v, at, false, math.MaxUint64); err != nil {
 			return next, err
 		}
 		for _, e := range p.events {
@@ -257,6 +329,9 @@ func (s *subscription) live(stream string, next int64, seen uint64) (int64, uint
 			}
 			if err := s.send(*e); err != nil {
 				return next, seen, err
+			}
+			if e.revision() == tombstoneRevision {
+				return next, seen, streamIsDeleted(stream)
 			}
 			next = e.revision() + 1
 		}

@@ -66,11 +66,11 @@ func TestSubscription(t *testing.T) {
 		{"stream from the last possible revision", &options{StreamOption: ofStream("a", uint64(math.MaxInt64))}, "caught up", ""},
 		{"missing stream", &options{StreamOption: ofStream("c", "start")}, "caught up", ""},
 		{"filtered, every event", &options{StreamOption: ofAll("start"), FilterOption: prefixFilter(1, "a")},
-			"A0, checkpoint: 1, checkpoint: 2, A1, checkpoint: 3, checkpoint: 4, caught up", "A2, checkpoint: 5, checkpoint: 6"},
+			"A0, checkpoint: 1, checkpoint: 2/0, A1, checkpoint: 3, checkpoint: 4/0, caught up", "A2, checkpoint: 5, checkpoint: 6"},
 		{"filtered, every third", &options{StreamOption: ofAll("start"), FilterOption: prefixFilter(3, "a")},
-			"A0 A1, checkpoint: 3, checkpoint: 4, caught up", "A2, checkpoint: 6"},
-		{"filtered, nothing matches", &options{StreamOption: ofAll("start"), FilterOption: prefixFilter(100, "x")}, "checkpoint: 4, caught up", ""},
-		{"filtered, nothing to catch up on", &options{StreamOption: ofAll(4), FilterOption: prefixFilter(2, "b")}, "caught up", "B2, checkpoint: 6"},
+			"A0 A1, checkpoint: 3, caught up", "A2"},
+		{"filtered, nothing matches", &options{StreamOption: ofAll("start"), FilterOption: prefixFilter(100, "x")}, "checkpoint: 0, caught up", ""},
+		{"filtered, nothing to catch up on", &options{StreamOption: ofAll(4), FilterOption: prefixFilter(2, "b")}, "checkpoint: 4, caught up", "B2, checkpoint: 6"},
 		{"filtered from end", &options{StreamOption: ofAll("end"), FilterOption: prefixFilter(1, "b")}, "caught up", "checkpoint: 5, B2, checkpoint: 6"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

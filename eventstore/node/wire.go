@@ -30,13 +30,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*appendRequest)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+	switch v := v.(type) {
+	case *appendRequest:
+		buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		defer buffer.Free()
+		return v.take(buffer.ReadOnlyData())
+	case *batchMessage:
+		v.buffer = data.MaterializeToBuffer(mem.DefaultBufferPool())
+		return nil
 	}
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buffer.Free()
-	return r.take(buffer.ReadOnlyData())
+	return c.CodecV2.Unmarshal(data, v)
 }
 
 // newMessage returns an empty message and the buffer to append its size bytes to.
@@ -61,6 +64,17 @@ const (
 	optionsAny          protowire.Number = 4
 	optionsStreamExists protowire.Number = 5
 
+	batchCorrelation protowire.Number = 1
+	batchOptions     protowire.Number = 2
+	batchProposed    protowire.Number = 3
+	batchFinal       protowire.Number = 4
+	batchDeadline    protowire.Number = 6 // of options, whose others are those of an append
+	batchDuration    protowire.Number = 7
+
+	batchRespCorrelation protowire.Number = 1
+	batchRespSuccess     protowire.Number = 3
+	batchRespStream      protowire.Number = 4
+
 	proposedID             protowire.Number = 1
 	proposedMetadata       protowire.Number = 2
 	proposedCustomMetadata protowire.Number = 3
@@ -77,6 +91,7 @@ const (
 	readRespEvent          protowire.Number = 1
 	readRespCaughtUp       protowire.Number = 8
 	readEventEvent         protowire.Number = 1
+	readEventLink          protowire.Number = 2
 	readEventCommit        protowire.Number = 3
 	recordedID             protowire.Number = 1
 	recordedStream         protowire.Number = 2
@@ -203,31 +218,46 @@ func appendLength(b []byte, number protowire.Number, n int) []byte {
 // encodeSuccess is the answer to an append. A revision of -1 says that the stream has no events, a position of 0 that it
 // cannot be told.
 func encodeSuccess(revision int64, position uint64) message {
-	positionSize := 0
-	if position > 0 {
-		positionSize = 2 * sizeVarint(position)
-	}
-	size := sizeBytes(positionSize)
-	if revision >= 0 {
-		size += sizeVarint(uint64(revision))
-	} else {
-		size += sizeBytes(0)
-	}
+	size := sizeSuccess(revision, position)
 	m, b := newMessage(sizeBytes(size))
-	b = appendLength(b, appendRespSuccess, size)
+	appendSuccess(appendLength(b, appendRespSuccess, size), revision, position)
+	return m
+}
+
+// encodeBatchSuccess is the answer to a batch; correlation is its id as a UUID message.
+func encodeBatchSuccess(correlation []byte, stream string, revision int64, position uint64) message {
+	size := sizeSuccess(revision, position)
+	streamSize := sizeBytes(len(stream))
+	m, b := newMessage(sizeBytes(len(correlation)) + sizeBytes(size) + sizeBytes(streamSize))
+	b = appendBytes(b, batchRespCorrelation, correlation)
+	b = appendSuccess(appendLength(b, batchRespSuccess, size), revision, position)
+	appendBytes(appendLength(b, batchRespStream, streamSize), streamIdentifierName, stream)
+	return m
+}
+
+func sizeSuccess(revision int64, position uint64) int {
+	size := sizeBytes(0)
+	if position > 0 {
+		size = sizeBytes(2 * sizeVarint(position))
+	}
+	if revision >= 0 {
+		return size + sizeVarint(uint64(revision))
+	}
+	return size + sizeBytes(0)
+}
+
+func appendSuccess(b []byte, revision int64, position uint64) []byte {
 	if revision >= 0 {
 		b = appendVarint(b, successCurrentRevision, uint64(revision))
 	} else {
 		b = appendLength(b, successNoStream, 0)
 	}
 	if position > 0 {
-		b = appendLength(b, successPosition, positionSize)
+		b = appendLength(b, successPosition, 2*sizeVarint(position))
 		b = appendVarint(b, positionCommit, position)
-		appendVarint(b, positionPrepare, position)
-	} else {
-		appendLength(b, successNoPosition, 0)
+		return appendVarint(b, positionPrepare, position)
 	}
-	return m
+	return appendLength(b, successNoPosition, 0)
 }
 
 // uuidForm is how a client wants event ids.
@@ -241,59 +271,90 @@ const (
 // uuidTextSize is the length of an id as text.
 const uuidTextSize = 36
 
-// encodeEvent is e as a ReadResp.
-func encodeEvent(e event, form uuidForm) message {
-	var createdText [20]byte
-	created := strconv.AppendInt(createdText[:0], e.created(), 10)
-	stream, eventType, metadata, data := e.stream(), e.eventType(), e.metadata(), e.data()
-	contentType := contentTypeBinary
+// recordedSizes are the sizes of the parts of a RecordedEvent.
+type recordedSizes struct {
+	created                    [20]byte // text, of which createdLength bytes count
+	createdLength              int
+	contentType                string
+	structured, id, stream     int
+	typed, contentTyped, dated int
+	all                        int
+}
+
+// sizesOf measures e as a RecordedEvent at position.
+func sizesOf(e *event, position uint64, form uuidForm) (s recordedSizes) {
+	s.createdLength = len(strconv.AppendInt(s.created[:0], e.created(), 10))
+	s.contentType = contentTypeBinary
 	if e.json() {
-		contentType = contentTypeJSON
+		s.contentType = contentTypeJSON
 	}
-	id := e.id()
-	most, least := structured(id)
-
-	structuredSize := sizeVarint(most) + sizeVarint(least)
-	idSize := sizeBytes(structuredSize)
+	most, least := structured(e.id())
+	s.structured = sizeVarint(most) + sizeVarint(least)
+	s.id = sizeBytes(s.structured)
 	if form == stringUUID {
-		idSize = sizeBytes(uuidTextSize)
+		s.id = sizeBytes(uuidTextSize)
 	}
-	streamSize := sizeBytes(len(stream))
-	typeSize := sizeBytes(len(keyType)) + sizeBytes(len(eventType))
-	contentTypeSize := sizeBytes(len(keyContentType)) + sizeBytes(len(contentType))
-	createdSize := sizeBytes(len(keyCreated)) + sizeBytes(len(created))
-	recordedSize := sizeBytes(idSize) + sizeBytes(streamSize) + sizeVarint(uint64(e.revision())) + 2*sizeVarint(e.position) +
-		sizeBytes(typeSize) + sizeBytes(contentTypeSize) + sizeBytes(createdSize) + sizeBytes(len(metadata)) + sizeBytes(len(data))
-	size := sizeBytes(recordedSize) + sizeVarint(e.position)
+	s.stream = sizeBytes(len(e.stream()))
+	s.typed = sizeBytes(len(keyType)) + sizeBytes(len(e.eventType()))
+	s.contentTyped = sizeBytes(len(keyContentType)) + sizeBytes(len(s.contentType))
+	s.dated = sizeBytes(len(keyCreated)) + sizeBytes(s.createdLength)
+	s.all = sizeBytes(s.id) + sizeBytes(s.stream) + sizeVarint(uint64(e.revision())) + 2*sizeVarint(position) +
+		sizeBytes(s.typed) + sizeBytes(s.contentTyped) + sizeBytes(s.dated) + sizeBytes(len(e.metadata())) + sizeBytes(len(e.data()))
+	return s
+}
 
-	m, b := newMessage(sizeBytes(size))
-	b = appendLength(b, readRespEvent, size)
-	b = appendLength(b, readEventEvent, recordedSize)
-	b = appendLength(b, recordedID, idSize)
-	if form == stringUUID {
+// appendRecorded appends e as the field number of a ReadEvent.
+func appendRecorded(b []byte, number protowire.Number, e *event, position uint64, form uuidForm, s *recordedSizes) []byte {
+	b = appendLength(b, number, s.all)
+	b = appendLength(b, recordedID, s.id)
+	if id := e.id(); form == stringUUID {
 		b = appendBytes(b, uuidString, uuid.UUID(id).String())
 	} else {
-		b = appendLength(b, uuidStructured, structuredSize)
+		most, least := structured(id)
+		b = appendLength(b, uuidStructured, s.structured)
 		b = appendVarint(b, uuidMost, most)
 		b = appendVarint(b, uuidLeast, least)
 	}
-	b = appendLength(b, recordedStream, streamSize)
-	b = appendBytes(b, streamIdentifierName, stream)
+	b = appendLength(b, recordedStream, s.stream)
+	b = appendBytes(b, streamIdentifierName, e.stream())
 	b = appendVarint(b, recordedRevision, uint64(e.revision()))
-	b = appendVarint(b, recordedPrepare, e.position)
-	b = appendVarint(b, recordedCommit, e.position)
-	b = appendLength(b, recordedMetadata, typeSize)
+	b = appendVarint(b, recordedPrepare, position)
+	b = appendVarint(b, recordedCommit, position)
+	b = appendLength(b, recordedMetadata, s.typed)
 	b = appendBytes(b, mapKey, keyType)
-	b = appendBytes(b, mapValue, eventType)
-	b = appendLength(b, recordedMetadata, contentTypeSize)
+	b = appendBytes(b, mapValue, e.eventType())
+	b = appendLength(b, recordedMetadata, s.contentTyped)
 	b = appendBytes(b, mapKey, keyContentType)
-	b = appendBytes(b, mapValue, contentType)
-	b = appendLength(b, recordedMetadata, createdSize)
+	b = appendBytes(b, mapValue, s.contentType)
+	b = appendLength(b, recordedMetadata, s.dated)
 	b = appendBytes(b, mapKey, keyCreated)
-	b = appendBytes(b, mapValue, created)
-	b = appendBytes(b, recordedCustomMetadata, metadata)
-	b = appendBytes(b, recordedData, data)
-	appendVarint(b, readEventCommit, e.position)
+	b = appendBytes(b, mapValue, s.created[:s.createdLength])
+	b = appendBytes(b, recordedCustomMetadata, e.metadata())
+	return appendBytes(b, recordedData, e.data())
+}
+
+// encodeEvent is r as a ReadResp.
+func encodeEvent(r resolvedEvent, form uuidForm) message {
+	position := r.original().position
+	size := sizeVarint(position)
+	var event, link recordedSizes
+	if r.event != nil {
+		event = sizesOf(r.event, r.event.position, form)
+		size += sizeBytes(event.all)
+	}
+	if r.link != nil {
+		link = sizesOf(r.link, position, form)
+		size += sizeBytes(link.all)
+	}
+	m, b := newMessage(sizeBytes(size))
+	b = appendLength(b, readRespEvent, size)
+	if r.event != nil {
+		b = appendRecorded(b, readEventEvent, r.event, r.event.position, form, &event)
+	}
+	if r.link != nil {
+		b = appendRecorded(b, readEventLink, r.link, position, form, &link)
+	}
+	appendVarint(b, readEventCommit, position)
 	return m
 }
 

@@ -26,7 +26,7 @@ func TestEncodeEvent(t *testing.T) {
 		if _, err := parseRecord(e.record); err != nil {
 			t.Fatal(err)
 		}
-		encoded := encodeEvent(e, form)
+		encoded := encodeEvent(resolvedEvent{event: &e}, form)
 		var got streams.ReadResp
 		if err := proto.Unmarshal(mem.BufferSlice(encoded).Materialize(), &got); err != nil {
 			t.Fatal(err)
