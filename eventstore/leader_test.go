@@ -119,7 +119,7 @@ func TestALeaderIsNamed(t *testing.T) {
 	t.Parallel()
 	behind := eventstoretest.Node(t)
 	first, second := startFollower(t, behind.Address()), startFollower(t, behind.Address())
-	nowhere := eventstoretest.Nowhere(t)
+	closed := eventstoretest.ClosedPort(t)
 	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestALeaderIsNamed(t *testing.T) {
 	}
 
 	// Each names the other, or who is gone, and one leads in the end.
-	for _, leader := range []string{second.address, nowhere} {
+	for _, leader := range []string{second.address, closed} {
 		first.leader.Store(&leader)
 		impatient, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: short})
 		if err != nil {

@@ -31,7 +31,7 @@ func TestReadsEndWhereWhatCanBeReadEnds(t *testing.T) {
 			_, err := c.append(t.Context(), stream, []int{2, -1, 4}[i], newID(), newID()) // 3 and 4; 0 and 1; 5 and 6
 			done <- err
 		}()
-		eventually(t, "it is taken", func() bool { return s.Taken() == i+1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == i+1 })
 	}
 	for name, test := range map[string]struct {
 		read []readOption
@@ -98,7 +98,7 @@ func TestAReadOfWhatHasMadeWay(t *testing.T) {
 		}
 		var working sync.WaitGroup
 		working.Go(func() { c.must("s", n, newID()) })
-		eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 		asked := between.Calls(eventstoretest.Read)
 		working.Go(func() {
 			if got, want := c.read(read...), []string{strconv.Itoa(n + 1)}; !reflect.DeepEqual(got, want) {
@@ -193,12 +193,12 @@ func TestSubscriptionsStayBehind(t *testing.T) {
 	c := dial(t, s.Address(0))
 	var working sync.WaitGroup
 	working.Go(func() { c.must("s", -1, newID()) })
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	s.IndexAll()
 	working.Wait()
 
 	working.Go(func() { c.must("s", 0, newID()) })
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	var indexed atomic.Bool
 	for _, change := range [][]readOption{
 		{subscribed}, {subscribed, fromEnd}, {of("s"), subscribed}, {of("s"), subscribed, fromEnd}, {of("s"), subscribed, from(0)},

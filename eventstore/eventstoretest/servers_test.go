@@ -125,7 +125,7 @@ func TestWhatAnEventStoreSaysBeside(t *testing.T) {
 		_, err := c.Delete(ctx, &streams.DeleteReq{})
 		deleted <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	s.IndexAll()
 	if err := <-deleted; err != nil {
 		t.Error(err)

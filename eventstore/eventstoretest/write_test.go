@@ -65,13 +65,13 @@ func TestWhatIsNoRepetitionIsNotDropped(t *testing.T) {
 			_, err := c.append(t.Context(), stream, -1, id)
 			answered <- err
 		}()
-		eventually(t, "it is taken", func() bool { return s.Taken() == i+1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == i+1 })
 	}
 	go func() { // it has the id, and comes after
 		_, err := c.append(t.Context(), "s", 0, id)
 		answered <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 4 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 4 })
 	if a, err := c.append(t.Context(), "s", -1, id, newID()); err != nil || a.GetWrongExpectedVersion() == nil {
 		t.Errorf("an append that goes on otherwise: %v, %v", a, err)
 	}
@@ -135,7 +135,7 @@ func TestTheLoserDoesNotSeeTheWinnerYet(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 
 	var lost *eventstore.WrongRevision
 	if _, err := store.Append(t.Context(), stream, eventstore.NoStream, proposed()); !errors.As(err, &lost) || lost.Actual != 0 {
@@ -174,7 +174,7 @@ func TestWhoLeavesHasAppended(t *testing.T) {
 		_, err := c.append(ctx, "s", -1, newID())
 		left <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	cancel()
 	if err := <-left; status.Code(err) != codes.Canceled {
 		t.Errorf("%v", err)
