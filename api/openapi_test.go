@@ -280,7 +280,9 @@ func TestSchemasAreTheStructs(t *testing.T) {
 		}
 	}
 	for name, resource := range resources {
-		t.Run(name, func(t *testing.T) { compareSchema(t, "", doc.Components.Schemas[name].Value, reflect.TypeOf(resource), false) })
+		t.Run(name, func(t *testing.T) {
+			compareSchema(t, "", doc.Components.Schemas[name].Value, reflect.TypeOf(resource), false)
+		})
 	}
 }
 
