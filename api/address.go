@@ -57,7 +57,7 @@ func prefixOf(address string) string {
 	return address
 }
 
-// addressable reports whether s has only characters that need no escapes in a JSON string and are harmless in a host or path.
+// addressable reports whether s has only characters that are harmless in a host or path.
 func addressable(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

@@ -5,7 +5,6 @@ import (
 	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"mime"
 	"net/http"
 	"reflect"
@@ -24,9 +23,9 @@ import (
 // [jsontext.Value] for all members that are none of them. The handler takes the values of the fields, one after the other, and then asks
 // check for everything that is wrong.
 type body struct {
-	zone    *time.Location
-	command reflect.Value // the struct
-	faults  []fault
+	zone   *time.Location
+	fields []*field
+	faults []fault
 }
 
 // field is a member of a body, as it was sent.
@@ -141,22 +140,14 @@ func (x *exchange) decodeOptional(command any) (*body, error) {
 }
 
 func (x *exchange) newBody(command any) *body {
-	b := &body{zone: x.server.zone, command: reflect.ValueOf(command).Elem()}
-	for name, f := range b.fields() {
-		f.name = name
-	}
-	return b
-}
-
-// fields are those of the command, by name.
-func (b *body) fields() iter.Seq2[string, *field] {
-	return func(yield func(string, *field) bool) {
-		for of, v := range b.command.Fields() {
-			if f, ok := v.Addr().Interface().(*field); ok && !yield(of.Tag.Get("json"), f) {
-				return
-			}
+	b := &body{zone: x.server.zone}
+	for of, v := range reflect.ValueOf(command).Elem().Fields() {
+		if f, ok := v.Addr().Interface().(*field); ok {
+			f.name = of.Tag.Get("json")
+			b.fields = append(b.fields, f)
 		}
 	}
+	return b
 }
 
 func (x *exchange) checkContentType() error {
@@ -340,16 +331,20 @@ const maxFaults = 100
 // check is everything that is wrong with the body, once the fields are taken: nil, or an *invalidBody. The members that are no fields
 // are faults too. What is doubtful is only told if the body is refused anyway.
 func (b *body) check(others jsontext.Value, doubtful ...fault) error {
-	for _, f := range b.fields() {
+	for _, f := range b.fields {
 		for range f.repeats {
 			b.fault(f, "must be given only once")
 		}
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(others), lenient)
-	// What was decoded can be read again: every error is the end.
-	for _, err := dec.ReadToken(); err == nil && dec.PeekKind() == jsontext.KindString; err = dec.SkipValue() {
-		_ = dec.SkipValue() // the name
-		b.faults = append(b.faults, fault{Pointer: new(dec.StackPointer()), Detail: "is not a field of this request"})
+	if others != nil {
+		// They were decoded before, so reading them again cannot fail.
+		dec := jsontext.NewDecoder(bytes.NewReader(others), lenient)
+		_, _ = dec.ReadToken()
+		for dec.PeekKind() == jsontext.KindString {
+			_, _ = dec.ReadToken() // the name
+			b.faults = append(b.faults, fault{Pointer: new(dec.StackPointer()), Detail: "is not a field of this request"})
+			_ = dec.SkipValue()
+		}
 	}
 	if len(b.faults) > maxFaults {
 		b.faults = append(b.faults[:maxFaults], fault{Pointer: new(jsontext.Pointer), Detail: "has more faults than are listed here"})

@@ -43,7 +43,7 @@ func orNull[T comparable](v T) *T {
 	if v == *new(T) {
 		return nil
 	}
-	return &v
+	return new(v)
 }
 
 // lenient takes strings that are not valid UTF-8, replacing what is not by U+FFFD, and repeated names: what is stored, or was sent, may

@@ -16,33 +16,32 @@ import (
 	"roombook/domain"
 )
 
-// maxAppendBytes is the size of an append that an event store accepts unless it is configured otherwise: data, metadata and
-// type of all its events. Source: EventStoreDB v24.10, MaxAppendSize.
+// maxAppendBytes is EventStoreDB's default limit on the size of an append: the data, metadata and type of all its events. Source:
+// EventStoreDB v24.10, MaxAppendSize.
 const maxAppendBytes = 1 << 20
 
-// Append writes the events to the stream, all or none, one after the other and in their order, if the stream is at the expected
-// revision: that of its last event, or [NoStream], or [Any].
+// Append writes the events to the stream, in order and all or none, if the stream is at the expected revision: that of its last
+// event, or [NoStream], or [Any].
 //
-// The events get random ids, which are the same over this call's own tries and in no other call: a real EventStoreDB drops an
-// append with an id that is on its way in another one, and its caller waits for seconds (KurrentDB issue 1915). So it is the
-// expected revision alone that keeps two callers from doing the same thing twice.
+// The events get random ids, which are the same for all tries of this call and for no other call: EventStoreDB drops an append whose
+// ids are still in flight in another one, and that caller waits for seconds (KurrentDB issue 1915). So only the expected revision
+// keeps two callers from doing the same thing twice.
 //
 // The outcome is one of
 //
 //   - nil: the events are in the stream, and [Appended] says where the last one is.
-//   - [*WrongRevision]: the stream is at another revision, and the events are not in it where they were expected. Nothing was
-//     written, nor will be.
+//   - [*WrongRevision]: the stream is at another revision. Nothing was written, nor will be.
 //   - [ErrUnavailable]: nothing could be sent within the time-out. Nothing was written, nor will be.
-//   - [ErrOutcomeUnknown]: something was sent, and no answer was heard within the time-out or until ctx ended. The events may
-//     be in the stream, or not, or get there later. Another append at the same revision can only be done if this one has not
-//     been and never will be.
-//   - ctx's error, if ctx ended and nothing had been sent. If something had, the error is both that and [ErrOutcomeUnknown].
-//   - [*Refused], [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or there is something wrong with it: no
-//     events, a type that this program cannot store, an impossible revision or stream name. Nothing was written.
+//   - [ErrOutcomeUnknown]: something was sent, and no answer came before the time-out or the end of ctx. The events may be in the
+//     stream, or not, or get there later. Another append at the same revision succeeds only if this one has not been done and never
+//     will be.
+//   - ctx's error, if ctx ended before anything was sent. If something was sent, the error is both that and [ErrOutcomeUnknown].
+//   - [*Refused], [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or the append is invalid: no
+//     events, a type that cannot be stored, an impossible revision or stream name. Nothing was written.
 //
-// When an answer is not heard, Append looks for the ids in the stream, and if nothing is there sends the same again, until the
-// time-out: the event store too compares the ids with what is stored from the expected revision on, and so neither writes
-// anything twice nor forgets what it has written. With [Any] both look at what was appended last, which is not everything.
+// When no answer comes, Append looks for the ids in the stream, and if they are not there sends the same again, until the time-out.
+// The event store, too, compares the ids with those stored from the expected revision on, so that nothing is written twice and
+// nothing that was written goes unnoticed. With [Any] both compare with the stream's last events only.
 func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (Appended, error) {
 	start := time.Now()
 	proposed, err := s.propose(stream, expected, events)
@@ -64,7 +63,7 @@ func (s *Store) Append(ctx context.Context, stream string, expected domain.Revis
 	return appended, nil
 }
 
-// propose checks an append and encodes it.
+// propose validates an append and encodes its events.
 func (s *Store) propose(stream string, expected domain.Revision, events []Proposed) ([]proposed, error) {
 	switch {
 	case !validStream(stream):
@@ -90,13 +89,13 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 	return all, nil
 }
 
-// proposed is an event as it is sent.
+// proposed is an event ready to be sent.
 type proposed struct {
 	id      uuid.UUID
 	message *streams.AppendReq
 }
 
-// newProposed makes an event of the type, with a new id, from its JSON.
+// newProposed makes an event with a new id from its JSON.
 func newProposed(eventType string, data, metadata []byte) proposed {
 	id := uuid.New()
 	return proposed{id, &streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
@@ -110,41 +109,41 @@ func newProposed(eventType string, data, metadata []byte) proposed {
 	}}}}
 }
 
-var errNoStreamName = errors.New("not a name of a stream")
+var errNoStreamName = errors.New("not a stream name")
 
-// validStream reports whether the event store can have a stream of the name.
+// validStream reports whether the event store accepts the name for a stream.
 func validStream(name string) bool {
 	return name != "" && name != "$$" && name != "$all" && utf8.ValidString(name)
 }
 
-// append tries until there is an answer or no time left.
+// append tries until there is an answer or the time-out has passed.
 func (s *Store) append(ctx context.Context, stream string, expected domain.Revision, events []proposed) (Appended, error) {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	header := appendHeader(stream, expected)
-	pauses, patience := newPauses(), newBackOff(firstPatience, s.timeout)
-	unheard := false           // it was sent, and no answer was heard
-	within := time.Duration(0) // how long to wait for the answer, if it was sent before
+	pauses, answerWaits := newPauses(), newBackOff(firstAnswerWait, s.timeout)
+	unanswered := false            // it was sent, and no answer came
+	answerWait := time.Duration(0) // for the next try; 0 is until the time-out
 	var failure error
 	for try := 0; ; try++ {
 		if try > 0 {
 			s.metrics.appendRetry.Inc()
 		}
-		at, sent, err := s.send(timed, within, header, events)
+		at, sent, err := s.send(timed, answerWait, header, events)
 		if err == nil {
 			return at, nil
 		}
 		if sent {
-			unheard, within = true, patience.NextBackOff()
+			unanswered, answerWait = true, answerWaits.NextBackOff()
 		}
 		failure = reason(timed, failure, err)
 		var lost *WrongRevision
 		var refused *refusal
 		switch {
 		case errors.As(err, &lost), errors.As(err, &refused), errors.Is(err, ErrClosed):
-		case unheard:
+		case unanswered:
 			var done bool
-			if at, done, err = s.lookFor(timed, stream, expected, events); done {
+			if at, done, err = s.findAppended(timed, stream, expected, events); done {
 				return at, nil
 			} else if err == nil {
 				continue
@@ -155,32 +154,32 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		}
 		switch {
 		case errors.As(err, &lost):
-			// If an earlier try is unheard, this answers for it as well: the ids in the stream after the expected revision are not
-			// ours, so it has not been done; and the stream never goes back to that revision, so it never will be. That holds for
-			// a revision that was read; with Any, only as far as the server remembers.
+			// This settles an unanswered earlier try as well: the ids after the expected revision are not ours, so it has not been
+			// done; and the stream never goes back to that revision, so it never will be. With Any, that holds only as far back as the
+			// server compares ids.
 			s.metrics.conflicts.Inc()
 			if lost.Actual < expected {
 				if err := s.connections.leader.check(timed); err != nil {
-					return Appended{}, s.gaveUp(ctx, unheard, err)
+					return Appended{}, s.gaveUp(ctx, unanswered, err)
 				}
 			}
 			return Appended{}, &WrongRevision{Stream: stream, Expected: expected, Actual: lost.Actual}
-		case errors.As(err, &refused) && !unheard:
+		case errors.As(err, &refused) && !unanswered:
 			return Appended{}, refused.err
 		case errors.As(err, &refused):
 			return Appended{}, fmt.Errorf("%w (tried again, it was refused: %w)", ErrOutcomeUnknown, refused.err)
 		}
-		return Appended{}, s.gaveUp(ctx, unheard, failure)
+		return Appended{}, s.gaveUp(ctx, unanswered, failure)
 	}
 }
 
-// gaveUp is the error of an append whose time is over.
-func (s *Store) gaveUp(ctx context.Context, unheard bool, failure error) error {
+// gaveUp is the error of an append that ran out of time, for which failure is the reason.
+func (s *Store) gaveUp(ctx context.Context, unanswered bool, failure error) error {
 	ended := ctx.Err()
 	switch {
-	case unheard && ended != nil:
+	case unanswered && ended != nil:
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, ended)
-	case unheard:
+	case unanswered:
 		return fmt.Errorf("%w: %v", ErrOutcomeUnknown, failure)
 	case ended != nil:
 		return ended
@@ -193,16 +192,16 @@ func (s *Store) gaveUp(ctx context.Context, unheard bool, failure error) error {
 	}
 }
 
-// firstPatience is how long the answer to an append that was sent before is waited for: a real EventStoreDB drops an append with
-// ids that are still on their way, and says so only seconds later. After that the stream is looked at again. It doubles each time.
-const firstPatience = 250 * time.Millisecond
+// firstAnswerWait is about how long an append that is sent again waits for its answer before the stream is looked at again: it may have
+// been dropped, see [Store.Append]. It doubles with each try.
+const firstAnswerWait = 250 * time.Millisecond
 
-// send sends an append once, and waits for the answer within a time unless that is 0. sent reports, with an error, whether the event
-// store may do it all the same.
-func (s *Store) send(ctx context.Context, within time.Duration, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
-	if within > 0 {
+// send sends an append once. An answerWait above 0 bounds the wait for the answer. With an error, sent reports whether the event store
+// may do the append all the same.
+func (s *Store) send(ctx context.Context, answerWait time.Duration, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
+	if answerWait > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, within)
+		ctx, cancel = context.WithTimeout(ctx, answerWait)
 		defer cancel()
 	}
 	c, err := s.connections.leader.begin(ctx)
@@ -214,8 +213,8 @@ func (s *Store) send(ctx context.Context, within time.Duration, header *streams.
 	if err != nil {
 		return Appended{}, false, c.failed(err)
 	}
-	// An append is whole, and can be done, once all of it has been sent. What breaks the sending off comes as an EOF, and why, in the
-	// place of the answer.
+	// The event store can do the append only once all of it has been sent. A call that ends early makes Send return EOF; the reason then
+	// comes in place of the answer.
 	sent = true
 	if err = stream.Send(header); err != nil {
 		sent = false
@@ -247,7 +246,7 @@ func (s *Store) send(ctx context.Context, within time.Duration, header *streams.
 		Revision: domain.Revision(success.GetCurrentRevision()),
 		Position: Position(success.GetPosition().GetCommitPosition()),
 	}
-	// What is appended to a stream at any revision is a checkpoint, which the next one replaces.
+	// An append at any revision is a checkpoint, which the next one replaces: it does not stay in the log.
 	options := header.GetOptions()
 	if at.Position > 0 && options.GetAny() == nil && stays(string(options.GetStreamIdentifier().GetStreamName())) {
 		s.connections.log.saw(c.member.incarnation, at.Position, events[len(events)-1].id)
@@ -268,23 +267,23 @@ func appendHeader(stream string, expected domain.Revision) *streams.AppendReq {
 	return &streams.AppendReq{Content: &streams.AppendReq_Options_{Options: options}}
 }
 
-// looks are the waits before the looks for an append that was sent and not answered. An event store shows what it has taken some
-// milliseconds later, in a cluster some tens.
-var looks = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
+// lookupDelays are the waits before each look for an append that was sent and not answered. An event store shows what it has accepted
+// some milliseconds later, in a cluster some tens.
+var lookupDelays = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
 
-// lookFor looks whether an append that was sent has been done. It is not there if done is false and the error nil, but may
+// findAppended looks whether an append that was sent has been done. If done is false and the error nil it is not there, but may
 // still come. A [*WrongRevision] says that it has not been done and never will be.
-func (s *Store) lookFor(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
-	for _, wait := range looks {
+func (s *Store) findAppended(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
+	for _, wait := range lookupDelays {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return Appended{}, false, context.Cause(ctx)
 		}
 		if expected == Any {
-			at, done, err = s.lookBack(ctx, stream, events)
+			at, done, err = s.findAmongLast(ctx, stream, events)
 		} else {
-			at, done, err = s.lookAfter(ctx, stream, expected, events)
+			at, done, err = s.findAfter(ctx, stream, expected, events)
 		}
 		if done || err != nil {
 			break
@@ -293,11 +292,11 @@ func (s *Store) lookFor(ctx context.Context, stream string, expected domain.Revi
 	return at, done, err
 }
 
-// lookAfter looks for the events where they belong.
-func (s *Store) lookAfter(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
+// findAfter looks for the events after the expected revision.
+func (s *Store) findAfter(ctx context.Context, stream string, expected domain.Revision, events []proposed) (at Appended, done bool, err error) {
 	found, others := 0, false
 	err = s.read(ctx, s.connections.leader, readStream(stream, expected+1, uint64(len(events))), func(e *recordedEvent) bool {
-		// A stream that keeps its last events only may have lost ours.
+		// A stream with a maximum count may have dropped ours.
 		if revision := expected + 1 + domain.Revision(found); domain.Revision(e.GetStreamRevision()) != revision {
 			return false
 		}
@@ -312,7 +311,7 @@ func (s *Store) lookAfter(ctx context.Context, stream string, expected domain.Re
 	case err != nil:
 		return Appended{}, false, err
 	case others:
-		last, err := s.lastStored(ctx, s.connections.leader, stream)
+		last, err := s.lastEvent(ctx, s.connections.leader, stream)
 		if err != nil || last == nil {
 			return Appended{}, false, err
 		}
@@ -321,11 +320,11 @@ func (s *Store) lookAfter(ctx context.Context, stream string, expected domain.Re
 	return at, found == len(events), nil
 }
 
-// lookBack looks for the events among the last of the stream.
-func (s *Store) lookBack(ctx context.Context, stream string, events []proposed) (at Appended, done bool, err error) {
-	const most = 256
-	left := len(events) // to be found, the last first
-	err = s.read(ctx, s.connections.leader, readStreamBack(stream, uint64(most+len(events))), func(e *recordedEvent) bool {
+// findAmongLast looks for the events among the stream's last.
+func (s *Store) findAmongLast(ctx context.Context, stream string, events []proposed) (at Appended, done bool, err error) {
+	const maxLookBack = 256
+	left := len(events) // still to be found; the stream is read from its end
+	err = s.read(ctx, s.connections.leader, readStreamBack(stream, uint64(maxLookBack+len(events))), func(e *recordedEvent) bool {
 		if eventID(e) != events[left-1].id {
 			return left == len(events)
 		}

@@ -7,12 +7,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// newBackOff is a series of waits of half to one and a half times the first, then of twice as much each time, up to the longest.
+// newBackOff makes waits that double from the first to the longest, each randomized by half of it up or down.
 func newBackOff(first, longest time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
 }
 
-// newPauses are the waits between the tries of one call.
+// newPauses makes the waits between the tries of one call.
 func newPauses() *backoff.ExponentialBackOff {
 	return newBackOff(5*time.Millisecond, 200*time.Millisecond)
 }

@@ -25,7 +25,7 @@ func connections(b *testing.B) int {
 	return n
 }
 
-// cpu is the processor time that this process has used, client and node.
+// cpu is the processor time that this process has used, for client and node.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -45,7 +45,7 @@ func reservation(booking domain.BookingID) eventstore.Proposed {
 	}
 }
 
-// BenchmarkAppend appends as many goroutines do that each have a room of their own, one event at a time at an explicit revision.
+// BenchmarkAppend has goroutines append to a stream of their own each, one event at a time at an explicit revision.
 func BenchmarkAppend(b *testing.B) {
 	for _, goroutines := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {
@@ -89,7 +89,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkRead reads a stream of five events, as a command does that has no booking in its cache.
+// BenchmarkRead reads a stream of five events, about the length of a booking's.
 func BenchmarkRead(b *testing.B) {
 	s := eventstoretest.Open(b)
 	stream := newStream()

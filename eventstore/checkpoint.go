@@ -11,16 +11,16 @@ import (
 // checkpointType is the type of the events that keep a checkpoint.
 const checkpointType = "CheckpointReached"
 
-// checkpoint is the data of such an event.
+// checkpoint is their data.
 type checkpoint struct {
 	Position Position `json:"position"`
-	// Event is the id of the event at the position, by which the log is known again. Checkpoints of the first version have none.
+	// Event is the id of the event at the position, which tells one log from another. Checkpoints of the first version have none.
 	Event uuid.UUID `json:"event,omitzero"`
 }
 
-// SaveCheckpoint keeps the position of the event up to which a follower of the log has nothing left to do, as the last event of a stream of
-// its own. Give the stream a maximum count of 1, see [Store.SetMaxCount]. Of followers that share a checkpoint the last
-// to save wins, whichever is further. Its errors are those of [Store.Append], and one if the log has no event at the position.
+// SaveCheckpoint stores the position up to which a follower of the log has nothing left to do, as the last event of a stream that holds
+// nothing else. Give that stream a maximum count of 1, see [Store.SetMaxCount]. If several followers share a checkpoint the last to save
+// wins, even if its position is lower. The errors are those of [Store.Append], and one if the log has no event at the position.
 func (s *Store) SaveCheckpoint(ctx context.Context, stream string, p Position) error {
 	if err := s.saveCheckpoint(ctx, stream, p); err != nil {
 		return fmt.Errorf("save the checkpoint in %q: %w", stream, err)
@@ -44,8 +44,8 @@ func (s *Store) saveCheckpoint(ctx context.Context, stream string, p Position) e
 	return err
 }
 
-// LoadCheckpoint is the position that was saved last, or in a cluster a little before, 0 if none was, or if it was saved for another log. What is
-// there and is not a checkpoint is an error.
+// LoadCheckpoint is the position that was saved last, or in a cluster possibly one saved a little before; 0 if none was, or if it was saved
+// for another log. It is an error if the stream's last event is no checkpoint.
 func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
 	c, err := s.loadCheckpoint(ctx, stream)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, er
 }
 
 func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint, err error) {
-	last, err := s.lastStored(ctx, s.connections.lists, stream)
+	last, err := s.lastEvent(ctx, s.connections.lists, stream)
 	if err != nil || last == nil {
 		return c, err
 	}

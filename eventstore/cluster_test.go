@@ -14,13 +14,13 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// Many append and read while the leader resigns with their calls open, is replaced at once, dies and comes back: nobody hears
-// of it, whatever is acknowledged can be read at once by anybody, and nothing is lost or doubled.
+// Many append and read while the leader resigns with calls open, is replaced at once, dies and comes back: no call fails, whatever is
+// acknowledged can be read at once by anybody, and nothing is lost or duplicated.
 func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	t.Parallel()
 	cluster := eventstoretest.Cluster(t, 3)
 	stores := []*eventstore.Store{cluster.Open(t, eventstore.Options{Timeout: time.Minute}), cluster.Open(t, eventstore.Options{Timeout: time.Minute})}
-	after := since(t, stores[0])
+	after := logEnd(t, stores[0])
 
 	var mu sync.Mutex
 	acknowledged := map[domain.ReservationID]bool{}
@@ -47,7 +47,7 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 				return
 			}
 			mu.Lock()
-			for _, id := range toldBy(proposed) {
+			for _, id := range proposedIDs(proposed) {
 				acknowledged[id] = true
 			}
 			mu.Unlock()
@@ -61,7 +61,7 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 				}
 				got = append(got, r)
 			}
-			if len(got) < 2 || !slices.Equal(toldByRecorded(got[:2]), toldBy(proposed)) || got[1].ID != at.IDs[1] || got[1].Position != at.Position {
+			if len(got) < 2 || !slices.Equal(recordedIDs(got[:2]), proposedIDs(proposed)) || got[1].ID != at.IDs[1] || got[1].Position != at.Position {
 				t.Errorf("appended to %s at %+v, which another cannot read: %d events there", stream, at, len(got))
 				return
 			}
@@ -101,7 +101,7 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	count := map[domain.ReservationID]int{}
 	for _, stream := range append(own, contested) {
 		for _, r := range all(t, stores[0].ReadStream(t.Context(), stream, 0)) {
-			count[told(r.Event)]++
+			count[idOf(r.Event)]++
 		}
 	}
 	for id := range acknowledged {
@@ -112,19 +112,19 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	if len(count) != len(acknowledged) {
 		t.Errorf("%d events are there, %d were acknowledged", len(count), len(acknowledged))
 	}
-	// Of the members that were left, no connections are.
+	// Connections to former leaders are closed.
 	for counted(t, stores[0], "roombook_eventstore_connections") > 2*eventstore.DefaultConnections {
 		time.Sleep(time.Millisecond)
 	}
-	// The lists' way.
+	// A subscription, which may follow any member, yields each event once.
 	left := len(count)
 	for b, err := range stores[1].Subscribe(t.Context(), after, eventstore.Filter{StreamPrefixes: append(own, contested)}) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range b.Events {
-			if count[told(r.Event)]--; count[told(r.Event)] != 0 {
-				t.Errorf("%s was followed twice", told(r.Event))
+			if count[idOf(r.Event)]--; count[idOf(r.Event)] != 0 {
+				t.Errorf("%s was followed twice", idOf(r.Event))
 			}
 			left--
 		}
@@ -134,7 +134,7 @@ func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	}
 }
 
-// A preference for members that do not lead is for lists alone.
+// A preference for followers affects only what may be a little behind.
 func TestFollowersAreForLists(t *testing.T) {
 	t.Parallel()
 	cluster := eventstoretest.ClusterBefore(t, "esdb://"+eventstoretest.Serve(t, "")+"?tls=false", 3, eventstoretest.Conditions{Lag: time.Hour})
@@ -148,7 +148,7 @@ func TestFollowersAreForLists(t *testing.T) {
 			stream := newStream()
 			proposed := events(2)
 			mustAppend(t, s, stream, eventstore.NoStream, proposed...)
-			if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+			if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 				t.Errorf("%s: %d events are read of what was just appended", preference, len(got))
 			}
 		}
@@ -163,7 +163,7 @@ func TestFollowersAreForLists(t *testing.T) {
 	}
 }
 
-// Connections are cut while appends are on their way: none is sent again that would be dropped, and none waits for that.
+// Connections are cut while appends are in flight: none is repeated while the event store would drop it.
 func TestCutWhileAppendsAreOnTheirWay(t *testing.T) {
 	t.Parallel()
 	real := eventstoretest.ClusterBefore(t, "esdb://"+eventstoretest.Serve(t, "")+"?tls=false", 1, eventstoretest.Conditions{Indexing: 20 * time.Millisecond})
@@ -180,15 +180,15 @@ func TestCutWhileAppendsAreOnTheirWay(t *testing.T) {
 			}
 			network.Cut()
 			appending.Wait()
-			if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+			if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 				t.Errorf("%d events", len(got))
 			}
 		}
 	}
 }
 
-// The member that is to lead cannot be reached, or accepts connections and is silent: who waits hears nothing untrue, and goes on
-// when another leads.
+// The new leader cannot be reached, or accepts connections and is silent: calls time out with the right error or, if they have the time,
+// succeed when another member leads.
 func TestTheNewLeaderCannotBeReached(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*eventstoretest.Controlled){
@@ -206,7 +206,7 @@ func TestTheNewLeaderCannotBeReached(t *testing.T) {
 			awaitPing(t, impatient)
 			fail(network)
 			cluster.Elect(1)
-			for kind, ask := range kinds {
+			for kind, ask := range operations {
 				if kind == "subscription" {
 					continue
 				}
@@ -250,7 +250,7 @@ func TestCloseWhileNobodyLeads(t *testing.T) {
 				}
 			})
 		}
-		for s.Ping(shortly(t)) == nil {
+		for s.Ping(shortContext(t)) == nil {
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -260,7 +260,7 @@ func TestCloseWhileNobodyLeads(t *testing.T) {
 }
 
 // shortly is a context that ends soon.
-func shortly(t *testing.T) context.Context {
+func shortContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), short)
 	t.Cleanup(cancel)
 	return ctx

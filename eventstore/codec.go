@@ -18,18 +18,18 @@ type upcast func(data []byte) ([]byte, error)
 // decoder reads the data of one type of events.
 type decoder func(data []byte) (domain.Event, error)
 
-// codec turns events into what is stored and back. It never changes, so goroutines may share it.
+// codec encodes events for storage and decodes them. It is immutable, so goroutines may share it.
 //
-// Every event is stored with the version of its type's schema, counted from 1. A schema that only gains a member stays what
-// it is. One that changes otherwise gets an upcast, which makes it the next version: old events are translated when they
-// are read, through every version since theirs, and stay stored as they are.
+// Every event is stored with the version of its type's schema, counted from 1. A member may be added to a schema without a new version.
+// Any other change makes a new version, with an upcast from the one before: events are translated when they are read, through every
+// version since theirs, and stay stored as they are.
 type codec struct {
 	decoders map[string]decoder // by event type
-	// upcasts has, by event type, the translation of schema 1 into 2, of 2 into 3, and so on.
+	// upcasts translate, by event type, schema 1 to 2, 2 to 3, and so on.
 	upcasts map[string][]upcast
 }
 
-// newCodec is the codec of the events of package domain. Each of them is still at its first schema.
+// newCodec is the codec for the events of package domain: a line for each. All are still at their first schema.
 func newCodec() codec {
 	c := codec{decoders: map[string]decoder{}}
 	add[domain.BookingCreated](c)
@@ -52,11 +52,11 @@ func newCodec() codec {
 	return c
 }
 
-// Known reports whether events of package domain are stored under the name. One that is and has no [Recorded.Event] must not be
-// skipped where its stream is decided on.
+// Known reports whether it is the name of one of package domain's events. One that cannot be decoded all the same may matter to its stream,
+// and must not be skipped by whoever decides on that.
 func Known(eventType string) bool { return newCodec().decoders[eventType] != nil }
 
-// add adds a type of events.
+// add adds an event type to the codec's table.
 func add[E interface {
 	domain.Event
 	comparable
@@ -74,7 +74,7 @@ func add[E interface {
 	}
 }
 
-// schema is the version that events of the type are written in.
+// schema is the version in which events of the type are written.
 func (c codec) schema(eventType string) int64 { return int64(len(c.upcasts[eventType])) + 1 }
 
 // Why an event cannot be decoded.
@@ -85,14 +85,16 @@ var (
 	errEmpty       = errors.New("the data has no member of the event")
 )
 
-// errYear is why an event cannot be encoded: RFC 3339 has four digits for a year.
+// errYear is why a time cannot be encoded: RFC 3339 has four digits for the year.
 var errYear = errors.New("a time is outside the years 0 to 9999")
 
-// storedJSON are the rules by which this package reads and writes JSON. They are those of encoding/json's first version, which wrote
-// what stores are full of and may still read what this program writes. So whatever could be read can be read: members with names in
-// upper or lower case, the last of several with one name, null for nothing, times like those of RFC 3339, and U+FFFD for what is not
-// UTF-8. So is what is written the same, byte for byte, but for that U+FFFD, which was written as an escape. Only errors are the second version's, which
-// name the member; and times are written in UTC.
+// storedJSON is how this package reads and writes JSON: as the first version of encoding/json did, which wrote what existing stores hold,
+// and with which older programs read what this one writes.
+//
+// So whatever could be read still can: names of members in upper or lower case, the last of several members with one name, null as
+// nothing, times in a loose RFC 3339, and U+FFFD in place of invalid UTF-8. And what is written is the same byte for byte, times in UTC,
+// but for that U+FFFD, which was written as an escape. Only the errors are those of the second version, which say where in the data they
+// are.
 var storedJSON = json.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
 	jsonv1.ReportErrorsWithLegacySemantics(false),
@@ -107,7 +109,7 @@ var storedJSON = json.JoinOptions(
 	})),
 )
 
-// encode is the event's data and its metadata, both JSON.
+// encode returns the event's data and metadata as JSON.
 func (c codec) encode(p Proposed) (data, metadata []byte, err error) {
 	eventType := p.Event.EventType()
 	if c.decoders[eventType] == nil {
@@ -124,7 +126,7 @@ func (c codec) encode(p Proposed) (data, metadata []byte, err error) {
 	return data, metadata, nil
 }
 
-// decode is the event, or nil and the reason why there is none, and what of the metadata could be read.
+// decode returns the event, or nil and the reason why it cannot be decoded, and the metadata as far as it can.
 func (c codec) decode(eventType string, data, metadata []byte) (domain.Event, Metadata, error) {
 	var m Metadata
 	if err := json.Unmarshal(metadata, &m, storedJSON); err != nil {

@@ -72,7 +72,7 @@ func everyMetadata() Metadata {
 	}
 }
 
-// utc is v with all its times in UTC and without what JSON cannot carry: the stored meaning of v.
+// utc is v as it is read back: with its times in UTC and without their monotonic readings.
 func utc[T any](v T) T {
 	c := reflect.New(reflect.TypeOf(v)).Elem()
 	c.Set(reflect.ValueOf(v))
@@ -92,7 +92,7 @@ func utc[T any](v T) T {
 	return c.Interface().(T)
 }
 
-// The stored form of a schema never changes: these files are what stores of this program are full of.
+// The stored form of a schema never changes: existing stores are full of what is in these files.
 func TestStoredFormOfSchema1(t *testing.T) {
 	c := newCodec()
 	check := func(t *testing.T, name string, stored []byte) {
@@ -132,7 +132,7 @@ func TestStoredFormOfSchema1(t *testing.T) {
 	}
 }
 
-// What this program decodes of an old store does not depend on what it would write today.
+// What is read from an old store does not depend on what is written today.
 func TestDecodesWhatIsStored(t *testing.T) {
 	metadata, err := os.ReadFile("testdata/schema1/metadata.json")
 	if err != nil {
@@ -150,8 +150,8 @@ func TestDecodesWhatIsStored(t *testing.T) {
 	}
 }
 
-// The reason of a confirmation came later than the event: what has none is stored and read as before, and what has one is read by a
-// program that knows of none.
+// ConfirmCompleted gained its reason later: an event without one is stored and read as before, and an older program can read one that has
+// it.
 func TestAConfirmationWithAReason(t *testing.T) {
 	event := domain.ConfirmCompleted{BookingID: "b", RoomID: "r", UserID: "u", ConfirmUserID: "admin", Reason: "as <always>", At: time.Date(2021, 6, 30, 0, 0, 0, 0, time.UTC)}
 	data, metadata, err := newCodec().encode(Proposed{Event: event, Metadata: everyMetadata()})
@@ -184,7 +184,7 @@ func TestAConfirmationWithAReason(t *testing.T) {
 	}
 }
 
-// Other members that came later than their events: what has none is stored and read as before.
+// Other members that were added later: an event without them is stored and read as before.
 func TestMembersThatCameLater(t *testing.T) {
 	at := time.Date(2021, 6, 30, 0, 0, 0, 0, time.UTC)
 	metadata := []byte(`{"occurredAt":"2021-07-01T00:00:00Z","schemaVersion":1}`)
@@ -205,7 +205,7 @@ func TestMembersThatCameLater(t *testing.T) {
 	}
 }
 
-// Members that an event has gained since it was first stored are as if they were not there.
+// An event that was stored before it gained a member is read without it.
 func TestDecodesWhatHadFewerMembers(t *testing.T) {
 	metadata, err := os.ReadFile("testdata/schema1/metadata.json")
 	if err != nil {
@@ -238,7 +238,7 @@ func TestDecodesWhatHadFewerMembers(t *testing.T) {
 	}
 }
 
-// Every event of package domain has its place in the codec, and in the tests above.
+// Every event of package domain is in the codec's table and in the tests above.
 func TestKnowsEveryEventOfTheDomain(t *testing.T) {
 	declared := map[string]bool{}
 	files, err := filepath.Glob("../domain/*.go")
@@ -289,14 +289,14 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// texts are strings that JSON must escape or cannot have.
+// texts are strings that JSON must escape or cannot represent.
 var texts = []string{"", "a", "\x00\x7f", "\t\r\n\b\f", "<&>", "\"\\/", "\\ufffd", "\u2027\u2028\u2029", "\ufffd", "\xff", "é\xc3", "会議室", "😀"}
 
 func anyText(t *rapid.T) string {
 	return rapid.OneOf(rapid.StringN(0, 12, -1), rapid.SampledFrom(texts)).Draw(t, "text")
 }
 
-// anyTime draws a time in any zone, of any year or of one that can be stored in none or in some zones only.
+// anyTime draws a time in any zone, of a year that can be stored, that cannot, or that can only in some zones.
 func anyTime(t *rapid.T) time.Time {
 	zone := time.FixedZone("", rapid.IntRange(-24*60*60, 24*60*60).Draw(t, "zone"))
 	second := rapid.OneOf(
@@ -336,8 +336,8 @@ func anyEvent(t *rapid.T) domain.Event {
 	return v.Interface().(domain.Event)
 }
 
-// sameDecoded wants the codec to decode what is stored as it was decoded before, but for an event whose members are there and all empty,
-// which was one in the form that was then written and none in any other.
+// sameDecoded checks that the codec decodes as the former code did. The exception is an event whose members are all empty: formerly it was
+// refused only if it was not exactly as this program writes it.
 func sameDecoded(t interface {
 	Helper()
 	Errorf(string, ...any)
@@ -358,9 +358,9 @@ func sameDecoded(t interface {
 	}
 }
 
-// Whatever is written is written as before, and each reads what the other has written.
+// Events are written as they were before, and the codec and the former code read what the other has written.
 func TestStoredFormIsTheFormer(t *testing.T) {
-	// For what is not UTF-8 there is U+FFFD, which was written as an escape.
+	// In place of invalid UTF-8 there is U+FFFD, which was formerly escaped.
 	unescaped := func(stored []byte) string { return strings.ReplaceAll(string(stored), `\ufffd`, "\ufffd") }
 	rapid.Check(t, func(t *rapid.T) {
 		p := Proposed{Event: anyEvent(t), Metadata: Metadata{
@@ -382,7 +382,7 @@ func TestStoredFormIsTheFormer(t *testing.T) {
 	})
 }
 
-// Whatever was read is read, and as before, and nothing else is: other programs may have written it.
+// Bytes that other programs may have stored are decoded, or refused, as they were before.
 func FuzzDecodesAsBefore(f *testing.F) {
 	metadata, err := os.ReadFile("testdata/schema1/metadata.json")
 	if err != nil {
@@ -481,7 +481,7 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// Cancelled bookings as if their schema had changed twice: the reason was once called "why", and before that a number.
+// As if the schema of BookingCancelled had changed twice: the reason was once called "why", and before that it was a number.
 func TestUpcast(t *testing.T) {
 	renamed := func(from, to string) upcast {
 		return func(data []byte) ([]byte, error) {

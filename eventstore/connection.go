@@ -22,29 +22,29 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// How long to wait after a failed attempt to connect, or to find a member of a cluster: the first at first, then twice as long
-// each time, up to the second. A member that served for less than the second is left for another only after the first.
+// The wait after a failed attempt to connect or to find a member of a cluster doubles from the first to the second. A member that
+// has been in use for less than the second is replaced only after the first.
 const (
 	shortestReconnectWait = 50 * time.Millisecond
 	longestReconnectWait  = 250 * time.Millisecond
 )
 
-// memberWait bounds how long a member that a cluster has named is waited for: it may have died since.
+// memberWait bounds the wait for a connection to a member that the cluster has named: it may have died since.
 const memberWait = time.Second
 
-// callsPerConnection is how many calls a connection has before the next one is used. Calls that share a connection share its
+// callsPerConnection is how many calls a connection carries before the next one is used. Calls that share a connection share its
 // system calls: on two cores, 16 goroutines that append to an in-process node use 76 µs of processor time an append on one
 // connection, 93 µs on two and 106 µs on four. But a server accepts only about a hundred calls on each.
 const callsPerConnection = 64
 
-// maxReceiveBytes is the largest message that is received, as in the official client.
+// maxReceiveBytes is the size of the largest message that is received, as in the official client.
 const maxReceiveBytes = 17 << 20
 
 // connections are those to one event store. Goroutines may share it.
 //
-// They are gRPC connections of this package, made from the official client's configuration and used with its generated code,
-// rather than an [esdb.Client]: that follows a cluster's leader before its caller hears of it, and meanwhile holds up all
-// others without regard to their contexts, some of them for ever if the new leader cannot be reached.
+// They are plain gRPC connections, made from the official client's configuration and used with its generated code. An [esdb.Client]
+// would not do: when the leader of a cluster moves, it follows before it answers its caller, and blocks all other callers meanwhile
+// regardless of their contexts, some of them for ever if the new leader cannot be reached.
 type connections struct {
 	config  *esdb.Configuration
 	size    int // connections to a member
@@ -52,18 +52,18 @@ type connections struct {
 	logger  *slog.Logger
 	metrics *metrics
 
-	// leader is the way of calls that commands rest on, lists that of calls whose answer may be a little behind: in a cluster they lead
-	// to two members at times.
-	leader, lists way
+	// leader is for calls that commands depend on, lists for calls whose answer may be a little behind. In a cluster they may be two
+	// members.
+	leader, lists endpoint
 
-	away, refused *Trouble
+	outage, refused *Trouble
 
-	log log // that the leader has
+	log log // the leader's
 
 	// closing ends when the store is closed.
 	closing context.Context
 	close   context.CancelFunc
-	// work counts what runs or is open: goroutines that look for a member, and connections.
+	// work counts searches for a member and open connections.
 	work sync.WaitGroup
 }
 
@@ -74,20 +74,20 @@ func newConnections(n int, config *esdb.Configuration, logger *slog.Logger, m *m
 		options: dialOptions(config),
 		logger:  logger,
 		metrics: m,
-		away:    NewTrouble(logger, slog.LevelWarn, "the event store is not available", "the event store is available"),
+		outage:  NewTrouble(logger, slog.LevelWarn, "the event store is not available", "the event store is available"),
 		refused: NewTrouble(logger, slog.LevelError, "the event store refuses what it is asked", ""),
 	}
 	p.closing, p.close = context.WithCancel(context.Background())
-	leads := &route{connections: p, preference: esdb.NodePreferenceLeader, leads: true, changed: make(chan struct{})}
+	leads := &route{connections: p, preference: esdb.NodePreferenceLeader, leads: true, found: make(chan struct{})}
 	follows := leads
 	if p.clustered() {
-		follows = &route{connections: p, preference: config.NodePreference, changed: make(chan struct{})}
+		follows = &route{connections: p, preference: config.NodePreference, found: make(chan struct{})}
 	}
-	p.leader, p.lists = way{leads, true}, way{follows, false}
+	p.leader, p.lists = endpoint{leads, true}, endpoint{follows, false}
 	return p
 }
 
-// clustered reports whether the connection string names a cluster, which tells where its members are, rather than a server.
+// clustered reports whether the connection string names a cluster, whose members are found by gossip, rather than a single server.
 func (p *connections) clustered() bool { return p.config.DnsDiscover || len(p.config.GossipSeeds) > 0 }
 
 func dialOptions(config *esdb.Configuration) []grpc.DialOption {
@@ -111,17 +111,18 @@ func transport(config *esdb.Configuration) credentials.TransportCredentials {
 	if config.DisableTLS {
 		return insecure.NewCredentials()
 	}
-	settings := &tls.Config{RootCAs: config.RootCAs, InsecureSkipVerify: config.SkipCertificateVerification}
+	tlsConfig := &tls.Config{RootCAs: config.RootCAs, InsecureSkipVerify: config.SkipCertificateVerification}
 	if config.UserCertFile != "" {
-		settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { // so that it can be renewed
+		// Loaded for each connection, so that the files can be renewed.
+		tlsConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			certificate, err := tls.LoadX509KeyPair(config.UserCertFile, config.UserKeyFile)
 			return &certificate, err
 		}
 	}
-	return credentials.NewTLS(settings)
+	return credentials.NewTLS(tlsConfig)
 }
 
-// userAndPassword are sent with each call, over TLS only.
+// userAndPassword are sent with each call, but only over TLS.
 type userAndPassword struct{ user, password string }
 
 // GetRequestMetadata implements [credentials.PerRPCCredentials].
@@ -132,38 +133,37 @@ func (c userAndPassword) GetRequestMetadata(context.Context, ...string) (map[str
 // RequireTransportSecurity implements [credentials.PerRPCCredentials].
 func (userAndPassword) RequireTransportSecurity() bool { return true }
 
-// shut ends the wait for connections and waits until all of them are closed, which they are when nobody uses them any more.
-func (p *connections) shut() {
+// shutdown fails all who wait for a connection, and waits until the connections are closed: each is when its last call has ended.
+func (p *connections) shutdown() {
 	p.close()
-	p.leader.shut()
-	p.lists.shut()
+	p.leader.shutdown()
+	p.lists.shutdown()
 	p.work.Wait()
 }
 
-// way is how calls of a kind go.
-type way struct {
+// endpoint is where calls of one kind go.
+type endpoint struct {
 	*route
 	requiresLeader bool
 }
 
-// route leads to a member of a cluster, or to the only server there is.
+// route finds a member of a cluster and remembers it. Without a cluster the only server is the member.
 type route struct {
 	*connections
 	preference esdb.NodePreference
-	leads      bool // to the leader, and to nobody if there is none
+	leads      bool // only the leader will do
 
-	at atomic.Pointer[member] // nil while it is being looked for
+	current atomic.Pointer[member] // nil during a search
 
-	mu      sync.Mutex
-	looking bool
-	last    *member       // held, for the case that it is found again
-	since   time.Time     // when the member was found
-	changed chan struct{} // closed, and replaced, when one is found
-	failure error         // why none was found last; nil if one was
+	mu        sync.Mutex
+	searching bool
+	previous  *member       // during a search: kept open, since it may be found again
+	foundAt   time.Time     // when the current member was found
+	found     chan struct{} // closed, and replaced, when one is found
+	failure   error         // of the last attempt to find one; nil if it succeeded
 }
 
-// call is one call of a member: its context and its hold on the connection, to be given back by done when nothing of the
-// call is used any longer.
+// call is one call to a member. done must be called when nothing of the call is used any longer.
 type call struct {
 	context.Context
 	streams.StreamsClient
@@ -171,47 +171,47 @@ type call struct {
 	route      *route
 	member     *member
 	connection *connection
-	trailer    metadata.MD // once the call has ended
+	trailer    metadata.MD // set when the call has ended
 }
 
-// requiresLeader is the metadata of a call that a member which is not the leader refuses.
+// requiresLeader is the metadata of a call that members other than the leader refuse.
 var requiresLeader = metadata.Pairs("requires-leader", "true")
 
-// begin starts a call. While there is no member to call it waits until there is, until ctx ends, or until the store is closed,
-// and returns an error that says which.
-func (r way) begin(ctx context.Context) (*call, error) {
+// begin starts a call. While no member is known it waits for one, until ctx ends or the store is closed; the error says why there is
+// none.
+func (e endpoint) begin(ctx context.Context) (*call, error) {
 	for {
-		if m := r.at.Load(); m != nil && m.enter() {
-			if on, ok := ctx.Value(incarnationKey{}).(Incarnation); ok && r.leads && on != m.incarnation {
+		if m := e.current.Load(); m != nil && m.acquire() {
+			if on, ok := ctx.Value(incarnationKey{}).(Incarnation); ok && e.leads && on != m.incarnation {
 				m.release()
 				return nil, &refusal{ErrReplaced}
 			}
-			c := &call{route: r.route, member: m, connection: m.connection()}
+			c := &call{route: e.route, member: m, connection: m.connection()}
 			c.StreamsClient = streams.NewStreamsClient(c.connection)
 			c.Context, c.cancel = context.WithCancel(ctx)
-			if r.requiresLeader {
+			if e.requiresLeader {
 				c.Context = metadata.NewOutgoingContext(c.Context, requiresLeader)
 			}
 			return c, nil
 		}
-		changed, err := r.want()
+		found, err := e.ensureSearch()
 		if err != nil {
 			return nil, err
 		}
-		if r.at.Load() != nil { // found in the meantime, and changed is for the next one
+		if e.current.Load() != nil { // found in the meantime, and the channel is for the next search
 			continue
 		}
 		select {
-		case <-changed:
+		case <-found:
 		case <-ctx.Done():
-			return nil, r.unavailable(ctx)
-		case <-r.closing.Done():
+			return nil, e.unavailable(ctx)
+		case <-e.closing.Done():
 			return nil, ErrClosed
 		}
 	}
 }
 
-// trailers is the option of a call to learn its trailers.
+// trailers is the call option that stores the trailers.
 func (c *call) trailers() grpc.CallOption { return grpc.Trailer(&c.trailer) }
 
 // done ends the call.
@@ -221,23 +221,23 @@ func (c *call) done() {
 	c.member.release()
 }
 
-// answered takes note that the event store has answered as it should.
+// answered ends the outage or refusal that may have been logged: the event store has answered normally.
 func (c *call) answered() {
-	c.route.away.Over()
+	c.route.outage.Over()
 	c.route.refused.Over()
 }
 
-// want sees to it that a member is looked for if there is none, and returns what tells when one was found.
-func (r *route) want() (changed <-chan struct{}, err error) {
+// ensureSearch starts a search unless there is a member or a search is under way. The channel is closed when a member is found.
+func (r *route) ensureSearch() (found <-chan struct{}, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closing.Err() != nil {
 		return nil, ErrClosed
 	}
-	if r.at.Load() == nil {
-		r.lookLocked("", 0)
+	if r.current.Load() == nil {
+		r.searchLocked("", 0)
 	}
-	return r.changed, nil
+	return r.found, nil
 }
 
 // unavailable says why there is no member, as far as that is known.
@@ -250,41 +250,42 @@ func (r *route) unavailable(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// leave has later calls go to another member than m: to that at an address, if it is given, or to the one that is found. Calls of m go on.
-func (r *route) leave(m *member, address string) {
+// drop makes later calls go to another member than m: the one at the address if that is given, or else the one that a search finds.
+// Calls to m go on.
+func (r *route) drop(m *member, address string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.at.Load() != m || r.closing.Err() != nil {
+	if r.current.Load() != m || r.closing.Err() != nil {
 		return
 	}
-	r.at.Store(nil)
-	r.last = m
+	r.current.Store(nil)
+	r.previous = m
 	wait := time.Duration(0)
-	if time.Since(r.since) < longestReconnectWait {
+	if time.Since(r.foundAt) < longestReconnectWait {
 		wait = shortestReconnectWait
 	}
-	r.lookLocked(address, wait)
+	r.searchLocked(address, wait)
 }
 
-func (r *route) lookLocked(address string, wait time.Duration) {
-	if r.looking {
+func (r *route) searchLocked(address string, wait time.Duration) {
+	if r.searching {
 		return
 	}
-	r.looking = true
-	last := r.last
-	r.work.Go(func() { r.look(last, address, wait) })
+	r.searching = true
+	previous := r.previous
+	r.work.Go(func() { r.search(previous, address, wait) })
 }
 
-// look looks for a member, however long that takes, first at an address if one is given.
-func (r *route) look(last *member, address string, wait time.Duration) {
+// search finds a member, however long that takes. It begins after the wait, at the address if that is given.
+func (r *route) search(previous *member, address string, wait time.Duration) {
 	waits := newBackOff(shortestReconnectWait, longestReconnectWait)
 	for {
 		select {
 		case <-time.After(wait):
 		case <-r.closing.Done():
 		}
-		m, err := r.find(last, address)
-		if r.found(m, err) {
+		m, err := r.find(previous, address)
+		if r.conclude(m, err) {
 			return
 		}
 		address = ""
@@ -292,37 +293,37 @@ func (r *route) look(last *member, address string, wait time.Duration) {
 	}
 }
 
-// find is one attempt to find a member that can be reached. The only server there is need not be: it is tried by its calls.
-func (r *route) find(last *member, address string) (*member, error) {
+// find is one attempt to find a member that can be reached. Without a cluster the server need not be reachable: its calls try that.
+func (r *route) find(previous *member, address string) (*member, error) {
 	if address != "" {
-		if m, err := r.reach(last, address); err == nil {
+		if m, err := r.connect(previous, address); err == nil {
 			return m, nil
 		}
 	}
 	if !r.clustered() {
-		return r.open(last, r.config.Address)
+		return r.open(previous, r.config.Address)
 	}
 	address, err := r.discover()
 	if err != nil {
 		return nil, err
 	}
-	return r.reach(last, address)
+	return r.connect(previous, address)
 }
 
-// found takes note of an attempt to find a member and reports whether it was the last.
-func (r *route) found(m *member, err error) bool {
+// conclude takes the result of an attempt to find a member, and reports whether the search is over.
+func (r *route) conclude(m *member, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ended := r.closing.Err() != nil
 	if err != nil && !ended {
-		r.away.Failed(err)
+		r.outage.Failed(err)
 		r.failure = err
 		return false
 	}
-	if last := r.last; last != nil && last != m {
-		last.release()
+	if r.previous != nil && r.previous != m {
+		r.previous.release()
 	}
-	r.last, r.failure, r.looking = nil, nil, false
+	r.previous, r.failure, r.searching = nil, nil, false
 	if ended {
 		if m != nil {
 			m.release()
@@ -332,46 +333,47 @@ func (r *route) found(m *member, err error) bool {
 	if r.clustered() || m.address != r.config.Address {
 		r.logger.Info("the event store is called at a member of its cluster", "member", m.address, "leads", r.leads)
 	}
-	r.since = time.Now()
-	r.at.Store(m)
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.foundAt = time.Now()
+	r.current.Store(m)
+	close(r.found)
+	r.found = make(chan struct{})
 	return true
 }
 
-// shut lets go of the member. Calls of it go on.
-func (r *route) shut() {
+// shutdown gives up the member. Calls to it go on.
+func (r *route) shutdown() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.at.Swap(nil); m != nil {
+	if m := r.current.Swap(nil); m != nil {
 		m.release()
 	}
 }
 
-// member is a server with the connections to it, which are closed when the last who uses it has left.
+// member is a server and the connections to it. Its references are counted; releasing the last one closes the connections.
 type member struct {
 	route       *route
 	address     string
-	incarnation Incarnation // of the log that it is called for
+	incarnation Incarnation // of the log that its calls are for
 	connections []*connection
-	turn        atomic.Uint32
-	users       atomic.Int64 // calls, and one for the route that leads there
+	next        atomic.Uint32 // connection to use when all carry their share of calls
+	references  atomic.Int64  // one for each call, and one for the route
 }
 
-// connection is one connection. gRPC replaces it whenever it breaks.
+// connection is one gRPC connection, which reconnects by itself.
 type connection struct {
 	*grpc.ClientConn
 	calls atomic.Int64
 }
 
-// open makes a member, or takes the last one if it is that. It connects at its first use.
-func (r *route) open(last *member, address string) (*member, error) {
+// open makes a member for the address, or returns the previous one if that is the same. It connects at its first use.
+func (r *route) open(previous *member, address string) (*member, error) {
 	incarnation := r.log.current()
-	if last != nil && last.address == address && last.incarnation == incarnation && last.connections[0].GetState() != connectivity.TransientFailure {
-		return last, nil
+	if previous != nil && previous.address == address && previous.incarnation == incarnation &&
+		previous.connections[0].GetState() != connectivity.TransientFailure {
+		return previous, nil
 	}
 	m := &member{route: r, address: address, incarnation: incarnation}
-	m.users.Store(1)
+	m.references.Store(1)
 	options := r.authenticated()
 	if r.leads {
 		options = append(options, grpc.WithContextDialer(m.dial))
@@ -388,7 +390,7 @@ func (r *route) open(last *member, address string) (*member, error) {
 	return m, nil
 }
 
-// authenticated are the options of a connection whose calls are the user's.
+// authenticated are the dial options of connections whose calls name the user.
 func (p *connections) authenticated() []grpc.DialOption {
 	options := slices.Clone(p.options)
 	if !p.config.DisableTLS && p.config.Username != "" {
@@ -397,9 +399,9 @@ func (p *connections) authenticated() []grpc.DialOption {
 	return options
 }
 
-// reach opens a member and waits until it is connected.
-func (r *route) reach(last *member, address string) (*member, error) {
-	m, err := r.open(last, address)
+// connect opens a member and waits until it is connected.
+func (r *route) connect(previous *member, address string) (*member, error) {
+	m, err := r.open(previous, address)
 	if err != nil {
 		return nil, err
 	}
@@ -409,17 +411,17 @@ func (r *route) reach(last *member, address string) (*member, error) {
 	conn.Connect()
 	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 		if state == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, state) {
-			if m != last {
+			if m != previous {
 				m.release()
 			}
 			return nil, fmt.Errorf("member %s of the cluster cannot be reached", address)
 		}
-		conn.Connect() // if it has become idle
+		conn.Connect() // it may have become idle
 	}
 	return m, nil
 }
 
-// observe counts a connection while it is up.
+// observe counts a connection in the metrics, until it is closed.
 func (p *connections) observe(conn *grpc.ClientConn) {
 	up := false
 	for state := conn.GetState(); ; state = conn.GetState() {
@@ -441,8 +443,8 @@ func (p *connections) observe(conn *grpc.ClientConn) {
 	}
 }
 
-// connection is the one for the next call: the first that has not its share of calls yet, since those that share a connection
-// share its system calls, or else the next in turn.
+// connection picks the connection for the next call: the first that carries less than its share of calls or, if there is none, the
+// next in turn.
 func (m *member) connection() *connection {
 	for _, conn := range m.connections {
 		if conn.calls.Load() < callsPerConnection {
@@ -450,29 +452,33 @@ func (m *member) connection() *connection {
 			return conn
 		}
 	}
-	conn := m.connections[int(m.turn.Add(1)%uint32(len(m.connections)))]
+	conn := m.connections[int(m.next.Add(1)%uint32(len(m.connections)))]
 	conn.calls.Add(1)
 	return conn
 }
 
-// enter holds the member for a call, unless it has been closed.
-func (m *member) enter() bool {
+// acquire adds a reference, unless the member has been closed.
+func (m *member) acquire() bool {
 	for {
-		n := m.users.Load()
+		n := m.references.Load()
 		if n == 0 {
 			return false
 		}
-		if m.users.CompareAndSwap(n, n+1) {
+		if m.references.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
 }
 
-// release gives up one hold. The last one closes the connections.
+// release gives a reference back.
 func (m *member) release() {
-	if m.users.Add(-1) > 0 {
-		return
+	if m.references.Add(-1) == 0 {
+		m.close()
 	}
+}
+
+// close closes the connections, and so ends the calls on them.
+func (m *member) close() {
 	for _, conn := range m.connections {
 		_ = conn.Close() // fails only if it is closed already
 	}

@@ -19,8 +19,8 @@ import (
 
 var errNoLeader = errors.New("the event store's cluster has no leader at present")
 
-// discover asks the cluster where the route's member is: all that the connection string names at once, since some may be dead,
-// and takes the first answer that helps.
+// discover asks all members that the connection string names at once, since some may be dead, for the address of the member to call, and
+// takes the first answer.
 func (r *route) discover() (address string, err error) {
 	seeds := []string{r.config.Address}
 	if !r.config.DnsDiscover {
@@ -47,14 +47,14 @@ func (r *route) discover() (address string, err error) {
 		if a.err == nil {
 			return a.address, nil
 		}
-		if err == nil || errors.Is(a.err, errNoLeader) { // which says more than that a member is away
+		if err == nil || errors.Is(a.err, errNoLeader) { // which says more than that a member cannot be reached
 			err = a.err
 		}
 	}
 	return "", err
 }
 
-// ask has one member tell where the route's is.
+// ask asks one member for the address of the member to call.
 func (r *route) ask(ctx context.Context, seed string) (address string, err error) {
 	conn, err := grpc.NewClient(seed, r.options...)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *route) ask(ctx context.Context, seed string) (address string, err error
 	return net.JoinHostPort(m.GetHttpEndPoint().GetAddress(), strconv.Itoa(int(m.GetHttpEndPoint().GetPort()))), nil
 }
 
-// choose is the member to call.
+// choose picks the member to call.
 func (r *route) choose(members []*gossip.MemberInfo) (*gossip.MemberInfo, error) {
 	members = slices.DeleteFunc(slices.Clone(members), func(m *gossip.MemberInfo) bool { return !m.GetIsAlive() || !serves(m.GetState()) })
 	rand.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
@@ -90,7 +90,7 @@ func (r *route) choose(members []*gossip.MemberInfo) (*gossip.MemberInfo, error)
 	return members[0], nil
 }
 
-// preferred are the states of the members that a preference is for, the best first.
+// preferred are the states that a member should have for a preference, best first.
 var preferred = map[esdb.NodePreference][]gossip.MemberInfo_VNodeState{
 	esdb.NodePreferenceLeader:   {gossip.MemberInfo_Leader},
 	esdb.NodePreferenceFollower: {gossip.MemberInfo_Follower},
@@ -99,7 +99,7 @@ var preferred = map[esdb.NodePreference][]gossip.MemberInfo_VNodeState{
 	},
 }
 
-// serves reports whether a member in the state answers reads.
+// serves reports whether a member in that state answers reads.
 func serves(state gossip.MemberInfo_VNodeState) bool {
 	switch state {
 	case gossip.MemberInfo_Leader, gossip.MemberInfo_Follower, gossip.MemberInfo_ReadOnlyReplica, gossip.MemberInfo_PreReadOnlyReplica,

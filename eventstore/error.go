@@ -15,22 +15,22 @@ import (
 )
 
 var (
-	// ErrUnavailable means that the event store did not answer in time, and that nothing was asked of it that could have
-	// changed it: a read, a subscription, or an append that was never sent.
+	// ErrUnavailable means that the event store did not answer in time, and that nothing has changed there: the call was a read, a
+	// subscription, or an append that was never sent.
 	ErrUnavailable = errors.New("the event store is not available")
-	// ErrOutcomeUnknown means that an append was sent and its answer was not heard: it may have been done or not, or be done
-	// a little later. Another append at the same expected revision may safely be tried: only one of them can be done.
+	// ErrOutcomeUnknown means that an append was sent and no answer came: it may have been done or not, or be done a little later.
+	// To append again at the same expected revision is safe: only one of the appends can be done.
 	ErrOutcomeUnknown = errors.New("the event store did not answer an append: its outcome is unknown")
 	// ErrTooLarge means that the append is larger than the event store accepts.
 	ErrTooLarge = errors.New("the append is larger than the event store accepts")
-	// ErrClosed means that the store was closed by this program.
+	// ErrClosed means that [Store.Close] was called.
 	ErrClosed = errors.New("the event store's connections are closed")
 )
 
 // WrongRevision means that an append lost a race: the stream is not at the revision it expected. Nothing was written.
 //
-// Actual is a revision that the stream has, and not always one that can be read already: a real EventStoreDB refuses by what it has
-// taken, and shows that some milliseconds later. Who has to see what came between reads on until the stream is at Actual.
+// The stream has reached revision Actual, but that cannot always be read yet: EventStoreDB refuses by what it has accepted, and shows it
+// some milliseconds later. Whoever needs the events in between reads again until the stream is at Actual.
 type WrongRevision struct {
 	Stream   string
 	Expected domain.Revision // or NoStream
@@ -52,9 +52,9 @@ func revisionName(r domain.Revision) string {
 	}
 }
 
-// Refused means that the event store does not know the user or the password, or that the user lacks a right. Nothing was written. It
-// stays so until an operator changes the connection string, or the user there. To those who only ask whether the event store is there for
-// them it is an [ErrUnavailable].
+// Refused means that the event store does not accept the user or the password, or that the user lacks a right. Nothing was written.
+// It lasts until an operator changes the connection string, or the user's rights. For callers who only want to know whether they can use
+// the event store it is an [ErrUnavailable].
 type Refused struct {
 	User   string // empty if the connection string has none
 	Reason string // Unauthenticated, or PermissionDenied and what the event store said
@@ -70,20 +70,20 @@ func (e *Refused) Error() string {
 // Is reports whether the target is [ErrUnavailable].
 func (e *Refused) Is(target error) bool { return target == ErrUnavailable }
 
-// refusal is the event store's answer that it will not do what was asked, now or when asked again. Its error is one of this
-// package or has none below it.
+// refusal is the event store's answer that it will not do what was asked, however often. It wraps an error of this package, or one
+// that is only a text.
 type refusal struct{ err error }
 
 func (e *refusal) Error() string { return e.err.Error() }
 
-// errNotLeader means that the call reached a member of a cluster that is not its leader, and did nothing there.
+// errNotLeader means that the call reached a member of a cluster other than the leader, and did nothing there.
 var errNotLeader = errors.New("the member of the event store's cluster that was called is not its leader")
 
-// errNoPosition means that no event begins at the position of the log to read from: the position is that of another log.
+// errNoPosition means that the log has no event at the position to read from: the position belongs to another log.
 var errNoPosition = errors.New("the log has no event at that position")
 
-// failed turns the error that a call has ended with into one of this package's own, a [*refusal] if the event store has
-// spoken. If the call should have gone to another member, the next one does.
+// failed translates the error of a call into one of this package, a [*refusal] if the event store will not do what was asked. If the call
+// should have gone to another member, later calls do.
 func (c *call) failed(err error) error {
 	s, isStatus := status.FromError(err)
 	if !isStatus {
@@ -96,15 +96,15 @@ func (c *call) failed(err error) error {
 	switch s.Code() {
 	case codes.NotFound:
 		if address, ok := leaderOf(c.trailer); ok {
-			c.route.leave(c.member, address)
+			c.route.drop(c.member, address)
 			return errNotLeader
 		}
 		return &refusal{errors.New(text)}
 	case codes.Unavailable:
 		failure := errors.New(text)
-		c.route.away.Failed(failure)
+		c.route.outage.Failed(failure)
 		if c.route.clustered() || c.member.address != c.route.config.Address {
-			c.route.leave(c.member, "")
+			c.route.drop(c.member, "")
 		}
 		return failure
 	case codes.Unauthenticated, codes.PermissionDenied:
@@ -129,18 +129,18 @@ func (c *call) failed(err error) error {
 	return errors.New(text)
 }
 
-// isNoPosition reports whether the text of an Unknown error says that no event begins at a position of the log. Before 24.10 it was "Error".
+// isNoPosition reports whether the text of an Unknown error says that the log has no event at a position. Before 24.10 it said "Error".
 func isNoPosition(text string) bool {
 	return strings.Contains(text, "ReadAllResult: InvalidPosition") || strings.Contains(text, "ReadAllResult: Error")
 }
 
-// endsRead reports whether a read of the log ended because there is nothing at its position or after it.
+// endsRead reports whether a read of the log ended because it has no event at the position, or none from there on.
 func endsRead(err error) bool {
 	return errors.Is(err, io.EOF) || status.Code(err) == codes.Unknown && isNoPosition(status.Convert(err).Message())
 }
 
-// leaderOf is where the leader is by the trailers of a member that is not, if they are that. The address is empty if they do not
-// say.
+// leaderOf is the leader's address according to the trailers of a member that refused a call because it does not lead; empty if they do
+// not name one. ok is false for any other trailers.
 func leaderOf(trailer metadata.MD) (address string, ok bool) {
 	value := func(key string) string {
 		if values := trailer.Get(key); len(values) > 0 {

@@ -8,38 +8,37 @@ import (
 	"roombook/domain"
 )
 
-// Position is an event's place in the log of all streams: EventStoreDB's commit position. Positions grow along the log and
-// mean nothing else; 0 is before the first event.
+// Position is an event's place in the log of all streams: EventStoreDB's commit position. Positions increase along the log, with gaps; 0
+// is before the first event.
 type Position uint64
 
-// Expectations of an append that are not a revision.
+// What an append may expect instead of a revision.
 const (
 	// NoStream expects that the stream has no events.
 	NoStream domain.Revision = -1
-	// Any expects nothing. A retry is then recognised as long as the server remembers the event ids, and not for ever.
+	// Any expects nothing. A retry is then recognised only among the stream's last events.
 	Any domain.Revision = -2
 )
 
-// Metadata is stored with an event, beside its data.
+// Metadata is stored with an event, beside its data. Like the events of package domain it is stored for ever, under these names.
 type Metadata struct {
-	// CorrelationID names the conversation that the event belongs to; EventStoreDB's $correlationId.
+	// CorrelationID is common to all events that follow from one request; EventStoreDB's $correlationId.
 	CorrelationID string `json:"$correlationId,omitempty"`
-	// CausationID is the id of what led to the event: the command, the reservation, or the event that decided; EventStoreDB's
-	// $causationId.
+	// CausationID is the id of the event's cause: the command, the reservation, or the event that decided; EventStoreDB's $causationId.
 	CausationID string `json:"$causationId,omitempty"`
-	// Actor is who asked.
+	// Actor is who gave the command.
 	Actor string `json:"actor,omitempty"`
-	// OccurredAt is when it was decided.
+	// OccurredAt is when the event was decided.
 	OccurredAt time.Time `json:"occurredAt"`
 	// SchemaVersion is the version of the schema that the event was stored in, counted from 1. [Store.Append] sets it.
 	SchemaVersion int64 `json:"schemaVersion"`
 	// TraceParent is the W3C trace context of the request, if it had one.
 	TraceParent string `json:"traceparent,omitempty"`
-	// Command names the command and what it asked for, if its caller is to be able to ask again: see commands.Request.
+	// Command identifies the command and what it asked for, if its caller may repeat it: see commands.Request.
 	Command string `json:"command,omitempty"`
 }
 
-// Proposed is an event to be appended. [Store.Append] gives it its id.
+// Proposed is an event to append. [Store.Append] gives it its id.
 type Proposed struct {
 	Event    domain.Event
 	Metadata Metadata
@@ -53,15 +52,15 @@ type Recorded struct {
 	Position Position
 	// Type is the name the event is stored under.
 	Type string
-	// Event is the event in its newest schema, or nil where this program cannot decode it: a type it does not know, a schema newer than
-	// its own, or data that does not parse. Folds skip it.
+	// Event is the event in its newest schema, or nil if this program cannot decode it: its type is unknown, its schema newer than the
+	// program, or its data malformed. Folds skip it.
 	Event    domain.Event
 	Metadata Metadata
 	// Data is the event's data as stored, JSON.
 	Data []byte
 }
 
-// Appended says where an append went.
+// Appended says where an append's events are.
 type Appended struct {
 	Revision domain.Revision // of its last event
 	Position Position        // of its last event

@@ -10,7 +10,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// An event is known by its place in the log; where the log has none there is none, whatever a server calls that.
+// EventAt finds an event by its position, and nothing where there is none, whatever the server calls that.
 func TestEventAt(t *testing.T) {
 	r, s, direct, _ := behindRelay(t, eventstore.Options{})
 	appended := mustAppend(t, direct, newStream(), eventstore.NoStream, events(3)...)

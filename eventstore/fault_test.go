@@ -24,11 +24,11 @@ import (
 	"roombook/eventstore/node"
 )
 
-// short is a time-out for what is not going to be answered.
+// short is a time-out for calls that will not be answered.
 const short = 200 * time.Millisecond
 
-// kinds are all the kinds of calls that a store can be asked for. Each returns its last error.
-var kinds = map[string]func(context.Context, *eventstore.Store) error{
+// operations are all that a store can be asked for. Each returns its last error.
+var operations = map[string]func(context.Context, *eventstore.Store) error{
 	"append": func(ctx context.Context, s *eventstore.Store) error {
 		_, err := s.Append(ctx, newStream(), eventstore.NoStream, events(1)...)
 		return err
@@ -53,7 +53,7 @@ var kinds = map[string]func(context.Context, *eventstore.Store) error{
 	},
 }
 
-// A store works as soon as there is an event store.
+// A store works as soon as its event store does.
 func TestTheEventStoreComesLate(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
@@ -61,7 +61,7 @@ func TestTheEventStoreComesLate(t *testing.T) {
 	impatient, patient := network.Open(t, eventstore.Options{Timeout: short}), network.Open(t, eventstore.Options{Timeout: time.Minute})
 	for range 2 {
 		var asking sync.WaitGroup
-		for kind, ask := range kinds {
+		for kind, ask := range operations {
 			asking.Go(func() {
 				if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
 					t.Errorf("%s: %v", kind, err)
@@ -70,7 +70,7 @@ func TestTheEventStoreComesLate(t *testing.T) {
 		}
 		asking.Wait()
 	}
-	// Those that can wait are served when it comes.
+	// Calls with a longer time-out succeed when it is there.
 	var waiting sync.WaitGroup
 	for range 20 {
 		waiting.Go(func() {
@@ -98,7 +98,7 @@ func awaitPing(t *testing.T, s *eventstore.Store) {
 	}
 }
 
-// Whoever waits for an event store may leave at any time.
+// A call that waits for the event store ends with its context.
 func TestWhoWaitsIsFree(t *testing.T) {
 	t.Parallel()
 	nothing := func(*eventstoretest.Controlled) {}
@@ -121,7 +121,7 @@ func TestWhoWaitsIsFree(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), short)
 			defer cancel()
 			var waiting sync.WaitGroup
-			for kind, ask := range kinds {
+			for kind, ask := range operations {
 				for range 10 {
 					waiting.Go(func() {
 						if err := ask(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
@@ -138,7 +138,7 @@ func TestWhoWaitsIsFree(t *testing.T) {
 	}
 }
 
-// Closing ends every wait.
+// Close ends every wait.
 func TestCloseWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*eventstoretest.Controlled){
@@ -152,7 +152,7 @@ func TestCloseWhileOthersWait(t *testing.T) {
 			fail(network)
 			var waiting sync.WaitGroup
 			asked := make(chan struct{})
-			for kind, ask := range kinds {
+			for kind, ask := range operations {
 				for range 10 {
 					waiting.Go(func() {
 						for err := error(nil); !errors.Is(err, eventstore.ErrClosed); err = ask(t.Context(), s) {
@@ -184,13 +184,13 @@ func TestCloseWhileOthersWait(t *testing.T) {
 	}
 }
 
-// A subscription that is cut ends with an error, and can be taken up where it was.
+// A subscription whose connection is cut ends with an error, and can be resumed from its last position.
 func TestSubscriptionIsCut(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
 	s := network.Open(t, eventstore.Options{})
 	stream := newStream()
-	position := since(t, s)
+	position := logEnd(t, s)
 	var got []eventstore.Recorded
 	n := 0
 	for len(got) < 60 {
@@ -223,17 +223,17 @@ func TestSubscriptionIsCut(t *testing.T) {
 	}
 }
 
-// A subscription that the event store ends because it was too slow goes on, without a word to its caller and without a gap.
+// A subscription that the event store ends because it was too slow goes on, without an error and without a gap.
 func TestSubscriptionIsTooSlow(t *testing.T) {
 	t.Parallel()
 	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
 	stream, proposed := newStream(), events(300)
-	after := since(t, direct)
+	after := logEnd(t, direct)
 	mustAppend(t, direct, stream, eventstore.NoStream, proposed[:200]...)
 	tooSlow := func(where string) error {
 		return status.Error(codes.Aborted, "Operation timed out: Consumer too slow to handle event while "+where+". Client resubscription required.")
 	}
-	for _, pass := range []int{1, 1, 2, 50, 120} { // at once, and during and after the catching up
+	for _, pass := range []int{1, 1, 2, 50, 120} { // at once, and while and after it catches up
 		r.answer(answer{method: eventstoretest.Read, pass: pass, status: tooSlow("transitioning to live")})
 	}
 	r.answer(answer{method: eventstoretest.Read, pass: 90, status: tooSlow("live")})
@@ -245,7 +245,7 @@ func TestSubscriptionIsTooSlow(t *testing.T) {
 		}
 		return len(got) >= 300 && b.CaughtUp
 	})
-	if !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+	if !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 		t.Errorf("%d events of %d, or in another order", len(got), len(proposed))
 	}
 	if n := counted(t, s, "roombook_eventstore_resubscriptions_total"); n != 6 || r.left() > 0 {
@@ -253,7 +253,7 @@ func TestSubscriptionIsTooSlow(t *testing.T) {
 	}
 }
 
-// A subscription that is too slow over and over, and gets nowhere, ends with an error.
+// A subscription that is too slow over and over without progress ends with an error.
 func TestSubscriptionIsAlwaysTooSlow(t *testing.T) {
 	t.Parallel()
 	r, s, _, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
@@ -263,7 +263,7 @@ func TestSubscriptionIsAlwaysTooSlow(t *testing.T) {
 	endsWith(t, s.Subscribe(t.Context(), 0, eventstore.Filter{}), eventstore.ErrUnavailable, func() {})
 }
 
-// A subscription whose event store falls silent ends: the connection's keepalive notices.
+// A subscription whose event store falls silent ends, by the connection's keepalive.
 func TestSubscriptionFallsSilent(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
@@ -281,7 +281,7 @@ func TestReadsGoOn(t *testing.T) {
 	network := eventstoretest.Node(t)
 	s := network.Open(t, eventstore.Options{})
 	stream := newStream()
-	proposed := events(2000) // more than is under way at once
+	proposed := events(2000) // more than is in flight at once
 	for i := 0; i < len(proposed); i += 500 {
 		mustAppend(t, s, stream, domain.Revision(i-1), proposed[i:i+500]...)
 	}
@@ -299,18 +299,18 @@ func TestReadsGoOn(t *testing.T) {
 				outage()
 			}
 		}
-		if !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+		if !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 			t.Errorf("%s: %d events, want %d, or in another order", name, len(got), len(proposed))
 		}
 	}
-	// Opened on a connection that is dead.
+	// A read that begins on a dead connection.
 	for range 10 {
 		network.Cut()
 		if end, err := s.End(t.Context()); err != nil || end == 0 {
 			t.Errorf("end: %d, %v", end, err)
 		}
 	}
-	// It goes away in the middle and does not come back.
+	// The event store goes away in the middle of a read and does not come back.
 	impatient := network.Open(t, eventstore.Options{Timeout: short})
 	n := 0
 	var last error
@@ -327,21 +327,21 @@ func TestReadsGoOn(t *testing.T) {
 	}
 }
 
-// Whether the request or the answer of an append gets lost: it is done once, and says where. What was done is not sent again.
+// Whether the request or the answer of an append gets lost, it is done once and returns its position. One that was done is not sent again.
 func TestAppendIsCut(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
 	s := network.Open(t, eventstore.Options{Timeout: time.Minute})
 	awaitPing(t, s)
 	for name, test := range map[string]struct {
-		lose func(string, int) <-chan struct{}
-		most int // losses
+		lose      func(string, int) <-chan struct{}
+		maxLosses int
 	}{
 		"request": {network.LoseRequest, 3},
 		"answer":  {network.LoseAnswer, 1},
 	} {
 		for _, expected := range []domain.Revision{eventstore.NoStream, 1, eventstore.Any} {
-			for losses := 1; losses <= test.most; losses++ {
+			for losses := 1; losses <= test.maxLosses; losses++ {
 				stream := newStream()
 				first := domain.Revision(0)
 				if expected == 1 {
@@ -361,7 +361,7 @@ func TestAppendIsCut(t *testing.T) {
 					t.Errorf("%s lost %d times, expected %d: it reached the event store %d times", name, losses, expected, n)
 				}
 				got := all(t, s.ReadStream(t.Context(), stream, first))
-				if !slices.Equal(toldByRecorded(got), toldBy(proposed)) || at.Revision != first+1 || got[1].Position != at.Position {
+				if !slices.Equal(recordedIDs(got), proposedIDs(proposed)) || at.Revision != first+1 || got[1].Position != at.Position {
 					t.Errorf("%s lost %d times, expected %d: appended at %+v, read %v", name, losses, expected, at, got)
 				}
 			}
@@ -369,8 +369,8 @@ func TestAppendIsCut(t *testing.T) {
 	}
 }
 
-// Every request or answer of an append gets lost, and nothing can be read: nobody knows whether it was done. Whoever tries again finds
-// out.
+// Every request or answer of an append gets lost, and nothing can be read: its outcome is unknown. A later append at the same revision
+// settles it.
 func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
@@ -404,13 +404,13 @@ func TestUnknownOutcome(t *testing.T) {
 		if _, lost := errors.AsType[*eventstore.WrongRevision](err); lost != test.done || !lost && err != nil {
 			t.Errorf("%s: tried again: %v", name, err)
 		}
-		if got := all(t, patient.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+		if got := all(t, patient.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 			t.Errorf("%s: tried again, the stream has %d events", name, len(got))
 		}
 	}
 }
 
-// An append on a connection that is known to have broken is not sent, and that is certain.
+// An append on a connection that is known to be broken is certainly not sent.
 func TestNeverSent(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Node(t)
@@ -422,7 +422,7 @@ func TestNeverSent(t *testing.T) {
 		stream := newStream()
 		_, err := s.Append(t.Context(), stream, eventstore.NoStream, events(1)...)
 		network.Start()
-		if errors.Is(err, eventstore.ErrOutcomeUnknown) { // it was sent before the news of the break came
+		if errors.Is(err, eventstore.ErrOutcomeUnknown) { // it was sent before the break was noticed
 			continue
 		}
 		if !errors.Is(err, eventstore.ErrUnavailable) {
@@ -435,7 +435,7 @@ func TestNeverSent(t *testing.T) {
 	}
 }
 
-// The caller leaves while the answer is under way.
+// The context ends while the answer is in flight.
 func TestCallerLeavesAnAppend(t *testing.T) {
 	t.Parallel()
 	r, s, _, _ := behindRelay(t, eventstore.Options{})
@@ -448,7 +448,7 @@ func TestCallerLeavesAnAppend(t *testing.T) {
 	}
 }
 
-// behindRelay is a store behind a relay, and another one that is not.
+// behindRelay returns a store behind a relay, and one that is not.
 func behindRelay(t *testing.T, o eventstore.Options) (r *relay, s, direct *eventstore.Store, network *eventstoretest.Controlled) {
 	t.Helper()
 	back := eventstoretest.Node(t)
@@ -461,7 +461,7 @@ func behindRelay(t *testing.T, o eventstore.Options) (r *relay, s, direct *event
 	return r, s, direct, network
 }
 
-// What the event store answers to the tries of an append of two events to an empty stream, and what comes of it.
+// Answers of the event store to the tries of an append of two events to an empty stream, and the outcome.
 func TestAppendIsAnswered(t *testing.T) {
 	t.Parallel()
 	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
@@ -513,16 +513,16 @@ func TestAppendIsAnswered(t *testing.T) {
 			if n := r.left(); n > 0 {
 				t.Errorf("%d answers were not asked for", n)
 			}
-			got := toldByRecorded(all(t, direct.ReadStream(t.Context(), stream, 0)))
-			if done := len(got) >= 2 && slices.Equal(got[:2], toldBy(proposed)); done != test.done {
+			got := recordedIDs(all(t, direct.ReadStream(t.Context(), stream, 0)))
+			if done := len(got) >= 2 && slices.Equal(got[:2], proposedIDs(proposed)); done != test.done {
 				t.Errorf("done: %t, want %t", done, test.done)
 			}
 		})
 	}
 }
 
-// An append that was sent again is not answered, as if its ids were still on their way in the first: the stream is looked at
-// meanwhile, and that tells.
+// An append that was sent again is not answered, as if its ids were still in flight in the first try: meanwhile a look at the stream
+// finds it.
 func TestSentAgainAndUnheard(t *testing.T) {
 	t.Parallel()
 	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
@@ -538,7 +538,7 @@ func TestSentAgainAndUnheard(t *testing.T) {
 		if err != nil || at.Revision != 1 || r.left() > 0 {
 			t.Errorf("appended at %+v, %v, %d answers left", at, err, r.left())
 		}
-		if got := all(t, direct.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed)) || got[1].ID != at.IDs[1] {
+		if got := all(t, direct.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), proposedIDs(proposed)) || got[1].ID != at.IDs[1] {
 			t.Errorf("%d events", len(got))
 		}
 	}
@@ -548,7 +548,7 @@ func isNil(err error) bool { return err == nil }
 
 func is(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
 
-// isRefusal reports whether the error is the event store's own reason.
+// isRefusal reports whether the error gives the event store's own reason.
 func isRefusal(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Access Denied") && !errors.Is(err, eventstore.ErrOutcomeUnknown)
 }
@@ -560,7 +560,7 @@ func isLostTo(actual domain.Revision) func(error) bool {
 	}
 }
 
-// What the event store answers to a read or a subscription.
+// Answers of the event store to a read and to a subscription.
 func TestReadIsAnswered(t *testing.T) {
 	t.Parallel()
 	r, s, direct, _ := behindRelay(t, eventstore.Options{})
@@ -586,7 +586,7 @@ func TestReadIsAnswered(t *testing.T) {
 				got = append(got, e)
 			}
 		}
-		if isRefusal(failed) != test.refused || !test.refused && !slices.Equal(toldByRecorded(got), toldBy(proposed)) {
+		if isRefusal(failed) != test.refused || !test.refused && !slices.Equal(recordedIDs(got), proposedIDs(proposed)) {
 			t.Errorf("read, %s: %v, %d events", name, failed, len(got))
 		}
 		r.answer(script)
@@ -605,7 +605,7 @@ func TestReadIsAnswered(t *testing.T) {
 	}
 }
 
-// A large append that is refused before all of it was sent: the reason is heard, and that nothing was done is certain.
+// A large append that is refused before all of it was sent returns the reason, and was certainly not done.
 func TestLargeAppendIsRefusedEarly(t *testing.T) {
 	t.Parallel()
 	r, s, direct, _ := behindRelay(t, eventstore.Options{Timeout: time.Minute})
@@ -624,7 +624,7 @@ func TestLargeAppendIsRefusedEarly(t *testing.T) {
 	}
 }
 
-// An event store that is too busy to answer, and says so, is asked again on the connections that there are.
+// Retries to an event store that says it is too busy use the existing connections.
 func TestConnectionsDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	r, s, _, network := behindRelay(t, eventstore.Options{Connections: 2, Timeout: time.Minute})
@@ -660,8 +660,8 @@ func TestConnectionsDoNotPileUp(t *testing.T) {
 	}
 }
 
-// Outages one after the other, while many append: every append that was said to be done is there once, in its order; what was
-// said not to be done is not there; and afterwards everything is as before.
+// Outages one after the other while many append: every append that was acknowledged is there once and in order, those that certainly failed
+// are not, and afterwards everything works as before.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -692,7 +692,7 @@ func TestOutages(t *testing.T) {
 				proposed := events(1)
 				at, err := s.Append(t.Context(), shared, revision, proposed...)
 				mu.Lock()
-				outcomes = append(outcomes, outcome{told(proposed[0].Event), at.Revision, err})
+				outcomes = append(outcomes, outcome{idOf(proposed[0].Event), at.Revision, err})
 				mu.Unlock()
 				if lost, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 					revision = lost.Actual
@@ -727,10 +727,10 @@ func TestOutages(t *testing.T) {
 
 	at := map[domain.ReservationID]domain.Revision{}
 	for _, r := range all(t, s.ReadStream(t.Context(), shared, 0)) {
-		if _, twice := at[told(r.Event)]; twice {
-			t.Errorf("%s is there twice", told(r.Event))
+		if _, twice := at[idOf(r.Event)]; twice {
+			t.Errorf("%s is there twice", idOf(r.Event))
 		}
-		at[told(r.Event)] = r.Revision
+		at[idOf(r.Event)] = r.Revision
 	}
 	count := map[string]int{}
 	for _, o := range outcomes {
@@ -754,7 +754,7 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// A node that is started anew on its data, at its address, is the same event store.
+// A node that is restarted on the same data and address is the same event store.
 func TestTheNodeRestarts(t *testing.T) {
 	t.Parallel()
 	dir, address := t.TempDir(), "127.0.0.1:0"
@@ -793,7 +793,7 @@ func TestTheNodeRestarts(t *testing.T) {
 		}
 		stop()
 		var asking sync.WaitGroup
-		asking.Go(func() { // while it is away, or when it is back
+		asking.Go(func() { // while it is down, or after that
 			for j := range at {
 				_, err := s.Append(t.Context(), stream, domain.Revision(j-1), proposed[j])
 				if lost, ok := errors.AsType[*eventstore.WrongRevision](err); !ok || lost.Actual != at[len(at)-1].Revision {
@@ -803,14 +803,14 @@ func TestTheNodeRestarts(t *testing.T) {
 		})
 		stop = start()
 		asking.Wait()
-		if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(toldByRecorded(got), toldBy(proposed[:i+1])) {
+		if got := all(t, s.ReadStream(t.Context(), stream, 0)); !slices.Equal(recordedIDs(got), proposedIDs(proposed[:i+1])) {
 			t.Errorf("%d events of %d after a restart", len(got), i+1)
 		}
 	}
 	stop()
 }
 
-// The library logs to the standard logger unless it is told not to.
+// Nothing is printed on the standard logger, as the client library does by default.
 func TestNothingOnTheStandardLogger(t *testing.T) {
 	var printed bytes.Buffer
 	standard := log.Writer()

@@ -19,13 +19,13 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// follower is a member that is not the leader, before the same event store as the others.
+// follower is a member that may or may not lead, before the same event store as the others.
 type follower struct {
-	leader  atomic.Pointer[string] // where it says that the leader is; nil if it leads itself
+	leader  atomic.Pointer[string] // the address it names as the leader's; nil if it leads itself
 	address string
 	refused atomic.Int64
 	mu      sync.Mutex
-	seen    map[string][]string // by method: what the calls said of the leader, "" for nothing
+	seen    map[string][]string // values of requires-leader in its calls, by method; "" for none
 }
 
 func startFollower(t *testing.T, to string) *follower {
@@ -54,7 +54,7 @@ func (f *follower) admit(call grpc.ServerStream) error {
 	return status.Error(codes.NotFound, "Leader info available")
 }
 
-// What commands rest on requires the leader, on the wire; what lists and recovery follow does not.
+// Calls that commands depend on require the leader, on the wire; those of lists and recovery do not.
 func TestTheLeaderIsRequired(t *testing.T) {
 	t.Parallel()
 	member := startFollower(t, eventstoretest.Node(t).Address())
@@ -114,12 +114,13 @@ func lastError[E any](seq func(func(E, error) bool)) (last error) {
 	return last
 }
 
-// The connection string names one member, which does not lead: calls go on to the one that does, as long as that is so.
+// The connection string names one member, which does not lead: calls go to the one that it names as the leader, until that one does not
+// lead either.
 func TestALeaderIsNamed(t *testing.T) {
 	t.Parallel()
 	behind := eventstoretest.Node(t)
 	first, second := startFollower(t, behind.Address()), startFollower(t, behind.Address())
-	nowhere := eventstoretest.Nowhere(t)
+	closed := eventstoretest.ClosedPort(t)
 	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestALeaderIsNamed(t *testing.T) {
 	defer s.Close()
 	all := func(s *eventstore.Store) {
 		t.Helper()
-		for kind, ask := range kinds {
+		for kind, ask := range operations {
 			if kind == "subscription" {
 				continue
 			}
@@ -149,8 +150,8 @@ func TestALeaderIsNamed(t *testing.T) {
 		t.Errorf("the second member was asked %d times after it had ceased to lead", n)
 	}
 
-	// Each names the other, or who is gone, and one leads in the end.
-	for _, leader := range []string{second.address, nowhere} {
+	// The members name each other, or one that is down, until one leads.
+	for _, leader := range []string{second.address, closed} {
 		first.leader.Store(&leader)
 		impatient, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + first.address + "?tls=false", Timeout: short})
 		if err != nil {
@@ -158,12 +159,12 @@ func TestALeaderIsNamed(t *testing.T) {
 		}
 		defer impatient.Close()
 		before := first.refused.Load() + second.refused.Load()
-		for kind, ask := range kinds {
+		for kind, ask := range operations {
 			if kind == "subscription" {
 				continue
 			}
-			// An append's time may end, however long it is, while a try is on its way to a member that will refuse it: its outcome is
-			// unknown then. Most often it ends between two tries, and that nothing was done is certain.
+			// However long its time-out is, an append may run out of time while a try is in flight to a member that will refuse it. Its
+			// outcome is unknown then. Mostly it runs out between two tries, and has certainly not been done.
 			err := ask(t.Context(), impatient)
 			for n := 0; errors.Is(err, eventstore.ErrOutcomeUnknown) && n < 20; n++ {
 				err = ask(t.Context(), impatient)
@@ -173,7 +174,7 @@ func TestALeaderIsNamed(t *testing.T) {
 			}
 		}
 		if n := first.refused.Load() + second.refused.Load() - before; n > 100 {
-			t.Errorf("asked %d times in %d short waits", n, len(kinds))
+			t.Errorf("asked %d times in %d short waits", n, len(operations))
 		}
 		var waiting sync.WaitGroup
 		for range 20 {
@@ -185,7 +186,7 @@ func TestALeaderIsNamed(t *testing.T) {
 	}
 }
 
-// Many begin calls just when a leader is found, over and over: none waits for the one after that.
+// Calls that begin just when a leader is found do not wait for the next one.
 func TestNobodyMissesTheLeader(t *testing.T) {
 	t.Parallel()
 	behind := eventstoretest.Node(t)

@@ -7,11 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxUndecodableTypes bounds the label values of the metric of undecodable events: a store that others write to may have
-// any number of types.
+// maxUndecodableTypes bounds the label values of the metric of undecodable events: in a store that other programs write to there may be any
+// number of types.
 const maxUndecodableTypes = 100
 
-// metrics are what a store counts.
+// metrics are those of one store.
 type metrics struct {
 	appends     prometheus.Histogram
 	conflicts   prometheus.Counter
@@ -27,7 +27,7 @@ type metrics struct {
 	replaced        prometheus.Counter
 
 	mu    sync.Mutex
-	types map[string]bool // the event types that undecodable has met
+	types map[string]bool // those that have a label value
 }
 
 func newMetrics() *metrics {
@@ -66,7 +66,7 @@ func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.appends, m.conflicts, m.retries, m.unknown, m.undecodable, m.connections, m.reconnects, m.resubscriptions, m.replaced}
 }
 
-// cannotDecode counts an event without a decoded form, and logs the first of its type.
+// cannotDecode counts an event that cannot be decoded, and logs the first of its type.
 func (m *metrics) cannotDecode(logger *slog.Logger, r *Recorded, reason error) {
 	label := r.Type
 	m.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A store full of other programs' events makes neither the metrics nor the log grow with it.
+// However many event types of other programs there are, the metrics and the program's log stay bounded.
 func TestUndecodableTypesAreBounded(t *testing.T) {
 	var logged bytes.Buffer
 	m, logger := newMetrics(), slog.New(slog.NewTextHandler(&logged, nil))

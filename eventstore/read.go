@@ -17,13 +17,13 @@ import (
 	"roombook/domain"
 )
 
-// ReadStream yields the stream's events from a revision on, in their order, up to the last one that was there when it was
-// asked for or later. A stream without events, or without any from there, yields nothing. In a cluster it is the leader that is
-// asked: an append that was acknowledged is there.
+// ReadStream yields the stream's events in order, from a revision to the end of the stream as it was when the read began, or later. A
+// stream without events, or without any from there, yields nothing. In a cluster the leader is read: every append that was
+// acknowledged is there.
 //
 // An error is the last thing yielded, with a zero event: [ErrUnavailable] if the event store did not answer within the
-// time-out, ctx's error, [*Refused], [ErrClosed], or what the event store refused the read with. A connection that breaks on the way is
-// not one: the read goes on where it was. The time that the loop's body takes does not count.
+// time-out, ctx's error, [*Refused], [ErrClosed], or the reason why the event store refused the read. A broken connection is no error:
+// the read resumes after the last event. Time spent in the loop's body does not count towards the time-out.
 func (s *Store) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		if err := s.readStream(ctx, stream, from, func(r Recorded) bool { return yield(r, nil) }); err != nil {
@@ -46,20 +46,20 @@ func (s *Store) readStream(ctx context.Context, stream string, from domain.Revis
 	})
 }
 
-// lastStored is the last event of the stream as it is stored, or nil.
-func (s *Store) lastStored(ctx context.Context, r way, stream string) (last *recordedEvent, err error) {
+// lastEvent is the stream's last event, undecoded, or nil.
+func (s *Store) lastEvent(ctx context.Context, to endpoint, stream string) (last *recordedEvent, err error) {
 	if !validStream(stream) {
 		return nil, errNoStreamName
 	}
-	err = s.read(ctx, r, readStreamBack(stream, 1), func(e *recordedEvent) bool {
+	err = s.read(ctx, to, readStreamBack(stream, 1), func(e *recordedEvent) bool {
 		last = e
 		return false
 	})
 	return last, err
 }
 
-// End is the position of the last event of the log, of whatever stream; 0 if there is none. In a cluster any member may be asked, and
-// be a little behind. Its errors are those of [Store.ReadStream].
+// End is the position of the log's last event, whatever its stream; 0 if the log is empty. In a cluster the answer may come from a
+// follower and be a little behind. Its errors are those of [Store.ReadStream].
 func (s *Store) End(ctx context.Context) (Position, error) {
 	end, err := s.end(ctx, s.connections.lists)
 	if err != nil {
@@ -68,22 +68,21 @@ func (s *Store) End(ctx context.Context) (Position, error) {
 	return end, nil
 }
 
-func (s *Store) end(ctx context.Context, r way) (end Position, err error) {
+func (s *Store) end(ctx context.Context, to endpoint) (end Position, err error) {
 	request := newRead(1)
 	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
 	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
 		AllOption: &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}},
 	}}
-	err = s.read(ctx, r, request, func(e *recordedEvent) bool {
+	err = s.read(ctx, to, request, func(e *recordedEvent) bool {
 		end = Position(e.GetCommitPosition())
 		return false
 	})
 	return end, err
 }
 
-// EventAt is the id of the event at a position of the log, if the log has one exactly there, and so tells whether a log that was
-// seen before is still the same. In a cluster the leader is asked, which has everything that was ever acknowledged. Its errors
-// are those of [Store.ReadStream].
+// EventAt is the id of the event at exactly that position of the log, if there is one. So it tells whether the log is still the one that
+// was seen before. In a cluster the leader is asked. Its errors are those of [Store.ReadStream].
 func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bool, err error) {
 	err = s.read(ctx, s.connections.leader, readAllFrom(p), func(e *recordedEvent) bool {
 		if Position(e.GetCommitPosition()) == p {
@@ -97,7 +96,7 @@ func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bo
 	return id, found, nil
 }
 
-// readAllFrom reads the event of the log at a position, or the next.
+// readAllFrom reads the first event of the log at a position or after it.
 func readAllFrom(p Position) *streams.ReadReq {
 	request := newRead(1)
 	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
@@ -108,10 +107,10 @@ func readAllFrom(p Position) *streams.ReadReq {
 	return request
 }
 
-// recordedEvent is an event as it is received.
+// recordedEvent is an event as received.
 type recordedEvent = streams.ReadResp_ReadEvent_RecordedEvent
 
-// newRead is a read of at most so many events, of what and from where is still to be said.
+// newRead is a read of at most count events. What is read, and from where, is for the caller to set.
 func newRead(count uint64) *streams.ReadReq {
 	return &streams.ReadReq{Options: &streams.ReadReq_Options{
 		CountOption:  &streams.ReadReq_Options_Count{Count: count},
@@ -122,7 +121,7 @@ func newRead(count uint64) *streams.ReadReq {
 
 var structuredIDs = &streams.ReadReq_Options_UUIDOption{Content: &streams.ReadReq_Options_UUIDOption_Structured{Structured: &shared.Empty{}}}
 
-// readStream reads a stream from a revision on.
+// readStream reads a stream forwards from a revision.
 func readStream(stream string, from domain.Revision, count uint64) *streams.ReadReq {
 	request := newRead(count)
 	request.Options.StreamOption = &streams.ReadReq_Options_Stream{Stream: &streams.ReadReq_Options_StreamOptions{
@@ -132,7 +131,7 @@ func readStream(stream string, from domain.Revision, count uint64) *streams.Read
 	return request
 }
 
-// readStreamBack reads a stream from its end back.
+// readStreamBack reads a stream backwards from its end.
 func readStreamBack(stream string, count uint64) *streams.ReadReq {
 	request := newRead(count)
 	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
@@ -143,18 +142,18 @@ func readStreamBack(stream string, count uint64) *streams.ReadReq {
 	return request
 }
 
-// errNoAnswer is the cause of a context whose time to wait for the event store is over.
+// errNoAnswer is the cause that ends an [idleContext].
 var errNoAnswer = errors.New("no answer in time")
 
-// read asks for the request and yields what there is, and does so again if the connection breaks: yield sees to it that the
-// request continues after what was yielded last.
-func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
-	w, stop := s.watch(ctx)
+// read sends the request and yields the events, and retries if the connection breaks. For that, yield updates the request to begin after
+// the last event yielded.
+func (s *Store) read(ctx context.Context, to endpoint, request *streams.ReadReq, yield func(*recordedEvent) bool) error {
+	w, stop := s.newIdleContext(ctx)
 	defer stop()
 	pauses := newPauses()
 	var failure error
 	for {
-		progress, err := s.readOnce(w, r, request, yield)
+		progress, err := s.readOnce(w, to, request, yield)
 		if err == nil {
 			return nil
 		}
@@ -173,7 +172,7 @@ func (s *Store) read(ctx context.Context, r way, request *streams.ReadReq, yield
 	}
 }
 
-// reason is why a call has failed so far: its latest failure, but not that its time was over.
+// reason is the failure to report of a call that is retried: the latest, unless that is only the end of ctx.
 func reason(ctx context.Context, before, latest error) error {
 	if before != nil && ctx.Err() != nil {
 		return before
@@ -181,9 +180,9 @@ func reason(ctx context.Context, before, latest error) error {
 	return latest
 }
 
-// readOnce reports whether anything was yielded. Its error is nil at the end, and when yield wants no more.
-func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func(*recordedEvent) bool) (progress bool, err error) {
-	c, err := r.begin(w)
+// readOnce is one try of a read. Its error is nil at the end, or when yield returns false; progress reports whether anything was yielded.
+func (s *Store) readOnce(w *idleContext, to endpoint, request *streams.ReadReq, yield func(*recordedEvent) bool) (progress bool, err error) {
+	c, err := to.begin(w)
 	if err != nil {
 		return false, err
 	}
@@ -206,19 +205,19 @@ func (s *Store) readOnce(w *watched, r way, request *streams.ReadReq, yield func
 			return progress, nil
 		}
 		e := answer.GetEvent().GetEvent()
-		if e == nil { // a link to nothing, or what is said beside the events
+		if e == nil { // a link to a missing event, or a message that is not an event
 			continue
 		}
-		if name := string(e.GetStreamIdentifier().GetStreamName()); r.leads && forwards(request) && stays(name) {
+		if name := string(e.GetStreamIdentifier().GetStreamName()); to.leads && forwards(request) && stays(name) {
 			s.connections.log.saw(c.member.incarnation, Position(e.GetCommitPosition()), eventID(e))
 		}
 		progress = true
-		w.rest()
+		w.suspend()
 		if !yield(e) {
 			c.answered()
 			return progress, nil
 		}
-		w.wait()
+		w.resume()
 	}
 }
 
@@ -251,35 +250,35 @@ func eventID(e *recordedEvent) (id uuid.UUID) {
 	return id
 }
 
-// watched is the context of a read or a subscription. It ends with the caller's, with the store, and when the event store
-// has been waited for too long.
-type watched struct {
+// idleContext is the context of a read or a subscription. It ends with the caller's context, with the store, or when the event store
+// has not answered for the time-out.
+type idleContext struct {
 	context.Context
-	parent   context.Context
-	timeout  time.Duration
-	patience *time.Timer
+	parent  context.Context
+	timeout time.Duration
+	timer   *time.Timer
 }
 
-// watch starts to wait.
-func (s *Store) watch(parent context.Context) (w *watched, stop func()) {
+// newIdleContext starts the time-out.
+func (s *Store) newIdleContext(parent context.Context) (w *idleContext, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	unlink := context.AfterFunc(s.connections.closing, func() { cancel(ErrClosed) })
-	patience := time.AfterFunc(s.timeout, func() { cancel(errNoAnswer) })
-	return &watched{ctx, parent, s.timeout, patience}, func() {
-		patience.Stop()
+	timer := time.AfterFunc(s.timeout, func() { cancel(errNoAnswer) })
+	return &idleContext{ctx, parent, s.timeout, timer}, func() {
+		timer.Stop()
 		unlink()
 		cancel(nil)
 	}
 }
 
-// wait starts the time anew.
-func (w *watched) wait() { w.patience.Reset(w.timeout) }
+// resume starts the time-out anew.
+func (w *idleContext) resume() { w.timer.Reset(w.timeout) }
 
-// rest stops the time.
-func (w *watched) rest() { w.patience.Stop() }
+// suspend stops the time-out while the event store is not waited for.
+func (w *idleContext) suspend() { w.timer.Stop() }
 
-// ended is the error of what the context ended, given what failed last.
-func (w *watched) ended(failure error) error {
+// ended is the error to return once the context has ended, after the given failure.
+func (w *idleContext) ended(failure error) error {
 	switch cause := context.Cause(w); {
 	case w.parent.Err() != nil:
 		return w.parent.Err()

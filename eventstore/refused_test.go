@@ -31,14 +31,14 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// secured is an event store that one user may use, over TLS.
+// secured is an event store with TLS and one user.
 type secured struct {
 	caFile, address string
 	password        atomic.Pointer[string]
-	denied          atomic.Bool // the user has no right to what he asks
+	denied          atomic.Bool // the user has no rights
 }
 
-// startSecured puts TLS and a check of the user before an event store.
+// startSecured puts TLS and a password check before an event store.
 func startSecured(t *testing.T, to, password string) *secured {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -63,7 +63,7 @@ func startSecured(t *testing.T, to, password string) *secured {
 	return s
 }
 
-// admit answers as EventStoreDB does: before any handler.
+// admit refuses a call as EventStoreDB does: before any handler.
 func (s *secured) admit(call grpc.ServerStream) error {
 	md, _ := metadata.FromIncomingContext(call.Context())
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("roombook:"+*s.password.Load()))
@@ -80,7 +80,7 @@ func (s *secured) connectionString(user string) string {
 	return "esdb://" + user + s.address + "?tls=true&tlsCAFile=" + s.caFile
 }
 
-// Whoever is refused is told at once, and why; when that is mended everything works.
+// A refusal is returned at once, with the reason.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	behind := eventstoretest.Node(t)
@@ -93,7 +93,7 @@ func TestRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for kind, ask := range kinds {
+		for kind, ask := range operations {
 			err := ask(t.Context(), s)
 			if refused, ok := errors.AsType[*eventstore.Refused](err); !ok || refused.Error() != reason || !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
 				t.Errorf("%s: %v", kind, err)
@@ -108,7 +108,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// An event store whose certificate nobody vouches for is away, and the error says why.
+// An event store whose certificate is not trusted is unavailable, and the error says why.
 func TestCertificateIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
@@ -118,7 +118,7 @@ func TestCertificateIsNotTrusted(t *testing.T) {
 	}
 	defer s.Close()
 	var asking sync.WaitGroup
-	for kind, ask := range kinds {
+	for kind, ask := range operations {
 		asking.Go(func() {
 			if err := ask(t.Context(), s); !errors.Is(err, eventstore.ErrUnavailable) || !strings.Contains(err.Error(), "failed to verify certificate") {
 				t.Errorf("%s: %v", kind, err)
@@ -128,7 +128,7 @@ func TestCertificateIsNotTrusted(t *testing.T) {
 	asking.Wait()
 }
 
-// A password is changed while the program runs, and then a right is taken away: the log says so once, however often it is met.
+// A password is changed while the program runs, and then a right revoked: that is logged once, however many calls fail.
 func TestRefusedLater(t *testing.T) {
 	t.Parallel()
 	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
@@ -152,7 +152,7 @@ func TestRefusedLater(t *testing.T) {
 	fails := func(reason string) {
 		t.Helper()
 		for range 20 {
-			for kind, ask := range kinds {
+			for kind, ask := range operations {
 				if err := ask(t.Context(), s); err == nil || !strings.Contains(err.Error(), reason) || !errors.Is(err, eventstore.ErrUnavailable) {
 					t.Errorf("%s: %v", kind, err)
 				}

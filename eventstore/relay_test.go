@@ -16,37 +16,37 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// relay passes the calls of the event store's protocol on, except those that a test wants to have answered otherwise: with
-// statuses that a healthy event store never gives.
+// relay relays calls to the event store, except those to which a test has scripted other answers: statuses that a healthy event store
+// never returns.
 type relay struct {
 	t        testing.TB
 	upstream *grpc.ClientConn
 
-	// admit is asked first of each call, if it is set; its error is the answer.
+	// admit is called first for each call, if it is set; its error is the answer.
 	admit func(grpc.ServerStream) error
 
 	mu     sync.Mutex
-	script []answer // for the calls to come, in their order
+	script []answer // for the next calls, in order
 }
 
-// answer says what becomes of a call of a method.
+// answer is a scripted answer to a call of a method.
 type answer struct {
 	method string
 	// before is called first.
 	before func()
-	// forward has the event store do it all the same, if its requests have all come.
+	// forward lets the event store carry it out all the same, once all its requests have come.
 	forward bool
-	// after is called when the event store has done it, before the caller hears.
+	// after is called when the event store has carried it out, before the caller is answered.
 	after func()
-	// pass is how many of the event store's answers the caller hears before the status.
+	// pass is how many of the event store's messages the caller gets before the status.
 	pass int
-	// early answers without reading a request.
+	// early answers before any request is read.
 	early bool
-	// status is what the caller hears.
+	// status is the answer.
 	status error
 }
 
-// startRelay relays to the event store at an address, and returns the address to connect to.
+// startRelay starts a relay to an event store and returns the address to connect to.
 func startRelay(t testing.TB, to string, admit func(grpc.ServerStream) error, options ...grpc.ServerOption) (*relay, string) {
 	t.Helper()
 	upstream, err := grpc.NewClient(to, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -80,7 +80,7 @@ func (r *relay) answer(a ...answer) {
 	r.script = append(r.script, a...)
 }
 
-// left is how many answers of the script have not been given.
+// left is how many answers of the script are left.
 func (r *relay) left() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,7 +174,7 @@ func (r *relay) handle(_ any, caller grpc.ServerStream) error {
 	return err
 }
 
-// raw is a codec of messages as they are on the wire.
+// raw is a gRPC codec for encoded messages.
 type raw struct{}
 
 func (raw) Name() string { return "proto" }
@@ -188,5 +188,5 @@ func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 
 var _ encoding.CodecV2 = raw{}
 
-// unavailable is what an event store answers that is too busy.
+// unavailable is the answer of an event store that is too busy.
 var unavailable = status.Error(codes.Unavailable, "Server Is Too Busy")

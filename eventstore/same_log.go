@@ -14,37 +14,37 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// A log may go back: a backup is put back in its place, or another event store stands at the address. Whoever remembers something of the
-// log before must forget it, since a revision there says nothing of the same revision here. So a store remembers the furthest event that it
-// has seen, and looks for it whenever it connects, before any call gets through.
+// A log may be replaced: a backup is restored, or another event store answers at the address. Whoever remembers something of the former log
+// must forget it, since a revision there says nothing about the same revision here. So a store remembers the furthest event that it has
+// seen, and looks for it whenever it connects, before any call gets through.
 
-// Incarnation tells the logs that a store has met at its address apart, in the order that it met them.
+// Incarnation numbers the logs that a store has met at its address, in the order in which it met them.
 type Incarnation int64
 
 // ErrReplaced means that the event store's log is not the one that the caller began with. Nothing was written to the one that is there
 // now. It is an [ErrUnavailable].
 var ErrReplaced = fmt.Errorf("%w: its log is not the one that was seen before", ErrUnavailable)
 
-// Incarnation is that of the log that the store is on.
+// Incarnation is that of the store's present log.
 func (s *Store) Incarnation() Incarnation { return s.connections.log.current() }
 
-// On is a context for calls that are to meet the log of an incarnation and no other: on any other they are [ErrReplaced].
+// On binds calls to one incarnation of the log: on any other they fail with [ErrReplaced].
 func On(ctx context.Context, i Incarnation) context.Context {
 	return context.WithValue(ctx, incarnationKey{}, i)
 }
 
 type incarnationKey struct{}
 
-// log is what is known of the log that a store is on. Goroutines may share it.
+// log is what a store knows of the log that it reads and writes. Goroutines may share it.
 type log struct {
-	seen atomic.Pointer[sighting] // the furthest, or nil
+	seen atomic.Pointer[seenEvent] // the furthest, or nil
 
 	mu          sync.Mutex
 	incarnation Incarnation
 }
 
-// sighting is an event that was seen in the log.
-type sighting struct {
+// seenEvent is an event that was seen in the log.
+type seenEvent struct {
 	of       Incarnation
 	position Position
 	id       uuid.UUID
@@ -56,20 +56,20 @@ func (l *log) current() Incarnation {
 	return l.incarnation
 }
 
-// saw takes note of an event that stays in the log for ever.
+// saw remembers an event, of those that stay in the log for ever, if it is further than the one remembered.
 func (l *log) saw(of Incarnation, p Position, id uuid.UUID) {
 	for {
 		seen := l.seen.Load()
 		if seen != nil && (seen.of > of || seen.of == of && seen.position >= p) {
 			return
 		}
-		if l.seen.CompareAndSwap(seen, &sighting{of, p, id}) {
+		if l.seen.CompareAndSwap(seen, &seenEvent{of, p, id}) {
 			return
 		}
 	}
 }
 
-// replaced takes note that the log of an incarnation is gone, and reports whether that is news.
+// replaced begins a new incarnation after the one that is gone, and reports whether this call did so.
 func (l *log) replaced(gone Incarnation) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *log) replaced(gone Incarnation) bool {
 // stays reports whether the events of a stream stay in the log for ever.
 func stays(stream string) bool { return !strings.HasPrefix(stream, "$") }
 
-// dial connects to the member, unless the log there is not the one that its calls are for.
+// dial connects to the member, unless its log is not the one that the member's calls are for.
 func (m *member) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -96,12 +96,12 @@ func (m *member) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, nil
 }
 
-// check looks for the furthest event that was seen in the log of the member's incarnation. If it is not there, the log was replaced: the
-// member is left for good, and calls go on by another one.
+// check looks for the furthest event that was seen in the log of the member's incarnation. If it is not there the log was replaced: the
+// member is dropped, and later calls go to one of the new incarnation.
 func (m *member) check(ctx context.Context) error {
 	l := &m.route.log
-	if l.current() != m.incarnation { // another has found out
-		m.leave()
+	if l.current() != m.incarnation { // another check found out
+		m.drop()
 		return ErrReplaced
 	}
 	seen := l.seen.Load()
@@ -120,33 +120,29 @@ func (m *member) check(ctx context.Context) error {
 			"address", m.address, "position", seen.position, "event", seen.id)
 		m.route.metrics.replaced.Inc()
 	}
-	m.leave()
+	m.drop()
 	return ErrReplaced
 }
 
-// leave has nobody call the member any more, and ends the calls that are under way.
-func (m *member) leave() {
-	m.route.leave(m, "")
-	m.route.work.Go(func() { // Close may wait for the dialer, which may be who calls this
-		for _, conn := range m.connections {
-			_ = conn.Close() // fails only if it is closed already
-		}
-	})
+// drop makes later calls go to another member, and ends those that are under way.
+func (m *member) drop() {
+	m.route.drop(m, "")
+	m.route.work.Go(m.close) // not here: Close waits for the dialer, which may be the caller
 }
 
-// check looks whether the log is still the one that was seen, without a new connection being the occasion: a stream is shorter than it was.
+// check looks whether the log is still the one that was seen, without waiting for a new connection: a stream has become shorter.
 func (r *route) check(ctx context.Context) error {
-	m := r.at.Load()
-	if m == nil || !m.enter() {
+	m := r.current.Load()
+	if m == nil || !m.acquire() {
 		return nil
 	}
 	defer m.release()
 	return m.check(ctx)
 }
 
-// has reports whether the member's log has the event. A member that is not the leader may be behind, and is taken at its word only if it has
-// it: what commands rest on is not asked of it.
-func (m *member) has(ctx context.Context, seen *sighting) (bool, error) {
+// has reports whether the member's log has the event. A follower may lack it because it is behind, so it is taken to have it: commands do
+// not depend on what a follower says.
+func (m *member) has(ctx context.Context, seen *seenEvent) (bool, error) {
 	conn, err := grpc.NewClient(m.address, m.route.authenticated()...)
 	if err != nil {
 		return false, err

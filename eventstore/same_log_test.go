@@ -12,13 +12,13 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// Whatever stands at the address instead of the log that was seen is noticed before a call of somebody who remembers that log gets through;
-// the same log is not.
+// If another log answers at the address, that is noticed before any call of a caller who remembers the former one gets through. The same
+// log is recognised.
 func TestTheLogIsReplaced(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		events int  // of the log that is there later
-		news   bool // it is another one
+		events int  // in the log that is there afterwards; -1 for the same log
+		other  bool // it is another log
 	}{
 		"the same":                  {-1, false},
 		"one without events":        {0, true},
@@ -47,23 +47,23 @@ func TestTheLogIsReplaced(t *testing.T) {
 			}
 			network.Redirect(later)
 
-			// At the revision that the stream had in the log that is gone.
+			// At the revision that the stream had in the former log.
 			_, err := s.Append(remembered, stream, 4, events(1)...)
-			if test.news != isReplaced(err) || !test.news && err != nil {
+			if test.other != isReplaced(err) || !test.other && err != nil {
 				t.Errorf("append by one who remembers: %v", err)
 			}
 			want := 6
-			if test.news {
+			if test.other {
 				want = test.events
 			}
 			if got := all(t, direct.ReadStream(t.Context(), stream, 0)); len(got) != want {
 				t.Errorf("the stream has %d events, want %d", len(got), want)
 			}
-			if log := s.Incarnation(); (log == 1) != test.news {
+			if log := s.Incarnation(); (log == 1) != test.other {
 				t.Errorf("it is log %d", log)
 			}
 			for _, err := range s.ReadStream(remembered, stream, 0) {
-				if test.news != errors.Is(err, eventstore.ErrReplaced) {
+				if test.other != errors.Is(err, eventstore.ErrReplaced) {
 					t.Errorf("read by one who remembers: %v", err)
 				}
 			}
@@ -75,12 +75,12 @@ func TestTheLogIsReplaced(t *testing.T) {
 	}
 }
 
-// isReplaced reports whether an append was not done since the log was replaced, or was sent to the one that is gone and not answered.
+// isReplaced reports whether an append failed because the log was replaced, or was sent to the former one and not answered.
 func isReplaced(err error) bool {
 	return errors.Is(err, eventstore.ErrReplaced) || errors.Is(err, eventstore.ErrOutcomeUnknown)
 }
 
-// One that has only read remembers as well.
+// The log of a store that has only read is remembered as well.
 func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 	t.Parallel()
 	first, second := eventstoretest.Serve(t, ""), eventstoretest.Serve(t, "")
@@ -100,8 +100,8 @@ func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 	}
 }
 
-// A stream that is shorter than its caller knew is no lost race before it is known that the log is the same: what was remembered of other
-// streams of a log that is gone would go on to be believed.
+// A stream that has become shorter is reported as a lost race only once the log is known to be the same. Otherwise the caller would go on
+// to trust what it remembers of a log that is gone.
 func TestAShorterStreamIsNoLostRaceUntilTheLogIsKnown(t *testing.T) {
 	t.Parallel()
 	network := eventstoretest.Before(t, eventstoretest.Serve(t, ""))
@@ -118,7 +118,7 @@ func TestAShorterStreamIsNoLostRaceUntilTheLogIsKnown(t *testing.T) {
 	}
 }
 
-// A checkpoint that came with events of another log is none.
+// A checkpoint that was saved for another log is not used.
 func TestACheckpointOfAnotherLog(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)
 	store, err := eventstore.Open(eventstore.Options{ConnectionString: at})

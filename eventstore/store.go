@@ -19,24 +19,25 @@ const (
 	DefaultTimeout     = 5 * time.Second
 )
 
-// Options say which event store, and how to use it.
+// Options configure a [Store].
 type Options struct {
 	// ConnectionString is that of EventStoreDB: esdb://host:port?tls=false, esdb://user:password@host1,host2,host3, or
-	// esdb+discover://name. maxDiscoverAttempts and discoveryInterval have no effect, since a store never gives up; a
-	// defaultDeadline is the default of Timeout; gossipTimeout is never longer than Timeout. nodePreference is for what may be a
+	// esdb+discover://name. maxDiscoverAttempts and discoveryInterval have no effect, since a store never gives up;
+	// defaultDeadline is the default of Timeout; gossipTimeout is never longer than Timeout. nodePreference applies to what may be a
 	// little behind: [Store.Subscribe], [Store.End] and [Store.LoadCheckpoint]. All else is asked of the leader.
 	ConnectionString string
-	// Connections is the number of connections to a server, of which one is filled before the next; 0 is [DefaultConnections]. A
-	// server accepts about a hundred calls at a time on each, subscriptions and reads in progress included; more of them wait.
+	// Connections is the number of connections to a server, of which one is filled before the next is used; 0 is
+	// [DefaultConnections]. A server accepts about a hundred calls at a time on each, subscriptions and reads in progress included;
+	// further calls wait.
 	Connections int
-	// Timeout bounds an append with all its tries, a ping, and in a read or at the start of a subscription the wait for what
-	// comes next; 0 is [DefaultTimeout].
+	// Timeout bounds an append with all its tries, a ping, and the wait for each event of a read and for the start of a subscription;
+	// 0 is [DefaultTimeout].
 	Timeout time.Duration
-	// Logger hears of outages and of events that cannot be decoded; nil discards.
+	// Logger is told of outages and of events that cannot be decoded; nil discards.
 	Logger *slog.Logger
 }
 
-// Store is an event store. Goroutines may share it. It is a [prometheus.Collector] of what it counts.
+// Store is an event store. Goroutines may share it. It is a [prometheus.Collector] of its metrics.
 type Store struct {
 	connections *connections
 	codec       codec
@@ -45,7 +46,7 @@ type Store struct {
 	metrics     *metrics
 }
 
-// Open makes a store of the options and connects at its first use. An error says what is wrong with the options.
+// Open returns a store, which connects at its first use. The error says what is wrong with the options.
 func Open(o Options) (*Store, error) {
 	logger := o.Logger
 	if logger == nil {
@@ -81,14 +82,13 @@ func Open(o Options) (*Store, error) {
 	}, nil
 }
 
-// settings are the keys of a connection string that the library knows, in lower case.
+// settings are the keys of a connection string that the client library knows, in lower case.
 var settings = [...]string{
 	"defaultdeadline", "discoveryinterval", "gossiptimeout", "keepaliveinterval", "keepalivetimeout", "maxdiscoverattempts",
 	"nodepreference", "tls", "tlscafile", "tlsverifycert", "usercertfile", "userkeyfile",
 }
 
-// parseConnectionString leaves out what other clients' connection strings may have and the library does not know: it would
-// say so on the standard logger.
+// parseConnectionString drops the settings that only other clients know: the library would complain on the standard logger.
 func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, error) {
 	base, query, _ := strings.Cut(s, "?")
 	values, err := url.ParseQuery(query)
@@ -108,7 +108,7 @@ func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, 
 	if err != nil {
 		return nil, err
 	}
-	// The library takes a malformed deadline for none at all, and then every call is too late.
+	// The library makes no time at all of a malformed deadline, so that every call would be too late.
 	if config.DefaultDeadline != nil && *config.DefaultDeadline <= 0 {
 		return nil, errors.New("defaultDeadline must be a positive number of milliseconds")
 	}
@@ -118,17 +118,16 @@ func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, 
 	return config, config.Validate()
 }
 
-// Close ends subscriptions, reads and waits for a connection with [ErrClosed], lets appends that have been sent be answered
-// or time out, and closes the connections when everybody has left. It may be called more than once, and not from within a
-// loop over a read or a subscription, for which it would wait.
+// Close ends subscriptions, reads and waits for a connection with [ErrClosed], lets appends that have been sent be answered or time out,
+// and returns when all connections are closed. It may be called more than once, but not from within a loop over a read or a
+// subscription, for which it would wait.
 func (s *Store) Close() error {
-	s.connections.shut()
+	s.connections.shutdown()
 	return nil
 }
 
-// Ping asks the event store for the end of its log, in a cluster the leader, without whom no command can be carried out. It
-// returns nil if that was answered within the time-out, [ErrUnavailable] if it was not, and otherwise ctx's error,
-// [*Refused], [ErrClosed], or what the event store refused it with.
+// Ping asks the event store for the end of its log, in a cluster the leader, without which no command can be carried out. Its errors are
+// those of [Store.ReadStream].
 func (s *Store) Ping(ctx context.Context) error {
 	if _, err := s.end(ctx, s.connections.leader); err != nil {
 		return fmt.Errorf("ping the event store: %w", err)

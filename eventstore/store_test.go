@@ -26,10 +26,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newStream is the name of a stream that nothing else uses.
+// newStream is a stream name that nothing else uses.
 func newStream() string { return "calendar-" + uuid.NewString() }
 
-// events are n events that can be told apart.
+// events returns n events with different ids.
 func events(n int) []eventstore.Proposed {
 	e := make([]eventstore.Proposed, n)
 	for i := range e {
@@ -41,26 +41,26 @@ func events(n int) []eventstore.Proposed {
 	return e
 }
 
-// told is what tells events apart.
-func told(event domain.Event) domain.ReservationID { return event.(domain.SlotReleased).ReservationID }
+// idOf is the id that tells those events apart.
+func idOf(event domain.Event) domain.ReservationID { return event.(domain.SlotReleased).ReservationID }
 
-func toldBy(proposed []eventstore.Proposed) []domain.ReservationID {
+func proposedIDs(proposed []eventstore.Proposed) []domain.ReservationID {
 	var all []domain.ReservationID
 	for _, e := range proposed {
-		all = append(all, told(e.Event))
+		all = append(all, idOf(e.Event))
 	}
 	return all
 }
 
-func toldByRecorded(recorded []eventstore.Recorded) []domain.ReservationID {
+func recordedIDs(recorded []eventstore.Recorded) []domain.ReservationID {
 	var all []domain.ReservationID
 	for _, r := range recorded {
-		all = append(all, told(r.Event))
+		all = append(all, idOf(r.Event))
 	}
 	return all
 }
 
-// all is everything that a read yields.
+// all collects everything that a read yields.
 func all(t *testing.T, read iter.Seq2[eventstore.Recorded, error]) []eventstore.Recorded {
 	t.Helper()
 	var recorded []eventstore.Recorded
@@ -148,7 +148,7 @@ func TestLeavingARead(t *testing.T) {
 	s := eventstoretest.Open(t)
 	stream := newStream()
 	mustAppend(t, s, stream, eventstore.NoStream, events(100)...)
-	for range 300 { // a hundred reads left open would block a connection
+	for range 300 { // a hundred open reads would block a connection
 		for r, err := range s.ReadStream(t.Context(), stream, 7) {
 			if err != nil || r.Revision != 7 {
 				t.Fatal(r.Revision, err)
@@ -200,7 +200,7 @@ func TestRevisions(t *testing.T) {
 	}
 }
 
-// Of two that append the same at the same revision one is done, and the other told so.
+// Of two identical appends at the same revision one is done, and the other loses the race.
 func TestAppendTwice(t *testing.T) {
 	s := eventstoretest.Open(t)
 	for _, expected := range []domain.Revision{eventstore.NoStream, 1} {
@@ -332,7 +332,7 @@ func TestSetMaxCount(t *testing.T) {
 	}
 }
 
-// What others have said of a stream stays as it is.
+// The rest of a stream's metadata stays as it is.
 func TestSetMaxCountKeepsTheRest(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)
 	s, err := eventstore.Open(eventstore.Options{ConnectionString: at})
@@ -361,7 +361,7 @@ func TestSetMaxCountKeepsTheRest(t *testing.T) {
 	}
 }
 
-// An event that cannot be decoded is read, without an event, counted, and stops neither a read nor a subscription.
+// An event that cannot be decoded is yielded without its Event, counted, and ends neither a read nor a subscription.
 func TestUndecodable(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)
 	s, err := eventstore.Open(eventstore.Options{ConnectionString: at})
@@ -369,7 +369,7 @@ func TestUndecodable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	after := since(t, s)
+	after := logEnd(t, s)
 	stream := newStream()
 	first := mustAppend(t, s, stream, eventstore.NoStream, events(1)...)
 	const v1 = `{"occurredAt":"2021-07-01T09:00:00Z","schemaVersion":1}`
@@ -403,7 +403,7 @@ func TestUndecodable(t *testing.T) {
 	check(follow(t, s, after, eventstore.Filter{StreamPrefixes: []string{stream}}, func(_ []eventstore.Recorded, b eventstore.Batch) bool { return b.CaughtUp }))
 }
 
-// counted is the sum of a metric over its labels; of a histogram, its count.
+// counted is the sum of a metric over its labels, or of a histogram's counts.
 func counted(t *testing.T, s *eventstore.Store, name string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()

@@ -13,9 +13,8 @@ import (
 	"roombook/domain"
 )
 
-// SetMaxCount lets the event store keep only the stream's last n events, from 1; the others can be read no longer and are
-// removed at some time. What else the stream's metadata says is kept, and nothing is written if it says so already. Its
-// errors are those of [Store.Append].
+// SetMaxCount makes the stream keep only its last n events, from 1; earlier ones can no longer be read and are removed in time. The rest
+// of the stream's metadata stays as it is, and nothing is written if the maximum is already n. The errors are those of [Store.Append].
 func (s *Store) SetMaxCount(ctx context.Context, stream string, n int) error {
 	if err := s.setMaxCount(ctx, stream, n); err != nil {
 		return fmt.Errorf("set the maximum count of %q: %w", stream, err)
@@ -33,7 +32,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 	count := jsontext.Value(strconv.Itoa(n))
 	pauses := newPauses()
 	for least := NoStream; ; {
-		last, err := s.lastStored(ctx, s.connections.leader, "$$"+stream)
+		last, err := s.lastEvent(ctx, s.connections.leader, "$$"+stream)
 		if err != nil {
 			return err
 		}
@@ -41,7 +40,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 		revision := NoStream
 		if last != nil {
 			revision = domain.Revision(last.GetStreamRevision())
-			// The event store takes metadata that is no JSON object for none.
+			// To the event store, metadata that is not a JSON object is as good as none.
 			if json.Unmarshal(last.GetData(), &members, storedJSON) != nil || members == nil {
 				members = map[string]jsontext.Value{}
 			}
@@ -50,7 +49,7 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 			return nil
 		}
 		var lost *WrongRevision
-		if revision >= least { // else what won the race cannot be read yet
+		if revision >= least { // otherwise the event that won the race cannot be read yet
 			members["$maxCount"] = count
 			data, err := json.Marshal(members, storedJSON)
 			if err != nil {

@@ -15,42 +15,42 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// The bounds of a batch. It may pass the second by one event.
+// The limits of a batch. It may exceed the second by one event.
 const (
 	maxBatchEvents = 512
 	maxBatchBytes  = 4 << 20
 )
 
-// Filter says which events of the log a subscription yields.
+// Filter selects the events that a subscription yields.
 type Filter struct {
-	// StreamPrefixes are what the names of their streams begin with, any of them. None means every stream that is not a
-	// system stream of the event store.
+	// StreamPrefixes are what the names of their streams begin with, any of them. None means every stream but the event store's
+	// system streams.
 	StreamPrefixes []string
 }
 
-// Batch is what came while the caller worked on the batch before: events, or only the news that the log went on without
-// any that the filter lets through.
+// Batch is what arrived while the caller worked on the previous batch: events, or only the news that the log went on without any that
+// match the filter.
 type Batch struct {
 	// Events are in the order of the log.
 	Events []Recorded
-	// Position is where the subscription is after this batch: everything up to it has been yielded or left out by the filter.
-	// It never goes back. Past events that the filter leaves out it moves only every few dozen of them.
+	// Position is that of the subscription after this batch: every event up to it has been yielded or does not match the filter. It
+	// never decreases. Past events that do not match it moves only every few dozen of them.
 	Position Position
-	// CaughtUp reports that the subscription has once reached the end of the log: what comes since then has only just been
-	// committed, as far as the caller keeps up with it.
+	// CaughtUp reports whether the subscription has ever reached the end of the log. From then on events arrive as they are
+	// committed, if the caller keeps up.
 	CaughtUp bool
 }
 
-// Subscribe follows the log from after a position, 0 for all of it, and yields the filtered events, in batches of at most
-// 512 events and about 4 MiB. While the loop's body works on one, the next is received.
+// Subscribe follows the log from after a position, 0 for all of it, and yields the events that match the filter, in batches of at most
+// 512 events and about 4 MiB. While the loop's body works on one batch the next is received.
 //
 // It goes on until ctx ends, the connection breaks, or the caller leaves the loop. An error is the last thing yielded,
 // with a zero batch: ctx's error; [ErrUnavailable] if the event store could not be reached within the time-out or the connection
-// broke; [*Refused]; [ErrClosed]; or what the event store refused it with. The caller may then subscribe again, after a
-// while, from the position of its last batch.
+// broke; [*Refused]; [ErrClosed]; or the reason why the event store refused the subscription. The caller may then subscribe again, after
+// a pause, from the position of its last batch.
 //
-// A real event store ends a subscription now and then, because it was too slow for a moment. That is no error: it is taken up
-// again at once from where it was. In a cluster any member may be followed, and be a little behind.
+// A real event store now and then ends a subscription that was too slow for a moment. That is no error: the subscription is resumed
+// at once from where it was. In a cluster it may follow any member, and be a little behind.
 func (s *Store) Subscribe(ctx context.Context, after Position, f Filter) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		if err := s.subscribe(ctx, after, f, func(b Batch) bool { return yield(b, nil) }); err != nil {
@@ -60,11 +60,11 @@ func (s *Store) Subscribe(ctx context.Context, after Position, f Filter) iter.Se
 }
 
 func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield func(Batch) bool) error {
-	w, stop := s.watch(ctx)
+	w, stop := s.newIdleContext(ctx)
 	defer stop()
 	last := Batch{Position: after}
 	pauses := newPauses()
-	slow := 0 // how often it was too slow without an event in between
+	slow := 0 // how often in a row it was too slow without progress
 	var failure error
 	for {
 		before := last.Position
@@ -80,8 +80,8 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 			return w.ended(lost.err)
 		case lost != nil:
 			s.metrics.resubscriptions.Inc()
-			w.wait()
-			if last.Position > before { // that was no failure
+			w.resume()
+			if last.Position > before { // progress
 				slow = 0
 				pauses.Reset()
 				continue
@@ -97,25 +97,23 @@ func (s *Store) subscribe(ctx context.Context, after Position, f Filter, yield f
 	}
 }
 
-// maxResubscriptions bounds how often a subscription that was too slow is taken up again without an event in between: then it is no longer
-// that.
+// maxResubscriptions bounds how often in a row a subscription is resumed without progress: then it is not too slow but stuck.
 const maxResubscriptions = 16
 
-// interruption is the error of a subscription that had begun.
+// interruption is the error that ended a subscription after it had begun.
 type interruption struct {
 	err     error
-	tooSlow bool // and is to be taken up again
+	tooSlow bool // and is to be resumed
 }
 
 func (e *interruption) Error() string { return e.err.Error() }
 func (e *interruption) Unwrap() error { return e.err }
 
-// errDropped is the error of a subscription that the event store ended without one.
+// errDropped is why a subscription ended if the event store gave no reason.
 var errDropped = errors.New("ended by the event store")
 
-// follow subscribes after the last batch and yields batches until yield wants no more, with a nil error, or until the
-// subscription ends.
-func (s *Store) follow(w *watched, f Filter, last *Batch, yield func(Batch) bool) error {
+// follow subscribes after the last batch and yields batches until yield returns false, with a nil error, or the subscription ends.
+func (s *Store) follow(w *idleContext, f Filter, last *Batch, yield func(Batch) bool) error {
 	c, err := s.connections.lists.begin(w)
 	if err != nil {
 		return err
@@ -129,20 +127,20 @@ func (s *Store) follow(w *watched, f Filter, last *Batch, yield func(Batch) bool
 		return c.failed(err)
 	}
 	c.answered()
-	w.rest()
+	w.suspend()
 	r := &receiver{
 		store:        s,
 		subscription: subscription,
 		arrived:      make(chan struct{}, 1),
-		room:         make(chan struct{}, 1),
+		taken:        make(chan struct{}, 1),
 		next:         Batch{Position: last.Position},
-		live:         last.CaughtUp,
+		caughtUp:     last.CaughtUp,
 	}
 	var receiving sync.WaitGroup
 	receiving.Go(r.receive)
 	defer func() {
 		c.cancel() // ends receive
-		r.abandon()
+		r.stop()
 		receiving.Wait()
 	}()
 	for {
@@ -162,7 +160,7 @@ func (s *Store) follow(w *watched, f Filter, last *Batch, yield func(Batch) bool
 	}
 }
 
-// subscriptionRequest follows the log after a position.
+// subscriptionRequest asks for the events after a position that match the filter.
 func subscriptionRequest(after Position, f Filter) *streams.ReadReq {
 	all := &streams.ReadReq_Options_AllOptions{AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}}}
 	if after > 0 {
@@ -191,16 +189,16 @@ type receiver struct {
 	store        *Store
 	subscription streams.Streams_ReadClient
 
-	arrived chan struct{} // is signalled when there may be something to take
-	room    chan struct{} // is signalled when there may be room in the next batch again
+	arrived chan struct{} // signalled when there may be something to take
+	taken   chan struct{} // signalled when a batch was taken, or the receiver stopped
 
-	mu        sync.Mutex
-	next      Batch
-	size      int  // bytes of the events in next
-	news      bool // next says more than the batch before
-	live      bool // the end of the log has been reached
-	abandoned bool
-	err       error // what the subscription ended with
+	mu       sync.Mutex
+	next     Batch
+	size     int  // bytes of the events in next
+	changed  bool // next says more than the batch before
+	caughtUp bool
+	stopped  bool
+	err      error // what the subscription ended with
 }
 
 // receive runs until the subscription ends.
@@ -218,7 +216,7 @@ func (r *receiver) receive() {
 	}
 }
 
-// add takes note of a message and of the event in it. It reports whether there are more to come; while the batch is full it waits.
+// add adds a message and the event in it to the next batch. While the batch is full it waits. It reports whether to receive more.
 func (r *receiver) add(message *streams.ReadResp, recorded *Recorded, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,47 +227,47 @@ func (r *receiver) add(message *streams.ReadResp, recorded *Recorded, err error)
 		r.next.Events = append(r.next.Events, *recorded)
 		r.next.Position = max(r.next.Position, recorded.Position)
 		r.size += len(recorded.Data) + 512
-		r.news = true
+		r.changed = true
 	case message.GetCheckpoint() != nil:
-		// A server may say "the end of all positions" where nothing matched in a small log.
+		// In a small log where nothing matches, the position may be the greatest possible.
 		if p := message.GetCheckpoint().GetCommitPosition(); p != math.MaxUint64 && Position(p) > r.next.Position {
 			r.next.Position = Position(p)
-			r.news = true
+			r.changed = true
 		}
 	case message.GetCaughtUp() != nil:
-		r.news = r.news || !r.live
-		r.live = true
+		r.changed = r.changed || !r.caughtUp
+		r.caughtUp = true
 	}
 	signal(r.arrived)
-	for r.err == nil && !r.abandoned && (len(r.next.Events) >= maxBatchEvents || r.size >= maxBatchBytes) {
+	for r.err == nil && !r.stopped && (len(r.next.Events) >= maxBatchEvents || r.size >= maxBatchBytes) {
 		r.mu.Unlock()
-		<-r.room
+		<-r.taken
 		r.mu.Lock()
 	}
-	return r.err == nil && !r.abandoned
+	return r.err == nil && !r.stopped
 }
 
-// take hands over the next batch, if there is one. The error comes after the last batch.
+// take returns the next batch, if there is one. The error comes after the last batch.
 func (r *receiver) take() (b Batch, ok bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.news {
+	if !r.changed {
 		return Batch{}, false, r.err
 	}
 	b = r.next
-	b.CaughtUp = r.live
+	b.CaughtUp = r.caughtUp
 	r.next = Batch{Position: b.Position}
-	r.size, r.news = 0, false
-	signal(r.room)
+	r.size, r.changed = 0, false
+	signal(r.taken)
 	return b, true, nil
 }
 
-// abandon ends a wait for room.
-func (r *receiver) abandon() {
+// stop ends a wait for the batch to be taken.
+func (r *receiver) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.abandoned = true
-	signal(r.room)
+	r.stopped = true
+	signal(r.taken)
 }
 
 func signal(c chan<- struct{}) {

@@ -15,8 +15,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// since is where a test begins to look at a log that others may have written to.
-func since(t *testing.T, s *eventstore.Store) eventstore.Position {
+// logEnd is where a test starts in a log that others may have written to.
+func logEnd(t *testing.T, s *eventstore.Store) eventstore.Position {
 	t.Helper()
 	end, err := s.End(t.Context())
 	if err != nil {
@@ -25,7 +25,7 @@ func since(t *testing.T, s *eventstore.Store) eventstore.Position {
 	return end
 }
 
-// follow receives batches until stop says so, and checks of all of them what holds for any subscription.
+// follow receives batches until stop returns true, and checks what must hold in any subscription.
 func follow(t *testing.T, s *eventstore.Store, after eventstore.Position, f eventstore.Filter, stop func([]eventstore.Recorded, eventstore.Batch) bool) []eventstore.Recorded {
 	t.Helper()
 	var got []eventstore.Recorded
@@ -61,15 +61,15 @@ func follow(t *testing.T, s *eventstore.Store, after eventstore.Position, f even
 
 func TestSubscribe(t *testing.T) {
 	s := eventstoretest.Open(t)
-	after := since(t, s)
-	// Streams of three prefixes that only this test uses, one after the other in the log.
+	after := logEnd(t, s)
+	// Streams with three prefixes of this test's own, in turn.
 	run := uuid.NewString()[:8]
 	var want [3][]domain.ReservationID
 	write := func(rounds int) {
 		for i := range rounds {
 			proposed := events(2)
 			mustAppend(t, s, string(rune('a'+i%3))+run+"-"+uuid.NewString(), eventstore.NoStream, proposed...)
-			want[i%3] = append(want[i%3], toldBy(proposed)...)
+			want[i%3] = append(want[i%3], proposedIDs(proposed)...)
 		}
 	}
 	write(90)
@@ -95,7 +95,7 @@ func TestSubscribe(t *testing.T) {
 		var of []domain.ReservationID
 		for _, r := range got {
 			if strings.HasPrefix(r.Stream, prefix) {
-				of = append(of, told(r.Event))
+				of = append(of, idOf(r.Event))
 			}
 		}
 		if !slices.Equal(of, want) {
@@ -106,18 +106,18 @@ func TestSubscribe(t *testing.T) {
 	checkIDs(got, "b"+run, nil)
 	checkIDs(got, "c"+run, want[2])
 
-	// Again from an event in the middle: everything after it, nothing before.
+	// Again from an event in the middle: everything after it and nothing before.
 	checkpoint = got[100].Position
 	rest := follow(t, s, checkpoint, filter, func(rest []eventstore.Recorded, b eventstore.Batch) bool { return b.CaughtUp })
-	if !slices.Equal(toldByRecorded(rest), toldByRecorded(got[101:])) {
+	if !slices.Equal(recordedIDs(rest), recordedIDs(got[101:])) {
 		t.Errorf("%d events after the 101st, want %d", len(rest), len(got)-101)
 	}
 }
 
-// Without prefixes, everything is yielded but what belongs to the event store itself.
+// Without prefixes everything is yielded but the event store's system streams.
 func TestSubscribeToEverything(t *testing.T) {
 	s := eventstoretest.Open(t)
-	after := since(t, s)
+	after := logEnd(t, s)
 	stream := newStream()
 	proposed := events(3)
 	mustAppend(t, s, stream, eventstore.NoStream, proposed[:1]...)
@@ -137,15 +137,15 @@ func TestSubscribeToEverything(t *testing.T) {
 		}
 		return len(of) >= len(proposed)
 	})
-	if !slices.Equal(toldByRecorded(of), toldBy(proposed)) {
+	if !slices.Equal(recordedIDs(of), proposedIDs(proposed)) {
 		t.Errorf("got %d events of the stream, want %d", len(of), len(proposed))
 	}
 }
 
-// The position moves past events that the filter leaves out.
+// The position moves past events that do not match the filter.
 func TestSubscriptionPositionMovesOn(t *testing.T) {
 	s := eventstoretest.Open(t)
-	after := since(t, s)
+	after := logEnd(t, s)
 	var at eventstore.Appended
 	for range 10 {
 		at = mustAppend(t, s, newStream(), eventstore.NoStream, events(20)...)
@@ -169,13 +169,13 @@ func TestSubscriptionPositionMovesOn(t *testing.T) {
 	}
 }
 
-// A caller slower than the log gets it all, in batches that have a bound.
+// A slow caller gets all events, in batches of bounded size.
 func TestSlowSubscriber(t *testing.T) {
 	s := eventstoretest.Open(t)
-	after := since(t, s)
+	after := logEnd(t, s)
 	stream := newStream()
 	revision := eventstore.NoStream
-	next := func() { // in the time that one batch takes, three more come
+	next := func() { // three more batches for each that is yielded
 		for range 3 {
 			revision = mustAppend(t, s, stream, revision, events(400)...).Revision
 		}
@@ -196,7 +196,7 @@ func TestSlowSubscriber(t *testing.T) {
 	}
 }
 
-// A subscription ends with its context, and with the store.
+// A subscription ends with its context or with the store.
 func TestSubscriptionEnds(t *testing.T) {
 	s := eventstoretest.Open(t)
 	mustAppend(t, s, newStream(), eventstore.NoStream, events(1)...)

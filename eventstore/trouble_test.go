@@ -12,8 +12,8 @@ import (
 	"roombook/eventstore"
 )
 
-// A trouble that repeats ten times a second is said once, then once a minute with a count, and when it is over; one that comes
-// and goes is said no more often than that.
+// A trouble that repeats ten times a second is logged once, then once a minute with a count, and when it is over; one that comes and goes is
+// logged no more often than that.
 func TestTroubleIsSaidOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer

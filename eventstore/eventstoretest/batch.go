@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// batchAppend serves a call of many appends. Each is passed on as a call of its own, since an event store behind need not have this one.
+// batchAppend serves a stream of appends. Each is passed on as a call of its own, since the event store behind need not have BatchAppend.
 func (m *member) batchAppend(ctx context.Context, caller grpc.ServerStream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	b := &batches{member: m, ctx: ctx, caller: caller, open: map[string]*streams.BatchAppendReq{}, tails: map[string]<-chan struct{}{}}
@@ -39,19 +39,19 @@ func (m *member) batchAppend(ctx context.Context, caller grpc.ServerStream) erro
 	}
 }
 
-// batches is a call that appends in batches.
+// batches is one call of BatchAppend.
 type batches struct {
 	*member
 	ctx    context.Context
 	caller grpc.ServerStream
-	open   map[string]*streams.BatchAppendReq // unfinished, by correlation
-	tails  map[string]<-chan struct{}         // by stream: closed when the event store behind has had the latest batch
+	open   map[string]*streams.BatchAppendReq // incomplete batches by correlation id
+	tails  map[string]<-chan struct{}         // by stream: closed when the event store behind has answered the latest batch
 	work   sync.WaitGroup
 
 	sending sync.Mutex
 }
 
-// take takes a message. An error ends the call.
+// take handles a message. An error ends the call.
 func (b *batches) take(request frame) error {
 	message := &streams.BatchAppendReq{}
 	if proto.Unmarshal(request, message) != nil || message.CorrelationId.GetValue() == nil {
@@ -89,13 +89,13 @@ func (b *batches) take(request frame) error {
 			<-before
 		}
 		if result := b.append(batch, leads, func() { close(had) }); result != nil {
-			_ = b.answer(batch, result) // the call's own end tells
+			_ = b.answer(batch, result) // fails only if the call has ended
 		}
 	})
 	return nil
 }
 
-// refuse is the answer to a batch whose options are not right, or nil.
+// refuse is the answer to a batch with invalid options, or nil.
 func refuse(o *streams.BatchAppendReq_Options) *streams.BatchAppendResp {
 	late := false
 	switch d := o.DeadlineOption.(type) {
@@ -115,7 +115,7 @@ func refuse(o *streams.BatchAppendReq_Options) *streams.BatchAppendResp {
 	return nil
 }
 
-// append carries a batch out and returns its answer, or nil if the call has ended. It calls had when the event store behind has it.
+// append carries a batch out and returns its answer, or nil if the call has ended. It calls had when the event store behind has answered.
 func (b *batches) append(batch *streams.BatchAppendReq, leads bool, had func()) *streams.BatchAppendResp {
 	w := &written{method: Append, repeatable: len(batch.ProposedMessages) > 0, had: had}
 	options := &streams.AppendReq_Options{StreamIdentifier: batch.Options.StreamIdentifier}
@@ -176,7 +176,7 @@ func (b *batches) append(batch *streams.BatchAppendReq, leads bool, had func()) 
 	return &streams.BatchAppendResp{Result: &streams.BatchAppendResp_Success_{Success: success}}
 }
 
-// failed is the answer to a batch that ended with a status where it was passed on to.
+// failed is the answer to a batch for which the event store behind returned an error.
 func failed(err error, w *written, batch *streams.BatchAppendReq) *streams.BatchAppendResp {
 	switch status.Code(err) {
 	case codes.Aborted:
@@ -196,14 +196,14 @@ func failed(err error, w *written, batch *streams.BatchAppendReq) *streams.Batch
 	return failure(codes.Unknown, "Unknown", &shared.Unknown{})
 }
 
-// maxAppendSize is the size of an append in bytes that EventStoreDB accepts unless it is configured otherwise.
+// maxAppendSize is EventStoreDB's default limit on the size of an append in bytes.
 const maxAppendSize = 1 << 20
 
 func badRequest(text string) *streams.BatchAppendResp {
 	return failure(codes.InvalidArgument, "BadRequest", &shared.BadRequest{Message: text})
 }
 
-// failure is an error, of a batch and not of the call. It is one even if its code is that of success.
+// failure is an error of a batch, not of the call. It is one even with the code OK.
 func failure(c codes.Code, message string, detail proto.Message) *streams.BatchAppendResp {
 	packed, err := anypb.New(detail)
 	if err != nil {

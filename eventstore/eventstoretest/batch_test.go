@@ -32,7 +32,7 @@ func batch(stream string, revision int, id *shared.UUID) *streams.BatchAppendReq
 	}
 }
 
-// batches sends batches on a call and returns their answers in the order of the batches.
+// batches sends batches on one call and returns their answers in the order of the batches.
 func batches(t *testing.T, call streams.Streams_BatchAppendClient, all ...*streams.BatchAppendReq) []*streams.BatchAppendResp {
 	t.Helper()
 	for _, b := range all {
@@ -57,7 +57,7 @@ func batches(t *testing.T, call streams.Streams_BatchAppendClient, all ...*strea
 	return answers
 }
 
-// result is what the answer to a batch says.
+// result is the answer to a batch as text.
 func result(a *streams.BatchAppendResp) string {
 	if s := a.GetSuccess(); s != nil {
 		return fmt.Sprintf("at %d", s.GetCurrentRevision())
@@ -117,7 +117,7 @@ func TestBatchAppend(t *testing.T) {
 		}
 	}
 
-	// In pieces, and then no more.
+	// In fragments, and then a half-close.
 	first := batch("pieces", -1, newID())
 	first.IsFinal = false
 	last := batch("pieces", -1, newID())
@@ -139,7 +139,7 @@ func TestBatchAppend(t *testing.T) {
 	}
 }
 
-// A batch that repeats one which cannot be read yet is dropped as an append is.
+// A batch that repeats one which cannot be read yet is dropped, like an append.
 func TestRepeatedBatchIsDropped(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})

@@ -24,17 +24,17 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// never is when something happens only because the test makes it happen.
+// never is the delay of what happens only when the test makes it happen.
 const never = time.Hour
 
-// before are servers with conditions, before a node of their own whose connection string is returned as well.
+// before returns servers with conditions, and the connection string of the node behind them.
 func before(t *testing.T, members int, o eventstoretest.Conditions) (s *eventstoretest.Servers, behind string) {
 	t.Helper()
 	behind = "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"
 	return eventstoretest.ClusterBefore(t, behind, members, o), behind
 }
 
-// end is where the log of the servers ends.
+// end is the end of the servers' log.
 func end(t *testing.T, s *eventstoretest.Servers) uint64 {
 	t.Helper()
 	end, err := s.Open(t, eventstore.Options{}).End(t.Context())
@@ -44,7 +44,7 @@ func end(t *testing.T, s *eventstoretest.Servers) uint64 {
 	return uint64(end)
 }
 
-// client speaks the protocol itself.
+// client calls the protocol without a client library.
 type client struct {
 	t *testing.T
 	streams.StreamsClient
@@ -70,7 +70,7 @@ func requiringLeader(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
 }
 
-// newID is an event id as it is sent.
+// newID is a new event id, encoded.
 func newID() *shared.UUID {
 	return &shared.UUID{Value: &shared.UUID_String_{String_: uuid.NewString()}}
 }
@@ -84,7 +84,7 @@ var (
 	ofThing = map[string]string{"type": "thing", "content-type": "application/json"}
 )
 
-// append appends an event for each id to a stream that is expected to end at a revision, -1 if it is not to be there.
+// append appends an event for each id to a stream that is expected to end at a revision; -1 is no stream.
 func (c client) append(ctx context.Context, stream string, revision int, ids ...*shared.UUID) (*streams.AppendResp, error) {
 	call, err := c.Append(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (c client) append(ctx context.Context, stream string, revision int, ids ...
 	return call.CloseAndRecv()
 }
 
-// must appends and returns the position.
+// must appends, and returns the position.
 func (c client) must(stream string, revision int, ids ...*shared.UUID) uint64 {
 	c.t.Helper()
 	answer, err := c.append(c.t.Context(), stream, revision, ids...)
@@ -120,7 +120,7 @@ func (c client) must(stream string, revision int, ids ...*shared.UUID) uint64 {
 	return answer.GetSuccess().GetPosition().GetCommitPosition()
 }
 
-// of, all, backward, after and limited change what is read.
+// readOption changes what is read.
 type readOption func(*streams.ReadReq_Options)
 
 func of(stream string) readOption {
@@ -159,12 +159,12 @@ func subscribed(o *streams.ReadReq_Options) {
 	o.CountOption = &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}}
 }
 
-// knowing is a client that knows the messages on where a stream ends.
+// knowing asks for the messages that say where the stream ends.
 func knowing(o *streams.ReadReq_Options) {
 	o.ControlOption = &streams.ReadReq_Options_ControlOption{Compatibility: 1}
 }
 
-// open opens a read, of the whole log forward unless it is changed.
+// open starts a read: of the whole log forwards, unless the options say otherwise.
 func (c client) open(ctx context.Context, change ...readOption) streams.Streams_ReadClient {
 	c.t.Helper()
 	o := &streams.ReadReq_Options{
@@ -185,7 +185,7 @@ func (c client) open(ctx context.Context, change ...readOption) streams.Streams_
 	return call
 }
 
-// text is an answer to a read: an event of a stream as its revision.
+// text is an answer to a read as text: an event as its revision.
 func text(a *streams.ReadResp) string {
 	switch x := a.Content.(type) {
 	case *streams.ReadResp_Event:
@@ -202,12 +202,12 @@ func text(a *streams.ReadResp) string {
 	return a.String()
 }
 
-// isSystem reports whether an answer is an event of the event store's own, with which a log begins.
+// isSystem reports whether an answer is one of the event store's own events, with which a log begins.
 func isSystem(a *streams.ReadResp) bool {
 	return strings.HasPrefix(string(a.GetEvent().GetEvent().GetStreamIdentifier().GetStreamName()), "$")
 }
 
-// read returns what a read has, but for the event store's own events.
+// read returns the answers to a read, without the event store's own events.
 func (c client) read(change ...readOption) (answers []string) {
 	c.t.Helper()
 	call := c.open(c.t.Context(), change...)
@@ -242,7 +242,7 @@ func wantCode(t *testing.T, what string, err error, code codes.Code, text string
 	}
 }
 
-// positions are those of the events of a read, but for the event store's own.
+// positions are those of the events of a read, without the event store's own.
 func positions(t *testing.T, call streams.Streams_ReadClient) (positions []uint64) {
 	t.Helper()
 	for {

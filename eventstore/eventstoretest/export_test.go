@@ -2,19 +2,19 @@ package eventstoretest
 
 import "time"
 
-// IndexAll has all that was taken be readable now.
+// IndexAll makes all accepted appends readable now.
 func (s *Servers) IndexAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.index.taken {
+	for _, t := range s.index.pending {
 		t.ready = time.Time{}
 	}
 	s.index.advanceLocked()
 }
 
-// Taken is the number of appends that were taken and cannot be read yet.
-func (s *Servers) Taken() int {
+// Pending is the number of accepted appends that cannot be read yet.
+func (s *Servers) Pending() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.index.taken)
+	return len(s.index.pending)
 }

@@ -1,6 +1,7 @@
 package eventstoretest
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -10,94 +11,86 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// index is how much of the log can be read. The event store behind has an append as soon as it is taken; here it can be read, and is
-// acknowledged, only some time later, in the order of the log. It is guarded by the mutex of the [Servers] it belongs to.
+// index is how much of the log can be read. The event store behind shows an append as soon as it has accepted it; here it can be read, and
+// is acknowledged, only some time later, in the order of the log. It is guarded by the mutex of the [Servers] it belongs to.
 type index struct {
-	slowest time.Duration
-	history time.Duration // how far back past is wanted
+	maxDelay time.Duration
+	keep     time.Duration // how far back history is needed
 
-	visible uint64           // the last position that can be read
-	known   uint64           // the last position that is known to have been written
-	taking  map[*taking]bool // appends that the event store behind has not answered
-	taken   []*taken         // those that cannot be read yet, by position
-	past    []moment         // when visible became what it was, oldest first
-	timer   *time.Timer      // for the first of taken
-	changed chan struct{}    // closed at the next change; nil while nobody waits for it
-	dropped int
+	visible  uint64             // the last position that can be read
+	highest  uint64             // the last position known to have been written
+	inFlight map[*inFlight]bool // appends that the event store behind has not answered
+	pending  []*pending         // accepted appends that cannot be read yet, by position
+	history  []visibility       // how visible grew, oldest first
+	timer    *time.Timer        // for the first of pending
+	changed  chan struct{}      // closed at the next change; nil while nobody waits for it
+	dropped  int
 }
 
-// taking is an append that is under way. Its events get positions after the one that was the last known when it began.
-type taking struct{ after uint64 }
+// inFlight is an append that is not answered yet. Its events get positions above the highest that was known when it began.
+type inFlight struct{ after uint64 }
 
-// taken is an append that is in the log.
-type taken struct {
-	taking
+// pending is an append that is in the log.
+type pending struct {
+	inFlight
 	position uint64 // of its last event
 	ready    time.Time
 	indexed  chan struct{} // closed when it can be read
 }
 
-// moment is when a position became the last that can be read.
-type moment struct {
+// visibility is since when a position could be read.
+type visibility struct {
 	at      time.Time
 	visible uint64
 }
 
-// beginLocked is an append that is about to be passed on.
-func (x *index) beginLocked() *taking {
-	a := &taking{x.known}
-	x.taking[a] = true
+// beginLocked begins an append that is about to be passed on.
+func (x *index) beginLocked() *inFlight {
+	a := &inFlight{x.highest}
+	x.inFlight[a] = true
 	return a
 }
 
-// endLocked takes note that an append has been answered: with the position of its last event, or 0 if there is nothing to wait for.
-// It returns what cannot be read yet. That is repeated if the append was a repetition of one that cannot be read yet.
-func (x *index) endLocked(a *taking, position uint64) (t *taken, repeated bool) {
-	delete(x.taking, a)
+// endLocked ends an append with the position of its last event, or with 0 if there is nothing to wait for. It returns what cannot be
+// read yet; repeated says that this is an earlier append with the same events.
+func (x *index) endLocked(a *inFlight, position uint64) (t *pending, repeated bool) {
+	delete(x.inFlight, a)
 	defer x.advanceLocked()
 	x.change()
 	if position <= x.visible {
 		return nil, false
 	}
-	x.known = max(x.known, position)
-	i, found := slices.BinarySearchFunc(x.taken, position, func(t *taken, p uint64) int {
-		switch {
-		case t.position < p:
-			return -1
-		case t.position > p:
-			return 1
-		}
-		return 0
-	})
+	x.highest = max(x.highest, position)
+	i, found := slices.BinarySearchFunc(x.pending, position, func(t *pending, p uint64) int { return cmp.Compare(t.position, p) })
 	if found {
-		return x.taken[i], true
+		return x.pending[i], true
 	}
-	wait := x.slowest/8 + rand.N(x.slowest-x.slowest/8)
-	t = &taken{*a, position, time.Now().Add(wait), make(chan struct{})}
-	x.taken = slices.Insert(x.taken, i, t)
+	delay := x.maxDelay/8 + rand.N(x.maxDelay-x.maxDelay/8)
+	t = &pending{*a, position, time.Now().Add(delay), make(chan struct{})}
+	x.pending = slices.Insert(x.pending, i, t)
 	return t, false
 }
 
 // advanceLocked makes readable what is due.
 func (x *index) advanceLocked() {
-	for len(x.taken) > 0 {
-		first := x.taken[0]
-		if x.underWay(first.position) {
+	for len(x.pending) > 0 {
+		next := x.pending[0]
+		if x.mayPrecede(next.position) {
 			return
 		}
-		if early := time.Until(first.ready); early > 0 {
+		if early := time.Until(next.ready); early > 0 {
 			x.timer.Reset(early)
 			return
 		}
-		x.taken = slices.Delete(x.taken, 0, 1)
-		x.see(first.position)
-		close(first.indexed)
+		x.pending = slices.Delete(x.pending, 0, 1)
+		x.show(next.position)
+		close(next.indexed)
 	}
 }
 
-// underWay reports whether an append that is not answered yet may turn out to be before the position.
-func (x *index) underWay(position uint64) bool {
-	for a := range x.taking {
+// mayPrecede reports whether an append in flight may turn out to be before the position.
+func (x *index) mayPrecede(position uint64) bool {
+	for a := range x.inFlight {
 		if a.after < position {
 			return true
 		}
@@ -105,53 +98,53 @@ func (x *index) underWay(position uint64) bool {
 	return false
 }
 
-func (x *index) see(position uint64) {
+func (x *index) show(position uint64) {
 	x.visible = position
-	if x.history > 0 {
+	if x.keep > 0 {
 		now := time.Now()
-		x.past = append(x.past, moment{now, position})
-		if n := x.since(now.Add(-x.history)); n > 1024 {
-			x.past = slices.Delete(x.past, 0, n-1)
+		x.history = append(x.history, visibility{now, position})
+		if n := x.countUntil(now.Add(-x.keep)); n > 1024 {
+			x.history = slices.Delete(x.history, 0, n-1)
 		}
 	}
 	x.change()
 }
 
-// since is the number of moments up to a time.
-func (x *index) since(at time.Time) int {
-	return sort.Search(len(x.past), func(i int) bool { return x.past[i].at.After(at) })
+// countUntil is the number of entries of the history up to a time.
+func (x *index) countUntil(at time.Time) int {
+	return sort.Search(len(x.history), func(i int) bool { return x.history[i].at.After(at) })
 }
 
 // visibleAt is the last position that could be read at a time.
 func (x *index) visibleAt(at time.Time) uint64 {
-	if n := x.since(at); n > 0 {
-		return x.past[n-1].visible
+	if n := x.countUntil(at); n > 0 {
+		return x.history[n-1].visible
 	}
 	return 0
 }
 
-// whenVisible is when a position could first be read, of those that can be.
+// whenVisible is since when a position can be read. It must be one that can.
 func (x *index) whenVisible(position uint64) time.Time {
-	i := sort.Search(len(x.past), func(i int) bool { return x.past[i].visible >= position })
-	return x.past[i].at
+	i := sort.Search(len(x.history), func(i int) bool { return x.history[i].visible >= position })
+	return x.history[i].at
 }
 
-// meetLocked takes note of a position at which there is an event. It can be read if nothing that cannot be read yet may be before it,
-// as somebody else's append can that went past this index. It reports whether that is known.
-func (x *index) meetLocked(position uint64) (known bool) {
-	x.known = max(x.known, position)
+// noteLocked notes that there is an event at a position, which may have been written past this index. It makes the event readable unless
+// an earlier one may still have to become so, and reports whether that could be decided.
+func (x *index) noteLocked(position uint64) (decided bool) {
+	x.highest = max(x.highest, position)
 	switch {
 	case position <= x.visible:
 		return true
-	case x.underWay(position):
+	case x.mayPrecede(position):
 		return false
 	}
-	for _, t := range x.taken {
+	for _, t := range x.pending {
 		if t.after < position {
 			return true
 		}
 	}
-	x.see(position)
+	x.show(position)
 	return true
 }
 
@@ -162,34 +155,33 @@ func (x *index) change() {
 	}
 }
 
-// changes is closed at the next change.
-func (x *index) changes() <-chan struct{} {
+// nextChange is closed at the next change.
+func (x *index) nextChange() <-chan struct{} {
 	if x.changed == nil {
 		x.changed = make(chan struct{})
 	}
 	return x.changed
 }
 
-// limitLocked is the last position that the member has for readers.
+// limitLocked is the last position that can be read from the member.
 func (m *member) limitLocked() uint64 {
 	x := &m.servers.index
 	if m.servers.leader == m.number {
 		return x.visible
 	}
-	return max(m.floor, x.visibleAt(time.Now().Add(-m.servers.conditions.Lag)))
+	return max(m.minVisible, x.visibleAt(time.Now().Add(-m.servers.conditions.Lag)))
 }
 
-// sees reports whether an event can be read, by its position. While an append is under way of which it is not known whether it is
-// before that, it waits for it.
-func (m *member) sees(ctx context.Context, position uint64) (bool, error) {
+// isVisible reports whether the event at a position can be read. While an append in flight may be before it, it waits.
+func (m *member) isVisible(ctx context.Context, position uint64) (bool, error) {
 	s := m.servers
 	for {
 		s.mu.Lock()
-		known := s.index.meetLocked(position)
+		decided := s.index.noteLocked(position)
 		visible := position <= m.limitLocked()
 		var changed <-chan struct{}
-		if !visible && !known {
-			changed = s.index.changes()
+		if !visible && !decided {
+			changed = s.index.nextChange()
 		}
 		s.mu.Unlock()
 		if changed == nil {
@@ -203,17 +195,17 @@ func (m *member) sees(ctx context.Context, position uint64) (bool, error) {
 	}
 }
 
-// await waits until an event can be read.
-func (m *member) await(ctx context.Context, position uint64) error {
+// awaitVisible waits until the event at a position can be read.
+func (m *member) awaitVisible(ctx context.Context, position uint64) error {
 	s := m.servers
 	for {
 		s.mu.Lock()
-		s.index.meetLocked(position)
+		s.index.noteLocked(position)
 		if position <= m.limitLocked() {
 			s.mu.Unlock()
 			return nil
 		}
-		changed := s.index.changes()
+		changed := s.index.nextChange()
 		var due <-chan time.Time
 		if s.leader != m.number && position <= s.index.visible {
 			due = time.After(time.Until(s.index.whenVisible(position).Add(s.conditions.Lag)))

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// What may be before something that cannot be read yet is waited for: an append whose place in the log is not known until it is
-// answered, and one that takes longer. What begins later is not.
+// An append becomes readable only after those that may be before it in the log: one in flight, whose position is not known yet, and one
+// that takes longer. Those that begin later do not matter.
 func TestNothingIsReadOutOfOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		x := index{slowest: 8 * time.Millisecond, taking: map[*taking]bool{}}
+		x := index{maxDelay: 8 * time.Millisecond, inFlight: map[*inFlight]bool{}}
 		x.timer = time.AfterFunc(time.Hour, func() {
 			mu.Lock()
 			defer mu.Unlock()
@@ -37,14 +37,14 @@ func TestNothingIsReadOutOfOrder(t *testing.T) {
 		second, _ := x.endLocked(b, 2)
 		later()
 		want("while one is not answered", 0)
-		if known := x.meetLocked(1); known {
-			t.Error("it is known what is at 1")
+		if decided := x.noteLocked(1); decided {
+			t.Error("it is decided whether 1 can be read")
 		}
 		c := x.beginLocked()
 		first, repeated := x.endLocked(a, 1)
 		want("at once", 0)
-		if known := x.meetLocked(1); !known || x.visible != 0 {
-			t.Error("it is not known that 1 cannot be read")
+		if decided := x.noteLocked(1); !decided || x.visible != 0 {
+			t.Error("it is not decided that 1 cannot be read")
 		}
 		if repeated || first == second {
 			t.Error("an append with a position of its own is taken for a repetition")
@@ -56,7 +56,7 @@ func TestNothingIsReadOutOfOrder(t *testing.T) {
 		d, e := x.beginLocked(), x.beginLocked()
 		third, _ := x.endLocked(c, 3)
 		if again, repeated := x.endLocked(d, 3); !repeated || again != third {
-			t.Error("a repetition is not known")
+			t.Error("a repetition is not recognised")
 		}
 		if again, repeated := x.endLocked(e, 2); repeated || again != nil {
 			t.Error("a repetition of what can be read is to wait")

@@ -19,7 +19,7 @@ import (
 const (
 	// maxMessage is a little more than EventStoreDB and its clients accept.
 	maxMessage = 17 << 20
-	// maxCalls is how many calls EventStoreDB accepts at a time on a connection. More of them wait.
+	// maxCalls is how many calls EventStoreDB accepts at a time on a connection. Further calls wait.
 	maxCalls = 100
 
 	keepaliveInterval = 10 * time.Second
@@ -28,7 +28,7 @@ const (
 	streamWorkers     = 64
 )
 
-// The calls that are not only passed on.
+// The methods that are not simply relayed.
 const (
 	methodBatchAppend = "/event_store.client.streams.Streams/BatchAppend"
 	methodDelete      = "/event_store.client.streams.Streams/Delete"
@@ -37,7 +37,7 @@ const (
 	methodFeatures    = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods"
 )
 
-// What the servers answer with a status.
+// The errors that the servers themselves return.
 var (
 	errNotReady      = status.Error(codes.Unavailable, "Server Is Not Ready")
 	errCommitTimeout = status.Error(codes.Aborted, "Operation timed out: Commit phase timeout.")
@@ -71,7 +71,7 @@ func (m *member) handle(_ any, caller grpc.ServerStream) error {
 	return m.relay(ctx, caller, method)
 }
 
-// admit reports whether the member leads, or the error by which it refuses a call.
+// admit reports whether the member leads. The error is that of a call it refuses.
 func (m *member) admit(caller grpc.ServerStream, writes bool) (leads bool, err error) {
 	s := m.servers
 	s.mu.Lock()
@@ -111,7 +111,7 @@ func (m *member) answerGossip(caller grpc.ServerStream) error {
 	return caller.SendMsg(encode(m.servers.gossip()))
 }
 
-// open calls the event store behind with all of a request.
+// open calls the event store behind and sends all requests.
 func (s *Servers) open(ctx context.Context, method string, requests ...frame) (grpc.ClientStream, error) {
 	call, err := s.upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err != nil {
@@ -132,7 +132,7 @@ func receive(call grpc.ClientStream) (answer frame, err error) {
 
 func isEnd(err error) bool { return errors.Is(err, io.EOF) }
 
-// relay passes a call on and its answers back, whatever it is.
+// relay passes any call on, and its answers back.
 func (m *member) relay(ctx context.Context, caller grpc.ServerStream, method string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -159,16 +159,16 @@ func (m *member) relay(ctx context.Context, caller grpc.ServerStream, method str
 	return passAnswers(caller, call, func(frame) (step, error) { return pass, nil })
 }
 
-// step is what becomes of an answer.
+// step says what to do with an answer.
 type step int
 
 const (
 	pass step = iota
 	skip
-	stop // the answers end without it
+	stop // and skip the rest
 )
 
-// passAnswers passes answers back, with their headers and trailers, as the function says, and returns what the call ended with.
+// passAnswers passes answers back as each says, with their headers and trailers, and returns the error that the call ended with.
 func passAnswers(caller grpc.ServerStream, call grpc.ClientStream, each func(answer frame) (step, error)) error {
 	for first := true; ; first = false {
 		answer, err := receive(call)
@@ -195,7 +195,7 @@ func passAnswers(caller grpc.ServerStream, call grpc.ClientStream, each func(ans
 	}
 }
 
-// passHeader passes the headers of a call that has been answered.
+// passHeader passes the headers back.
 func passHeader(caller grpc.ServerStream, call grpc.ClientStream) {
 	if header, err := call.Header(); err == nil {
 		_ = caller.SetHeader(header) // fails only if they have been sent

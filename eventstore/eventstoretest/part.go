@@ -10,8 +10,8 @@ import (
 	"roombook/eventstore"
 )
 
-// Part is a store of whose log a subscription only shows what concerns a test, with checkpoints of its own: for those who act on all that they
-// find in a log, which other tests may write to as well.
+// Part is a store whose subscriptions yield only the events of one test, with checkpoints of its own. It is for subscribers that act on
+// all events, in a log that other tests may write to as well.
 type Part struct {
 	*eventstore.Store
 	// After is where subscriptions begin at the earliest. What others wrote before need not be read.
@@ -20,12 +20,12 @@ type Part struct {
 	name  string
 }
 
-// PartOf is the part of the log with the events for which of holds.
+// PartOf is the part of the log with the events for which of returns true.
 func PartOf(store *eventstore.Store, of func(eventstore.Recorded) bool) *Part {
 	return &Part{Store: store, of: of, name: uuid.NewString()}
 }
 
-// Naming holds for events whose stream or data has one of the texts: ids of bookings or rooms, say.
+// Naming is true of events whose stream or data contains one of the texts: ids of bookings or rooms, say.
 func Naming[T ~string](texts ...T) func(eventstore.Recorded) bool {
 	return func(r eventstore.Recorded) bool {
 		for _, text := range texts {
@@ -37,7 +37,7 @@ func Naming[T ~string](texts ...T) func(eventstore.Recorded) bool {
 	}
 }
 
-// Subscribe is that of the store, without the events of others.
+// Subscribe is [eventstore.Store.Subscribe] without the events of others.
 func (p *Part) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
 		for batch, err := range p.Store.Subscribe(ctx, max(after, p.After), f) {
@@ -55,17 +55,17 @@ func (p *Part) Subscribe(ctx context.Context, after eventstore.Position, f event
 	}
 }
 
-// LoadCheckpoint is that of the store, of a stream that only this part has.
+// LoadCheckpoint is [eventstore.Store.LoadCheckpoint] with a stream of this part's own.
 func (p *Part) LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error) {
 	return p.Store.LoadCheckpoint(ctx, stream+"-"+p.name)
 }
 
-// SaveCheckpoint is that of the store, in a stream that only this part has.
+// SaveCheckpoint is [eventstore.Store.SaveCheckpoint] with a stream of this part's own.
 func (p *Part) SaveCheckpoint(ctx context.Context, stream string, at eventstore.Position) error {
 	return p.Store.SaveCheckpoint(ctx, stream+"-"+p.name, at)
 }
 
-// SetMaxCount is that of the store, of a stream that only this part has.
+// SetMaxCount is [eventstore.Store.SetMaxCount] with a stream of this part's own.
 func (p *Part) SetMaxCount(ctx context.Context, stream string, n int) error {
 	return p.Store.SetMaxCount(ctx, stream+"-"+p.name, n)
 }

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// While nobody listens at an address that is reserved, connections are refused, and nobody else is given it.
-func TestAReservedAddress(t *testing.T) {
+// A closed port refuses connections while nobody listens there, and is given to nobody else.
+func TestClosedPort(t *testing.T) {
 	t.Parallel()
-	address := reserve(t)
+	address := ClosedPort(t)
 	for range 3 {
 		if _, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("connect: %v", err)

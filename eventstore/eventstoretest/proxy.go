@@ -12,14 +12,13 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// The calls of the event store's protocol that faults are about.
+// The methods of the event store's protocol that faults are for.
 const (
 	Append = "/event_store.client.streams.Streams/Append"
 	Read   = "/event_store.client.streams.Streams/Read" // subscriptions too
 )
 
-// Controlled is an event store behind a network that fails on demand: a proxy on loopback with a fixed address. Goroutines
-// may share it.
+// Controlled is an event store behind a network that fails on demand: a proxy on loopback with a fixed address. Goroutines may share it.
 type Controlled struct {
 	t        testing.TB
 	upstream string
@@ -29,34 +28,34 @@ type Controlled struct {
 	listener net.Listener // nil while stopped
 	silent   bool
 	faults   []*fault
-	calls    map[string]int // by method: those that passed
+	calls    map[string]int // calls let through, by method
 	links    map[*link]bool
 	work     sync.WaitGroup
 }
 
-// fault is something to happen to one call.
+// fault is a fault that hits one call.
 type fault struct {
 	method  string
-	left    int // calls of the method until then
+	left    int // calls of the method until then, this one included
 	answers bool
 	fatal   bool
-	meet    func() // closes the channel that says so
+	happen  func() // closes the channel that LoseRequest and its like return
 }
 
-// link is one connection of a client, and what it is connected with.
+// link is a client's connection and the proxy's own to the event store.
 type link struct {
 	client, server net.Conn
 	close          func()
 
 	mu      sync.Mutex
-	doomed  map[uint32]*fault // by stream: the calls whose answer gets lost
+	doomed  map[uint32]*fault // calls whose answer gets lost, by HTTP/2 stream
 	silence bool
 }
 
-// Before is a network that fails on demand before an event store, or what else speaks HTTP/2 without TLS, at host:port.
+// Before puts a network that fails on demand before an event store at host:port, or anything else that speaks HTTP/2 without TLS.
 func Before(t testing.TB, upstream string) *Controlled {
 	t.Helper()
-	c := &Controlled{t: t, upstream: upstream, address: reserve(t), calls: map[string]int{}, links: map[*link]bool{}}
+	c := &Controlled{t: t, upstream: upstream, address: ClosedPort(t), calls: map[string]int{}, links: map[*link]bool{}}
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
@@ -68,7 +67,7 @@ func Before(t testing.TB, upstream string) *Controlled {
 // Address is where clients connect.
 func (c *Controlled) Address() string { return c.address }
 
-// Start ends all faults, those to come included: connections are cut, and new ones accepted, at the same address as before.
+// Start ends all faults, planned ones included: it cuts connections and accepts new ones, at the same address.
 func (c *Controlled) Start() {
 	c.t.Helper()
 	c.mu.Lock()
@@ -87,7 +86,7 @@ func (c *Controlled) Start() {
 	c.work.Go(func() { c.accept(l) })
 }
 
-// Stop closes the listener and cuts all connections: whoever connects is refused.
+// Stop closes the listener and cuts all connections: new ones are refused.
 func (c *Controlled) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +101,7 @@ func (c *Controlled) stopLocked() {
 	c.cutLocked()
 }
 
-// Redirect cuts all connections and has new ones lead to another event store, at host:port: that of a backup which was put back, say.
+// Redirect cuts all connections and connects new ones to another event store at host:port, such as a restored backup.
 func (c *Controlled) Redirect(upstream string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +109,7 @@ func (c *Controlled) Redirect(upstream string) {
 	c.cutLocked()
 }
 
-// Silence keeps connections open and accepts new ones, and lets nothing pass.
+// Silence keeps connections open and accepts new ones, but lets nothing through.
 func (c *Controlled) Silence() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,77 +141,76 @@ func (c *Controlled) Connections() int {
 	return len(c.links)
 }
 
-// Calls is how many calls of the method were let through to the event store since the beginning, whatever became of their answers.
+// Calls is how many calls of the method were ever let through to the event store, whatever became of their answers.
 func (c *Controlled) Calls(method string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.calls[method]
 }
 
-// LoseRequest cuts the connection when the n-th call of the method from now, counted from 1, is about to pass: the event store
-// never hears of it. The channel is closed then.
+// LoseRequest cuts the connection just before the n-th call of the method from now, counted from 1, goes through: the event store never
+// sees it. The channel is closed then.
 func (c *Controlled) LoseRequest(method string, n int) <-chan struct{} {
 	return c.expect(&fault{method: method, left: n})
 }
 
-// LoseAnswer cuts the connection when the answer to the n-th call of the method from now, counted from 1, is about to pass: the
-// event store has done it and nobody hears of that. The channel is closed then, or when the caller has given up before.
+// LoseAnswer cuts the connection just before the answer to the n-th call of the method from now, counted from 1, goes through: the event
+// store has carried it out, and the caller does not learn of it. The channel is closed then, or when the caller has given up before.
 func (c *Controlled) LoseAnswer(method string, n int) <-chan struct{} {
 	return c.expect(&fault{method: method, left: n, answers: true})
 }
 
-// DieAtRequest is [Controlled.LoseRequest] and [Controlled.Stop] in one: neither that call nor any that comes after it, on whatever
-// connection, passes. So the clients are to the event store what a process that was killed is. The channel is closed before a client
-// can notice.
+// DieAtRequest is [Controlled.LoseRequest] and [Controlled.Stop] in one: neither that call nor any later one goes through, on any
+// connection. To the event store it is as if the clients' process had been killed. The channel is closed before a client can notice.
 func (c *Controlled) DieAtRequest(method string, n int) <-chan struct{} {
 	return c.expect(&fault{method: method, left: n, fatal: true})
 }
 
-// DieAtAnswer is [Controlled.LoseAnswer] and [Controlled.Stop] in one: the event store has done the call, and from its answer on
-// nothing passes in either direction. The channel is closed before a client can notice, and never if the caller gives up before
+// DieAtAnswer is [Controlled.LoseAnswer] and [Controlled.Stop] in one: the event store has carried out the call, and from its answer on
+// nothing goes through in either direction. The channel is closed before a client can notice, or never if the caller gives up before
 // there is an answer.
 func (c *Controlled) DieAtAnswer(method string, n int) <-chan struct{} {
 	return c.expect(&fault{method: method, left: n, answers: true, fatal: true})
 }
 
 func (c *Controlled) expect(f *fault) <-chan struct{} {
-	met := make(chan struct{})
-	f.meet = sync.OnceFunc(func() { close(met) })
+	happened := make(chan struct{})
+	f.happen = sync.OnceFunc(func() { close(happened) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = append(c.faults, f)
-	return met
+	return happened
 }
 
-// request counts a call and returns the fault that meets it, if one does. A request that gets lost is lost when it returns.
+// request counts a call and returns the fault that hits it, if any. A lost request has been lost by then.
 func (c *Controlled) request(l *link, method string) *fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var met *fault
+	var hit *fault
 	left := c.faults[:0]
 	for _, f := range c.faults {
 		if f.method == method {
 			f.left--
 		}
-		if f.method == method && f.left == 0 && met == nil {
-			met = f
+		if f.method == method && f.left == 0 && hit == nil {
+			hit = f
 			continue
 		}
 		left = append(left, f)
 	}
 	c.faults = left
 	switch {
-	case met != nil && !met.answers:
-		c.strikeLocked(l, met)
+	case hit != nil && !hit.answers:
+		c.strikeLocked(l, hit)
 	case c.listener != nil && !c.silent:
 		c.calls[method]++
 	}
-	return met
+	return hit
 }
 
-// strikeLocked has the fault happen to a call on the connection.
+// strikeLocked makes the fault hit a call on the connection.
 func (c *Controlled) strikeLocked(l *link, f *fault) {
-	f.meet()
+	f.happen()
 	if f.fatal {
 		c.stopLocked()
 	}
@@ -232,7 +230,7 @@ func (c *Controlled) accept(listener net.Listener) {
 		upstream := c.upstream
 		c.mu.Unlock()
 		server, err := net.Dial("tcp", upstream)
-		if err != nil { // the event store is away: so is what stands before it
+		if err != nil { // the event store cannot be reached, so nor can its proxy
 			_ = client.Close()
 			continue
 		}
@@ -259,9 +257,9 @@ func (c *Controlled) accept(listener net.Listener) {
 			pumps.Go(func() { c.requests(l); l.close() })
 			pumps.Go(func() { c.answers(l); l.close() })
 			pumps.Wait()
-			for _, f := range l.doomed { // no answer can come any more
+			for _, f := range l.doomed { // no answer can come now
 				if !f.fatal {
-					f.meet()
+					f.happen()
 				}
 			}
 			c.mu.Lock()
@@ -272,7 +270,7 @@ func (c *Controlled) accept(listener net.Listener) {
 	}
 }
 
-// requests passes what the client sends, frame by frame.
+// requests passes on what the client sends, frame by frame.
 func (c *Controlled) requests(l *link) {
 	preface := make([]byte, len(http2.ClientPreface))
 	if _, err := io.ReadFull(l.client, preface); err != nil || !l.pass(l.server, preface) {
@@ -293,8 +291,8 @@ func (c *Controlled) requests(l *link) {
 	})
 }
 
-// givesUp reports whether a frame ends a call that has been waiting for an answer which was to be lost: nobody waits for it any more. A
-// client ends a call so, or a server whose time for it was over first.
+// givesUp reports whether a frame ends a call whose answer was to be lost: nobody waits for that any more. The client sends such a frame,
+// or a server that has timed out.
 func (c *Controlled) givesUp(l *link, frame http2.Frame) bool {
 	reset, ok := frame.(*http2.RSTStreamFrame)
 	if !ok {
@@ -308,7 +306,7 @@ func (c *Controlled) givesUp(l *link, frame http2.Frame) bool {
 	return true
 }
 
-// answers passes what the event store sends, frame by frame. Its answer to a call begins with headers.
+// answers passes on what the event store sends, frame by frame. An answer begins with headers.
 func (c *Controlled) answers(l *link) {
 	frames(l.server, func(frame http2.Frame, raw []byte) bool {
 		if headers, ok := frame.(*http2.MetaHeadersFrame); ok {
@@ -327,7 +325,7 @@ func (c *Controlled) strike(l *link, f *fault) {
 	c.strikeLocked(l, f)
 }
 
-// fault is what is to happen to the answer of a call, or nil.
+// fault is the fault that hits the answer of a call, or nil.
 func (l *link) fault(stream uint32) *fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -345,7 +343,7 @@ func (l *link) pass(to net.Conn, raw []byte) bool {
 	return err == nil
 }
 
-// frames reads HTTP/2 frames until there are no more or one is not wanted.
+// frames reads HTTP/2 frames until there are no more or each returns false.
 func frames(from net.Conn, each func(frame http2.Frame, raw []byte) bool) {
 	var raw bytes.Buffer
 	framer := http2.NewFramer(io.Discard, io.TeeReader(from, &raw))

@@ -25,15 +25,14 @@ func proposed() eventstore.Proposed {
 	return eventstore.Proposed{Event: domain.UseEnded{At: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}}
 }
 
-// A process dies while one or many append, each on a connection of its own. They try again until their time is over, and nothing of
-// that passes.
+// A process dies while one or many append, each on a connection of its own. They retry until they time out, and none of that goes through.
 func TestNothingPassesAfterDeath(t *testing.T) {
 	t.Parallel()
 	const n = 20
 	for name, test := range map[string]struct {
 		die     func(*eventstoretest.Controlled, string, int) <-chan struct{}
 		writers int
-		passed  int // at least; of one who appends alone, precisely
+		passed  int // at least; exactly if only one appends
 	}{
 		"at a request":         {(*eventstoretest.Controlled).DieAtRequest, 1, n - 1},
 		"at an answer":         {(*eventstoretest.Controlled).DieAtAnswer, 1, n},
@@ -100,7 +99,7 @@ func TestNothingPassesAfterDeath(t *testing.T) {
 	}
 }
 
-// An answer that is to be lost does not come, because the event store ends the call when the time that its caller gave it is over.
+// An answer that is to be lost never comes, because the event store ends the call at its deadline.
 func TestTheAnswerToLoseNeverComes(t *testing.T) {
 	t.Parallel()
 	end := make(chan struct{})
@@ -132,7 +131,7 @@ func TestTheAnswerToLoseNeverComes(t *testing.T) {
 	encoder := hpack.NewEncoder(&headers)
 	for _, field := range [][2]string{
 		{":method", "POST"}, {":scheme", "http"}, {":path", eventstoretest.Append}, {":authority", "x"},
-		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "1m"}, // a millisecond, by the server's clock alone
+		{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "1m"}, // a millisecond, kept by the server alone
 	} {
 		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Client is the official client on an event store, for what this program would not do. It is closed at the end of the test.
+// Client is the official client, for what this program would not do. It is closed at the end of the test.
 func Client(t testing.TB, connectionString string) *esdb.Client {
 	t.Helper()
 	config, err := esdb.ParseConnectionString(connectionString)
@@ -23,7 +23,7 @@ func Client(t testing.TB, connectionString string) *esdb.Client {
 	return client
 }
 
-// AppendRaw appends an event that this program would not write, whatever the stream's revision is.
+// AppendRaw appends an event that this program would not write, at any revision.
 func AppendRaw(t testing.TB, connectionString, stream, eventType, data, metadata string) {
 	t.Helper()
 	e := esdb.EventData{EventID: uuid.New(), EventType: eventType, ContentType: esdb.ContentTypeJson, Data: []byte(data), Metadata: []byte(metadata)}

@@ -50,7 +50,7 @@ type reading struct {
 	options *streams.ReadReq_Options
 }
 
-// each asks the event store behind and passes its answers back as the function says.
+// each asks the event store behind and passes its answers back as f says.
 func (r *reading) each(request frame, f func(readResp) (step, error)) error {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
@@ -61,14 +61,14 @@ func (r *reading) each(request frame, f func(readResp) (step, error)) error {
 	return passAnswers(r.caller, call, func(answer frame) (step, error) { return f(parseReadResp(answer)) })
 }
 
-// forward reads up to the first event that cannot be read yet.
+// forward serves a forward read up to the first event that cannot be read yet.
 func (r *reading) forward() (again bool, err error) {
 	var last, hidden readResp
 	err = r.each(r.request, func(a readResp) (step, error) {
 		if a.kind != respEvent {
 			return pass, nil
 		}
-		visible, err := r.sees(r.ctx, a.position)
+		visible, err := r.isVisible(r.ctx, a.position)
 		if !visible {
 			hidden = a
 			return stop, err
@@ -86,15 +86,15 @@ func (r *reading) forward() (again bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case last.position >= hidden.position: // by now it can be read
+	case last.position >= hidden.position: // it can be read by now
 		return true, nil
-	case last.kind != 0: // the stream is there, and ends before what was asked for
+	case last.kind != 0: // the stream exists, and ends before what was asked for
 		return false, r.sendLast(last)
 	}
 	return r.nothing(hidden, lowest)
 }
 
-// backward reads from the first event on that can be read.
+// backward serves a backward read from the first event that can be read.
 func (r *reading) backward() (again bool, err error) {
 	var hidden readResp
 	first := true
@@ -103,7 +103,7 @@ func (r *reading) backward() (again bool, err error) {
 			return pass, nil
 		}
 		first = false
-		visible, err := r.sees(r.ctx, a.position)
+		visible, err := r.isVisible(r.ctx, a.position)
 		if !visible {
 			hidden = a
 			return stop, err
@@ -113,7 +113,7 @@ func (r *reading) backward() (again bool, err error) {
 	if err != nil || hidden.kind == 0 {
 		return false, err
 	}
-	// Those that cannot be read do not count.
+	// Those that cannot be read do not count towards the limit.
 	var last readResp
 	lowest, left := hidden.revision, r.options.GetCount()
 	err = r.each(encode(r.wide()), func(a readResp) (step, error) {
@@ -123,7 +123,7 @@ func (r *reading) backward() (again bool, err error) {
 		case left == 0:
 			return stop, nil
 		case last.kind == 0:
-			visible, err := r.sees(r.ctx, a.position)
+			visible, err := r.isVisible(r.ctx, a.position)
 			if !visible {
 				lowest = a.revision
 				return skip, err
@@ -142,7 +142,7 @@ func (r *reading) backward() (again bool, err error) {
 	return r.nothing(hidden, lowest)
 }
 
-// last is the last event of the stream that can be read, if there is one, and otherwise the lowest revision of those that cannot.
+// last is the stream's last event that can be read, or else the lowest revision of those that cannot.
 func (r *reading) last(hidden readResp) (last readResp, lowest uint64, err error) {
 	back := r.wide()
 	back.Options.ReadDirection = streams.ReadReq_Options_Backwards
@@ -152,7 +152,7 @@ func (r *reading) last(hidden readResp) (last readResp, lowest uint64, err error
 		if a.kind != respEvent {
 			return skip, nil
 		}
-		visible, err := r.sees(r.ctx, a.position)
+		visible, err := r.isVisible(r.ctx, a.position)
 		if !visible {
 			lowest = a.revision
 			return skip, err
@@ -163,7 +163,7 @@ func (r *reading) last(hidden readResp) (last readResp, lowest uint64, err error
 	return last, lowest, err
 }
 
-// wide is the request without an end, and of a client that understands only events.
+// wide is the request without a limit, as of a client that understands only events.
 func (r *reading) wide() *streams.ReadReq {
 	options := proto.CloneOf(r.options)
 	options.CountOption = &streams.ReadReq_Options_Count{Count: math.MaxUint64}
@@ -171,18 +171,18 @@ func (r *reading) wide() *streams.ReadReq {
 	return &streams.ReadReq{Options: options}
 }
 
-// nothing is the answer where no event of a stream can be read. Its first one says that there is no stream yet. Where that is not there
-// any more, the earlier ones make way for later ones which cannot be read yet; then there is an answer when they can.
+// nothing answers a read of a stream of which no event can be read. If its first event is among those, the stream does not exist yet. If
+// earlier events have already been removed in favour of later ones, the read is repeated when those can be read.
 func (r *reading) nothing(hidden readResp, lowest uint64) (again bool, err error) {
 	if lowest > 0 {
-		return true, r.await(r.ctx, hidden.position)
+		return true, r.awaitVisible(r.ctx, hidden.position)
 	}
 	return false, r.caller.SendMsg(encode(&streams.ReadResp{Content: &streams.ReadResp_StreamNotFound_{
 		StreamNotFound: &streams.ReadResp_StreamNotFound{StreamIdentifier: r.options.GetStream().GetStreamIdentifier()},
 	}}))
 }
 
-// sendLast closes a read of a stream with its last revision, for clients that understand it.
+// sendLast ends a read with the stream's last revision, for clients that understand it.
 func (r *reading) sendLast(last readResp) error {
 	if r.options.GetControlOption().GetCompatibility() == 0 {
 		return nil
@@ -192,7 +192,7 @@ func (r *reading) sendLast(last readResp) error {
 	}))
 }
 
-// subscribe passes on what comes when it can be read.
+// subscribe passes events on as they become readable.
 func (r *reading) subscribe() error {
 	request := r.request
 	if from, err := r.end(); err != nil {
@@ -201,11 +201,12 @@ func (r *reading) subscribe() error {
 		request = encode(&streams.ReadReq{Options: from})
 	}
 	return r.each(request, func(a readResp) (step, error) {
-		return pass, r.await(r.ctx, a.position)
+		return pass, r.awaitVisible(r.ctx, a.position)
 	})
 }
 
-// end says where the end is of which a subscription wants what follows, nil if it begins elsewhere: what cannot be read yet follows.
+// end replaces a subscription's start "at the end" by the last event that can be read, since those that cannot yet are still to come. It
+// is nil for a subscription that starts elsewhere.
 func (r *reading) end() (from *streams.ReadReq_Options, err error) {
 	from = proto.CloneOf(r.options)
 	all, stream := from.GetAll(), from.GetStream()

@@ -17,21 +17,21 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// Reads have what can be read, and no more, wherever they begin.
+// Reads yield what can be read and no more, wherever they begin.
 func TestReadsEndWhereWhatCanBeReadEnds(t *testing.T) {
 	t.Parallel()
 	s, behind := before(t, 1, eventstoretest.Conditions{Indexing: never})
 	direct := dial(t, strings.TrimSuffix(strings.TrimPrefix(behind, "esdb://"), "?tls=false"))
 	direct.must("s", -1, newID(), newID(), newID()) // 0 to 2
 	c := dial(t, s.Address(0))
-	c.read() // what others have appended is there once it has been seen
+	c.read() // what was appended past the servers is readable once it has been seen
 	done := make(chan error, 3)
 	for i, stream := range []string{"s", "t", "s"} {
 		go func() {
 			_, err := c.append(t.Context(), stream, []int{2, -1, 4}[i], newID(), newID()) // 3 and 4; 0 and 1; 5 and 6
 			done <- err
 		}()
-		eventually(t, "it is taken", func() bool { return s.Taken() == i+1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == i+1 })
 	}
 	for name, test := range map[string]struct {
 		read []readOption
@@ -77,7 +77,7 @@ func TestReadsEndWhereWhatCanBeReadEnds(t *testing.T) {
 	}
 }
 
-// Of a stream of which the event store keeps only the last event, a read waits for the new last one: the one before is there no more.
+// Of a stream of which only the last event is kept, a read waits for the new last one: the one before has been removed.
 func TestAReadOfWhatHasMadeWay(t *testing.T) {
 	t.Parallel()
 	between := eventstoretest.Before(t, eventstoretest.Serve(t, ""))
@@ -98,7 +98,7 @@ func TestAReadOfWhatHasMadeWay(t *testing.T) {
 		}
 		var working sync.WaitGroup
 		working.Go(func() { c.must("s", n, newID()) })
-		eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 		asked := between.Calls(eventstoretest.Read)
 		working.Go(func() {
 			if got, want := c.read(read...), []string{strconv.Itoa(n + 1)}; !reflect.DeepEqual(got, want) {
@@ -111,7 +111,7 @@ func TestAReadOfWhatHasMadeWay(t *testing.T) {
 	}
 }
 
-// Many append at once, and somebody else reads the log: it is readable in its order, without a gap, with all that was acknowledged.
+// While many append at once, the log can be read in order and without a gap, with all that was acknowledged.
 func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 	t.Parallel()
 	s, behind := before(t, 1, eventstoretest.Conditions{})
@@ -121,7 +121,7 @@ func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 	var writing, reading sync.WaitGroup
 	for i := range writers {
 		c := dial(t, s.Address(0))
-		if i == 0 { // past the servers
+		if i == 0 { // not through the servers
 			c = dial(t, strings.TrimSuffix(strings.TrimPrefix(behind, "esdb://"), "?tls=false"))
 		}
 		writing.Go(func() {
@@ -186,19 +186,19 @@ func TestVisibleInTheOrderOfTheLog(t *testing.T) {
 	reading.Wait()
 }
 
-// Subscriptions have an event when it can be read. Those from the end have what could not be read when they began.
+// Subscriptions get an event when it can be read. Those from the end get what could not be read when they began.
 func TestSubscriptionsStayBehind(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})
 	c := dial(t, s.Address(0))
 	var working sync.WaitGroup
 	working.Go(func() { c.must("s", -1, newID()) })
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	s.IndexAll()
 	working.Wait()
 
 	working.Go(func() { c.must("s", 0, newID()) })
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	var indexed atomic.Bool
 	for _, change := range [][]readOption{
 		{subscribed}, {subscribed, fromEnd}, {of("s"), subscribed}, {of("s"), subscribed, fromEnd}, {of("s"), subscribed, from(0)},
@@ -228,7 +228,7 @@ func TestSubscriptionsStayBehind(t *testing.T) {
 	working.Wait()
 }
 
-// What others append to the event store behind can be read as well.
+// What is appended to the event store behind directly can be read as well.
 func TestWhatOthersAppend(t *testing.T) {
 	t.Parallel()
 	s, behind := before(t, 2, eventstoretest.Conditions{Lag: time.Millisecond})

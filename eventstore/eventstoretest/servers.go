@@ -1,6 +1,7 @@
 package eventstoretest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -22,39 +23,39 @@ import (
 
 // Conditions are how late things happen in [Servers].
 type Conditions struct {
-	// Indexing is the most that passes from when an append is taken until it can be read and is acknowledged; the least is an eighth
+	// Indexing is the longest time from when an append is accepted until it can be read and is acknowledged; the shortest is an eighth
 	// of it. 0 is 8 ms.
 	Indexing time.Duration
-	// Lag is how late a follower is with what can be read. 0 is 100 ms.
+	// Lag is how far a follower is behind for readers. 0 is 100 ms.
 	Lag time.Duration
-	// Forwarding is how much longer a follower takes for an append, which it passes on to the leader. 0 is 20 ms.
+	// Forwarding is how much longer a follower takes for an append, which it forwards to the leader. 0 is 20 ms.
 	Forwarding time.Duration
 	// Election is how long there is no leader after the last one has gone. 0 is 300 ms.
 	Election time.Duration
 }
 
-// nobody leads during an election.
+// nobody is the leader during an election.
 const nobody = -1
 
-// Servers are an event store that answers as EventStoreDB does where a node of this program is kinder: a server alone, or a cluster
-// of which one member leads. What they store is in the event store behind them, which all members share.
+// Servers are an event store that answers as EventStoreDB does where the node is more lenient: a single server, or a cluster with a
+// leader. They keep their data in the event store behind them, which all members share.
 //
-// An append is taken at once. It can be read, and is acknowledged, some milliseconds later, in the order of the log. Whoever loses a
-// race hears of it at once, so before the winner's events can be read. An append that repeats one that cannot be read yet is dropped:
-// it is answered only after three seconds, that it timed out.
+// An append is accepted at once. It can be read, and is acknowledged, some milliseconds later, in the order of the log. An append that
+// loses a race is answered at once, before the winner's events can be read. An append that repeats one that cannot be read yet is
+// dropped: it is answered only after three seconds, with a time-out.
 //
-// Followers answer reads and subscriptions as of some time ago, and pass appends on to the leader. They refuse a call that requires
+// Followers answer reads and subscriptions as of some time ago, and forward appends to the leader. They refuse a call that requires
 // the leader, and name it. Goroutines may share it.
 type Servers struct {
 	t          testing.TB
 	conditions Conditions
 	upstream   *grpc.ClientConn
-	closing    context.Context // bounds what goes on when its caller has left
+	closing    context.Context // bounds calls that go on without their caller
 
 	mu        sync.Mutex
 	members   []*member
 	leader    int // or nobody
-	candidate int // for the election that is under way
+	candidate int // in the present election
 	election  *time.Timer
 	index     index
 	mayDrop   bool
@@ -71,10 +72,10 @@ type member struct {
 	advertised string
 	server     *grpc.Server // nil while it is down
 	served     chan error
-	floor      uint64 // what could be read of it when it led last
+	minVisible uint64 // what could be read from it when it last led
 }
 
-// Real is a server alone that answers as EventStoreDB does, before the server that tests are to use or a node. It is closed at the end
+// Real is a single server that answers as EventStoreDB does, before the server that tests are to use or a node. It is closed at the end
 // of the test, which fails if an append was dropped; see [Servers.ExpectDropped].
 func Real(t testing.TB) *Servers {
 	t.Helper()
@@ -84,26 +85,21 @@ func Real(t testing.TB) *Servers {
 // Cluster is a [Real] of several members. The first leads.
 func Cluster(t testing.TB, members int) *Servers {
 	t.Helper()
-	return ClusterBefore(t, stored(t), members, Conditions{})
+	return ClusterBefore(t, backend(t), members, Conditions{})
 }
 
-// ClusterBefore is a [Cluster] before the event store of a connection string. Nobody else should write to that at the same time:
-// until what others write can be read may take as long as an append that is under way.
+// ClusterBefore is a [Cluster] before the event store of a connection string. Nobody else should write to that at the same time: what
+// they write may become readable only after the appends in flight.
 func ClusterBefore(t testing.TB, connectionString string, members int, conditions Conditions) *Servers {
 	t.Helper()
-	orDefault := func(d *time.Duration, otherwise time.Duration) {
-		if *d == 0 {
-			*d = otherwise
-		}
-	}
-	orDefault(&conditions.Indexing, 8*time.Millisecond)
-	orDefault(&conditions.Lag, 100*time.Millisecond)
-	orDefault(&conditions.Forwarding, 20*time.Millisecond)
-	orDefault(&conditions.Election, 300*time.Millisecond)
+	conditions.Indexing = cmp.Or(conditions.Indexing, 8*time.Millisecond)
+	conditions.Lag = cmp.Or(conditions.Lag, 100*time.Millisecond)
+	conditions.Forwarding = cmp.Or(conditions.Forwarding, 20*time.Millisecond)
+	conditions.Election = cmp.Or(conditions.Election, 300*time.Millisecond)
 
 	addresses := make([]string, members)
 	for i := range addresses {
-		addresses[i] = reserve(t)
+		addresses[i] = ClosedPort(t)
 	}
 	upstream, err := grpc.NewClient(single(t, connectionString),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -116,7 +112,7 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 	}
 	closing, cancel := context.WithCancel(context.Background())
 	s := &Servers{t: t, conditions: conditions, upstream: upstream, closing: closing}
-	s.index = index{slowest: conditions.Indexing, taking: map[*taking]bool{}}
+	s.index = index{maxDelay: conditions.Indexing, inFlight: map[*inFlight]bool{}}
 	s.index.timer = time.AfterFunc(time.Hour, s.advance)
 	s.election = time.AfterFunc(time.Hour, s.elect)
 	s.election.Stop()
@@ -142,10 +138,10 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 	if err != nil {
 		t.Fatalf("read the end of the log: %v", err)
 	}
-	s.index.visible, s.index.known = end, end
+	s.index.visible, s.index.highest = end, end
 	if members > 1 {
-		s.index.history = conditions.Lag
-		s.index.past = []moment{{time.Time{}, end}}
+		s.index.keep = conditions.Lag
+		s.index.history = []visibility{{time.Time{}, end}}
 	}
 	for i := range members {
 		id := uuid.New()
@@ -161,7 +157,7 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 	return s
 }
 
-// end is the position of the last event of the log.
+// end is the position of the log's last event.
 func (s *Servers) end() (uint64, error) {
 	ctx, cancel := context.WithCancel(s.closing)
 	defer cancel()
@@ -195,7 +191,7 @@ func (s *Servers) end() (uint64, error) {
 	}
 }
 
-// ConnectionString is that of all members.
+// ConnectionString names all members.
 func (s *Servers) ConnectionString() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +202,7 @@ func (s *Servers) ConnectionString() string {
 	return "esdb://" + strings.Join(addresses, ",") + "?tls=false"
 }
 
-// Open is a store on the servers, with the options but for the connection string. It is closed at the end of the test.
+// Open returns a store on the servers. It sets the connection string of the options. The store is closed at the end of the test.
 func (s *Servers) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
 	t.Helper()
 	return open(t, s.ConnectionString(), o)
@@ -215,7 +211,7 @@ func (s *Servers) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
 // Address is where a member listens.
 func (s *Servers) Address(member int) string { return s.members[member].address }
 
-// Advertise has the members tell clients that one of them is to be found at another address: that of a [Controlled] before it.
+// Advertise makes the members name another address for one of them: that of a [Controlled] before it.
 func (s *Servers) Advertise(member int, address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,20 +225,20 @@ func (s *Servers) Dropped() int {
 	return s.index.dropped
 }
 
-// ExpectDropped says that appends which are dropped are no error of the test.
+// ExpectDropped keeps dropped appends from failing the test.
 func (s *Servers) ExpectDropped() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mayDrop = true
 }
 
-// Leader is the member that leads. It waits for the end of an election.
+// Leader is the number of the member that leads. During an election it waits.
 func (s *Servers) Leader() int {
 	s.t.Helper()
 	for {
 		s.mu.Lock()
 		leader := s.leader
-		changed := s.index.changes()
+		changed := s.index.nextChange()
 		s.mu.Unlock()
 		if leader != nobody {
 			return leader
@@ -255,8 +251,8 @@ func (s *Servers) Leader() int {
 	}
 }
 
-// MoveLeader has the leader resign and begins an election, of which another member, or the same, comes out as the leader. Calls stay
-// open; while nobody leads appends are refused, and so is what requires the leader.
+// MoveLeader makes the leader resign and starts an election that the given member wins. Calls stay open; until then appends are
+// refused, and so are calls that require the leader.
 func (s *Servers) MoveLeader(to int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,7 +261,7 @@ func (s *Servers) MoveLeader(to int) {
 	s.reconsiderLocked()
 }
 
-// Elect ends an election: the member leads.
+// Elect makes the member the leader at once.
 func (s *Servers) Elect(member int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -274,8 +270,8 @@ func (s *Servers) Elect(member int) {
 	s.electLocked()
 }
 
-// Kill closes the member's listener and cuts its connections. If it led, or half of the members or more are left no longer, nobody
-// leads; if they are, an election begins.
+// Kill closes the member's listener and cuts its connections. If it led, an election begins. If fewer than half of the members are left,
+// nobody leads.
 func (s *Servers) Kill(member int) {
 	s.mu.Lock()
 	if s.leader == member {
@@ -288,7 +284,7 @@ func (s *Servers) Kill(member int) {
 	s.reconsiderLocked()
 }
 
-// Start has a member listen again, at the same address as before.
+// Start makes a killed member listen again, at the same address.
 func (s *Servers) Start(member int) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -318,7 +314,7 @@ func (s *Servers) Start(member int) {
 	s.reconsiderLocked()
 }
 
-// stop ends a member and waits for its calls.
+// stop stops a member and waits for the end of its calls.
 func (s *Servers) stop(member int) {
 	s.mu.Lock()
 	m := s.members[member]
@@ -334,16 +330,16 @@ func (s *Servers) stop(member int) {
 	}
 }
 
-// resignLocked leaves the members without a leader. The one that led has what could be read of it.
+// resignLocked leaves the members without a leader. What could be read from the former leader still can.
 func (s *Servers) resignLocked() {
 	if s.leader != nobody {
-		s.members[s.leader].floor = s.index.visible
+		s.members[s.leader].minVisible = s.index.visible
 	}
 	s.leader = nobody
 	s.index.change()
 }
 
-// reconsiderLocked sees to it that there is a leader, soon, if there are enough members for one, and otherwise none.
+// reconsiderLocked starts an election if there are enough members for a leader, and otherwise ends the leader's term.
 func (s *Servers) reconsiderLocked() {
 	up := 0
 	for _, m := range s.members {
@@ -389,7 +385,7 @@ func (s *Servers) advance() {
 	s.index.advanceLocked()
 }
 
-// gossip is what the members tell of each other.
+// gossip is what the members say about each other.
 func (s *Servers) gossip() *gossip.ClusterInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()

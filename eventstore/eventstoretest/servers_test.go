@@ -23,7 +23,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// Calls that are nothing special are passed on, and so are headers, statuses and trailers.
+// Other calls are relayed, with headers, statuses and trailers.
 func TestTheRestIsPassedOn(t *testing.T) {
 	t.Parallel()
 	s, behind := before(t, 1, eventstoretest.Conditions{})
@@ -62,7 +62,7 @@ func TestTheRestIsPassedOn(t *testing.T) {
 	}
 }
 
-// What an event store behind says beside its answers is passed on, and its answers to deletions are late as those to appends are.
+// Headers and trailers of the event store behind are passed on, and its answers to deletions are delayed like those to appends.
 func TestWhatAnEventStoreSaysBeside(t *testing.T) {
 	t.Parallel()
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, call grpc.ServerStream) error {
@@ -125,14 +125,14 @@ func TestWhatAnEventStoreSaysBeside(t *testing.T) {
 		_, err := c.Delete(ctx, &streams.DeleteReq{})
 		deleted <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	s.IndexAll()
 	if err := <-deleted; err != nil {
 		t.Error(err)
 	}
 }
 
-// A network that fails on demand stands before a server as before a node.
+// A network that fails on demand can be put before a server as before a node.
 func TestANetworkBeforeAMember(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 2, eventstoretest.Conditions{})
@@ -158,7 +158,7 @@ func TestANetworkBeforeAMember(t *testing.T) {
 	}
 }
 
-// members is what a member tells of all, as their states in their order.
+// members are the states of all members, in order, according to one of them.
 func members(t *testing.T, s *eventstoretest.Servers, asked int) (states []string) {
 	t.Helper()
 	info, err := gossip.NewGossipClient(dial(t, s.Address(asked)).conn).Read(t.Context(), none)
@@ -186,12 +186,12 @@ func wantMembers(t *testing.T, s *eventstoretest.Servers, asked int, want ...str
 	}
 }
 
-// wantNotLeader wants a status that names the leader.
+// wantNotLeader checks for the status that names the leader.
 func wantNotLeader(t *testing.T, what string, s *eventstoretest.Servers, leader int, err error, trailer metadata.MD) {
 	t.Helper()
 	wantCode(t, what, err, codes.NotFound, "Leader info available")
 	host, port, _ := net.SplitHostPort(s.Address(leader))
-	delete(trailer, "content-type") // of an answer that has trailers alone
+	delete(trailer, "content-type") // of an answer with trailers only
 	if want := metadata.Pairs("exception", "not-leader", "leader-endpoint-host", host, "leader-endpoint-port", port); !reflect.DeepEqual(trailer, want) {
 		t.Errorf("%s: trailers %v, want %v", what, trailer, want)
 	}
@@ -205,7 +205,7 @@ func TestAFollower(t *testing.T) {
 		wantMembers(t, s, i, "Leader", "Follower", "Follower")
 	}
 
-	// It passes appends on. It is late with reads, and refuses those that require the leader.
+	// It forwards appends. Its reads are behind, and those that require the leader are refused.
 	follower.must("s", -1, newID())
 	if a, err := follower.append(t.Context(), "s", -1, newID()); err != nil || a.GetWrongExpectedVersion() == nil {
 		t.Errorf("a lost race: %v, %v", a, err)
@@ -271,7 +271,7 @@ func TestAFollower(t *testing.T) {
 		t.Errorf("the leader, required: %v, %v", a, err)
 	}
 
-	// As the leader it has everything, and the one that led keeps what it had.
+	// As the leader it shows everything, and the former one still shows what it did.
 	s.Elect(1)
 	wantMembers(t, s, 2, "Follower", "Leader", "Follower")
 	for range 3 {
@@ -290,7 +290,7 @@ func TestAFollower(t *testing.T) {
 	}
 }
 
-// A follower has after a while what the leader has.
+// After a while a follower shows what the leader does.
 func TestAFollowerFollows(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 2, eventstoretest.Conditions{Lag: 5 * time.Millisecond})
@@ -372,7 +372,7 @@ func TestTheLeaderMoves(t *testing.T) {
 	})
 }
 
-// A store with all members as seeds appends and reads while the leader moves and dies and comes back.
+// A store that knows all members appends and reads while the leader moves, dies and comes back.
 func TestTheLeaderDies(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 3, eventstoretest.Conditions{Election: 10 * time.Millisecond})

@@ -1,14 +1,14 @@
-// Package eventstoretest gives tests an event store of their own, or the server that the environment variable
-// ROOMBOOK_TEST_EVENTSTORE names with a connection string. That server may be shared and full of other things, so a test uses stream
-// names of its own and expects nothing of the log but what it has written.
+// Package eventstoretest gives each test an event store of its own, or the server whose connection string is in the environment
+// variable ROOMBOOK_TEST_EVENTSTORE. That server may be shared and full of other things, so tests use stream names of their own and
+// expect nothing of the log but what they have written.
 //
 //	store := eventstoretest.Open(t)      // a store that works
 //	network := eventstoretest.Node(t)    // one behind a network that fails on demand
 //	network.LoseAnswer(eventstoretest.Append, 3)
 //	store = network.Open(t, eventstore.Options{})
 //
-// A test's own event store is a node in this process, and before it [Servers] that answer as EventStoreDB does where the node is
-// kinder: where many append at once. A test in which an append is dropped that EventStoreDB would drop fails. A cluster is theirs too:
+// A test's own event store is a node in this process behind [Servers], which answer as EventStoreDB does where the node is more lenient:
+// when appends race. A test fails if EventStoreDB would have dropped one of its appends. Servers also make clusters:
 //
 //	servers := eventstoretest.Cluster(t, 3)
 //	store = servers.Open(t, eventstore.Options{})
@@ -27,16 +27,16 @@ import (
 	"roombook/eventstore/node"
 )
 
-// variable names the server that tests use in place of a node of their own.
+// variable is the environment variable with the connection string of the server to use instead of a node.
 const variable = "ROOMBOOK_TEST_EVENTSTORE"
 
-// Open is a store on an event store that works. Both are closed at the end of the test.
+// Open returns a store on a working event store. Both are closed at the end of the test.
 func Open(t testing.TB) *eventstore.Store {
 	t.Helper()
 	return open(t, ConnectionString(t), eventstore.Options{})
 }
 
-// ConnectionString is that of an event store that works until the end of the test.
+// ConnectionString is that of an event store that runs until the end of the test.
 func ConnectionString(t testing.TB) string {
 	t.Helper()
 	if s := os.Getenv(variable); s != "" {
@@ -45,8 +45,8 @@ func ConnectionString(t testing.TB) string {
 	return Real(t).ConnectionString()
 }
 
-// stored is the connection string of the server that tests are to use, or of a node.
-func stored(t testing.TB) string {
+// backend is the connection string of the server that tests are to use, or of a node.
+func backend(t testing.TB) string {
 	t.Helper()
 	if s := os.Getenv(variable); s != "" {
 		return s
@@ -54,8 +54,7 @@ func stored(t testing.TB) string {
 	return "esdb://" + Serve(t, "") + "?tls=false"
 }
 
-// Serve starts a node until the end of the test, at a free address of loopback that it returns, on a data folder or, without
-// one, in memory.
+// Serve runs a node until the end of the test, on a data folder or, if dir is empty, in memory. It returns its address, on loopback.
 func Serve(t testing.TB, dir string) (address string) {
 	t.Helper()
 	n, err := node.Open(node.Options{Dir: dir})
@@ -81,19 +80,19 @@ func Serve(t testing.TB, dir string) (address string) {
 	return listener.Addr().String()
 }
 
-// Node is an event store behind a network that fails on demand. Both are closed at the end of the test.
+// Node returns an event store behind a network that fails on demand. Both are closed at the end of the test.
 func Node(t testing.TB) *Controlled {
 	t.Helper()
 	return BeforeStore(t, ConnectionString(t))
 }
 
-// BeforeStore is a network that fails on demand before the event store of a connection string. An event store can have several.
+// BeforeStore puts a network that fails on demand before the event store of a connection string. An event store can have several.
 func BeforeStore(t testing.TB, connectionString string) *Controlled {
 	t.Helper()
 	return Before(t, single(t, connectionString))
 }
 
-// single is the address of the one server of a connection string.
+// single is the address in a connection string that names one server.
 func single(t testing.TB, connectionString string) string {
 	t.Helper()
 	at, err := url.Parse(connectionString)
@@ -109,7 +108,7 @@ func single(t testing.TB, connectionString string) string {
 // ConnectionString is that of the event store behind the network.
 func (c *Controlled) ConnectionString() string { return "esdb://" + c.Address() + "?tls=false" }
 
-// Open is a store behind the network, with the options but for the connection string. It is closed at the end of the test.
+// Open returns a store behind the network. It sets the connection string of the options. The store is closed at the end of the test.
 func (c *Controlled) Open(t testing.TB, o eventstore.Options) *eventstore.Store {
 	t.Helper()
 	return open(t, c.ConnectionString(), o)

@@ -6,10 +6,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// frame is a message as it is on the wire.
+// frame is an encoded message.
 type frame []byte
 
-// raw is the codec of frames.
+// raw is the gRPC codec for frames.
 type raw struct{}
 
 func (raw) Name() string { return "proto" }
@@ -23,7 +23,7 @@ func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// encode is a message as a frame. The messages of this package can all be encoded.
+// encode encodes a message. Those of this package never fail.
 func encode(m proto.Message) frame {
 	f, err := proto.Marshal(m)
 	if err != nil {
@@ -32,7 +32,7 @@ func encode(m proto.Message) frame {
 	return f
 }
 
-// Numbers of the fields of streams.proto that are looked at here.
+// Numbers of the fields of streams.proto that are needed here.
 const (
 	reqProposed protowire.Number = 2 // of an AppendReq
 
@@ -50,7 +50,7 @@ const (
 	recordedPosition  protowire.Number = 5
 )
 
-// fields calls each with the fields of a message, until there are no more or the message is none.
+// fields calls each for every field of a message, up to the first that is malformed.
 func fields(message []byte, each func(number protowire.Number, bytes []byte, varint uint64)) {
 	for len(message) > 0 {
 		number, kind, n := protowire.ConsumeTag(message)
@@ -76,7 +76,7 @@ func fields(message []byte, each func(number protowire.Number, bytes []byte, var
 	}
 }
 
-// within is the field of that number, as far as the numbers go one in the other.
+// within is the field at a path of numbers through nested messages.
 func within(message []byte, numbers ...protowire.Number) (bytes []byte, varint uint64) {
 	bytes = message
 	for _, wanted := range numbers {
@@ -90,7 +90,7 @@ func within(message []byte, numbers ...protowire.Number) (bytes []byte, varint u
 	return bytes, varint
 }
 
-// readResp is what of an answer to a read is of interest here.
+// readResp is what is needed here of an answer to a read.
 type readResp struct {
 	kind     protowire.Number // the content
 	position uint64           // of an event or a checkpoint

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// commitTimeout is how long EventStoreDB says nothing about an append that it has dropped.
+// commitTimeout is how long EventStoreDB takes to answer an append that it has dropped.
 const commitTimeout = 3 * time.Second
 
 // write serves an append, a deletion or a tombstone.
@@ -51,26 +51,26 @@ func (m *member) write(ctx context.Context, caller grpc.ServerStream, method str
 type written struct {
 	method     string
 	requests   []frame
-	repeatable bool   // has events, by whose ids a repetition is known
-	had        func() // is called when the event store behind has answered
+	repeatable bool   // it has events, whose ids show a repetition
+	had        func() // called when the event store behind has answered
 
 	answer          frame
 	header, trailer metadata.MD
 }
 
-// carryOut has the event store behind do it, and returns when the answer is due: the status with which the call ends, or nil. What
-// has been passed on is done even if the caller leaves.
+// carryOut passes the call on and returns when its answer is due, with the error that the call ends with, or nil. What has been passed on
+// is done even if the caller leaves.
 func (m *member) carryOut(ctx context.Context, leads bool, w *written) error {
 	s := m.servers
 	if !leads {
-		if err := rest(ctx, s.conditions.Forwarding/2); err != nil {
+		if err := sleep(ctx, s.conditions.Forwarding/2); err != nil {
 			w.had()
 			return err
 		}
-		defer func() { _ = rest(ctx, s.conditions.Forwarding/2) }() // on the way back
+		defer func() { _ = sleep(ctx, s.conditions.Forwarding/2) }() // on the way back
 	}
 	s.mu.Lock()
-	under := s.index.beginLocked()
+	begun := s.index.beginLocked()
 	s.mu.Unlock()
 
 	err := s.ask(ctx, w)
@@ -80,7 +80,7 @@ func (m *member) carryOut(ctx context.Context, leads bool, w *written) error {
 		position = w.position()
 	}
 	s.mu.Lock()
-	t, repeated := s.index.endLocked(under, position)
+	t, repeated := s.index.endLocked(begun, position)
 	repeated = repeated && w.repeatable
 	if repeated {
 		s.index.dropped++
@@ -91,7 +91,7 @@ func (m *member) carryOut(ctx context.Context, leads bool, w *written) error {
 	case err != nil || t == nil:
 		return err
 	case repeated:
-		if err := rest(ctx, commitTimeout); err != nil {
+		if err := sleep(ctx, commitTimeout); err != nil {
 			return err
 		}
 		return errCommitTimeout
@@ -104,7 +104,7 @@ func (m *member) carryOut(ctx context.Context, leads bool, w *written) error {
 	}
 }
 
-// ask makes the call and takes its answer.
+// ask makes the call and stores its answer.
 func (s *Servers) ask(ctx context.Context, w *written) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -125,7 +125,7 @@ func (s *Servers) ask(ctx context.Context, w *written) error {
 	return err
 }
 
-// position is that of the last event that was written, or 0.
+// position is that of the last event written, or 0.
 func (w *written) position() (position uint64) {
 	if w.method == Append {
 		_, position = within(w.answer, appendRespSuccess, successPosition, positionCommit)
@@ -135,8 +135,8 @@ func (w *written) position() (position uint64) {
 	return position
 }
 
-// rest waits.
-func rest(ctx context.Context, d time.Duration) error {
+// sleep waits, unless ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

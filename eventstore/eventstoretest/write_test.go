@@ -19,7 +19,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// Two send the same append at once. One of them is not answered until it has timed out, and is counted.
+// Two send the same append at once. One of them is dropped: it is answered only when it has timed out, and counted.
 func TestRepetitionInFlightIsDropped(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})
@@ -53,7 +53,7 @@ func TestRepetitionInFlightIsDropped(t *testing.T) {
 	}
 }
 
-// Only what the event store behind takes for a repetition is dropped.
+// Only what the event store behind recognises as a repetition is dropped.
 func TestWhatIsNoRepetitionIsNotDropped(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})
@@ -65,13 +65,13 @@ func TestWhatIsNoRepetitionIsNotDropped(t *testing.T) {
 			_, err := c.append(t.Context(), stream, -1, id)
 			answered <- err
 		}()
-		eventually(t, "it is taken", func() bool { return s.Taken() == i+1 })
+		eventually(t, "it is accepted", func() bool { return s.Pending() == i+1 })
 	}
 	go func() { // it has the id, and comes after
 		_, err := c.append(t.Context(), "s", 0, id)
 		answered <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 4 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 4 })
 	if a, err := c.append(t.Context(), "s", -1, id, newID()); err != nil || a.GetWrongExpectedVersion() == nil {
 		t.Errorf("an append that goes on otherwise: %v, %v", a, err)
 	}
@@ -86,7 +86,7 @@ func TestWhatIsNoRepetitionIsNotDropped(t *testing.T) {
 	}
 }
 
-// A test that nobody told about it fails when an append was dropped.
+// A test that does not expect it fails if an append was dropped.
 func TestDroppedFailsTheTest(t *testing.T) {
 	t.Parallel()
 	fake := &recorder{TB: t}
@@ -109,7 +109,7 @@ func TestDroppedFailsTheTest(t *testing.T) {
 	}
 }
 
-// recorder is a test that may fail.
+// recorder is a testing.TB that may fail.
 type recorder struct {
 	testing.TB
 	errors   []string
@@ -121,7 +121,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 }
 func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 
-// Who loses a race hears of it at once, and does not see yet who has won. What is acknowledged can be read.
+// An append that loses a race is answered at once, before the winner can be read. What is acknowledged can be read.
 func TestTheLoserDoesNotSeeTheWinnerYet(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})
@@ -135,7 +135,7 @@ func TestTheLoserDoesNotSeeTheWinnerYet(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 
 	var lost *eventstore.WrongRevision
 	if _, err := store.Append(t.Context(), stream, eventstore.NoStream, proposed()); !errors.As(err, &lost) || lost.Actual != 0 {
@@ -163,7 +163,7 @@ func TestTheLoserDoesNotSeeTheWinnerYet(t *testing.T) {
 	}
 }
 
-// What somebody has appended who leaves before the answer is in the log, and can be read when its time has come.
+// An append whose caller leaves before the answer is in the log all the same, and becomes readable in its time.
 func TestWhoLeavesHasAppended(t *testing.T) {
 	t.Parallel()
 	s, _ := before(t, 1, eventstoretest.Conditions{Indexing: never})
@@ -174,7 +174,7 @@ func TestWhoLeavesHasAppended(t *testing.T) {
 		_, err := c.append(ctx, "s", -1, newID())
 		left <- err
 	}()
-	eventually(t, "it is taken", func() bool { return s.Taken() == 1 })
+	eventually(t, "it is accepted", func() bool { return s.Pending() == 1 })
 	cancel()
 	if err := <-left; status.Code(err) != codes.Canceled {
 		t.Errorf("%v", err)
