@@ -44,7 +44,7 @@ const maxReceiveBytes = 17 << 20
 //
 // They are plain gRPC connections, made from the official client's configuration and used with its generated code. An [esdb.Client]
 // would not do: when the leader of a cluster moves, it follows before it answers its caller, and blocks all other callers meanwhile
-// regardless of their contexts, some of them for ever if the new leader cannot be reached.
+// regardless of their contexts, some of them forever if the new leader cannot be reached.
 type connections struct {
 	config  *esdb.Configuration
 	size    int // connections to a member

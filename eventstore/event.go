@@ -20,7 +20,7 @@ const (
 	Any domain.Revision = -2
 )
 
-// Metadata is stored with an event, beside its data. Like the events of package domain it is stored for ever, under these names.
+// Metadata is stored with an event, beside its data. Like the events of package domain it is stored forever, under these names.
 type Metadata struct {
 	// CorrelationID is common to all events that follow from one request; EventStoreDB's $correlationId.
 	CorrelationID string `json:"$correlationId,omitempty"`

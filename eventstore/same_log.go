@@ -56,7 +56,7 @@ func (l *log) current() Incarnation {
 	return l.incarnation
 }
 
-// saw remembers an event, of those that stay in the log for ever, if it is further than the one remembered.
+// saw remembers an event, of those that stay in the log forever, if it is further than the one remembered.
 func (l *log) saw(of Incarnation, p Position, id uuid.UUID) {
 	for {
 		seen := l.seen.Load()
@@ -80,7 +80,7 @@ func (l *log) replaced(gone Incarnation) bool {
 	return true
 }
 
-// stays reports whether the events of a stream stay in the log for ever.
+// stays reports whether the events of a stream stay in the log forever.
 func stays(stream string) bool { return !strings.HasPrefix(stream, "$") }
 
 // dial connects to the member, unless its log is not the one that the member's calls are for.
