@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -308,6 +309,102 @@ func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
 			t.Errorf("moved before read %d: %+v, %v", n, got, err)
 		}
 		wantSound(t, store, 0, room, elsewhere)
+	}
+}
+
+// overtaken is a store where something happens just before the first append to a stream.
+type overtaken struct {
+	Store
+	stream string
+	by     func()
+	once   sync.Once
+}
+
+func (o *overtaken) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	if stream == o.stream {
+		o.once.Do(o.by)
+	}
+	return o.Store.Append(ctx, stream, expected, events...)
+}
+
+// A change that loses its race after it took the new slot leaves no reservation behind, neither when it decides again nor when it is
+// refused.
+func TestAChangeThatLosesItsRaceReleasesItsSlot(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	for name, c := range map[string]struct {
+		meanwhile func(b Booking) error
+		refused   bool
+		calendar  []string
+	}{
+		"to another change": {func(b Booking) error {
+			end := slot(0, 2).End
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, End: &end})
+			return err
+		}, false, []string{"SlotReserved", "SlotReleased", "SlotReserved"}},
+		"to a change of the user": {func(b Booking) error {
+			user := domain.UserID("eve")
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user})
+			return err
+		}, false, []string{"SlotReserved"}},
+		"to a start": {func(b Booking) error {
+			_, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: b.ID, StartedAt: noon})
+			return err
+		}, true, []string{"SlotReserved", "SlotReleased"}},
+		"to a cancellation": {func(b Booking) error {
+			_, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: b.ID})
+			return err
+		}, true, []string{"SlotReserved", "SlotReleased"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			room, to := newRoom(), newRoom()
+			b := book(t, h, room, slot(0, 1))
+			store := &overtaken{Store: store, stream: b.ID.Stream(), by: func() {
+				if err := c.meanwhile(b); err != nil {
+					t.Error(err)
+				}
+			}}
+			moved, err := newHandler(store).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &to})
+			if (err != nil) != c.refused || err == nil && moved.Room != to {
+				t.Errorf("%+v, %v", moved, err)
+			}
+			wantTypes(t, store, to.Stream(), c.calendar...)
+		})
+	}
+}
+
+// A change that loses its race and then cannot be settled is not told that nothing was decided: whoever finds its reservation goes on
+// from it.
+func TestAChangeThatLosesItsRaceWhileTheStoreFails(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	unknown := 0
+	for _, how := range hows {
+		for n := 1; ; n++ {
+			room, to, user := newRoom(), newRoom(), domain.UserID("eve")
+			b := book(t, h, room, slot(0, 1))
+			f := &faulty{how: how, n: n, Store: &overtaken{Store: store, stream: b.ID.Stream(), by: func() {
+				if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
+					t.Error(err)
+				}
+			}}}
+			_, err := newHandler(f).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &to})
+			if f.calls < n {
+				break
+			}
+			settled, failed := h.settle(t.Context(), b.ID, room, to)
+			if !isAway(err) || failed != nil {
+				t.Errorf("the store failed at call %d, %+v: %v, settled: %v", n, how, err, failed)
+			}
+			if errors.Is(err, eventstore.ErrOutcomeUnknown) {
+				unknown++
+			} else if settled.state.Room == to {
+				t.Errorf("the store failed at call %d, %+v: it was told %v, and the booking moved", n, how, err)
+			}
+		}
+	}
+	if unknown == 0 {
+		t.Error("it never failed after the race")
 	}
 }
 
