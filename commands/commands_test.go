@@ -170,7 +170,7 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 			} else {
 				book(t, other, room, booked)
 			}
-			for range 2 { // at rest it stays as it is
+			for range 2 { // once settled it stays as it is
 				if _, err := newHandler(store).settle(t.Context(), b.ID, room); err != nil {
 					t.Fatal(err)
 				}
@@ -187,7 +187,7 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 	}
 }
 
-// A use that an older version has ended, without a word of when, is brought to rest as that version would have: its slot is given back. What
+// A use that an older version ended, which did not record when, is settled as that version would have: its slot is released. What
 // such a version gave back though it was used stays free.
 func TestUsesOfAnOlderVersion(t *testing.T) {
 	store := eventstoretest.Open(t)

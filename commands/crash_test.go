@@ -145,7 +145,7 @@ func (w world) appended(t *testing.T) []string {
 	return appends
 }
 
-// end is where a world came to rest: everything but ids, which differ from world to world.
+// end is what a world settled as: everything but ids, which differ from world to world.
 type end struct {
 	booking, use []string
 	held         [2][]domain.Slot
@@ -249,8 +249,8 @@ func (c course) until(p point) []string {
 	return c.appends[:p.n-1]
 }
 
-// rest is where a world comes to rest after the command was broken at the point and was not asked again.
-func (c course) rest(p point) end {
+// settled is what a world settles as after the command was broken at the point and was not asked again.
+func (c course) settled(p point) end {
 	if len(c.until(p)) == 0 {
 		return c.before
 	}
@@ -473,10 +473,10 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 			t.Parallel()
 			whole := c.whole(t, n)
 			t.Logf("appends: %s", strings.Join(whole.appends, " · "))
-			eachBroken := func(name string, points []point, comesToRest func(t *testing.T, w left)) {
+			eachBroken := func(name string, points []point, check func(t *testing.T, w left)) {
 				t.Run(name, func(t *testing.T) {
 					for _, w := range c.broken(t, n, whole, points...) {
-						t.Run(w.at.String(), func(t *testing.T) { comesToRest(t, w) })
+						t.Run(w.at.String(), func(t *testing.T) { check(t, w) })
 					}
 				})
 			}
@@ -484,7 +484,7 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 				if err := w.settle(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				w.wantEnd(t, whole.rest(w.at))
+				w.wantEnd(t, whole.settled(w.at))
 			})
 			eachBroken("retry", whole.points(), func(t *testing.T, w left) {
 				for range 2 {
@@ -538,7 +538,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 				})
 			}
 			all.Wait()
-			rest(t, log, bookings)
+			waitSettled(t, log, bookings)
 			for _, w := range worlds {
 				t.Run(w.at.String(), func(t *testing.T) { w.wantEnd(t, whole.after) })
 			}
@@ -546,7 +546,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 	}
 }
 
-// settle brings the world to rest as recovery does.
+// settle settles the world as recovery does.
 func (w world) settle(ctx context.Context) error {
 	_, err := newHandler(w.store).settle(ctx, w.booking, w.from, w.to)
 	return err
@@ -555,7 +555,7 @@ func (w world) settle(ctx context.Context) error {
 func (w world) wantEnd(t *testing.T, want end) {
 	t.Helper()
 	if got := w.end(t); !equalEnds(got, want) {
-		t.Errorf("it came to rest at\n%+v, want\n%+v", got, want)
+		t.Errorf("it settled as\n%+v, want\n%+v", got, want)
 	}
 }
 

@@ -109,9 +109,9 @@ func TestTheStoreFailsAtEachCall(t *testing.T) {
 				end := w.end(t)
 				switch unknown := errors.Is(err, eventstore.ErrOutcomeUnknown); {
 				case !unknown && !equalEnds(end, whole.before):
-					t.Errorf("it was told that nothing was decided, %v, and came to rest at\n%+v", err, end)
+					t.Errorf("it was told that nothing was decided, %v, and settled as\n%+v", err, end)
 				case unknown && !equalEnds(end, whole.before) && !equalEnds(end, whole.after):
-					t.Errorf("it came to rest at\n%+v, want\n%+v or\n%+v", end, whole.before, whole.after)
+					t.Errorf("it settled as\n%+v, want\n%+v or\n%+v", end, whole.before, whole.after)
 				}
 			})
 		})
@@ -312,15 +312,15 @@ func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
 	}
 }
 
-// overtaken is a store where something happens just before the first append to a stream.
-type overtaken struct {
+// raced is a store where another command gets in just before the first append to a stream.
+type raced struct {
 	Store
 	stream string
 	by     func()
 	once   sync.Once
 }
 
-func (o *overtaken) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+func (o *raced) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
 	if stream == o.stream {
 		o.once.Do(o.by)
 	}
@@ -359,7 +359,7 @@ func TestAChangeThatLosesItsRaceReleasesItsSlot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			room, to := newRoom(), newRoom()
 			b := book(t, h, room, slot(0, 1))
-			store := &overtaken{Store: store, stream: b.ID.Stream(), by: func() {
+			store := &raced{Store: store, stream: b.ID.Stream(), by: func() {
 				if err := c.meanwhile(b); err != nil {
 					t.Error(err)
 				}
@@ -383,7 +383,7 @@ func TestAChangeThatLosesItsRaceWhileTheStoreFails(t *testing.T) {
 		for n := 1; ; n++ {
 			room, to, user := newRoom(), newRoom(), domain.UserID("eve")
 			b := book(t, h, room, slot(0, 1))
-			f := &faulty{how: how, n: n, Store: &overtaken{Store: store, stream: b.ID.Stream(), by: func() {
+			f := &faulty{how: how, n: n, Store: &raced{Store: store, stream: b.ID.Stream(), by: func() {
 				if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
 					t.Error(err)
 				}

@@ -129,7 +129,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 		if r.IntN(2) == 0 {
 			j.finish()
 		}
-		j.wantRest()
+		j.wantSettled()
 	})
 	return s
 }
@@ -294,7 +294,7 @@ func TestInterleavingsOneByOne(t *testing.T) {
 					j.finish()
 					w.left = 0
 					j.wantEverythingOfEachRoom()
-					j.wantRest()
+					j.wantSettled()
 				})
 			}
 			t.Logf("%d courses", courses)

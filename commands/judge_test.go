@@ -76,7 +76,7 @@ func isRefusal(err error) bool {
 //   - a command that was asked again is answered as before,
 //   - what was to be done at one revision only was done at no other, nor what was to replace one reservation to another,
 //
-// and once a fresh process has finished what others left, everything is at rest: whatever was decided is done, and nothing else is held.
+// and once a fresh process has finished what others left, everything is settled: whatever was decided is done, and nothing else is held.
 type judge struct {
 	*testing.T
 	s        *scheduler
@@ -195,8 +195,8 @@ func (j *judge) wantEverythingOfEachRoom() {
 	}
 }
 
-// wantRest ends all processes and has a fresh one finish what they left, before and after the late appends are done.
-func (j *judge) wantRest() {
+// wantSettled ends all processes and has a fresh one finish what they left, before and after the late appends are done.
+func (j *judge) wantSettled() {
 	j.Helper()
 	s := j.s
 	for _, r := range s.alive() {
@@ -215,7 +215,7 @@ func (j *judge) wantRest() {
 	}
 	j.settleAll()
 	for _, f := range j.audit.Findings() {
-		j.failf("at rest: %v", f)
+		j.failf("settled: %v", f)
 	}
 	if !behind {
 		j.wantNothingOfTheRefused()

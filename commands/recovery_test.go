@@ -49,8 +49,8 @@ func run(t *testing.T, r *Recovery) {
 	})
 }
 
-// rest waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
-func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
+// waitSettled waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
+func waitSettled(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -66,14 +66,14 @@ func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%d bookings have not come to rest: %+v", len(open), open)
+			t.Fatalf("%d bookings have not settled: %+v", len(open), open)
 		case <-time.After(max(5*time.Millisecond, time.Since(began))): // a log that others write to as well is long
 		}
 	}
 }
 
 // TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
-// bring each world to rest.
+// settle each world.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 	n := openNode(t)
 	type broken struct {
@@ -87,16 +87,16 @@ func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 		whole := c.whole(t, n)
 		for _, w := range c.broken(t, n, whole, whole.points()...) {
 			bookings[w.booking] = true
-			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.rest(w.at)})
+			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.settled(w.at)})
 		}
 	}
 	log := only(n.store, bookings)
 	recovering(t, n.store, log, 2, 20*time.Millisecond)
-	rest(t, log, bookings)
+	waitSettled(t, log, bookings)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
 	}
-	t.Logf("%d broken commands came to rest", len(worlds))
+	t.Logf("%d broken commands were settled", len(worlds))
 }
 
 // TestOneThatCannotBeSettledHoldsUpNoOther has a booking whose first event cannot be decoded, and one that can be settled.
@@ -115,7 +115,7 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 
 	log := only(store, map[domain.BookingID]bool{w.booking: true, poisoned: true})
 	r := recovering(t, store, log, 1, 20*time.Millisecond)[0]
-	rest(t, log, map[domain.BookingID]bool{w.booking: true})
+	waitSettled(t, log, map[domain.BookingID]bool{w.booking: true})
 	for {
 		open, err := r.Status()
 		if err != nil {
@@ -219,7 +219,7 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	r := NewRecovery(newHandler(n.store), log, RecoveryOptions{Grace: time.Hour})
 	r.tick = 24 * time.Hour
 	run(t, r)
-	rest(t, log, open)
+	waitSettled(t, log, open)
 }
 
 // What is left half-way while recovery follows the log is settled too, by the one subscription, and so is what is left after that broke.
@@ -245,7 +245,7 @@ func TestRecoveryGoesOn(t *testing.T) {
 		if _, err := n.store.Append(t.Context(), r.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: r}); err != nil {
 			t.Fatal(err)
 		}
-		rest(t, only(n.store, bookings), bookings)
+		waitSettled(t, only(n.store, bookings), bookings)
 		wantTypes(t, n.store, r.BookingID.Stream(), "BookingCreated", "ConfirmRequested")
 	}
 }

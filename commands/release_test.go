@@ -173,7 +173,7 @@ func TestRecoveryIsDoneWithABookingThatWasReleased(t *testing.T) {
 
 	log := only(n.store, released)
 	recovery := recovering(t, n.store, log, 1, 20*time.Millisecond)[0]
-	rest(t, log, released)
+	waitSettled(t, log, released)
 	open, err := recovery.Status()
 	if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return released[b.Booking] }) {
 		t.Errorf("open are %+v, %v", open, err)

@@ -111,7 +111,7 @@ func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
 	create := breakables()[0]
 	w := create.broken(t, r.node, create.whole(t, r.node), point{n: 1, done: true})[0]
 	r.put()
-	rest(t, r.node.store, map[domain.BookingID]bool{w.booking: true})
+	waitSettled(t, r.node.store, map[domain.BookingID]bool{w.booking: true})
 	for {
 		if _, err := recovery.Status(); err == nil {
 			break

@@ -236,8 +236,8 @@ func (s *scheduler) halts(h *halted) {
 	s.halted = append(s.halted, h)
 }
 
-// rest waits until every goroutine has halted, ended, or waits for another one.
-func (s *scheduler) rest() {
+// quiesce waits until every goroutine has halted, ended, or waits for another one.
+func (s *scheduler) quiesce() {
 	synctest.Wait()
 	if s.pausing() {
 		time.Sleep(time.Second) // longer than any pause
@@ -293,7 +293,7 @@ func (s *scheduler) goesOn(h *halted) {
 	s.halted = slices.DeleteFunc(s.halted, func(other *halted) bool { return other == h })
 	runtime.Gosched() // a slice of time of its own, for it is not to be interrupted
 	close(h.goOn)
-	s.rest()
+	s.quiesce()
 }
 
 // crash has a process die: nothing of it passes to the event store any more, but appends that are under way.
@@ -494,7 +494,7 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 		c.answer, c.err, c.heard = answer, err, !r.dead
 	}()
 	s.last = c
-	s.rest()
+	s.quiesce()
 	return c
 }
 
