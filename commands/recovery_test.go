@@ -17,7 +17,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// only is the part of a store's log that is about the bookings. A recovery on it leaves those of other tests as they are.
+// only is the part of a store's log that is about the bookings. A recovery on it does not touch those of other tests.
 func only(store *eventstore.Store, bookings map[domain.BookingID]bool) *eventstoretest.Part {
 	return eventstoretest.PartOf(store, eventstoretest.Naming(slices.Collect(maps.Keys(bookings))...))
 }
@@ -72,7 +72,7 @@ func waitSettled(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	}
 }
 
-// TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
+// TestRecoveryAloneFinishesWhatACrashLeft interrupts each command at each of its appends, and lets two replicas of recovery and nobody else
 // settle each world.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 	n := openNode(t)
@@ -167,7 +167,7 @@ func (l *watchedLog) SaveCheckpoint(ctx context.Context, stream string, p events
 	return err
 }
 
-// asking is a store that tells when a recovery looks what is due: before each look it asks which log this is.
+// asking is a store that tells when a recovery checks what is due: it then asks which log this is.
 type asking struct {
 	Store
 	looks chan struct{}
@@ -181,8 +181,8 @@ func (s *asking) Incarnation() eventstore.Incarnation {
 	return s.Store.Incarnation()
 }
 
-// A checkpoint is an event of the log that recovery follows: one that has nothing new to do must not save a new one for it. And it follows
-// the log by one subscription, however often it looks what is due.
+// A checkpoint is an event of the log that recovery follows, so a recovery that has nothing new to do must not save another one. And it keeps
+// one subscription, however often it checks what is due.
 func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
 	b := book(t, newHandler(store), newRoom(), slot(0, 1))
@@ -204,8 +204,8 @@ func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	}
 }
 
-// Many that a process which is gone has left long ago are settled at once, as places come free, and none waits for the grace period of
-// the process that finds it, nor for its next look at the log.
+// Many bookings that were left half-done long ago are all settled at once, as places come free. None waits for the grace period of the process
+// that finds it, nor for its next check.
 func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	n := openNode(t)
 	const bookings = 3*settlers + 1
@@ -222,7 +222,7 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	waitSettled(t, log, open)
 }
 
-// What is left half-way while recovery follows the log is settled too, by the one subscription, and so is what is left after that broke.
+// What is left half-done while recovery follows the log is settled too, with one subscription, and so is what is left after that broke.
 func TestRecoveryGoesOn(t *testing.T) {
 	n := openNode(t)
 	network := eventstoretest.BeforeStore(t, n.address)
@@ -250,7 +250,7 @@ func TestRecoveryGoesOn(t *testing.T) {
 	}
 }
 
-// An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can, until its booking is over.
+// An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can decode it, until its booking is over.
 func TestACheckpointStaysBeforeWhatCannotBeDecoded(t *testing.T) {
 	const stream = "booking-b"
 	steps := newOpenSteps(7)
