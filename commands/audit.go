@@ -20,17 +20,17 @@ func Streams() eventstore.Filter {
 // Audit walks a log and finds where it breaks the rules that the write side keeps:
 //
 //   - at no position do two live bookings of one room overlap,
-//   - a booking stands only on a reservation that its room's calendar holds, and none is released that a booking stands on,
-//   - what a calendar keeps of a slot because it was used is what its booking's use took of it,
-//   - at the end every calendar holds what live bookings stand on, and what was used, and nothing else,
+//   - a booking is backed only by a reservation that its room's calendar holds, and no reservation is released while it backs a booking,
+//   - the part of a slot that a calendar keeps as used is the part that the booking's use took,
+//   - at the end every calendar holds the reservations that back live bookings, the slots that were used, and nothing else,
 //   - every real use belongs to a booking that was checked in, and at the end no booking is live whose use has ended.
 //
-// Add every event in the order of the log, then ask for the findings. The zero value is not ready for use; an Audit must not
-// be shared by goroutines.
+// Add every event in the order of the log, then ask for the findings. The zero value is not ready for use; goroutines must not share
+// an Audit.
 type Audit struct {
 	bookings  map[domain.BookingID]domain.Booking
 	calendars map[domain.RoomID]domain.Calendar
-	live      map[domain.RoomID]domain.Calendar // live bookings in the form of reservations
+	live      map[domain.RoomID]domain.Calendar // live bookings, in the form of reservations
 	uses      map[domain.RealUseID]domain.RealUse
 	findings  []Finding
 	events    int
@@ -43,8 +43,8 @@ type Finding struct {
 	Booking  domain.BookingID
 	Room     domain.RoomID
 	Detail   string
-	// AtEnd is set for what shows at the end of the log and not in what happened: it may be a command that is under way, or that was
-	// left half-way and will be finished, if the booking is among [OpenBookings].
+	// AtEnd is set if the breach shows in the state at the end of the log, and not in an event: the cause may be a command that is still
+	// running, or one that was left half-done and will be finished, if the booking is among [OpenBookings].
 	AtEnd bool
 }
 
@@ -62,13 +62,13 @@ func NewAudit() *Audit {
 	}
 }
 
-// Events is the number of events that were added and concern rooms.
+// Events is the number of events about rooms that were added.
 func (a *Audit) Events() int { return a.events }
 
 // Bookings is the number of bookings that were found.
 func (a *Audit) Bookings() int { return len(a.bookings) }
 
-// AddLog adds what the log has after a position, to its present end.
+// AddLog adds the events of the log after a position, up to its present end.
 func (a *Audit) AddLog(ctx context.Context, log Log, after eventstore.Position) error {
 	return toEnd(ctx, log, after, func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
@@ -89,7 +89,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		a.calendars[e.RoomID] = c.Evolve(e)
 	case domain.SlotReleased:
 		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
-			a.found(e.BookingID, e.RoomID, "reservation %s is released while its booking stands on it", e.ReservationID)
+			a.found(e.BookingID, e.RoomID, "reservation %s is released while it backs its booking", e.ReservationID)
 		}
 		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
 	case domain.SlotUsed:
@@ -123,7 +123,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 	a.events++
 }
 
-// used folds what was used of a slot and checks it against the reservation and the end of the booking's use.
+// used folds a SlotUsed and checks it against the reservation and the end of the booking's use.
 func (a *Audit) used(e domain.SlotUsed) {
 	c, b := a.calendars[e.RoomID], a.bookings[e.BookingID]
 	a.calendars[e.RoomID] = c.Evolve(e)
@@ -137,7 +137,7 @@ func (a *Audit) used(e domain.SlotUsed) {
 	}
 }
 
-// booking folds an event of a booking and checks what the booking stands on and what it is beside.
+// booking folds an event of a booking, and checks the booking against its reservation and against other bookings.
 func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	before := a.bookings[id]
 	if before.Phase() == domain.PhaseCancelled {
@@ -159,7 +159,7 @@ func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	held := a.calendars[after.Room].Held(id, after.Reservation)
 	switch {
 	case held == nil:
-		a.found(id, after.Room, "it stands on reservation %s, which is not held", after.Reservation)
+		a.found(id, after.Room, "reservation %s, which backs it, is not held", after.Reservation)
 	case !held.Slot.Equal(after.Slot):
 		a.found(id, after.Room, "it is booked for %s and its reservation %s is for %s", after.Slot, after.Reservation, held.Slot)
 	}
@@ -170,8 +170,8 @@ func (a *Audit) booking(id domain.BookingID, r eventstore.Recorded) {
 	a.live[after.Room] = live.Evolve(domain.SlotReserved{ReservationID: after.Reservation, BookingID: id, RoomID: after.Room, Slot: after.Slot})
 }
 
-// Findings lists everything that was found, by position, with what only the present end of the log shows. A command that is
-// under way there shows as a finding.
+// Findings lists all findings by position, including those that only show at the present end of the log. A command that is still running
+// then shows as a finding.
 func (a *Audit) Findings() []Finding {
 	soFar := a.findings
 	defer func() { a.findings = soFar }()
@@ -179,7 +179,7 @@ func (a *Audit) Findings() []Finding {
 	for _, room := range slices.Sorted(maps.Keys(a.calendars)) {
 		for r := range a.calendars[room].All {
 			if b := a.bookings[r.BookingID]; !r.Used && (!b.BackedBy(r.ReservationID) || b.Room != room) {
-				a.found(r.BookingID, room, "reservation %s is held at the end and its booking (%s) does not stand on it", r.ReservationID, phase(b))
+				a.found(r.BookingID, room, "reservation %s is held at the end and does not back its booking (%s)", r.ReservationID, phase(b))
 			}
 		}
 	}

@@ -53,7 +53,7 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 	})
 }
 
-// BenchmarkBookAtOnce has 64 callers of one process book at once, each in a room of its own or all in the same.
+// BenchmarkBookAtOnce lets 64 callers of one process book at the same time, each in a room of its own or all in the same one.
 func BenchmarkBookAtOnce(b *testing.B) {
 	const callers = 64
 	store := eventstoretest.Open(b)
@@ -81,7 +81,7 @@ func BenchmarkBookAtOnce(b *testing.B) {
 	}
 }
 
-// age gives a room reservations in the past, one for each hour.
+// age fills a room with reservations in the past, one per hour.
 func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
 	t.Helper()
 	hours := make([]eventstore.Proposed, reservations)
@@ -97,7 +97,7 @@ func age(t testing.TB, store Store, room domain.RoomID, reservations int) {
 	}
 }
 
-// reservation is one for a booking that is still to be made.
+// reservation is a reservation for a booking that does not exist yet.
 func reservation(room domain.RoomID, s domain.Slot) eventstore.Proposed {
 	ask := request().reservation(eventstore.NoStream)
 	ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = domain.BookingID(uuid.NewString()), room, "ann", s

@@ -8,7 +8,7 @@ import (
 	"roombook/eventstore"
 )
 
-// booking is the aggregate of the commands on a booking. Its reservations are also looked for in the given rooms.
+// booking is the aggregate of commands on a booking. Its reservations are also looked for in the given rooms.
 func (h *Handler) booking(id domain.BookingID, rooms ...domain.RoomID) aggregate[domain.Booking] {
 	settle := func(ctx context.Context, known loaded[domain.Booking], more ...domain.RoomID) (loaded[domain.Booking], error) {
 		if known.revision == eventstore.NoStream {
@@ -20,7 +20,7 @@ func (h *Handler) booking(id domain.BookingID, rooms ...domain.RoomID) aggregate
 		stream: id.Stream(),
 		settle: settle,
 		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) (err error) {
-			if !now.state.Live() || len(now.state.Former) > len(before.Former) { // it gave up a reservation
+			if !now.state.Live() || len(now.state.Former) > len(before.Former) { // a reservation no longer backs it
 				_, err = settle(ctx, now)
 			}
 			return err
@@ -54,8 +54,8 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	})
 }
 
-// ChangeBooking changes a booking. A change of room or time first reserves the new slot, then lets the booking stand on it,
-// which decides, then releases the old one.
+// ChangeBooking changes a booking. A change of room or time first reserves the new slot, then moves the booking there, which
+// decides, and then releases the old slot.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
 	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
@@ -88,8 +88,8 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 	})
 }
 
-// rested is a booking to decide on, with what is open between it and its use finished if its use started.
-func (h *Handler) rested(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.Booking], error) {
+// withSettledUse settles the booking if it is in use and its use has not started yet, or has ended.
+func (h *Handler) withSettledUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.Booking], error) {
 	if b.state.Phase() != domain.PhaseInUse {
 		return b, nil
 	}
@@ -101,12 +101,12 @@ func (h *Handler) rested(ctx context.Context, b loaded[domain.Booking]) (loaded[
 	return b, undecided(err)
 }
 
-// bookingView is a booking with the place where it is written.
+// bookingView is a booking and where in the log it is.
 func bookingView(b loaded[domain.Booking]) Booking {
 	return Booking{Booking: b.state, Revision: b.revision, Position: b.position}
 }
 
-// Booking reads a booking as it stands.
+// Booking reads a live booking. One that is over is *domain.AlreadyCancelled.
 func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, error) {
 	ctx, end, err := h.begin(ctx)
 	if err != nil {
@@ -115,16 +115,16 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	defer end()
 	b, err := load[domain.Booking](ctx, h.store, id.Stream())
 	if err == nil {
-		err = b.state.RequireLive() // whatever is known of its use
+		err = b.state.RequireLive() // whatever became of its use
 	}
 	if err != nil {
 		return Booking{}, err
 	}
-	view, use, err := h.withUse(ctx, b, always)
+	view, use, err := h.withUse(ctx, b, all)
 	if err == nil && b.state.Phase() == domain.PhaseInUse && use.Phase() == domain.UsePhaseNone {
-		// The booking names a real use that cannot be found yet.
+		// The booking names a real use that does not exist yet.
 		if b, err = h.settle(ctx, id); err == nil {
-			view, _, err = h.withUse(ctx, b, always)
+			view, _, err = h.withUse(ctx, b, all)
 		}
 	}
 	if err != nil {
@@ -136,12 +136,12 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	return view, nil
 }
 
-// always takes a use as it stands now.
-func always(eventstore.Recorded) bool { return true }
+// all is for the whole of a stream.
+func all(eventstore.Recorded) bool { return true }
 
-// withUse is a booking together with its real use, of which it takes the first events, those for which holds reports true: a use that
-// has ended while the booking's cancellation is still to be written is answered as settled.
-func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], holds func(eventstore.Recorded) bool) (Booking, domain.RealUse, error) {
+// withUse is a booking together with its real use as of the first events of that, up to the first one for which in reports false. If the
+// use has ended and only the booking's cancellation is left to be written, the view is that of the settled booking.
+func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], in func(eventstore.Recorded) bool) (Booking, domain.RealUse, error) {
 	view := bookingView(b)
 	if view.Use == nil {
 		return view, domain.RealUse{}, nil
@@ -150,7 +150,7 @@ func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], holds f
 	if err := use.readOn(ctx, h.store, view.Use.RealUse.Stream()); err != nil {
 		return Booking{}, domain.RealUse{}, err
 	}
-	if use = use.while(holds); use.unreadable != nil {
+	if use = use.prefix(in); use.unreadable != nil {
 		return Booking{}, domain.RealUse{}, use.unreadable
 	}
 	view.Position = max(view.Position, use.position)

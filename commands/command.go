@@ -12,7 +12,7 @@ import (
 	"roombook/eventstore"
 )
 
-// Request says who asks, when, and under which id. The id is kept with what the command decides, and what follows from it.
+// Request says who asks, when, and under which id. The id is stored with everything that the command decides and what follows from it.
 type Request struct {
 	ID            uuid.UUID
 	Actor         string
@@ -20,13 +20,13 @@ type Request struct {
 	CorrelationID string // empty: the command's id
 	TraceParent   string // W3C trace context, may be empty
 
-	// Digest is one of all that the caller asks for, where ID follows from a key that the caller chose (Idempotency-Key); else
-	// it is empty. The command is kept with what it decided, for ever: asked again, it is answered as the first time and
-	// nothing is done, also if there had been nothing to do, or if it had been refused and the caller has told [Handler.Refused].
-	// Under the same ID with another digest it is [ErrKeyReused].
+	// Digest is a digest of everything the caller asks for if ID was derived from a key that the caller chose (Idempotency-Key);
+	// otherwise it is empty. Such a command is remembered forever: asked again, it is answered as it was the first time and nothing
+	// is done, even if there had been nothing to do, or if it had been refused and the caller told [Handler.Refused] so. Another
+	// digest under the same ID is [ErrKeyReused].
 	Digest string
 	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it, and UnlessRevisions those at which
-	// it may not. Another is *[ConditionFailed], unless the command is refused anyway.
+	// it may not. At any other it fails with *[ConditionFailed], unless it is refused anyway.
 	IfRevisions     []domain.Revision
 	UnlessRevisions []domain.Revision
 }
@@ -53,8 +53,8 @@ type (
 		User    *domain.UserID
 		Start   *time.Time
 		End     *time.Time
-		// Phase, if not empty, is the one that the booking must be in. In another it is *[OtherPhase], unless the command is refused
-		// anyway.
+		// Phase, if not empty, is the phase that the booking must be in. In any other the command fails with *[OtherPhase], unless it is
+		// refused anyway.
 		Phase domain.Phase
 	}
 	// CancelBooking cancels for the user.
@@ -85,37 +85,37 @@ type (
 	}
 )
 
-// Booking is a booking as it stands, and where that is written.
+// Booking is a booking as of its last event, and where in the log that is.
 type Booking struct {
 	domain.Booking
 	// Revision is that of the booking's last event.
 	Revision domain.Revision
-	// Position is that of the last event of the booking and of its use: a list that is there shows all of this.
+	// Position is that of the last event of the booking and of its use. A list that has got there shows all of this.
 	Position eventstore.Position
 }
 
-// RealUse is a real use as it stands, and where that is written.
+// RealUse is a real use as of its last event, and where in the log that is.
 type RealUse struct {
 	domain.RealUse
 	Revision domain.Revision
 	Position eventstore.Position
 }
 
-// ConditionFailed means that the resource is not at a revision at which the caller would have it changed.
+// ConditionFailed means that the resource is not at a revision at which the caller wants it changed.
 type ConditionFailed struct {
-	Revision domain.Revision // the one that it is at
+	Revision domain.Revision // of the resource
 }
 
 func (e *ConditionFailed) Error() string {
 	return fmt.Sprintf("the resource is at revision %d", e.Revision)
 }
 
-// OtherPhase means that the booking is not in the phase that the caller takes it to be in.
+// OtherPhase means that the booking is not in the phase that the caller believes it to be in.
 type OtherPhase struct {
-	Phase domain.Phase // the one that it is in
+	Phase domain.Phase // of the booking
 }
 
 func (e *OtherPhase) Error() string { return fmt.Sprintf("the booking is %s", e.Phase) }
 
-// ErrContended means that others kept changing the same room or booking while the command tried to. Nothing was decided.
+// ErrContended means that others kept changing the same room or booking while the command was trying to. Nothing was decided.
 var ErrContended = errors.New("too many others are changing the same room or booking")

@@ -31,7 +31,7 @@ func slot(from, to int) domain.Slot {
 
 func request() Request { return Request{ID: uuid.New(), Actor: "ann", At: noon} }
 
-// newRoom is a room that no other test has used, also on a store that is shared.
+// newRoom is a room that no other test uses, even on a shared store.
 func newRoom() domain.RoomID { return domain.RoomID("r" + uuid.NewString()) }
 
 func newHandler(store Store) *Handler { return New(store, Options{Policy: domain.DefaultPolicy()}) }
@@ -104,8 +104,8 @@ func TestABookingsLife(t *testing.T) {
 	}
 }
 
-// What was used of a slot stays taken, and the rest of it is free: for every end of a use, in whatever order replicas hear of it, and the
-// audit agrees.
+// The part of a slot that was used stays taken and the rest is free, whenever the use ended and whichever replica is asked; and the audit
+// agrees.
 func TestWhatWasUsedStaysTaken(t *testing.T) {
 	store := eventstoretest.Open(t)
 	from, err := store.End(t.Context())
@@ -149,7 +149,7 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 				return err
 			}
 			var taken *domain.SlotTaken
-			if err := create(booked); !errors.As(err, &taken) { // and so the other replica knows the room before
+			if err := create(booked); !errors.As(err, &taken) { // so that the other replica has cached the room
 				t.Fatalf("while it was in use: %v", err)
 			}
 			if _, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: use.ID, EndedAt: minutes(0, c.end).End}); err != nil {
@@ -170,7 +170,7 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 			} else {
 				book(t, other, room, booked)
 			}
-			for range 2 { // at rest it stays as it is
+			for range 2 { // once settled it stays as it is
 				if _, err := newHandler(store).settle(t.Context(), b.ID, room); err != nil {
 					t.Fatal(err)
 				}
@@ -187,8 +187,8 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 	}
 }
 
-// A use that an older version has ended, without a word of when, is brought to rest as that version would have: its slot is given back. What
-// such a version gave back though it was used stays free.
+// A use that an older version ended, which did not record when, is settled as that version would have: its slot is released. A
+// slot that such a version released although it was used stays free.
 func TestUsesOfAnOlderVersion(t *testing.T) {
 	store := eventstoretest.Open(t)
 	from, err := store.End(t.Context())
@@ -233,7 +233,7 @@ func TestUsesOfAnOlderVersion(t *testing.T) {
 	wantSound(t, store, from, half, back)
 }
 
-// The audit finds a calendar that keeps something else as used than what was.
+// The audit finds a calendar in which the part of a slot that is kept as used is not the part that was.
 func TestTheAuditFindsWhatWasNotUsed(t *testing.T) {
 	const booking, room = domain.BookingID("b"), domain.RoomID("r")
 	reserved := domain.SlotReserved{ReservationID: "1", BookingID: booking, RoomID: room, Slot: slot(0, 2)}
@@ -280,7 +280,7 @@ func TestDenialAndCancelReleaseTheSlot(t *testing.T) {
 	room := newRoom()
 
 	b := book(t, h, room, slot(0, 1))
-	for range 2 { // a repeat is answered as the first
+	for range 2 { // a repeat gets the same answer
 		denied, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: b.ID, Answer: domain.Denied, Reason: "cleaning", AnsweredAt: noon})
 		if err != nil || denied.Confirm.Answer != domain.Denied || denied.Confirm.Reason != "cleaning" {
 			t.Fatalf("denied: %+v, %v", denied, err)
@@ -329,7 +329,7 @@ func TestAChangeTakesTheNewSlotBeforeItGivesTheOldOneBack(t *testing.T) {
 	wantTypes(t, store, b.ID.Stream(), "BookingCreated", "ConfirmRequested", "BookingChanged", "ConfirmRequested", "BookingChanged", "BookingHandedOver")
 	wantTypes(t, store, from.Stream(), "SlotReserved", "SlotReleased")
 
-	// Its own slot is not in the way of a booking that moves by half its length.
+	// A booking's own slot is not in its way when it moves by half its length.
 	later := noon.Add(90 * time.Minute)
 	if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Start: &later}); err != nil {
 		t.Errorf("shortened: %v", err)
@@ -345,8 +345,8 @@ func TestAnInvalidSlotIsRefusedWithEveryFault(t *testing.T) {
 	}
 }
 
-// A policy that refuses the past judges a start that a command sets, and no other: neither one that a change leaves as it is, nor one that
-// was taken when it was not yet past.
+// A policy that refuses the past only applies to a start that a command sets: not to one that a change leaves as it is, nor to one that was
+// set before it was past.
 func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := New(store, Options{Policy: domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}})
@@ -400,7 +400,7 @@ func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
 	}
 }
 
-// A command that was broken after its slot was taken goes forward when the slot is long past: by settling, and by its own retry.
+// A command that was interrupted after it took its slot goes forward even when the slot is long past: by settling, and by its own retry.
 func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
 	n := openNode(t)
 	policy := domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}
@@ -451,7 +451,7 @@ func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
 	}
 }
 
-// A use that starts while another one of the room goes on says so, for ever.
+// A use that starts while another use of the room has not ended says so, forever.
 func TestARoomThatIsStillInUse(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)
@@ -495,7 +495,7 @@ func TestARoomThatIsStillInUse(t *testing.T) {
 	start(late, -1)
 	want("when that of another starts later", start(early, -2), "")
 
-	// A use whose end cannot be read says nothing, and is in nobody's way.
+	// A use whose end cannot be decoded counts for nothing, and is in nobody's way.
 	n := openNode(t)
 	h = newHandler(n.store)
 	id, room := blocked(t, n, "used")
@@ -503,7 +503,7 @@ func TestARoomThatIsStillInUse(t *testing.T) {
 	want("after a use that cannot be read: "+string(id), use, "")
 }
 
-// Near its slot a use may start, and what was started so stays started, whenever it is asked again.
+// A use may start near its slot, and stays started when the command is repeated far from it.
 func TestAUseFarOffItsSlot(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := New(store, Options{Policy: domain.Policy{EarlyUse: 15 * time.Minute}})
@@ -573,7 +573,7 @@ func TestManyReplicasOneSlotOneBooking(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range outcomes {
 		wg.Go(func() {
-			// Three hours from 0, from 1 or from 2: all have the hour from 2 to 3.
+			// Three hours from 0, from 1 or from 2: they share the hour from 2 to 3.
 			b, err := handlers[i%3].CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(i%3, i%3+3)})
 			outcomes[i] = outcome{b, err}
 		})
@@ -597,7 +597,7 @@ func TestManyReplicasOneSlotOneBooking(t *testing.T) {
 	wantTypes(t, store, room.Stream(), "SlotReserved")
 }
 
-// TestRandomCommandsByReplicas lets many clients of three replicas change few rooms at once, and then walks the log.
+// TestRandomCommandsByReplicas lets many clients of three replicas change a few rooms at the same time, and then audits the log.
 func TestRandomCommandsByReplicas(t *testing.T) {
 	store := eventstoretest.Open(t)
 	var handlers []*Handler
@@ -686,7 +686,7 @@ func TestRandomCommandsByReplicas(t *testing.T) {
 	wantSound(t, store, from, rooms...)
 }
 
-// wantSound audits the log after a position, to its present end. What it finds in other rooms belongs to other tests.
+// wantSound audits the log from a position to its present end. Findings in other rooms are those of other tests.
 func wantSound(t *testing.T, store *eventstore.Store, after eventstore.Position, rooms ...domain.RoomID) {
 	t.Helper()
 	a := NewAudit()
@@ -703,7 +703,7 @@ func wantSound(t *testing.T, store *eventstore.Store, after eventstore.Position,
 	}
 }
 
-// TestCalendarsAreBoundedInBytes touches many rooms once and one room often.
+// TestCalendarsAreBoundedInBytes uses many rooms once and one room often.
 func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	store := eventstoretest.Open(t)
 	const limit = 20 * (calendarBytes + reservationBytes)
@@ -730,12 +730,12 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestTenThousandRoomsTouchedOnce books once in each of many more rooms than there is memory for, by many clients at once, and
-// weighs what is left: calendars are about as heavy as they are counted, and nothing else is kept for each room.
+// TestTenThousandRoomsTouchedOnce lets many clients book once in each of many more rooms than the cache holds, and weighs what remains in
+// memory: calendars weigh about what is counted for them, and nothing else is kept per room.
 func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 	const rooms, kept, reservations = 10_000, 2_000, 2_000
 	const limit = kept * (calendarBytes + reservationBytes)
-	// Calendars come into memory in two ways: by booking there is what the handler has written, by reading what it has read.
+	// Calendars get into the cache in two ways: with what the handler has written, and with what it has read.
 	var booking, reading, crowded *Handler
 
 	t.Run("the bound holds", func(t *testing.T) {
@@ -763,7 +763,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 				})
 			}
 			work.Wait()
-			// Every calendar has one reservation now, so that a whole number of them fills the cache.
+			// Every calendar has one reservation now, so a whole number of them fills the cache.
 			sum := h.calendars.sum()
 			if n := h.calendars.cache.Len(); n != kept || sum != limit || h.calendars.counted() != limit {
 				t.Errorf("%d calendars of %d bytes are kept and counted as %d, want %d of %d", n, sum, h.calendars.counted(), kept, limit)
@@ -788,7 +788,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 			t.Errorf("the calendar has %d reservations, want %d: %v", c.Len(), reservations, err)
 		}
 
-		// A calendar that was let go is read again, and knows who has the slot.
+		// A calendar that was evicted is read again, and knows who has the slot.
 		const sample = 100
 		refused := 0
 		for _, b := range touched[:rooms/2] {
@@ -837,7 +837,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 			t.Errorf("%s are counted as %d bytes and weigh %d", c.name, c.counted, weight)
 		}
 	}
-	// The names of the rooms alone would take more than this.
+	// The names of the rooms alone would weigh more than this.
 	const otherwise = rooms * 48
 	weight := freed(func() { booking, reading = nil, nil })
 	t.Logf("two handlers without calendars: %d bytes", weight)
@@ -847,7 +847,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 	runtime.KeepAlive(crowded)
 }
 
-// gauge is what one of the handler's metrics shows.
+// gauge is the value of one of the handler's metrics.
 func gauge(t *testing.T, h *Handler, name string) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -865,7 +865,7 @@ func gauge(t *testing.T, h *Handler, name string) float64 {
 	return 0
 }
 
-// sum adds up the bytes of the calendars that are kept.
+// sum adds up the bytes of the cached calendars.
 func (c *calendars) sum() (bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -875,14 +875,14 @@ func (c *calendars) sum() (bytes int) {
 	return bytes
 }
 
-// counted is how many bytes the cache counts.
+// counted is the number of bytes that the cache counts.
 func (c *calendars) counted() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes
 }
 
-// A calendar that is larger than the whole cache is used and not kept.
+// A calendar that is larger than the whole cache is used, but not cached.
 func TestACalendarLargerThanTheCache(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: calendarBytes + 2*reservationBytes})
@@ -903,8 +903,8 @@ func TestACalendarLargerThanTheCache(t *testing.T) {
 	}
 }
 
-// Of changes to several rooms that were left half-way the one whose slot was reserved first goes forward, in whatever order the rooms are
-// looked at.
+// Of several changes that were left half-done, the one that reserved its slot first goes forward, in whatever order the rooms are looked
+// at.
 func TestTheFirstOfSeveralChangesGoesForward(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)

@@ -10,8 +10,8 @@ import (
 func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
 	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
 	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
-		// A booking in use can be confirmed, but not if its use has ended and only its cancellation is left to be written.
-		b, err := h.rested(ctx, b)
+		// A booking in use can be confirmed, unless its use has ended and only its cancellation is left to be written.
+		b, err := h.withSettledUse(ctx, b)
 		if err != nil {
 			return decision{}, err
 		}

@@ -17,7 +17,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// node is an event store that commands are broken on: its connection string, and a store on it that works.
+// node is an event store on which commands are interrupted: its connection string, and a store on it that works.
 type node struct {
 	address string
 	store   *eventstore.Store
@@ -35,8 +35,8 @@ func openNode(t *testing.T) node {
 	return node{address: address, store: store}
 }
 
-// point is where a process dies: at its n-th append, counted from 1, when that is about to be done or, if done is set, when it has
-// been and its answer is about to be heard.
+// point is where a process dies: at its n-th append, counted from 1, just before that is done or, if done is set, just before its
+// answer arrives.
 type point struct {
 	n    int
 	done bool
@@ -49,7 +49,7 @@ func (p point) String() string {
 	return fmt.Sprintf("append %d not done", p.n)
 }
 
-// process is a replica of its own that dies at a point: from there on nothing of it passes to the event store.
+// process is a replica that dies at a point: from then on nothing it does reaches the event store.
 type process struct {
 	*Handler
 	store *eventstore.Store
@@ -58,12 +58,12 @@ type process struct {
 	dead  <-chan struct{}
 }
 
-// process starts one that waits for an append until the time-out.
+// process starts a process whose appends are subject to the time-out.
 func (n node) process(t *testing.T, p point, timeout time.Duration) process {
 	t.Helper()
 	network := eventstoretest.BeforeStore(t, n.address)
 	store, err := eventstore.Open(eventstore.Options{
-		// In milliseconds: how long the library, once it has not found the node, cannot be closed.
+		// In milliseconds: for how long the library cannot be closed once it has failed to find the node.
 		ConnectionString: network.ConnectionString() + "&discoveryInterval=10",
 		Connections:      1,
 		Timeout:          timeout,
@@ -79,8 +79,8 @@ func (n node) process(t *testing.T, p point, timeout time.Duration) process {
 	return process{newHandler(store), store, p, p.n <= n.claims || !p.done && p.n == n.claims+1, dieAt(eventstoretest.Append, p.n)}
 }
 
-// died reports whether the process died where it was to, and judges the error that its command ended with. If it did not, the machine was
-// slow and an earlier call took longer than the time-out.
+// died reports whether the process died where it was supposed to, and judges the error of its command. If it did not, the machine was slow
+// and an earlier call took longer than the time-out.
 func (p process) died(t *testing.T, err error) bool {
 	t.Helper()
 	unknown, unavailable := errors.Is(err, eventstore.ErrOutcomeUnknown), errors.Is(err, eventstore.ErrUnavailable)
@@ -98,8 +98,8 @@ func (p process) died(t *testing.T, err error) bool {
 	}
 }
 
-// dies carries a command out until its process dies at the point. If it was too slow to get there, it is carried out again by another
-// process, and has to make a world of its own.
+// dies carries out a command until its process dies at the point. If that was too slow to get there, another process carries it out again,
+// for which the command has to make a new world.
 func (n node) dies(t *testing.T, p point, command func(h *Handler) error) {
 	t.Helper()
 	for timeout := 100 * time.Millisecond; ; timeout *= 2 {
@@ -110,7 +110,7 @@ func (n node) dies(t *testing.T, p point, command func(h *Handler) error) {
 	}
 }
 
-// world is a place for one command: two rooms, a booking in the first.
+// world is where one command happens: two rooms, with a booking in the first.
 type world struct {
 	store    *eventstore.Store
 	from, to domain.RoomID
@@ -118,8 +118,8 @@ type world struct {
 	since    eventstore.Position // of the last event before the command
 }
 
-// appended lists the appends to the world's streams since the command began, in their order: each as the types of its events. Of
-// a command's appends, none goes to the stream of the one before.
+// appended lists the appends to the world's streams since the command began, in order, each as the types of its events. No command appends
+// to the same stream twice in a row.
 func (w world) appended(t *testing.T) []string {
 	t.Helper()
 	var events []eventstore.Recorded
@@ -145,7 +145,7 @@ func (w world) appended(t *testing.T) []string {
 	return appends
 }
 
-// end is where a world came to rest: everything but ids, which differ from world to world.
+// end is what a world settled as: everything but ids, which differ from world to world.
 type end struct {
 	booking, use []string
 	held         [2][]domain.Slot
@@ -169,16 +169,16 @@ func (w world) end(t *testing.T) end {
 	return e
 }
 
-// breakable is a command that is broken at each of its appends.
+// breakable is a command that is interrupted at each of its appends.
 type breakable struct {
 	name  string
 	is    any // the type of command
 	given func(t *testing.T, h *Handler, w *world)
-	// when is the command, under one id however often it is tried. It tells the error.
+	// when carries out the command, with the same id however often it is tried.
 	when func(ctx context.Context, h *Handler, w *world, r Request) error
-	// other is a command that meets what was left half-way.
+	// other is a command that comes across what was left half-done.
 	other func(ctx context.Context, h *Handler, w *world) error
-	// repeat reports whether the error tells the caller that the command had been done.
+	// repeat reports whether the error says that the command has already been done.
 	repeat func(err error) bool
 }
 
@@ -194,7 +194,7 @@ func (c breakable) world(t *testing.T, n node) *world {
 	return w
 }
 
-// again asks the command once more, of another replica.
+// again asks another replica for the same command.
 func (c breakable) again(ctx context.Context, w *world, r Request) error {
 	err := c.when(ctx, newHandler(w.store), w, r)
 	if err != nil && c.repeat != nil && c.repeat(err) {
@@ -203,13 +203,13 @@ func (c breakable) again(ctx context.Context, w *world, r Request) error {
 	return err
 }
 
-// course is what becomes of a world if nothing breaks the command.
+// course is what becomes of a world if nothing interrupts the command.
 type course struct {
 	before, after end
 	appends       []string // as world.appended lists them
 }
 
-// whole carries the command out. The network counts its appends, so the points where it can be broken follow from the command.
+// whole carries out the command. The network counts its appends, which give the points where it can be interrupted.
 func (c breakable) whole(t *testing.T, n node) course {
 	t.Helper()
 	w := c.world(t, n)
@@ -225,10 +225,10 @@ func (c breakable) whole(t *testing.T, n node) course {
 	return whole
 }
 
-// points are all where the command can be broken.
+// points lists where the command can be interrupted.
 func (c course) points() []point { return points(len(c.appends)) }
 
-// points are all at so many appends.
+// points lists all points of a number of appends.
 func points(appends int) (all []point) {
 	for i := range appends {
 		all = append(all, point{i + 1, false}, point{i + 1, true})
@@ -236,12 +236,12 @@ func points(appends int) (all []point) {
 	return all
 }
 
-// halfway are the points at which something has been appended that others can meet.
+// halfway lists the points at which something has been appended that others can come across.
 func (c course) halfway() []point {
 	return slices.DeleteFunc(c.points(), func(p point) bool { return len(c.until(p)) == 0 })
 }
 
-// until lists the appends that are done if the command is broken at the point.
+// until lists the appends that are done if the command is interrupted at the point.
 func (c course) until(p point) []string {
 	if p.done {
 		return c.appends[:p.n]
@@ -249,22 +249,22 @@ func (c course) until(p point) []string {
 	return c.appends[:p.n-1]
 }
 
-// rest is where a world comes to rest after the command was broken at the point and was not asked again.
-func (c course) rest(p point) end {
+// settled is what a world settles as if the command was interrupted at the point and not repeated.
+func (c course) settled(p point) end {
 	if len(c.until(p)) == 0 {
 		return c.before
 	}
 	return c.after
 }
 
-// left is a world as a broken command left it.
+// left is a world as an interrupted command left it.
 type left struct {
 	*world
 	at      point
 	request Request // of the caller, who may ask again
 }
 
-// broken carries the command out in worlds of their own, all at once, until it dies at the points, and shows that it did.
+// broken carries out the command in a separate world for each point, all at once, until it dies there, and checks that it did.
 func (c breakable) broken(t *testing.T, n node, whole course, points ...point) []left {
 	t.Helper()
 	var all []left
@@ -300,7 +300,7 @@ func (c breakable) broken(t *testing.T, n node, whole course, points ...point) [
 	return all
 }
 
-// breakables are all commands.
+// breakables lists all commands.
 func breakables() []breakable {
 	given := func(t *testing.T, h *Handler, w *world) { w.booking = book(t, h, w.from, slot(0, 1)).ID }
 	inUse := func(t *testing.T, h *Handler, w *world) {
@@ -437,7 +437,7 @@ func breakables() []breakable {
 	}
 }
 
-// TestEveryCommandIsBroken wants each method of a Handler that takes a command among the breakables.
+// TestEveryCommandIsBroken checks that each method of a Handler that takes a command is among the breakables.
 func TestEveryCommandIsBroken(t *testing.T) {
 	broken := map[reflect.Type]bool{reflect.TypeFor[ReleaseBooking](): true} // by TestAReleaseIsBroken
 	for _, c := range breakables() {
@@ -463,9 +463,9 @@ func TestEveryCommandIsBroken(t *testing.T) {
 	}
 }
 
-// TestACrashBetweenAnyTwoAppends has the process of each command die at each of its appends, not done and done but not heard, and
-// shows that settling alone, the caller's retry alone, and another command in the way reach what the whole command would have. What
-// recovery alone reaches, and what all of them at once, other tests show: a recovery would leave nothing to be found here.
+// TestACrashBetweenAnyTwoAppends lets the process of each command die at each of its appends, either before it is done or before its
+// answer arrives, and shows that settling alone, the caller's retry alone, and another command in the way lead to the same result as the
+// uninterrupted command. Other tests show that for recovery, and for all at once: a recovery would leave nothing to find here.
 func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 	n := openNode(t)
 	for _, c := range breakables() {
@@ -473,10 +473,10 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 			t.Parallel()
 			whole := c.whole(t, n)
 			t.Logf("appends: %s", strings.Join(whole.appends, " · "))
-			eachBroken := func(name string, points []point, comesToRest func(t *testing.T, w left)) {
+			eachBroken := func(name string, points []point, check func(t *testing.T, w left)) {
 				t.Run(name, func(t *testing.T) {
 					for _, w := range c.broken(t, n, whole, points...) {
-						t.Run(w.at.String(), func(t *testing.T) { comesToRest(t, w) })
+						t.Run(w.at.String(), func(t *testing.T) { check(t, w) })
 					}
 				})
 			}
@@ -484,7 +484,7 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 				if err := w.settle(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				w.wantEnd(t, whole.rest(w.at))
+				w.wantEnd(t, whole.settled(w.at))
 			})
 			eachBroken("retry", whole.points(), func(t *testing.T, w left) {
 				for range 2 {
@@ -504,8 +504,8 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 	}
 }
 
-// TestACrashMetByAllAtOnce breaks each command as above, and has recovery, settling, the caller's retry and another command meet what it
-// left at the same time. Where it left nothing, retry and other command race as any two do, and either may win.
+// TestACrashMetByAllAtOnce interrupts each command as above, and lets recovery, settling, the caller's retry and another command come across
+// what it left at the same time. If it left nothing, the retry and the other command race as any two do, and either may win.
 func TestACrashMetByAllAtOnce(t *testing.T) {
 	n := openNode(t)
 	for _, c := range breakables() {
@@ -538,7 +538,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 				})
 			}
 			all.Wait()
-			rest(t, log, bookings)
+			waitSettled(t, log, bookings)
 			for _, w := range worlds {
 				t.Run(w.at.String(), func(t *testing.T) { w.wantEnd(t, whole.after) })
 			}
@@ -546,7 +546,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 	}
 }
 
-// settle brings the world to rest as recovery does.
+// settle settles the world as recovery does.
 func (w world) settle(ctx context.Context) error {
 	_, err := newHandler(w.store).settle(ctx, w.booking, w.from, w.to)
 	return err
@@ -555,7 +555,7 @@ func (w world) settle(ctx context.Context) error {
 func (w world) wantEnd(t *testing.T, want end) {
 	t.Helper()
 	if got := w.end(t); !equalEnds(got, want) {
-		t.Errorf("it came to rest at\n%+v, want\n%+v", got, want)
+		t.Errorf("it settled as\n%+v, want\n%+v", got, want)
 	}
 }
 

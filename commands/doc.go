@@ -1,13 +1,29 @@
 // Package commands is the write side: what users and administrators ask for becomes events, or an error that says why not.
 //
-// Every command loads what it decides on, lets package domain decide, and appends at the revision it decided on; a lost race
-// means to load and decide again. A command is a row of such appends, of which one decides. What is decided goes forward
-// whatever happens: the steps that are left are finished by the command itself, by another command that finds them in its
-// way, or by the recovery worker, all through the same function, settle. So a reply comes after the last step, and an error
-// after the deciding one ([eventstore.ErrOutcomeUnknown]) means "will be finished".
+// # Commands
 //
-// Rooms are kept from being double-booked by the revisions of their calendars alone. Commands of one process that want the same
-// room at the same time decide one after the other on what the ones before will leave, and share an append.
+// Every command is one call of transact with its decision. transact loads the aggregate, lets package domain decide, and appends
+// at the revision that was decided on; if another append came first, it decides again. It also does what all commands have in
+// common: it claims the caller's key, gives a repeated command the answer of its first try, checks the caller's condition, reserves
+// a slot where the decision needs one, and settles the aggregate before it refuses.
 //
-// It also reads single resources, folded from their streams: always what has been committed.
+// A command is a row of appends, one of which decides. What is decided goes forward whatever happens: the remaining steps are taken
+// by the command itself, by another command that finds them undone in its way, or by [Recovery], all through the same function,
+// settle. So a reply comes after the last step, and an error after the deciding one ([eventstore.ErrOutcomeUnknown]) means "will be
+// finished".
+//
+// # Rooms
+//
+// The revisions of the calendars alone keep rooms from being double-booked. Commands of one process that want the same room go
+// through its roomQueue: each decides on what the previous ones will leave, and they share appends and reads. Folded calendars are
+// cached, so that a free slot is taken without a read.
+//
+// # Files
+//
+// transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands;
+// reservation.go takes and releases slots, by way of room_queue.go and the cache in calendar.go; stream.go is an aggregate as it was
+// loaded, with in_flight.go for appends of other commands to the same stream; settle.go finishes what was left half-done, and
+// recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules.
+//
+// Single resources are read here too, folded from their streams: always what has been committed.
 package commands

@@ -22,7 +22,7 @@ const DefaultCacheBytes = 128 << 20
 // Options are the choices of a Handler.
 type Options struct {
 	Policy domain.Policy
-	// CacheBytes bounds the memory of the calendars that are kept, about; 0 is [DefaultCacheBytes]. The least recently used go.
+	// CacheBytes is about how much memory cached calendars may take; 0 is [DefaultCacheBytes]. The least recently used are evicted.
 	CacheBytes int
 }
 
@@ -30,17 +30,17 @@ type Options struct {
 // of processes may share a store: correctness rests on the store's expected revisions alone.
 //
 // Its methods return the errors of package domain, [ErrContended], the context's error, and those of package eventstore:
-// [eventstore.ErrUnavailable] where nothing was decided, [eventstore.ErrOutcomeUnknown] where the command may have been
-// decided and will then be finished.
+// [eventstore.ErrUnavailable] if nothing was decided, [eventstore.ErrOutcomeUnknown] if the command may have been decided, and
+// will be finished in that case.
 type Handler struct {
 	store    Store
 	policy   domain.Policy
 	inFlight inFlight
 	metrics  *metrics
 
-	// memory is held, for reading, by whatever uses what is remembered of the log; to forget that waits for all of them.
+	// memory is read-locked by whatever uses what is cached of the log. It has to be free for the cache to be emptied.
 	memory    sync.RWMutex
-	of        eventstore.Incarnation // the log that is remembered
+	of        eventstore.Incarnation // of the log that is cached
 	calendars *calendars
 }
 
@@ -55,13 +55,13 @@ func New(store Store, o Options) *Handler {
 		of:        store.Incarnation(),
 		policy:    o.Policy,
 		calendars: newCalendars(store, o.CacheBytes, m),
-		inFlight:  inFlight{appends: make(map[string]*flight)},
+		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}
 }
 
-// begin begins a command: on the log that is remembered, whose calls it must make with the context, until it calls end. If the log was
-// replaced, what is remembered of the former one is forgotten first; while commands that began on that are still ending, the error is
+// begin begins a command on the log that is cached. The command makes its calls with the context that begin returns, and calls end when it
+// is done. If the log was replaced, begin first empties the cache; while commands on the former log are still running, it returns
 // [eventstore.ErrReplaced].
 func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), err error) {
 	for {

@@ -10,40 +10,40 @@ import (
 	"roombook/eventstore"
 )
 
-// AsOf is a moment of the past: a time, or a position in the log if that is not 0.
+// AsOf is a moment in the past: a position in the log, or a time if that is 0.
 type AsOf struct {
 	Time     time.Time
 	Position eventstore.Position
 }
 
-// holds reports whether the event had been written at the moment.
-func (a AsOf) holds(r eventstore.Recorded) bool {
+// has reports whether the event had been written by then.
+func (a AsOf) has(r eventstore.Recorded) bool {
 	if a.Position != 0 {
 		return r.Position <= a.Position
 	}
 	return !r.Metadata.OccurredAt.After(a.Time)
 }
 
-// BookingAsOf is the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
-// A stream's order is the truth and clocks are not: what follows the first event that is later than the moment is later too.
+// BookingAsOf reads the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
+// The order of a stream counts, and not the clocks: whatever follows the first event after the moment is after it as well.
 func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
 	b := loaded[domain.Booking]{revision: eventstore.NoStream}
 	if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 		return Booking{}, err
 	}
-	then := b.while(moment.holds)
+	then := b.prefix(moment.has)
 	switch {
 	case then.unreadable != nil:
 		return Booking{}, then.unreadable
 	case then.state.Phase() == domain.PhaseNone:
 		return Booking{}, domain.ErrBookingNotFound
 	}
-	view, _, err := h.withUse(ctx, then, moment.holds)
+	view, _, err := h.withUse(ctx, then, moment.has)
 	return view, err
 }
 
-// History lists every event of the booking and of its real use in the order of the log, also those that this version cannot
-// decode: nothing is decided on it.
+// History lists every event of the booking and of its real use in the order of the log, including those that this version cannot
+// decode: nothing depends on them here.
 func (h *Handler) History(ctx context.Context, id domain.BookingID) ([]eventstore.Recorded, error) {
 	var history []eventstore.Recorded
 	for _, stream := range []string{id.Stream(), domain.RealUseOf(id).Stream()} {

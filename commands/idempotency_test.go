@@ -17,7 +17,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// keyed is a command that its caller may ask again. What callers do not choose differs from try to try.
+// keyed is a command that its caller may repeat. What callers do not choose differs between tries.
 func keyed(digest string) func() Request {
 	id := uuid.New()
 	var tries int
@@ -30,13 +30,13 @@ func keyed(digest string) func() Request {
 	}
 }
 
-// keyedCommand is a command as its caller asks it, and what may happen to its booking later.
+// keyedCommand is a command as its caller asks it, and what may happen to its booking afterwards.
 type keyedCommand struct {
 	name  string
 	given func(t *testing.T, h *Handler, w *world)
-	// when tells the answer. Times that callers may leave out are those of the request.
+	// when returns the answer. Times that callers may leave out are those of the request.
 	when func(ctx context.Context, h *Handler, w *world, r Request) (any, error)
-	// later are the commands of others after it, one after the other.
+	// later lists the commands of others after it.
 	later []func(ctx context.Context, h *Handler, w *world) error
 }
 
@@ -159,7 +159,7 @@ func (c keyedCommand) world(t *testing.T, store *eventstore.Store) *world {
 	return w
 }
 
-// sameAnswer compares all that callers are told: everything but when the booking was made, which is only told by lists and may
+// sameAnswer compares everything that callers are told, which does not include when the booking was made: only lists tell that, and it may
 // be the time of another try.
 func sameAnswer(a, b any) bool {
 	told := func(answer any) any {
@@ -172,7 +172,7 @@ func sameAnswer(a, b any) bool {
 	return reflect.DeepEqual(told(a), told(b))
 }
 
-// again asks once more, of another replica, and wants the first answer and nothing written.
+// again asks another replica, and wants the first answer and nothing written.
 func (c keyedCommand) again(t *testing.T, w *world, r func() Request, first any) {
 	t.Helper()
 	before := w.end(t)
@@ -203,7 +203,7 @@ func TestAKeyedCommandIsAnsweredAsTheFirstTime(t *testing.T) {
 	}
 }
 
-// Tries of one command that run at once, in several replicas and with clocks that differ, are answered alike.
+// Concurrent tries of one command, on several replicas with different clocks, get the same answer.
 func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 	store := eventstoretest.Open(t)
 	handlers := []*Handler{newHandler(store), newHandler(store)}
@@ -248,8 +248,8 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestAKeyedCommandThatWasBroken has the process of each command die at each of its appends, and the command asked again: at once, or
-// after it was settled, or after others changed what they could.
+// TestAKeyedCommandThatWasBroken lets the process of each command die at each of its appends, and repeats the command: at once, or after it
+// was settled, or after others changed what they could.
 func TestAKeyedCommandThatWasBroken(t *testing.T) {
 	n := openNode(t)
 	n.claims = 1
@@ -311,7 +311,7 @@ func TestAKeyedCommandThatWasBroken(t *testing.T) {
 	}
 }
 
-// A key belongs to one request: another one with it is refused, whatever has become of the first.
+// A key belongs to one request: another request with it is refused, whatever became of the first.
 func TestAKeyForAnotherRequest(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)
@@ -342,7 +342,7 @@ func TestAKeyForAnotherRequest(t *testing.T) {
 	}
 }
 
-// Of two requests that share a key and run at once, one is carried out and the other refused.
+// Of two concurrent requests that share a key, one is carried out and the other refused.
 func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 	store := eventstoretest.Open(t)
 	handlers := []*Handler{newHandler(store), newHandler(store)}
@@ -379,7 +379,7 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 	}
 }
 
-// A key belongs to one request wherever that goes: one that asks the same of another booking is refused, and nothing of it is done.
+// A key belongs to one target too: the same request for another booking is refused, and nothing of it is done.
 func TestAKeyForAnotherTarget(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)
@@ -444,7 +444,7 @@ func TestAKeyForAnotherTarget(t *testing.T) {
 	}
 }
 
-// A command that found nothing to do is answered so again, and changes nothing that was changed since.
+// A command that had nothing to do gets the same answer again, and does not touch what was changed since.
 func TestNothingToDoIsAnsweredAgain(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)
@@ -501,7 +501,7 @@ func TestNothingToDoIsAnsweredAgain(t *testing.T) {
 	}
 }
 
-// A refusal that its caller was told of is told again, whatever has become possible since; of several the first stands.
+// A caller who was refused is refused again, whatever has become possible since; of several refusals the first is final.
 func TestARefusalIsToldAgain(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)
@@ -528,8 +528,7 @@ func TestARefusalIsToldAgain(t *testing.T) {
 	wantTypes(t, store, room.Stream(), "SlotReserved", "SlotReleased")
 }
 
-// A change that is only to be made to a booking as its caller saw it, and that was broken, is finished by somebody else under the
-// same condition.
+// An interrupted change that was to be made at one revision only is subject to the same condition when someone else finishes it.
 func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
 	n := openNode(t)
 	h := newHandler(n.store)
@@ -549,7 +548,7 @@ func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
 				return err
 			})
 			if meanwhile {
-				// Straight to the stream: any command of this package would first finish what it finds.
+				// Directly to the stream: any command of this package would first finish what it finds.
 				user := domain.BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: "eve", Slot: b.Slot, At: noon}
 				if _, err := n.store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{user})...); err != nil {
 					t.Fatal(err)
@@ -573,7 +572,7 @@ func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
 	}
 }
 
-// What is wrong with a command anyway is told before its condition is looked at (RFC 9110, section 13.2.1).
+// A refusal goes before a failed condition (RFC 9110, section 13.2.1).
 func TestARefusalGoesBeforeACondition(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := newHandler(store)

@@ -15,7 +15,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// slow is a store whose first append to a booking takes until it is released.
+// slow is a store whose first append to a booking waits until it is released.
 type slow struct {
 	Store
 	appends atomic.Int32 // to bookings
@@ -45,7 +45,7 @@ func (s *slow) ReadStream(ctx context.Context, stream string, from domain.Revisi
 	}
 }
 
-// Others of the same process that find a booking half-way finish nothing that its command has under way: they wait for it.
+// Commands of the same process that come across a half-done booking do not append what its command has in flight: they wait for it.
 func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
 	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
 	h := newHandler(store)
@@ -91,7 +91,7 @@ func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
 	}
 }
 
-// An append that ends badly lets those go on that waited for it: to a stream that is there, and to one that is not.
+// When an append fails, those that waited for it go on, whether the stream exists or not.
 func TestAnAppendInFlightFails(t *testing.T) {
 	open := func() (*failingOnce, *Handler) {
 		store := &failingOnce{slow: &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}}
@@ -138,7 +138,7 @@ func TestAnAppendInFlightFails(t *testing.T) {
 	})
 }
 
-// failingOnce fails the append that is slow.
+// failingOnce lets the slow append fail.
 type failingOnce struct {
 	*slow
 }

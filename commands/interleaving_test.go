@@ -22,15 +22,15 @@ var (
 
 var redAndBlue = []domain.RoomID{"red", "blue"}
 
-// oneProcessor lets nothing but a scheduler decide what goes on: a goroutine that has woken another one goes on until it halts.
+// oneProcessor leaves all scheduling to the scheduler: a goroutine that has woken another one goes on until it halts.
 func oneProcessor(t *testing.T) {
 	before := runtime.GOMAXPROCS(1)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
-// TestInterleavingsAtRandom has several replicas carry out commands on few rooms and bookings, and decides from a seed which of the goroutines
-// goes on next at every call of the event store, which calls fail, which appends are done late, and which processes die. The judge says what
-// has to hold. A seed that failed is run again with -interleave.seed.
+// TestInterleavingsAtRandom lets several replicas carry out commands on few rooms and bookings. A seed decides which goroutine goes on next at
+// every call of the event store, which calls fail, which appends are done late, and which processes die. The judge says what has to hold. To
+// repeat a seed that failed, run with -interleave.seed.
 func TestInterleavingsAtRandom(t *testing.T) {
 	oneProcessor(t)
 	if *interleaveSeed != 0 {
@@ -45,7 +45,7 @@ func TestInterleavingsAtRandom(t *testing.T) {
 	}
 }
 
-// tally is what came about, so that it can be seen that it did.
+// tally counts what happened, to show that the interesting things did.
 type tally struct{ steps, asked, done, refused, away, contended, never int }
 
 func (sum *tally) add(s *scheduler) {
@@ -67,11 +67,11 @@ func (sum *tally) add(s *scheduler) {
 	}
 }
 
-// A seed makes one course of things.
+// A seed always leads to the same run.
 func TestASeedIsOneInterleaving(t *testing.T) {
 	oneProcessor(t)
 	for seed := uint64(1); seed <= 30; seed++ {
-		// Another program that keeps the processor in the middle of a step for long can disturb one of them.
+		// Another program that takes the processor away for long in the middle of a step can disturb a run.
 		for try := 0; ; try++ {
 			a, b := interleave(t, seed), interleave(t, seed)
 			if slices.Equal(a.trace, b.trace) {
@@ -114,7 +114,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 				alive = append(alive, s.start(cache))
 			}
 			replica := alive[r.IntN(len(alive))]
-			// With more of them several could be woken by one.
+			// With more of them, one could wake several others.
 			if len(s.halted) == 0 || r.Float64() < beginning && replica.busy() < 3 {
 				a, request := j.draw(r.Rand)
 				s.begin(replica, a, request)
@@ -129,7 +129,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 		if r.IntN(2) == 0 {
 			j.finish()
 		}
-		j.wantRest()
+		j.wantSettled()
 	})
 	return s
 }
@@ -204,8 +204,8 @@ func drawAsked(r *rand.Rand, bookings []domain.BookingID) asked {
 	return a
 }
 
-// TestInterleavingsOneByOne takes small worlds through every interleaving with so many exceptions at most: that another goroutine goes on
-// though the one that went on last could, that a read is stale, that a call fails, that a process dies, that a late append is done.
+// TestInterleavingsOneByOne takes small worlds through every interleaving with a limited number of exceptions: that another goroutine goes
+// on although the last one could, that a read is stale, that a call fails, that a process dies, that a late append is done.
 func TestInterleavingsOneByOne(t *testing.T) {
 	oneProcessor(t)
 	create := func(n int, room domain.RoomID, s domain.Slot) asked {
@@ -294,7 +294,7 @@ func TestInterleavingsOneByOne(t *testing.T) {
 					j.finish()
 					w.left = 0
 					j.wantEverythingOfEachRoom()
-					j.wantRest()
+					j.wantSettled()
 				})
 			}
 			t.Logf("%d courses", courses)

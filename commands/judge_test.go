@@ -17,7 +17,7 @@ import (
 	"roombook/eventstore"
 )
 
-// asked is what a caller asks for.
+// asked is what a caller asks.
 type asked struct {
 	kind    string
 	booking domain.BookingID // of a create, the one that it makes
@@ -58,25 +58,25 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 	panic(a.kind)
 }
 
-// isRefusal reports whether an error is an answer to the command: not that it was not carried out, nor that it cannot be told.
+// isRefusal reports whether an error is an answer to the command, rather than a failure to carry it out or to learn its outcome.
 func isRefusal(err error) bool {
 	_, before := errors.AsType[*RefusedBefore](err)
 	return err != nil && !before && !isAway(err) && !errors.Is(err, ErrContended) && !errors.Is(err, ErrKeyReused)
 }
 
-// judge says whether the course of things is right. After each event that was taken
+// judge decides whether a run is correct. After each event that was appended
 //
 //   - no two live bookings of a room overlap, nor do two reservations,
-//   - every live booking's reservation is held, for its very slot, and none was released that a booking stands on,
+//   - every live booking's reservation is held, for exactly its slot, and no reservation was released while it backed a booking,
 //
 // every answer is true,
 //
-//   - what was acknowledged is there and can be read, to its last step,
-//   - what was refused was so at a moment between question and answer, and nothing of it is done,
-//   - a command that was asked again is answered as before,
-//   - what was to be done at one revision only was done at no other, nor what was to replace one reservation to another,
+//   - what was acknowledged is there and can be read, including its last step,
+//   - the reason for a refusal held at some moment between question and answer, and nothing of the command was done,
+//   - a command that was asked again gets the same answer,
+//   - what was to be done at one revision only was done at no other, and what was to replace one reservation replaced no other,
 //
-// and once a fresh process has finished what others left, everything is at rest: whatever was decided is done, and nothing else is held.
+// and once a new process has finished what others left, everything is settled: whatever was decided is done, and nothing else is held.
 type judge struct {
 	*testing.T
 	s        *scheduler
@@ -104,7 +104,7 @@ func (j *judge) failf(format string, args ...any) {
 	j.Fatalf("%s: %s, after%s", j.run, fmt.Sprintf(format, args...), j.s)
 }
 
-// close has all goroutines end.
+// close ends all goroutines.
 func (j *judge) close() {
 	j.s.kill()
 	time.Sleep(time.Second)
@@ -113,7 +113,7 @@ func (j *judge) close() {
 
 func anybody(*halted) bool { return true }
 
-// turn lets something happen: somebody goes on, a process dies, or a late append is done. It reports false if nothing can.
+// turn lets something happen: a goroutine goes on, a process dies, or a late append is done. It reports false if nothing can.
 func (j *judge) turn(may func(*halted) bool) bool {
 	j.Helper()
 	s := j.s
@@ -140,12 +140,12 @@ func (j *judge) turn(may func(*halted) bool) bool {
 	return went
 }
 
-// alive are the processes that have not died.
+// alive lists the processes that have not died.
 func (s *scheduler) alive() []*replica {
 	return slices.DeleteFunc(slices.Clone(s.replicas), func(r *replica) bool { return r.dead })
 }
 
-// busy is how many callers wait for the replica.
+// busy counts the callers who wait for the replica.
 func (r *replica) busy() (n int) {
 	for _, c := range r.scheduler.running() {
 		if c.replica == r {
@@ -173,14 +173,14 @@ func (j *judge) look() {
 	}
 }
 
-// finish lets all that is under way come to its end.
+// finish lets everything that is running come to its end.
 func (j *judge) finish() {
 	j.Helper()
 	for j.turn(anybody) {
 	}
 }
 
-// wantEverythingOfEachRoom has somebody want all of each room, while all others have halted: nothing but bookings that are there is in the way.
+// wantEverythingOfEachRoom asks for the whole of each room while everyone else has halted: only bookings that exist may be in the way.
 func (j *judge) wantEverythingOfEachRoom() {
 	j.Helper()
 	for _, room := range redAndBlue {
@@ -195,8 +195,8 @@ func (j *judge) wantEverythingOfEachRoom() {
 	}
 }
 
-// wantRest ends all processes and has a fresh one finish what they left, before and after the late appends are done.
-func (j *judge) wantRest() {
+// wantSettled kills all processes and lets a new one finish what they left, before and after the late appends are done.
+func (j *judge) wantSettled() {
 	j.Helper()
 	s := j.s
 	for _, r := range s.alive() {
@@ -215,7 +215,7 @@ func (j *judge) wantRest() {
 	}
 	j.settleAll()
 	for _, f := range j.audit.Findings() {
-		j.failf("at rest: %v", f)
+		j.failf("settled: %v", f)
 	}
 	if !behind {
 		j.wantNothingOfTheRefused()
@@ -226,7 +226,7 @@ func (j *judge) wantRest() {
 	j.wantFoldedAgain()
 }
 
-// settleAll settles what recovery would find, as it does.
+// settleAll settles what recovery would find, in the same way.
 func (j *judge) settleAll() {
 	j.Helper()
 	r := j.s.start(DefaultCacheBytes)
@@ -251,7 +251,7 @@ func (j *judge) settleAll() {
 	}
 }
 
-// wantRemembered wants that the calendars which a process remembers are those of the log, as far as they go.
+// wantRemembered checks that the calendars which a process has cached are those of the log, as far as they go.
 func (j *judge) wantRemembered(r *replica) {
 	j.Helper()
 	for _, room := range r.calendars.cache.Keys() {
@@ -264,7 +264,7 @@ func (j *judge) wantRemembered(r *replica) {
 	}
 }
 
-// wantFoldedAgain folds every stream from its start, at once.
+// wantFoldedAgain checks that folding every stream from its start leads to the same states.
 func (j *judge) wantFoldedAgain() {
 	j.Helper()
 	for room, c := range j.audit.calendars {
@@ -309,7 +309,7 @@ func foldAll[S interface{ Evolve(domain.Event) S }](events []eventstore.Recorded
 	return state
 }
 
-// bookingAt is a booking as it was when the log ended at a position, and its revision.
+// bookingAt is a booking, and its revision, as of when the log ended at a position.
 func (s *scheduler) bookingAt(id domain.BookingID, p eventstore.Position) (domain.Booking, domain.Revision) {
 	n := s.upTo(id.Stream(), p)
 	return foldAll[domain.Booking](s.streams[id.Stream()][:n]), domain.Revision(n) - 1
@@ -400,8 +400,8 @@ func (j *judge) answered(c *caller) {
 	}
 }
 
-// heldSince is where the reservation that the booking stood on was made, or the end of time if it is not held, or for what was used only. A
-// late try of a command may have made it once more after its release; that one is released in its turn.
+// heldSince is the position of the reservation that backed the booking last, or the end of time if it is not held, or only for what was
+// used. A late try of a command may have made it once more after its release; then it will be released once more.
 func (j *judge) heldSince(b domain.Booking) eventstore.Position {
 	if held := j.audit.calendars[b.Room].Held(b.ID, b.Reservation); held != nil && !held.Used {
 		for _, r := range slices.Backward(j.s.streams[b.Room.Stream()]) {
@@ -413,7 +413,7 @@ func (j *judge) heldSince(b domain.Booking) eventstore.Position {
 	return math.MaxUint64
 }
 
-// refused judges an error that a caller was told.
+// refused judges an error that a caller got.
 func (j *judge) refused(c *caller) {
 	j.Helper()
 	s := j.s
@@ -431,7 +431,7 @@ func (j *judge) refused(c *caller) {
 			return slices.ContainsFunc(err.By, func(r *domain.Reservation) bool {
 				other, _ := s.bookingAt(r.BookingID, p)
 				taken := other.Slot
-				if r.Used { // what is left of it is held for ever
+				if r.Used { // what is left of it is held forever
 					taken = r.Slot
 				}
 				stands := other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
@@ -495,7 +495,7 @@ func (j *judge) refused(c *caller) {
 	j.failf("caller %d was told what was at no moment so: %v", c.number, c.err)
 }
 
-// wantNothingOfTheRefused wants that of commands which were refused, or told that nothing was decided, nothing is done.
+// wantNothingOfTheRefused checks that commands which were refused, or were told that nothing was decided, did nothing.
 func (j *judge) wantNothingOfTheRefused() {
 	j.Helper()
 	for _, r := range j.s.log {
@@ -512,7 +512,7 @@ func (j *judge) wantNothingOfTheRefused() {
 	}
 }
 
-// wantConditionsKept wants that what was only to be done at a revision was done at no other, whoever did it.
+// wantConditionsKept checks that what was to be done at one revision only was done at no other, whoever did it.
 func (j *judge) wantConditionsKept() {
 	j.Helper()
 	for _, c := range j.s.callers {
@@ -532,7 +532,7 @@ func (j *judge) wantConditionsKept() {
 	}
 }
 
-// wantInPlaceOfTheFormer wants that a booking moved only to reservations that replace the one it stood on.
+// wantInPlaceOfTheFormer checks that bookings moved only to reservations that replace the one that backed them.
 func (j *judge) wantInPlaceOfTheFormer() {
 	j.Helper()
 	made := make(map[domain.ReservationID]domain.SlotReserved)
@@ -552,8 +552,8 @@ func (j *judge) wantInPlaceOfTheFormer() {
 	}
 }
 
-// wantAnsweredAlike wants that all tries of a command are answered alike. Of tries that are under way at once one may find that there is nothing
-// to do, or be refused, while another one finds it otherwise or carries the command out; what is told later is then any of the two.
+// wantAnsweredAlike checks that all tries of a command get the same answer. Of concurrent tries, one may have nothing to do, or be refused,
+// while another one carries the command out or finds otherwise; later tries may then get either answer.
 func (j *judge) wantAnsweredAlike() {
 	j.Helper()
 	for i, c := range j.s.callers {
@@ -574,7 +574,7 @@ func (j *judge) wantAnsweredAlike() {
 	}
 }
 
-// told is the refusal that the caller was told, or none, if it was told what became of its command.
+// told is the refusal that the caller got, empty if the command was carried out; decided is false if the caller got no answer.
 func (c *caller) told() (refusal string, decided bool) {
 	before, ok := errors.AsType[*RefusedBefore](c.err)
 	switch {
@@ -589,7 +589,7 @@ func (c *caller) told() (refusal string, decided bool) {
 	}
 }
 
-// triesAs reports whether two callers asked the same under one key.
+// triesAs reports whether two callers asked the same thing with the same key.
 func (c *caller) triesAs(other *caller) bool {
 	return c.request.Digest != "" && c.request.ID == other.request.ID && c.request.Digest == other.request.Digest
 }
@@ -597,7 +597,7 @@ func (c *caller) triesAs(other *caller) bool {
 // decidedNothing reports whether a try of the command was refused, or had nothing to do.
 func (j *judge) decidedNothing(c *caller) bool { return len(j.s.streams[c.request.keyStream()]) > 1 }
 
-// atOnce reports whether tries of the command were under way at once.
+// atOnce reports whether tries of the command were concurrent.
 func (j *judge) atOnce(c *caller) bool {
 	var tries []*caller // in the order of their begin
 	for _, other := range j.s.callers {

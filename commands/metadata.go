@@ -5,7 +5,7 @@ import (
 	"roombook/eventstore"
 )
 
-// propose gives a command's deciding events their metadata.
+// propose adds the metadata of a command to the events that it decides.
 func (r Request) propose(events []domain.Event) []eventstore.Proposed {
 	return propose(r.metadata(), events)
 }
@@ -21,7 +21,7 @@ func (r Request) metadata() eventstore.Metadata {
 	}
 }
 
-// command names a command that may be asked again: its id and digest.
+// command identifies a command that may be repeated, by its id and digest; empty for any other.
 func (r Request) command() string {
 	if r.Digest == "" {
 		return ""
@@ -29,7 +29,7 @@ func (r Request) command() string {
 	return r.ID.String() + "/" + r.Digest
 }
 
-// followed tells the events that followed from the reservation.
+// followed matches the events that follow from the reservation.
 func followed(r domain.SlotReserved) func(eventstore.Recorded) bool {
 	return func(e eventstore.Recorded) bool { return e.Metadata.CausationID == string(r.ReservationID) }
 }
@@ -41,15 +41,15 @@ func (r Request) correlation() string {
 	return r.ID.String()
 }
 
-// follow gives the events that follow from a stored one their metadata. It depends on nothing else, so whoever appends them,
-// appends the same.
+// follow adds the metadata of the events that follow from a stored one. It depends on nothing else, so that they are the same whoever
+// appends them.
 func follow(from eventstore.Recorded, events []domain.Event) []eventstore.Proposed {
 	m := from.Metadata
 	m.CausationID = from.ID.String()
 	return propose(m, events)
 }
 
-// followReservation is follow for the event that made the reservation, whose id stands for that event's.
+// followReservation is follow for the event that made the reservation, whose id is used in place of that event's.
 func followReservation(r domain.SlotReserved, events []domain.Event) []eventstore.Proposed {
 	m := eventstore.Metadata{
 		CorrelationID: r.CorrelationID,

@@ -20,23 +20,23 @@ func newMetrics() *metrics {
 	}
 	return &metrics{
 		races: counter("roombook_command_races_lost_total",
-			"Decisions of commands that another append was before, so that they were made anew."),
+			"Decisions of commands that were made again because another append came first."),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roombook_settled_steps_total",
-			Help: "Steps of commands that were done by settling, by what was done.",
+			Help: "Steps of commands that were done by settling, by kind of step.",
 		}, []string{"step"}),
 		cacheBytes: gauge("roombook_calendar_cache_bytes",
-			"Memory of the calendars that are kept folded, about."),
+			"Approximate memory of the cached calendars."),
 		openBookings: gauge("roombook_recovery_open_bookings",
-			"Bookings with a step that is decided and not done."),
+			"Bookings with a step that has been decided but not done."),
 		recovered: counter("roombook_recovery_settled_total",
-			"Bookings that recovery settled since their command did not."),
+			"Bookings that recovery settled because their command did not."),
 		recoveryFailures: counter("roombook_recovery_failures_total",
-			"Tries of recovery to settle a booking that failed."),
+			"Failed attempts of recovery to settle a booking."),
 	}
 }
 
-// Collectors are the write side's metrics, those of recovery among them.
+// Collectors returns the metrics of the write side, including those of recovery.
 func (h *Handler) Collectors() []prometheus.Collector {
 	m := h.metrics
 	return []prometheus.Collector{m.races, m.steps, m.cacheBytes, m.openBookings, m.recovered, m.recoveryFailures}

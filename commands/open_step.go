@@ -10,20 +10,20 @@ import (
 	"roombook/eventstore"
 )
 
-// openSteps folds the log into the steps of commands that are decided and not done yet. It keeps what is open and nothing
-// else. Goroutines must not share it.
+// openSteps folds the log into the steps of commands that have been decided but not done yet. It keeps nothing but what is open.
+// Goroutines must not share it.
 //
 // A step is opened by the event that decides it and closed by the event that does it:
 //
-//	SlotReserved      opens "the booking stands on it", closed by the BookingCreated, BookingChanged or SlotReleased that names it
+//	SlotReserved      opens "it backs the booking", closed by the BookingCreated, BookingChanged or SlotReleased that names it
 //	BookingChanged    opens "the former reservation is released", closed by its SlotReleased
 //	BookingCancelled  opens "the reservation is released", closed by its SlotReleased or, after a use, SlotUsed
 //	BookingCheckedIn  opens "the use starts", closed by UseStarted
 //	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
 //
-// An event that this version cannot decode may be any of these. Whoever can is to fold it, so that the checkpoint stays before it, until
-// its booking is cancelled. Of a booking with such an event, which an operator released, a step can stay open although it is done: so
-// settling closes all that were open when it began.
+// An event that this version cannot decode may be any of these. The checkpoint stays before it, so that a version that can decode it will
+// fold it, until its booking is cancelled. If an operator releases a booking with such an event, a step may stay open although it is done:
+// hence settling a booking closes all steps that were open when it began.
 type openSteps struct {
 	bookings  map[domain.BookingID]*openBooking
 	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
@@ -39,7 +39,7 @@ type openBooking struct {
 	steps map[openStep]opened
 }
 
-// openStep is what a booking waits for.
+// openStep is a step that a booking waits for.
 type openStep struct {
 	kind        stepKind
 	reservation domain.ReservationID // of stepStand and stepRelease
@@ -54,13 +54,13 @@ const (
 	stepOver    stepKind = "use over"
 )
 
-// opened is how a step came to be open.
+// opened is how a step was opened.
 type opened struct {
-	// after is a position before the event that opened it: to fold the log from there is to open it again.
+	// after is a position before the event that opened it: folding the log from there opens it again.
 	after eventstore.Position
 	at    eventstore.Position // of the event that opened it
 	since time.Time           // when that occurred
-	// room and replaces are those of a reservation that waits for its booking.
+	// room and replaces are those of a reservation that does not back its booking yet.
 	room     domain.RoomID
 	replaces domain.ReservationID
 }
@@ -69,7 +69,7 @@ func newOpenSteps(after eventstore.Position) *openSteps {
 	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after}
 }
 
-// catchUp folds what was appended to the log since, to its present end.
+// catchUp folds the log up to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
 	return toEnd(ctx, log, o.last, o.addAll)
 }
@@ -102,14 +102,14 @@ func (o *openSteps) add(r eventstore.Recorded) {
 		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
 	case domain.BookingChanged:
 		if how, ok := o.close(e.BookingID, openStep{stepStand, e.ReservationID}); ok {
-			// What was replaced is known from the reservation only, so folding has to begin before that.
+			// Only the reservation says what it replaced, so folding has to begin before that.
 			o.openSince(e.BookingID, openStep{stepRelease, how.replaces}, opened{after: how.after, since: how.since})
 		}
 	case domain.BookingCancelled:
 		delete(o.undecoded, r.Stream)
 		delete(o.undecoded, domain.RealUseOf(e.BookingID).Stream())
 		o.close(e.BookingID, openStep{kind: stepOver})
-		if e.ReservationID != "" { // else it is not known; a reservation that was seen waits to be stood on, or released
+		if e.ReservationID != "" { // otherwise it is not known; if it was seen, its own step is open
 			o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
 		}
 	case domain.BookingCheckedIn:
@@ -122,7 +122,7 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	o.last = r.Position
 }
 
-// open opens a step that the event which is being folded decides.
+// open opens a step that is decided by the event being folded.
 func (o *openSteps) open(id domain.BookingID, s openStep, how opened) {
 	how.after, how.since = o.last, o.now
 	o.openSince(id, s, how)
@@ -138,7 +138,7 @@ func (o *openSteps) openSince(id domain.BookingID, s openStep, how opened) {
 	b.steps[s] = how
 }
 
-// settled closes the steps of a booking that were opened up to a position: it has been brought to rest since.
+// settled closes the steps of a booking that were opened up to a position, because it has been settled since.
 func (o *openSteps) settled(id domain.BookingID, upTo eventstore.Position) {
 	b := o.bookings[id]
 	if b == nil {
@@ -165,13 +165,13 @@ func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen 
 	return how, wasOpen
 }
 
-// released closes what waits for the reservation to be given back.
+// released closes the steps that a release of the reservation does, or makes pointless.
 func (o *openSteps) released(id domain.BookingID, reservation domain.ReservationID) {
 	o.close(id, openStep{stepStand, reservation})
 	o.close(id, openStep{stepRelease, reservation})
 }
 
-// checkpoint is the position after which the log has to be folded again to know the steps that are open now.
+// checkpoint is the position from which the log has to be folded again to find the steps that are open now.
 func (o *openSteps) checkpoint() eventstore.Position {
 	p := o.last
 	for _, before := range o.undecoded {
@@ -185,7 +185,7 @@ func (o *openSteps) checkpoint() eventstore.Position {
 	return p
 }
 
-// rooms are those in whose calendars the booking has a reservation that it does not stand on yet.
+// rooms lists the rooms in which the booking has a reservation that does not back it yet.
 func (b *openBooking) rooms() []domain.RoomID {
 	var rooms []domain.RoomID
 	for _, how := range b.steps {
@@ -207,7 +207,7 @@ func (b *openBooking) since() time.Time {
 	return oldest
 }
 
-// names tells the open steps, in a fixed order.
+// names describes the open steps, in a fixed order.
 func (b *openBooking) names() []string {
 	var names []string
 	for s := range b.steps {

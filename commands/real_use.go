@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"roombook/domain"
-	"roombook/eventstore"
 )
 
 // StartUse checks the booking in, which decides, and starts its real use.
@@ -36,23 +35,20 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, unfinished(err)
 	}
-	// Somebody else may have finished the start, and a third have ended the use meanwhile.
-	started := loaded[domain.RealUse]{revision: eventstore.NoStream}
-	started.add(use.events[0])
-	return useView(started), nil
+	return useView(use.prefixTo(0)), nil // others may have ended it already
 }
 
-// mostLookedAt bounds how many bookings are looked at for one whose use of the room has not ended.
-const mostLookedAt = 10
+// maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended.
+const maxEarlier = 10
 
-// stillInUseBy looks for a booking whose use of the booking's room started by the time and has not ended, among the last that the room
-// was taken for by then. One that cannot be read is passed over: it says nothing of its use.
+// stillInUseBy looks for a booking whose use of the booking's room started by the given time and has not ended, among the latest bookings
+// of the room by then. Any that cannot be decoded are skipped: nothing is known of their use.
 func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
 	calendar, err := h.calendars.read(ctx, b.Room)
 	if err != nil {
 		return "", err
 	}
-	left := mostLookedAt
+	left := maxEarlier
 	for r := range calendar.Begun(at) {
 		if r.BookingID == b.ID {
 			continue
@@ -66,7 +62,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
-			now, _, err = h.withUse(ctx, other, always)
+			now, _, err = h.withUse(ctx, other, all)
 		}
 		if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
 			continue
@@ -88,7 +84,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 		return RealUse{}, err
 	}
 	defer end()
-	var b loaded[domain.Booking] // the use's, settled
+	var b loaded[domain.Booking] // that of the use, settled
 	settle := func(ctx context.Context, use loaded[domain.RealUse]) (err error) {
 		if use.state.ID != "" {
 			b, err = h.settle(ctx, use.state.Booking, use.state.Room)
@@ -112,7 +108,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	return answer, nil
 }
 
-// RealUse reads a real use as it stands.
+// RealUse reads a real use.
 func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, error) {
 	use, err := load[domain.RealUse](ctx, h.store, id.Stream())
 	if err != nil {
@@ -124,7 +120,7 @@ func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, er
 	return useView(use), nil
 }
 
-// useView is a real use with the place where it is written.
+// useView is a real use and where in the log it is.
 func useView(u loaded[domain.RealUse]) RealUse {
 	return RealUse{RealUse: u.state, Revision: u.revision, Position: u.position}
 }

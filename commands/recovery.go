@@ -25,7 +25,7 @@ type Log interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
-// toEnd follows what commands wrote after a position, to the present end of the log.
+// toEnd reads what commands wrote after a position, up to the present end of the log.
 func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(eventstore.Batch)) error {
 	for batch, err := range log.Subscribe(ctx, after, Streams()) {
 		if err != nil {
@@ -39,43 +39,43 @@ func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(ev
 	return nil
 }
 
-// checkpointStream keeps up to where recovery has nothing left to do. It never passes the oldest open step.
+// checkpointStream stores the position up to which recovery has nothing left to do. It never passes the oldest open step.
 const checkpointStream = "recovery-checkpoint"
 
 // RecoveryOptions are the choices of a Recovery.
 type RecoveryOptions struct {
-	// Grace is how long a step may stay open before it is settled: time for its own command to do it. Only economy depends on
-	// it. 0 and less is 5 s.
+	// Grace is how long a step may stay open before it is settled, which leaves its own command time to do it. It affects efficiency,
+	// not correctness. 0 or less is 5 s.
 	Grace  time.Duration
 	Logger *slog.Logger // nil discards
 }
 
-// Recovery finishes what commands left half-way: it follows the log, keeps in memory which bookings have an open step, and settles
-// those that are still open after the grace period. Any number of them may run at once on one store.
+// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings with an open step, and settles those that
+// are still open after the grace period. Any number of recoveries may run on one store at the same time.
 type Recovery struct {
 	handler *Handler
 	log     Log
 	grace   time.Duration
-	tick    time.Duration // between two looks at what is due
+	tick    time.Duration // between checks for what is due
 	logger  *slog.Logger
 
 	unfollowed, unsettled *eventstore.Trouble
 
 	mu   sync.Mutex
 	open map[domain.BookingID]*recovered
-	err  error // why the log cannot be followed at present
+	err  error // why the log cannot be followed at the moment
 }
 
-// recovered is a booking with an open step, as recovery sees it.
+// recovered is a booking with an open step, as recovery knows it.
 type recovered struct {
 	since    time.Time // when its oldest open step was decided
 	steps    []string
-	due      time.Time // when it is to be settled, if it is still open
+	due      time.Time // when it will be settled if it is still open
 	settling bool
-	settled  eventstore.Position // of the last event that was folded before it was settled; 0 once that is taken note of
+	settled  eventstore.Position // the last event that was folded before it was settled; 0 once note has seen it
 	failures int
 	pauses   backoff.ExponentialBackOff // after failures
-	err      error
+	err      error                      // of the last failure
 }
 
 // NewRecovery returns the recovery of the handler's commands.
@@ -102,14 +102,13 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 // OpenBooking is a booking with an open step.
 type OpenBooking struct {
 	Booking  domain.BookingID
-	Steps    []string  // what it waits for
+	Steps    []string  // that are open
 	Since    time.Time // when its oldest open step was decided
-	Failures int       // tries of this process to settle it that failed
-	Err      error     // of the last of them
+	Failures int       // failed attempts of this process to settle it
+	Err      error     // of the last one
 }
 
-// Status lists the bookings that have an open step, the oldest first, and the error for which the log cannot be followed at
-// present.
+// Status lists the bookings that have an open step, oldest first, and the reason why the log cannot be followed at the moment, if it cannot.
 func (r *Recovery) Status() ([]OpenBooking, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,8 +120,8 @@ func (r *Recovery) Status() ([]OpenBooking, error) {
 	return list, r.err
 }
 
-// OpenBookings folds the log from recovery's checkpoint to its present end and lists the bookings that have an open step, the
-// oldest first, each with the time when its oldest open step was decided. Commands that are under way are among them.
+// OpenBookings folds the log from recovery's checkpoint to its present end and lists the bookings that have an open step, oldest first,
+// each with the time when its oldest open step was decided. They include those of commands that are still running.
 func OpenBookings(ctx context.Context, log Log) ([]OpenBooking, error) {
 	after, err := log.LoadCheckpoint(ctx, checkpointStream)
 	if err != nil {
@@ -144,7 +143,7 @@ func oldestFirst(list []OpenBooking) {
 	slices.SortFunc(list, func(a, b OpenBooking) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Booking, b.Booking)) })
 }
 
-// Run recovers until ctx ends, and returns nil then. While the event store is away it tries again with back-off.
+// Run recovers until ctx ends, and returns nil then. While the event store is unavailable it retries with back-off.
 func (r *Recovery) Run(ctx context.Context) error {
 	for wait := recoveryPauses(); ; {
 		err := r.follow(ctx, func() {
@@ -163,22 +162,22 @@ func (r *Recovery) Run(ctx context.Context) error {
 	}
 }
 
-// recoveryPauses are those after failures, from a tenth of a second to half a minute.
+// recoveryPauses are the pauses after failures, from a tenth of a second to half a minute.
 func recoveryPauses() backoff.ExponentialBackOff {
 	return pauses(100*time.Millisecond, 20*time.Second, 0.5)
 }
 
-// followed notes whether the log could be followed.
+// followed records whether the log could be followed.
 func (r *Recovery) followed(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err = err
 }
 
-// follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed.
-// It calls alive once it has reached the end of the log. Until then nothing is settled: what closes a step may be yet to come.
+// follow folds the log from the checkpoint on and settles what stays open, until ctx ends or the log cannot be followed. It calls alive
+// when it has reached the end of the log. Before that nothing is settled, since the event that closes a step may be still to come.
 func (r *Recovery) follow(ctx context.Context, alive func()) error {
-	// What is known of the log, and what is saved for it, is of no use for another one.
+	// What is known about this log, and its checkpoint, must not be used for another one.
 	incarnation := r.handler.store.Incarnation()
 	ctx = eventstore.On(ctx, incarnation)
 	after, err := r.log.LoadCheckpoint(ctx, checkpointStream)
@@ -195,7 +194,7 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	batches := make(chan eventstore.Batch)
-	var failed error // when batches is closed
+	var failed error // set before batches is closed
 	working.Go(func() {
 		defer close(batches)
 		for batch, err := range r.log.Subscribe(following, after, Streams()) {
@@ -251,7 +250,7 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 			return eventstore.ErrReplaced
 		}
 		r.note(steps)
-		// Where nothing has changed the checkpoint is as good as a later one: to save one is to append to the log that is followed.
+		// Saving a checkpoint appends to the log that is being followed, so it is not done unless something has changed.
 		if p := steps.checkpoint(); p > saved && steps.changes > changes {
 			if err := r.log.SaveCheckpoint(ctx, checkpointStream, p); err != nil {
 				return fmt.Errorf("save the recovery checkpoint: %w", err)
@@ -262,7 +261,7 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	}
 }
 
-// begin forgets which bookings were settled: that was in the log that was followed before.
+// begin forgets which bookings were settled, since those positions were read from a former subscription.
 func (r *Recovery) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -271,10 +270,10 @@ func (r *Recovery) begin() {
 	}
 }
 
-// settlers bounds how many bookings are settled at once, so that one which hangs holds up no other.
+// settlers is how many bookings are settled at the same time, so that one that hangs does not hold up the others.
 const settlers = 8
 
-// note takes over which bookings are open. It looks now and then only: most steps are closed by their own command long before.
+// note brings r.open up to date. That is done only now and then, since most steps are soon closed by their own command.
 func (r *Recovery) note(steps *openSteps) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -291,8 +290,9 @@ func (r *Recovery) note(steps *openSteps) {
 	for id, b := range steps.bookings {
 		known := r.open[id]
 		if known == nil {
-			// The step's own clock counts, so that a process which does not live long settles what one before it left; unless that clock
-			// was fast. Replicas that see it at the same time are not all to settle it at the same time.
+			// The grace period starts when the step was decided, not when it was first seen here, so that even a process that lives for a short
+			// time settles what an earlier one left; unless that one's clock was fast. It varies, so that replicas do not all settle a booking
+			// at the same time.
 			decided := b.since()
 			if decided.After(now) {
 				decided = now
@@ -305,7 +305,7 @@ func (r *Recovery) note(steps *openSteps) {
 	r.handler.metrics.openBookings.Set(float64(len(r.open)))
 }
 
-// due takes bookings whose time has come and which are still open, as many as there are places.
+// due picks bookings that are due and still open, as many as there are places.
 func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.BookingID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -326,7 +326,7 @@ func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.Bookin
 	return due
 }
 
-// settle settles one booking, whose steps are open as of the event at a position, and notes how that went.
+// settle settles a booking that has open steps as of the event at position last, and records the result.
 func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID, last eventstore.Position) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -17,7 +17,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// only is the part of a store's log that is about the bookings. A recovery on it leaves those of other tests as they are.
+// only is the part of a store's log that is about the bookings. A recovery on it does not touch those of other tests.
 func only(store *eventstore.Store, bookings map[domain.BookingID]bool) *eventstoretest.Part {
 	return eventstoretest.PartOf(store, eventstoretest.Naming(slices.Collect(maps.Keys(bookings))...))
 }
@@ -49,8 +49,8 @@ func run(t *testing.T, r *Recovery) {
 	})
 }
 
-// rest waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
-func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
+// waitSettled waits until the log has no open step of the bookings. It gives up long after recovery should have closed them.
+func waitSettled(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -66,14 +66,14 @@ func rest(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%d bookings have not come to rest: %+v", len(open), open)
+			t.Fatalf("%d bookings have not settled: %+v", len(open), open)
 		case <-time.After(max(5*time.Millisecond, time.Since(began))): // a log that others write to as well is long
 		}
 	}
 }
 
-// TestRecoveryAloneFinishesWhatACrashLeft breaks each command at each of its appends, and has two replicas of recovery and nobody else
-// bring each world to rest.
+// TestRecoveryAloneFinishesWhatACrashLeft interrupts each command at each of its appends, and lets two replicas of recovery and nobody else
+// settle each world.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 	n := openNode(t)
 	type broken struct {
@@ -87,16 +87,16 @@ func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 		whole := c.whole(t, n)
 		for _, w := range c.broken(t, n, whole, whole.points()...) {
 			bookings[w.booking] = true
-			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.rest(w.at)})
+			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.settled(w.at)})
 		}
 	}
 	log := only(n.store, bookings)
 	recovering(t, n.store, log, 2, 20*time.Millisecond)
-	rest(t, log, bookings)
+	waitSettled(t, log, bookings)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
 	}
-	t.Logf("%d broken commands came to rest", len(worlds))
+	t.Logf("%d broken commands were settled", len(worlds))
 }
 
 // TestOneThatCannotBeSettledHoldsUpNoOther has a booking whose first event cannot be decoded, and one that can be settled.
@@ -115,7 +115,7 @@ func TestOneThatCannotBeSettledHoldsUpNoOther(t *testing.T) {
 
 	log := only(store, map[domain.BookingID]bool{w.booking: true, poisoned: true})
 	r := recovering(t, store, log, 1, 20*time.Millisecond)[0]
-	rest(t, log, map[domain.BookingID]bool{w.booking: true})
+	waitSettled(t, log, map[domain.BookingID]bool{w.booking: true})
 	for {
 		open, err := r.Status()
 		if err != nil {
@@ -168,7 +168,7 @@ func (l *watchedLog) SaveCheckpoint(ctx context.Context, stream string, p events
 	return err
 }
 
-// asking is a store that tells when a recovery looks what is due: before each look it asks which log this is.
+// asking is a store that tells when a recovery checks what is due: it then asks which log this is.
 type asking struct {
 	Store
 	looks chan struct{}
@@ -182,8 +182,8 @@ func (s *asking) Incarnation() eventstore.Incarnation {
 	return s.Store.Incarnation()
 }
 
-// A checkpoint is an event of the log that recovery follows: one that has nothing new to do must not save a new one for it. And it follows
-// the log by one subscription, however often it looks what is due.
+// A checkpoint is an event of the log that recovery follows, so a recovery that has nothing new to do must not save another one. And it keeps
+// one subscription, however often it checks what is due.
 func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
 	b := book(t, newHandler(store), newRoom(), slot(0, 1))
@@ -205,8 +205,8 @@ func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	}
 }
 
-// Many that a process which is gone has left long ago are settled at once, as places come free, and none waits for the grace period of
-// the process that finds it, nor for its next look at the log.
+// Many bookings that were left half-done long ago are all settled at once, as places come free. None waits for the grace period of the process
+// that finds it, nor for its next check.
 func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	n := openNode(t)
 	const bookings = 3*settlers + 1
@@ -220,10 +220,10 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	r := NewRecovery(newHandler(n.store), log, RecoveryOptions{Grace: time.Hour})
 	r.tick = 24 * time.Hour
 	run(t, r)
-	rest(t, log, open)
+	waitSettled(t, log, open)
 }
 
-// What is left half-way while recovery follows the log is settled too, by the one subscription, and so is what is left after that broke.
+// What is left half-done while recovery follows the log is settled too, with one subscription, and so is what is left after that broke.
 func TestRecoveryGoesOn(t *testing.T) {
 	n := openNode(t)
 	network := eventstoretest.BeforeStore(t, n.address)
@@ -246,12 +246,12 @@ func TestRecoveryGoesOn(t *testing.T) {
 		if _, err := n.store.Append(t.Context(), r.RoomID.Stream(), eventstore.NoStream, eventstore.Proposed{Event: r}); err != nil {
 			t.Fatal(err)
 		}
-		rest(t, only(n.store, bookings), bookings)
+		waitSettled(t, only(n.store, bookings), bookings)
 		wantTypes(t, n.store, r.BookingID.Stream(), "BookingCreated", "ConfirmRequested")
 	}
 }
 
-// An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can, until its booking is over.
+// An event that cannot be decoded may open a step: the checkpoint stays before it, for a version that can decode it, until its booking is over.
 func TestACheckpointStaysBeforeWhatCannotBeDecoded(t *testing.T) {
 	const stream = "booking-b"
 	steps := newOpenSteps(7)

@@ -9,16 +9,16 @@ import (
 	"roombook/eventstore"
 )
 
-// ReleaseBooking ends a booking that no other command can, since an event of it or of its use cannot be decoded, and gives its slots
-// back. What was decided before is in its history as it was.
+// ReleaseBooking ends a booking that no other command can end, because an event of the booking or of its use cannot be decoded, and
+// releases its slots. Its history stays as it was.
 type ReleaseBooking struct {
 	Request
 	Booking domain.BookingID
-	Reason  string          // for whoever reads the history
+	Reason  string          // for those who read the history
 	Rooms   []domain.RoomID // in whose calendars it has reservations, see [ReservedRooms]
 }
 
-// Readable means that a booking is not released because all its events can be decoded: it can be cancelled, or its use be ended.
+// Readable means that a booking is not released because all its events can be decoded: it can be cancelled, or its use ended.
 type Readable struct{ Booking domain.BookingID }
 
 func (e *Readable) Error() string {
@@ -38,8 +38,8 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 	return rooms, err
 }
 
-// ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over, but not released, is settled; one
-// that has no event at all is domain.ErrBookingNotFound.
+// ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over is settled; one that has no events at
+// all is domain.ErrBookingNotFound.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
 	blocked := h.booking(c.Booking, c.Rooms...)
 	blocked.unreadable = true

@@ -13,8 +13,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// blocked is a booking that nothing can be decided on, since an event cannot be decoded: one that it began with, one of a later change, or
-// one of its use.
+// blocked is a booking that nothing can be decided on, because an event cannot be decoded: its first one, one of a later change, or one of
+// its use.
 func blocked(t *testing.T, n node, kind string) (domain.BookingID, domain.RoomID) {
 	t.Helper()
 	h, room := newHandler(n.store), newRoom()
@@ -41,8 +41,8 @@ func blocked(t *testing.T, n node, kind string) (domain.BookingID, domain.RoomID
 	return b.ID, room
 }
 
-// A booking with an event that cannot be decoded holds its slot until an operator ends it; that is in its history, and for everybody else
-// it is as any cancelled booking.
+// A booking with an event that cannot be decoded holds its slot until an operator ends it. Its history tells that; for everyone else it is
+// like any cancelled booking.
 func TestABlockedBookingIsReleased(t *testing.T) {
 	n := openNode(t)
 	h := newHandler(n.store)
@@ -78,7 +78,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 			}) {
 				t.Errorf("the history is %+v, %v", history, err)
 			}
-			// What it was while nobody could tell is not told later either, and what it was before that still is.
+			// As of that event it cannot be read later either, as of before it still can.
 			for _, r := range history {
 				if readable(r) == nil {
 					continue
@@ -108,7 +108,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 	}
 }
 
-// A release that is broken off is finished by the next.
+// A release that is interrupted is finished by the next one.
 func TestAReleaseIsBroken(t *testing.T) {
 	n := openNode(t)
 	for _, p := range points(2) {
@@ -131,8 +131,8 @@ func TestAReleaseIsBroken(t *testing.T) {
 	}
 }
 
-// Recovery is done with a booking that was released, whatever it had open that nobody closes any more: a use that never began as far as can
-// be read, a former reservation that was given back before, a use that was ended later. And its checkpoint passes all of it.
+// Recovery is done with a booking that was released, even if steps of it stay open that nobody will close: a use that never started as far as
+// can be read, a former reservation that was released before, a use that ended later. And its checkpoint passes all of them.
 func TestRecoveryIsDoneWithABookingThatWasReleased(t *testing.T) {
 	n := openNode(t)
 	released := map[domain.BookingID]bool{}
@@ -173,7 +173,7 @@ func TestRecoveryIsDoneWithABookingThatWasReleased(t *testing.T) {
 
 	log := only(n.store, released)
 	recovery := recovering(t, n.store, log, 1, 20*time.Millisecond)[0]
-	rest(t, log, released)
+	waitSettled(t, log, released)
 	open, err := recovery.Status()
 	if err != nil || slices.ContainsFunc(open, func(b OpenBooking) bool { return released[b.Booking] }) {
 		t.Errorf("open are %+v, %v", open, err)

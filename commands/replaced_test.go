@@ -11,7 +11,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// restored is an event store behind a network at whose address another one comes to stand: a backup that was put back, from before the test.
+// restored is an event store behind a network which then leads to another one: a backup from before the test that was restored.
 type restored struct {
 	store *eventstore.Store // through the network
 	node  node              // that stands there later
@@ -28,8 +28,8 @@ func newRestored(t *testing.T) *restored {
 	return r
 }
 
-// A replica that remembers the calendars of a log that is gone decides nothing by them: not on the calendar of a log that is shorter, nor on one
-// that has become as long, with another booking in the slot.
+// A replica that has cached calendars of a log that is gone does not decide on them, neither if the calendar in the new log is shorter, nor if
+// it has become as long, with another booking in the slot.
 func TestAReplicaForgetsALogThatIsGone(t *testing.T) {
 	for name, meanwhile := range map[string]int{"shorter": 2, "as long": 4, "longer": 7} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestAReplicaForgetsALogThatIsGone(t *testing.T) {
 				book(t, other, room, slot(10+i, 11+i))
 			}
 			r.put()
-			// The first of these slots is free in the calendar that is remembered and taken in the one that is stored, the second the other way.
+			// The first slot is free in the cached calendar and taken in the stored one, the second the other way round.
 			ask := func(s domain.Slot) error {
 				for {
 					_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: s})
@@ -66,11 +66,11 @@ func TestAReplicaForgetsALogThatIsGone(t *testing.T) {
 	}
 }
 
-// A command that is under way while the log is replaced appends nothing of what it decided on the log that is gone.
+// A command that is running while the log is replaced appends nothing that it decided on the log that is gone.
 func TestACommandUnderWayWhileTheLogIsReplaced(t *testing.T) {
 	r := newRestored(t)
 	b := book(t, newHandler(r.store), newRoom(), slot(0, 1))
-	// The same stream in the log that comes, at the same revision, of a booking that is not the same.
+	// The same stream in the other log, at the same revision, of another booking.
 	created := domain.BookingCreated{BookingID: b.ID, ReservationID: "other", RoomID: newRoom(), UserID: "eve", Slot: slot(5, 6), At: noon}
 	asked := domain.ConfirmRequested{BookingID: b.ID, RoomID: created.RoomID, UserID: "eve", At: noon}
 	if _, err := r.node.store.Append(t.Context(), b.ID.Stream(), eventstore.NoStream, request().propose([]domain.Event{created, asked})...); err != nil {
@@ -84,7 +84,7 @@ func TestACommandUnderWayWhileTheLogIsReplaced(t *testing.T) {
 	wantTypes(t, r.node.store, b.ID.Stream(), "BookingCreated", "ConfirmRequested")
 }
 
-// replacedBefore is a store whose log is replaced before the first append.
+// replacedBefore is a store whose log is replaced just before the first append.
 type replacedBefore struct {
 	Store
 	put func()
@@ -95,7 +95,7 @@ func (s *replacedBefore) Append(ctx context.Context, stream string, expected dom
 	return s.Store.Append(ctx, stream, expected, events...)
 }
 
-// A recovery that follows a log which is replaced follows the other one from its own checkpoint, and saves none of the former there.
+// When the log is replaced, recovery follows the new one from the checkpoint in it, and saves no checkpoint of the former one there.
 func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
 	r := newRestored(t)
 	for range 20 {
@@ -111,7 +111,7 @@ func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
 	create := breakables()[0]
 	w := create.broken(t, r.node, create.whole(t, r.node), point{n: 1, done: true})[0]
 	r.put()
-	rest(t, r.node.store, map[domain.BookingID]bool{w.booking: true})
+	waitSettled(t, r.node.store, map[domain.BookingID]bool{w.booking: true})
 	for {
 		if _, err := recovery.Status(); err == nil {
 			break

@@ -14,8 +14,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// replicas are processes that share nothing but a server, which answers as EventStoreDB does: an append whose ids are on their way in another
-// one is dropped, and fails the test.
+// replicas starts processes that share nothing but a server, which behaves as EventStoreDB does: it drops an append whose ids are in flight in
+// another one, which fails the test.
 func replicas(t *testing.T, n int) ([]*Handler, *eventstoretest.Servers) {
 	t.Helper()
 	server := eventstoretest.Real(t)
@@ -26,7 +26,7 @@ func replicas(t *testing.T, n int) ([]*Handler, *eventstoretest.Servers) {
 	return all, server
 }
 
-// atOnce has clients ask over and over, each in turn another replica, and logs the longest time that one waited.
+// atOnce lets clients ask over and over, each another replica, and logs the longest time that one waited.
 func atOnce(t *testing.T, clients, rounds int, ask func(client, round int)) {
 	t.Helper()
 	var longest atomic.Int64
@@ -50,7 +50,7 @@ func atOnce(t *testing.T, clients, rounds int, ask func(client, round int)) {
 	t.Logf("%d requests in %s, the longest %s", clients*rounds, time.Since(began).Round(time.Millisecond), time.Duration(longest.Load()).Round(time.Millisecond))
 }
 
-// Many clients of several replicas want one slot after another: each slot goes to one of them, and all others are told to whom.
+// Many clients of several replicas want one slot after another: each slot goes to one of them, and all others are told whose it is.
 func TestReplicasWantOneSlotAfterAnother(t *testing.T) {
 	for name, n := range map[string]int{"one replica": 1, "three replicas": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestReplicasWantOneSlotAfterAnother(t *testing.T) {
 	}
 }
 
-// Many clients of several replicas ask with one key: it is carried out once and answered alike.
+// Many clients of several replicas ask with the same key: the command is carried out once, and all get the same answer.
 func TestReplicasAreAskedWithOneKey(t *testing.T) {
 	handlers, _ := replicas(t, 2)
 	const clients, keys = 8, 20
@@ -103,7 +103,7 @@ func TestReplicasAreAskedWithOneKey(t *testing.T) {
 	}
 }
 
-// Many clients of several replicas finish one booking that was left half-way: each step is done once.
+// Many clients of several replicas settle one booking that was left half-done: each step is done once.
 func TestReplicasFinishOneBooking(t *testing.T) {
 	handlers, server := replicas(t, 3)
 	n := node{address: server.ConnectionString(), store: server.Open(t, eventstore.Options{})}
@@ -125,7 +125,7 @@ func TestReplicasFinishOneBooking(t *testing.T) {
 	}
 }
 
-// Replicas on a cluster book, and one of them is asked what it has just acknowledged, while the leader moves, resigns and dies.
+// Replicas on a cluster book, and are asked for what others have just acknowledged, while the leader moves, resigns and dies.
 func TestReplicasOnAClusterWhoseLeaderChanges(t *testing.T) {
 	cluster := eventstoretest.Cluster(t, 3)
 	handlers := make([]*Handler, 3)

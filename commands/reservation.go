@@ -12,8 +12,8 @@ import (
 	"roombook/eventstore"
 )
 
-// reservation begins the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one
-// attempt of the command, which is what the booking's revision tells apart.
+// reservation starts the SlotReserved of a command that decides on a booking at a revision. A reservation belongs to one attempt of
+// the command; the booking's revision is what tells attempts apart.
 func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 	id := uuid.NewSHA1(r.ID, []byte("reserve at "+strconv.FormatInt(int64(at), 10)+" "+r.Digest))
 	return domain.SlotReserved{
@@ -26,9 +26,9 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 	}
 }
 
-// reserve makes the reservation that the decision asks for, and decides on: the events are then those that follow from it as it is
-// stored, or the decision is a refusal. Others in the way are settled first, so that nobody is refused by a slot that no booking
-// holds or has used, and every booking that a *domain.SlotTaken names can be read, or told to be over.
+// reserve makes the reservation that the decision asks for, and completes the decision: with the events that follow from the reservation
+// as it is stored, or with a refusal. Bookings in the way are settled first, so that nobody is refused because of a slot that no booking
+// holds or has used, and every booking that a *domain.SlotTaken names can be read, or is known to be over.
 func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	ask := *d.ask
 	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
@@ -37,7 +37,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) []eventstore.Proposed {
 			var events []domain.Event
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
-			if d.refused == nil && len(events) == 0 { // an earlier try of the same attempt had it done
+			if d.refused == nil && len(events) == 0 { // an earlier try of the same attempt has made it
 				reserved = c.Held(ask.BookingID, ask.ReservationID).SlotReserved
 			}
 			if len(events) == 0 {
@@ -67,16 +67,16 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	return ErrContended
 }
 
-// maxConflicts bounds how many bookings a refusal names: one is reason enough.
+// maxConflicts is how many bookings a refusal names at most: one is reason enough.
 const maxConflicts = 10
 
-// holding leaves those reservations in the refusal that really hold a part of the slot, once their bookings are settled.
+// holding reduces the refusal to reservations that still hold a part of the slot once their bookings are settled.
 func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 	others := taken.By[:min(len(taken.By), maxConflicts)]
 	taken.By, taken.More = nil, len(taken.By)-len(others)
 	for _, other := range others {
 		if other.Used {
-			taken.By = append(taken.By, other) // whatever becomes of its booking, which is over
+			taken.By = append(taken.By, other) // for good: its booking is over
 			continue
 		}
 		b, err := h.settle(ctx, other.BookingID, other.RoomID)
@@ -84,14 +84,14 @@ func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 		if err != nil && !unreadable {
 			return err
 		}
-		if unreadable || b.state.BackedBy(other.ReservationID) { // of one that is unreadable nobody can tell that it does not
+		if unreadable || b.state.BackedBy(other.ReservationID) { // if it cannot be read, it may well be
 			taken.By = append(taken.By, other)
 		}
 	}
 	return nil
 }
 
-// release gives a reservation back, except for what was used of its slot, for the reason that its booking's event tells.
+// release releases a reservation, except for the part of its slot that was used. The booking's event that it follows from is the cause.
 func (h *Handler) release(ctx context.Context, r *domain.Reservation, usedUntil time.Time, because eventstore.Recorded) error {
 	return h.calendars.transact(ctx, r.RoomID, func(c domain.Calendar) []eventstore.Proposed {
 		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID, usedUntil))

@@ -12,10 +12,10 @@ import (
 	"roombook/eventstore"
 )
 
-// attempts bounds how often a command decides anew after it lost a race to another process.
+// attempts is how often a command decides before it gives up because it keeps losing races against other processes.
 const attempts = 16
 
-// races are those that a command has lost to other processes.
+// races counts the races that a command loses against other processes, and paces its retries.
 type races struct {
 	lost    int
 	pauses  backoff.ExponentialBackOff
@@ -26,14 +26,14 @@ func newRaces(m *metrics) *races {
 	return &races{pauses: pauses(time.Millisecond, 25*time.Millisecond, 1), metrics: m}
 }
 
-// pauses double from the first to the longest, and are shorter and longer than that at random by up to a factor.
+// pauses double from the first to the longest, each varied at random by up to the given fraction of it.
 func pauses(first, longest time.Duration, random float64) backoff.ExponentialBackOff {
 	return backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: random}
 }
 
-// again returns nil if the command is to decide anew after the error, and otherwise the error that it ends with. It pauses before
-// that, longer and more at random the more races were lost, and not beyond ctx. Whoever only had to wait for another command of
-// this process has lost none: with each that waits for another, one gets on.
+// again returns nil if the command should decide again after the error, and otherwise the error that it fails with. Before a retry it
+// pauses, for longer the more races were lost. A command that only had to wait for another one of this process has lost no race: that
+// other one has made progress.
 func (r *races) again(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errMovedOn):
@@ -48,8 +48,8 @@ func (r *races) again(ctx context.Context, err error) error {
 	return sleep(ctx, r.pauses.NextBackOff())
 }
 
-// readUntil reads until there is the revision that the event store has named: after a lost race, the event that won may only be
-// readable some milliseconds later.
+// readUntil reads until it gets to the revision that the event store has named: after a lost race, it may take some milliseconds until
+// the event that won can be read.
 func readUntil(ctx context.Context, named domain.Revision, read func() (domain.Revision, error)) error {
 	for pauses := pauses(time.Millisecond, 16*time.Millisecond, 0); ; {
 		revision, err := read()
@@ -62,7 +62,7 @@ func readUntil(ctx context.Context, named domain.Revision, read func() (domain.R
 	}
 }
 
-// sleep waits, and not beyond ctx.
+// sleep pauses, but no longer than ctx lasts.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -74,14 +74,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// lost reports whether an append lost a race, so that there is something new to read.
+// lost reports whether an append failed because another one came first, so that there is something new to read.
 func lost(err error) bool {
 	_, wrong := errors.AsType[*eventstore.WrongRevision](err)
 	return wrong || errors.Is(err, errMovedOn)
 }
 
-// detach returns the context of an append and of everything after the deciding one: a caller that goes away cancels its wait, not
-// what it may have decided. The request's time limit still holds.
+// detach returns a context for an append, and for everything after the deciding one: a caller who goes away stops waiting, but does not
+// undo what may have been decided. The request's deadline still applies.
 func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	detached := context.WithoutCancel(ctx)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -90,8 +90,8 @@ func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	return detached, func() {}
 }
 
-// undecided is the error of a command that decided nothing, or of a read, when something that decides nothing of it failed: the outcome of
-// that may be unknown, its own is not.
+// undecided is the error of a read, or of a command that has decided nothing, when something else that it did along the way failed: the
+// outcome of that may be unknown, but not its own.
 func undecided(err error) error {
 	if errors.Is(err, eventstore.ErrOutcomeUnknown) {
 		return fmt.Errorf("%w: %v", eventstore.ErrUnavailable, err)
@@ -99,7 +99,7 @@ func undecided(err error) error {
 	return err
 }
 
-// unfinished is the error of a command that was decided, or may have been, and whose next step failed.
+// unfinished is the error of a command that has decided, or may have, when one of its further steps failed.
 func unfinished(err error) error {
 	if errors.Is(err, eventstore.ErrOutcomeUnknown) {
 		return err

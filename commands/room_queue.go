@@ -11,47 +11,46 @@ import (
 	"roombook/eventstore"
 )
 
-// roomQueue is where the commands of one process that want the same room's calendar wait for each other. What is decided while an
-// append is under way gathers in a batch, for the next: a crowded room costs an append for each time the event store answers, not
-// one for each command. Those that want to know what is stored share a read. Correctness does not depend on it: an append is done
-// at the revision that its batch was decided on, or not at all.
+// roomQueue is where commands of this process that use the same room's calendar wait for each other. Whatever is decided while an append
+// is in flight goes into one batch, for the next append: a busy room costs one append per round trip to the event store, not one per
+// command. Commands that need to know what is stored share reads. Correctness does not depend on any of this: an append is done at the
+// revision that its batch was decided on, or not at all.
 type roomQueue struct {
 	calendars *calendars
 	room      domain.RoomID
 	users     int // guarded by calendars.mu
 
-	writer chan struct{}   // the writer lock: holds a value while somebody appends, or reads on
-	reads  atomic.Int64    // that were begun; only the holder of the writer lock begins one
-	latest int64           // the number of the last read that ended well; belongs to the holder of the writer lock
-	named  domain.Revision // by the event store when an append lost a race; belongs to the holder of the writer lock
+	writer chan struct{}   // the writer lock, held by whoever appends or reads; it holds a value then
+	reads  atomic.Int64    // begun so far; only the holder of the writer lock begins one
+	latest int64           // the number of the last read that succeeded; guarded by the writer lock
+	named  domain.Revision // by the event store when an append lost a race; guarded by the writer lock
 
 	mu     sync.Mutex
-	stored *calendar // as far as it is known, or nil; only the holder of the writer lock changes it
-	next   *calendar // the same, with everything that is decided and not yet stored
-	open   *batch    // the one that can be joined, its decisions being the last in next; or nil
+	stored *calendar // as far as known, or nil; only the holder of the writer lock changes it
+	next   *calendar // stored, plus everything that is decided but not stored yet
+	open   *batch    // the batch that can be joined, whose decisions are the last in next; or nil
 }
 
-// batch is a row of decisions for one append, each made on the calendar that the one before it leaves. The command that opened it, its
-// leader, appends it on behalf of all.
+// batch collects decisions for one append, each made on the calendar that the previous one leaves. Only its leader, the member that opened
+// it, appends it, on behalf of all.
 type batch struct {
 	on     *calendar
 	events []eventstore.Proposed
 	leaves *calendar
 
-	begun chan struct{} // closed when nobody can join any more, since it is being appended
-	done  chan struct{} // closed when err says what became of all
+	begun chan struct{} // closed when it is being appended, and cannot be joined any more
+	done  chan struct{} // closed when err is the outcome for all members
 	err   error
 }
 
-// maxBatch keeps an append far below the size that the event store accepts, 1 MiB: the longest event, as far as the API lets
-// one be made, is some 4 KiB.
+// maxBatch keeps an append far below the size that the event store accepts, 1 MiB: the longest event that the API allows is about 4 KiB.
 const maxBatch = 128
 
-// errSuperseded is the end of a batch that was not appended, whose decisions have to be made anew: the append before it failed,
-// something new was read, or its leader had no time left.
+// errSuperseded is the outcome of a batch that was not appended and whose decisions have to be made again: the append before it failed,
+// something new was read, or its leader ran out of time.
 var errSuperseded = errors.New("superseded before the append")
 
-// read is the room's calendar with everything that was committed before the call.
+// read returns the room's calendar with everything that was committed before the call.
 func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calendar, error) {
 	q := c.enter(room)
 	defer q.leave()
@@ -62,8 +61,8 @@ func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calend
 	return cal.Calendar, nil
 }
 
-// transact appends to the room's calendar what decide finds is to be appended, if anything. That is decided first on what is known in
-// memory. That there is nothing to append, and what to do after a lost race, is decided on what is stored.
+// transact appends what decide returns for the room's calendar, which may be nothing. It decides on what is known in memory first; that
+// there is nothing to append, and what to do after a lost race, is decided on what is stored.
 func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide func(domain.Calendar) []eventstore.Proposed) error {
 	q := c.enter(room)
 	defer q.leave()
@@ -119,8 +118,8 @@ func (q *roomQueue) leave() {
 	}
 }
 
-// join decides on what is known, and adds what was decided to a batch. Whoever opens one leads it. There is no batch if nothing is
-// known, or there is nothing to append: that is to be decided on what is stored.
+// join decides on what is known and adds the decision to the open batch, or opens one and leads it. There is no batch if nothing is known
+// or there is nothing to append, which has to be decided on what is stored.
 func (q *roomQueue) join(ctx context.Context, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, err error) {
 	for {
 		b, leads, full := q.tryJoin(decide)
@@ -136,7 +135,7 @@ func (q *roomQueue) join(ctx context.Context, decide func(domain.Calendar) []eve
 	}
 }
 
-// tryJoin returns the open batch as full if it takes no more.
+// tryJoin returns the open batch as full if nothing more can be added.
 func (q *roomQueue) tryJoin(decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, full *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -163,8 +162,8 @@ func (q *roomQueue) tryJoin(decide func(domain.Calendar) []eventstore.Proposed) 
 	return q.open, leads, nil
 }
 
-// append appends a batch, and keeps the calendar that results. Only the leader calls it. Once begun it has the event store's time
-// limit alone: how much time the leader has left does not concern the others.
+// append appends a batch and caches the resulting calendar. Only the leader calls it. Once begun, it is subject to the event store's
+// time-out alone: the leader's deadline is not the others'.
 func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
 	waiting, cancel := detach(ctx)
 	defer cancel()
@@ -176,7 +175,7 @@ func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
 	if !q.begin(b) {
 		return errSuperseded
 	}
-	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // until more is known
+	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // unless it returns
 	defer func() { q.end(b, err) }()
 	if _, err := q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), b.on.revision, b.events...); err != nil {
 		return err
@@ -185,7 +184,7 @@ func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
 	return nil
 }
 
-// lock waits for the writer lock.
+// lock acquires the writer lock.
 func (q *roomQueue) lock(ctx context.Context) error {
 	select {
 	case q.writer <- struct{}{}:
@@ -197,7 +196,7 @@ func (q *roomQueue) lock(ctx context.Context) error {
 
 func (q *roomQueue) unlock() { <-q.writer }
 
-// begin closes the batch, to be appended by the holder of the writer lock. It reports false if the batch was superseded.
+// begin closes the batch, so that the holder of the writer lock can append it. It reports false if the batch was superseded.
 func (q *roomQueue) begin(b *batch) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -209,7 +208,7 @@ func (q *roomQueue) begin(b *batch) bool {
 	return true
 }
 
-// end takes note of what became of the append of a batch. What was decided since, after an append that failed, is superseded.
+// end records the outcome of a batch's append. If that failed, whatever was decided since is superseded.
 func (q *roomQueue) end(b *batch, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -228,7 +227,7 @@ func (q *roomQueue) end(b *batch, err error) {
 	b.end(err)
 }
 
-// giveUp takes back a batch that was not begun.
+// giveUp withdraws a batch that was not begun.
 func (q *roomQueue) giveUp(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -237,7 +236,7 @@ func (q *roomQueue) giveUp(b *batch) {
 	}
 }
 
-// restart has the next decision made on a calendar, which supersedes the open batch. q.mu must be held.
+// restart makes the calendar the one to decide on next, which supersedes the open batch. q.mu must be held.
 func (q *roomQueue) restart(c *calendar) {
 	q.next = c
 	if q.open != nil {
@@ -251,7 +250,7 @@ func (b *batch) end(err error) {
 	close(b.done)
 }
 
-// wait waits for what the leader does. As what was decided may be done, a caller that goes away does not end it.
+// wait waits for the leader. It goes on waiting if its caller goes away, since what was decided may have been done.
 func (b *batch) wait(ctx context.Context) error {
 	ctx, cancel := detach(ctx)
 	defer cancel()
@@ -268,7 +267,7 @@ func (b *batch) wait(ctx context.Context) error {
 	}
 }
 
-// readOn reads what was appended to the room's calendar since, and keeps it. A read that somebody else has begun since the call will do.
+// readOn reads what was appended to the room's calendar since, and caches it. A read that someone else has begun after the call will do.
 func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
 	before := q.reads.Load()
 	if err := q.lock(ctx); err != nil {
@@ -293,7 +292,7 @@ func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
 	return cal, nil
 }
 
-// fold reads what was appended to the room's calendar since, and returns the calendar with it; the same one if there is nothing, or
+// fold reads what was appended to the room's calendar since, and returns the resulting calendar: the same one if there was nothing, and
 // with an error.
 func (q *roomQueue) fold(ctx context.Context, cal *calendar) (_ *calendar, failed error) {
 	revision := cal.revision
@@ -318,7 +317,7 @@ func (q *roomQueue) fold(ctx context.Context, cal *calendar) (_ *calendar, faile
 	return &calendar{folded, revision}, nil
 }
 
-// known is the calendar as far as it is known.
+// known returns the calendar as far as it is known.
 func (q *roomQueue) known() *calendar {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -328,7 +327,7 @@ func (q *roomQueue) known() *calendar {
 	return q.stored
 }
 
-// learn takes note of what was read. If it is news, what was decided without it is superseded.
+// learn records what was read. If that is news, whatever was decided without it is superseded.
 func (q *roomQueue) learn(read *calendar) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -14,21 +14,21 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// crowd is a replica behind a network of its own, and a room that several of its callers want to book at once.
-type crowd struct {
+// busyRoom is a room that several callers of a replica want to book at the same time. The replica is behind a network of its own.
+type busyRoom struct {
 	node
 	replica *Handler
 	network *eventstoretest.Controlled
 	room    domain.RoomID
-	queue   *roomQueue // held until the end of the test, so that it is the one that all stand in
+	queue   *roomQueue // in use until the end of the test, so that all callers share it
 
 	callers sync.WaitGroup
 	errs    []error // of the callers, by number
 }
 
-// newCrowd is a crowd whose replica knows the room: it has booked its first hour.
-func newCrowd(t *testing.T, callers int) *crowd {
-	c := &crowd{node: openNode(t), room: newRoom(), errs: make([]error, callers)}
+// newBusyRoom makes a busyRoom that the replica knows: it has booked its first hour.
+func newBusyRoom(t *testing.T, callers int) *busyRoom {
+	c := &busyRoom{node: openNode(t), room: newRoom(), errs: make([]error, callers)}
 	c.network = eventstoretest.BeforeStore(t, c.address)
 	c.replica = newHandler(c.network.Open(t, eventstore.Options{Timeout: time.Minute}))
 	book(t, c.replica, c.room, slot(0, 1))
@@ -36,15 +36,15 @@ func newCrowd(t *testing.T, callers int) *crowd {
 	return c
 }
 
-// books has a caller, by its number, ask for a slot.
-func (c *crowd) books(ctx context.Context, number int, s domain.Slot) {
+// books has the caller with a number ask for a slot.
+func (c *busyRoom) books(ctx context.Context, number int, s domain.Slot) {
 	c.callers.Go(func() {
 		_, c.errs[number] = c.replica.CreateBooking(ctx, CreateBooking{Request: request(), Room: c.room, User: "ann", Slot: s})
 	})
 }
 
-// gather waits until so many have joined the group that is open.
-func (c *crowd) gather(callers int) {
+// gather waits until so many callers have joined the open batch.
+func (c *busyRoom) gather(callers int) {
 	c.waitFor(func() bool {
 		c.queue.mu.Lock()
 		defer c.queue.mu.Unlock()
@@ -52,23 +52,23 @@ func (c *crowd) gather(callers int) {
 	})
 }
 
-func (c *crowd) waitFor(happened func() bool) {
+func (c *busyRoom) waitFor(happened func() bool) {
 	for !happened() {
 		runtime.Gosched()
 	}
 }
 
-// appends is how many appends the room's calendar and the bookings took since the crowd's first.
-func (c *crowd) appends() int { return c.network.Calls(eventstoretest.Append) - 2 }
+// appends counts the appends to the room's calendar and to bookings, without those of the first booking.
+func (c *busyRoom) appends() int { return c.network.Calls(eventstoretest.Append) - 2 }
 
-func (c *crowd) hold(t *testing.T) {
+func (c *busyRoom) hold(t *testing.T) {
 	t.Helper()
 	if err := c.queue.lock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *crowd) wantBooked(t *testing.T, bookings int) {
+func (c *busyRoom) wantBooked(t *testing.T, bookings int) {
 	t.Helper()
 	want := slices.Repeat([]string{"SlotReserved"}, bookings)
 	if got := eventTypes(t, c.store, c.room.Stream()); !slices.Equal(got, want) {
@@ -77,9 +77,9 @@ func (c *crowd) wantBooked(t *testing.T, bookings int) {
 	wantSound(t, c.store, 0, c.room)
 }
 
-// Those that come while somebody has the turn share one append, though the first of them, who appends for all, has gone away.
-func TestACrowdSharesAppends(t *testing.T) {
-	c := newCrowd(t, 40)
+// Callers that come while the writer lock is held share one append, even if their leader has gone away.
+func TestABusyRoomSharesAppends(t *testing.T) {
+	c := newBusyRoom(t, 40)
 	c.hold(t)
 	first, leave := context.WithCancel(t.Context())
 	c.books(first, 0, slot(1, 2))
@@ -100,10 +100,10 @@ func TestACrowdSharesAppends(t *testing.T) {
 	c.wantBooked(t, 41)
 }
 
-// A group has a bound; who finds it full waits for the next.
-func TestACrowdThatIsLargerThanAGroup(t *testing.T) {
+// A batch is bounded; whoever finds it full waits for the next one.
+func TestMoreCallersThanABatchTakes(t *testing.T) {
 	const callers = 2*maxBatch + 10
-	c := newCrowd(t, callers)
+	c := newBusyRoom(t, callers)
 	c.hold(t)
 	for i := range callers {
 		c.books(t.Context(), i, slot(i+1, i+2))
@@ -117,9 +117,9 @@ func TestACrowdThatIsLargerThanAGroup(t *testing.T) {
 	c.wantBooked(t, callers+1)
 }
 
-// Of a crowd that wants the same hour one gets it, and all others are told who.
-func TestACrowdForOneSlot(t *testing.T) {
-	c := newCrowd(t, 30)
+// Of many callers who want the same hour one gets it, and all others are told who.
+func TestManyCallersForOneSlot(t *testing.T) {
+	c := newBusyRoom(t, 30)
 	c.hold(t)
 	for i := range c.errs {
 		c.books(t.Context(), i, slot(1, 2))
@@ -141,11 +141,11 @@ func TestACrowdForOneSlot(t *testing.T) {
 	c.wantBooked(t, 2)
 }
 
-// What a group decided on an append that then fails is decided anew: also if another replica's event has the revision in the stream
-// that the failed append's would have had, so that the event store would not notice.
-func TestAGroupIsOvertaken(t *testing.T) {
+// Decisions that build on an append which then fails are made again, even if another replica's event has got the revision that the failed
+// append would have had, so that the event store would not notice.
+func TestABatchIsSuperseded(t *testing.T) {
 	for range 20 {
-		c := newCrowd(t, 2)
+		c := newBusyRoom(t, 2)
 		c.network.Silence()
 		c.books(t.Context(), 0, slot(1, 2)) // does not get through
 		c.waitFor(c.appending)
@@ -164,10 +164,10 @@ func TestAGroupIsOvertaken(t *testing.T) {
 	}
 }
 
-// Who has joined a group that is overtaken hears of it at once, and not only when its first gets round to the append.
-func TestAGroupIsOvertakenByNews(t *testing.T) {
-	c := newCrowd(t, 1)
-	c.pair(t) // whose first never gets round to it
+// Members of a batch that is superseded hear of it at once, and not only when the leader gets round to the append.
+func TestABatchIsSupersededByNews(t *testing.T) {
+	c := newBusyRoom(t, 1)
+	c.pair(t) // whose leader never gets round to it
 	book(t, newHandler(c.store), c.room, slot(4, 5))
 	if _, err := c.replica.calendars.read(t.Context(), c.room); err != nil {
 		t.Fatal(err)
@@ -179,9 +179,9 @@ func TestAGroupIsOvertakenByNews(t *testing.T) {
 	c.wantBooked(t, 3)
 }
 
-// A crowd that comes to a room that its replica does not know reads the calendar a few times, and not each for itself.
-func TestACrowdSharesReads(t *testing.T) {
-	c := newCrowd(t, 100)
+// Many callers who come to a room that their replica does not know read its calendar a few times, and not each for itself.
+func TestABusyRoomSharesReads(t *testing.T) {
+	c := newBusyRoom(t, 100)
 	c.replica = newHandler(c.network.Open(t, eventstore.Options{}))
 	c.queue = c.replica.calendars.enter(c.room)
 	c.hold(t)
@@ -205,34 +205,34 @@ func TestACrowdSharesReads(t *testing.T) {
 	c.wantBooked(t, 101)
 }
 
-// What is known of a group's end is told, also to one whose time is over just then.
-func TestTheEndOfAGroupGoesBeforeTheEndOfTime(t *testing.T) {
+// The outcome of a batch is told even to a member whose deadline has just passed.
+func TestAnOutcomeGoesBeforeADeadline(t *testing.T) {
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	g := &batch{done: make(chan struct{})}
-	g.end(nil)
+	b := &batch{done: make(chan struct{})}
+	b.end(nil)
 	for range 100 {
-		if err := g.wait(late); err != nil {
+		if err := b.wait(late); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// appending reports whether the open group was closed and its append begun.
-func (c *crowd) appending() bool {
+// appending reports whether the open batch was closed and its append begun.
+func (c *busyRoom) appending() bool {
 	c.queue.mu.Lock()
 	defer c.queue.mu.Unlock()
 	return c.queue.open == nil && c.queue.next != c.queue.stored
 }
 
-// A first that has no time left before the turn comes gives up for itself alone, and what it decided is forgotten.
-func TestAGroupWhoseFirstGivesUp(t *testing.T) {
-	c := newCrowd(t, 1)
+// A leader whose deadline passes before it gets the writer lock gives up for itself alone, and its decision is forgotten.
+func TestABatchWhoseLeaderGivesUp(t *testing.T) {
+	c := newBusyRoom(t, 1)
 	c.hold(t)
-	g := c.pair(t)
+	b := c.pair(t)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	if err := c.queue.append(late, g); !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.queue.append(late, b); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want that time is over", err)
 	}
 	c.queue.unlock()
@@ -244,10 +244,10 @@ func TestAGroupWhoseFirstGivesUp(t *testing.T) {
 	c.wantBooked(t, 3)
 }
 
-// Once it is begun, an append is not bound to the time that its first has left.
-func TestAGroupWhoseFirstIsLate(t *testing.T) {
-	c := newCrowd(t, 1)
-	g := c.pair(t)
+// Once begun, an append is not bound by its leader's deadline.
+func TestABatchWhoseLeaderIsLate(t *testing.T) {
+	c := newBusyRoom(t, 1)
+	b := c.pair(t)
 	c.network.Silence()
 	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -255,24 +255,24 @@ func TestAGroupWhoseFirstIsLate(t *testing.T) {
 		<-soon.Done()
 		c.network.Start()
 	})
-	if err := c.queue.append(soon, g); err != nil {
+	if err := c.queue.append(soon, b); err != nil {
 		t.Error(err)
 	}
 	c.callers.Wait()
 	if c.errs[0] != nil {
 		t.Error(c.errs[0])
 	}
-	if _, err := c.replica.settle(t.Context(), g.events[0].Event.(domain.SlotReserved).BookingID, c.room); err != nil {
+	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, c.room); err != nil {
 		t.Error(err)
 	}
 	c.wantBooked(t, 3)
 }
 
-// A first that panics leaves nobody waiting, and nothing behind.
-func TestAGroupWhoseFirstPanics(t *testing.T) {
-	c := newCrowd(t, 1)
+// A leader that panics leaves nobody waiting, and nothing behind.
+func TestABatchWhoseLeaderPanics(t *testing.T) {
+	c := newBusyRoom(t, 1)
 	c.hold(t)
-	g := c.pair(t)
+	b := c.pair(t)
 	c.queue.unlock()
 	store := c.replica.calendars.store
 	c.replica.calendars.store = panicking{store}
@@ -282,7 +282,7 @@ func TestAGroupWhoseFirstPanics(t *testing.T) {
 				t.Error("the panic was kept from whose it is")
 			}
 		}()
-		_ = c.queue.append(t.Context(), g)
+		_ = c.queue.append(t.Context(), b)
 	}()
 	c.replica.calendars.store = store
 	c.callers.Wait()
@@ -299,16 +299,16 @@ func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.
 	panic("in the store")
 }
 
-// pair is a group of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that.
-func (c *crowd) pair(t *testing.T) *batch {
+// pair makes a batch of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that.
+func (c *busyRoom) pair(t *testing.T) *batch {
 	t.Helper()
-	g, first, err := c.queue.join(t.Context(), func(domain.Calendar) []eventstore.Proposed {
+	b, first, err := c.queue.join(t.Context(), func(domain.Calendar) []eventstore.Proposed {
 		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}
 	})
 	if err != nil || !first {
-		t.Fatalf("there is a group already, or %v", err)
+		t.Fatalf("there is a batch already, or %v", err)
 	}
 	c.books(t.Context(), 0, slot(2, 3))
 	c.gather(2)
-	return g
+	return b
 }

@@ -21,15 +21,15 @@ import (
 	"roombook/eventstore"
 )
 
-// scheduler is an event store in memory, and what decides in which order the calls of its callers are done. Every goroutine of a [Handler]
-// halts before each call, before each answer to an append, and before each pause after a lost race, and goes on when it is its turn. It has
-// to be made in a synctest bubble, which tells when all goroutines have halted or wait for each other.
+// scheduler is an in-memory event store that decides the order in which the calls of its callers are done. Every goroutine of a [Handler]
+// halts before each call, before each answer to an append, and before each pause after a lost race, and goes on when the scheduler picks
+// it. It has to be made in a synctest bubble, which tells when all goroutines have halted or wait for each other.
 //
-// It keeps the contract of [eventstore.Store] and no more: an event that was taken is shown some time later, to all at once and in the order
-// of the log, and not later than its append is acknowledged or it is read for the first time.
+// It keeps the contract of [eventstore.Store] and no more: an event that was appended becomes visible some time later, to everyone at once
+// and in the order of the log, but no later than its append is acknowledged or the event is first read.
 type scheduler struct {
 	chooser
-	// behind has every read miss appends at random, also such as were acknowledged.
+	// behind makes reads miss appends at random, even acknowledged ones.
 	behind bool
 
 	log      []eventstore.Recorded // the position of an event is its number, counted from 1
@@ -48,7 +48,7 @@ type scheduler struct {
 	trace  []moment
 }
 
-// replica is a process: a handler that the scheduler stands behind.
+// replica is a process: a handler whose event store is the scheduler.
 type replica struct {
 	*Handler
 	scheduler *scheduler
@@ -56,7 +56,7 @@ type replica struct {
 	dead      bool
 }
 
-// halted is a goroutine that waits for its turn.
+// halted is a goroutine that waits to be picked.
 type halted struct {
 	replica *replica
 	caller  *caller // nil if it is not known which of the replica it is
@@ -65,14 +65,14 @@ type halted struct {
 	goOn    chan struct{}
 }
 
-// late is an append that may be done later, or never.
+// late is an append that may be done later or never.
 type late struct {
 	stream   string
 	expected domain.Revision
 	events   []eventstore.Proposed
 }
 
-// moment is one step in the course of things.
+// moment is one step of a run.
 type moment struct {
 	replica, caller int
 	what, stream    string
@@ -88,11 +88,11 @@ func (m moment) String() string {
 	return fmt.Sprintf("replica %d, caller %d: %s %s %d: %s %d", m.replica, m.caller, m.what, m.stream, m.revision, m.became, m.n)
 }
 
-// chooser decides what is left open.
+// chooser makes the choices that a run leaves open.
 type chooser interface {
-	// pick is one of n that are all alike.
+	// pick chooses one of n equal options.
 	pick(n int) int
-	// stray is 0, what is usual, or one of n-1 exceptions.
+	// stray is 0 for the usual course, or one of n-1 exceptions.
 	stray(kind stray, n int) int
 }
 
@@ -108,7 +108,7 @@ const (
 	strays
 )
 
-// drawn draws at random.
+// drawn chooses at random.
 type drawn struct {
 	*rand.Rand
 	rates [strays]float64
@@ -123,7 +123,7 @@ func (d *drawn) stray(kind stray, n int) int {
 	return 1 + d.IntN(n-1)
 }
 
-// walked takes one course after another, until it has taken all whose exceptions cost no more than they may.
+// walked takes every run in turn whose exceptions cost no more than allowed.
 type walked struct {
 	most int // that exceptions may cost
 	path []fork
@@ -133,7 +133,7 @@ type walked struct {
 
 type fork struct{ taken, of int }
 
-// next begins the next course. It reports false if there is none.
+// next begins the next run. It reports false if there is none.
 func (w *walked) next() bool {
 	w.at, w.left = 0, w.most
 	if w.path == nil {
@@ -172,7 +172,7 @@ func (w *walked) stray(kind stray, n int) int {
 	return taken
 }
 
-// costs is how much of an exception it is.
+// costs is the price of such an exception.
 func (k stray) costs() int {
 	if k == switching || k == stale {
 		return 1
@@ -193,8 +193,8 @@ func (s *scheduler) start(cacheBytes int) *replica {
 	return r
 }
 
-// pause is a counter of lost races. As a pause of random length follows each, whoever counts one halts before it and no two of a replica
-// pause at once: what depended on how long they do would not be the scheduler's.
+// pause is a counter of lost races. Each is followed by a pause of random length. So whoever counts one halts first, and no two goroutines
+// of a replica pause at the same time: otherwise the lengths of their pauses would decide, and not the scheduler.
 type pause struct {
 	prometheus.Counter
 	replica *replica
@@ -205,10 +205,10 @@ func (p pause) Inc() {
 	p.replica.halt(context.Background(), "pause", nil)
 }
 
-// callerKey is that of the caller in a context.
+// callerKey is the context key of the caller.
 type callerKey struct{}
 
-// halt waits for the turn. A goroutine of a dead process ends there.
+// halt waits to be picked. A goroutine of a dead process ends here.
 func (r *replica) halt(ctx context.Context, before string, append *late) (number int) {
 	if r.dead {
 		runtime.Goexit()
@@ -236,8 +236,8 @@ func (s *scheduler) halts(h *halted) {
 	s.halted = append(s.halted, h)
 }
 
-// rest waits until every goroutine has halted, ended, or waits for another one.
-func (s *scheduler) rest() {
+// quiesce waits until every goroutine has halted or ended, or waits for another one.
+func (s *scheduler) quiesce() {
 	synctest.Wait()
 	if s.pausing() {
 		time.Sleep(time.Second) // longer than any pause
@@ -245,7 +245,7 @@ func (s *scheduler) rest() {
 	}
 }
 
-// pausing reports whether there are goroutines that neither halted nor ended.
+// pausing reports whether there are goroutines that have neither halted nor ended.
 func (s *scheduler) pausing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,7 +256,7 @@ func (s *scheduler) running() []*caller {
 	return slices.DeleteFunc(slices.Clone(s.callers), func(c *caller) bool { return c.gone })
 }
 
-// step lets one of the halted goroutines that may go on go on. It reports false if there is none.
+// step lets one halted goroutine go on, of those that may. It reports false if there is none.
 func (s *scheduler) step(may func(*halted) bool) bool {
 	var all []*halted
 	for _, h := range s.halted {
@@ -293,10 +293,10 @@ func (s *scheduler) goesOn(h *halted) {
 	s.halted = slices.DeleteFunc(s.halted, func(other *halted) bool { return other == h })
 	runtime.Gosched() // a slice of time of its own, for it is not to be interrupted
 	close(h.goOn)
-	s.rest()
+	s.quiesce()
 }
 
-// crash has a process die: nothing of it passes to the event store any more, but appends that are under way.
+// crash kills a process: nothing it does reaches the event store any more, except for appends that are already on their way.
 func (s *scheduler) crash(r *replica) {
 	r.dead = true
 	s.faults++
@@ -312,7 +312,7 @@ func (s *scheduler) crash(r *replica) {
 	}
 }
 
-// land does one of the late appends.
+// land does one late append.
 func (s *scheduler) land(i int) {
 	l := s.late[i]
 	s.late = slices.Delete(s.late, i, i+1)
@@ -325,7 +325,7 @@ func (s *scheduler) land(i int) {
 
 func (s *scheduler) saw(m moment) { s.trace = append(s.trace, m) }
 
-// take appends at the expected revision, or not at all.
+// take does an append at its expected revision, or not at all.
 func (s *scheduler) take(l late) (eventstore.Appended, error) {
 	stream := s.streams[l.stream]
 	last := domain.Revision(len(stream)) - 1
@@ -425,7 +425,7 @@ func (r *replica) ReadStream(ctx context.Context, stream string, from domain.Rev
 	}
 }
 
-// readable are the events of a stream that a read sees.
+// readable returns the events of a stream that a read sees.
 func (s *scheduler) readable(stream string) []eventstore.Recorded {
 	events := s.streams[stream]
 	if s.behind {
@@ -440,13 +440,13 @@ func (s *scheduler) readable(stream string) []eventstore.Recorded {
 	return events[:s.upTo(stream, seen)]
 }
 
-// upTo is how many events of a stream are at positions up to the given one.
+// upTo counts the events of a stream up to a position.
 func (s *scheduler) upTo(stream string, p eventstore.Position) int {
 	n, _ := slices.BinarySearchFunc(s.streams[stream], p+1, func(r eventstore.Recorded, p eventstore.Position) int { return cmp.Compare(r.Position, p) })
 	return n
 }
 
-// kill has all processes die, so that their goroutines end.
+// kill kills all processes, so that their goroutines end.
 func (s *scheduler) kill() {
 	for _, r := range s.replicas {
 		if !r.dead {
@@ -455,7 +455,7 @@ func (s *scheduler) kill() {
 	}
 }
 
-// caller is somebody who asks one command of a replica.
+// caller asks one command of a replica.
 type caller struct {
 	number  int
 	replica *replica
@@ -472,7 +472,7 @@ type caller struct {
 	kept    string // the one that was kept
 }
 
-// begin has a caller ask a command.
+// begin makes a caller ask a command.
 func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	c := &caller{number: len(s.callers), replica: r, asked: a, request: request, began: s.shown, start: len(s.trace)}
 	c.request.CorrelationID = fmt.Sprint("caller ", c.number)
@@ -494,11 +494,11 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 		c.answer, c.err, c.heard = answer, err, !r.dead
 	}()
 	s.last = c
-	s.rest()
+	s.quiesce()
 	return c
 }
 
-// String tells the course of things, and what is in the streams.
+// String describes the run, and what is in the streams.
 func (s *scheduler) String() string {
 	var b strings.Builder
 	for i, m := range s.trace {
@@ -513,5 +513,5 @@ func (s *scheduler) String() string {
 	return b.String()
 }
 
-// commandID is the id of a command that is told apart by a number.
+// commandID is the id of the command with a number.
 func commandID(n int) uuid.UUID { return uuid.NewSHA1(uuid.Nil, fmt.Append(nil, n)) }

@@ -10,13 +10,13 @@ import (
 	"roombook/eventstore"
 )
 
-// settle brings a booking and everything of it to rest, whoever left it half-way and wherever: what is decided goes forward,
-// and a reservation that the booking does not stand on, and never can again, is released; of a booking that ended with its use, what was
-// used stays reserved. It looks for reservations in the given rooms and in all that the booking ever stood in. It returns the booking
-// at rest; a booking that does not exist is at rest in domain.PhaseNone.
+// settle finishes everything that was left half-done of a booking, whoever left it and wherever: what is decided goes forward, and a
+// reservation that does not back the booking and never will again is released, except for the part of its slot that was used. It looks
+// for reservations in the given rooms and in all rooms that the booking ever had one in. It returns the settled booking; one that does
+// not exist is settled in domain.PhaseNone.
 //
-// Each step is appended at the revision that was read, and a lost race means to read again. So any number of callers may settle one
-// booking at once, beside its own late command: each step is done by one of them.
+// Each step is appended at the revision that was read, and after a lost race everything is read again. So any number of callers may
+// settle a booking at the same time, even while its own late command is still running: each step is done by exactly one of them.
 func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
 	races := newRaces(h.metrics)
 	for {
@@ -44,16 +44,13 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 	}
 
 	if b.state.Phase() == domain.PhaseNone {
-		for _, r := range reservations {
-			if r.Replaces == "" {
-				if err := step("create", followReservation(r.SlotReserved, domain.DecideCreate(b.state, r.SlotReserved))); err != nil {
-					return b, err
-				}
-				break
-			}
-		}
-		if b.state.Phase() == domain.PhaseNone {
+		i := slices.IndexFunc(reservations, func(r *domain.Reservation) bool { return r.Replaces == "" })
+		if i < 0 {
 			return b, nil
+		}
+		r := reservations[i].SlotReserved
+		if err := step("create", followReservation(r, domain.DecideCreate(b.state, r))); err != nil {
+			return b, err
 		}
 	}
 
@@ -68,7 +65,9 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		}
 	}
 
-	moves, err := h.inLogOrder(ctx, replacing(b.state.Reservation, reservations))
+	moves, err := h.inLogOrder(ctx, slices.DeleteFunc(slices.Clone(reservations), func(r *domain.Reservation) bool {
+		return r.Replaces != b.state.Reservation
+	}))
 	if err != nil {
 		return b, err
 	}
@@ -94,19 +93,8 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 	return b, nil
 }
 
-// replacing are the reservations that were made to replace one.
-func replacing(id domain.ReservationID, reservations []*domain.Reservation) []*domain.Reservation {
-	var of []*domain.Reservation
-	for _, r := range reservations {
-		if r.Replaces == id {
-			of = append(of, r)
-		}
-	}
-	return of
-}
-
-// inLogOrder puts reservations of a booking in the order of the log, in which those of one room are already. Positions are not remembered: it
-// is rare that changes to several rooms are left half-way at once.
+// inLogOrder sorts the reservations of a booking in the order of the log, which those of a single room are in already. Positions are
+// looked up rather than remembered: it is rare for changes to several rooms to be left half-done at the same time.
 func (h *Handler) inLogOrder(ctx context.Context, reservations []*domain.Reservation) ([]*domain.Reservation, error) {
 	if !slices.ContainsFunc(reservations, func(r *domain.Reservation) bool { return r.RoomID != reservations[0].RoomID }) {
 		return reservations, nil
@@ -129,12 +117,12 @@ func (h *Handler) inLogOrder(ctx context.Context, reservations []*domain.Reserva
 	return reservations, nil
 }
 
-// errBehind means that the booking was read from a member of the event store's cluster that is behind the one that the calendar
-// came from. It is read again.
+// errBehind means that the booking was read from a member of the event store's cluster that lags behind the one that the calendar
+// was read from. It has to be read again.
 var errBehind = errors.New("the event store answered with an older booking than its reservation")
 
-// survey reads the booking and, before it, the reservations that it has in all its rooms, the first reserved first. The order
-// spares tries: beside an older booking, a reservation could be one that the booking is just about to stand on.
+// survey reads the booking and, before that, the reservations that it has in all its rooms, in the order in which they were made. Read
+// the other way round, a reservation could be newer than the booking and look as if it did not back it yet, at the price of a retry.
 func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], []*domain.Reservation, error) {
 	var reservations []*domain.Reservation
 	seen := make(map[domain.RoomID]bool, len(rooms)+1)
@@ -165,7 +153,7 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domai
 	}
 }
 
-// startedUse reads the real use of a booking that is in use, and starts it if only the check-in was written.
+// startedUse reads the real use of a booking that is in use, and starts it if only the check-in has been written.
 func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.RealUse], error) {
 	stream := b.state.Use.RealUse.Stream()
 	use, err := load[domain.RealUse](ctx, h.store, stream)

@@ -9,22 +9,21 @@ import (
 	"roombook/eventstore"
 )
 
-// state is the state of an aggregate.
+// state is what a stream is folded into.
 type state[S any] interface{ Evolve(domain.Event) S }
 
-// loaded is an aggregate as its stream was read.
+// loaded is an aggregate as of the events that were read of its stream.
 type loaded[S state[S]] struct {
 	state    S
 	revision domain.Revision // or NoStream
 	position eventstore.Position
 	events   []eventstore.Recorded
-	// unreadable is the error of the first event that cannot be decoded, unless a booking that was cancelled since: then it does not
-	// matter any more.
+	// unreadable is the error of the first event that cannot be decoded. It is nil again once the booking has been cancelled: then
+	// nothing depends on that event any more.
 	unreadable error
 }
 
-// load reads a stream from its start. If there is an event that nothing can be decided without, it reads on to the end all the same
-// and returns the error of that, [*Unreadable].
+// load reads a stream from its start. If an event cannot be decoded it reads to the end all the same, and returns [*Unreadable].
 func load[S state[S]](ctx context.Context, store Store, stream string) (loaded[S], error) {
 	l := loaded[S]{revision: eventstore.NoStream}
 	if err := l.readOn(ctx, store, stream); err != nil {
@@ -33,7 +32,7 @@ func load[S state[S]](ctx context.Context, store Store, stream string) (loaded[S
 	return l, l.unreadable
 }
 
-// readTo reads what was appended to the stream since, which has the named revision.
+// readTo reads what was appended to the stream since, which goes up to the named revision at least.
 func (l *loaded[S]) readTo(ctx context.Context, store Store, stream string, named domain.Revision) error {
 	return readUntil(ctx, named, func() (domain.Revision, error) {
 		err := l.readOn(ctx, store, stream)
@@ -52,8 +51,8 @@ func (l *loaded[S]) readOn(ctx context.Context, store Store, stream string) erro
 	return nil
 }
 
-// Unreadable means that an event that a command has to decide on cannot be decoded: it was written by a newer version of
-// the program, or is damaged. Nothing can be decided on its stream by this version; other streams are not concerned.
+// Unreadable means that an event which a command depends on cannot be decoded: it was written by a newer version of the program, or is
+// damaged. This version can decide nothing on its stream; other streams are not affected.
 type Unreadable struct {
 	Stream   string
 	Revision domain.Revision
@@ -64,7 +63,7 @@ func (e *Unreadable) Error() string {
 	return fmt.Sprintf("event %d of stream %s, %s, cannot be decoded by this version of the program", e.Revision, e.Stream, e.Type)
 }
 
-// readable reports an event that a fold must not skip. An event of an unknown type can be skipped.
+// readable returns an error for an event that could not be decoded and must not be skipped. Events of unknown types may be.
 func readable(r eventstore.Recorded) error {
 	if r.Event == nil && eventstore.Known(r.Type) {
 		return &Unreadable{Stream: r.Stream, Revision: r.Revision, Type: r.Type}
@@ -86,15 +85,15 @@ func (l *loaded[S]) add(r eventstore.Recorded) {
 	}
 }
 
-// append appends events at the revision that was read, and folds them. If the stream has moved on meanwhile, it reads what is new
+// append appends events at the revision that was read, and folds them. If the stream has moved on meanwhile it reads what is new,
 // and returns an error for which lost reports true.
 func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, events []eventstore.Proposed) error {
-	own, err := l.takeOff(ctx, h, stream)
+	own, err := l.beginAppend(ctx, h, stream)
 	if err != nil {
 		return err
 	}
 	at, err := func() (at eventstore.Appended, err error) {
-		defer func() { h.inFlight.land(stream, own) }()
+		defer func() { h.inFlight.end(stream, own) }()
 		ctx, cancel := detach(ctx)
 		defer cancel()
 		at, err = h.store.Append(ctx, stream, l.revision, events...)
@@ -120,12 +119,12 @@ func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, event
 	return nil
 }
 
-// takeOff begins the append of this process to the stream, once no other is under way. If one was and has changed the stream, it
+// beginAppend begins an append to the stream, once this process has no other in flight. If it had, and the stream was changed, it
 // reads what is new and returns errMovedOn.
-func (l *loaded[S]) takeOff(ctx context.Context, h *Handler, stream string) (*flight, error) {
+func (l *loaded[S]) beginAppend(ctx context.Context, h *Handler, stream string) (*inFlightAppend, error) {
 	read := l.revision
 	for {
-		own, other := h.inFlight.takeOff(stream)
+		own, other := h.inFlight.begin(stream)
 		if other == nil {
 			return own, nil
 		}
@@ -141,7 +140,7 @@ func (l *loaded[S]) takeOff(ctx context.Context, h *Handler, stream string) (*fl
 	}
 }
 
-// cause is the last event of the given kind: the one whose consequence is open.
+// cause is the last event of the given type, the one that a step follows from.
 func cause[E domain.Event, S state[S]](l loaded[S]) (eventstore.Recorded, E) {
 	for i := len(l.events) - 1; i >= 0; i-- {
 		if e, ok := l.events[i].Event.(E); ok {
@@ -152,26 +151,11 @@ func cause[E domain.Event, S state[S]](l loaded[S]) (eventstore.Recorded, E) {
 	return eventstore.Recorded{}, none
 }
 
-// prefix is the aggregate as the first row of events that are somebody's own left it, and none that came later. It reports false
-// if there are no such events.
-func (l loaded[S]) prefix(own func(eventstore.Recorded) bool) (then loaded[S], done bool) {
-	then.revision = eventstore.NoStream
-	for _, e := range l.events {
-		is := own(e)
-		if done && !is {
-			break
-		}
-		done = is
-		then.add(e)
-	}
-	return then, done
-}
-
-// while is the aggregate with the first events, those for which holds reports true.
-func (l loaded[S]) while(holds func(eventstore.Recorded) bool) loaded[S] {
+// prefix is the aggregate as of its first events, up to the first one for which in reports false.
+func (l loaded[S]) prefix(in func(eventstore.Recorded) bool) loaded[S] {
 	then := loaded[S]{revision: eventstore.NoStream}
 	for _, e := range l.events {
-		if !holds(e) {
+		if !in(e) {
 			break
 		}
 		then.add(e)
@@ -179,7 +163,18 @@ func (l loaded[S]) while(holds func(eventstore.Recorded) bool) loaded[S] {
 	return then
 }
 
-// at is the aggregate as it was at a revision.
-func (l loaded[S]) at(revision domain.Revision) loaded[S] {
-	return l.while(func(e eventstore.Recorded) bool { return e.Revision <= revision })
+// prefixTo is the aggregate as of a revision.
+func (l loaded[S]) prefixTo(revision domain.Revision) loaded[S] {
+	return l.prefix(func(e eventstore.Recorded) bool { return e.Revision <= revision })
+}
+
+// prefixBy is the aggregate as the first consecutive events for which own reports true left it. It reports whether there are any.
+func (l loaded[S]) prefixBy(own func(eventstore.Recorded) bool) (then loaded[S], found bool) {
+	then = l.prefix(func(e eventstore.Recorded) bool {
+		is := own(e)
+		past := found && !is
+		found = found || is
+		return !past
+	})
+	return then, found
 }

@@ -7,25 +7,25 @@ import (
 	"roombook/eventstore"
 )
 
-// aggregate is what a command is carried out on: a stream, with everything that has to be settled together with it.
+// aggregate is what a command decides on: a stream, and whatever has to be settled along with it.
 type aggregate[S state[S]] struct {
 	stream string
-	// fresh says that the command's id names the stream, so that there is nothing in it unless the command was asked before.
+	// fresh says that the stream is named after the command's id, so that it is empty unless the command was asked before.
 	fresh bool
-	// unreadable lets the command decide although an event of the stream cannot be decoded.
+	// unreadable lets the command decide even if an event of the stream cannot be decoded.
 	unreadable bool
-	// settle finishes whatever was left half-done of the aggregate, also in the given rooms, and returns it as it is stored then.
+	// settle finishes whatever was left half-done of the aggregate, looking in the given rooms too, and returns it as it is then stored.
 	settle func(ctx context.Context, known loaded[S], rooms ...domain.RoomID) (loaded[S], error)
-	// finish takes the steps that follow from a decision which has just been appended.
+	// finish takes the steps that follow from a decision that has just been appended.
 	finish func(ctx context.Context, before S, now loaded[S]) error
 }
 
 // decision is what a command decides on an aggregate at one revision.
 type decision struct {
-	events  []eventstore.Proposed // to be appended; none if there is nothing to do
-	refused error                 // why the command is refused
+	events  []eventstore.Proposed // to append; none if there is nothing to do
+	refused error                 // why the command is refused, if it is
 
-	// ask is the reservation that has to be made first, if any, policy what applies to its slot, and then decides once it is made.
+	// ask is the reservation that has to be made first, if any; its slot is subject to policy. Once it is made, then decides.
 	ask    *domain.SlotReserved
 	policy domain.Policy
 	then   func(domain.SlotReserved) []domain.Event
@@ -36,12 +36,12 @@ func (r Request) decided(events []domain.Event, refused error) (decision, error)
 	return decision{events: r.propose(events), refused: refused}, nil
 }
 
-// transact carries out a command: it loads the aggregate, decides, appends at the revision that it decided on, and decides again if
-// another append came first. It returns the aggregate as the command left it.
+// transact carries out a command: it loads the aggregate, decides, and appends at the revision that it decided on; if another append came
+// first, it decides again. It returns the aggregate as the command left it.
 //
-// A command that was asked before, under the same key, is answered as it was then. Before transact returns a refusal or a no-op it
-// settles the aggregate: a half-finished command may be the cause. A condition that does not hold is a refusal, and any other refusal
-// goes before it. An error of decide means that nothing could be decided.
+// A command with a key that was asked before gets the same answer as then. Before transact returns a refusal or a no-op it settles the
+// aggregate: a half-finished command may be the cause. A condition that fails is a refusal too, with the lowest precedence. An error of
+// decide means that nothing could be decided.
 func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregate[S], decide func(context.Context, loaded[S]) (decision, error)) (loaded[S], error) {
 	var none loaded[S]
 	key, first, err := h.claim(ctx, r)
@@ -95,7 +95,7 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 		}
 
 		waiting := ctx
-		if d.ask != nil { // whoever finds the reservation goes on from it
+		if d.ask != nil { // the reservation is there, and may be acted upon by others
 			waiting = detached
 		}
 		before := l.state
@@ -115,7 +115,7 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 			if err != nil {
 				return none, unfinished(err)
 			}
-			if then, done := settled.prefix(followed(*d.ask)); done {
+			if then, done := settled.prefixBy(followed(*d.ask)); done {
 				return then, nil
 			}
 			l = settled
