@@ -11,7 +11,7 @@ func (s *Server) bookingListRoutes() []route {
 		// What is booked and what was.
 		{method: "GET", path: "/bookingLists", handle: l.page, params: listParams{}},
 		// One booking, whatever became of it.
-		{method: "GET", path: "/bookingLists/{id}", handle: s.bookingList},
+		{method: "GET", path: "/bookingLists/{id}", handle: listEntry(s.lists.BookingList, (*exchange).bookingListReply)},
 		// The same as a search.
 		{method: "GET", path: "/bookingLists/search/findByBookingId", handle: l.findByBookingID, params: searchParams{}},
 	}
@@ -117,16 +117,4 @@ func (s *Server) confirms() *list[projections.BookingList, confirmReply] {
 			return x.confirmReply(b.Booking, b.User, b.Confirm)
 		},
 	}
-}
-
-func (s *Server) bookingList(x *exchange) error {
-	id, min, err := listed[domain.BookingID](x)
-	if err != nil {
-		return err
-	}
-	b, err := s.lists.BookingList(x.ctx, id, min)
-	if err != nil {
-		return err
-	}
-	return x.reply(new(x.bookingListReply(&b)))
 }

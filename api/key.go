@@ -148,7 +148,7 @@ func (x *exchange) digest() string {
 	h := sha256.New()
 	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.
 	_, _ = io.WriteString(h, x.r.Method+" "+x.r.URL.Path+"\n")
-	compact := jsontext.Value(x.in)
+	compact := jsontext.Value(x.in).Clone()
 	_ = compact.Compact()
 	_, _ = h.Write(compact)
 	return hex.EncodeToString(h.Sum(nil)[:16])

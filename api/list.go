@@ -287,13 +287,21 @@ func words[T ~string](of ...T) []string {
 	return s
 }
 
-// listed is the id of the entry that is asked for, and the position that its list must have.
-func listed[T ~string](x *exchange) (id T, min eventstore.Position, err error) {
-	if min, err = x.minPosition(); err != nil {
-		return "", 0, invalidParameter("Roombook-Position", err)
+// listEntry is the handler that answers with one entry of a list, once the list has the position that the caller's last command had.
+func listEntry[ID ~string, T, R any](find func(context.Context, ID, eventstore.Position) (T, error), reply func(*exchange, *T) R) handler {
+	return func(x *exchange) error {
+		min, err := x.minPosition()
+		if err != nil {
+			return invalidParameter("Roombook-Position", err)
+		}
+		id := x.vars["id"]
+		if !validID(id) {
+			return projections.ErrNotFound
+		}
+		found, err := find(x.ctx, ID(id), min)
+		if err != nil {
+			return err
+		}
+		return x.reply(new(reply(x, &found)))
 	}
-	if id = T(x.vars["id"]); !validID(string(id)) {
-		return "", 0, projections.ErrNotFound
-	}
-	return id, min, nil
 }

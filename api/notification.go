@@ -10,7 +10,7 @@ func (s *Server) notificationRoutes() []route {
 		// What users were told.
 		{method: "GET", path: "/notifications", handle: s.notifications().page, params: listParams{}},
 		// One notification.
-		{method: "GET", path: "/notifications/{id}", handle: s.notification},
+		{method: "GET", path: "/notifications/{id}", handle: listEntry(s.lists.Notification, (*exchange).notificationReply)},
 	}
 }
 
@@ -52,16 +52,4 @@ func (s *Server) notifications() *list[projections.Notification, notificationRep
 		query:    s.lists.Notifications,
 		reply:    (*exchange).notificationReply,
 	}
-}
-
-func (s *Server) notification(x *exchange) error {
-	id, min, err := listed[projections.NotificationID](x)
-	if err != nil {
-		return err
-	}
-	n, err := s.lists.Notification(x.ctx, id, min)
-	if err != nil {
-		return err
-	}
-	return x.reply(new(x.notificationReply(&n)))
 }

@@ -11,7 +11,7 @@ func (s *Server) roomUseListRoutes() []route {
 		// What was booked against what was really used.
 		{method: "GET", path: "/roomUseLists", handle: l.page, params: listParams{}},
 		// One booking and its use.
-		{method: "GET", path: "/roomUseLists/{id}", handle: s.roomUseList},
+		{method: "GET", path: "/roomUseLists/{id}", handle: listEntry(s.lists.RoomUseList, (*exchange).roomUseListReply)},
 		// The same as a search.
 		{method: "GET", path: "/roomUseLists/search/findByBookingId", handle: l.findByBookingID, params: searchParams{}},
 	}
@@ -85,16 +85,4 @@ func (s *Server) realUses() *list[projections.RoomUseList, realUseReply] {
 			return x.realUseReply(&use)
 		},
 	}
-}
-
-func (s *Server) roomUseList(x *exchange) error {
-	id, min, err := listed[domain.BookingID](x)
-	if err != nil {
-		return err
-	}
-	u, err := s.lists.RoomUseList(x.ctx, id, min)
-	if err != nil {
-		return err
-	}
-	return x.reply(new(x.roomUseListReply(&u)))
 }
