@@ -37,7 +37,7 @@ func (s *Server) bookings() *list[projections.BookingList] {
 		d.beginObject()
 		d.text("bookingId", id)
 		d.text("roomId", string(b.Room))
-		d.slot(b.Slot)
+		d.slot(domain.Slot{Start: b.Start, End: b.End})
 		d.text("bookingUserId", string(b.User))
 		d.text("status", string(b.Status))
 		d.beginLinks()
@@ -55,7 +55,9 @@ func (s *Server) confirms() *list[projections.BookingList] {
 	l.name, l.answers = "confirms", true
 	l.statuses = words(domain.AnswerPending, domain.Confirmed, domain.Denied)
 	l.usual = words(domain.AnswerPending, domain.Confirmed)
-	l.write = func(d *document, b *projections.BookingList) { d.confirm(b.Booking, b.User, b.Confirm) }
+	l.write = func(d *document, b *projections.BookingList) {
+		d.confirm(b.Booking, b.User, domain.Confirm{Answer: b.ConfirmStatus, By: b.ConfirmUser, Reason: b.ConfirmReason, At: b.ConfirmedAt})
+	}
 	return l
 }
 
@@ -78,13 +80,13 @@ func (d *document) bookingList(b *projections.BookingList) {
 	d.text("bookingId", id)
 	d.text("roomId", string(b.Room))
 	d.text("bookingUserId", string(b.User))
-	d.slot(b.Slot)
+	d.slot(domain.Slot{Start: b.Start, End: b.End})
 	d.time("bookingDtm", b.BookedAt)
 	d.text("status", string(b.Status))
-	d.text("confirmStatus", string(b.Confirm.Answer))
-	d.time("confirmDtm", b.Confirm.At)
-	d.textOrNull("confirmUserId", string(b.Confirm.By))
-	d.textOrNull("confirmReason", b.Confirm.Reason)
+	d.text("confirmStatus", string(b.ConfirmStatus))
+	d.time("confirmDtm", b.ConfirmedAt)
+	d.textOrNull("confirmUserId", string(b.ConfirmUser))
+	d.textOrNull("confirmReason", b.ConfirmReason)
 	d.textOrNull("cancelReason", string(b.CancelReason))
 	d.time("cancelDtm", b.CancelledAt)
 	d.beginLinks()

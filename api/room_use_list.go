@@ -61,18 +61,18 @@ func (d *document) roomUseList(u *projections.RoomUseList) {
 	d.text("bookingId", id)
 	d.text("roomId", string(u.Room))
 	d.text("bookingUserId", string(u.User))
-	d.time("bookedUseStartDtm", u.Booked.Start)
-	d.time("bookedUseEndDtm", u.Booked.End)
+	d.time("bookedUseStartDtm", u.Start)
+	d.time("bookedUseEndDtm", u.End)
 	d.text("status", string(u.Status))
 	d.textOrNull("realUseId", string(u.RealUse))
 	d.time("realUseStartDtm", u.StartedAt)
 	d.time("realUseEndDtm", u.EndedAt)
 	d.stillInUseBy(u.RoomStillInUseBy)
-	d.number("bookedMinutes", int64(u.BookedMinutes()))
+	d.number("bookedMinutes", int64(u.BookedMinutes))
 	if u.EndedAt.IsZero() {
 		d.null("usedMinutes")
 	} else {
-		d.number("usedMinutes", int64(u.UsedMinutes()))
+		d.number("usedMinutes", int64(u.UsedMinutes))
 	}
 	d.beginLinks()
 	d.link("self", "/roomUseLists/", id)
