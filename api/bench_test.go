@@ -63,8 +63,8 @@ func twenty(s *service) {
 	for i := range 20 {
 		s.lists.bookings = append(s.lists.bookings, projections.BookingList{
 			Booking: domain.BookingID(fmt.Sprintf("01965b7a-0000-7000-8000-%012d", i)), Room: "room-1", User: "user-1",
-			Slot:     domain.Slot{Start: start.Add(time.Duration(i) * time.Hour), End: start.Add(time.Duration(i+1) * time.Hour)},
-			BookedAt: start, Status: projections.StatusBooked, Confirm: domain.Confirm{Answer: domain.AnswerPending},
+			Start: start.Add(time.Duration(i) * time.Hour), End: start.Add(time.Duration(i+1) * time.Hour),
+			BookedAt: start, Status: projections.StatusBooked, ConfirmStatus: domain.AnswerPending,
 		})
 	}
 	s.lists.next = "eyJhIjoxfQ"

@@ -40,10 +40,10 @@ type bookingListReply struct {
 
 func (x *exchange) bookingListReply(b *projections.BookingList) (r bookingListReply) {
 	r.BookingID, r.RoomID, r.BookingUserID = b.Booking, b.Room, b.User
-	r.UseStartDtm, r.UseEndDtm, r.BookingDtm = x.time(b.Slot.Start), x.time(b.Slot.End), x.time(b.BookedAt)
+	r.UseStartDtm, r.UseEndDtm, r.BookingDtm = x.time(b.Start), x.time(b.End), x.time(b.BookedAt)
 	r.Status = b.Status
-	r.ConfirmStatus, r.ConfirmDtm = b.Confirm.Answer, x.timeOrNull(b.Confirm.At)
-	r.ConfirmUserID, r.ConfirmReason = orNull(b.Confirm.By), orNull(b.Confirm.Reason)
+	r.ConfirmStatus, r.ConfirmDtm = b.ConfirmStatus, x.timeOrNull(b.ConfirmedAt)
+	r.ConfirmUserID, r.ConfirmReason = orNull(b.ConfirmUser), orNull(b.ConfirmReason)
 	r.CancelReason, r.CancelDtm = orNull(b.CancelReason), x.timeOrNull(b.CancelledAt)
 	r.Links.Self = x.link("/bookingLists/", string(b.Booking))
 	r.Links.BookingList = r.Links.Self
@@ -82,7 +82,7 @@ type bookingItem struct {
 
 func (x *exchange) bookingItem(b *projections.BookingList) (r bookingItem) {
 	r.BookingID, r.RoomID, r.BookingUserID, r.Status = b.Booking, b.Room, b.User, b.Status
-	r.UseStartDtm, r.UseEndDtm = x.time(b.Slot.Start), x.time(b.Slot.End)
+	r.UseStartDtm, r.UseEndDtm = x.time(b.Start), x.time(b.End)
 	r.Links.Self = x.link("/bookings/", string(b.Booking))
 	r.Links.Booking = r.Links.Self
 	return r
@@ -114,7 +114,7 @@ func (s *Server) confirms() *list[projections.BookingList, confirmReply] {
 		answers:  true,
 		query:    s.lists.BookingLists,
 		reply: func(x *exchange, b *projections.BookingList) confirmReply {
-			return x.confirmReply(b.Booking, b.User, b.Confirm)
+			return x.confirmReply(b.Booking, b.User, domain.Confirm{Answer: b.ConfirmStatus, By: b.ConfirmUser, Reason: b.ConfirmReason, At: b.ConfirmedAt})
 		},
 	}
 }

@@ -14,16 +14,16 @@ import (
 // fill gives the lists one document each of a booking in every stage.
 func (s *service) fill() {
 	at := func(h int) time.Time { return time.Date(2026, 11, 24, h, 0, 0, 0, time.UTC) }
-	slot := domain.Slot{Start: at(1), End: at(2)}
 	s.lists.position = 42
 	s.lists.bookings = []projections.BookingList{
-		{Booking: "b1", Room: "1", User: "ann", Slot: slot, BookedAt: at(0), Status: projections.StatusBooked, Confirm: domain.Confirm{Answer: domain.AnswerPending}},
-		{Booking: "b2", Room: "1", User: "bob", Slot: slot, BookedAt: at(0), Status: projections.StatusCancelled,
-			Confirm: domain.Confirm{Answer: domain.Denied, By: "boss", Reason: "no", At: at(3)}, CancelReason: domain.CancelledByDenial, CancelledAt: at(3)},
+		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedAt: at(0), Status: projections.StatusBooked, ConfirmStatus: domain.AnswerPending},
+		{Booking: "b2", Room: "1", User: "bob", Start: at(1), End: at(2), BookedAt: at(0), Status: projections.StatusCancelled,
+			ConfirmStatus: domain.Denied, ConfirmUser: "boss", ConfirmReason: "no", ConfirmedAt: at(3), CancelReason: domain.CancelledByDenial, CancelledAt: at(3)},
 	}
 	s.lists.roomUses = []projections.RoomUseList{
-		{Booking: "b1", Room: "1", User: "ann", Booked: slot, Status: projections.StatusInUse, RealUse: "u1", StartedAt: at(1)},
-		{Booking: "b3", Room: "1", User: "ann", Booked: slot, Status: projections.StatusEnded, RealUse: "u3", StartedAt: at(1), EndedAt: at(1).Add(59*time.Minute + 40*time.Second), RoomStillInUseBy: "b1"},
+		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedMinutes: 60, Status: projections.StatusInUse, RealUse: "u1", StartedAt: at(1)},
+		{Booking: "b3", Room: "1", User: "ann", Start: at(1), End: at(2), BookedMinutes: 60, Status: projections.StatusEnded, RealUse: "u3", StartedAt: at(1),
+			EndedAt: at(1).Add(59*time.Minute + 40*time.Second), UsedMinutes: 60, RoomStillInUseBy: "b1"},
 	}
 	s.lists.notifications = []projections.Notification{
 		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: projections.DeliveryPending},

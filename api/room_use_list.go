@@ -39,11 +39,11 @@ type roomUseListReply struct {
 
 func (x *exchange) roomUseListReply(u *projections.RoomUseList) (r roomUseListReply) {
 	r.BookingID, r.RoomID, r.BookingUserID, r.Status = u.Booking, u.Room, u.User, u.Status
-	r.BookedUseStartDtm, r.BookedUseEndDtm, r.BookedMinutes = x.time(u.Booked.Start), x.time(u.Booked.End), u.BookedMinutes()
+	r.BookedUseStartDtm, r.BookedUseEndDtm, r.BookedMinutes = x.time(u.Start), x.time(u.End), u.BookedMinutes
 	r.RealUseID, r.RoomStillInUseBy = orNull(u.RealUse), u.RoomStillInUseBy
 	r.RealUseStartDtm, r.RealUseEndDtm = x.timeOrNull(u.StartedAt), x.timeOrNull(u.EndedAt)
 	if r.RealUseEndDtm != nil {
-		r.UsedMinutes = new(u.UsedMinutes())
+		r.UsedMinutes = new(u.UsedMinutes)
 	}
 	r.Links.Self = x.link("/roomUseLists/", string(u.Booking))
 	r.Links.RoomUseList = r.Links.Self

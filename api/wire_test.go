@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"roombook/domain"
 	"roombook/projections"
 )
 
@@ -284,7 +283,7 @@ func TestSilentConnectionsDoNotDelayTheEnd(t *testing.T) {
 func TestSlowClientsHoldNoPlace(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
 	for range 200 {
-		s.lists.bookings = append(s.lists.bookings, projections.BookingList{Confirm: domain.Confirm{Reason: strings.Repeat("x", 50_000)}})
+		s.lists.bookings = append(s.lists.bookings, projections.BookingList{ConfirmReason: strings.Repeat("x", 50_000)})
 	}
 	r := s.start(t)
 	var slow []net.Conn

@@ -73,7 +73,7 @@ func write(b *testing.B, store projections.Store, p projections.Projection, ref 
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := store.Write(b.Context(), ref, rows, projections.Checkpoint{Position: events[len(events)-1].Position, Longest: longest}); err != nil {
+	if err := store.Write(b.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: events[len(events)-1].Position, Longest: longest}); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -10,42 +10,46 @@ import (
 // BookingListName names the projection.
 const BookingListName = "booking_list"
 
-// BookingList is a document of the booking list: one booking as it stands, or how it ended. All times are in UTC.
+// BookingList is a document of the booking list: one booking as it stands, or how it ended.
 type BookingList struct {
-	Booking domain.BookingID
-	Room    domain.RoomID
-	User    domain.UserID
-	Slot    domain.Slot
-	// BookedAt is when the booking was made.
-	BookedAt time.Time
-	Status   Status
-	// Confirm is the administrator's answer; its At is zero while that is pending.
-	Confirm domain.Confirm
+	Booking  domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
+	Room     domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
+	User     domain.UserID    `json:"bookingUserId" bson:"bookingUserId" key:"user"`
+	Start    time.Time        `json:"useStartDtm" bson:"useStartDtm" key:"start"`
+	End      time.Time        `json:"useEndDtm" bson:"useEndDtm" key:"end"`
+	BookedAt time.Time        `json:"bookingDtm" bson:"bookingDtm"`
+	Status   Status           `json:"status" bson:"status"`
+	// ConfirmStatus is the administrator's answer, and ConfirmedAt is when it was given, whatever it is.
+	ConfirmStatus domain.Answer `json:"confirmStatus" bson:"confirmStatus"`
+	ConfirmUser   domain.UserID `json:"confirmUserId,omitzero" bson:"confirmUserId,omitempty"`
+	ConfirmReason string        `json:"confirmReason,omitzero" bson:"confirmReason,omitempty"`
+	ConfirmedAt   time.Time     `json:"confirmDtm,omitzero" bson:"confirmDtm,omitempty"`
 	// CancelReason and CancelledAt are set once the booking is over, CANCELLED or ENDED.
-	CancelReason domain.CancelReason
-	CancelledAt  time.Time
+	CancelReason domain.CancelReason `json:"cancelReason,omitzero" bson:"cancelReason,omitempty"`
+	CancelledAt  time.Time           `json:"cancelDtm,omitzero" bson:"cancelDtm,omitempty"`
 }
 
 func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
+		version:  4,
 		aBooking: true,
-		version:  3,
-		sorts: []ordering{
-			{"useStartDtm", Order{Start: true}},
-			{"bookingDtm", Order{}},
-			{"roomId", Order{By: ColumnRoom, Start: true}},
-			{"bookingUserId", Order{By: ColumnUser, Start: true}},
-			{"status", Order{By: ColumnStatus, Start: true}},
-		},
+		sorts:    bookingSorts("useStartDtm"),
 		statuses: bookingListStatuses(),
 		key:      ofBooking,
 		fold:     BookingList.fold,
-		keys: func(l BookingList) Keys {
-			return Keys{Room: string(l.Room), User: string(l.User), Status: l.statusKey(), Start: l.Slot.Start.UnixMicro(), End: l.Slot.End.UnixMicro()}
-		},
-		encode: BookingList.encode,
-		decode: decodeBookingList,
+		status:   BookingList.statusKey,
+	}
+}
+
+// bookingSorts are those of a list with one document a booking, in which the booked time begins with a field.
+func bookingSorts(start string) []ordering {
+	return []ordering{
+		{start, Order{Start: true}},
+		{"bookingDtm", Order{}},
+		{"roomId", Order{By: ColumnRoom, Start: true}},
+		{"bookingUserId", Order{By: ColumnUser, Start: true}},
+		{"status", Order{By: ColumnStatus, Start: true}},
 	}
 }
 
@@ -58,9 +62,9 @@ const (
 // statusKey is what a document is found by, whether it is asked for by its status or by the administrator's answer.
 func (l BookingList) statusKey() string {
 	switch {
-	case l.Status == StatusInUse && l.Confirm.Answer == domain.AnswerPending:
+	case l.Status == StatusInUse && l.ConfirmStatus == domain.AnswerPending:
 		return keyInUseUnanswered
-	case l.Status == StatusCancelled && l.Confirm.Answer == domain.Denied:
+	case l.Status == StatusCancelled && l.ConfirmStatus == domain.Denied:
 		return keyDenied
 	default:
 		return string(l.Status)
@@ -111,57 +115,25 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 	switch e := r.Event.(type) {
 	case domain.BookingCreated:
 		l.Booking, l.Room, l.User = e.BookingID, e.RoomID, e.UserID
-		l.Slot = inUTC(e.Slot)
-		l.BookedAt = e.At.UTC()
-		l.Confirm.Answer = domain.AnswerPending
+		l.Start, l.End = shown(e.Slot.Start), shown(e.Slot.End)
+		l.BookedAt = shown(e.At)
+		l = l.answered(domain.AnswerPending, "", "", time.Time{})
 	case domain.BookingChanged:
 		l.Room, l.User = e.RoomID, e.UserID
-		l.Slot = inUTC(e.Slot)
+		l.Start, l.End = shown(e.Slot.Start), shown(e.Slot.End)
 	case domain.ConfirmRequested:
-		l.Confirm = domain.Confirm{Answer: domain.AnswerPending}
+		l = l.answered(domain.AnswerPending, "", "", time.Time{})
 	case domain.ConfirmCompleted:
-		l.Confirm = domain.Confirm{Answer: domain.Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At.UTC()}
+		l = l.answered(domain.Confirmed, e.ConfirmUserID, e.Reason, e.At)
 	case domain.ConfirmDenied:
-		l.Confirm = domain.Confirm{Answer: domain.Denied, By: e.ConfirmUserID, Reason: e.Reason, At: e.At.UTC()}
+		l = l.answered(domain.Denied, e.ConfirmUserID, e.Reason, e.At)
 	case domain.BookingCancelled:
-		l.CancelReason, l.CancelledAt = e.Reason, e.At.UTC()
+		l.CancelReason, l.CancelledAt = e.Reason, shown(e.At)
 	}
 	return l
 }
 
-func inUTC(s domain.Slot) domain.Slot { return domain.Slot{Start: s.Start.UTC(), End: s.End.UTC()} }
-
-func (l BookingList) encode(e *encoder) {
-	e.text("bookingId", string(l.Booking))
-	e.text("roomId", string(l.Room))
-	e.text("bookingUserId", string(l.User))
-	e.time("useStartDtm", l.Slot.Start)
-	e.time("useEndDtm", l.Slot.End)
-	e.time("bookingDtm", l.BookedAt)
-	e.text("status", string(l.Status))
-	e.text("confirmStatus", string(l.Confirm.Answer))
-	e.text("confirmUserId", string(l.Confirm.By))
-	e.text("confirmReason", l.Confirm.Reason)
-	e.time("confirmDtm", l.Confirm.At)
-	e.text("cancelReason", string(l.CancelReason))
-	e.time("cancelDtm", l.CancelledAt)
-}
-
-func decodeBookingList(d *decoder) BookingList {
-	return BookingList{
-		Booking:  domain.BookingID(d.text("bookingId")),
-		Room:     domain.RoomID(d.text("roomId")),
-		User:     domain.UserID(d.text("bookingUserId")),
-		Slot:     domain.Slot{Start: d.time("useStartDtm"), End: d.time("useEndDtm")},
-		BookedAt: d.time("bookingDtm"),
-		Status:   Status(d.text("status")),
-		Confirm: domain.Confirm{
-			Answer: domain.Answer(d.text("confirmStatus")),
-			By:     domain.UserID(d.text("confirmUserId")),
-			Reason: d.text("confirmReason"),
-			At:     d.time("confirmDtm"),
-		},
-		CancelReason: domain.CancelReason(d.text("cancelReason")),
-		CancelledAt:  d.time("cancelDtm"),
-	}
+func (l BookingList) answered(answer domain.Answer, by domain.UserID, reason string, at time.Time) BookingList {
+	l.ConfirmStatus, l.ConfirmUser, l.ConfirmReason, l.ConfirmedAt = answer, by, reason, shown(at)
+	return l
 }

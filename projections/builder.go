@@ -17,7 +17,7 @@ type builder struct {
 // event. Where the subscription says that it is further, it speaks of one member of a cluster.
 func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
 	done, err := b.projection.fold(ctx, func(ctx context.Context, ids []string) ([]Row, error) {
-		return b.store.Load(ctx, b.generation.Ref, ids)
+		return b.store.Load(ctx, b.generation.Ref, b.projection.Schema, ids)
 	}, batch.Events)
 	if err != nil {
 		return done, err
@@ -27,7 +27,7 @@ func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, er
 		next.Position, next.Event = last.Position, last.ID
 	}
 	next.Longest = max(next.Longest, done.longest)
-	if err := b.store.Write(ctx, b.generation.Ref, done.rows, next); err != nil {
+	if err := b.store.Write(ctx, b.generation.Ref, b.projection.Schema, done.rows, next); err != nil {
 		return done, err
 	}
 	b.generation.Checkpoint = next

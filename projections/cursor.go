@@ -2,21 +2,21 @@ package projections
 
 import (
 	"encoding/base64"
-	"encoding/json"
 
-	"roombook/eventstore"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // cursor says after which document a page begins, and in which order of which list.
 type cursor struct {
 	List       string `json:"l"`
 	Sort       string `json:"s"`
-	Descending bool   `json:"d,omitempty"`
-	Mark
+	Descending bool   `json:"d,omitzero"`
+	Mark       `json:",inline"`
 }
 
 func (c cursor) String() string {
-	text, _ := json.Marshal(c) // strings and numbers always have a JSON form
+	text, _ := json.Marshal(c, jsontext.AllowInvalidUTF8(true)) // texts and numbers always have a JSON form
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
@@ -30,23 +30,4 @@ func parseCursor(s string) (cursor, bool) {
 		return cursor{}, false
 	}
 	return c, true
-}
-
-// mark is the document's place in the order.
-func (o Order) mark(k Keys, created eventstore.Position) Mark {
-	m := Mark{Created: created}
-	switch o.By {
-	case ColumnBooking:
-		m.By = k.Booking
-	case ColumnRoom:
-		m.By = k.Room
-	case ColumnUser:
-		m.By = k.User
-	case ColumnStatus:
-		m.By = k.Status
-	}
-	if o.Start {
-		m.Start = k.Start
-	}
-	return m
 }

@@ -37,27 +37,25 @@ const (
 	DeliveryFailed    Delivery = "FAILED"
 )
 
-// Notification is a document of the notifications: what the booking's user is told of one event. All times are in UTC.
+// Notification is a document of the notifications: what the booking's user is told of one event.
 type Notification struct {
-	ID      NotificationID
-	Booking domain.BookingID
-	Room    domain.RoomID
-	User    domain.UserID
-	Kind    Kind
-	// Contents is the text as the user reads it.
-	Contents string
-	// SentAt is when the event occurred.
-	SentAt      time.Time
-	Delivery    Delivery
-	DeliveredAt time.Time // zero until delivered
-	Attempts    int       // at delivery, so far
+	ID          NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
+	Booking     domain.BookingID `json:"bookingId" bson:"bookingId" key:"booking"`
+	Room        domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
+	User        domain.UserID    `json:"userId" bson:"userId" key:"user"`
+	Kind        Kind             `json:"kind" bson:"kind"`
+	Contents    string           `json:"contents" bson:"contents"`           // the text as the user reads it
+	SentAt      time.Time        `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
+	Delivery    Delivery         `json:"delivery" bson:"delivery" key:"status"`
+	DeliveredAt time.Time        `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
+	Attempts    int              `json:"attempts" bson:"attempts"`                            // at delivery, so far
 }
 
 func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 3,
+		version: 4,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
@@ -69,13 +67,8 @@ func notifications() list[Notification] {
 			}
 			return r.ID.String(), true
 		},
-		fold: Notification.fold,
-		keys: func(n Notification) Keys {
-			at := n.SentAt.UnixMicro()
-			return Keys{Booking: string(n.Booking), Room: string(n.Room), User: string(n.User), Status: string(n.Delivery), Start: at, End: at + 1}
-		},
-		encode: Notification.encode,
-		decode: decodeNotification,
+		fold:   Notification.fold,
+		status: func(n Notification) string { return string(n.Delivery) },
 	}
 }
 
@@ -93,7 +86,7 @@ func tells(event domain.Event) bool {
 
 func (n Notification) fold(r eventstore.Recorded) Notification {
 	n.ID = NotificationID(r.ID.String())
-	n.SentAt = r.Metadata.OccurredAt.UTC()
+	n.SentAt = shown(r.Metadata.OccurredAt)
 	n.Delivery = DeliveryPending
 	switch e := r.Event.(type) {
 	case domain.BookingCreated:
@@ -130,32 +123,4 @@ func because(reason string) string {
 		return ""
 	}
 	return ": " + reason
-}
-
-func (n Notification) encode(e *encoder) {
-	e.text("notificationId", string(n.ID))
-	e.text("bookingId", string(n.Booking))
-	e.text("roomId", string(n.Room))
-	e.text("userId", string(n.User))
-	e.text("kind", string(n.Kind))
-	e.text("contents", n.Contents)
-	e.time("sendDtm", n.SentAt)
-	e.text("delivery", string(n.Delivery))
-	e.time("deliveredDtm", n.DeliveredAt)
-	e.number("attempts", n.Attempts)
-}
-
-func decodeNotification(d *decoder) Notification {
-	return Notification{
-		ID:          NotificationID(d.text("notificationId")),
-		Booking:     domain.BookingID(d.text("bookingId")),
-		Room:        domain.RoomID(d.text("roomId")),
-		User:        domain.UserID(d.text("userId")),
-		Kind:        Kind(d.text("kind")),
-		Contents:    d.text("contents"),
-		SentAt:      d.time("sendDtm"),
-		Delivery:    Delivery(d.text("delivery")),
-		DeliveredAt: d.time("deliveredDtm"),
-		Attempts:    d.number("attempts"),
-	}
 }

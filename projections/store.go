@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/google/uuid"
@@ -26,15 +27,15 @@ type Store interface {
 	Ensure(ctx context.Context, ref Ref, schema Schema) error
 
 	// Load reads documents by id, in any order, leaving out those that are not there. Of the rows ID, Created, Position and Document
-	// are set.
-	Load(ctx context.Context, ref Ref, ids []string) ([]Row, error)
+	// are set. ErrForeign means that one of them is no document of the list.
+	Load(ctx context.Context, ref Ref, schema Schema, ids []string) ([]Row, error)
 
 	// Write stores documents and then, never before, raises the generation's checkpoint. A document that the store has at the
 	// same or a later position is left as it is: that is not an error. No part of a checkpoint goes backwards, and an event stays with
 	// its position. The ids are distinct. What was written is what Load and State then find, in whatever process.
 	// ErrRetired means that the generation is not there any more, or that a later one is active; then some of the
 	// documents may have been written, which does no harm, and the checkpoint was not.
-	Write(ctx context.Context, ref Ref, rows []Row, checkpoint Checkpoint) error
+	Write(ctx context.Context, ref Ref, schema Schema, rows []Row, checkpoint Checkpoint) error
 
 	// Activate points a projection at another generation, if it still points at the one named by from (0: at none) and if
 	// the new one's checkpoint is not behind the old one's. ErrFlipped means that it points elsewhere, or that the new generation is not
@@ -50,11 +51,12 @@ type Store interface {
 	Discard(ctx context.Context, ref Ref) error
 
 	// Find reads documents of the active generation. What it finds is at least as new as the position that it returns with
-	// them. ErrNotBuilt means that no generation is active.
-	Find(ctx context.Context, projection string, s Selection) (Found, error)
+	// them. ErrNotBuilt means that no generation is active, ErrForeign that something that is no document of the list was found.
+	Find(ctx context.Context, projection string, schema Schema, s Selection) (Found, error)
 
-	// Scan reads the documents of a generation in the order of Created, those after a position and at most limit of them, with their keys.
-	Scan(ctx context.Context, ref Ref, after eventstore.Position, limit int) ([]Row, error)
+	// Scan reads the documents of a generation in the order of Created, those after a position, and also what is no document, see
+	// Row.Foreign. It returns fewer than limit only if there are no more.
+	Scan(ctx context.Context, ref Ref, schema Schema, after eventstore.Position, limit int) ([]Row, error)
 
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error
@@ -74,6 +76,8 @@ var (
 	ErrActive = errors.New("the generation is active")
 	// ErrNotBuilt means that a projection has no active generation yet.
 	ErrNotBuilt = errors.New("the list has not been built yet")
+	// ErrForeign means that something else is stored in the place of a document: no program of this kind has written it.
+	ErrForeign = errors.New("no document of the list")
 )
 
 // Ref names a generation of a projection.
@@ -153,7 +157,7 @@ func ParsePoint(text string) Point {
 	return p
 }
 
-// Row is a document as it is stored.
+// Row is a document with what a store keeps beside it.
 type Row struct {
 	ID string
 	// Created is the position of the event that the document began with. No two documents of a projection have the same, so that
@@ -161,11 +165,14 @@ type Row struct {
 	Created eventstore.Position
 	// Position is that of the last event that changed the document.
 	Position eventstore.Position
-	Keys
-	// Document is a JSON object.
-	Document string
+	// Status is what the document is found by as its status: it may tell more than the document's own.
+	Status string
+	// Document is a pointer to a struct of the type that the Schema names.
+	Document any
 	// Loaded is a hint to Write: the document is likely to be in the store already.
 	Loaded bool
+	// Foreign is what Scan found in the place of a document, and then Document is nil: something that a store would not have written.
+	Foreign string
 }
 
 // Keys are what documents are filtered and ordered by.
@@ -178,10 +185,11 @@ type Keys struct {
 	Start, End int64
 }
 
-// Column names a key.
+// Column names a key, or what a store keeps beside a document.
 type Column string
 
 const (
+	ColumnID      Column = "id"
 	ColumnBooking Column = "booking"
 	ColumnRoom    Column = "room"
 	ColumnUser    Column = "user"
@@ -222,14 +230,42 @@ func (i Index) Columns() []Column {
 	return slices.Concat([]Column{ColumnStatus}, i.Order.Columns(), i.Beside)
 }
 
-// Schema says how a projection's documents are looked for. A store makes the indexes.
-type Schema struct{ Indexes []Index }
-
 // Mark is a document's place in an order.
 type Mark struct {
-	By      string              `json:"b,omitempty"` // the value of the order's column, if it has one
-	Start   int64               `json:"t,omitempty"` // if the order has it
+	By      string              `json:"b,omitzero"` // the value of the order's column, if it has one
+	Start   int64               `json:"t,omitzero"` // if the order has it
 	Created eventstore.Position `json:"c"`
+}
+
+// In is the mark's value in a column of its order: a whole number or a text.
+func (m Mark) In(c Column) any {
+	switch c {
+	case ColumnStart:
+		return m.Start
+	case ColumnCreated:
+		return int64(m.Created)
+	default:
+		return m.By
+	}
+}
+
+// Mark is the place that a document with these keys has in the order.
+func (o Order) Mark(k Keys, created eventstore.Position) Mark {
+	m := Mark{Created: created}
+	switch o.By {
+	case ColumnBooking:
+		m.By = k.Booking
+	case ColumnRoom:
+		m.By = k.Room
+	case ColumnUser:
+		m.By = k.User
+	case ColumnStatus:
+		m.By = k.Status
+	}
+	if o.Start {
+		m.Start = k.Start
+	}
+	return m
 }
 
 // Selection says which documents are looked for.
@@ -268,6 +304,8 @@ const MaxSorted = 100_000
 // Has is the value that the documents of a Selection must have in a column; empty for any.
 func (s Selection) Has(c Column) string {
 	switch c {
+	case ColumnID:
+		return s.ID
 	case ColumnBooking:
 		return s.Booking
 	case ColumnRoom:
@@ -276,6 +314,18 @@ func (s Selection) Has(c Column) string {
 		return s.User
 	}
 	return ""
+}
+
+// Terms are the columns in which the documents of a Selection must have a value, and that, those first that usually leave the fewest
+// documents.
+func (s Selection) Terms() iter.Seq2[Column, string] {
+	return func(yield func(Column, string) bool) {
+		for _, c := range [...]Column{ColumnID, ColumnBooking, ColumnUser, ColumnRoom} {
+			if value := s.Has(c); value != "" && !yield(c, value) {
+				return
+			}
+		}
+	}
 }
 
 // Leads reports whether the column is one that the index of the path finds documents by, besides the status.

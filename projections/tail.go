@@ -41,11 +41,11 @@ func newTail(log Log, f eventstore.Filter) *tail {
 // run receives the tail until the context ends, and begins anew, with pauses, whenever the subscription breaks. What is wrong
 // with the event store its followers find out themselves.
 func (t *tail) run(ctx context.Context) error {
-	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
+	for pauses := newBackOff(); ; {
 		if t.receive(ctx) {
-			pause = shortestPause
+			pauses.Reset()
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

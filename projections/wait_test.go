@@ -145,8 +145,8 @@ func TestListsShareASubscription(t *testing.T) {
 // broken is a store whose looks end in the middle.
 type broken struct{ projections.Store }
 
-func (s broken) Find(ctx context.Context, projection string, sel projections.Selection) (projections.Found, error) {
-	found, err := s.Store.Find(ctx, projection, sel)
+func (s broken) Find(ctx context.Context, projection string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
+	found, err := s.Store.Find(ctx, projection, schema, sel)
 	return found, errors.Join(err, errors.New("the connection is lost"))
 }
 
@@ -159,7 +159,7 @@ func TestALookThatBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Write(t.Context(), ref, rows, projections.Checkpoint{Position: 1000}); err != nil {
+		if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: 1000}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestAListThatWentBackIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(50*time.Millisecond, func() {
-		if err := store.Write(t.Context(), g.Ref, nil, projections.Checkpoint{Position: position, Event: uuid.New()}); err != nil {
+		if err := store.Write(t.Context(), g.Ref, p.Schema, nil, projections.Checkpoint{Position: position, Event: uuid.New()}); err != nil {
 			t.Error(err)
 		}
 	})

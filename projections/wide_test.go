@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 	"roombook/projections/storetest"
@@ -16,8 +17,8 @@ import (
 // crowded is a store that says that whatever is counted is very much.
 type crowded struct{ projections.Store }
 
-func (c crowded) Find(ctx context.Context, projection string, s projections.Selection) (projections.Found, error) {
-	found, err := c.Store.Find(ctx, projection, s)
+func (c crowded) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
+	found, err := c.Store.Find(ctx, projection, schema, s)
 	found.Count = s.Count
 	return found, err
 }
@@ -85,9 +86,9 @@ type slow struct {
 	now, most int
 }
 
-func (s *slow) Find(ctx context.Context, projection string, sel projections.Selection) (projections.Found, error) {
+func (s *slow) Find(ctx context.Context, projection string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
 	if sel.Room == "" || sel.User == "" {
-		return s.Store.Find(ctx, projection, sel)
+		return s.Store.Find(ctx, projection, schema, sel)
 	}
 	s.mu.Lock()
 	s.now++
@@ -100,7 +101,7 @@ func (s *slow) Find(ctx context.Context, projection string, sel projections.Sele
 	}()
 	s.arrived <- struct{}{}
 	<-s.release
-	return s.Store.Find(ctx, projection, sel)
+	return s.Store.Find(ctx, projection, schema, sel)
 }
 
 // Many who ask at once for what is found only by looking at half of all documents get no further than the places for such queries, while
@@ -113,10 +114,12 @@ func TestAFloodOfWideQueries(t *testing.T) {
 	rows := make([]projections.Row, documents)
 	for i := range rows {
 		at := eventstore.Position(i + 1)
-		rows[i] = projections.Row{ID: fmt.Sprint("b", i), Created: at, Position: at, Document: `{}`,
-			Keys: projections.Keys{Room: fmt.Sprint("room-", i%2), User: fmt.Sprint("user-", i%2), Status: "BOOKED", Start: int64(i), End: int64(i) + 1}}
+		start := time.UnixMilli(int64(i)).UTC()
+		b := projections.BookingList{Booking: domain.BookingID(fmt.Sprint("b", i)), Room: domain.RoomID(fmt.Sprint("room-", i%2)),
+			User: domain.UserID(fmt.Sprint("user-", i%2)), Start: start, End: start.Add(time.Millisecond)}
+		rows[i] = projections.Row{ID: string(b.Booking), Created: at, Position: at, Status: "BOOKED", Document: &b}
 	}
-	if err := store.Write(t.Context(), ref, rows, projections.Checkpoint{Position: documents, Longest: 1}); err != nil {
+	if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: documents, Longest: time.Millisecond.Microseconds()}); err != nil {
 		t.Fatal(err)
 	}
 	worst := projections.Query{Room: "room-0", User: "user-1"} // which never meet

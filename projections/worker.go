@@ -5,11 +5,11 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -44,11 +44,10 @@ type WorkerOptions struct {
 	Metrics   prometheus.Registerer // nil registers nowhere
 }
 
-// The shortest and the longest pause after a failure.
-const (
-	shortestPause = 100 * time.Millisecond
-	longestPause  = 10 * time.Second
-)
+// newBackOff has the pauses after failures. They are random, so that those who failed together do not try again together.
+func newBackOff() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
+}
 
 // Workers keep the lists: one worker for each projection, which goes at its own pace, so that one that fails holds up no
 // other. What is new they receive together. Any number of processes may keep the same lists.
@@ -194,19 +193,18 @@ func (w *worker) report(change func(*Health)) {
 
 func (w *worker) run(ctx context.Context) error {
 	defer w.report(func(h *Health) { h.State = Stopped })
-	pause := shortestPause
+	pauses := newBackOff()
 	for {
 		before := w.reported().Position
 		err := w.keep(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err == nil {
-			pause = shortestPause
-			continue
+		if err == nil || w.reported().Position > before {
+			pauses.Reset()
 		}
-		if w.reported().Position > before {
-			pause = shortestPause
+		if err == nil {
+			continue
 		}
 		w.metrics.failures.WithLabelValues(w.projection.Name).Inc()
 		w.unkept.Failed(err)
@@ -219,16 +217,15 @@ func (w *worker) run(ctx context.Context) error {
 				h.State = Superseded
 			}
 		})
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
-		pause = min(2*pause, longestPause)
 	}
 }
 
-// sleep sleeps for half the pause to all of it, so that those who failed together do not try again together.
+// sleep returns early if the context ends, with its error.
 func sleep(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause/2 + rand.N(pause/2))
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -295,7 +292,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 	w.report(func(h *Health) { h.Rebuilding = true })
 	defer w.report(func(h *Health) { h.Rebuilding = false })
 	w.logger.Info("the list is rebuilt by a newer version of its projection", "version", w.projection.Version, "was", g.Version)
-	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
+	for pauses := newBackOff(); ; {
 		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if err == nil || errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
 			return errReplaced
@@ -304,7 +301,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 			return ctx.Err()
 		}
 		w.unrenewed.Failed(err)
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}
@@ -405,7 +402,7 @@ func (h *hint) note(ctx context.Context, w *worker, b *builder, position eventst
 	if h.point.Position > b.generation.Position {
 		next := b.generation.Checkpoint
 		next.Considered = h.point
-		err := w.store.Write(ctx, b.generation.Ref, nil, next)
+		err := w.store.Write(ctx, b.generation.Ref, w.projection.Schema, nil, next)
 		switch {
 		case errors.Is(err, ErrRetired):
 			return errReplaced

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,37 +17,20 @@ import (
 	"roombook/projections"
 )
 
-// document is one of a generation.
-type document struct {
-	ID       string `bson:"_id"`
-	Created  int64  `bson:"created"`
-	Position int64  `bson:"position"`
-	Booking  string `bson:"booking"`
-	Room     string `bson:"room"`
-	User     string `bson:"user"`
-	Status   string `bson:"status"`
-	Start    int64  `bson:"start"`
-	End      int64  `bson:"end"`
-	Document string `bson:"document"`
-}
-
-func (d document) row() projections.Row {
-	return projections.Row{
-		ID: d.ID, Created: eventstore.Position(d.Created), Position: eventstore.Position(d.Position), Document: d.Document,
-		Keys: projections.Keys{Booking: d.Booking, Room: d.Room, User: d.User, Status: d.Status, Start: d.Start, End: d.End},
-	}
-}
-
 // Write implements [projections.Store].
-func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projections.Row, checkpoint projections.Checkpoint) error {
-	if err := s.write(ctx, ref, rows, checkpoint); err != nil {
+func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projections.Schema, rows []projections.Row, checkpoint projections.Checkpoint) error {
+	if err := s.write(ctx, ref, schema, rows, checkpoint); err != nil {
 		return fmt.Errorf("write to %s: %w", ref, err)
 	}
 	return nil
 }
 
-func (s *Store) write(ctx context.Context, ref projections.Ref, rows []projections.Row, checkpoint projections.Checkpoint) error {
-	if err := s.upsert(ctx, ref, rows); err != nil {
+func (s *Store) write(ctx context.Context, ref projections.Ref, schema projections.Schema, rows []projections.Row, checkpoint projections.Checkpoint) error {
+	form, err := s.form(ctx, ref, schema)
+	if err != nil {
+		return err
+	}
+	if err := s.upsert(ctx, ref, form, rows); err != nil {
 		return err
 	}
 	result, err := s.projections.UpdateOne(ctx, bson.D{
@@ -97,31 +81,26 @@ func (s *Store) bury(ctx context.Context, ref projections.Ref) error {
 
 // upsert is the write of a document that must not be there at the same or a later position. One without a position, which this
 // program has not written, is written over.
-func upsert(row projections.Row) *mongo.UpdateOneModel {
-	return mongo.NewUpdateOneModel().SetUpsert(true).
-		SetFilter(bson.D{{Key: "_id", Value: row.ID}, {Key: "position", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: int64(row.Position)}}}}}}).
-		SetUpdate(bson.D{{Key: "$set", Value: bson.D{
-			{Key: "created", Value: int64(row.Created)},
-			{Key: "position", Value: int64(row.Position)},
-			{Key: "booking", Value: row.Booking},
-			{Key: "room", Value: row.Room},
-			{Key: "user", Value: row.User},
-			{Key: "status", Value: row.Status},
-			{Key: "start", Value: row.Start},
-			{Key: "end", Value: row.End},
-			{Key: "document", Value: row.Document},
-		}}})
+func (f form) upsert(row projections.Row) (mongo.WriteModel, error) {
+	document, err := f.encode(row)
+	if err != nil {
+		return nil, fmt.Errorf("document %s: %w", row.ID, err)
+	}
+	return mongo.NewReplaceOneModel().SetUpsert(true).SetReplacement(document).
+		SetFilter(bson.D{{Key: "_id", Value: row.ID}, {Key: f.position(), Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: int64(row.Position)}}}}}}), nil
 }
 
 // upsert writes in bulk, in order. A duplicate key, which ends a bulk, has two meanings: the document is there at the same or a
 // later position, or another worker inserted an older one at the same moment. To tell, the positions of what is left are
 // read: what the store has already is left out, and the others are tried again, and now found if they are older. What fails twice
 // at the same document has another reason.
-func (s *Store) upsert(ctx context.Context, ref projections.Ref, rows []projections.Row) error {
+func (s *Store) upsert(ctx context.Context, ref projections.Ref, form form, rows []projections.Row) (err error) {
 	for last := ""; len(rows) > 0; {
 		upserts := make([]mongo.WriteModel, len(rows))
 		for i, row := range rows {
-			upserts[i] = upsert(row)
+			if upserts[i], err = form.upsert(row); err != nil {
+				return err
+			}
 		}
 		_, err := s.documents(ref).BulkWrite(ctx, upserts)
 		if err == nil {
@@ -131,7 +110,7 @@ func (s *Store) upsert(ctx context.Context, ref projections.Ref, rows []projecti
 		if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || len(bulk.WriteErrors) != 1 || !mongo.IsDuplicateKeyError(bulk.WriteErrors[0].WriteError) {
 			return err
 		}
-		left, newerErr := s.newer(ctx, ref, rows[bulk.WriteErrors[0].Index:])
+		left, newerErr := s.newer(ctx, ref, form, rows[bulk.WriteErrors[0].Index:])
 		if newerErr != nil {
 			return newerErr
 		}
@@ -146,86 +125,116 @@ func (s *Store) upsert(ctx context.Context, ref projections.Ref, rows []projecti
 }
 
 // newer leaves out the rows that the store has at the same or a later position.
-func (s *Store) newer(ctx context.Context, ref projections.Ref, rows []projections.Row) ([]projections.Row, error) {
+func (s *Store) newer(ctx context.Context, ref projections.Ref, form form, rows []projections.Row) ([]projections.Row, error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
 	}
-	stored, err := s.load(ctx, ref, ids, fields("position"))
+	stored, err := s.load(ctx, ref, ids, options.Find().SetProjection(bson.D{{Key: form.position(), Value: 1}}))
 	if err != nil {
 		return nil, err
 	}
-	at := make(map[string]eventstore.Position, len(stored))
-	for _, row := range stored {
-		at[row.ID] = row.Position
+	at := make(map[string]int64, len(stored))
+	for _, document := range stored {
+		if position, ok := document.Lookup(strings.Split(form.position(), ".")...).Int64OK(); ok {
+			at[id(document)] = position
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(rows), func(row projections.Row) bool {
 		position, there := at[row.ID]
-		return there && position >= row.Position
+		return there && position >= int64(row.Position)
 	}), nil
 }
 
 // Load implements [projections.Store].
-func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
-	rows, err := s.load(ctx, ref, ids, fields("position", "document"))
+func (s *Store) Load(ctx context.Context, ref projections.Ref, schema projections.Schema, ids []string) ([]projections.Row, error) {
+	form, err := s.form(ctx, ref, schema)
+	var stored []bson.Raw
+	if err == nil {
+		stored, err = s.load(ctx, ref, ids, options.Find())
+	}
+	var rows []projections.Row
+	if err == nil {
+		rows, err = form.rows(stored)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load from %s: %w", ref, err)
 	}
 	return rows, nil
 }
 
-func (s *Store) load(ctx context.Context, ref projections.Ref, ids []string, o *options.FindOptionsBuilder) ([]projections.Row, error) {
+func (s *Store) load(ctx context.Context, ref projections.Ref, ids []string, o *options.FindOptionsBuilder) ([]bson.Raw, error) {
 	const many = 1000
-	found := make([]projections.Row, 0, len(ids))
+	found := make([]bson.Raw, 0, len(ids))
 	for some := range slices.Chunk(ids, many) {
-		rows, err := s.all(ctx, ref, is("_id", "$in", some), o.SetBatchSize(many))
+		documents, err := s.all(ctx, ref, is("_id", "$in", some), o.SetBatchSize(many))
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, rows...)
+		found = append(found, documents...)
 	}
 	return found, nil
 }
 
+func (s *Store) all(ctx context.Context, ref projections.Ref, filter bson.D, o *options.FindOptionsBuilder) (documents []bson.Raw, err error) {
+	cursor, err := s.documents(ref).Find(ctx, filter, o)
+	if err == nil {
+		err = cursor.All(ctx, &documents)
+	}
+	return documents, err
+}
+
+func (f form) rows(stored []bson.Raw) ([]projections.Row, error) {
+	rows := make([]projections.Row, len(stored))
+	for i, document := range stored {
+		var err error
+		if rows[i], err = f.decode(document); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
 // Scan implements [projections.Store].
-func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
-	rows, err := s.all(ctx, ref, bson.D{{Key: "created", Value: bson.D{{Key: "$gt", Value: int64(after)}}}},
-		options.Find().SetSort(keys(projections.Order{}.Columns(), 1)).SetLimit(int64(limit)))
+func (s *Store) Scan(ctx context.Context, ref projections.Ref, schema projections.Schema, after eventstore.Position, limit int) ([]projections.Row, error) {
+	rows, err := s.scan(ctx, ref, schema, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
 	}
 	return rows, nil
 }
 
-// fields are the options to read some fields, besides _id and created.
-func fields(names ...string) *options.FindOptionsBuilder {
-	projection := bson.D{{Key: "created", Value: 1}}
-	for _, name := range names {
-		projection = append(projection, bson.E{Key: name, Value: 1})
-	}
-	return options.Find().SetProjection(projection)
-}
-
-func (s *Store) all(ctx context.Context, ref projections.Ref, filter bson.D, o *options.FindOptionsBuilder) ([]projections.Row, error) {
-	cursor, err := s.documents(ref).Find(ctx, filter, o)
+// scan begins with what has no place in the order of documents, however much that is.
+func (s *Store) scan(ctx context.Context, ref projections.Ref, schema projections.Schema, after eventstore.Position, limit int) ([]projections.Row, error) {
+	form, err := s.form(ctx, ref, schema)
 	if err != nil {
 		return nil, err
 	}
-	var documents []document
-	if err := cursor.All(ctx, &documents); err != nil {
-		return nil, err
+	created := form.name(projections.ColumnCreated)
+	stored, err := s.all(ctx, ref, is(created, "$gt", int64(after)), options.Find().SetSort(bson.D{{Key: created, Value: 1}}).SetLimit(int64(limit)))
+	if err == nil && after == 0 {
+		var others []bson.Raw
+		others, err = s.all(ctx, ref, bson.D{{Key: created, Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: int64(0)}}}}}}, options.Find())
+		stored = append(others, stored...)
 	}
-	rows := make([]projections.Row, len(documents))
-	for i, d := range documents {
-		rows[i] = d.row()
+	rows := make([]projections.Row, len(stored))
+	for i, document := range stored {
+		row, err := form.decode(document)
+		if err == nil {
+			err = form.check(row, document)
+		}
+		if err != nil {
+			row.Foreign, row.Document = document.String(), nil
+		}
+		rows[i] = row
 	}
-	return rows, nil
+	return rows, err
 }
 
 // Find implements [projections.Store]. The checkpoint is read first, so that what is found then is at least as new.
-func (s *Store) Find(ctx context.Context, name string, sel projections.Selection) (projections.Found, error) {
+func (s *Store) Find(ctx context.Context, name string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
 	for {
-		found, err := s.find(ctx, name, sel)
+		found, err := s.find(ctx, name, schema, sel)
 		if errors.Is(err, projections.ErrNotBuilt) {
 			return found, err
 		}
@@ -247,7 +256,7 @@ func (s *Store) Find(ctx context.Context, name string, sel projections.Selection
 	}
 }
 
-func (s *Store) find(ctx context.Context, name string, sel projections.Selection) (found projections.Found, err error) {
+func (s *Store) find(ctx context.Context, name string, schema projections.Schema, sel projections.Selection) (found projections.Found, err error) {
 	p, err := s.read(ctx, name)
 	if err != nil {
 		return found, err
@@ -257,7 +266,8 @@ func (s *Store) find(ctx context.Context, name string, sel projections.Selection
 		return found, projections.ErrNotBuilt
 	}
 	found.Ref, found.Position = g.Ref, g.Position
-	filter := filter(g, sel)
+	form := p.form(g.Number, schema)
+	filter := form.filter(g, sel)
 	if sel.Count > 0 {
 		if found.Count, err = s.documents(g.Ref).CountDocuments(ctx, and(filter), options.Count().SetLimit(sel.Count)); err != nil {
 			return found, err
@@ -271,9 +281,12 @@ func (s *Store) find(ctx context.Context, name string, sel projections.Selection
 		direction = -1
 	}
 	if sel.After != nil {
-		filter = append(filter, after(sel.Order, direction, *sel.After)...)
+		filter = append(filter, form.after(sel.Order, direction, *sel.After)...)
 	}
-	found.Rows, err = s.all(ctx, g.Ref, and(filter),
-		fields("document").SetSort(keys(sel.Order.Columns(), direction)).SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit)))
+	stored, err := s.all(ctx, g.Ref, and(filter),
+		options.Find().SetSort(form.keys(sel.Order.Columns(), direction)).SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit)))
+	if err == nil {
+		found.Rows, err = form.rows(stored)
+	}
 	return found, err
 }

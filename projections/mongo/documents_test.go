@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"roombook/eventstore"
 	"roombook/projections"
@@ -12,7 +13,7 @@ import (
 
 func begin(t *testing.T, store projections.Store) projections.Ref {
 	t.Helper()
-	g, err := store.Begin(t.Context(), "list", 1, projections.Schema{})
+	g, err := store.Begin(t.Context(), "list", 1, schema())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,8 +21,14 @@ func begin(t *testing.T, store projections.Store) projections.Ref {
 }
 
 func row(id string, position eventstore.Position) projections.Row {
-	return projections.Row{ID: id, Created: 1, Position: position, Document: `{}`}
+	return projections.Row{ID: id, Created: 1, Position: position, Document: &document{ID: id}}
 }
+
+type document struct {
+	ID string `json:"id" bson:"id" key:"id"`
+}
+
+func schema() projections.Schema { return projections.SchemaOf[document]() }
 
 // A document that has lost its position, or has something else there, is not newer than what is written.
 func TestADocumentWithoutAPosition(t *testing.T) {
@@ -29,15 +36,16 @@ func TestADocumentWithoutAPosition(t *testing.T) {
 	ref := begin(t, store)
 	for id, damaged := range map[string]bson.D{
 		"none": {{Key: "_id", Value: "none"}},
-		"text": {{Key: "_id", Value: "text"}, {Key: "position", Value: "far"}},
+		"some": {{Key: "_id", Value: "some"}, {Key: "_roombook", Value: "nothing"}},
+		"text": {{Key: "_id", Value: "text"}, {Key: "_roombook", Value: bson.D{{Key: "position", Value: "far"}}}},
 	} {
-		if _, err := beside(t, store).Collection(ref.String()).InsertOne(t.Context(), damaged); err != nil {
+		if _, err := beside(t, store).Collection(ref.String()).InsertOne(t.Context(), damaged, options.InsertOne().SetBypassDocumentValidation(true)); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Write(t.Context(), ref, []projections.Row{row(id, 5)}, projections.Checkpoint{Position: 5}); err != nil {
+		if err := store.Write(t.Context(), ref, schema(), []projections.Row{row(id, 5)}, projections.Checkpoint{Position: 5}); err != nil {
 			t.Error(err)
 		}
-		if rows, err := store.Load(t.Context(), ref, []string{id}); err != nil || len(rows) != 1 || rows[0].Position != 5 || rows[0].Created != 1 {
+		if rows, err := store.Load(t.Context(), ref, schema(), []string{id}); err != nil || len(rows) != 1 || rows[0].Position != 5 || rows[0].Created != 1 {
 			t.Errorf("%s: %+v, %v", id, rows, err)
 		}
 	}
@@ -57,7 +65,7 @@ func TestALeftCollectionIsCollected(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := store.Ensure(t.Context(), kept, projections.Schema{}); err != nil {
+	if err := store.Ensure(t.Context(), kept, schema()); err != nil {
 		t.Fatal(err)
 	}
 	names, err := database.ListCollectionNames(t.Context(), bson.D{})

@@ -6,11 +6,13 @@ import (
 	"roombook/projections"
 )
 
-// keys are the fields of an index or a sort.
-func keys(columns []projections.Column, direction int) bson.D {
-	d := make(bson.D, len(columns))
-	for i, c := range columns {
-		d[i] = bson.E{Key: string(c), Value: direction}
+// keys are the fields of an index or a sort. What no field is of is left out.
+func (f form) keys(columns []projections.Column, direction int) bson.D {
+	d := make(bson.D, 0, len(columns))
+	for _, c := range columns {
+		if name := f.name(c); name != "" {
+			d = append(d, bson.E{Key: name, Value: direction})
+		}
 	}
 	return d
 }
@@ -30,48 +32,47 @@ func is(field string, relation string, value any) bson.D {
 	return bson.D{{Key: field, Value: bson.D{{Key: relation, Value: value}}}}
 }
 
-func filter(g projections.Generation, s projections.Selection) []bson.D {
+func (f form) filter(g projections.Generation, s projections.Selection) []bson.D {
 	var terms []bson.D
-	equal := func(field, value string) {
-		if value != "" {
-			terms = append(terms, bson.D{{Key: field, Value: value}})
-		}
+	for column, value := range s.Terms() {
+		terms = append(terms, bson.D{{Key: f.name(column), Value: value}})
 	}
-	equal("_id", s.ID)
-	equal("booking", s.Booking)
-	equal("user", s.User)
-	equal("room", s.Room)
 	switch len(s.Statuses) {
 	case 0:
 	case 1:
-		equal("status", s.Statuses[0])
+		terms = append(terms, bson.D{{Key: f.name(projections.ColumnStatus), Value: s.Statuses[0]}})
 	default:
-		terms = append(terms, is("status", "$in", s.Statuses))
+		terms = append(terms, is(f.name(projections.ColumnStatus), "$in", s.Statuses))
 	}
-	if s.From != nil {
-		terms = append(terms, is("start", "$gt", *s.From-g.Longest), is("end", "$gt", *s.From))
+	start, end := f.name(projections.ColumnStart), f.name(projections.ColumnEnd)
+	switch {
+	case s.From == nil:
+	case end == "": // the documents are about moments
+		terms = append(terms, is(start, "$gt", f.time(*s.From-1)))
+	default:
+		terms = append(terms, is(start, "$gt", f.time(*s.From-g.Longest)), is(end, "$gt", f.time(*s.From)))
 	}
 	if s.To != nil {
-		terms = append(terms, is("start", "$lt", *s.To))
+		terms = append(terms, is(start, "$lte", f.time(*s.To-1)))
 	}
 	return terms
 }
 
 // after is the condition that a document comes after a mark: it is beyond in the first field in which it differs. The bound on
 // the first field alone follows from that, and is what an index begins with.
-func after(o projections.Order, direction int, m projections.Mark) []bson.D {
+func (f form) after(o projections.Order, direction int, m projections.Mark) []bson.D {
 	beyond, bound := "$gt", "$gte"
 	if direction < 0 {
 		beyond, bound = "$lt", "$lte"
 	}
 	var at bson.D // the mark
-	if o.By != "" {
-		at = append(at, bson.E{Key: string(o.By), Value: m.By})
+	for _, c := range o.Columns() {
+		value := m.In(c)
+		if c == projections.ColumnStart {
+			value = f.time(m.Start)
+		}
+		at = append(at, bson.E{Key: f.name(c), Value: value})
 	}
-	if o.Start {
-		at = append(at, bson.E{Key: "start", Value: m.Start})
-	}
-	at = append(at, bson.E{Key: "created", Value: int64(m.Created)})
 	if len(at) == 1 {
 		return []bson.D{is(at[0].Key, beyond, at[0].Value)}
 	}

@@ -34,10 +34,10 @@ func TestEveryQueryHasAnIndex(t *testing.T) {
 }
 
 func served(selected storetest.Selected) string {
-	s := selected.Selection
+	s, form := selected.Selection, form{schema: selected.Schema}
 	fixed, bounded := map[string]bool{}, map[string]bool{}
-	for _, term := range filter(projections.Generation{}, s) {
-		if _, relation := term[0].Value.(bson.D); relation && term[0].Key != "status" {
+	for _, term := range form.filter(projections.Generation{}, s) {
+		if _, relation := term[0].Value.(bson.D); relation && term[0].Key != form.name(projections.ColumnStatus) {
 			bounded[term[0].Key] = true
 		} else {
 			fixed[term[0].Key] = true
@@ -53,20 +53,20 @@ func served(selected storetest.Selected) string {
 	if i < 0 {
 		return fmt.Sprintf("there is no index by %s", s.Path.Index)
 	}
-	index := keys(selected.Schema.Indexes[i].Columns(), 1)
+	index := form.keys(selected.Schema.Indexes[i].Columns(), 1)
 	equal, order, window := storetest.Reads(s)
 	for _, c := range equal {
-		if index[0].Key != string(c) || !fixed[index[0].Key] {
+		if index[0].Key != form.name(c) || !fixed[index[0].Key] {
 			return fmt.Sprintf("%s is not what comes next in the index by %s, or is not fixed", c, s.Path.Index)
 		}
 		index = index[1:]
 	}
-	for i, key := range keys(order, 1) {
+	for i, key := range form.keys(order, 1) {
 		if index[i] != key {
 			return fmt.Sprintf("it is sorted by %v, and what is left of the index is %v", order, index)
 		}
 	}
-	if window && (index[0].Key != "start" || !bounded["start"]) {
+	if window && (index[0].Key != form.name(projections.ColumnStart) || !bounded[index[0].Key]) {
 		return fmt.Sprintf("its time is not bounded by what is left of the index, %v", index)
 	}
 	return ""

@@ -2,13 +2,19 @@
 //
 // Three ideas:
 //
-//   - A generation is a collection; a document's _id is that of the booking or notification, its keys are fields and what readers get is
-//     one JSON text.
+//   - A generation is a collection. A document has the fields of the list as replies name them, texts, numbers and dates, and leaves
+//     out those that have nothing to say; its _id is that of the booking or notification. What the store keeps beside them is under the one
+//     name _roombook: the positions of the events with which the document began and changed last, and what it is found by as its status
+//     where that tells more than the field. A validator keeps others from writing anything else, where the server has validators (FerretDB 1
+//     has none).
 //   - All that is known about a projection is one document of the collection projections: its pointer, and for each generation how far it
 //     is. MongoDB changes a document atomically, so that a flip, or a checkpoint that finds its generation retired, needs no transaction.
 //   - Documents are written in bulk, each by an upsert that asks for an older document: one that is newer is not found, so that the
 //     upsert wants to insert and meets the _id that is there. That error is the guard at work. The checkpoint follows once all
 //     documents are written; what is between the two when a worker dies is written again and meets the guard.
+//
+// Programs before these kept a document as one JSON text. Their lists are read, and kept as they are, until they have been made anew. They
+// do not take the new ones for theirs: the document in projections is none to them once one is active.
 //
 // Writes are acknowledged by a majority, and reads are of what a majority has, from the primary.
 package mongo
@@ -53,6 +59,8 @@ type Store struct {
 	database    *mongo.Database
 	projections *mongo.Collection
 	close       func() error
+	// texts are the generations that were last seen to be of documents that are texts, or not to be, by projections.Ref.
+	texts sync.Map
 }
 
 var _ projections.Store = (*Store)(nil)
@@ -103,16 +111,23 @@ func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil)
 
 // projection is a document of the collection projections.
 type projection struct {
-	Name        string                `bson:"_id"`
-	Active      int                   `bson:"active"`
-	Last        int                   `bson:"last"` // the greatest number ever given
-	Generations map[string]generation `bson:"generations"`
+	Name   string `bson:"_id"`
+	Active int    `bson:"active"`
+	Last   int    `bson:"last"` // the greatest number ever given
+	// Stored are the generations and, since one is active whose documents have fields, a text.
+	Stored      map[string]bson.RawValue `bson:"generations"`
+	Generations map[string]generation    `bson:"-"`
 }
+
+// fence is the name of the text among the generations. Programs that know of documents only as texts fail when they meet it: they would
+// find nothing in the collection, and show that.
+const fence = "fence"
 
 // generation is what a projection's document says of one generation, under the name g and its number.
 type generation struct {
 	Number     int    `bson:"number"`
 	Version    int    `bson:"version"`
+	Fields     bool   `bson:"fields,omitempty"` // the documents have fields; else they are texts
 	Position   int64  `bson:"position"`
 	Event      string `bson:"event,omitempty"`      // the one at the position: a projections.Point
 	Considered string `bson:"considered,omitempty"` // another projections.Point
@@ -150,7 +165,32 @@ func (s *Store) read(ctx context.Context, name string) (projection, error) {
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		err = nil
 	}
+	p.Generations = make(map[string]generation, len(p.Stored))
+	for key, stored := range p.Stored {
+		if err != nil || key == fence {
+			continue
+		}
+		var g generation
+		err = stored.Unmarshal(&g)
+		p.Generations[key] = g
+		s.texts.Store(projections.Ref{Projection: name, Number: g.Number}, !g.Fields)
+	}
 	return p, err
+}
+
+// form is that of a generation.
+func (p projection) form(number int, schema projections.Schema) form {
+	g, noted := p.Generations[fmt.Sprint("g", number)]
+	return form{schema: schema, text: noted && !g.Fields}
+}
+
+// form is that of a generation, as it was last seen.
+func (s *Store) form(ctx context.Context, ref projections.Ref, schema projections.Schema) (form, error) {
+	if text, ok := s.texts.Load(ref); ok {
+		return form{schema, text.(bool)}, nil
+	}
+	p, err := s.read(ctx, ref.Projection)
+	return p.form(ref.Number, schema), err
 }
 
 // State implements [projections.Store].
@@ -194,13 +234,24 @@ func (s *Store) begin(ctx context.Context, name string, version int, schema proj
 		Version: version,
 	}
 	_, err = s.projections.UpdateByID(ctx, name, bson.D{{Key: "$set", Value: bson.D{
-		{Key: field(number), Value: generation{Number: number, Version: version, Touched: time.Now()}},
+		{Key: field(number), Value: generation{Number: number, Version: version, Fields: true, Touched: time.Now()}},
 	}}})
 	if err != nil {
 		return g, err
 	}
-	return g, s.index(ctx, g.Ref, schema)
+	form := form{schema: schema}
+	err = s.database.CreateCollection(ctx, g.Ref.String(), options.CreateCollection().SetValidator(form.validator()))
+	if refused := new(mongo.CommandError); errors.As(err, refused) && refused.Code == notImplemented {
+		err = s.database.CreateCollection(ctx, g.Ref.String())
+	}
+	if err != nil {
+		return g, err
+	}
+	return g, s.index(ctx, g.Ref, form)
 }
+
+// notImplemented is the code with which a server refuses what it knows of and does not have, as FerretDB 1 does with validators.
+const notImplemented = 238
 
 func (s *Store) number(ctx context.Context, name string) (int, error) {
 	var p projection
@@ -213,7 +264,11 @@ func (s *Store) number(ctx context.Context, name string) (int, error) {
 
 // Ensure implements [projections.Store].
 func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
-	if err := s.index(ctx, ref, schema); err != nil {
+	form, err := s.form(ctx, ref, schema)
+	if err == nil {
+		err = s.index(ctx, ref, form)
+	}
+	if err != nil {
 		return fmt.Errorf("index %s: %w", ref, err)
 	}
 	if err := s.collect(ctx, ref.Projection); err != nil {
@@ -222,13 +277,13 @@ func (s *Store) Ensure(ctx context.Context, ref projections.Ref, schema projecti
 	return nil
 }
 
-func (s *Store) index(ctx context.Context, ref projections.Ref, schema projections.Schema) error {
+func (s *Store) index(ctx context.Context, ref projections.Ref, form form) error {
 	indexes := [][]projections.Column{{projections.ColumnCreated}}
-	for _, index := range schema.Indexes {
+	for _, index := range form.schema.Indexes {
 		indexes = append(indexes, index.Columns())
 	}
 	for _, columns := range indexes {
-		if _, err := s.documents(ref).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys(columns, 1)}); err != nil {
+		if _, err := s.documents(ref).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: form.keys(columns, 1)}); err != nil {
 			return err
 		}
 	}
@@ -271,7 +326,11 @@ func (s *Store) activate(ctx context.Context, name string, from, to int) error {
 			}
 			filter = append(filter, bson.E{Key: field(from, "position"), Value: bson.D{{Key: "$lte", Value: int64(max(next.Position, old.Position))}}})
 		}
-		result, err := s.projections.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "active", Value: to}}}})
+		set := bson.D{{Key: "active", Value: to}}
+		if !p.form(to, projections.Schema{}).text {
+			set = append(set, bson.E{Key: "generations." + fence, Value: "documents have fields; older programs know them as texts"})
+		}
+		result, err := s.projections.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: set}})
 		if err != nil {
 			return err
 		}

@@ -171,7 +171,7 @@ func (b collections) Indexes(ref projections.Ref) (int, error) {
 }
 
 func (b collections) Unique(ref projections.Ref) error {
-	unique := driver.IndexModel{Keys: bson.D{{Key: "start", Value: 1}}, Options: options.Index().SetUnique(true)}
+	unique := driver.IndexModel{Keys: bson.D{{Key: "startDtm", Value: 1}}, Options: options.Index().SetUnique(true)}
 	_, err := b.Collection(ref.String()).Indexes().CreateOne(context.Background(), unique)
 	return err
 }

@@ -31,6 +31,8 @@ type file struct {
 
 	// known are the generations that were last seen to be active, by projection.
 	known sync.Map
+	// forms are those of generations, by projections.Ref.
+	forms sync.Map
 }
 
 // openFile opens what stands at the path, or makes it unless it is only to be visited.

@@ -69,18 +69,28 @@ func filled(t *testing.T) (s *sqlite.Store, file string, log *logged) {
 
 const documents = 1000
 
+type document struct {
+	ID   string `json:"id" bson:"id" key:"id"`
+	Text string `json:"text" bson:"text"`
+}
+
+func schema() projections.Schema {
+	return projections.SchemaOf[document](projections.Index{Order: projections.Order{Start: true}})
+}
+
 func fill(t *testing.T, s *sqlite.Store) {
 	t.Helper()
-	g, err := s.Begin(t.Context(), "list", 1, projections.Schema{Indexes: []projections.Index{{Order: projections.Order{Start: true}}}})
+	g, err := s.Begin(t.Context(), "list", 1, schema())
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows := make([]projections.Row, documents)
 	for i := range rows {
 		at := eventstore.Position(i + 1)
-		rows[i] = projections.Row{ID: fmt.Sprint("id-", at), Created: at, Position: at, Document: `{"text":"` + strings.Repeat("y", 200) + `"}`}
+		id := fmt.Sprint("id-", at)
+		rows[i] = projections.Row{ID: id, Created: at, Position: at, Document: &document{ID: id, Text: strings.Repeat("y", 200)}}
 	}
-	if err := s.Write(t.Context(), g.Ref, rows, projections.Checkpoint{Position: 1000}); err != nil {
+	if err := s.Write(t.Context(), g.Ref, schema(), rows, projections.Checkpoint{Position: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Activate(t.Context(), "list", 0, g.Number); err != nil {
@@ -102,11 +112,11 @@ func aside(t *testing.T, file string) []string {
 func wantEmpty(t *testing.T, s *sqlite.Store) {
 	t.Helper()
 	until(t, "the store is empty", func() bool {
-		_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
+		_, err := s.Find(t.Context(), "list", schema(), projections.Selection{Limit: 1, Count: documents + 1})
 		return errors.Is(err, projections.ErrNotBuilt)
 	})
 	fill(t, s)
-	if found, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1}); err != nil || found.Count != documents {
+	if found, err := s.Find(t.Context(), "list", schema(), projections.Selection{Limit: 1, Count: documents + 1}); err != nil || found.Count != documents {
 		t.Errorf("afterwards: %d, %v", found.Count, err)
 	}
 }
@@ -176,7 +186,7 @@ func TestARowOfAnotherKind(t *testing.T) {
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := s.Scan(t.Context(), projections.Ref{Projection: "list", Number: 1}, 0, documents); err == nil {
+	if found, err := s.Scan(t.Context(), projections.Ref{Projection: "list", Number: 1}, schema(), 0, documents); err == nil {
 		t.Errorf("%d rows were read", len(found))
 	}
 	wantEmpty(t, s)
@@ -204,18 +214,18 @@ func TestFileIsDamagedInUse(t *testing.T) {
 			for range 4 {
 				asking.Go(func() {
 					for ctx.Err() == nil {
-						_, _ = s.Find(ctx, "list", projections.Selection{Limit: 100, Order: projections.Order{Start: true}})
-						_, _ = s.Scan(ctx, projections.Ref{Projection: "list", Number: 1}, 0, documents)
+						_, _ = s.Find(ctx, "list", schema(), projections.Selection{Limit: 100, Order: projections.Order{Start: true}})
+						_, _ = s.Scan(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), 0, documents)
 					}
 				})
 			}
 			until(t, "it is read", func() bool {
-				found, err := s.Find(ctx, "list", projections.Selection{Limit: 100})
+				found, err := s.Find(ctx, "list", schema(), projections.Selection{Limit: 100})
 				return err == nil && len(found.Rows) == 100
 			})
 			damage(t, file)
 			until(t, "the store is empty", func() bool {
-				_, err := s.Find(ctx, "list", projections.Selection{Limit: 1, Count: documents + 1})
+				_, err := s.Find(ctx, "list", schema(), projections.Selection{Limit: 1, Count: documents + 1})
 				return errors.Is(err, projections.ErrNotBuilt)
 			})
 			cancel()
@@ -236,13 +246,13 @@ func TestDamageIsFoundByAnother(t *testing.T) {
 	overwrite(t, file, 0)
 	for _, s := range []*sqlite.Store{one, two} {
 		until(t, "the store is empty", func() bool {
-			_, err := s.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
+			_, err := s.Find(t.Context(), "list", schema(), projections.Selection{Limit: 1, Count: documents + 1})
 			return errors.Is(err, projections.ErrNotBuilt)
 		})
 	}
 	fill(t, two)
 	until(t, "both have the same", func() bool {
-		found, err := one.Find(t.Context(), "list", projections.Selection{Limit: 1, Count: documents + 1})
+		found, err := one.Find(t.Context(), "list", schema(), projections.Selection{Limit: 1, Count: documents + 1})
 		return err == nil && found.Count == documents
 	})
 }
@@ -254,7 +264,7 @@ func TestVisit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, err := visitor.Find(t.Context(), "list", projections.Selection{Count: documents + 1}); err != nil || found.Count != documents {
+	if found, err := visitor.Find(t.Context(), "list", schema(), projections.Selection{Count: documents + 1}); err != nil || found.Count != documents {
 		t.Errorf("a visitor finds %d, %v", found.Count, err)
 	}
 	if err := errors.Join(visitor.Close(), s.Close()); err != nil {
@@ -319,11 +329,11 @@ func TestWritersLeave(t *testing.T) {
 	// The first waits for the other process for the longest time that is waited, the next ones for the first one.
 	first := make(chan error, 1)
 	go func() {
-		first <- s.Write(t.Context(), projections.Ref{Projection: "list", Number: 1}, nil, projections.Checkpoint{Position: 2000})
+		first <- s.Write(t.Context(), projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
 	}()
 	for range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		err := s.Write(ctx, projections.Ref{Projection: "list", Number: 1}, nil, projections.Checkpoint{Position: 2000})
+		err := s.Write(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a write that is given up ended with %v", err)

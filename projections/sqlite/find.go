@@ -13,9 +13,9 @@ import (
 )
 
 // Find implements [projections.Store].
-func (s *Store) Find(ctx context.Context, projection string, sel projections.Selection) (found projections.Found, err error) {
+func (s *Store) Find(ctx context.Context, projection string, schema projections.Schema, sel projections.Selection) (found projections.Found, err error) {
 	err = s.read(ctx, func(f *file, c *connection) error {
-		found, err = f.find(ctx, c, projection, sel)
+		found, err = f.find(ctx, c, projection, schema, sel)
 		return err
 	})
 	if err != nil {
@@ -26,10 +26,10 @@ func (s *Store) Find(ctx context.Context, projection string, sel projections.Sel
 
 // find reads the checkpoint first, so that what is found then is at least as new. Most pages need but one statement, and
 // thereby one snapshot: it reads the generation that was the active one last time, and with it the checkpoint if it still is.
-func (f *file) find(ctx context.Context, c *connection, projection string, sel projections.Selection) (found projections.Found, err error) {
+func (f *file) find(ctx context.Context, c *connection, projection string, schema projections.Schema, sel projections.Selection) (found projections.Found, err error) {
 	if known, ok := f.known.Load(projection); ok && sel.Count == 0 && sel.Limit > 0 {
 		found.Ref = known.(projections.Ref)
-		stillActive, err := page(ctx, c, sel, &found)
+		stillActive, err := f.page(ctx, c, schema, sel, &found)
 		if err == nil && stillActive {
 			return found, nil
 		}
@@ -45,7 +45,7 @@ func (f *file) find(ctx context.Context, c *connection, projection string, sel p
 			err = count(ctx, c, sel, &found)
 		}
 		if sel.Limit > 0 && err == nil {
-			_, err = page(ctx, c, sel, &found)
+			_, err = f.page(ctx, c, schema, sel, &found)
 		}
 		found.Position = at
 		if err == nil {
@@ -93,21 +93,14 @@ func (c *condition) and(term string, args ...driver.Value) {
 func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
-	equal := func(column projections.Column, value string) {
-		if value == "" {
-			return
-		}
-		name := string(column)
+	for column, value := range s.Terms() {
+		name := quoted(column)
 		if s.Path == nil && led {
 			name = "+" + name
 		}
 		c.and(name+" = ?", value)
 		led = true
 	}
-	equal("id", s.ID)
-	equal(projections.ColumnBooking, s.Booking)
-	equal(projections.ColumnUser, s.User)
-	equal(projections.ColumnRoom, s.Room)
 	from, to := int64(math.MinInt64), int64(math.MaxInt64) // of the mark: SQLite takes one bound at each end
 	if s.After != nil && inTime(s) {
 		if s.Descending {
@@ -168,49 +161,61 @@ func texts(values []string) []driver.Value {
 
 // page finds the rows, and reports whether they are those of the active generation, as far as it can tell: without a row it
 // cannot.
-func page(ctx context.Context, c *connection, s projections.Selection, found *projections.Found) (active bool, err error) {
-	text, args := pageQuery(found.Ref, s)
+func (f *file) page(ctx context.Context, c *connection, schema projections.Schema, s projections.Selection, found *projections.Found) (active bool, err error) {
+	form, err := f.form(ctx, c, found.Ref, schema)
+	if err != nil {
+		return false, err
+	}
+	text, args := pageQuery(found.Ref, form, s)
 	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
+	var foreign error
 	err = c.query(ctx, text, args, func(v []driver.Value) {
-		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: v[1].(string)})
-		if at, ok := v[2].(int64); ok {
+		if at, ok := v[1].(int64); ok {
 			active, found.Position = true, eventstore.Position(at)
 		}
+		document, err := form.document(v[2:])
+		foreign = errors.Join(foreign, err)
+		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: document})
 	})
 	if s.Path != nil && isWithoutIndex(err) {
 		s.Path = nil
-		return page(ctx, c, s, found)
+		return f.page(ctx, c, schema, s, found)
 	}
-	return active, err
+	return active, errors.Join(err, foreign)
 }
 
-// pageQuery finds created, document, and the position of the generation if it is the active one.
-func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+// pageQuery finds created, the position of the generation if it is the active one, and the document. It first finds the rows by what an
+// index has of them, and then looks at the documents.
+func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text string, args []driver.Value) {
 	var rows string
 	switch {
 	case s.Path == nil:
-		rows, args = inOrder(ref, s, inStatuses(ref, s), s.Order.Columns())
+		rows, args = inOrder(ref, s)
 	case s.Path.Sort:
 		rows, args = sorted(ref, s)
 	default:
 		rows, args = merged(ref, s)
 	}
-	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?) FROM (` + rows + `)`
-	return text, append([]driver.Value{ref.Projection, int64(ref.Number)}, args...)
+	if rows == "" {
+		return "SELECT 1 WHERE false", nil
+	}
+	text = `SELECT d.created, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?), ` + form.read + ` FROM (` + rows + orderBy(s.Order.Columns(), s) + ` LIMIT ?) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
+	return text, append(append([]driver.Value{ref.Projection, int64(ref.Number)}, args...), int64(s.Limit))
 }
 
-// inOrder finds the first documents on a condition, after the mark.
-func inOrder(ref projections.Ref, s projections.Selection, where *condition, columns []projections.Column) (text string, args []driver.Value) {
+// inOrder finds the documents after the mark, in whatever way SQLite takes to be the best.
+func inOrder(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	columns := s.Order.Columns()
+	where := inStatuses(ref, s)
 	if s.After != nil {
 		where.after(list(columns), columns, s)
 	}
-	text = `SELECT created, document FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
-	return text, append(where.args, int64(s.Limit))
+	return `SELECT ` + list(columns) + ` FROM ` + table(ref) + where.sql.String(), where.args
 }
 
-// merged finds the first documents by an index that has the order, in which those of each status are on their own. SQLite merges them
-// while it reads.
+// merged finds the documents after the mark by an index that has the order, in which those of each status are on their own. SQLite
+// merges them while it reads. The text is empty if there can be none.
 func merged(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	columns := s.Order.Columns()
 	byStatus := s.Order.By == projections.ColumnStatus
@@ -234,17 +239,13 @@ func merged(ref projections.Ref, s projections.Selection) (text string, args []d
 		case part.After != nil:
 			where.after(list(within), within, part)
 		}
-		parts = append(parts, `SELECT `+list(columns)+`, document`+source(ref, s)+where.sql.String())
+		parts = append(parts, `SELECT `+list(columns)+source(ref, s)+where.sql.String())
 		args = append(args, where.args...)
 	}
-	if len(parts) == 0 { // nothing is after the mark
-		return `SELECT 0 AS created, '' AS document WHERE false`, nil
-	}
-	return strings.Join(parts, " UNION ALL ") + orderBy(columns, s) + ` LIMIT ?`, append(args, int64(s.Limit))
+	return strings.Join(parts, " UNION ALL "), args
 }
 
-// sorted finds the first documents of the few that an index leads to. It sorts what the index has of them, and then looks at the
-// documents.
+// sorted finds the documents after the mark among the few that an index leads to. SQLite sorts what the index has of them.
 func sorted(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	columns := s.Order.Columns()
 	few := inStatuses(ref, s)
@@ -252,25 +253,15 @@ func sorted(ref projections.Ref, s projections.Selection) (text string, args []d
 	if s.After != nil {
 		first.after(list(columns), columns, s)
 	}
-	text = `SELECT d.created, d.document FROM (
-		SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
-		) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
-	args = append(few.args, int64(2*projections.MaxSorted))
-	return text, append(append(args, first.args...), int64(s.Limit))
+	text = `SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String()
+	return text, append(append(few.args, int64(2*projections.MaxSorted)), first.args...)
 }
 
 // after is the condition that a document comes after the mark. Names are those of the columns.
 func (c *condition) after(names string, columns []projections.Column, s projections.Selection) {
 	values := make([]driver.Value, len(columns))
 	for i, column := range columns {
-		switch column {
-		case projections.ColumnStart:
-			values[i] = s.After.Start
-		case projections.ColumnCreated:
-			values[i] = int64(s.After.Created)
-		default:
-			values[i] = s.After.By
-		}
+		values[i] = s.After.In(column)
 	}
 	relation := ">"
 	if s.Descending {

@@ -49,7 +49,7 @@ func TestPanics(t *testing.T) {
 			})
 		})
 	}
-	if err := store.Write(ctx, g.Ref, nil, projections.Checkpoint{Position: 5}); err != nil {
+	if err := store.Write(ctx, g.Ref, projections.Schema{}, nil, projections.Checkpoint{Position: 5}); err != nil {
 		t.Error(err)
 	}
 	state, err := store.State(ctx, "list")

@@ -2,8 +2,8 @@
 //
 // Three ideas:
 //
-//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The keys are
-//     columns, the document is one JSON text. Every index begins with the status, and pages are merged from its parts.
+//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The fields of
+//     documents are columns. Every index begins with the status, and pages are merged from its parts.
 //   - One connection writes, documents and checkpoint in one transaction; others read meanwhile (write-ahead log), and see
 //     whole transactions. A power failure may take the last transactions away (synchronous=NORMAL), each as a whole, so that the checkpoint
 //     still fits the documents; the events are the truth and are folded again.
@@ -15,6 +15,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -161,16 +162,25 @@ func (s *Store) State(ctx context.Context, projection string) (projections.State
 }
 
 // Load implements [projections.Store].
-func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
+func (s *Store) Load(ctx context.Context, ref projections.Ref, schema projections.Schema, ids []string) ([]projections.Row, error) {
 	found := make([]projections.Row, 0, len(ids))
-	text := `SELECT id, created, position, document FROM ` + table(ref) + ` WHERE id = ?`
-	err := s.read(ctx, func(_ *file, c *connection) error {
+	err := s.read(ctx, func(f *file, c *connection) error {
+		form, err := f.form(ctx, c, ref, schema)
+		if err != nil {
+			return err
+		}
+		text := `SELECT id, created, position, status, ` + form.read + ` FROM ` + table(ref) + ` d WHERE id = ?`
 		for _, id := range ids {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			err := c.query(context.WithoutCancel(ctx), text, []driver.Value{id}, func(v []driver.Value) { found = append(found, row(v)) })
-			if err != nil {
+			var foreign error
+			err := c.query(context.WithoutCancel(ctx), text, []driver.Value{id}, func(v []driver.Value) {
+				var row projections.Row
+				row, foreign = form.row(v)
+				found = append(found, row)
+			})
+			if err := errors.Join(err, foreign); err != nil {
 				return err
 			}
 		}
@@ -183,15 +193,24 @@ func (s *Store) Load(ctx context.Context, ref projections.Ref, ids []string) ([]
 }
 
 // Scan implements [projections.Store].
-func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.Position, limit int) ([]projections.Row, error) {
+func (s *Store) Scan(ctx context.Context, ref projections.Ref, schema projections.Schema, after eventstore.Position, limit int) ([]projections.Row, error) {
 	var found []projections.Row
-	err := s.read(ctx, func(_ *file, c *connection) error {
-		return c.query(ctx, `SELECT id, created, position, document, booking, room, user, status, start, "end" FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
-			[]driver.Value{int64(after), int64(limit)}, func(v []driver.Value) {
-				r := row(v)
-				r.Keys = projections.Keys{Booking: v[4].(string), Room: v[5].(string), User: v[6].(string), Status: v[7].(string), Start: v[8].(int64), End: v[9].(int64)}
-				found = append(found, r)
-			})
+	err := s.read(ctx, func(f *file, c *connection) error {
+		form, err := f.form(ctx, c, ref, schema)
+		if err != nil {
+			return err
+		}
+		text := `SELECT booking, room, user, start, "end", id, created, position, status, ` + form.read + ` FROM ` + table(ref) + ` d WHERE created > ? ORDER BY created LIMIT ?`
+		return c.query(ctx, text, []driver.Value{int64(after), int64(limit)}, func(v []driver.Value) {
+			keys := projections.Keys{Booking: v[0].(string), Room: v[1].(string), User: v[2].(string), Start: v[3].(int64), End: v[4].(int64)}
+			row, err := form.row(v[5:])
+			if err != nil {
+				row.Foreign = err.Error()
+			} else if schema.Misplaces(row.Document, keys) {
+				row.Foreign, row.Document = fmt.Sprintf("a document that is found and ordered by %+v", keys), nil
+			}
+			found = append(found, row)
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
@@ -199,9 +218,14 @@ func (s *Store) Scan(ctx context.Context, ref projections.Ref, after eventstore.
 	return found, nil
 }
 
-// row is made of id, created, position and document.
-func row(v []driver.Value) projections.Row {
-	return projections.Row{ID: v[0].(string), Created: position(v[1]), Position: position(v[2]), Document: v[3].(string)}
+// row is made of id, created, position, status and the columns that documents are read from.
+func (f *form) row(v []driver.Value) (projections.Row, error) {
+	r := projections.Row{ID: v[0].(string), Created: position(v[1]), Position: position(v[2]), Status: v[3].(string)}
+	var err error
+	if r.Document, err = f.document(v[4:]); err != nil {
+		err = fmt.Errorf("%s: %w", r.ID, err)
+	}
+	return r, err
 }
 
 func position(v driver.Value) eventstore.Position { return eventstore.Position(v.(int64)) }

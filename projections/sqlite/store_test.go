@@ -94,7 +94,7 @@ func TestAWriteThatIsGivenUp(t *testing.T) {
 			}
 			cancel()
 		})
-		err := s.Write(ctx, g.Ref, nil, projections.Checkpoint{Position: 1})
+		err := s.Write(ctx, g.Ref, projections.Schema{}, nil, projections.Checkpoint{Position: 1})
 		canceller.Wait()
 		switch {
 		case errors.Is(err, context.Canceled):
@@ -106,7 +106,7 @@ func TestAWriteThatIsGivenUp(t *testing.T) {
 	if given == 0 || given == 3000 {
 		t.Errorf("%d of 3000 writes were given up", given)
 	}
-	if err := s.Write(t.Context(), g.Ref, nil, projections.Checkpoint{Position: 2}); err != nil {
+	if err := s.Write(t.Context(), g.Ref, projections.Schema{}, nil, projections.Checkpoint{Position: 2}); err != nil {
 		t.Error(err)
 	}
 }
@@ -118,8 +118,8 @@ type stale struct {
 	before map[string]projections.Row // what the last load of a document found
 }
 
-func (s *stale) Load(ctx context.Context, ref projections.Ref, ids []string) ([]projections.Row, error) {
-	rows, err := s.Store.Load(ctx, ref, ids)
+func (s *stale) Load(ctx context.Context, ref projections.Ref, schema projections.Schema, ids []string) ([]projections.Row, error) {
+	rows, err := s.Store.Load(ctx, ref, schema, ids)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, row := range rows {

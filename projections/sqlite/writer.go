@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,21 +59,25 @@ func transact(ctx context.Context, w *connection, do func(ctx context.Context, w
 }
 
 // Write implements [projections.Store].
-func (s *Store) Write(ctx context.Context, ref projections.Ref, rows []projections.Row, checkpoint projections.Checkpoint) error {
+func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projections.Schema, rows []projections.Row, checkpoint projections.Checkpoint) error {
 	err := s.transaction(ctx, func(always context.Context, w *connection) error {
 		if err := writable(always, w, ref); err != nil {
 			return err
 		}
-		statements := statementsOf(ref)
+		form, err := formOf(always, w, ref, schema)
+		if err != nil {
+			return err
+		}
+		statements := statementsOf(ref, form)
 		for i := range rows {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := write(always, w, statements, &rows[i]); err != nil {
+			if err := write(always, w, form, statements, &rows[i]); err != nil {
 				return fmt.Errorf("document %s: %w", rows[i].ID, err)
 			}
 		}
-		_, err := w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
+		_, err = w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
 			longest = max(longest, ?), touched = max(touched + 1, ?)
 			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), noted(checkpoint.Last()), noted(checkpoint.Considered),
 			checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
@@ -113,31 +118,47 @@ type statements struct {
 	upsert string
 }
 
-func statementsOf(ref projections.Ref) statements {
+func statementsOf(ref projections.Ref, form *form) statements {
 	const same = ` WHERE id = ? AND position < ? AND booking = ? AND room = ? AND user = ? AND start = ? AND "end" = ?`
+	var set, names, places, excluded strings.Builder
+	for _, column := range form.beside {
+		set.WriteString(", " + column + " = ?")
+		names.WriteString(", " + column)
+		places.WriteString(", ?")
+		excluded.WriteString(", " + column + " = excluded." + column)
+	}
 	return statements{
-		same:   `UPDATE ` + table(ref) + ` SET position = ?, document = ?` + same + ` AND status = ?`,
-		update: `UPDATE ` + table(ref) + ` SET position = ?, document = ?, status = ?` + same,
-		upsert: `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end", document)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		same:   `UPDATE ` + table(ref) + ` SET position = ?` + set.String() + same + ` AND status = ?`,
+		update: `UPDATE ` + table(ref) + ` SET position = ?` + set.String() + `, status = ?` + same,
+		upsert: `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end"` + names.String() + `)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?` + places.String() + `)
 			ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
-				status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
+				status = excluded.status, start = excluded.start, "end" = excluded."end"` + excluded.String() + `
 			WHERE excluded.position > position`,
 	}
 }
 
-func write(ctx context.Context, w *connection, s statements, r *projections.Row) error {
+func write(ctx context.Context, w *connection, form *form, s statements, r *projections.Row) error {
+	document, err := form.values(r.Document)
+	if err != nil {
+		return err
+	}
+	k := form.schema.Keys(r.Document)
+	at := []driver.Value{int64(r.Position)}
+	keys := []driver.Value{r.ID, int64(r.Position), k.Booking, k.Room, k.User, k.Start, k.End}
+	status := []driver.Value{r.Status}
 	if r.Loaded {
-		changed, err := w.exec(ctx, s.same, int64(r.Position), r.Document, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End, r.Status)
+		changed, err := w.exec(ctx, s.same, slices.Concat(at, document, keys, status)...)
 		if err != nil || changed > 0 {
 			return err
 		}
-		changed, err = w.exec(ctx, s.update, int64(r.Position), r.Document, r.Status, r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Start, r.End)
+		changed, err = w.exec(ctx, s.update, slices.Concat(at, document, status, keys)...)
 		if err != nil || changed > 0 {
 			return err
 		}
 	}
-	_, err := w.exec(ctx, s.upsert, int64(r.Created), r.ID, int64(r.Position), r.Booking, r.Room, r.User, r.Status, r.Start, r.End, r.Document)
+	all := []driver.Value{int64(r.Created), r.ID, int64(r.Position), k.Booking, k.Room, k.User, r.Status, k.Start, k.End}
+	_, err = w.exec(ctx, s.upsert, append(all, document...)...)
 	return err
 }
 
@@ -166,8 +187,7 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 			user     TEXT    NOT NULL,
 			status   TEXT    NOT NULL,
 			start    INTEGER NOT NULL,    -- microseconds since 1970
-			"end"    INTEGER NOT NULL,
-			document TEXT    NOT NULL)`)
+			"end"    INTEGER NOT NULL`+definitions(schema)+`)`)
 		if err != nil {
 			return err
 		}

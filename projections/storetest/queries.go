@@ -110,11 +110,14 @@ func Selections(t *testing.T, store projections.Store, crowded bool) []Selected 
 		}[p.Name]
 		var rows []projections.Row
 		for at := range eventstore.Position(5) {
-			r := row(at+1, at+1)
-			r.Status, r.Document = p.Statuses[0], "{}"
-			rows = append(rows, r)
+			id := fmt.Sprint("id-", at)
+			rows = append(rows, projections.Row{ID: id, Created: at + 1, Position: at + 1, Status: p.Statuses[0], Document: map[string]any{
+				projections.BookingListName:  &projections.BookingList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
+				projections.RoomUseListName:  &projections.RoomUseList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
+				projections.NotificationName: &projections.Notification{ID: projections.NotificationID(id), Delivery: projections.DeliveryPending},
+			}[p.Name]})
 		}
-		if err := store.Write(t.Context(), g.Ref, rows, checkpoint(5, rows)); err != nil {
+		if err := store.Write(t.Context(), g.Ref, p.Schema, rows, projections.Checkpoint{Position: 5}); err != nil {
 			t.Fatal(err)
 		}
 		next := map[string]string{}
@@ -148,9 +151,9 @@ type recorder struct {
 	selected []projections.Selection
 }
 
-func (r *recorder) Find(ctx context.Context, projection string, s projections.Selection) (projections.Found, error) {
+func (r *recorder) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
 	r.selected = append(r.selected, s)
-	found, err := r.Store.Find(ctx, projection, s)
+	found, err := r.Store.Find(ctx, projection, schema, s)
 	if r.crowded {
 		found.Count = s.Count
 	}

@@ -188,7 +188,7 @@ func (s *system) wantBookings(p projections.Projection) {
 		}
 	}
 	state := s.state(p)
-	rows, err := s.store.Scan(s.Context(), projections.Ref{Projection: p.Name, Number: state.Active}, 0, 100_000)
+	rows, err := s.store.Scan(s.Context(), projections.Ref{Projection: p.Name, Number: state.Active}, p.Schema, 0, 100_000)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	stop()
 
 	// The documents of now, in a generation with the checkpoint of then.
-	rows, err := s.store.Scan(t.Context(), behind.Ref, 0, 1000)
+	rows, err := s.store.Scan(t.Context(), behind.Ref, p.Schema, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Write(t.Context(), g.Ref, rows, behind.Checkpoint); err != nil {
+	if err := s.store.Write(t.Context(), g.Ref, p.Schema, rows, behind.Checkpoint); err != nil {
 		t.Fatal(err)
 	}
 	// The flip is refused to a generation that is behind, so that the killed worker's list is put into another store's place by name.
@@ -357,7 +357,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Write(t.Context(), k.Ref, rows, behind.Checkpoint); err != nil {
+	if err := s.store.Write(t.Context(), k.Ref, p.Schema, rows, behind.Checkpoint); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, k.Number); err != nil {
@@ -379,22 +379,24 @@ func testRepair(t *testing.T, s *system) {
 	stop()
 
 	ref := projections.Ref{Projection: p.Name, Number: s.state(p).Active}
-	rows, err := s.store.Scan(t.Context(), ref, 0, 1000)
+	rows, err := s.store.Scan(t.Context(), ref, p.Schema, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wrong, surplus := rows[0], rows[1]
+	wrongly, superfluous := *wrong.Document.(*projections.BookingList), *surplus.Document.(*projections.BookingList)
 	wrong.Position++
-	wrong.Document = strings.Replace(wrong.Document, "room", "wrong", 1)
-	surplus.ID, surplus.Created = "surplus", rows[1].Created+1
-	if err := s.store.Write(t.Context(), ref, []projections.Row{wrong, surplus}, projections.Checkpoint{Position: position}); err != nil {
+	wrongly.ConfirmReason = "a wrong one"
+	surplus.ID, surplus.Created, superfluous.Booking = "surplus", rows[1].Created+1, "surplus"
+	wrong.Document, surplus.Document = &wrongly, &superfluous
+	if err := s.store.Write(t.Context(), ref, p.Schema, []projections.Row{wrong, surplus}, projections.Checkpoint{Position: position}); err != nil {
 		t.Fatal(err)
 	}
 	verdict, err := projections.Verify(t.Context(), s.store, s.log, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if differences := verdict.Differences; len(differences) != 2 || differences[0].ID != wrong.ID || differences[0].Stored != wrong.Document || differences[0].Expected != rows[0].Document ||
+	if differences := verdict.Differences; len(differences) != 2 || differences[0].ID != wrong.ID || differences[0].Stored != text(t, wrong) || differences[0].Expected != text(t, rows[0]) ||
 		differences[1].ID != "surplus" || differences[1].Expected != "" {
 		t.Errorf("found %v", differences)
 	}
@@ -419,39 +421,40 @@ func testRepair(t *testing.T, s *system) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Write(t.Context(), g.Ref, rows[1:], projections.Checkpoint{Position: position}); err != nil {
+	if err := s.store.Write(t.Context(), g.Ref, p.Schema, rows[1:], projections.Checkpoint{Position: position}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
 		t.Fatal(err)
 	}
 	verdict, err = projections.Verify(t.Context(), s.store, s.log, renamed)
-	if differences := verdict.Differences; err != nil || len(differences) != 1 || differences[0].ID != rows[0].ID || differences[0].Stored != "" || differences[0].Expected != rows[0].Document {
+	if differences := verdict.Differences; err != nil || len(differences) != 1 || differences[0].ID != rows[0].ID || differences[0].Stored != "" || differences[0].Expected != text(t, rows[0]) {
 		t.Errorf("found %v, %v", differences, err)
 	}
 	if len(verdict.Unseen) != 1 { // nobody noted how long its documents are
 		t.Errorf("found %v", verdict.Unseen)
 	}
 
-	// Documents that are right, in places where nobody looks for them.
+	// A document that is right, in a place where nobody looks for it.
 	renamed.Name = "misplaced"
 	g, err = s.store.Begin(t.Context(), renamed.Name, p.Version, p.Schema)
 	if err != nil {
 		t.Fatal(err)
 	}
 	misplaced := slices.Clone(rows)
-	misplaced[0].Room, misplaced[1].Start, misplaced[2].Status = "elsewhere", 1, p.Statuses[0]
+	misplaced[2].Status = p.Statuses[0]
 	if rows[2].Status == p.Statuses[0] {
 		misplaced[2].Status = p.Statuses[1]
 	}
-	if err := s.store.Write(t.Context(), g.Ref, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 52}); err != nil {
+	if err := s.store.Write(t.Context(), g.Ref, p.Schema, misplaced, projections.Checkpoint{Position: position, Longest: 1 << 52}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
 		t.Fatal(err)
 	}
 	verdict, err = projections.Verify(t.Context(), s.store, s.log, renamed)
-	if err != nil || len(verdict.Differences) != 3 || len(verdict.Unseen) != 0 || !strings.Contains(verdict.Differences[0].String(), "elsewhere") {
+	if err != nil || len(verdict.Differences) != 1 || len(verdict.Unseen) != 0 || verdict.Differences[0].ID != rows[2].ID ||
+		!strings.Contains(verdict.Differences[0].String(), misplaced[2].Status) {
 		t.Errorf("found %v, %v", verdict, err)
 	}
 
@@ -462,6 +465,15 @@ func testRepair(t *testing.T, s *system) {
 	if err != nil || verdict.Faults() != 0 || verdict.Behind != len(s.history.Events)-before || verdict.Position != position {
 		t.Errorf("of a list that is behind: %+v, %v", verdict, err)
 	}
+}
+
+func text(t *testing.T, row projections.Row) string {
+	t.Helper()
+	text, err := projections.DocumentText(row.Document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // Lists are rebuilt, again and again, while workers keep them, bookings go on, and a reader looks.
@@ -595,7 +607,7 @@ func testAbandoned(t *testing.T, s *system) {
 	_, stop = s.work(projections.WorkerOptions{Abandoned: watched}, p)
 	last := time.Now()
 	for began := last; time.Since(began) < 3*watched; last = time.Now() { // somebody is still writing to it
-		err := s.store.Write(t.Context(), left.Ref, nil, projections.Checkpoint{})
+		err := s.store.Write(t.Context(), left.Ref, p.Schema, nil, projections.Checkpoint{})
 		if errors.Is(err, projections.ErrRetired) && time.Since(last) > watched/2 {
 			t.Logf("the writer itself was late")
 			break
@@ -665,8 +677,8 @@ func (s *system) made(p projections.Projection, at projections.Point) projection
 	if err != nil {
 		s.Fatal(err)
 	}
-	ghost := row(1, 1)
-	if err := s.store.Write(s.Context(), g.Ref, []projections.Row{ghost}, projections.Checkpoint{Position: at.Position, Event: at.Event}); err != nil {
+	ghost := projections.Row{ID: "ghost", Created: 1, Position: 1, Status: p.Statuses[0], Document: &projections.BookingList{Booking: "ghost"}}
+	if err := s.store.Write(s.Context(), g.Ref, p.Schema, []projections.Row{ghost}, projections.Checkpoint{Position: at.Position, Event: at.Event}); err != nil {
 		s.Fatal(err)
 	}
 	if err := s.store.Activate(s.Context(), p.Name, 0, g.Number); err != nil {
@@ -697,7 +709,7 @@ func testAnotherLog(t *testing.T, s *system) {
 		positions := projections.NewPositions()
 		workers, _ := s.workOn(log, projections.WorkerOptions{Positions: positions}, p)
 		s.until("readers do not see it", func() bool {
-			_, err := s.store.Find(t.Context(), p.Name, projections.Selection{Limit: 1})
+			_, err := s.store.Find(t.Context(), p.Name, p.Schema, projections.Selection{Limit: 1})
 			return errors.Is(err, projections.ErrNotBuilt)
 		})
 		s.until("it is being built", func() bool { return workers.Health()[0].State == projections.Building })
@@ -989,7 +1001,7 @@ func testVerifyMemberBehind(t *testing.T, s *system) {
 	all := s.happen(8)
 	s.work(projections.WorkerOptions{}, p)
 	s.wantVerified(p, all)
-	rows, err := s.store.Scan(t.Context(), s.state(p).Generations[0].Ref, 0, 1000)
+	rows, err := s.store.Scan(t.Context(), s.state(p).Generations[0].Ref, p.Schema, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1000,7 +1012,7 @@ func testVerifyMemberBehind(t *testing.T, s *system) {
 		t.Fatal(err)
 	}
 	checkpoint.Longest = 1 << 40
-	if err := s.store.Write(t.Context(), g.Ref, rows, checkpoint); err != nil {
+	if err := s.store.Write(t.Context(), g.Ref, p.Schema, rows, checkpoint); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.store.Activate(t.Context(), renamed.Name, 0, g.Number); err != nil {
