@@ -43,77 +43,13 @@ import (
 
 // answeredOtherwise are the conversations that this node does not have as EventStoreDB has, and what differs.
 var answeredOtherwise = map[string]string{
-	"batchappend/half-close-after-answers":       "a call that is half-closed ends",
-	"batchappend/half-close-unfinished":          "a call that is half-closed ends",
-	"other/operations":                           "operations are not served yet",
-	"other/supported-methods":                    "only what is served is announced",
-	"other/unary-without-message":                "the text is gRPC's",
-	"persistent/ack-bad-id":                      "persistent subscriptions are not served yet",
-	"persistent/ack-odd":                         "persistent subscriptions are not served yet",
-	"persistent/all-park-and-replay":             "persistent subscriptions are not served yet",
-	"persistent/cancel-with-in-flight":           "persistent subscriptions are not served yet",
-	"persistent/checkpoint-after-park":           "persistent subscriptions are not served yet",
-	"persistent/checkpoint-by-count":             "persistent subscriptions are not served yet",
-	"persistent/checkpoint-then-reconnect":       "persistent subscriptions are not served yet",
-	"persistent/connection-dropped":              "persistent subscriptions are not served yet",
-	"persistent/create-all-from":                 "persistent subscriptions are not served yet",
-	"persistent/create-bad-requests":             "persistent subscriptions are not served yet",
-	"persistent/create-buffer-checks":            "persistent subscriptions are not served yet",
-	"persistent/create-existing":                 "persistent subscriptions are not served yet",
-	"persistent/create-strategies":               "persistent subscriptions are not served yet",
-	"persistent/delete-and-create-again":         "persistent subscriptions are not served yet",
-	"persistent/delete-missing":                  "persistent subscriptions are not served yet",
-	"persistent/dispatch-to-single":              "persistent subscriptions are not served yet",
-	"persistent/info-bad":                        "persistent subscriptions are not served yet",
-	"persistent/info-connection-name":            "persistent subscriptions are not served yet",
-	"persistent/info-extra-statistics":           "persistent subscriptions are not served yet",
-	"persistent/info-fresh":                      "persistent subscriptions are not served yet",
-	"persistent/info-missing":                    "persistent subscriptions are not served yet",
-	"persistent/links-not-resolved":              "persistent subscriptions are not served yet",
-	"persistent/links-resolved":                  "persistent subscriptions are not served yet",
-	"persistent/list-all":                        "persistent subscriptions are not served yet",
-	"persistent/list-bad":                        "persistent subscriptions are not served yet",
-	"persistent/list-stream":                     "persistent subscriptions are not served yet",
-	"persistent/many-events":                     "persistent subscriptions are not served yet",
-	"persistent/max-subscribers":                 "persistent subscriptions are not served yet",
-	"persistent/message-timeout":                 "persistent subscriptions are not served yet",
-	"persistent/message-timeout-late-ack":        "persistent subscriptions are not served yet",
-	"persistent/metadata-stream-of-group":        "persistent subscriptions are not served yet",
-	"persistent/nack-odd":                        "persistent subscriptions are not served yet",
-	"persistent/nack-park":                       "persistent subscriptions are not served yet",
-	"persistent/nack-park-without-reason":        "persistent subscriptions are not served yet",
-	"persistent/nack-retry":                      "persistent subscriptions are not served yet",
-	"persistent/nack-retry-order":                "persistent subscriptions are not served yet",
-	"persistent/nack-unknown":                    "persistent subscriptions are not served yet",
-	"persistent/read-bad-first-message":          "persistent subscriptions are not served yet",
-	"persistent/read-buffer-full":                "persistent subscriptions are not served yet",
-	"persistent/read-buffer-size":                "persistent subscriptions are not served yet",
-	"persistent/read-from-revision":              "persistent subscriptions are not served yet",
-	"persistent/read-from-start":                 "persistent subscriptions are not served yet",
-	"persistent/read-missing-group":              "persistent subscriptions are not served yet",
-	"persistent/read-missing-stream":             "persistent subscriptions are not served yet",
-	"persistent/read-options-twice":              "persistent subscriptions are not served yet",
-	"persistent/read-uuid-structured":            "persistent subscriptions are not served yet",
-	"persistent/replay-parked":                   "persistent subscriptions are not served yet",
-	"persistent/replay-parked-before-new":        "persistent subscriptions are not served yet",
-	"persistent/replay-parked-nothing":           "persistent subscriptions are not served yet",
-	"persistent/replay-parked-stop-at":           "persistent subscriptions are not served yet",
-	"persistent/replay-parked-stop-at-beyond":    "persistent subscriptions are not served yet",
-	"persistent/replay-parked-stop-at-zero":      "persistent subscriptions are not served yet",
-	"persistent/restart-subsystem":               "persistent subscriptions are not served yet",
-	"persistent/retry-none":                      "persistent subscriptions are not served yet",
-	"persistent/round-robin":                     "persistent subscriptions are not served yet",
-	"persistent/round-robin-one-full":            "persistent subscriptions are not served yet",
-	"persistent/small-buffers":                   "persistent subscriptions are not served yet",
-	"persistent/soft-delete-while-connected":     "persistent subscriptions are not served yet",
-	"persistent/tombstone-while-connected":       "persistent subscriptions are not served yet",
-	"persistent/truncated-stream":                "persistent subscriptions are not served yet",
-	"persistent/two-groups":                      "persistent subscriptions are not served yet",
-	"persistent/update-missing":                  "persistent subscriptions are not served yet",
-	"persistent/update-settings":                 "persistent subscriptions are not served yet",
-	"persistent/update-start-without-checkpoint": "persistent subscriptions are not served yet",
-	"persistent/update-while-connected":          "persistent subscriptions are not served yet",
-	"read/all-odd-positions":                     "every number up to the end is a position",
+	"batchappend/half-close-after-answers":  "a call that is half-closed ends",
+	"batchappend/half-close-unfinished":     "a call that is half-closed ends",
+	"other/supported-methods":               "only what is served is announced",
+	"other/unary-without-message":           "the text is gRPC's",
+	"persistent/ack-bad-id":                 "an ack of what is no id does no harm to later ones",
+	"persistent/replay-parked-stop-at-zero": "a replay of nothing does no harm to later ones",
+	"read/all-odd-positions":                "every number up to the end is a position",
 }
 
 // conversationsAtOnce is the number of conversations under way at a time: they mostly wait.
@@ -614,8 +550,9 @@ func (p *player) match(want, got any) bool {
 		if !ok {
 			return false
 		}
-		for key := range got {
-			if _, ok := want[key]; !ok {
+		for key, value := range got {
+			// The recordings leave "0" out, be it a number or a text.
+			if _, ok := want[key]; !ok && value != "0" {
 				return false
 			}
 		}

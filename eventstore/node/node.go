@@ -24,6 +24,7 @@ type Options struct {
 // Node is an open event log and the servers on it. Its methods may be called from several goroutines.
 type Node struct {
 	log    *eventLog
+	groups *groups
 	errors *errorLog
 
 	patterns atomic.Bool // a filter by regular expression was used
@@ -56,12 +57,16 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	errors := &errorLog{logger: logger}
-	log, err := openLog(dir, fs, errors)
+	reported := &errorLog{logger: logger}
+	log, err := openLog(dir, fs, reported)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{log: log, errors: errors}
+	n := &Node{log: log, errors: reported}
+	n.groups, err = openGroups(log, func(operation string, err error) { reportError(log, reported, operation, err) })
+	if err != nil {
+		return nil, errors.Join(err, log.close())
+	}
 	n.closing, n.close = context.WithCancel(context.Background())
 	return n, nil
 }
@@ -97,6 +102,7 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.close()
 	n.serving.Wait()
+	n.groups.stop()
 	if n.patterns.Load() {
 		regexp2.StopTimeoutClock()
 	}

@@ -11,12 +11,10 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"roombook/eventstore/node"
 )
@@ -218,6 +216,18 @@ func TestServerFeatures(t *testing.T) {
 		"event_store.client.streams.streams/tombstone[]",
 		"event_store.client.server_features.serverfeatures/getsupportedmethods[]",
 		"event_store.client.gossip.gossip/read[]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/create[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/update[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/delete[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/read[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/getinfo[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/replayparked[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/list[stream all]",
+		"event_store.client.persistent_subscriptions.persistentsubscriptions/restartsubsystem[stream all]",
+		"event_store.client.operations.operations/mergeindexes[]",
+		"event_store.client.operations.operations/restartpersistentsubscriptions[]",
+		"event_store.client.operations.operations/setnodepriority[]",
+		"event_store.client.operations.operations/stopscavenge[]",
 	}
 	if !slices.Equal(methods, want) {
 		t.Errorf("got %v", methods)
@@ -256,17 +266,5 @@ func TestGossip(t *testing.T) {
 	defer c.Close()
 	if _, err := c.AppendToStream(t.Context(), "s", esdb.AppendToStreamOptions{}, event("A")); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNotServed(t *testing.T) {
-	c := start(t).dial(t)
-	p := persistent.NewPersistentSubscriptionsClient(c)
-	for name, call := range map[string]func() error{
-		"persistent subscription": func() error { _, err := p.Create(t.Context(), &persistent.CreateReq{}); return err },
-	} {
-		if err := call(); status.Code(err) != codes.Unimplemented {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"golang.org/x/net/netutil"
@@ -79,7 +80,11 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 		grpc.WaitForHandlers(true),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return notServed(server, stream) }),
 	)
-	streams.RegisterStreamsServer(server, &streamsService{log: n.log, errors: n.errors, stopping: stopping, patterns: &n.patterns})
+	service := &streamsService{log: n.log, errors: n.errors, stopping: stopping, patterns: &n.patterns}
+	streams.RegisterStreamsServer(server, service)
+	groups := &persistentService{groups: n.groups, streams: service, stopping: stopping}
+	persistent.RegisterPersistentSubscriptionsServer(server, groups)
+	registerOperations(server, groups)
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 

@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -16,16 +19,22 @@ type featuresService struct {
 }
 
 func (featuresService) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
-	return &serverfeatures.SupportedMethods{
-		EventStoreServerVersion: serverVersion,
-		Methods: []*serverfeatures.SupportedMethod{
-			{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
-			{ServiceName: "event_store.client.streams.streams", MethodName: "append"},
-			{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend", Features: []string{"deadline_duration"}},
-			{ServiceName: "event_store.client.streams.streams", MethodName: "delete"},
-			{ServiceName: "event_store.client.streams.streams", MethodName: "tombstone"},
-			{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
-			{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
-		},
-	}, nil
+	methods := []*serverfeatures.SupportedMethod{
+		{ServiceName: "event_store.client.streams.streams", MethodName: "read", Features: []string{"position", "events"}},
+		{ServiceName: "event_store.client.streams.streams", MethodName: "append"},
+		{ServiceName: "event_store.client.streams.streams", MethodName: "batchappend", Features: []string{"deadline_duration"}},
+		{ServiceName: "event_store.client.streams.streams", MethodName: "delete"},
+		{ServiceName: "event_store.client.streams.streams", MethodName: "tombstone"},
+		{ServiceName: "event_store.client.server_features.serverfeatures", MethodName: "getsupportedmethods"},
+		{ServiceName: "event_store.client.gossip.gossip", MethodName: "read"},
+	}
+	for _, method := range []string{"create", "update", "delete", "read", "getinfo", "replayparked", "list", "restartsubsystem"} {
+		methods = append(methods, &serverfeatures.SupportedMethod{
+			ServiceName: "event_store.client.persistent_subscriptions.persistentsubscriptions", MethodName: method, Features: []string{"stream", "all"},
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(operations)) {
+		methods = append(methods, &serverfeatures.SupportedMethod{ServiceName: strings.ToLower(operationsName), MethodName: strings.ToLower(name)})
+	}
+	return &serverfeatures.SupportedMethods{EventStoreServerVersion: serverVersion, Methods: methods}, nil
 }

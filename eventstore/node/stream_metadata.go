@@ -228,6 +228,15 @@ func (l *eventLog) streamMetadata(stream string) (streamMetadata, error) {
 
 // lastRecord returns the last event of stream up to position limit, or nil if it has none.
 func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
+	last, err := l.lastEvent(stream, limit)
+	if last == nil {
+		return nil, err
+	}
+	return last.record, err
+}
+
+// lastEvent returns the last event of stream up to position limit, or nil if it has none.
+func (l *eventLog) lastEvent(stream string, limit uint64) (*event, error) {
 	if l.streams.lacks(stream) {
 		return nil, nil
 	}
@@ -243,8 +252,5 @@ func (l *eventLog) lastRecord(stream string, limit uint64) (record, error) {
 			last, err = l.event(position)
 		}
 	}
-	if err := errors.Join(err, it.Close()); err != nil || !ok {
-		return nil, err
-	}
-	return last.record, nil
+	return last, errors.Join(err, it.Close())
 }

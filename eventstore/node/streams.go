@@ -117,7 +117,11 @@ func (s *streamsService) serve(r readRequest, stream streams.Streams_ReadServer)
 
 // report logs what went wrong on this side, and not what clients asked wrongly or gave up.
 func (s *streamsService) report(operation string, err error) {
-	if _, ok := errors.AsType[*callError](err); ok || s.log.hasFailed() || errors.Is(err, errStopped) || errors.Is(err, context.Canceled) ||
+	reportError(s.log, s.errors, operation, err)
+}
+
+func reportError(log *eventLog, to *errorLog, operation string, err error) {
+	if _, ok := errors.AsType[*callError](err); ok || log.hasFailed() || errors.Is(err, errStopped) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
@@ -125,5 +129,5 @@ func (s *streamsService) report(operation string, err error) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return
 	}
-	s.errors.report("event store", "operation", operation, "error", err)
+	to.report("event store", "operation", operation, "error", err)
 }

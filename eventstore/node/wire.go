@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
@@ -93,6 +94,7 @@ const (
 	readEventEvent         protowire.Number = 1
 	readEventLink          protowire.Number = 2
 	readEventCommit        protowire.Number = 3
+	readEventRetries       protowire.Number = 5 // of persistent subscriptions
 	recordedID             protowire.Number = 1
 	recordedStream         protowire.Number = 2
 	recordedRevision       protowire.Number = 3
@@ -356,6 +358,44 @@ func encodeEvent(r resolvedEvent, form uuidForm) message {
 	}
 	appendVarint(b, readEventCommit, position)
 	return m
+}
+
+// encodeDelivery is r as a ReadResp of a persistent subscription. Both events are at the position of the one that was read.
+func encodeDelivery(r resolvedEvent, form uuidForm, retries int32) message {
+	position := r.original().position
+	size := sizeVarint(position) + sizeVarint(uint64(retries))
+	var event, link recordedSizes
+	if r.event != nil {
+		event = sizesOf(r.event, position, form)
+		size += sizeBytes(event.all)
+	}
+	if r.link != nil {
+		link = sizesOf(r.link, position, form)
+		size += sizeBytes(link.all)
+	}
+	m, b := newMessage(sizeBytes(size))
+	b = appendLength(b, readRespEvent, size)
+	if r.event != nil {
+		b = appendRecorded(b, readEventEvent, r.event, position, form, &event)
+	}
+	if r.link != nil {
+		b = appendRecorded(b, readEventLink, r.link, position, form, &link)
+	}
+	b = appendVarint(b, readEventCommit, position)
+	appendVarint(b, readEventRetries, uint64(retries))
+	return m
+}
+
+// uuidOf is a generated UUID message as an id.
+func uuidOf(m *shared.UUID) (eventID, bool) {
+	if s := m.GetStructured(); s != nil {
+		var id eventID
+		binary.BigEndian.PutUint64(id[:8], uint64(s.MostSignificantBits))
+		binary.BigEndian.PutUint64(id[8:], uint64(s.LeastSignificantBits))
+		return id, true
+	}
+	id, err := uuid.Parse(m.GetString_())
+	return eventID(id), err == nil
 }
 
 // encodeCaughtUp is a ReadResp that says up to where a client has caught up, as a field in wire format. The generated message
