@@ -184,7 +184,8 @@ func page(ctx context.Context, c *connection, s projections.Selection, found *pr
 	return active, err
 }
 
-// pageQuery finds created, document, and the position of the generation if it is the active one.
+// pageQuery finds created, document, and the position of the generation if it is the active one. It knows the whole page before it returns
+// the first row: the driver interrupts a query when its context ends only up to that row.
 func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	var rows string
 	switch {
@@ -195,17 +196,17 @@ func pageQuery(ref projections.Ref, s projections.Selection) (text string, args 
 	default:
 		rows, args = merged(ref, s)
 	}
-	text = `SELECT created, document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?) FROM (` + rows + `)`
-	return text, append([]driver.Value{ref.Projection, int64(ref.Number)}, args...)
+	text = `WITH page AS MATERIALIZED (` + rows + `) SELECT d.created, d.document, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?) FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
+	return text, append(args, ref.Projection, int64(ref.Number))
 }
 
-// inOrder finds the first documents on a condition, after the mark.
+// inOrder finds created of the first documents on a condition, after the mark.
 func inOrder(ref projections.Ref, s projections.Selection, where *condition, columns []projections.Column) (text string, args []driver.Value) {
 	if s.After != nil {
 		where.after(list(columns), columns, s)
 	}
-	text = `SELECT created, document FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
+	text = `SELECT created FROM ` + table(ref) + where.sql.String() + orderBy(columns, s) + ` LIMIT ?`
 	return text, append(where.args, int64(s.Limit))
 }
 
@@ -234,11 +235,11 @@ func merged(ref projections.Ref, s projections.Selection) (text string, args []d
 		case part.After != nil:
 			where.after(list(within), within, part)
 		}
-		parts = append(parts, `SELECT `+list(columns)+`, document`+source(ref, s)+where.sql.String())
+		parts = append(parts, `SELECT `+list(columns)+source(ref, s)+where.sql.String())
 		args = append(args, where.args...)
 	}
 	if len(parts) == 0 { // nothing is after the mark
-		return `SELECT 0 AS created, '' AS document WHERE false`, nil
+		return `SELECT 0 AS created WHERE false`, nil
 	}
 	return strings.Join(parts, " UNION ALL ") + orderBy(columns, s) + ` LIMIT ?`, append(args, int64(s.Limit))
 }
@@ -252,9 +253,7 @@ func sorted(ref projections.Ref, s projections.Selection) (text string, args []d
 	if s.After != nil {
 		first.after(list(columns), columns, s)
 	}
-	text = `SELECT d.created, d.document FROM (
-		SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?
-		) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
+	text = `SELECT created FROM (SELECT ` + list(columns) + source(ref, s) + few.sql.String() + ` LIMIT ?)` + first.sql.String() + orderBy(columns, s) + ` LIMIT ?`
 	args = append(few.args, int64(2*projections.MaxSorted))
 	return text, append(append(args, first.args...), int64(s.Limit))
 }
