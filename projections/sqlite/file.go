@@ -140,9 +140,6 @@ func (f *file) writeIn(ctx context.Context, mode string, do func(w *connection) 
 		if err != nil {
 			return err
 		}
-		if err := w.script(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyStep.Milliseconds())); err != nil {
-			return errors.Join(err, w.close())
-		}
 		f.writer = w
 	}
 	defer func() {
@@ -191,11 +188,6 @@ func isDamage(err error) bool {
 	}
 	var e *sqlite.Error
 	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
-}
-
-func isBusy(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 // file is what stands at the path.

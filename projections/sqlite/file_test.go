@@ -326,18 +326,23 @@ func TestWritersLeave(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	// The first waits for the other process for the longest time that is waited, the next ones for the first one.
+	givenUp := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		err := s.Write(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a write that is given up ended with %v", err)
+		}
+	}
+	givenUp() // while it waits for the other process
+	// The first of these waits for the other process for as long as any write does, the next ones wait for the first.
 	first := make(chan error, 1)
 	go func() {
 		first <- s.Write(t.Context(), projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
 	}()
 	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		err := s.Write(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a write that is given up ended with %v", err)
-		}
+		givenUp()
 		select {
 		case err := <-first:
 			t.Fatalf("the first write is over already: %v", err)

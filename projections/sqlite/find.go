@@ -184,8 +184,12 @@ func (f *file) page(ctx context.Context, c *connection, schema projections.Schem
 	return active, errors.Join(err, foreign)
 }
 
+// none finds nothing.
+const none = "SELECT 1 WHERE false"
+
 // pageQuery finds created, the position of the generation if it is the active one, and the document. It first finds the rows by what an
-// index has of them, and then looks at the documents.
+// index has of them, and then looks at the documents. It knows the whole page before it returns the first row: the driver interrupts a
+// query when its context ends only up to that row.
 func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text string, args []driver.Value) {
 	var rows string
 	switch {
@@ -197,11 +201,12 @@ func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text s
 		rows, args = merged(ref, s)
 	}
 	if rows == "" {
-		return "SELECT 1 WHERE false", nil
+		return none, nil
 	}
-	text = `SELECT d.created, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?), ` + form.read + ` FROM (` + rows + orderBy(s.Order.Columns(), s) + ` LIMIT ?) k CROSS JOIN ` + table(ref) + ` d ON d.created = k.created`
-	return text, append(append([]driver.Value{ref.Projection, int64(ref.Number)}, args...), int64(s.Limit))
+	text = `WITH page AS MATERIALIZED (` + rows + orderBy(s.Order.Columns(), s) + ` LIMIT ?)
+		SELECT d.created, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?), ` + form.read + ` FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
+	return text, append(args, int64(s.Limit), ref.Projection, int64(ref.Number))
 }
 
 // inOrder finds the documents after the mark, in whatever way SQLite takes to be the best.

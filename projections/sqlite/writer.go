@@ -13,11 +13,8 @@ import (
 	"roombook/projections"
 )
 
-// How long another process's lock is waited for: in one statement, which takes no notice of a context, and in all.
-const (
-	busyStep = 20 * time.Millisecond
-	busyTime = 5 * time.Second
-)
+// busyTime is how long another process's lock is waited for.
+const busyTime = 5 * time.Second
 
 // transaction runs a function in a transaction that has the write lock from its beginning. It leaves when the context ends,
 // but not in the middle of a statement: a document takes microseconds, and a watcher for each would take longer.
@@ -34,19 +31,9 @@ func transact(ctx context.Context, w *connection, do func(ctx context.Context, w
 			_, _ = w.exec(uninterrupted, "ROLLBACK") // fails if there is no transaction (any more)
 		}
 	}()
-	for began := time.Now(); ; {
-		// The driver tells of a context that ended meanwhile even if the transaction has begun.
-		_, err := w.exec(ctx, "BEGIN IMMEDIATE")
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !isBusy(err) || time.Since(began) > busyTime {
-			return err
-		}
-		time.Sleep(time.Millisecond) // not every lock is waited for
+	// Another process's lock is waited for until the context ends, of which the driver tells even if the transaction has begun.
+	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
 	}
 	if err := do(uninterrupted, w); err != nil {
 		return err
