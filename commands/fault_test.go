@@ -226,7 +226,16 @@ func (u unheard) Append(ctx context.Context, stream string, expected domain.Revi
 // record of its answer, or a step that another command has left.
 func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
-	key, bookings := unheard{store, domain.KeyCategory}, unheard{store, domain.BookingCategory}
+	key, bookings, uses := unheard{store, domain.KeyCategory}, unheard{store, domain.BookingCategory}, unheard{store, domain.RealUseCategory}
+	checkedIn := func(t *testing.T) domain.BookingID { // whose use has not started
+		t.Helper()
+		b := book(t, newHandler(store), newRoom(), slot(0, 1))
+		in := domain.BookingCheckedIn{BookingID: b.ID, RealUseID: domain.RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: noon}
+		if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{in})...); err != nil {
+			t.Fatal(err)
+		}
+		return b.ID
+	}
 	half := func(t *testing.T) (domain.BookingID, domain.RoomID) {
 		t.Helper()
 		ask := request().reservation(eventstore.NoStream)
@@ -253,12 +262,15 @@ func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
 			return create(newHandler(bookings), request(), room)
 		},
 		"a booking that is read": func(t *testing.T) error {
-			b := book(t, newHandler(store), newRoom(), slot(0, 1))
-			in := domain.BookingCheckedIn{BookingID: b.ID, RealUseID: domain.RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: noon}
-			if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{in})...); err != nil {
-				t.Fatal(err)
-			}
-			_, err := newHandler(unheard{store, domain.RealUseCategory}).Booking(t.Context(), b.ID)
+			_, err := newHandler(uses).Booking(t.Context(), checkedIn(t))
+			return err
+		},
+		"a refusal": func(t *testing.T) error {
+			_, err := newHandler(uses).CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: checkedIn(t)})
+			return err
+		},
+		"a confirmation": func(t *testing.T) error {
+			_, err := newHandler(uses).AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: checkedIn(t), Answer: domain.Confirmed, AnsweredAt: noon})
 			return err
 		},
 	} {

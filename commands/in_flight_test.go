@@ -91,6 +91,35 @@ func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
 	}
 }
 
+// A change that has taken its slot is carried out even if its caller goes away while it waits for another command's append.
+func TestAChangeIsCarriedOutWithoutItsCaller(t *testing.T) {
+	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
+	h := newHandler(store)
+	to, user := newRoom(), domain.UserID("eve")
+	b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-store.begun
+	gone, leave := context.WithCancel(t.Context())
+	asking.Go(func() {
+		if moved, err := h.ChangeBooking(gone, ChangeBooking{Request: request(), Booking: b.ID, Room: &to}); err != nil || moved.Room != to {
+			t.Errorf("%+v, %v", moved, err)
+		}
+	})
+	for len(eventTypes(t, store.Store, to.Stream())) == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("it does not take its slot")
+		}
+	}
+	leave()
+	close(store.release)
+	asking.Wait()
+}
+
 // When an append fails, those that waited for it go on, whether the stream exists or not.
 func TestAnAppendInFlightFails(t *testing.T) {
 	open := func() (*failingOnce, *Handler) {
