@@ -156,11 +156,8 @@ func (s *groups) update(ctx context.Context, old *group, settings groupSettings)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old.stop()
-	former := old.settings
-	old.settings = settings
 	// When this is on disk, so is what the group has written before.
-	if err := s.store(ctx); err != nil {
-		old.settings = former
+	if err := s.store(ctx, settings); err != nil {
 		return err
 	}
 	g, err := newGroup(s, settings)
@@ -201,11 +198,17 @@ func (s *groups) restart() error {
 	return s.load()
 }
 
-// store writes the configuration. s.mu must be held.
-func (s *groups) store(ctx context.Context) error {
+// store writes the configuration, with these settings in place of those of the group of the same name. s.mu must be held.
+func (s *groups) store(ctx context.Context, changed ...groupSettings) error {
 	configuration := groupConfiguration{Version: "2", Updated: time.Now().UTC(), UpdatedBy: "system", Entries: []groupSettings{}}
 	for _, g := range s.entries {
-		configuration.Entries = append(configuration.Entries, g.settings)
+		settings := g.settings
+		for _, c := range changed {
+			if c.key() == settings.key() {
+				settings = c
+			}
+		}
+		configuration.Entries = append(configuration.Entries, settings)
 	}
 	slices.SortFunc(configuration.Entries, func(a, b groupSettings) int { return cmp.Compare(a.key(), b.key()) })
 	data, err := json.Marshal(configuration)
@@ -270,6 +273,7 @@ func (s *groups) follow() {
 	}
 	seen := uint64(0)
 	for {
+		paced := time.After(deliveryPace) // as subscriptions to all are
 		durable := s.log.position()
 		grown := map[string]bool{}
 		missed := false
@@ -287,6 +291,11 @@ func (s *groups) follow() {
 			}
 		}
 		if s.log.wait(s.ctx, seen+1) != nil {
+			return
+		}
+		select {
+		case <-paced:
+		case <-s.ctx.Done():
 			return
 		}
 	}
