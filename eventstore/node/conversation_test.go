@@ -401,7 +401,7 @@ func (c *openCall) read() {
 			}
 			return
 		}
-		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m.(proto.Message))
+		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 		if err != nil {
 			text, _ = json.Marshal(err.Error())
 		}
