@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,12 +26,13 @@ const (
 // that they share its group commit: what is settled on behalf of a parked event or a checkpoint comes after it in the log.
 // Its methods may be called from several goroutines.
 type groups struct {
-	log    *eventLog
-	report func(operation string, err error)
-	ctx    context.Context // ends with the node
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	writes chan pending
+	log      *eventLog
+	patterns *atomic.Bool // set once a filter by regular expression is used
+	report   func(operation string, err error)
+	ctx      context.Context // ends with the node
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	writes   chan pending
 
 	mu       sync.Mutex // also orders changes of the configuration
 	entries  map[string]*group
@@ -48,8 +50,8 @@ type groupConfiguration struct {
 }
 
 // openGroups starts the groups that are stored.
-func openGroups(log *eventLog, report func(operation string, err error)) (*groups, error) {
-	s := &groups{log: log, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
+func openGroups(log *eventLog, patterns *atomic.Bool, report func(operation string, err error)) (*groups, error) {
+	s := &groups{log: log, patterns: patterns, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
 		s.cancel()
