@@ -108,6 +108,9 @@ func newGroup(groups *groups, settings groupSettings) (*group, error) {
 	if g.filter, err = settings.Filter.compile(); err != nil {
 		return nil, err
 	}
+	if g.filter != nil && g.filter.regex != nil {
+		groups.patterns.Store(true)
+	}
 	checkpoint, err := g.log.shown(g.stream(checkpointSuffix), lastRevision)
 	if err != nil {
 		return nil, err

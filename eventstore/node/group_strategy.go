@@ -56,6 +56,9 @@ func (g *group) bucketOf(e *event) int {
 		key = []byte(stream)
 	}
 	if pinned == pinnedToCorrelation {
+		if target, err := g.log.resolve(e); err == nil && target.event != nil {
+			e = target.event
+		}
 		var metadata struct {
 			CorrelationID string `json:"$correlationId"`
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,12 +26,13 @@ const (
 // that they share its group commit: what is settled on behalf of a parked event or a checkpoint comes after it in the log.
 // Its methods may be called from several goroutines.
 type groups struct {
-	log    *eventLog
-	report func(operation string, err error)
-	ctx    context.Context // ends with the node
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	writes chan pending
+	log      *eventLog
+	patterns *atomic.Bool // set once a filter by regular expression is used
+	report   func(operation string, err error)
+	ctx      context.Context // ends with the node
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	writes   chan pending
 
 	mu       sync.Mutex // also orders changes of the configuration
 	entries  map[string]*group
@@ -48,8 +50,8 @@ type groupConfiguration struct {
 }
 
 // openGroups starts the groups that are stored.
-func openGroups(log *eventLog, report func(operation string, err error)) (*groups, error) {
-	s := &groups{log: log, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
+func openGroups(log *eventLog, patterns *atomic.Bool, report func(operation string, err error)) (*groups, error) {
+	s := &groups{log: log, patterns: patterns, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
 		s.cancel()
@@ -156,11 +158,8 @@ func (s *groups) update(ctx context.Context, old *group, settings groupSettings)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old.stop()
-	former := old.settings
-	old.settings = settings
 	// When this is on disk, so is what the group has written before.
-	if err := s.store(ctx); err != nil {
-		old.settings = former
+	if err := s.store(ctx, settings); err != nil {
 		return err
 	}
 	g, err := newGroup(s, settings)
@@ -201,11 +200,17 @@ func (s *groups) restart() error {
 	return s.load()
 }
 
-// store writes the configuration. s.mu must be held.
-func (s *groups) store(ctx context.Context) error {
+// store writes the configuration, with these settings in place of those of the group of the same name. s.mu must be held.
+func (s *groups) store(ctx context.Context, changed ...groupSettings) error {
 	configuration := groupConfiguration{Version: "2", Updated: time.Now().UTC(), UpdatedBy: "system", Entries: []groupSettings{}}
 	for _, g := range s.entries {
-		configuration.Entries = append(configuration.Entries, g.settings)
+		settings := g.settings
+		for _, c := range changed {
+			if c.key() == settings.key() {
+				settings = c
+			}
+		}
+		configuration.Entries = append(configuration.Entries, settings)
 	}
 	slices.SortFunc(configuration.Entries, func(a, b groupSettings) int { return cmp.Compare(a.key(), b.key()) })
 	data, err := json.Marshal(configuration)
@@ -270,6 +275,7 @@ func (s *groups) follow() {
 	}
 	seen := uint64(0)
 	for {
+		paced := time.After(deliveryPace) // as subscriptions to all are
 		durable := s.log.position()
 		grown := map[string]bool{}
 		missed := false
@@ -287,6 +293,11 @@ func (s *groups) follow() {
 			}
 		}
 		if s.log.wait(s.ctx, seen+1) != nil {
+			return
+		}
+		select {
+		case <-paced:
+		case <-s.ctx.Done():
 			return
 		}
 	}

@@ -212,7 +212,8 @@ func (l *eventLog) addStoredStreams() (complete bool, err error) {
 		return false, err
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		if streamKeyRevision(it.Key()) == 0 {
+		// A tombstone may be a stream's only event.
+		if r := streamKeyRevision(it.Key()); r == 0 || r == tombstoneRevision {
 			l.streams.add(streamKeyName(it.Key()))
 			select {
 			case <-l.scanning.stop:

@@ -63,7 +63,7 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{log: log, errors: reported}
-	n.groups, err = openGroups(log, func(operation string, err error) { reportError(log, reported, operation, err) })
+	n.groups, err = openGroups(log, &n.patterns, func(operation string, err error) { reportError(log, reported, operation, err) })
 	if err != nil {
 		return nil, errors.Join(err, log.close())
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"roombook/eventstore"
-	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 )
 
@@ -35,7 +34,7 @@ type OlderDocument struct {
 func RunOlder(t *testing.T, open func(t *testing.T) projections.Store, older func(t *testing.T, store projections.Store) Older) {
 	for _, p := range projections.All() {
 		t.Run(p.Name, func(t *testing.T) {
-			s := &system{T: t, store: open(t), log: eventstoretest.Open(t), history: NewHistory(rand.New(rand.NewPCG(5, 6)))}
+			s := newSystem(t, open(t), rand.NewPCG(5, 6))
 			testOlder(t, s, p, older(t, s.store))
 		})
 	}

@@ -44,7 +44,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"VerifyMemberBehind":     testVerifyMemberBehind,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(t, newSystem(t, open(t)))
+			test(t, newSystem(t, open(t), rand.NewPCG(1, 2)))
 		})
 	}
 }
@@ -61,8 +61,8 @@ type system struct {
 }
 
 // newSystem begins a history in a log of which only that is seen, whoever writes to it as well.
-func newSystem(t *testing.T, store projections.Store) *system {
-	s := &system{T: t, store: store, history: NewHistory(rand.New(rand.NewPCG(1, 2)))}
+func newSystem(t *testing.T, store projections.Store, source rand.Source) *system {
+	s := &system{T: t, store: store, history: NewHistory(rand.New(source))}
 	s.log = eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
