@@ -169,9 +169,9 @@ func TestAReasonHasABound(t *testing.T) {
 	deny := func(reason string) reply {
 		return s.do(t, "PATCH", "/confirms/"+id, `{"status":"DENIED","reason":"`+reason+`"}`)
 	}
-	deny(strings.Repeat("ü", longestReason+1)).want(t, 422)
+	deny(strings.Repeat("ü", maxReasonLength+1)).want(t, 422)
 	s.do(t, "PATCH", "/confirms/"+id, `{"status":"DENIED","reason":7}`).want(t, 422)
-	want := strings.Repeat("ü", longestReason-3) + `\"\u0007\\`
+	want := strings.Repeat("ü", maxReasonLength-3) + `\"\u0007\\`
 	var text string
 	if err := json.Unmarshal([]byte(`"`+want+`"`), &text); err != nil {
 		t.Fatal(err)

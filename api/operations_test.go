@@ -249,7 +249,7 @@ func TestLogUnderLoad(t *testing.T) {
 		want   told
 	}{
 		{"overload", "WARN", false, func(t *testing.T, s *service, _ int) {
-			s.queryLimit.most = 0
+			s.queryLimit.max = 0
 			s.do(t, "GET", "/bookings", "").want(t, 503)
 		}, told{1 + 3, 300}},
 		{"wrong requests", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "POST", "/bookings", "{}").want(t, 422) }, told{1 + 3, 300}},
@@ -270,11 +270,11 @@ func TestLogUnderLoad(t *testing.T) {
 				for i := range 300 {
 					tt.ask(t, s, i)
 					if i%100 == 99 {
-						time.Sleep(journalTime)
+						time.Sleep(sampleInterval)
 						synctest.Wait()
 					}
 				}
-				s.journal.flush()
+				s.logSampler.flush()
 				var got told
 				for line := range strings.Lines(lines.String()) {
 					if !strings.Contains(line, "level="+tt.level) {
@@ -290,7 +290,7 @@ func TestLogUnderLoad(t *testing.T) {
 				if got != tt.want {
 					t.Errorf("%+v, want %+v: %.2000s", got, tt.want, &lines)
 				}
-				time.Sleep(2 * journalTime)
+				time.Sleep(2 * sampleInterval)
 			})
 		})
 	}

@@ -274,7 +274,7 @@ func TestTheFirstRowWins(t *testing.T) {
 		{errors.New("x"), "internal-error"},
 	} {
 		for _, p := range problemTypes {
-			if p.is(tt.err, &problem{zone: zone(t, "UTC")}) {
+			if p.match(tt.err, &problem{zone: zone(t, "UTC")}) {
 				if p.name != tt.want {
 					t.Errorf("%v is %s, want %s", tt.err, p.name, tt.want)
 				}

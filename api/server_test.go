@@ -238,7 +238,7 @@ func TestAReplyThatBreaksOff(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newService(t)
 			s.router.Path("/broken").Handler(&endpoint{otherwise: s.operation(route{method: "any", path: "/broken", raw: true, handle: func(x *exchange) error {
-				return x.pass(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				return x.delegate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					if tt.writes != "" {
 						_, _ = io.WriteString(w, tt.writes)
 						_ = http.NewResponseController(w).Flush()
