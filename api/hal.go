@@ -12,10 +12,10 @@ type link struct {
 	Templated bool `json:"templated,omitzero"`
 }
 
-// link links to a path, given in two parts, at the address that the client used.
+// link returns a link to path+id at the address that the client used.
 func (x *exchange) link(path, id string) link { return link{Href: x.base + path + id} }
 
-// object is a JSON object whose member names are only known at run time. It keeps their order.
+// object is a JSON object whose member names are only known at run time. Its members keep their order.
 type object[T any] []member[T]
 
 type member[T any] struct {
@@ -38,7 +38,7 @@ func (o object[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.EndObject)
 }
 
-// orNull is nil, which a reply shows as null, for the zero value.
+// orNull returns nil, which is null in a reply, for the zero value.
 func orNull[T comparable](v T) *T {
 	if v == *new(T) {
 		return nil
@@ -46,9 +46,9 @@ func orNull[T comparable](v T) *T {
 	return new(v)
 }
 
-// lenient takes strings that are not valid UTF-8, replacing what is not by U+FFFD, and repeated names: what is stored, or was sent, may
-// have them.
+// lenient accepts repeated names, and strings that are not valid UTF-8, in which invalid bytes become U+FFFD: stored events and requests
+// may have them.
 var lenient = json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 
-// reply makes a document the reply. Pass a pointer: a struct would be copied.
+// reply marshals a document, best passed as a pointer, into the body of the reply.
 func (x *exchange) reply(document any) error { return json.MarshalWrite(&x.out, document, lenient) }
