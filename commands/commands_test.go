@@ -102,6 +102,9 @@ func TestABookingsLife(t *testing.T) {
 	if err != nil || len(history) != 7 || !slices.IsSortedFunc(history, func(a, b eventstore.Recorded) int { return int(a.Position) - int(b.Position) }) {
 		t.Errorf("history: %d events, %v", len(history), err)
 	}
+	if last := history[len(history)-1]; last.Type != "BookingCancelled" || ended.Position != last.Position {
+		t.Errorf("the end of the use is told to be at position %d, and %s is at %d", ended.Position, last.Type, last.Position)
+	}
 }
 
 // The part of a slot that was used stays taken and the rest is free, whenever the use ended and whichever replica is asked; and the audit
@@ -430,6 +433,7 @@ func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
 						_, err := when(h, b.ID, r)
 						return err
 					})
+					asked := r.At
 					r.At = noon.Add(10_000 * time.Hour)
 					h := New(n.store, Options{Policy: policy})
 					if settled {
@@ -444,6 +448,9 @@ func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
 					got, err := when(h, b.ID, r)
 					if err != nil || !got.Live() || !got.Slot.Start.Equal(future) {
 						t.Errorf("asked again much later: %+v, %v", got, err)
+					}
+					if name == "create" && !got.CreatedAt.Equal(asked) {
+						t.Errorf("it was created at %s, and its slot was taken at %s", got.CreatedAt, asked)
 					}
 				})
 			}

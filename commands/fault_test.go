@@ -440,3 +440,24 @@ func TestARefusedEndFinishesTheFirst(t *testing.T) {
 		w.wantEnd(t, whole.after)
 	}
 }
+
+// A booking whose use has ended cannot be confirmed, although its cancellation has not been written yet: whoever reads it is told that it
+// is over.
+func TestABookingWhoseUseHasEndedIsNotConfirmed(t *testing.T) {
+	n := openNode(t)
+	var c breakable
+	for _, c = range breakables() {
+		if c.name == "end use" {
+			break
+		}
+	}
+	whole := c.whole(t, n)
+	for _, w := range c.broken(t, n, whole, whole.halfway()...) {
+		var over *domain.AlreadyCancelled
+		_, err := newHandler(n.store).AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: w.booking, Answer: domain.Confirmed, AnsweredAt: noon})
+		if !errors.As(err, &over) {
+			t.Errorf("%s: %v", w.at, err)
+		}
+		w.wantEnd(t, whole.after)
+	}
+}

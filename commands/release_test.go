@@ -64,6 +64,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 					t.Fatalf("released: %+v, %v", b, err)
 				}
 			}
+			wantTypes(t, n.store, room.Stream(), "SlotReserved", "SlotReleased")
 			var over *domain.AlreadyCancelled
 			if _, err := h.Booking(t.Context(), id); !errors.As(err, &over) || over.Reason != domain.CancelledByAdmin || over.Booking != id {
 				t.Errorf("read: %v", err)
