@@ -36,10 +36,10 @@ type group struct {
 	unsettled       []*delivery // in order of sequence, settled ones among them
 	settledCount    int         // of unsettled
 
-	clients []*groupClient
-	free    int // slots of all clients
-	turn    int // index of the client whose turn it is
-	pinned  []*groupClient
+	clients    []*groupClient
+	free       int // slots of all clients
+	nextClient int // index of the client that is asked first
+	pinned     []*groupClient
 
 	checkpointed     int64 // sequence up to which the last checkpoint goes
 	checkpointPlace  int64 // noPlace: there is none yet
