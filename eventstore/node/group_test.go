@@ -90,9 +90,13 @@ func (c consumer) next(t testing.TB) (string, *shared.UUID) {
 
 func (c consumer) ack(t testing.TB, ids ...*shared.UUID) {
 	t.Helper()
-	if err := c.call.Send(&persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{Ids: ids}}}); err != nil {
+	if err := c.call.Send(ackOf(ids...)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func ackOf(ids ...*shared.UUID) *persistent.ReadReq {
+	return &persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{Ids: ids}}}
 }
 
 func (c consumer) nack(t testing.TB, action persistent.ReadReq_Nack_Action, ids ...*shared.UUID) {
