@@ -180,6 +180,22 @@ func TestGroupAfterRestart(t *testing.T) {
 	}
 }
 
+// TestGroupConfiguration: what clients write into the streams of groups does no harm to the node that reads it later.
+func TestGroupConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("before", func(t *testing.T) {
+		c := startIn(t, dir).dial(t)
+		appendMany(t, c, "s", 1)
+		createGroup(t, c, "s", "g", groupSettings(nil))
+		appendNamed(t, c, "$persistentSubscriptionConfig", expectAny, "nonsense", "more")
+		appendNamed(t, c, "$persistentsubscription-s::g-checkpoint", expectAny, "nonsense")
+	})
+	k := consume(t, startIn(t, dir).dial(t), "s", "g", 1)
+	if got, _ := k.next(t); got != "s 0 0" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestGroupWithoutAcks: consumers that never acknowledge, and one that leaves with all in flight, cost a group no more than the
 // room that they asked for, however long the stream is, and every event comes in the end.
 func TestGroupWithoutAcks(t *testing.T) {
