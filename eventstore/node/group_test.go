@@ -13,6 +13,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -194,6 +195,27 @@ func TestGroupConfiguration(t *testing.T) {
 	if got, _ := k.next(t); got != "s 0 0" {
 		t.Errorf("got %s", got)
 	}
+	t.Run("tombstone", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Run("before", func(t *testing.T) {
+			c := startIn(t, dir).dial(t)
+			createGroup(t, c, "s", "g", groupSettings(nil))
+			_, err := streams.NewStreamsClient(c).Tombstone(t.Context(), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{
+				StreamIdentifier:       streamIdentifier("$persistentSubscriptionConfig"),
+				ExpectedStreamRevision: &streams.TombstoneReq_Options_Any{Any: empty},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		_, err := persistent.NewPersistentSubscriptionsClient(startIn(t, dir).dial(t)).Create(t.Context(), &persistent.CreateReq{Options: &persistent.CreateReq_Options{
+			StreamOption: &persistent.CreateReq_Options_All{All: &persistent.CreateReq_AllOptions{AllOption: &persistent.CreateReq_AllOptions_Start{Start: empty}}},
+			GroupName:    "g", Settings: groupSettings(nil),
+		}})
+		if status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // TestGroupWithoutAcks: consumers that never acknowledge, and one that leaves with all in flight, cost a group no more than the

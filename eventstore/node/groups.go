@@ -79,7 +79,7 @@ func (s *groups) stop() {
 // s be new.
 func (s *groups) load() error {
 	v, err := s.log.view(configurationStream, s.log.position())
-	if err != nil {
+	if err != nil || v.tombstoned {
 		return err
 	}
 	v.first = 0
@@ -245,7 +245,10 @@ func (s *groups) store(ctx context.Context, changed ...groupSettings) error {
 		}
 	}
 	record := newRecord(configurationStream, newEventID(), []byte(configurationType), true, nil, data)
-	_, err = s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	result, err := s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	if err == nil && result.decision == streamDeleted {
+		err = streamIsDeleted(configurationStream)
+	}
 	return err
 }
 
