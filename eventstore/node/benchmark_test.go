@@ -205,3 +205,42 @@ func BenchmarkBatchAppend(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkGroup has 8 consumers of one group take an event an operation and acknowledge each.
+func BenchmarkGroup(b *testing.B) {
+	const consumers = 8
+	c := startIn(b, b.TempDir()).dial(b)
+	appendMany(b, c, "s", b.N)
+	createGroup(b, c, "s", "g", groupSettings(nil))
+	before := processorTime(b)
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var group sync.WaitGroup
+	done := make(chan struct{})
+	var ends []context.CancelFunc
+	for range consumers {
+		k := consume(b, c, "s", "g", 100)
+		group.Go(func() {
+			for {
+				m, err := k.call.Recv()
+				if err != nil {
+					return
+				}
+				if left.Add(-1) == 0 {
+					close(done)
+				}
+				if k.call.Send(ackOf(m.GetEvent().GetEvent().GetId())) != nil {
+					return // it is over
+				}
+			}
+		})
+		ends = append(ends, k.cancel)
+	}
+	<-done
+	report(b, before)
+	for _, end := range ends {
+		end()
+	}
+	group.Wait()
+}

@@ -36,8 +36,8 @@ func (g *group) choose(d *delivery) *groupClient {
 		return nil
 	}
 	for range g.clients {
-		c := g.clients[g.turn%len(g.clients)]
-		g.turn = (g.turn + 1) % len(g.clients)
+		c := g.clients[g.nextClient%len(g.clients)]
+		g.nextClient = (g.nextClient + 1) % len(g.clients)
 		if c.inFlight < c.slots {
 			return c
 		}

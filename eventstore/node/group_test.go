@@ -13,6 +13,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -90,9 +91,13 @@ func (c consumer) next(t testing.TB) (string, *shared.UUID) {
 
 func (c consumer) ack(t testing.TB, ids ...*shared.UUID) {
 	t.Helper()
-	if err := c.call.Send(&persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{Ids: ids}}}); err != nil {
+	if err := c.call.Send(ackOf(ids...)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func ackOf(ids ...*shared.UUID) *persistent.ReadReq {
+	return &persistent.ReadReq{Content: &persistent.ReadReq_Ack_{Ack: &persistent.ReadReq_Ack{Ids: ids}}}
 }
 
 func (c consumer) nack(t testing.TB, action persistent.ReadReq_Nack_Action, ids ...*shared.UUID) {
@@ -174,6 +179,43 @@ func TestGroupAfterRestart(t *testing.T) {
 	if got, _ := k.next(t); got != "s 1 0" {
 		t.Errorf("replayed %s", got)
 	}
+}
+
+// TestGroupConfiguration: what clients write into the streams of groups does no harm to the node that reads it later.
+func TestGroupConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("before", func(t *testing.T) {
+		c := startIn(t, dir).dial(t)
+		appendMany(t, c, "s", 1)
+		createGroup(t, c, "s", "g", groupSettings(nil))
+		appendNamed(t, c, "$persistentSubscriptionConfig", expectAny, "nonsense", "more")
+		appendNamed(t, c, "$persistentsubscription-s::g-checkpoint", expectAny, "nonsense")
+	})
+	k := consume(t, startIn(t, dir).dial(t), "s", "g", 1)
+	if got, _ := k.next(t); got != "s 0 0" {
+		t.Errorf("got %s", got)
+	}
+	t.Run("tombstone", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Run("before", func(t *testing.T) {
+			c := startIn(t, dir).dial(t)
+			createGroup(t, c, "s", "g", groupSettings(nil))
+			_, err := streams.NewStreamsClient(c).Tombstone(t.Context(), &streams.TombstoneReq{Options: &streams.TombstoneReq_Options{
+				StreamIdentifier:       streamIdentifier("$persistentSubscriptionConfig"),
+				ExpectedStreamRevision: &streams.TombstoneReq_Options_Any{Any: empty},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		_, err := persistent.NewPersistentSubscriptionsClient(startIn(t, dir).dial(t)).Create(t.Context(), &persistent.CreateReq{Options: &persistent.CreateReq_Options{
+			StreamOption: &persistent.CreateReq_Options_All{All: &persistent.CreateReq_AllOptions{AllOption: &persistent.CreateReq_AllOptions_Start{Start: empty}}},
+			GroupName:    "g", Settings: groupSettings(nil),
+		}})
+		if status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // TestGroupWithoutAcks: consumers that never acknowledge, and one that leaves with all in flight, cost a group no more than the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -74,18 +75,35 @@ func (s *groups) stop() {
 	s.work.Wait()
 }
 
-// load reads the configuration and starts its groups. s.mu must be held, or s be new.
+// load starts the groups of the last configuration that is well-formed: clients may write to its stream too. s.mu must be held, or
+// s be new.
 func (s *groups) load() error {
-	e, err := s.log.lastEvent(configurationStream, s.log.position())
-	if err != nil || e == nil {
+	v, err := s.log.view(configurationStream, s.log.position())
+	if err != nil || v.tombstoned {
 		return err
 	}
-	var configuration groupConfiguration
-	if err := json.Unmarshal(e.data(), &configuration); err != nil {
-		return s.log.damage(errors.New("the configuration of persistent subscriptions is malformed"))
+	v.first = 0
+	for next, more := v.last, v.last >= 0; more; {
+		var p page
+		if next, more, err = s.log.readStream(&p, v, next, true, 1); err != nil {
+			return err
+		}
+		var configuration groupConfiguration
+		if err := json.Unmarshal(p.events[0].data(), &configuration); err == nil && configuration.Version != "" {
+			return s.start(configuration)
+		}
+		s.report("read the configuration of persistent subscriptions", errors.New("it is malformed, the one before is taken"))
 	}
+	return nil
+}
+
+func (s *groups) start(configuration groupConfiguration) error {
 	for _, settings := range configuration.Entries {
 		g, err := newGroup(s, settings)
+		if _, ok := errors.AsType[*callError](err); ok {
+			s.report("start a group", fmt.Errorf("the settings of %s are invalid", settings.key()))
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -227,7 +245,10 @@ func (s *groups) store(ctx context.Context, changed ...groupSettings) error {
 		}
 	}
 	record := newRecord(configurationStream, newEventID(), []byte(configurationType), true, nil, data)
-	_, err = s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	result, err := s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	if err == nil && result.decision == streamDeleted {
+		err = streamIsDeleted(configurationStream)
+	}
 	return err
 }
 

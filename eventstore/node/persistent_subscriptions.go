@@ -265,6 +265,9 @@ func (s *persistentService) parseUpdate(o *persistent.UpdateReq_Options) (*group
 		default:
 			err = noneIsInvalid("PersistentSubscriptions.UpdateReq+Types+StreamOptions+RevisionOption")
 		}
+		if settings.Stream == allStream {
+			err = groupSourceMixedUp("Update")
+		}
 	case *persistent.UpdateReq_Options_All:
 		settings.Stream = allStream
 		switch from := from.All.GetAllOption().(type) {
@@ -526,6 +529,7 @@ func (s *persistentService) deliver(stream persistent.PersistentSubscriptions_Re
 func (g *group) info() (*persistent.SubscriptionInfo, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.grown = true
 	g.advanceLocked()
 	parked, err := g.parked()
 	if err != nil {
