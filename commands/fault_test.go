@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -322,6 +323,53 @@ func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
 			t.Errorf("moved before read %d: %+v, %v", n, got, err)
 		}
 		wantSound(t, store, 0, room, elsewhere)
+	}
+}
+
+// lagging is a store that for some time shows no events of a stream after the ones that there were before.
+type lagging struct {
+	Store
+	stream string
+	shown  domain.Revision
+	reads  atomic.Int32 // that are still late
+}
+
+func (l *lagging) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		late := stream == l.stream && l.reads.Add(-1) >= 0
+		for r, err := range l.Store.ReadStream(ctx, stream, from) {
+			if late && r.Revision > l.shown || !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// A command that loses its race reads until it sees what won: it does not give up because the event store shows that late.
+func TestWhatWonARaceIsReadLate(t *testing.T) {
+	store := eventstoretest.Open(t)
+	room := newRoom()
+	b := book(t, newHandler(store), room, slot(0, 1))
+	user, end := domain.UserID("eve"), slot(0, 2).End
+
+	behind := &lagging{Store: store, stream: room.Stream(), shown: 0}
+	h := newHandler(behind)
+	if _, err := h.calendars.read(t.Context(), room); err != nil {
+		t.Fatal(err)
+	}
+	book(t, newHandler(store), room, slot(5, 6))
+	behind.reads.Store(2 * attempts)
+	book(t, h, room, slot(3, 4))
+
+	behind = &lagging{stream: b.ID.Stream(), shown: b.Revision, Store: &raced{Store: store, stream: b.ID.Stream(), by: func() {
+		if _, err := newHandler(store).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
+			t.Error(err)
+		}
+		behind.reads.Store(2 * attempts)
+	}}}
+	moved, err := newHandler(behind).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, End: &end})
+	if err != nil || moved.User != user || !moved.Slot.End.Equal(end) {
+		t.Errorf("%+v, %v", moved, err)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 			if _, err := h.Booking(t.Context(), id); !errors.As(err, &unreadable) {
 				t.Errorf("read: %v", err)
 			}
-			wantNothingDecided(t, n, id)
+			wantNothingDecided(t, n, id, room)
 			rooms, err := ReservedRooms(t.Context(), n.store, id)
 			if err != nil || !slices.Equal(rooms, []domain.RoomID{room}) {
 				t.Fatalf("it has reservations in %v, %v", rooms, err)
@@ -110,8 +110,8 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 	}
 }
 
-// wantNothingDecided asks all commands of a blocked booking, and wants that they write nothing and say why.
-func wantNothingDecided(t *testing.T, n node, id domain.BookingID) {
+// wantNothingDecided asks all commands on a blocked booking, and wants that they write nothing and say why; and that nobody gets its slot.
+func wantNothingDecided(t *testing.T, n node, id domain.BookingID, room domain.RoomID) {
 	t.Helper()
 	h, user, end := newHandler(n.store), domain.UserID("eve"), slot(0, 2).End
 	streams := func() []string {
@@ -148,6 +148,10 @@ func wantNothingDecided(t *testing.T, n node, id domain.BookingID) {
 		if _, unreadable := errors.AsType[*Unreadable](err); !unreadable && !errors.Is(err, domain.ErrRealUseNotFound) {
 			t.Errorf("%s: %v, want that an event cannot be decoded", name, err)
 		}
+	}
+	_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: user, Slot: slot(0, 1)})
+	if taken, ok := errors.AsType[*domain.SlotTaken](err); !ok || len(taken.By) != 1 || taken.By[0].BookingID != id {
+		t.Errorf("its slot: %v, want that it is taken", err)
 	}
 	if after := streams(); !slices.Equal(after, before) {
 		t.Errorf("its streams had %v, and have %v", before, after)
