@@ -191,6 +191,8 @@ func TestFileIsDamagedInUse(t *testing.T) {
 		"overwritten":     func(t *testing.T, file string) { overwrite(t, file, 0) },
 		"made shorter":    func(t *testing.T, file string) { truncate(t, file, pageSize) },
 		"emptied":         func(t *testing.T, file string) { truncate(t, file, 0) },
+		"log emptied":     func(t *testing.T, file string) { touch(t, file); truncate(t, file+"-wal", 0) },
+		"index emptied":   func(t *testing.T, file string) { truncate(t, file+"-shm", 0) },
 		"removed":         func(t *testing.T, file string) { remove(t, file) },
 		"all removed":     func(t *testing.T, file string) { remove(t, file); remove(t, file+"-wal"); remove(t, file+"-shm") },
 		"replaced":        func(t *testing.T, file string) { replaceWith(t, file, nil) },
@@ -350,6 +352,14 @@ func TestWritersLeave(t *testing.T) {
 func checkpoint(t *testing.T, file string) {
 	t.Helper()
 	if _, err := besideFile(t, file).Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// touch changes something, which is then in the write-ahead log.
+func touch(t *testing.T, file string) {
+	t.Helper()
+	if _, err := besideFile(t, file).Exec("UPDATE generations SET touched = touched + 1"); err != nil {
 		t.Fatal(err)
 	}
 }
