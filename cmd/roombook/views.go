@@ -21,7 +21,7 @@ func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if err := c.makeDataFolder(); err != nil {
 		return nil, err
 	}
-	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Patient: true, Logger: log})
+	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Retry: true, Logger: log})
 }
 
 // attachViews opens the store of the lists for a program that builds lists in a data folder that there is.
@@ -40,7 +40,7 @@ func visitViews(c storeConfig) (projections.Store, error) {
 	if c.mongo != "" {
 		return openMongo(c)
 	}
-	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Visit: true})
+	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Existing: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there are no lists in %s: name their folder with --data, or their database with --mongo, or make them with roombook replay --all", c.data)
 	}
