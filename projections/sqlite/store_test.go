@@ -49,7 +49,7 @@ func TestStore(t *testing.T) {
 	}, func(t *testing.T, _ projections.Store) storetest.Beside { return tables{besideFile(t, file)} })
 }
 
-// besideFile is the database in a file, for somebody who does not go through the store.
+// besideFile opens the database in a file without the store.
 func besideFile(t *testing.T, file string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
@@ -78,30 +78,30 @@ func TestWorkers(t *testing.T) {
 	storetest.RunWorkers(t, func(t *testing.T) projections.Store { return open(t, filepath.Join(t.TempDir(), "views.db")) })
 }
 
-// endsAt is a context that ends when it is looked at for the n-th time.
-type endsAt struct {
+// countdown is a context that is cancelled when it is consulted for the n-th time.
+type countdown struct {
 	context.Context
-	end  context.CancelFunc
-	left atomic.Int64 // looks
+	cancel context.CancelFunc
+	left   atomic.Int64
 }
 
-func (c *endsAt) look() {
+func (c *countdown) count() {
 	if c.left.Add(-1) == 0 {
-		c.end()
+		c.cancel()
 	}
 }
 
-func (c *endsAt) Err() error {
-	c.look()
+func (c *countdown) Err() error {
+	c.count()
 	return c.Context.Err()
 }
 
-func (c *endsAt) Done() <-chan struct{} {
-	c.look()
+func (c *countdown) Done() <-chan struct{} {
+	c.count()
 	return c.Context.Done()
 }
 
-// A write leaves nothing behind if its context ends, whenever that is, and leaves the writer fit for the next one.
+// A write whose context ends, at whatever moment, leaves nothing behind and does not keep the next one from succeeding.
 func TestAWriteThatIsGivenUp(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "views.db"))
 	g, err := s.Begin(t.Context(), "list", 1, schema())
@@ -124,26 +124,26 @@ func TestAWriteThatIsGivenUp(t *testing.T) {
 		}
 		return err
 	}
-	givenUp := 0
+	cancelled := 0
 	for n := int64(1); ; n++ {
 		within, cancel := context.WithCancel(t.Context())
-		ctx := &endsAt{Context: within, end: cancel}
+		ctx := &countdown{Context: within, cancel: cancel}
 		ctx.left.Store(n)
 		err := write(ctx)
 		ended := within.Err() != nil
 		cancel()
 		if err != nil {
-			givenUp++
+			cancelled++
 		}
 		if !ended {
-			break // it is not looked at so often
+			break // it is not consulted so often
 		}
 	}
-	if givenUp < 3 { // before the transaction, before the row, before the commit
-		t.Errorf("%d writes were given up", givenUp)
+	if cancelled < 3 { // before the transaction, before the row, before the commit
+		t.Errorf("%d writes were cancelled", cancelled)
 	}
 
-	// The same while statements run, which may have done what they were to do when their context ends.
+	// The same while statements run, which may have taken effect by the time the driver reports the end of the context.
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -164,7 +164,7 @@ func TestAWriteThatIsGivenUp(t *testing.T) {
 	}
 }
 
-// stale is a store whose loads are one write behind, as those of a replica may be.
+// stale is a store whose loads are one write behind, as those from a replica may be.
 type stale struct {
 	projections.Store
 	mu     sync.Mutex
@@ -184,7 +184,7 @@ func (s *stale) Load(ctx context.Context, ref projections.Ref, schema projection
 	return rows, err
 }
 
-// A store that does not load what was written fails the contract.
+// The contract's tests fail for a store that does not load what was written.
 func TestTheContractIsHeld(t *testing.T) {
 	const variable = "ROOMBOOK_TEST_STALE_STORE"
 	if os.Getenv(variable) != "" { // the test below has started this process
@@ -198,6 +198,6 @@ func TestTheContractIsHeld(t *testing.T) {
 	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
 	process.Env = append(os.Environ(), variable+"=1")
 	if out, err := process.CombinedOutput(); err == nil || !strings.Contains(string(out), "--- FAIL: "+t.Name()+"/WrittenIsLoaded") {
-		t.Errorf("a store whose loads are behind: %v\n%s", err, out)
+		t.Errorf("a store with stale loads: %v\n%s", err, out)
 	}
 }
