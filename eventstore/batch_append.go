@@ -343,10 +343,8 @@ func (m *member) batchFailed(stream string, failure *rpcstatus.Status) (sent boo
 			code, text = codes.PermissionDenied, "Access Denied"
 		case *shared.StreamDeleted:
 			code, text = codes.FailedPrecondition, fmt.Sprintf("Event stream '%s' is deleted.", stream)
-		case *shared.MaximumAppendSizeExceeded:
-			code, text = codes.InvalidArgument, fmt.Sprintf("Maximum Append Size of %d Exceeded.", d.GetMaxAppendSize())
 		case *shared.BadRequest:
-			code, text = codes.InvalidArgument, d.GetMessage()
+			text = d.GetMessage()
 		}
 	}
 	// The event store is not ready, is too busy, or knows of no leader: it has done nothing.

@@ -119,7 +119,7 @@ func (m *member) failed(err error, trailer metadata.MD) error {
 			return &refusal{errNoPosition}
 		}
 	case codes.InvalidArgument:
-		if strings.Contains(strings.ToLower(text), "maximum append") {
+		if strings.Contains(strings.ReplaceAll(strings.ToLower(text), " ", ""), "maximumappend") { // of a call or, in one word, of a batch
 			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}
 		}
 		return &refusal{errors.New(text)}
