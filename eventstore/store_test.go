@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,7 +25,17 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(eachWay{m}) }
+
+// eachWay runs all tests twice: with an event store that offers BatchAppend, and with one that does not.
+type eachWay struct{ *testing.M }
+
+func (m eachWay) Run() int {
+	with := m.M.Run()
+	fmt.Println("without BatchAppend:")
+	_ = os.Setenv(eventstoretest.WithoutBatchAppend, "true") // never fails with this name
+	return max(with, m.M.Run())
+}
 
 // newStream is a stream name that nothing else uses.
 func newStream() string { return "calendar-" + uuid.NewString() }
