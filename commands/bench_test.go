@@ -37,7 +37,7 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 	})
 	b.Run("old, warm", func(b *testing.B) {
 		h := newHandler(store)
-		h.calendars.limit = 1 << 30
+		h.cache.limit = 1 << 30
 		bookIn(b, h, old)
 		for b.Loop() {
 			bookIn(b, h, old)

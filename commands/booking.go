@@ -19,11 +19,11 @@ func (h *Handler) booking(id domain.BookingID, rooms ...domain.RoomID) aggregate
 	return aggregate[domain.Booking]{
 		stream: id.Stream(),
 		settle: settle,
-		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) (err error) {
-			if !now.state.Live() || len(now.state.Former) > len(before.Former) { // a reservation no longer backs it
-				_, err = settle(ctx, now)
+		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) error {
+			if now.state.Live() && len(now.state.Former) == len(before.Former) {
+				return nil
 			}
-			return err
+			return h.gaveUp(ctx, now)
 		},
 	}
 }
@@ -88,19 +88,6 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 	})
 }
 
-// withSettledUse settles the booking if it is in use and its use has not started yet, or has ended.
-func (h *Handler) withSettledUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.Booking], error) {
-	if b.state.Phase() != domain.PhaseInUse {
-		return b, nil
-	}
-	use, err := load[domain.RealUse](ctx, h.store, b.state.Use.RealUse.Stream())
-	if err != nil || use.state.Phase() == domain.UsePhaseStarted {
-		return b, err
-	}
-	b, err = h.settle(ctx, b.state.ID, b.state.Rooms()...)
-	return b, undecided(err)
-}
-
 // bookingView is a booking and where in the log it is.
 func bookingView(b loaded[domain.Booking]) Booking {
 	return Booking{Booking: b.state, Revision: b.revision, Position: b.position}
@@ -146,7 +133,7 @@ func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], in func
 	if view.Use == nil {
 		return view, domain.RealUse{}, nil
 	}
-	use := loaded[domain.RealUse]{revision: eventstore.NoStream}
+	use := unread[domain.RealUse]()
 	if err := use.readOn(ctx, h.store, view.Use.RealUse.Stream()); err != nil {
 		return Booking{}, domain.RealUse{}, err
 	}

@@ -22,7 +22,8 @@ const DefaultCacheBytes = 128 << 20
 // Options are the choices of a Handler.
 type Options struct {
 	Policy domain.Policy
-	// CacheBytes is about how much memory cached calendars may take; 0 is [DefaultCacheBytes]. The least recently used are evicted.
+	// CacheBytes is about how much memory cached calendars, bookings and real uses may take together; 0 is [DefaultCacheBytes]. The least
+	// recently used are evicted.
 	CacheBytes int
 }
 
@@ -41,7 +42,8 @@ type Handler struct {
 	// memory is read-locked by whatever uses what is cached of the log. It has to be free for the cache to be emptied.
 	memory    sync.RWMutex
 	of        eventstore.Incarnation // of the log that is cached
-	calendars *calendars
+	cache     *cache
+	calendars *calendars // cached there
 }
 
 // New returns a handler over the store.
@@ -50,11 +52,13 @@ func New(store Store, o Options) *Handler {
 		o.CacheBytes = DefaultCacheBytes
 	}
 	m := newMetrics()
+	cache := newCache(o.CacheBytes, m)
 	return &Handler{
 		store:     store,
 		of:        store.Incarnation(),
 		policy:    o.Policy,
-		calendars: newCalendars(store, o.CacheBytes, m),
+		cache:     cache,
+		calendars: newCalendars(store, cache, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}
@@ -74,7 +78,7 @@ func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), er
 			return nil, nil, eventstore.ErrReplaced
 		}
 		h.of = h.store.Incarnation()
-		h.calendars.forget()
+		h.cache.forget()
 		h.memory.Unlock()
 	}
 }

@@ -27,7 +27,7 @@ func (a AsOf) has(r eventstore.Recorded) bool {
 // BookingAsOf reads the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
 // The order of a stream counts, and not the clocks: whatever follows the first event after the moment is after it as well.
 func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
-	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	b := unread[domain.Booking]()
 	if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 		return Booking{}, err
 	}

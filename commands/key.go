@@ -24,7 +24,7 @@ func (h *Handler) claim(ctx context.Context, r Request) (key domain.Key, first b
 	if r.Digest == "" {
 		return domain.Key{}, true, nil
 	}
-	k := loaded[domain.Key]{revision: eventstore.NoStream}
+	k := unread[domain.Key]()
 	err = k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
 	first = err == nil
 	switch {

@@ -26,7 +26,7 @@ func newMetrics() *metrics {
 			Help: "Steps of commands that were done by settling, by kind of step.",
 		}, []string{"step"}),
 		cacheBytes: gauge("roombook_calendar_cache_bytes",
-			"Approximate memory of the cached calendars."),
+			"Approximate memory of the cached calendars, bookings and real uses."),
 		openBookings: gauge("roombook_recovery_open_bookings",
 			"Bookings with a step that has been decided but not done."),
 		recovered: counter("roombook_recovery_settled_total",

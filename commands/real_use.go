@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // StartUse checks the booking in, which decides, and starts its real use.
@@ -15,7 +16,13 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 		return RealUse{}, err
 	}
 	defer end()
-	b, err := transact(ctx, h, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
+	use := unread[domain.RealUse]()
+	started := h.booking(c.Booking)
+	started.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) (err error) {
+		use, err = h.startUse(ctx, now, use)
+		return err
+	}
+	b, err := transact(ctx, h, c.Request, started, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		in := domain.CheckIn{StartedAt: c.StartedAt}
 		if _, refused := domain.DecideCheckIn(b.state, in, h.policy); refused != nil {
 			return decision{refused: refused}, nil
@@ -29,11 +36,12 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, err
 	}
-	ctx, cancel := detach(ctx)
-	defer cancel()
-	use, err := h.startedUse(ctx, b)
-	if err != nil {
-		return RealUse{}, unfinished(err)
+	if use.revision == eventstore.NoStream { // the command is a repeat
+		ctx, cancel := detach(ctx)
+		defer cancel()
+		if use, err = h.startedUse(ctx, b); err != nil {
+			return RealUse{}, unfinished(err)
+		}
 	}
 	return useView(use.prefixTo(0)), nil // others may have ended it already
 }
@@ -43,22 +51,18 @@ const maxEarlier = 10
 
 // stillInUseBy looks for a booking whose use of the booking's room started by the given time and has not ended, among the latest bookings
 // of the room by then. Any that cannot be decoded are skipped: nothing is known of their use.
+//
+// No revision guards the answer, so the bookings are read. The calendar is not if it is cached and has no earlier booking: it may lack
+// some that another process has made, but only until this one first comes across anything that another process has written.
 func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
+	if cal := h.calendars.cached(b.Room); cal != nil && !h.calendars.shared.Load() && len(earlier(cal.Calendar, b.ID, at)) == 0 {
+		return "", nil
+	}
 	calendar, err := h.calendars.read(ctx, b.Room)
 	if err != nil {
 		return "", err
 	}
-	left := maxEarlier
-	for r := range calendar.Begun(at) {
-		if r.BookingID == b.ID {
-			continue
-		}
-		if left--; left < 0 {
-			break
-		}
-		if r.Used {
-			continue
-		}
+	for _, r := range earlier(calendar, b.ID, at) {
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
@@ -77,6 +81,23 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 	return "", nil
 }
 
+// earlier lists the reservations, of the latest maxEarlier of other bookings that begin by the given time, whose bookings may not be over.
+func earlier(c domain.Calendar, except domain.BookingID, at time.Time) (found []*domain.Reservation) {
+	left := maxEarlier
+	for r := range c.Begun(at) {
+		if r.BookingID == except {
+			continue
+		}
+		if left--; left < 0 {
+			break
+		}
+		if !r.Used {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
 // EndUse ends a real use, which decides, cancels its booking and releases what is left of the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	ctx, end, err := h.begin(ctx)
@@ -85,18 +106,18 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	}
 	defer end()
 	var b loaded[domain.Booking] // that of the use, settled
-	settle := func(ctx context.Context, use loaded[domain.RealUse]) (err error) {
-		if use.state.ID != "" {
-			b, err = h.settle(ctx, use.state.Booking, use.state.Room)
-		}
-		return err
-	}
 	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
 		stream: c.RealUse.Stream(),
-		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...domain.RoomID) (loaded[domain.RealUse], error) {
-			return use, settle(ctx, use)
+		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...domain.RoomID) (_ loaded[domain.RealUse], err error) {
+			if use.state.ID != "" {
+				b, err = h.settle(ctx, use.state.Booking, use.state.Room)
+			}
+			return use, err
 		},
-		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) error { return settle(ctx, use) },
+		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) (err error) {
+			b, err = h.useOver(ctx, use)
+			return err
+		},
 	}, func(_ context.Context, use loaded[domain.RealUse]) (decision, error) {
 		return c.decided(domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}))
 	})

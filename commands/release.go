@@ -43,6 +43,10 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
 	blocked := h.booking(c.Booking, c.Rooms...)
 	blocked.unreadable = true
+	blocked.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) error {
+		_, err := blocked.settle(ctx, now) // what it gave up cannot be told
+		return err
+	}
 	return h.onBooking(ctx, c.Request, blocked, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		if b.revision == eventstore.NoStream {
 			return decision{refused: domain.ErrBookingNotFound}, nil

@@ -91,9 +91,10 @@ func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 	return nil
 }
 
-// release releases a reservation, except for the part of its slot that was used. The booking's event that it follows from is the cause.
-func (h *Handler) release(ctx context.Context, r *domain.Reservation, usedUntil time.Time, because eventstore.Recorded) error {
-	return h.calendars.transact(ctx, r.RoomID, func(c domain.Calendar) []eventstore.Proposed {
-		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID, usedUntil))
+// release releases a reservation of a booking, except for the part of its slot that was used. The booking's event that it follows from is
+// the cause.
+func (h *Handler) release(ctx context.Context, id domain.BookingID, r domain.RoomReservation, usedUntil time.Time, because eventstore.Recorded) error {
+	return h.calendars.transact(ctx, r.Room, func(c domain.Calendar) []eventstore.Proposed {
+		return follow(because, domain.DecideRelease(c, id, r.Reservation, usedUntil))
 	})
 }

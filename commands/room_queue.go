@@ -102,7 +102,7 @@ func (c *calendars) enter(room domain.RoomID) *roomQueue {
 	q := c.queues[room]
 	if q == nil {
 		q = &roomQueue{calendars: c, room: room, writer: make(chan struct{}, 1), named: eventstore.NoStream}
-		q.stored, _ = c.cache.Get(room)
+		q.stored = c.cached(room)
 		q.next = q.stored
 		c.queues[room] = q
 	}
@@ -332,6 +332,9 @@ func (q *roomQueue) learn(read *calendar) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if read != q.stored {
+		if q.stored != nil { // this process has not written it
+			q.calendars.shared.Store(true)
+		}
 		q.stored = read
 		q.restart(read)
 	}
