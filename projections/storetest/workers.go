@@ -681,6 +681,7 @@ func testFinerTimes(t *testing.T, s *system) {
 		id := domain.BookingID(uuid.NewString())
 		want = append(want, id)
 		slot := domain.Slot{Start: finer(µs), End: finer(µs + 3000)}
+		s.history.streams[id.Stream()] = true
 		appended, err := s.log.Append(t.Context(), id.Stream(), eventstore.NoStream, eventstore.Proposed{
 			Event:    domain.BookingCreated{BookingID: id, ReservationID: "1", RoomID: "r", UserID: domain.UserID(id), Slot: slot, At: finer(µs)},
 			Metadata: eventstore.Metadata{OccurredAt: finer(µs)},
