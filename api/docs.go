@@ -55,7 +55,7 @@ func (s *Server) root(x *exchange) error {
 	const page = "{?roomId,userId,bookingId,status,from,to,sort,size,cursor,total}"
 	var r rootReply
 	add := func(relation, path string) {
-		r.Links = append(r.Links, member[link]{relation, link{Href: x.base + path, Templated: strings.Contains(path, "{")}})
+		r.Links = append(r.Links, member[link]{relation, link{Href: href{x.base, path, ""}, Templated: strings.Contains(path, "{")}})
 	}
 	add("self", "/")
 	add("bookings", "/bookings"+page)

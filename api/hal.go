@@ -7,13 +7,21 @@ import (
 
 // link is a link of a reply in HAL (https://datatracker.ietf.org/doc/html/draft-kelly-json-hal).
 type link struct {
-	Href string `json:"href"`
+	Href href `json:"href"`
 	// Templated is set where Href is a URI template (RFC 6570).
 	Templated bool `json:"templated,omitzero"`
 }
 
+// href is an address in three parts, which are joined when it is marshalled: a page has dozens of links, which need no strings of their own.
+type href struct{ base, path, id string }
+
+// AppendText implements [encoding.TextAppender].
+func (h href) AppendText(b []byte) ([]byte, error) {
+	return append(append(append(b, h.base...), h.path...), h.id...), nil
+}
+
 // link returns a link to path+id at the address that the client used.
-func (x *exchange) link(path, id string) link { return link{Href: x.base + path + id} }
+func (x *exchange) link(path, id string) link { return link{Href: href{x.base, path, id}} }
 
 // object is a JSON object whose member names are only known at run time. Its members keep their order.
 type object[T any] []member[T]

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -44,6 +45,8 @@ type list[T, R any] struct {
 	query    func(context.Context, projections.Query) (projections.Page[T], error)
 	// reply converts an item.
 	reply func(*exchange, *T) R
+	// replies recycles the memory of converted items, some 10 KB a page.
+	replies sync.Pool // of *[]R
 }
 
 // pageReply is a page of a list.
@@ -233,11 +236,16 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 		return err
 	}
 	x.position(page.Position)
-	items := make([]R, len(page.Items))
-	for i := range page.Items {
-		items[i] = l.reply(x, &page.Items[i])
+	items, _ := l.replies.Get().(*[]R)
+	if items == nil {
+		items = new([]R)
 	}
-	r := pageReply[R]{Embedded: object[[]R]{{l.name, items}}}
+	defer l.replies.Put(items)
+	*items = (*items)[:0]
+	for i := range page.Items {
+		*items = append(*items, l.reply(x, &page.Items[i]))
+	}
+	r := pageReply[R]{Embedded: object[[]R]{{l.name, *items}}}
 	r.Page = pageSize{Size: cmp.Or(q.Size, projections.DefaultSize), TotalElements: page.Total, TotalElementsIsLowerBound: page.Total != nil && page.More}
 	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
 	*l.link(&r.Links) = r.Links.Self

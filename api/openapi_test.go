@@ -295,6 +295,8 @@ func compareSchema(t *testing.T, at string, schema *openapi3.Schema, typ reflect
 		jsonType, format = "string", "date-time"
 	case typ == reflect.TypeFor[uuid.UUID]():
 		jsonType, format = "string", "uuid"
+	case typ == reflect.TypeFor[href]():
+		jsonType = "string"
 	case typ == reflect.TypeFor[any](): // an event
 		jsonType, null = "object", true
 	case typ.Kind() == reflect.Slice && typ.Implements(reflect.TypeFor[json.MarshalerTo]()): // an object of names that are not known beforehand
