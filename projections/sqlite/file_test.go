@@ -200,7 +200,6 @@ func TestFileIsDamagedInUse(t *testing.T) {
 		"overwritten":     func(t *testing.T, file string) { overwrite(t, file, 0) },
 		"made shorter":    func(t *testing.T, file string) { truncate(t, file, pageSize) },
 		"emptied":         func(t *testing.T, file string) { truncate(t, file, 0) },
-		"log emptied":     func(t *testing.T, file string) { touch(t, file); truncate(t, file+"-wal", 0) },
 		"index emptied":   func(t *testing.T, file string) { truncate(t, file+"-shm", 0) },
 		"removed":         func(t *testing.T, file string) { remove(t, file) },
 		"all removed":     func(t *testing.T, file string) { remove(t, file); remove(t, file+"-wal"); remove(t, file+"-shm") },
@@ -236,6 +235,20 @@ func TestFileIsDamagedInUse(t *testing.T) {
 				t.Errorf("it was not logged: %s", log)
 			}
 		})
+	}
+}
+
+// A write-ahead log that lacks what its index says it has is damage as well.
+func TestLogIsTruncated(t *testing.T) {
+	s, file, log := filled(t)
+	checkpoint(t, file)
+	if _, err := besideFile(t, file).Exec("UPDATE generations SET touched = touched + 1"); err != nil {
+		t.Fatal(err)
+	}
+	truncate(t, file+"-wal", 0)
+	wantEmpty(t, s)
+	if names := aside(t, file); len(names) == 0 || !strings.Contains(log.String(), names[0]) {
+		t.Errorf("set aside: %v; the log says %s", names, log)
 	}
 }
 
@@ -362,14 +375,6 @@ func TestWritersLeave(t *testing.T) {
 func checkpoint(t *testing.T, file string) {
 	t.Helper()
 	if _, err := besideFile(t, file).Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// touch changes something, which is then in the write-ahead log.
-func touch(t *testing.T, file string) {
-	t.Helper()
-	if _, err := besideFile(t, file).Exec("UPDATE generations SET touched = touched + 1"); err != nil {
 		t.Fatal(err)
 	}
 }
