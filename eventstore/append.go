@@ -201,23 +201,23 @@ const firstAnswerWait = 250 * time.Millisecond
 // send sends an append once. An answerWait above 0 bounds the wait for the answer. With an error, sent reports whether the event store
 // may do the append all the same.
 func (s *Store) send(ctx context.Context, answerWait time.Duration, stream string, expected domain.Revision, events []proposed) (at Appended, sent bool, err error) {
-	if answerWait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, answerWait)
-		defer cancel()
-	}
 	m, err := s.connections.leader.acquire(ctx)
 	if err != nil {
 		return Appended{}, false, err
 	}
 	defer m.release()
 	batches, err := m.batchCall(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Appended{}, false, err
-	case batches != nil:
+	}
+	if answerWait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, answerWait)
+		defer cancel()
+	}
+	if batches != nil {
 		at, sent, err = batches.append(ctx, s.timeout/2, stream, expected, events)
-	default:
+	} else {
 		at, sent, err = sendSingly(s.connections.leader.call(ctx, m), stream, expected, events)
 	}
 	// An append at any revision is a checkpoint, which the next one replaces: it does not stay in the log.

@@ -87,7 +87,7 @@ func Real(t testing.TB) *Servers {
 // Cluster is a [Real] of several members. The first leads.
 func Cluster(t testing.TB, members int) *Servers {
 	t.Helper()
-	return ClusterBefore(t, backend(t), members, Conditions{})
+	return ClusterBefore(t, Backend(t), members, Conditions{})
 }
 
 // ClusterBefore is a [Cluster] before the event store of a connection string. Nobody else should write to that at the same time: what

@@ -49,8 +49,8 @@ func ConnectionString(t testing.TB) string {
 	return Real(t).ConnectionString()
 }
 
-// backend is the connection string of the server that tests are to use, or of a node.
-func backend(t testing.TB) string {
+// Backend is the connection string of the server that tests are to use, or of a node in memory.
+func Backend(t testing.TB) string {
 	t.Helper()
 	if s := os.Getenv(variable); s != "" {
 		return s
