@@ -36,7 +36,7 @@ func (h *Handler) onBooking(ctx context.Context, r Request, a aggregate[domain.B
 	}
 	defer end()
 	b, err := transact(ctx, h, r, a, decide)
-	return bookingView(b), err
+	return bookingOf(b), err
 }
 
 // CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
@@ -88,8 +88,8 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 	})
 }
 
-// bookingView is a booking and where in the log it is.
-func bookingView(b loaded[domain.Booking]) Booking {
+// bookingOf is a booking and where in the log it is.
+func bookingOf(b loaded[domain.Booking]) Booking {
 	return Booking{Booking: b.state, Revision: b.revision, Position: b.position}
 }
 
@@ -107,40 +107,40 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, err
 	}
-	view, use, err := h.withUse(ctx, b, all)
+	booking, use, err := h.withUse(ctx, b, all)
 	if err == nil && b.state.Phase() == domain.PhaseInUse && use.Phase() == domain.UsePhaseNone {
 		// The booking names a real use that does not exist yet.
 		if b, err = h.settle(ctx, id); err == nil {
-			view, _, err = h.withUse(ctx, b, all)
+			booking, _, err = h.withUse(ctx, b, all)
 		}
 	}
 	if err != nil {
 		return Booking{}, undecided(err)
 	}
-	if err := view.RequireLive(); err != nil {
+	if err := booking.RequireLive(); err != nil {
 		return Booking{}, err
 	}
-	return view, nil
+	return booking, nil
 }
 
 // all is for the whole of a stream.
 func all(eventstore.Recorded) bool { return true }
 
 // withUse is a booking together with its real use as of the first events of that, up to the first one for which in reports false. If the
-// use has ended and only the booking's cancellation is left to be written, the view is that of the settled booking.
+// use has ended and only the booking's cancellation is left to be written, what is returned is that of the settled booking.
 func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], in func(eventstore.Recorded) bool) (Booking, domain.RealUse, error) {
-	view := bookingView(b)
-	if view.Use == nil {
-		return view, domain.RealUse{}, nil
+	booking := bookingOf(b)
+	if booking.Use == nil {
+		return booking, domain.RealUse{}, nil
 	}
 	use := unread[domain.RealUse]()
-	if err := use.readOn(ctx, h.store, view.Use.RealUse.Stream()); err != nil {
+	if err := use.readOn(ctx, h.store, booking.Use.RealUse.Stream()); err != nil {
 		return Booking{}, domain.RealUse{}, err
 	}
-	if use = use.prefix(in); use.unreadable != nil {
+	if use = use.while(in); use.unreadable != nil {
 		return Booking{}, domain.RealUse{}, use.unreadable
 	}
-	view.Position = max(view.Position, use.position)
-	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, use.state)...)
-	return view, use.state, nil
+	booking.Position = max(booking.Position, use.position)
+	booking.Booking = domain.Fold(booking.Booking, domain.DecideUseOver(booking.Booking, use.state)...)
+	return booking, use.state, nil
 }

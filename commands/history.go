@@ -31,15 +31,15 @@ func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment A
 	if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 		return Booking{}, err
 	}
-	then := b.prefix(moment.has)
+	then := b.while(moment.has)
 	switch {
 	case then.unreadable != nil:
 		return Booking{}, then.unreadable
 	case then.state.Phase() == domain.PhaseNone:
 		return Booking{}, domain.ErrBookingNotFound
 	}
-	view, _, err := h.withUse(ctx, then, moment.has)
-	return view, err
+	booking, _, err := h.withUse(ctx, then, moment.has)
+	return booking, err
 }
 
 // History lists every event of the booking and of its real use in the order of the log, including those that this version cannot

@@ -53,7 +53,7 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 		}
 		defer end()
 		b, err := h.settle(ctx, a.booking, a.rooms...)
-		return bookingView(b), err
+		return bookingOf(b), err
 	}
 	panic(a.kind)
 }

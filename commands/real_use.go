@@ -43,7 +43,7 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 			return RealUse{}, unfinished(err)
 		}
 	}
-	return useView(use.prefixTo(0)), nil // others may have ended it already
+	return realUseOf(use.asOf(0)), nil // others may have ended it already
 }
 
 // maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended.
@@ -124,7 +124,7 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, err
 	}
-	answer := useView(use)
+	answer := realUseOf(use)
 	answer.Position = max(answer.Position, b.position)
 	return answer, nil
 }
@@ -138,10 +138,10 @@ func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, er
 	if use.state.Phase() == domain.UsePhaseNone {
 		return RealUse{}, domain.ErrRealUseNotFound
 	}
-	return useView(use), nil
+	return realUseOf(use), nil
 }
 
-// useView is a real use and where in the log it is.
-func useView(u loaded[domain.RealUse]) RealUse {
+// realUseOf is a real use and where in the log it is.
+func realUseOf(u loaded[domain.RealUse]) RealUse {
 	return RealUse{RealUse: u.state, Revision: u.revision, Position: u.position}
 }

@@ -133,6 +133,48 @@ func TestARepeatIsNotDecidedFromMemory(t *testing.T) {
 	}
 }
 
+// outrun is a store that has something else happen before its answer to the first append to a key.
+type outrun struct {
+	Store
+	once      sync.Once
+	meanwhile func()
+}
+
+func (o *outrun) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	at, err := o.Store.Append(ctx, stream, expected, events...)
+	if _, claims := events[0].Event.(domain.KeyUsed); claims {
+		o.once.Do(o.meanwhile)
+	}
+	return at, err
+}
+
+// Between the claim of a key and the decision, another process may carry out the command, and this one learn of the booking as others have
+// left it after that. The command is not done a second time.
+func TestATryWhoseCommandIsDoneMeanwhile(t *testing.T) {
+	store := &outrun{Store: eventstoretest.Open(t)}
+	h, other := newHandler(store), newHandler(store.Store)
+	b, r := book(t, h, newRoom(), slot(0, 1)), keyed("digest")
+	change := func(h *Handler, r Request, user domain.UserID) Booking {
+		t.Helper()
+		b, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b.ID, User: &user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var first Booking
+	store.meanwhile = func() {
+		first = change(other, r(), "bob")
+		change(h, request(), "eve")
+	}
+	if second := change(h, r(), "bob"); !sameAnswer(second, first) {
+		t.Errorf("the tries are answered %+v and %+v", first, second)
+	}
+	if now, err := h.Booking(t.Context(), b.ID); err != nil || now.User != "eve" {
+		t.Errorf("the booking is %+v, %v, want it left to eve", now.Booking, err)
+	}
+}
+
 // watching is a store that notes what its handler remembers of a stream at each append to it.
 type watching struct {
 	Store

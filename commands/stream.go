@@ -202,8 +202,8 @@ func cause[E domain.Event, S state[S]](l loaded[S]) (eventstore.Recorded, E) {
 	return eventstore.Recorded{}, none
 }
 
-// prefix is the aggregate as of what was remembered and its first events, up to the first one for which in reports false.
-func (l loaded[S]) prefix(in func(eventstore.Recorded) bool) loaded[S] {
+// while is the aggregate as of what was remembered and its first events, up to the first one for which in reports false.
+func (l loaded[S]) while(in func(eventstore.Recorded) bool) loaded[S] {
 	then := follows(l.remembered)
 	for _, e := range l.events {
 		if !in(e) {
@@ -214,14 +214,14 @@ func (l loaded[S]) prefix(in func(eventstore.Recorded) bool) loaded[S] {
 	return then
 }
 
-// prefixTo is the aggregate as of a revision.
-func (l loaded[S]) prefixTo(revision domain.Revision) loaded[S] {
-	return l.prefix(func(e eventstore.Recorded) bool { return e.Revision <= revision })
+// asOf is the aggregate as of a revision.
+func (l loaded[S]) asOf(revision domain.Revision) loaded[S] {
+	return l.while(func(e eventstore.Recorded) bool { return e.Revision <= revision })
 }
 
-// prefixBy is the aggregate as the first consecutive events for which own reports true left it. It reports whether there are any.
-func (l loaded[S]) prefixBy(own func(eventstore.Recorded) bool) (then loaded[S], found bool) {
-	then = l.prefix(func(e eventstore.Recorded) bool {
+// resultOf is the aggregate as the first consecutive events for which own reports true left it. It reports whether there are any.
+func (l loaded[S]) resultOf(own func(eventstore.Recorded) bool) (then loaded[S], found bool) {
+	then = l.while(func(e eventstore.Recorded) bool {
 		is := own(e)
 		past := found && !is
 		found = found || is

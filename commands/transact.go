@@ -136,7 +136,7 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 			if err != nil {
 				return none, unfinished(err)
 			}
-			if then, done := settled.prefixBy(followed(*d.ask)); done {
+			if then, done := settled.resultOf(followed(*d.ask)); done {
 				return then, nil
 			}
 			l = settled
