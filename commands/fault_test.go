@@ -270,10 +270,6 @@ func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
 			_, err := newHandler(uses).CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: checkedIn(t)})
 			return err
 		},
-		"a confirmation": func(t *testing.T) error {
-			_, err := newHandler(uses).AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: checkedIn(t), Answer: domain.Confirmed, AnsweredAt: noon})
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := command(t); errors.Is(err, eventstore.ErrOutcomeUnknown) || !errors.Is(err, eventstore.ErrUnavailable) {

@@ -255,7 +255,11 @@ func (p *player) play(text []byte) error {
 
 func (p *player) step(s step) error {
 	wait := time.Duration(s.Wait) * time.Millisecond
-	if s.Wait == 0 {
+	switch {
+	case s.Wait > 0:
+	case s.Got != nil && s.Got.Code != "": // it is known to end
+		wait = 30 * time.Second
+	default:
 		wait = 6 * time.Second
 	}
 	if s.MS == 0 {
