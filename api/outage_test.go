@@ -90,19 +90,19 @@ func (c *insistent) life(ctx context.Context, room string) (booking string, err 
 func TestTheEventStoreGoesAway(t *testing.T) {
 	for _, outage := range []struct {
 		name string
-		// wait is the timeout of the store; the time limit of requests is 500 ms.
+		// wait is the timeout of the store; the time limit of requests is 2 s.
 		wait  time.Duration
 		begin func(network *eventstoretest.Controlled)
 	}{
-		{"it refuses connections, and the store gives up before the request does", 100 * time.Millisecond, (*eventstoretest.Controlled).Stop},
+		{"it refuses connections, and the store gives up before the request does", 400 * time.Millisecond, (*eventstoretest.Controlled).Stop},
 		{"it refuses connections, and the request gives up first", time.Hour, (*eventstoretest.Controlled).Stop},
-		{"it is silent, and the store gives up before the request does", 100 * time.Millisecond, (*eventstoretest.Controlled).Silence},
+		{"it is silent, and the store gives up before the request does", 400 * time.Millisecond, (*eventstoretest.Controlled).Silence},
 		{"it is silent, and the request gives up first", time.Hour, (*eventstoretest.Controlled).Silence},
 	} {
 		t.Run(outage.name, func(t *testing.T) {
 			t.Parallel()
 			network := eventstoretest.Node(t)
-			s := over(t, network.Open(t, eventstore.Options{Timeout: outage.wait}), func(o *Options) { o.Timeout = 500 * time.Millisecond })
+			s := over(t, network.Open(t, eventstore.Options{Timeout: outage.wait}), func(o *Options) { o.Timeout = 2 * time.Second })
 			r := s.start(t)
 			// The client's timeout is long after the request's time limit, and long before the store's timeout.
 			client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
