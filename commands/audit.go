@@ -86,14 +86,14 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		for _, other := range c.Overlapping(e.Slot, e.BookingID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s overlaps reservation %s of booking %s", e.ReservationID, other.ReservationID, other.BookingID)
 		}
-		a.calendars[e.RoomID] = c.Evolve(e)
+		a.calendars[e.RoomID] = evolveAt(c, r.Revision, e)
 	case domain.SlotReleased:
 		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s is released while it backs its booking", e.ReservationID)
 		}
-		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.SlotUsed:
-		a.used(e)
+		a.used(e, r.Revision)
 	case domain.BookingCreated:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmRequested:
@@ -123,10 +123,15 @@ func (a *Audit) Add(r eventstore.Recorded) {
 	a.events++
 }
 
+// evolveAt folds an event of a calendar's stream; events before it that no calendar depends on may have been left out.
+func evolveAt(c domain.Calendar, revision domain.Revision, e domain.Event) domain.Calendar {
+	return c.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) { yield(revision, e) })
+}
+
 // used folds a SlotUsed and checks it against the reservation and the end of the booking's use.
-func (a *Audit) used(e domain.SlotUsed) {
+func (a *Audit) used(e domain.SlotUsed, revision domain.Revision) {
 	c, b := a.calendars[e.RoomID], a.bookings[e.BookingID]
-	a.calendars[e.RoomID] = c.Evolve(e)
+	a.calendars[e.RoomID] = evolveAt(c, revision, e)
 	want := domain.DecideRelease(c, e.BookingID, e.ReservationID, b.UsedOn(e.ReservationID))
 	if len(want) == 0 {
 		a.found(e.BookingID, e.RoomID, "of reservation %s a part is said to be used, and it is not held", e.ReservationID)

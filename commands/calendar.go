@@ -2,6 +2,8 @@ package commands
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -13,6 +15,9 @@ import (
 type calendars struct {
 	store   Store
 	metrics *metrics
+	keepFor time.Duration // how long a reservation that has ended is remembered
+	keepFew int           // how many of those that ended before that are remembered all the same
+	now     atomic.Pointer[time.Time]
 
 	mu     sync.Mutex
 	queues map[domain.RoomID]*roomQueue // of the rooms that are being used
@@ -21,22 +26,45 @@ type calendars struct {
 	limit  int
 }
 
-// calendar is a folded calendar and the revision it was folded to. It is immutable.
+// calendar is a folded calendar. It is immutable.
 type calendar struct {
 	domain.Calendar
-	revision domain.Revision
 }
 
-// Approximate sizes of what is cached, measured on a heap with 100,000 reservations.
+// Sizes of what is cached, measured: see TestACalendarWeighsWhatIsCounted.
 const (
 	calendarBytes    = 1024
-	reservationBytes = 640
+	reservationBytes = 112
 )
 
-func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes }
+func newCalendar() *calendar { return &calendar{} }
 
-func newCalendars(store Store, limit int, m *metrics) *calendars {
-	c := &calendars{store: store, metrics: m, queues: make(map[domain.RoomID]*roomQueue), limit: limit}
+func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes + c.TextBytes() }
+
+// DefaultCalendarKeep is the default of [Options].CalendarKeep.
+const DefaultCalendarKeep = 7 * 24 * time.Hour
+
+// tick tells the time of the latest request: what had ended long before that is not remembered. The clock may go back: a calendar remains
+// complete from when it was.
+func (c *calendars) tick(now time.Time) { c.now.Store(&now) }
+
+// remembered returns the calendar without what ended too long ago.
+func (c *calendars) remembered(cal domain.Calendar) domain.Calendar {
+	if now := c.now.Load(); now != nil {
+		return cal.Forget(now.Add(-c.keepFor), c.keepFew)
+	}
+	return cal
+}
+
+// forgotTooMuch reports whether the calendar lacks what ended in the last hour, or in the future: the clock that said when to forget was
+// fast.
+func (c *calendars) forgotTooMuch(cal domain.Calendar) bool {
+	now := c.now.Load()
+	return now != nil && !cal.CompleteFrom(now.Add(time.Hour))
+}
+
+func newCalendars(store Store, limit int, keepFor time.Duration, m *metrics) *calendars {
+	c := &calendars{store: store, metrics: m, keepFor: keepFor, keepFew: maxEarlier + 6, queues: make(map[domain.RoomID]*roomQueue), limit: limit}
 	// keep bounds the LRU in bytes; its own bound, on entries, only has to be large enough.
 	c.cache, _ = simplelru.NewLRU[domain.RoomID, *calendar](limit/calendarBytes+1, nil)
 	return c

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -24,6 +25,9 @@ type Options struct {
 	Policy domain.Policy
 	// CacheBytes is about how much memory cached calendars may take; 0 is [DefaultCacheBytes]. The least recently used are evicted.
 	CacheBytes int
+	// CalendarKeep is how long ago a reservation may have ended to stay in a cached calendar, by the times of the requests; 0 is
+	// [DefaultCalendarKeep]. What is decided on earlier slots is decided on the whole stream of the room, which is read for it.
+	CalendarKeep time.Duration
 }
 
 // Handler carries out commands and reads single resources. Goroutines may share it, and any number of handlers in any number
@@ -49,12 +53,15 @@ func New(store Store, o Options) *Handler {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = DefaultCacheBytes
 	}
+	if o.CalendarKeep == 0 {
+		o.CalendarKeep = DefaultCalendarKeep
+	}
 	m := newMetrics()
 	return &Handler{
 		store:     store,
 		of:        store.Incarnation(),
 		policy:    o.Policy,
-		calendars: newCalendars(store, o.CacheBytes, m),
+		calendars: newCalendars(store, o.CacheBytes, o.CalendarKeep, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}

@@ -38,24 +38,14 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	return useView(use.prefixTo(0)), nil // others may have ended it already
 }
 
-// maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended.
-const maxEarlier = 10
-
 // stillInUseBy looks for a booking whose use of the booking's room started by the given time and has not ended, among the latest bookings
 // of the room by then. Any that cannot be decoded are skipped: nothing is known of their use.
 func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
-	calendar, err := h.calendars.read(ctx, b.Room)
+	earlier, err := h.calendars.begun(ctx, b.Room, at, b.ID)
 	if err != nil {
 		return "", err
 	}
-	left := maxEarlier
-	for r := range calendar.Begun(at) {
-		if r.BookingID == b.ID {
-			continue
-		}
-		if left--; left < 0 {
-			break
-		}
+	for _, r := range earlier {
 		if r.Used {
 			continue
 		}
@@ -87,13 +77,13 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	var b loaded[domain.Booking] // that of the use, settled
 	settle := func(ctx context.Context, use loaded[domain.RealUse]) (err error) {
 		if use.state.ID != "" {
-			b, err = h.settle(ctx, use.state.Booking, use.state.Room)
+			b, err = h.settle(ctx, use.state.Booking, place{use.state.Room, use.state.StartedAt})
 		}
 		return err
 	}
 	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
 		stream: c.RealUse.Stream(),
-		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...domain.RoomID) (loaded[domain.RealUse], error) {
+		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...place) (loaded[domain.RealUse], error) {
 			return use, settle(ctx, use)
 		},
 		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) error { return settle(ctx, use) },

@@ -41,7 +41,11 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 // ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over is settled; one that has no events at
 // all is domain.ErrBookingNotFound.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
-	blocked := h.booking(c.Booking, c.Rooms...)
+	var places []place // from the beginning: when its slots were is not known
+	for _, room := range c.Rooms {
+		places = append(places, place{room: room})
+	}
+	blocked := h.booking(c.Booking, places...)
 	blocked.unreadable = true
 	return h.onBooking(ctx, c.Request, blocked, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		if b.revision == eventstore.NoStream {

@@ -31,6 +31,10 @@ type scheduler struct {
 	chooser
 	// behind makes reads miss appends at random, even acknowledged ones.
 	behind bool
+	// pace is the time from one request to the next; 0 is a second.
+	pace time.Duration
+	// forgetful lets calendars forget whatever has ended.
+	forgetful bool
 
 	log      []eventstore.Recorded // the position of an event is its number, counted from 1
 	streams  map[string][]eventstore.Recorded
@@ -188,6 +192,9 @@ func newScheduler(c chooser) *scheduler {
 func (s *scheduler) start(cacheBytes int) *replica {
 	r := &replica{scheduler: s, number: len(s.replicas)}
 	r.Handler = New(r, Options{Policy: domain.DefaultPolicy(), CacheBytes: cacheBytes})
+	if s.forgetful {
+		r.calendars.keepFor, r.calendars.keepFew = 0, 0
+	}
 	r.metrics.races = pause{r.metrics.races, r}
 	s.replicas = append(s.replicas, r)
 	return r
@@ -477,7 +484,7 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	c := &caller{number: len(s.callers), replica: r, asked: a, request: request, began: s.shown, start: len(s.trace)}
 	c.request.CorrelationID = fmt.Sprint("caller ", c.number)
 	c.request.Actor = "ann"
-	c.request.At = noon.Add(time.Duration(c.number) * time.Second)
+	c.request.At = noon.Add(time.Duration(c.number) * cmp.Or(s.pace, time.Second))
 	s.callers = append(s.callers, c)
 	s.saw(moment{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
 	ctx := context.WithValue(context.Background(), callerKey{}, c)
