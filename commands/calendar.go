@@ -19,6 +19,8 @@ type calendars struct {
 	keepFew int           // how many of those that ended before that are remembered all the same
 	now     atomic.Pointer[time.Time]
 
+	snapshots snapshots
+
 	mu     sync.Mutex
 	queues map[domain.RoomID]*roomQueue // of the rooms that are being used
 	cache  *simplelru.LRU[domain.RoomID, *calendar]
@@ -29,6 +31,7 @@ type calendars struct {
 // calendar is a folded calendar. It is immutable.
 type calendar struct {
 	domain.Calendar
+	snapshot *atomic.Int64 // the revision of the last snapshot of the room that is known, -1 if none is
 }
 
 // Sizes of what is cached, measured: see TestACalendarWeighsWhatIsCounted.
@@ -37,7 +40,11 @@ const (
 	reservationBytes = 112
 )
 
-func newCalendar() *calendar { return &calendar{} }
+func newCalendar() *calendar {
+	c := &calendar{snapshot: new(atomic.Int64)}
+	c.snapshot.Store(-1)
+	return c
+}
 
 func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes + c.TextBytes() }
 
@@ -64,7 +71,7 @@ func (c *calendars) forgotTooMuch(cal domain.Calendar) bool {
 }
 
 func newCalendars(store Store, limit int, keepFor time.Duration, m *metrics) *calendars {
-	c := &calendars{store: store, metrics: m, keepFor: keepFor, keepFew: maxEarlier + 6, queues: make(map[domain.RoomID]*roomQueue), limit: limit}
+	c := &calendars{store: store, metrics: m, snapshots: snapshots{store: store, metrics: m, every: snapshotEvery, peek: snapshotPeek}, keepFor: keepFor, keepFew: maxEarlier + 6, queues: make(map[domain.RoomID]*roomQueue), limit: limit}
 	// keep bounds the LRU in bytes; its own bound, on entries, only has to be large enough.
 	c.cache, _ = simplelru.NewLRU[domain.RoomID, *calendar](limit/calendarBytes+1, nil)
 	return c

@@ -15,6 +15,7 @@ type Store interface {
 	Incarnation() eventstore.Incarnation
 	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
+	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
 // DefaultCacheBytes is the default of [Options].CacheBytes.

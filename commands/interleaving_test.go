@@ -102,6 +102,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 		}
 		if s.forgetful = r.IntN(2) == 0; s.forgetful {
 			s.pace = time.Duration(r.IntN(60)) * time.Minute
+			s.snapshots = r.IntN(4)
 		}
 		j := newJudge(t, s, fmt.Sprintf("seed %d", seed))
 		defer j.close()

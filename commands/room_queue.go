@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -268,6 +269,7 @@ func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
 		return err
 	}
 	q.calendars.keep(q.room, b.leaves)
+	q.calendars.snapshots.consider(ctx, q.room, b.leaves)
 	return nil
 }
 
@@ -376,12 +378,18 @@ func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
 	q.learn(cal)
 	q.latest = number
 	q.calendars.keep(q.room, cal)
+	q.calendars.snapshots.consider(ctx, q.room, cal)
 	return cal, nil
 }
 
 // evolve reads what was appended to the room's calendar since, and returns the resulting calendar: the same one if there was nothing, and
 // with an error.
-func (q *roomQueue) evolve(ctx context.Context, cal *calendar) (_ *calendar, failed error) {
+func (q *roomQueue) evolve(ctx context.Context, cal *calendar) (*calendar, error) {
+	return q.evolveTo(ctx, cal, math.MaxInt64)
+}
+
+// evolveTo is evolve that reads up to a revision.
+func (q *roomQueue) evolveTo(ctx context.Context, cal *calendar, last domain.Revision) (_ *calendar, failed error) {
 	evolved := cal.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
 		for r, err := range q.calendars.store.ReadStream(ctx, q.room.Stream(), cal.Revision()+1) {
 			if err == nil {
@@ -391,7 +399,7 @@ func (q *roomQueue) evolve(ctx context.Context, cal *calendar) (_ *calendar, fai
 				failed = err
 				return
 			}
-			if !yield(r.Revision, r.Event) {
+			if !yield(r.Revision, r.Event) || r.Revision >= last {
 				return
 			}
 		}
@@ -399,16 +407,31 @@ func (q *roomQueue) evolve(ctx context.Context, cal *calendar) (_ *calendar, fai
 	if failed != nil || evolved.Revision() == cal.Revision() {
 		return cal, failed
 	}
-	return &calendar{evolved}, nil
+	return &calendar{evolved, cal.snapshot}, nil
 }
 
-// fold is evolve for a calendar to be remembered.
+// fold is evolve for a calendar to be remembered. If nothing is known and the stream turns out to be long, it begins with the snapshot.
 func (q *roomQueue) fold(ctx context.Context, cal *calendar) (*calendar, error) {
-	evolved, err := q.evolve(ctx, cal)
-	if err != nil || evolved == cal {
+	last := domain.Revision(math.MaxInt64)
+	if cal.Revision() == eventstore.NoStream {
+		last = domain.Revision(q.calendars.snapshots.peek) - 1
+	}
+	folded, err := q.evolveTo(ctx, cal, last)
+	if err == nil && folded.Revision() >= last {
+		var fromSnapshot *calendar
+		fromSnapshot, err = q.calendars.snapshots.load(ctx, q.room)
+		switch {
+		case err != nil:
+		case fromSnapshot != nil && !q.calendars.forgotTooMuch(fromSnapshot.Calendar):
+			folded = fromSnapshot
+		default:
+			folded, err = q.evolve(ctx, folded)
+		}
+	}
+	if err != nil || folded == cal {
 		return cal, err
 	}
-	return &calendar{q.calendars.remembered(evolved.Calendar)}, nil
+	return &calendar{q.calendars.remembered(folded.Calendar), folded.snapshot}, nil
 }
 
 // known returns the calendar as far as it is known.

@@ -175,6 +175,9 @@ type Calendar struct {
 	since     time.Time     // no reservation that ended later was forgotten; zero if none was
 }
 
+// Room is the room of the calendar; empty if nothing was ever reserved.
+func (c Calendar) Room() RoomID { return c.room }
+
 // Revision is that of the last event that was folded, or -1.
 func (c Calendar) Revision() Revision { return c.next - 1 }
 
