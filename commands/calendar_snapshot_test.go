@@ -168,7 +168,10 @@ func TestASnapshotThatDoesNotFit(t *testing.T) {
 		finding string
 		trusted bool // only the audit can tell
 	}{
-		"damaged": {func(s domain.CalendarSnapshot, _ domain.RoomID) domain.CalendarSnapshot { s.Held = s.Held[88:]; return s }, "damaged", false},
+		"damaged": {func(s domain.CalendarSnapshot, _ domain.RoomID) domain.CalendarSnapshot {
+			s.Held = s.Held[88:]
+			return s
+		}, "damaged", false},
 		"of another log": {func(_ domain.CalendarSnapshot, room domain.RoomID) domain.CalendarSnapshot {
 			c, _ := fold(room, -1)
 			s, _ := c.Snapshot(uuid.NewString())

@@ -528,7 +528,11 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	s.saw(moment{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
 	ctx := context.WithValue(context.Background(), callerKey{}, c)
 	go func() {
-		defer func() { c.gone = true }()
+		defer func() {
+			s.mu.Lock() // for pausing, which may look at it while it is still running
+			defer s.mu.Unlock()
+			c.gone = true
+		}()
 		answer, err := a.carryOut(ctx, r.Handler, c.request)
 		if c.request.Digest != "" && isRefusal(err) {
 			c.refusal = err.Error()
