@@ -105,8 +105,13 @@ func (h *Handler) withSettledUse(ctx context.Context, b loaded[domain.Booking]) 
 	if err != nil || use.state.Phase() == domain.UsePhaseStarted {
 		return b, err
 	}
-	b, err = h.settle(ctx, b.state.ID, bookingPlaces(b.state)...)
-	return b, undecided(err)
+	// What is decided on the booking is appended at the revision that is known of it, so an older one will not do.
+	settled := b
+	err = readUntil(ctx, b.revision, func() (_ domain.Revision, err error) {
+		settled, err = h.settle(ctx, b.state.ID, bookingPlaces(b.state)...)
+		return settled.revision, err
+	})
+	return settled, undecided(err)
 }
 
 // bookingView is a booking and where in the log it is.

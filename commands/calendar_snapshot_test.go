@@ -169,7 +169,7 @@ func TestASnapshotThatDoesNotFit(t *testing.T) {
 		trusted bool // only the audit can tell
 	}{
 		"damaged": {func(s domain.CalendarSnapshot, _ domain.RoomID) domain.CalendarSnapshot {
-			s.Held = s.Held[88:]
+			s.Held = s.Held[:100] + "AAAA" + s.Held[104:]
 			return s
 		}, "damaged", false},
 		"of another log": {func(_ domain.CalendarSnapshot, room domain.RoomID) domain.CalendarSnapshot {

@@ -150,6 +150,34 @@ func TestWhatIsForgottenIsDecidedOnTheWholeStream(t *testing.T) {
 	}
 }
 
+// TestAUseIsFoundThoughItsSlotIsForgotten starts to use a room that nobody has left since long ago, and that was not booked meanwhile.
+func TestAUseIsFoundThoughItsSlotIsForgotten(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h, room := New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour}), newRoom()
+	h.calendars.keepFew = 0
+	start := func(hour int) (Booking, RealUse) {
+		r := request()
+		r.At = slot(hour, hour).Start
+		b, err := h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: room, User: "ann", Slot: slot(hour, hour+1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ID = uuid.New()
+		use, err := h.StartUse(t.Context(), StartUse{Request: r, Booking: b.ID, StartedAt: r.At})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b, use
+	}
+	first, _ := start(0)
+	if _, use := start(50); use.RoomStillInUseBy != first.ID {
+		t.Errorf("the room is said to be in use by %q still, want %s", use.RoomStillInUseBy, first.ID)
+	}
+	if cal, _ := h.calendars.cache.Peek(room); cal.Len() != 1 {
+		t.Errorf("%d reservations are remembered", cal.Len())
+	}
+}
+
 // TestAClockThatWasFast forgets what is still to come, and remembers it again when the clock is right.
 func TestAClockThatWasFast(t *testing.T) {
 	store := eventstoretest.Open(t)

@@ -58,7 +58,7 @@ func (c *calendars) read(ctx context.Context, room domain.RoomID, from time.Time
 	defer q.leave()
 	cal, err := q.readOn(ctx)
 	if err == nil && !cal.CompleteFrom(from) {
-		cal, err = q.evolve(ctx, newCalendar())
+		cal, err = q.whole(ctx, cal.Revision())
 	}
 	if err != nil {
 		return domain.Calendar{}, err
@@ -131,7 +131,7 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.
 			return err
 		}
 		if !stored.CompleteFrom(from) {
-			return q.transactOnAll(ctx, decide)
+			return q.transactOnAll(ctx, stored.Revision(), decide)
 		}
 		if len(decide(stored.Calendar)) == 0 {
 			return nil
@@ -141,8 +141,8 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.
 
 // transactOnAll is transact for a decision on more than is remembered: it reads the whole stream. The other commands of this process wait
 // while it appends, not while it reads.
-func (q *roomQueue) transactOnAll(ctx context.Context, decide func(domain.Calendar) []eventstore.Proposed) error {
-	all, err := q.evolve(ctx, newCalendar())
+func (q *roomQueue) transactOnAll(ctx context.Context, known domain.Revision, decide func(domain.Calendar) []eventstore.Proposed) error {
+	all, err := q.whole(ctx, known)
 	if err != nil {
 		return err
 	}
@@ -154,6 +154,16 @@ func (q *roomQueue) transactOnAll(ctx context.Context, decide func(domain.Calend
 			return err
 		}
 	}
+}
+
+// whole reads the whole stream, up to a revision that is known to be there at least.
+func (q *roomQueue) whole(ctx context.Context, known domain.Revision) (*calendar, error) {
+	cal := newCalendar()
+	err := readUntil(ctx, known, func() (_ domain.Revision, err error) {
+		cal, err = q.evolve(ctx, cal)
+		return cal.Revision(), err
+	})
+	return cal, err
 }
 
 // appendOn reads on, decides, and appends, and returns the calendar that it decided on.
