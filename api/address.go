@@ -6,47 +6,48 @@ import (
 	"strings"
 )
 
-// address is where the client found the server: scheme, host and the path before the API's own, without a slash at the end.
-// Links begin with it. It is empty if the request does not say, and links are then relative to the host.
+// address returns the base URL at which the client reached the server: scheme, host and the path prefix in front of the API's own paths,
+// without a trailing slash. Links start with it. It is empty if the request does not tell; links are then relative to the host.
 //
-// X-Forwarded-Proto, -Host, -Port and -Prefix are believed if they come from a trusted proxy, which must set them or strip
-// what its clients send. Where several proxies have added a value, the first one is that of the client.
+// X-Forwarded-Proto, -Host, -Port and -Prefix are only honoured from a trusted proxy, which must either set them or strip those of its
+// clients. If several proxies have appended values, the first one describes the client's request.
 func (s *Server) address(r *http.Request) string {
 	scheme, host, prefix := "http", r.Host, ""
 	if r.TLS != nil {
 		scheme = "https"
 	}
 	if s.trusted(r) {
-		switch first(r.Header.Get("X-Forwarded-Proto")) {
+		switch firstValue(r.Header.Get("X-Forwarded-Proto")) {
 		case "https":
 			scheme = "https"
 		case "http":
 			scheme = "http"
 		}
-		if h := first(r.Header.Get("X-Forwarded-Host")); h != "" {
+		if h := firstValue(r.Header.Get("X-Forwarded-Host")); h != "" {
 			host = h
 		}
-		if port := first(r.Header.Get("X-Forwarded-Port")); port != "" {
+		if port := firstValue(r.Header.Get("X-Forwarded-Port")); port != "" {
 			host = withPort(host, port, scheme)
 		}
-		prefix = strings.TrimRight(first(r.Header.Get("X-Forwarded-Prefix")), "/")
+		prefix = strings.TrimRight(firstValue(r.Header.Get("X-Forwarded-Prefix")), "/")
 	}
-	if prefix != "" && (len(prefix) > longestPrefix || prefix[0] != '/' || strings.HasPrefix(prefix, "//") || !addressable(prefix)) {
+	if prefix != "" && (len(prefix) > maxPrefixLength || prefix[0] != '/' || strings.HasPrefix(prefix, "//") || !addressable(prefix)) {
 		prefix = ""
 	}
-	if host == "" || len(host) > longestHost || strings.Contains(host, "/") || !addressable(host) {
+	if host == "" || len(host) > maxHostLength || strings.Contains(host, "/") || !addressable(host) {
 		return prefix
 	}
 	return scheme + "://" + host + prefix
 }
 
-// The bounds of what links begin with, in bytes: a name of the DNS and a port, and a path that a proxy has. An answer has dozens of links.
+// Upper bounds of the parts of an address, in bytes: a DNS name with a port, and a proxy's path prefix. Both appear in every link, and a
+// reply has dozens of links.
 const (
-	longestHost   = 253 + len(":65535")
-	longestPrefix = 256
+	maxHostLength   = 253 + len(":65535")
+	maxPrefixLength = 256
 )
 
-// prefixOf is the path of an address.
+// prefixOf returns the path of an address.
 func prefixOf(address string) string {
 	if _, rest, ok := strings.Cut(address, "://"); ok {
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
@@ -57,7 +58,7 @@ func prefixOf(address string) string {
 	return address
 }
 
-// addressable reports whether s has only characters that are harmless in a host or path.
+// addressable reports whether s consists only of characters that are harmless in a host or path.
 func addressable(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -69,7 +70,7 @@ func addressable(s string) bool {
 	return true
 }
 
-// withPort is the host with another port, which is left out if it is the scheme's own.
+// withPort replaces the port of a host. The default port of the scheme is left out.
 func withPort(host, port, scheme string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		host = host[:i]
@@ -80,13 +81,13 @@ func withPort(host, port, scheme string) string {
 	return host + ":" + port
 }
 
-// first is the first value of a list.
-func first(list string) string {
+// firstValue returns the first value of a comma-separated list.
+func firstValue(list string) string {
 	value, _, _ := strings.Cut(list, ",")
 	return strings.TrimSpace(value)
 }
 
-// trusted reports whether the request comes from a trusted proxy.
+// trusted reports whether the request was sent by a trusted proxy.
 func (s *Server) trusted(r *http.Request) bool {
 	if len(s.proxies) == 0 {
 		return false
@@ -104,8 +105,8 @@ func (s *Server) trusts(a netip.Addr) bool {
 	return false
 }
 
-// client is the address of the client for the log: the last one of X-Forwarded-For that is not a trusted proxy's, if the
-// request comes from one.
+// client returns the client's address for the log. For a request of a trusted proxy that is the last address in X-Forwarded-For that is
+// not a trusted proxy's itself.
 func (s *Server) client(r *http.Request) string {
 	client := r.RemoteAddr
 	if !s.trusted(r) {

@@ -67,7 +67,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// Links, and what the documentation page loads, are where the client found the server.
+// Links, and the files of the documentation page, have the address at which the client reached the server.
 func TestLinksThroughAProxy(t *testing.T) {
 	s := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 	headers := []string{"X-Forwarded-Proto: https", "X-Forwarded-Host: rooms.example", "X-Forwarded-Prefix: /v1"}

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// service is a server over a log in memory, and lists that a test fills.
+// service is a server with an in-memory event log, and lists that the test fills.
 type service struct {
 	*Server
 	log   *log
@@ -52,14 +52,14 @@ func zone(t testing.TB, name string) *time.Location {
 	return z
 }
 
-// reply is an answer that was heard.
+// reply is a response as the client got it.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// do asks the server. Headers are given as "Name: value"; a body without Content-Type is JSON.
+// do sends a request to the server. Headers are given as "Name: value"; a body without Content-Type is JSON.
 func (s *service) do(t testing.TB, method, target, body string, headers ...string) reply {
 	t.Helper()
 	var in io.Reader
@@ -85,7 +85,7 @@ func (s *service) serve(r *http.Request) reply {
 	return reply{w.Code, w.Header(), w.Body.String()}
 }
 
-// object is the body as JSON.
+// object returns the body as a JSON object.
 func (r reply) object(t testing.TB) map[string]any {
 	t.Helper()
 	var o map[string]any
@@ -95,7 +95,7 @@ func (r reply) object(t testing.TB) map[string]any {
 	return o
 }
 
-// at is the value at a path into the body, its parts separated by dots.
+// at returns the value at a dot-separated path into the body.
 func (r reply) at(t testing.TB, path string) any {
 	t.Helper()
 	var v any = r.object(t)
@@ -109,7 +109,7 @@ func (r reply) at(t testing.TB, path string) any {
 	return v
 }
 
-// want fails the test unless the answer has the status.
+// want fails the test unless the reply has the status.
 func (r reply) want(t testing.TB, status int) reply {
 	t.Helper()
 	if r.status != status {

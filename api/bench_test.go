@@ -15,7 +15,7 @@ import (
 	"roombook/projections"
 )
 
-// discard is a client that hears nothing, so that what is measured is the server's own work.
+// discard is a response writer that drops everything, so that benchmarks only measure the server's own work.
 type discard struct {
 	header http.Header
 	status int
@@ -25,7 +25,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 
-// BenchmarkCreateBooking is POST /bookings from the parsed header to the reply, with the commands and a log in memory.
+// BenchmarkCreateBooking measures POST /bookings from the parsed header to the reply, with an in-memory log.
 func BenchmarkCreateBooking(b *testing.B) {
 	s := newService(b)
 	bodies := make([]string, b.N)
@@ -50,14 +50,14 @@ func BenchmarkCreateBooking(b *testing.B) {
 	}
 }
 
-// newBooking is the body of the i-th of many bookings that do not collide.
+// newBooking returns the body of the i-th of many bookings that do not overlap.
 func newBooking(i int) string {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(i/100) * time.Hour)
 	return fmt.Sprintf(`{"roomId":"room-%d","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"user-%d"}`,
 		i%100, start.Format(time.RFC3339), start.Add(time.Hour).Format(time.RFC3339), i%1000)
 }
 
-// twenty fills a page of the booking list.
+// twenty fills the booking list with a page of entries.
 func twenty(s *service) {
 	start := time.Date(2026, 11, 24, 0, 30, 0, 0, time.UTC)
 	for i := range 20 {
@@ -70,7 +70,7 @@ func twenty(s *service) {
 	s.lists.next = "eyJhIjoxfQ"
 }
 
-// BenchmarkBookingLists is a page of 20 from the parsed header to the reply.
+// BenchmarkBookingLists measures a page of 20 entries from the parsed header to the reply.
 func BenchmarkBookingLists(b *testing.B) {
 	s := newService(b)
 	twenty(s)
@@ -88,7 +88,7 @@ func BenchmarkBookingLists(b *testing.B) {
 	}
 }
 
-// BenchmarkOverTheWire is the whole of net/http too, with 64 keep-alive clients in the same process.
+// BenchmarkOverTheWire includes net/http, with 64 keep-alive clients in the same process.
 func BenchmarkOverTheWire(b *testing.B) {
 	for _, bm := range []struct {
 		name, method, path string

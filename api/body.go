@@ -19,20 +19,20 @@ import (
 	"roombook/domain"
 )
 
-// body is a command's body, a flat JSON object, and the faults found in it so far. It is decoded into a struct of fields, and a
-// [jsontext.Value] for all members that are none of them. The handler takes the values of the fields, one after the other, and then asks
-// check for everything that is wrong.
+// body validates the body of a command: a flat JSON object, decoded into a struct of fields and a [jsontext.Value] named Others that
+// collects all other members. The handler reads one field after the other through the methods below, which record every fault they find,
+// and then calls check.
 type body struct {
 	zone   *time.Location
 	fields []*field
 	faults []fault
 }
 
-// field is a member of a body, as it was sent.
+// field is a member of a body, still undecoded.
 type field struct {
-	name    string         // as the struct's tag has it
-	value   jsontext.Value // nil if it was left out
-	repeats int            // how often it was sent again
+	name    string         // from the struct tag
+	value   jsontext.Value // nil if the member is absent
+	repeats int            // number of times the member occurs again
 }
 
 // UnmarshalJSONFrom implements [json.UnmarshalerFrom].
@@ -46,32 +46,32 @@ func (f *field) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// present reports whether the member was sent.
+// present reports whether the body has the member.
 func (f *field) present() bool { return f.value != nil }
 
-// given reports whether the member was sent and is not null: null is a way to leave out what may be left out.
+// given reports whether the body has the member and it is not null. An optional member that is null counts as absent.
 func (f *field) given() bool { return f.value != nil && f.value.Kind() != jsontext.KindNull }
 
-// text is the text of a member that is a string.
+// text returns the text of a JSON string.
 func (f *field) text() []byte {
-	text, _ := jsontext.AppendUnquote(nil, f.value) // an error is of what is not UTF-8, which is replaced
+	text, _ := jsontext.AppendUnquote(nil, f.value) // the only possible error is a lone surrogate, which is replaced
 	return text
 }
 
-// fault is one thing wrong with one value, of a body or of a request's parameters.
+// fault is one thing that is wrong with a request: with a member of its body, or with a parameter.
 type fault struct {
-	Pointer   *jsontext.Pointer `json:"pointer,omitzero"`   // into the body
-	Parameter string            `json:"parameter,omitzero"` // of the query, or the header
-	Detail    string            `json:"detail"`             // begins with "must" where it says what would be right
+	Pointer   *jsontext.Pointer `json:"pointer,omitzero"`   // to the member of the body
+	Parameter string            `json:"parameter,omitzero"` // name of the query parameter or header
+	Detail    string            `json:"detail"`             // completes a sentence that starts with the name; "must …" if it says how to fix it
 }
 
 // invalidBody lists every fault of a body.
 type invalidBody struct {
 	faults []fault
-	policy error // that found them, if it was the policy
+	policy error // the policy's error, if the policy found the faults
 }
 
-// Unwrap is for those who ask whether it was the policy.
+// Unwrap lets callers tell whether it was the policy that found the faults.
 func (e *invalidBody) Unwrap() error { return e.policy }
 
 func (e *invalidBody) Error() string {
@@ -83,15 +83,15 @@ func (e *invalidBody) Error() string {
 	return b.String()
 }
 
-// malformed is a body that is not JSON.
+// malformed reports a body that is not JSON.
 type malformed struct{ detail string }
 
 func (e *malformed) Error() string { return "the body is malformed: " + e.detail }
 
-// unsupportedMedia is a body of a type that the operation does not take.
+// unsupportedMedia reports a body of a media type that the operation does not accept.
 type unsupportedMedia struct {
-	given string
-	takes []string
+	given    string
+	accepted []string
 }
 
 func (e *unsupportedMedia) Error() string {
@@ -105,14 +105,15 @@ const (
 	mediaProblem = "application/problem+json"     // RFC 9457
 )
 
-// unsupportedCoding is a body that has been compressed, or encoded in another way.
+// unsupportedCoding reports a body with a content coding, for example a compressed one.
 type unsupportedCoding struct{ given string }
 
 func (e *unsupportedCoding) Error() string {
 	return fmt.Sprintf("the content coding %q is not supported", e.given)
 }
 
-// decode reads the request's body into a pointer to a command's struct. An error means that there is nothing to take from it.
+// decode reads the request's body into the struct that command points to. It fails if the body is no JSON object; the values of its
+// members are for the handler to validate.
 func (x *exchange) decode(command any) (*body, error) {
 	if x.r.ContentLength != 0 {
 		if err := x.checkContentType(); err != nil {
@@ -131,7 +132,7 @@ func (x *exchange) decode(command any) (*body, error) {
 	return x.newBody(command), json.Unmarshal(x.in, command, lenient)
 }
 
-// decodeOptional is decode for an operation that needs no body.
+// decodeOptional is decode for an operation whose body may be left out.
 func (x *exchange) decodeOptional(command any) (*body, error) {
 	if x.r.ContentLength == 0 {
 		return x.newBody(command), nil
@@ -139,6 +140,7 @@ func (x *exchange) decodeOptional(command any) (*body, error) {
 	return x.decode(command)
 }
 
+// newBody returns the validator of a command's struct, whose fields it names after their tags.
 func (x *exchange) newBody(command any) *body {
 	b := &body{zone: x.server.zone}
 	for of, v := range reflect.ValueOf(command).Elem().Fields() {
@@ -158,19 +160,19 @@ func (x *exchange) checkContentType() error {
 	if given == mediaJSON {
 		return nil
 	}
-	takes := []string{mediaJSON, mediaHAL}
+	accepted := []string{mediaJSON, mediaHAL}
 	if x.r.Method == http.MethodPatch {
-		takes = append(takes, mediaMerge)
+		accepted = append(accepted, mediaMerge)
 	}
 	media, params, err := mime.ParseMediaType(given)
-	if charset, ok := params["charset"]; err != nil || !slices.Contains(takes, media) || ok && !strings.EqualFold(charset, "utf-8") {
-		return &unsupportedMedia{given: given, takes: takes}
+	if charset, ok := params["charset"]; err != nil || !slices.Contains(accepted, media) || ok && !strings.EqualFold(charset, "utf-8") {
+		return &unsupportedMedia{given, accepted}
 	}
 	return nil
 }
 
-// wellFormed is the error of a body that is not one JSON text in UTF-8, with the place where it ceases to be one. What is wrong is told in the
-// words of encoding/json.
+// wellFormed checks that a body is a single JSON text in UTF-8. Its error tells where the body stops being one, in the words of
+// encoding/json.
 func wellFormed(in []byte) error {
 	if jsontext.Value(in).IsValid(lenient) && utf8.Valid(in) {
 		return nil
@@ -198,7 +200,7 @@ func pointerTo(name string) *jsontext.Pointer {
 	return new(jsontext.Pointer("").AppendToken(name))
 }
 
-// require reports whether the member is there and is not null, as it must be.
+// require records a fault if a mandatory member is absent or null, and reports whether there is a value.
 func (b *body) require(f *field) bool {
 	switch {
 	case !f.present():
@@ -209,7 +211,7 @@ func (b *body) require(f *field) bool {
 	return f.given()
 }
 
-// id takes an identifier: a string, or a number as it is written.
+// id returns an identifier: a string, or a whole number, which is taken as it is written.
 func (b *body) id(f *field) string {
 	if !b.require(f) {
 		return ""
@@ -224,7 +226,7 @@ func (b *body) id(f *field) string {
 			return ""
 		}
 		if id = string(f.value); id == "-0" {
-			id = "0" // JSON has one number for both
+			id = "0" // the same number
 		}
 	default:
 		b.fault(f, "must be a string or a whole number, not "+kind(f.value))
@@ -252,7 +254,7 @@ func validID(s string) bool {
 	return true
 }
 
-// requireString is require for a member that must be a string.
+// requireString is require for a mandatory string.
 func (b *body) requireString(f *field) bool {
 	if !b.require(f) {
 		return false
@@ -264,10 +266,10 @@ func (b *body) requireString(f *field) bool {
 	return true
 }
 
-// time takes a time.
+// time returns a time.
 func (b *body) time(f *field) time.Time { return b.timeBy(f, parseTime) }
 
-// end takes the time at which something ends.
+// end returns the time at which something ends; unlike other times it may be 24:00.
 func (b *body) end(f *field) time.Time { return b.timeBy(f, parseEnd) }
 
 func (b *body) timeBy(f *field, parse func([]byte, *time.Location) (time.Time, error)) time.Time {
@@ -281,19 +283,19 @@ func (b *body) timeBy(f *field, parse func([]byte, *time.Location) (time.Time, e
 	return t
 }
 
-// text takes a text of at most so many characters.
-func (b *body) text(f *field, longest int) string {
+// text returns a text of at most maxLength characters.
+func (b *body) text(f *field, maxLength int) string {
 	if !b.requireString(f) {
 		return ""
 	}
 	text := string(f.text())
-	if n := utf8.RuneCountInString(text); n > longest {
-		b.fault(f, fmt.Sprintf("must be at most %d characters long, it has %d", longest, n))
+	if n := utf8.RuneCountInString(text); n > maxLength {
+		b.fault(f, fmt.Sprintf("must be at most %d characters long, it has %d", maxLength, n))
 	}
 	return text
 }
 
-// oneOf takes one of the words.
+// oneOf returns one of the given words.
 func (b *body) oneOf(f *field, words ...string) string {
 	if !b.require(f) {
 		return ""
@@ -307,7 +309,7 @@ func (b *body) oneOf(f *field, words ...string) string {
 	return ""
 }
 
-// kind names the type of a JSON value.
+// kind names the type of a JSON value, with its article.
 func kind(v jsontext.Value) string {
 	switch v.Kind() {
 	case jsontext.KindBeginObject:
@@ -325,12 +327,12 @@ func kind(v jsontext.Value) string {
 	}
 }
 
-// maxFaults bounds what a refusal lists; a body of nothing but faults is not worth more.
+// maxFaults bounds the faults that a problem lists.
 const maxFaults = 100
 
-// check is everything that is wrong with the body, once the fields are taken: nil, or an *invalidBody. The members that are no fields
-// are faults too. What is doubtful is only told if the body is refused anyway.
-func (b *body) check(others jsontext.Value, doubtful ...fault) error {
+// check returns nil if the body has no faults, else an *invalidBody with all of them, repeated and unknown members included. Call it once
+// all fields have been read. The policyFaults are only reported along with faults of the body itself.
+func (b *body) check(others jsontext.Value, policyFaults ...fault) error {
 	for _, f := range b.fields {
 		for range f.repeats {
 			b.fault(f, "must be given only once")
@@ -353,13 +355,13 @@ func (b *body) check(others jsontext.Value, doubtful ...fault) error {
 	if len(b.faults) == 0 {
 		return nil
 	}
-	return &invalidBody{faults: append(b.faults, doubtful...)}
+	return &invalidBody{faults: append(b.faults, policyFaults...)}
 }
 
-// names says under which names a body has the values that the domain knows.
+// names maps the domain's fields to the members of a body.
 type names map[domain.Field]string
 
-// faultsAt turns the domain's faults into faults of a body.
+// faultsAt converts the domain's faults into faults of a body.
 func faultsAt(faults []domain.Fault, names names) []fault {
 	at := make([]fault, len(faults))
 	for i, f := range faults {
@@ -368,7 +370,7 @@ func faultsAt(faults []domain.Fault, names names) []fault {
 	return at
 }
 
-// inBody turns what the domain says of a command's values into the faults of a body; other errors stay as they are.
+// inBody converts the domain's errors about a command's values into faults of the body. Other errors are returned unchanged.
 func (x *exchange) inBody(err error, names names) error {
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		return &invalidBody{faultsAt(invalid.Faults, names), invalid}

@@ -56,7 +56,7 @@ func TestEveryFaultOfABodyIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// What a change leaves as it is may be past: that is not told along with what the body is refused for.
+// A change may leave a start in the past as it is, so that is not reported along with other faults of the body.
 func TestAChangeIsNotToldOfThePast(t *testing.T) {
 	past := domain.Policy{RefusePast: true}
 	s := newService(t, func(o *Options) { o.Policy = past })
@@ -120,7 +120,7 @@ func TestBodySizes(t *testing.T) {
 	if r.at(t, "type") != "/problems/body-too-large" {
 		t.Error(r.body)
 	}
-	// The same without a length that is announced.
+	// The same without a Content-Length.
 	unsized := httptest.NewRequest("POST", "/bookings", bytes.NewReader([]byte(morning+fill+" ")))
 	unsized.ContentLength = -1
 	unsized.Header.Set("Content-Type", mediaJSON)
@@ -169,9 +169,9 @@ func TestAReasonHasABound(t *testing.T) {
 	deny := func(reason string) reply {
 		return s.do(t, "PATCH", "/confirms/"+id, `{"status":"DENIED","reason":"`+reason+`"}`)
 	}
-	deny(strings.Repeat("ü", longestReason+1)).want(t, 422)
+	deny(strings.Repeat("ü", maxReasonLength+1)).want(t, 422)
 	s.do(t, "PATCH", "/confirms/"+id, `{"status":"DENIED","reason":7}`).want(t, 422)
-	want := strings.Repeat("ü", longestReason-3) + `\"\u0007\\`
+	want := strings.Repeat("ü", maxReasonLength-3) + `\"\u0007\\`
 	var text string
 	if err := json.Unmarshal([]byte(`"`+want+`"`), &text); err != nil {
 		t.Fatal(err)
@@ -181,8 +181,7 @@ func TestAReasonHasABound(t *testing.T) {
 	}
 }
 
-// Whatever the body is, the answer is 201, or a refusal that is told as a problem; and what encoding/json does not take, this
-// package does not take either.
+// Whatever the body is, the reply is a 201 or a problem. A body that encoding/json rejects is rejected, too.
 func FuzzBody(f *testing.F) {
 	for _, seed := range []string{
 		morning, `{}`, ``, `{"roomId":1e3}`, `{"roomId":"\ud800","a":{"b":[1,"}"]}}`, `[{"a":1}]`, `{"a":1,"a":2}`, `{"":null}`,

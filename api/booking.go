@@ -22,7 +22,7 @@ func (s *Server) bookingRoutes() []route {
 		{method: "POST", path: "/bookings", handle: s.createBooking},
 		// The live bookings, from the booking list.
 		{method: "GET", path: "/bookings", handle: s.bookings().page, params: listParams{}},
-		// A booking as it stands, or as it was.
+		// A booking as it is, or as it was.
 		{method: "GET", path: "/bookings/{id}", handle: s.booking, params: bookingParams{}},
 		// Changes some of the booking's values.
 		{method: "PATCH", path: "/bookings/{id}", handle: s.changeBooking},
@@ -35,10 +35,10 @@ func (s *Server) bookingRoutes() []route {
 	}
 }
 
-// bookingFields are the names under which a booking's body has what the domain may find fault with.
+// bookingFields are the members of a booking's body that the domain validates.
 var bookingFields = names{domain.FieldStart: "useStartDtm", domain.FieldEnd: "useEndDtm"}
 
-// newBookingRequest is the body of a new booking.
+// newBookingRequest is the body that creates a booking.
 type newBookingRequest struct {
 	RoomID        field          `json:"roomId"`
 	BookingUserID field          `json:"bookingUserId"`
@@ -47,8 +47,8 @@ type newBookingRequest struct {
 	Others        jsontext.Value `json:",embed"`
 }
 
-// bookingChangeRequest is the body of a change, and of a replacement, which must have all of the members of a newBookingRequest. The members after those
-// follow from others; they are taken so that what was answered can be sent back.
+// bookingChangeRequest is the body that changes or replaces a booking; a replacement must have the first four members. The others are
+// read-only: they are accepted so that a reply can be sent back as it is.
 type bookingChangeRequest struct {
 	RoomID        field          `json:"roomId"`
 	BookingUserID field          `json:"bookingUserId"`
@@ -71,7 +71,7 @@ func (s *Server) createBooking(x *exchange) error {
 		User: domain.UserID(b.id(&in.BookingUserID)),
 		Slot: domain.Slot{Start: b.time(&in.UseStartDtm), End: b.end(&in.UseEndDtm)},
 	}
-	if err := b.check(in.Others, doubtful(s.policy, c.Slot, x.now())...); err != nil {
+	if err := b.check(in.Others, policyFaults(s.policy, c.Slot, x.now())...); err != nil {
 		return err
 	}
 	if c.Request, err = x.request(c.User); err != nil {
@@ -85,9 +85,9 @@ func (s *Server) createBooking(x *exchange) error {
 	return x.booking(booking)
 }
 
-// doubtful is what a policy has against a slot. A command says it itself, and knows whether it is a repeat of one that was
-// carried out; here it is only told along with what the body is refused for anyway.
-func doubtful(p domain.Policy, slot domain.Slot, now time.Time) []fault {
+// policyFaults returns the faults that a policy finds in a slot. The command checks the policy itself, because only it knows whether it
+// repeats one that was carried out. So these are only reported along with other faults.
+func policyFaults(p domain.Policy, slot domain.Slot, now time.Time) []fault {
 	if slot.Start.IsZero() || slot.End.IsZero() {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (s *Server) changeBooking(x *exchange) error { return s.change(x, false) }
 
 func (s *Server) replaceBooking(x *exchange) error { return s.change(x, true) }
 
-// change changes the values of a booking that the body has, which must be all of them if the booking is replaced.
+// change sets those values of a booking that the body has; to replace the booking it must have all of them.
 func (s *Server) change(x *exchange, replace bool) error {
 	var in bookingChangeRequest
 	b, err := x.decode(&in)
@@ -129,11 +129,11 @@ func (s *Server) change(x *exchange, replace bool) error {
 		}
 	}
 	if in.Status.given() {
-		c.Phase = domain.Phase(b.oneOf(&in.Status, live()...))
+		c.Phase = domain.Phase(b.oneOf(&in.Status, liveStatuses()...))
 	}
 	policy := s.policy
-	policy.RefusePast = false // the start may be the one that the booking has
-	if err := b.check(in.Others, doubtful(policy, slot, x.now())...); err != nil {
+	policy.RefusePast = false // the start may be the booking's present one
+	if err := b.check(in.Others, policyFaults(policy, slot, x.now())...); err != nil {
 		return err
 	}
 	if !validID(string(c.Booking)) {
@@ -220,7 +220,7 @@ func (s *Server) booking(x *exchange) error {
 	return x.booking(booking)
 }
 
-// moment reads a time or, where it is none, a position, which must be one that the log has reached.
+// moment parses a time or, failing that, a position that the log has already reached.
 func (s *Server) moment(ctx context.Context, value string) (commands.AsOf, error) {
 	t, err := parseTime(queryTime(value), s.zone)
 	if err == nil {
@@ -240,7 +240,7 @@ func (s *Server) moment(ctx context.Context, value string) (commands.AsOf, error
 	return commands.AsOf{Position: eventstore.Position(position)}, err
 }
 
-// created is the answer to what made a resource.
+// created sets the status and the Location of a reply that has created a resource.
 func (x *exchange) created(path, id string) {
 	x.status = http.StatusCreated
 	x.header("Location", x.base+path+id)
@@ -264,7 +264,7 @@ type bookingReply struct {
 	} `json:"_links"`
 }
 
-// booking answers with a booking.
+// booking replies with a booking.
 func (x *exchange) booking(b commands.Booking) error {
 	x.setValidators(b.Revision, b.Position)
 	r := bookingReply{

@@ -8,9 +8,9 @@ import (
 func (s *Server) bookingListRoutes() []route {
 	l := s.bookingLists()
 	return []route{
-		// What is booked and what was.
+		// The bookings, past ones included.
 		{method: "GET", path: "/bookingLists", handle: l.page, params: listParams{}},
-		// One booking, whatever became of it.
+		// One booking, whatever its status.
 		{method: "GET", path: "/bookingLists/{id}", handle: listEntry(s.lists.BookingList, (*exchange).bookingListReply)},
 		// The same as a search.
 		{method: "GET", path: "/bookingLists/search/findByBookingId", handle: l.findByBookingID, params: searchParams{}},
@@ -66,7 +66,7 @@ func bookingListSorts() []string {
 	return []string{"useStartDtm", "bookingDtm", "roomId", "bookingUserId", "status"}
 }
 
-// bookingItem is a booking in the collection of the live ones.
+// bookingItem is a booking in the collection of live bookings.
 type bookingItem struct {
 	BookingID     domain.BookingID   `json:"bookingId"`
 	RoomID        domain.RoomID      `json:"roomId"`
@@ -96,22 +96,22 @@ func (s *Server) bookings() *list[projections.BookingList, bookingItem] {
 		link:     func(l *pageLinks) *link { return &l.Bookings },
 		sorts:    bookingListSorts(),
 		statuses: bookingStatuses(),
-		usual:    live(),
+		defaults: liveStatuses(),
 		query:    s.lists.BookingLists,
 		reply:    (*exchange).bookingItem,
 	}
 }
 
-// confirms is the collection of the answers to the live bookings, and of the denials.
+// confirms is the collection of the administrator's answers: those to live bookings, and denials.
 func (s *Server) confirms() *list[projections.BookingList, confirmReply] {
 	return &list[projections.BookingList, confirmReply]{
 		server:   s,
 		name:     "confirms",
 		link:     func(l *pageLinks) *link { return &l.Confirms },
 		sorts:    bookingListSorts(),
-		statuses: words(domain.AnswerPending, domain.Confirmed, domain.Denied),
-		usual:    words(domain.AnswerPending, domain.Confirmed),
-		answers:  true,
+		statuses: stringsOf(domain.AnswerPending, domain.Confirmed, domain.Denied),
+		defaults: stringsOf(domain.AnswerPending, domain.Confirmed),
+		byAnswer: true,
 		query:    s.lists.BookingLists,
 		reply: func(x *exchange, b *projections.BookingList) confirmReply {
 			return x.confirmReply(b.Booking, b.User, domain.Confirm{Answer: b.ConfirmStatus, By: b.ConfirmUser, Reason: b.ConfirmReason, At: b.ConfirmedAt})

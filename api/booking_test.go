@@ -187,7 +187,7 @@ func TestHistory(t *testing.T) {
 	s.do(t, "GET", "/bookings/a%20b/history", "").want(t, 404)
 }
 
-// What is kept with the events says who asked, and in which conversation.
+// The metadata of events has the actor and the correlation id.
 func TestACommandCarriesWhoAskedAndWhy(t *testing.T) {
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, tt := range []struct {
@@ -216,7 +216,7 @@ func TestACommandCarriesWhoAskedAndWhy(t *testing.T) {
 	}
 }
 
-// A refusal names ten bookings that are in the way, and says how many more there may be.
+// A refusal names ten conflicting bookings, and the number of others that there may be.
 func TestMoreConflictsThanAreNamed(t *testing.T) {
 	s := newService(t)
 	for i := range 13 {
@@ -230,7 +230,7 @@ func TestMoreConflictsThanAreNamed(t *testing.T) {
 	}
 }
 
-// JSON has one zero: with or without a sign it is one room.
+// JSON has one zero: with and without a sign it is the same room.
 func TestZeroIsOneRoom(t *testing.T) {
 	s := newService(t)
 	zero := `{"roomId":0,"useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":-0}`
@@ -240,7 +240,7 @@ func TestZeroIsOneRoom(t *testing.T) {
 	s.do(t, "POST", "/bookings", strings.Replace(zero, `"roomId":0`, `"roomId":-0`, 1)).want(t, 409)
 }
 
-// What a booking's answer has can be sent back as it is, by PUT or PATCH; what follows from other things cannot be set by it.
+// A booking can be sent back as it was read, by PUT or PATCH. Its read-only members cannot be changed.
 func TestAnAnswerCanBeSentBack(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)
@@ -265,7 +265,7 @@ func TestAnAnswerCanBeSentBack(t *testing.T) {
 		t.Errorf("%d events were written", after-before)
 	}
 
-	// A repeat is answered as the first time, though the change itself has changed the status.
+	// A retry gets the same reply, although the change itself has changed the status.
 	later := strings.Replace(read.body, "T10:30", "T11:00", 1)
 	first := s.do(t, "PUT", "/bookings/"+id, later, "Idempotency-Key: k").want(t, 200)
 	if first.at(t, "status") != "BOOKED" {

@@ -9,7 +9,8 @@ import (
 	"roombook/domain"
 )
 
-// etag is a revision as an entity tag. It is a strong one: what is answered follows from the events up to there, and differs by media type.
+// etag returns the entity tag of a resource at a revision. It is a strong one: the events up to the revision determine the reply, but for
+// its media type, which is part of the tag.
 func etag(r domain.Revision, mediaType string) string {
 	tag := strconv.FormatInt(int64(r), 10)
 	if mediaType == mediaJSON {
@@ -18,23 +19,23 @@ func etag(r domain.Revision, mediaType string) string {
 	return `"` + tag + `"`
 }
 
-// tagJSON ends the tag of an answer in plain JSON.
+// tagJSON is the suffix of the tags of replies in plain JSON.
 const tagJSON = "-json"
 
-// condition is what If-Match and If-None-Match say of a resource (RFC 9110, sections 13.1.1 and 13.1.2).
+// condition is the value of an If-Match or If-None-Match header (RFC 9110, sections 13.1.1 and 13.1.2).
 type condition struct {
-	any  bool // "*": whatever there is
+	any  bool // "*", which matches every existing resource
 	tags []entityTag
 }
 
 type entityTag struct {
-	tag  string // with its quotes
+	tag  string // including the quotes
 	weak bool
 }
 
 var errNotEntityTags = errors.New(`must be * or entity tags with commas between, as answers have them in ETag: "3", or "3", "5"`)
 
-// parseCondition reads the lines of a header: nil if there are none. Empty elements are passed over (RFC 9110, section 5.6.1).
+// parseCondition parses the lines of a header. It returns nil if there are none. Empty list elements are ignored (RFC 9110, section 5.6.1).
 func parseCondition(lines []string) (*condition, error) {
 	if len(lines) == 0 {
 		return nil, nil
@@ -67,7 +68,7 @@ func parseCondition(lines []string) (*condition, error) {
 	return &c, nil
 }
 
-// entityTagLength is the length of the opaque tag that s begins with, or 0.
+// entityTagLength returns the length of the opaque tag at the start of s, or 0 if there is none.
 func entityTagLength(s string) int {
 	if s == "" || s[0] != '"' {
 		return 0
@@ -83,8 +84,8 @@ func entityTagLength(s string) int {
 	return 0
 }
 
-// revisions are those that the condition names; nil if it names none in particular. By the strong comparison a weak tag is none, and by
-// either a tag is none that no answer ever had.
+// revisions returns the revisions that the condition names, or nil if there is no condition or it is *. Tags that no reply ever had are
+// left out, and so are weak tags unless the weak comparison is asked for.
 func (c *condition) revisions(weak bool) []domain.Revision {
 	if c == nil || c.any {
 		return nil
@@ -99,7 +100,7 @@ func (c *condition) revisions(weak bool) []domain.Revision {
 	return revisions
 }
 
-// has reports whether the condition names the tag, by the weak comparison.
+// has reports whether the condition matches the tag by the weak comparison.
 func (c *condition) has(tag string) bool {
 	if c.any {
 		return true
@@ -112,8 +113,8 @@ func (c *condition) has(tag string) bool {
 	return false
 }
 
-// unlessKnown leaves the document out of the reply if the caller has it already, by its If-None-Match.
-func (x *exchange) unlessKnown() error {
+// checkNotModified makes the reply a 304 without a body if If-None-Match shows that the client already has it.
+func (x *exchange) checkNotModified() error {
 	tag := x.w.Header()["Etag"]
 	if tag == nil {
 		return nil

@@ -13,9 +13,9 @@ func TestConditions(t *testing.T) {
 		name  string
 		lines []string
 		bad   bool
-		// revisions are those at which If-Match lets a change be made; nil for any.
+		// revisions are those at which If-Match allows a change; nil allows it at any.
 		revisions []domain.Revision
-		// known is whether If-None-Match keeps the body of revision 3 back.
+		// known is whether If-None-Match suppresses the body of revision 3.
 		known bool
 	}{
 		{name: "any", lines: []string{"*"}, known: true},
@@ -64,7 +64,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// Every change of something that is there can be made conditional on what its author saw.
+// Every change of an existing resource can be conditional on the revision that its author read.
 func TestIfMatch(t *testing.T) {
 	move := `{"useStartDtm":"202611241000","useEndDtm":"202611241100"}`
 	whole := `{"roomId":"1","useStartDtm":"202611241000","useEndDtm":"202611241100","bookingUserId":"ann"}`
@@ -133,7 +133,7 @@ func TestIfMatchAny(t *testing.T) {
 	s.do(t, "PATCH", "/realuses/"+use, "", "If-Match: *").want(t, 200)
 }
 
-// A read that would tell what its caller has already has no body.
+// A read has no body if the client already has the current one.
 func TestIfNoneMatch(t *testing.T) {
 	s := newService(t)
 	ids := newIDs()
@@ -164,7 +164,7 @@ func TestIfNoneMatch(t *testing.T) {
 	}
 }
 
-// A change can be refused by what is there: If-None-Match: * by anything at all.
+// If-None-Match refuses a change of a resource at a given revision, and * at any revision.
 func TestIfNoneMatchOfAChange(t *testing.T) {
 	whole := `{"roomId":"1","useStartDtm":"202611241000","useEndDtm":"202611241100","bookingUserId":"ann"}`
 	for _, tt := range []struct {
@@ -201,7 +201,7 @@ func TestIfNoneMatchOfAChange(t *testing.T) {
 	newService(t).do(t, "PUT", "/bookings/none", whole, "If-None-Match: *").want(t, 404)
 }
 
-// The two media types of an answer have ETags of their own, each of which a change can be conditional on; caches are told why.
+// The two media types of a reply have different ETags; a change can be conditional on either. Vary tells caches.
 func TestETagsDifferByMediaType(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)

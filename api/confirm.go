@@ -9,19 +9,19 @@ import (
 
 func (s *Server) confirmRoutes() []route {
 	return []route{
-		// The administrator's answer to a booking, or that it is awaited.
+		// The administrator's answer to a booking, which may be pending.
 		{method: "GET", path: "/confirms/{bookingId}", handle: s.confirm},
 		// Confirms or denies a booking.
 		{method: "PATCH", path: "/confirms/{bookingId}", handle: s.answerConfirm},
-		// The answers to the live bookings, from the booking list.
+		// The administrator's answers, from the booking list.
 		{method: "GET", path: "/confirms", handle: s.confirms().page, params: listParams{}},
 	}
 }
 
-// longestReason bounds the reason of an answer, in characters.
-const longestReason = 1000
+// maxReasonLength is the upper bound of an answer's reason, in characters.
+const maxReasonLength = 1000
 
-// confirmAnswerRequest is the body of an answer.
+// confirmAnswerRequest is the body of the administrator's answer.
 type confirmAnswerRequest struct {
 	Status        field          `json:"status"`
 	Reason        field          `json:"reason"`
@@ -30,7 +30,7 @@ type confirmAnswerRequest struct {
 	Others        jsontext.Value `json:",embed"`
 }
 
-// confirmFields are the names under which an answer's body has what the domain may find fault with.
+// confirmFields are the members of an answer's body that the domain validates.
 var confirmFields = names{domain.FieldAnswer: "status"}
 
 func (s *Server) confirm(x *exchange) error {
@@ -63,7 +63,7 @@ func (s *Server) answerConfirm(x *exchange) error {
 		c.AnsweredAt = b.time(&in.ConfirmDtm)
 	}
 	if in.Reason.given() {
-		c.Reason = b.text(&in.Reason, longestReason)
+		c.Reason = b.text(&in.Reason, maxReasonLength)
 	}
 	if err := b.check(in.Others); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (s *Server) answerConfirm(x *exchange) error {
 	return x.confirmOf(booking)
 }
 
-// confirmReply is the administrator's answer to a booking, as single resource and in the collection alike.
+// confirmReply is the administrator's answer to a booking, as a single resource and in the collection.
 type confirmReply struct {
 	BookingID     domain.BookingID `json:"bookingId"`
 	UserID        domain.UserID    `json:"userId"`
@@ -105,7 +105,7 @@ func (x *exchange) confirmReply(booking domain.BookingID, user domain.UserID, c 
 	return r
 }
 
-// confirmOf answers with the administrator's answer to a booking. It is a part of the booking's stream and has its revision.
+// confirmOf replies with the administrator's answer to a booking, which is part of the booking's stream and shares its revision.
 func (x *exchange) confirmOf(b commands.Booking) error {
 	x.setValidators(b.Revision, b.Position)
 	return x.reply(new(x.confirmReply(b.ID, b.User, b.Confirm)))

@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// connections is a listener that keeps at most so many connections open. When there are as many and one more comes, the one that has
-// been idle for longest is closed for it; if none is idle, it waits. Goroutines may share it.
+// connections is a listener that limits the number of open connections. At the limit, a new connection replaces the one that has been idle
+// for longest, or waits if none is idle. It is safe for concurrent use.
 type connections struct {
 	net.Listener
-	most int
+	max int
 
-	mu     sync.Mutex
-	change *sync.Cond // signalled when a connection becomes idle or is closed, and when the listener is closed
-	states map[net.Conn]connectionState
-	turn   int // counts the changes of state
-	open   int // connections that were accepted, and are not closed
-	closed bool
+	mu      sync.Mutex
+	change  *sync.Cond // signalled when a connection becomes idle or is closed, and when the listener is closed
+	states  map[net.Conn]connectionState
+	changes int // number of state changes so far
+	open    int // number of accepted connections that are not closed
+	closed  bool
 }
 
-// connectionState is what a connection is at, and since which turn.
+// connectionState is the state of a connection, and the number of the change that led to it.
 type connectionState struct {
 	http.ConnState
 	since int
 }
 
-func newConnections(l net.Listener, most int) *connections {
-	c := &connections{Listener: l, most: most, states: make(map[net.Conn]connectionState)}
+func newConnections(l net.Listener, max int) *connections {
+	c := &connections{Listener: l, max: max, states: make(map[net.Conn]connectionState)}
 	c.change = sync.NewCond(&c.mu)
 	return c
 }
 
-// Accept waits for a connection, and until there is room for it.
+// Accept waits for a connection, and then until the limit allows it.
 func (c *connections) Accept() (net.Conn, error) {
 	conn, err := c.Listener.Accept()
 	if err != nil {
@@ -41,10 +41,10 @@ func (c *connections) Accept() (net.Conn, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.open >= c.most && !c.closed {
+	for c.open >= c.max && !c.closed {
 		if idle := c.longestIdleLocked(); idle != nil {
 			delete(c.states, idle)
-			_ = idle.Close() // the server sees that, and tells follow
+			_ = idle.Close() // the server notices, and calls track
 		}
 		c.change.Wait()
 	}
@@ -57,7 +57,7 @@ func (c *connections) Accept() (net.Conn, error) {
 }
 
 func (c *connections) longestIdleLocked() (longest net.Conn) {
-	since := c.turn + 1
+	since := c.changes + 1
 	for conn, s := range c.states {
 		if s.ConnState == http.StateIdle && s.since < since {
 			longest, since = conn, s.since
@@ -66,7 +66,7 @@ func (c *connections) longestIdleLocked() (longest net.Conn) {
 	return longest
 }
 
-// Close ends Accept.
+// Close closes the listener and makes Accept return.
 func (c *connections) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -75,12 +75,12 @@ func (c *connections) Close() error {
 	return c.Listener.Close()
 }
 
-// follow is told of what becomes of each connection; see [http.Server.ConnState].
-func (c *connections) follow(conn net.Conn, state http.ConnState) {
+// track is called at each change of a connection's state; see [http.Server.ConnState].
+func (c *connections) track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.turn++
-	c.states[conn] = connectionState{state, c.turn}
+	c.changes++
+	c.states[conn] = connectionState{state, c.changes}
 	switch state {
 	case http.StateClosed:
 		delete(c.states, conn)
@@ -91,17 +91,17 @@ func (c *connections) follow(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// silence is how long a connection that has not sent anything yet is still waited for when the server ends: browsers and load balancers
-// open some in advance.
-const silence = 500 * time.Millisecond
+// newConnectionGrace is how long a shutdown waits for connections that have not sent anything yet. Browsers and load balancers open some in
+// advance.
+const newConnectionGrace = 500 * time.Millisecond
 
-// hurry bounds the wait for first requests.
-func (c *connections) hurry() {
+// expireNewConnections bounds the wait for requests on connections that have not sent one yet.
+func (c *connections) expireNewConnections() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn, s := range c.states {
 		if s.ConnState == http.StateNew {
-			_ = conn.SetReadDeadline(time.Now().Add(silence)) // fails if it is closed already
+			_ = conn.SetReadDeadline(time.Now().Add(newConnectionGrace)) // fails if it is closed already
 		}
 	}
 }

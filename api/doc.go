@@ -2,17 +2,15 @@
 //
 // Three ideas:
 //
-//   - A route is a line at the top of its noun's file, and its handler decodes, calls, encodes, and returns an error. One
-//     adapter, [operation], does everything else: the time limit, the panic, the reply, the log, the metrics.
-//   - One ordered table, in problem.go, says which problem an error is. What is not in it is a 500 that says nothing of the
-//     inside.
-//   - A reply is a struct, …Reply, and so is a command's body, …Request; their tags are the members' names. A body gives up every
-//     fault it has.
+//   - Each noun's file lists its routes at the top. A handler decodes the request, calls a command or query, encodes the reply, and returns
+//     an error. One adapter, [operation], does everything else: time limit, panics, sending, logging, metrics.
+//   - One ordered table, in problem.go, maps errors to problems. An error that is not in the table is a 500 that discloses nothing.
+//   - Replies are structs named …Reply, bodies of commands are structs named …Request, and their tags are the API's names. Every fault of a
+//     body is reported at once.
 //
-// The contract for callers is openapi.json, which tests hold to the routes and to the structs in both directions.
+// The contract with clients is openapi.json. Tests compare it with the routes and the structs, in both directions.
 //
-// The program that embeds the package should import time/tzdata, so that the zone that local times are read in is known
-// wherever it runs.
+// A program that uses the package should import time/tzdata, so that the server's time zone is known wherever it runs.
 //
 //	server := api.New(api.Options{Commands: handler, Lists: queries, Zone: seoul, Registry: registry})
 //	listener, err := net.Listen("tcp", "127.0.0.1:8080")

@@ -11,7 +11,7 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 )
 
-// openAPI describes the API to its callers.
+// openAPI is the description of the API.
 //
 //go:embed openapi.json
 var openAPI []byte
@@ -23,15 +23,15 @@ var docsScript []byte
 
 var docsScriptTag = fmt.Sprintf("\"%x\"", sha256.Sum256(docsScript))
 
-// documentRoutes are what explains the API.
+// documentRoutes are those of the API's documentation.
 func (s *Server) documentRoutes() []route {
 	swagger := v5emb.New("", "", "/docs/")
 	return []route{
-		// Where to begin: links to everything.
+		// The entry point: links to everything.
 		{method: "GET", path: "/", handle: s.root, raw: true},
-		// The API's description.
+		// The API's description, in OpenAPI.
 		{method: "GET", path: "/openapi.json", handle: s.openAPI, raw: true},
-		// The same to browse.
+		// The same, as a page to browse.
 		{method: "GET", path: "/docs", handle: s.docs, raw: true},
 		// The files of that page.
 		{method: "GET", path: "/docs/{file}", handle: docsFile(swagger), raw: true},
@@ -42,11 +42,11 @@ func (s *Server) documentRoutes() []route {
 	}
 }
 
-// root answers with links to everything: a page for whoever likes that best, else HAL.
+// root replies with links to everything: an HTML page for clients that prefer it, else HAL.
 func (s *Server) root(x *exchange) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		return x.page("root", pagePolicy, pageAbout{})
+		return x.page("root", pagePolicy, pageData{})
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
@@ -55,7 +55,7 @@ func (s *Server) root(x *exchange) error {
 	const page = "{?roomId,userId,bookingId,status,from,to,sort,size,cursor,total}"
 	var r rootReply
 	add := func(relation, path string) {
-		r.Links = append(r.Links, member[link]{relation, link{Href: x.base + path, Templated: strings.Contains(path, "{")}})
+		r.Links = append(r.Links, member[link]{relation, link{Href: href{x.base, path, ""}, Templated: strings.Contains(path, "{")}})
 	}
 	add("self", "/")
 	add("bookings", "/bookings"+page)
@@ -96,10 +96,10 @@ func (s *Server) openAPI(x *exchange) error {
 	return nil
 }
 
-// docs shows the API's description with the files of Swagger UI that are in the binary.
-func (s *Server) docs(x *exchange) error { return x.page("docs", docsPolicy, pageAbout{}) }
+// docs replies with a page that shows the API's description in Swagger UI, whose files are embedded in the binary.
+func (s *Server) docs(x *exchange) error { return x.page("docs", docsPolicy, pageData{}) }
 
-// swaggerFiles are those of Swagger UI that the page needs.
+// swaggerFiles are the files of Swagger UI that the page needs.
 var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png"}
 
 func docsFile(swagger http.Handler) handler {
@@ -109,9 +109,9 @@ func docsFile(swagger http.Handler) handler {
 			x.mediaType = "text/javascript; charset=utf-8"
 			x.header("Etag", docsScriptTag)
 			x.out.Write(docsScript)
-			return x.unlessKnown()
+			return x.checkNotModified()
 		case slices.Contains(swaggerFiles, file):
-			return x.pass(swagger)
+			return x.delegate(swagger)
 		default:
 			return errNoSuchPath
 		}

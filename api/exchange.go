@@ -15,10 +15,10 @@ import (
 	"roombook/eventstore"
 )
 
-// exchange is one request and the reply that is being made to it. It belongs to the request's goroutine, and to the next
-// request when that is over: nothing may keep it, nor slices of its buffers.
+// exchange is a request and the reply to it. Only the request's goroutine may use it. Exchanges are pooled, so neither an exchange nor a
+// slice of its buffers may be retained beyond the request.
 type exchange struct {
-	ctx    context.Context // ends with the request's time limit, or when the server cuts off what is left; not with the client
+	ctx    context.Context // ends at the request's time limit, or when a shutdown cancels requests; not when the client disconnects
 	server *Server
 	w      http.ResponseWriter
 	r      *http.Request
@@ -27,16 +27,16 @@ type exchange struct {
 
 	in []byte // the request's body
 
-	admitted *limit           // that counts the request, if one does
-	command  commands.Request // that was made of the request, if one was
-	freeKey  func()           // ends the command's hold on its key, if it has one
+	admitted   *limit           // the limit that the request counts towards, if any
+	command    commands.Request // if the request is a command
+	releaseKey func()           // if the command holds an idempotency key
 
 	status    int
 	mediaType string
-	out       bytes.Buffer // the reply
-	base      string       // the address that the client used: links begin with it
-	problem   string       // the name of the reply's type of problem, if it is one
-	sent      bool
+	out       bytes.Buffer // the reply's body
+	base      string       // the address that the client used: links start with it
+	problem   string       // the reply's problem type, if it is a problem
+	sent      bool         // whether another handler has started to send the reply
 }
 
 func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
@@ -51,32 +51,32 @@ func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r
 	w.Header()["X-Content-Type-Options"] = nosniff
 	switch takesBody := r.Method == http.MethodPost || r.Method == http.MethodPatch || r.Method == http.MethodPut; {
 	case len(r.TransferEncoding) > 0:
-		// Whether the request also had a Content-Length cannot be told any more; if so, the connection must not be used again (RFC 9112,
-		// section 6.3): who sent it may not mean the same as the end of its body.
+		// net/http does not tell whether there was a Content-Length as well. If so, the connection must not be reused (RFC 9112, section 6.3):
+		// the sender may disagree about where the body ends.
 		x.header("Connection", "close")
 	case r.ContentLength != 0 && !takesBody:
-		// Else net/http would wait for a body that nobody wants before it sends the answer.
+		// Otherwise net/http would wait for the unwanted body before it sends the reply.
 		x.header("Connection", "close")
 	}
 }
 
-// nosniff keeps browsers from taking an answer for something else than it says. It is shared by all answers.
+// nosniff stops browsers from guessing another media type. All replies share it.
 var nosniff = []string{"nosniff"}
 
-// largestKept bounds the buffers that wait for the next request, in bytes.
-const largestKept = 64 << 10
+// maxKeptBuffer is the largest buffer that is returned to the pool, in bytes.
+const maxKeptBuffer = 64 << 10
 
 func (x *exchange) close() {
 	s := x.server
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
-	x.command, x.freeKey = commands.Request{}, nil
-	if cap(x.in) > largestKept || x.out.Cap() > largestKept {
+	x.command, x.releaseKey = commands.Request{}, nil
+	if cap(x.in) > maxKeptBuffer || x.out.Cap() > maxKeptBuffer {
 		return
 	}
 	s.exchanges.Put(x)
 }
 
-// header sets a header of the reply. The name is in canonical form.
+// header sets a header of the reply. The name must be in canonical form.
 func (x *exchange) header(name, value string) { x.w.Header()[name] = []string{value} }
 
 // send writes the reply.
@@ -91,38 +91,38 @@ func (x *exchange) send() {
 	}
 	x.w.WriteHeader(x.status)
 	if x.out.Len() > 0 && x.r.Method != http.MethodHead {
-		// A client that does not hear its answer asks again: there is nothing to do about it here.
+		// If this fails the client did not get its reply and will ask again.
 		_, _ = x.w.Write(x.out.Bytes())
 	}
 }
 
-// pass lets another handler write the reply.
-func (x *exchange) pass(h http.Handler) error {
-	h.ServeHTTP(&passed{x.w, x}, x.r)
+// delegate lets another handler send the reply.
+func (x *exchange) delegate(h http.Handler) error {
+	h.ServeHTTP(&delegatedWriter{x.w, x}, x.r)
 	x.sent = true
 	return nil
 }
 
-// passed is what another handler writes its reply to: it remembers that the reply has begun, and with which status.
-type passed struct {
+// delegatedWriter records that another handler has started its reply, and with which status.
+type delegatedWriter struct {
 	http.ResponseWriter
 	x *exchange
 }
 
-func (w *passed) WriteHeader(status int) {
+func (w *delegatedWriter) WriteHeader(status int) {
 	w.x.sent, w.x.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *passed) Write(b []byte) (int, error) {
+func (w *delegatedWriter) Write(b []byte) (int, error) {
 	w.x.sent = true
 	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap is for [http.ResponseController].
-func (w *passed) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *delegatedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// The errors of a body that did not come.
+// The errors of a body that could not be read.
 var (
 	errBodyTooLarge = errors.New("the body is too large")
 	errBodyTooSlow  = errors.New("the body did not come in time")
@@ -152,16 +152,16 @@ func (x *exchange) readBody() error {
 			return errBodyTooSlow
 		}
 		if err != nil {
-			return &malformed{"the body does not end as announced"} // what net/http says of it may name addresses
+			return &malformed{"the body does not end as announced"} // the error of net/http may name addresses
 		}
 	}
 }
 
-// now is the time with the resolution that is kept of all times.
+// now returns the current time in the resolution of stored times.
 func (x *exchange) now() time.Time { return time.Now().UTC().Truncate(resolution) }
 
-// setValidators sets the headers that say at which revision the resource is, which a change can be made conditional on, and which
-// position a list must have reached to show it.
+// setValidators sets the resource's ETag, which makes conditional requests possible, and the position that a list must have reached to
+// show the resource.
 func (x *exchange) setValidators(revision domain.Revision, position eventstore.Position) {
 	x.header("Etag", etag(revision, x.mediaType))
 	x.position(position)

@@ -7,15 +7,23 @@ import (
 
 // link is a link of a reply in HAL (https://datatracker.ietf.org/doc/html/draft-kelly-json-hal).
 type link struct {
-	Href string `json:"href"`
+	Href href `json:"href"`
 	// Templated is set where Href is a URI template (RFC 6570).
 	Templated bool `json:"templated,omitzero"`
 }
 
-// link links to a path, given in two parts, at the address that the client used.
-func (x *exchange) link(path, id string) link { return link{Href: x.base + path + id} }
+// href is an address in three parts, which are joined when it is marshalled: a page has dozens of links, which need no strings of their own.
+type href struct{ base, path, id string }
 
-// object is a JSON object whose member names are only known at run time. It keeps their order.
+// AppendText implements [encoding.TextAppender].
+func (h href) AppendText(b []byte) ([]byte, error) {
+	return append(append(append(b, h.base...), h.path...), h.id...), nil
+}
+
+// link returns a link to path+id at the address that the client used.
+func (x *exchange) link(path, id string) link { return link{Href: href{x.base, path, id}} }
+
+// object is a JSON object whose member names are only known at run time. Its members keep their order.
 type object[T any] []member[T]
 
 type member[T any] struct {
@@ -38,7 +46,7 @@ func (o object[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteToken(jsontext.EndObject)
 }
 
-// orNull is nil, which a reply shows as null, for the zero value.
+// orNull returns nil, which is null in a reply, for the zero value.
 func orNull[T comparable](v T) *T {
 	if v == *new(T) {
 		return nil
@@ -46,9 +54,9 @@ func orNull[T comparable](v T) *T {
 	return new(v)
 }
 
-// lenient takes strings that are not valid UTF-8, replacing what is not by U+FFFD, and repeated names: what is stored, or was sent, may
-// have them.
+// lenient accepts repeated names, and strings that are not valid UTF-8, in which invalid bytes become U+FFFD: stored events and requests
+// may have them.
 var lenient = json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 
-// reply makes a document the reply. Pass a pointer: a struct would be copied.
+// reply marshals a document, best passed as a pointer, into the body of the reply.
 func (x *exchange) reply(document any) error { return json.MarshalWrite(&x.out, document, lenient) }

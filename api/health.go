@@ -9,92 +9,93 @@ import (
 	"time"
 )
 
-// Probe asks whether a part that the server needs is there.
+// Probe checks whether a component that the server depends on is available.
 type Probe struct {
-	// Name is the part's name, in camel case: eventStore, readStore. It is all that callers are told of a part.
+	// Name is the component's name in camel case: eventStore, readStore. Clients are told nothing else about a component.
 	Name string
-	// Check returns nil if the part is there, else why not, for the log. Its context ends after a second.
+	// Check returns nil if the component is available, else the reason, which is only logged. Its context ends after a second.
 	Check func(context.Context) error
-	// Advisory is set for a part whose failure is told without making the server unready: requests that do not need the part are still
-	// answered.
+	// Advisory marks a component whose failure is reported but does not make the server unready, because requests that do not need it are
+	// still answered.
 	Advisory bool
 }
 
-// probeTimeout bounds the wait for a probe. Probes run at the same time.
+// probeTimeout bounds all probes, which run concurrently.
 const probeTimeout = time.Second
 
-// finding is what a probe found.
-type finding struct {
+// probeResult is the result of a probe.
+type probeResult struct {
 	Probe
 	err error
 }
 
-// reasonsEvery is how often the log is told again why a part is away, while probes ask.
-const reasonsEvery = time.Minute
+// outageLogInterval is how often a lasting outage is logged again while probes are asked for.
+const outageLogInterval = time.Minute
 
-// reasons are why parts are away, as the log was told. Goroutines may share them.
-type reasons struct {
-	mu   sync.Mutex
-	told map[string]time.Time // by part that is away
+// outages logs which components are unavailable. It is safe for concurrent use.
+type outages struct {
+	mu     sync.Mutex
+	logged map[string]time.Time // when each unavailable component was last logged
 }
 
-// tell writes to the log why a part is away, when that begins and every so often, and when it is back. Callers are told only which part
-// it is: the reason may name addresses and files.
-func (r *reasons) tell(log *slog.Logger, f finding) {
+// log logs the start of an outage with its reason, again at intervals, and its end. Clients only learn which component it is: the reason
+// may name addresses and files.
+func (r *outages) log(log *slog.Logger, f probeResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	last, away := r.told[f.Name]
+	last, unavailable := r.logged[f.Name]
 	switch {
-	case f.err == nil && away:
-		delete(r.told, f.Name)
+	case f.err == nil && unavailable:
+		delete(r.logged, f.Name)
 		log.Info("a part is there again", "part", f.Name)
-	case f.err != nil && time.Since(last) > reasonsEvery:
-		if r.told == nil {
-			r.told = make(map[string]time.Time)
+	case f.err != nil && time.Since(last) > outageLogInterval:
+		if r.logged == nil {
+			r.logged = make(map[string]time.Time)
 		}
-		r.told[f.Name] = time.Now()
+		r.logged[f.Name] = time.Now()
 		log.Warn("a part is away", "part", f.Name, "error", f.err)
 	}
 }
 
-// probe asks all parts. It reports whether the server is ready: up, not shutting down, and all that it needs there.
-func (s *Server) probe(ctx context.Context) (findings []finding, ready bool) {
+// probe runs all probes. It also reports whether the server is ready: not shutting down, and all components that it needs available.
+func (s *Server) probe(ctx context.Context) (results []probeResult, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	findings = make([]finding, len(s.probes))
+	results = make([]probeResult, len(s.probes))
 	var wait sync.WaitGroup
 	for i, p := range s.probes {
-		wait.Go(func() { findings[i] = finding{p, p.Check(ctx)} })
+		wait.Go(func() { results[i] = probeResult{p, p.Check(ctx)} })
 	}
 	wait.Wait()
 	ready = !s.draining.Load()
-	for _, f := range findings {
-		s.reasons.tell(s.log, f)
-		ready = ready && (f.err == nil || f.Advisory)
+	for _, r := range results {
+		s.outages.log(s.log, r)
+		ready = ready && (r.err == nil || r.Advisory)
 	}
-	return findings, ready
+	return results, ready
 }
 
-// readiness answers in Spring's shape: a status, and that of the components.
+// readiness replies whether the server can do its work.
 func (s *Server) readiness(x *exchange) error {
-	findings, ready := s.probe(x.ctx)
-	return x.health(&healthReply{Status: status(ready), Components: components(findings)})
+	results, ready := s.probe(x.ctx)
+	return x.health(&healthReply{Status: status(ready), Components: components(results)})
 }
 
 func (s *Server) liveness(x *exchange) error {
 	return x.health(&healthReply{Status: "UP"})
 }
 
-// actuatorHealth is the probe that the first version's deployment asks.
+// actuatorHealth is the probe that the deployment of the first version uses.
 func (s *Server) actuatorHealth(x *exchange) error {
-	findings, ready := s.probe(x.ctx)
-	findings = append(findings, finding{Probe: Probe{Name: "livenessState"}}, finding{Probe: Probe{Name: "readinessState"}, err: s.accepting()})
-	return x.health(&healthReply{Status: status(ready), Components: components(findings), Groups: []string{"liveness", "readiness"}})
+	results, ready := s.probe(x.ctx)
+	results = append(results, probeResult{Probe: Probe{Name: "livenessState"}}, probeResult{Probe: Probe{Name: "readinessState"}, err: s.accepting()})
+	return x.health(&healthReply{Status: status(ready), Components: components(results), Groups: []string{"liveness", "readiness"}})
 }
 
-// errShuttingDown is what readiness says while requests drain.
+// errShuttingDown makes the server unready while requests drain.
 var errShuttingDown = errors.New("the server is shutting down")
 
+// accepting returns an error if the server is shutting down.
 func (s *Server) accepting() error {
 	if s.draining.Load() {
 		return errShuttingDown
@@ -102,7 +103,7 @@ func (s *Server) accepting() error {
 	return nil
 }
 
-// healthReply has Spring's shape.
+// healthReply is the health of the server and of its components, in the format of Spring Boot.
 type healthReply struct {
 	Status     string                  `json:"status"`
 	Components object[componentHealth] `json:"components,omitzero"`
@@ -121,10 +122,10 @@ func (x *exchange) health(r *healthReply) error {
 	return x.reply(r)
 }
 
-func components(findings []finding) object[componentHealth] {
-	c := make(object[componentHealth], len(findings))
-	for i, f := range findings {
-		c[i] = member[componentHealth]{f.Name, componentHealth{status(f.err == nil)}}
+func components(results []probeResult) object[componentHealth] {
+	c := make(object[componentHealth], len(results))
+	for i, r := range results {
+		c[i] = member[componentHealth]{r.Name, componentHealth{status(r.err == nil)}}
 	}
 	return c
 }

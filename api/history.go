@@ -20,8 +20,8 @@ type historyParams struct {
 	Cursor string `param:"cursor"`
 }
 
-// history answers with the events of a booking and of its use, the first one first. The page after an event has a cursor that is its
-// position in the log.
+// history replies with the events of a booking and of its use in the order of the log. The cursor of a page is the position of the last
+// event before it.
 func (s *Server) history(x *exchange) error {
 	size, after := projections.MaxSize, eventstore.Position(0)
 	err := x.params(func(name, value string) (err error) {
@@ -105,7 +105,7 @@ func (x *exchange) eventReply(e *eventstore.Recorded) eventReply {
 		EventID: e.ID, Type: e.Type, Time: x.timeOrNull(e.Metadata.OccurredAt), Actor: e.Metadata.Actor, Stream: e.Stream, Revision: e.Revision, Position: e.Position,
 		CorrelationID: e.Metadata.CorrelationID, CausationID: e.Metadata.CausationID,
 	}
-	// What is stored may be of an older schema; callers are told the present one. What cannot be decoded is told as stored.
+	// An event may be stored in an older schema; the reply has the present one. An event that cannot be decoded is shown as it is stored.
 	switch data := jsontext.Value(e.Data); {
 	case e.Event != nil:
 		r.Data = e.Event

@@ -9,7 +9,7 @@ import (
 	"roombook/domain"
 )
 
-// A booking that was changed as often as it can be is told so, and its history comes in pages, each event once.
+// The number of changes to a booking is limited. Its history is paged, with each event on one page.
 func TestTheHistoryOfABookingThatIsChangedTooOften(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)

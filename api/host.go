@@ -12,12 +12,12 @@ import (
 // errMisdirected means that the request names another server than this one.
 var errMisdirected = errors.New("the request is for another host")
 
-// expected reports whether the request's Host is one under which this server is asked: that a name leads here is not enough, or else a
-// foreign page could have its own name lead here and so have browsers take what is answered for its own (DNS rebinding).
+// allowedHost reports whether the request's Host is a name of this server. That a name resolves to it is not enough: otherwise the page of
+// an attacker, whose own name resolves to this server, could read its replies (DNS rebinding).
 //
-// Good are the names in Options.Hosts, loopback names and addresses, the address at which the connection came in, any address where the
-// server listens at all of them, and none at all. What a trusted proxy lets through is the proxy's to judge.
-func (s *Server) expected(r *http.Request) bool {
+// Allowed are the names in Options.Hosts, loopback names and addresses, the local address of the connection, every address if the server
+// listens on all of them, and an empty Host. Requests of a trusted proxy are not checked.
+func (s *Server) allowedHost(r *http.Request) bool {
 	host := r.Host
 	if host == "" || s.trusted(r) {
 		return true
@@ -40,7 +40,7 @@ func (s *Server) expected(r *http.Request) bool {
 		slices.ContainsFunc(s.hosts, func(h string) bool { return equalFold(host, h) })
 }
 
-// equalFold is strings.EqualFold for ASCII, in which hosts are written.
+// equalFold is strings.EqualFold for host names, which are ASCII.
 func equalFold(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
 
 func hasSuffixFold(s, suffix string) bool {

@@ -19,14 +19,14 @@ import (
 	"roombook/domain"
 )
 
-// keySpace is the UUIDv5 name space of commands whose callers chose a key for them.
+// keySpace is the UUIDv5 name space of the ids of commands with an idempotency key.
 var keySpace = uuid.MustParse("6f1d2f0e-5f0a-5b3c-8a54-1c0f6f0a9d37")
 
-// longestKey bounds an Idempotency-Key, in characters.
-const longestKey = 255
+// maxKeyLength is the upper bound of an Idempotency-Key, in characters.
+const maxKeyLength = 255
 
-// idempotencyKey is the key under which the caller may send a command again, or empty. It is given as it is, or as a string in
-// quotes (RFC 8941, section 3.3.3), which is the form of draft-ietf-httpapi-idempotency-key-header.
+// idempotencyKey returns the request's idempotency key, or the empty string. The header has it bare, or as a quoted string (RFC 8941,
+// section 3.3.3) as in draft-ietf-httpapi-idempotency-key-header.
 func idempotencyKey(h http.Header) (string, error) {
 	lines := h["Idempotency-Key"]
 	if len(lines) == 0 {
@@ -43,13 +43,13 @@ func idempotencyKey(h http.Header) (string, error) {
 		}
 	}
 	visible := strings.IndexFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
-	if !visible || key == "" || len(key) > longestKey {
-		return "", fmt.Errorf("must be 1 to %d visible ASCII characters; a random UUID is a good key", longestKey)
+	if !visible || key == "" || len(key) > maxKeyLength {
+		return "", fmt.Errorf("must be 1 to %d visible ASCII characters; a random UUID is a good key", maxKeyLength)
 	}
 	return key, nil
 }
 
-// quotedString is the text of an RFC 8941 string.
+// quotedString parses an RFC 8941 string.
 func quotedString(s string) (text string, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -67,30 +67,30 @@ func quotedString(s string) (text string, ok bool) {
 	return "", false
 }
 
-// commandID is the id of the command that has the key.
+// commandID returns the id of the command with an idempotency key.
 func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
 
-// keys are those of the commands that a server has under way. Goroutines may share them.
+// keys serializes the commands of a server that have the same idempotency key. It is safe for concurrent use.
 type keys struct {
 	mu    sync.Mutex
-	inUse map[uuid.UUID]chan struct{} // closed when the command is over
+	inUse map[uuid.UUID]chan struct{} // by command; closed when the command is done
 }
 
-// take waits until no other try of the command is under way here, so that the second hears what became of the first, and takes the key until
-// free is called.
-func (k *keys) take(ctx context.Context, command uuid.UUID) (free func(), err error) {
+// acquire waits until no other attempt of the command is in progress on this server, so that a second attempt gets the outcome of the first,
+// and then holds the key until release is called.
+func (k *keys) acquire(ctx context.Context, command uuid.UUID) (release func(), err error) {
 	for {
 		k.mu.Lock()
 		other, inUse := k.inUse[command]
 		if !inUse {
-			over := make(chan struct{})
-			k.inUse[command] = over
+			done := make(chan struct{})
+			k.inUse[command] = done
 			k.mu.Unlock()
 			return func() {
 				k.mu.Lock()
 				defer k.mu.Unlock()
 				delete(k.inUse, command)
-				close(over)
+				close(done)
 			}, nil
 		}
 		k.mu.Unlock()
@@ -102,10 +102,10 @@ func (k *keys) take(ctx context.Context, command uuid.UUID) (free func(), err er
 	}
 }
 
-// keepRefusal keeps the reply that refuses a command with a key, so that every try of the command is answered alike: somebody who
-// asks again did not hear it, and must not get by accident what was refused. What the policy says no to is decided anew each time: it is
-// this server's, and may be another tomorrow. It returns the error that the reply is about.
-func (x *exchange) keepRefusal(err error) error {
+// storeRefusal stores the reply that refuses a command with an idempotency key, so that every attempt gets the same reply: a client that
+// retries has not seen it, and must not succeed by accident with what was refused. Refusals by the policy are not stored, because the policy
+// is a setting of this server and may change. It returns the error that the reply reports.
+func (x *exchange) storeRefusal(err error) error {
 	refused := x.status >= http.StatusBadRequest && x.status < http.StatusInternalServerError
 	if x.command.Digest == "" || !refused || errors.Is(err, commands.ErrKeyReused) {
 		return err
@@ -121,29 +121,28 @@ func (x *exchange) keepRefusal(err error) error {
 		x.fail(failed)
 		return failed
 	}
-	x.failAgain(answer)
+	x.replayRefusal(answer)
 	return err
 }
 
-// failAgain replies with the problem that was kept.
-func (x *exchange) failAgain(answer string) {
-	var kept struct {
+// replayRefusal replies with a problem that storeRefusal has stored.
+func (x *exchange) replayRefusal(answer string) {
+	var stored struct {
 		Type   string `json:"type"`
 		Status int    `json:"status"`
 		ETag   string `json:"etag"`
 	}
-	// What was kept is a problem of this package's own.
-	_ = json.Unmarshal([]byte(answer), &kept)
-	if kept.ETag != "" {
-		x.header("Etag", kept.ETag)
+	_ = json.Unmarshal([]byte(answer), &stored) // this package has written it
+	if stored.ETag != "" {
+		x.header("Etag", stored.ETag)
 	}
-	x.status, x.mediaType, x.problem = kept.Status, mediaProblem, strings.TrimPrefix(kept.Type, "/problems/")
+	x.status, x.mediaType, x.problem = stored.Status, mediaProblem, strings.TrimPrefix(stored.Type, "/problems/")
 	x.out.Reset()
 	x.out.WriteString(answer)
 }
 
-// digest is one of all that a request asks for: its method, its path, and its body but for the white space that means nothing.
-// The body has been decoded.
+// digest returns a hash of what a request asks for: its method, its path, and its body without insignificant white space. The body must have
+// been decoded.
 func (x *exchange) digest() string {
 	h := sha256.New()
 	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.

@@ -59,7 +59,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A key that cannot be one, and a condition that cannot be one, are told together, and nothing is done.
+// An invalid key and an invalid condition are reported together, and nothing is done.
 func TestAKeyThatCannotBeOne(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)
@@ -78,8 +78,7 @@ func TestAKeyThatCannotBeOne(t *testing.T) {
 	}
 }
 
-// White space that means nothing does not make a body another one. Everything else does: what a caller writes otherwise he may
-// mean otherwise.
+// A body that differs in insignificant white space is the same. Any other difference may have a meaning, and makes it another body.
 func TestWhatIsTheSameRequest(t *testing.T) {
 	const body = `{"roomId":"1","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann b"}`
 	s := newService(t)
@@ -119,7 +118,7 @@ func TestWhatIsTheSameRequest(t *testing.T) {
 	}
 }
 
-// replicas are servers over one event store, each with a connection and commands of its own.
+// replicas are servers that share an event store, each with its own connection and commands.
 func replicas(t *testing.T, n int) []*service {
 	t.Helper()
 	at := eventstoretest.ConnectionString(t)
@@ -135,14 +134,14 @@ func replicas(t *testing.T, n int) []*service {
 	return services
 }
 
-// heard is what of an answer is the same however often a request with a key is sent.
+// heard is the part of a reply that all attempts of a request with a key have in common.
 func (r reply) heard() reply {
 	h := r.header.Clone()
 	h.Del("X-Request-Id")
 	return reply{r.status, h, r.body}
 }
 
-// keyedCall is a request with a key, and how it was answered first.
+// keyedCall is a request with a key, and the first reply to it.
 type keyedCall struct {
 	method, path, body string
 	header             string
@@ -154,15 +153,15 @@ func (c *keyedCall) send(t *testing.T, s *service, headers ...string) reply {
 	return s.do(t, c.method, c.path, c.body, append(headers, c.header)...).heard()
 }
 
-// conversation is a client that sends all its requests with keys, to one server after the other.
+// conversation is a client that sends all its requests with keys, to alternating servers.
 type conversation struct {
 	t        *testing.T
 	replicas []*service
 	calls    []*keyedCall
 }
 
-// call sends a request with a new key, wants the status, and then sends all requests of the conversation again, each to the other
-// server than the time before: it must be answered as it was first.
+// call sends a request with a new key and wants the status. Then it sends all requests of the conversation again, each to another server
+// than before, and wants the replies to be the same.
 func (c *conversation) call(method, path, body string, status int, headers ...string) reply {
 	c.t.Helper()
 	call := &keyedCall{method: method, path: path, body: body, header: "Idempotency-Key: " + uuid.NewString()}
@@ -176,8 +175,8 @@ func (c *conversation) call(method, path, body string, status int, headers ...st
 	return call.first
 }
 
-// Every command of three bookings' lives is answered for ever as it was first: status, headers and body, by any server, whatever has
-// become of the bookings since, and nothing is written again.
+// Every command in the lives of three bookings gets the same reply for ever: status, headers and body, from every server, whatever the
+// bookings' present state. Nothing is written again.
 func TestEveryAnswerForEver(t *testing.T) {
 	c := &conversation{t: t, replicas: replicas(t, 2)}
 	room, room2 := "r-"+uuid.NewString(), "r-"+uuid.NewString()
@@ -232,7 +231,7 @@ func TestEveryAnswerForEver(t *testing.T) {
 	history(denied, "BookingCreated", "ConfirmRequested", "ConfirmDenied", "BookingCancelled")
 	c.call("POST", "/bookings", body(room2, "1100", "1200", "eve"), 201)
 
-	// The same keys, quoted, with other white space, or for something else.
+	// The same keys, quoted, with other white space, or for another request.
 	for i, call := range c.calls {
 		s := c.replicas[i%2]
 		_, key, _ := strings.Cut(call.header, ": ")
@@ -275,7 +274,7 @@ func TestEveryAnswerForEver(t *testing.T) {
 	}
 }
 
-// One request with a key, sent to two servers at once by many, is carried out once and answered alike.
+// A request with a key that many clients send to two servers at once is executed once, and all get the same reply.
 func TestOneKeyManyClients(t *testing.T) {
 	services := replicas(t, 2)
 	room := "r-" + uuid.NewString()
@@ -321,8 +320,8 @@ func TestOneKeyManyClients(t *testing.T) {
 	}
 }
 
-// A key is claimed before its request is refused for anything that may change: by what the resource is at, too. So a refusal is told again
-// when that has changed, another request with the key is told that it is one, and a request that was carried out is never refused.
+// A key is claimed before the request can be refused for anything that may change, such as the resource's revision. So a refusal is
+// repeated after such a change, another request with the key is recognized, and a request that was executed is never refused.
 func TestARefusalBeforeAnythingIsDecidedHasItsKey(t *testing.T) {
 	const owner, other = `{"bookingUserId":"eve"}`, `{"bookingUserId":"flo"}`
 	for name, refused := range map[string]struct {
@@ -356,7 +355,7 @@ func TestARefusalBeforeAnythingIsDecidedHasItsKey(t *testing.T) {
 	}
 }
 
-// What a server refuses by its policy, another one may not: it is no answer for ever.
+// A refusal by the policy is not kept: another server may have another policy.
 func TestARefusalByThePolicyIsNotKept(t *testing.T) {
 	s := newService(t)
 	strict := newService(t, func(o *Options) {
@@ -375,7 +374,7 @@ func TestARefusalByThePolicyIsNotKept(t *testing.T) {
 	}
 }
 
-// A second try of a command waits for the first on the same server, and hears what became of it: a refusal too, though what was in the way is
+// A second attempt of a command waits for the first one on the same server and gets the same reply, even if it is a refusal whose cause is
 // gone by then.
 func TestASecondTryWaitsForTheFirst(t *testing.T) {
 	s := newService(t)
@@ -409,7 +408,7 @@ func TestASecondTryWaitsForTheFirst(t *testing.T) {
 	}
 }
 
-// A digest is kept for ever: that of a request stays what it was, and white space in the body makes no other one of it.
+// Digests are stored for ever, so a request's digest must never change. Insignificant white space does not affect it.
 func TestADigestStaysWhatItWas(t *testing.T) {
 	for _, body := range []string{` { "roomId" : "\u00e9\/<" , "n" : [ 1.0 , -0 ] , "n":1e2 }` + "\n", `{"roomId":"\u00e9\/<","n":[1.0,-0],"n":1e2}`} {
 		x := &exchange{r: httptest.NewRequest("POST", "/bookings", nil), in: []byte(body)}

@@ -7,24 +7,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// limit bounds how many requests of a kind are carried out at a time. One more is refused at once: it would only wait, and
-// make the others wait longer. Goroutines may share it.
+// limit bounds the number of concurrent requests of a kind. Requests beyond it are refused at once: they would only wait, and slow down the
+// others. It is safe for concurrent use.
 type limit struct {
-	most     int64
+	max      int64
 	inFlight atomic.Int64
 	refused  prometheus.Counter
 }
 
-// errOverloaded means that a limit is reached.
+// errOverloaded means that a limit has been reached.
 var errOverloaded = errors.New("as many requests as this server takes are under way")
 
-// queriesPerCommand is how many queries are let in for each command that is: they are cheaper, and many of them only wait for
-// their list to have a position.
+// queriesPerCommand is the ratio of the limits of queries and commands. Queries are cheaper, and many only wait for a list to reach a
+// position.
 const queriesPerCommand = 4
 
-// admit counts the request among those that are carried out, until its reply is made.
+// admit counts the request towards the limit until leave is called.
 func (x *exchange) admit(l *limit) error {
-	if l.inFlight.Add(1) > l.most {
+	if l.inFlight.Add(1) > l.max {
 		l.inFlight.Add(-1)
 		l.refused.Inc()
 		return errOverloaded
@@ -33,7 +33,7 @@ func (x *exchange) admit(l *limit) error {
 	return nil
 }
 
-// leave ends what admit began.
+// leave gives the request's place back, if it has one.
 func (x *exchange) leave() {
 	if x.admitted != nil {
 		x.admitted.inFlight.Add(-1)

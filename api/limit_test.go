@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// bookingIn is the body of a booking in a room.
+// bookingIn returns the body of a booking of a room.
 func bookingIn(room string) string { return strings.Replace(morning, `"1"`, `"`+room+`"`, 1) }
 
-// wantMetrics compares how many commands and queries are in flight, and have been refused.
+// wantMetrics compares the numbers of commands and queries in flight and refused.
 func (s *service) wantMetrics(t *testing.T, inFlight, refused [2]float64) {
 	t.Helper()
 	families, err := s.registry.Gather()
@@ -35,8 +35,7 @@ func (s *service) wantMetrics(t *testing.T, inFlight, refused [2]float64) {
 	}
 }
 
-// One command more than are let in is refused at once, and so is one query more; neither is in the way of the other, and all that is
-// let in is answered.
+// A command beyond the limit is refused at once, and so is a query. The two limits are independent, and all admitted requests are answered.
 func TestTooManyAtOnce(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
 	id := s.book(t, bookingIn("before"))
@@ -81,7 +80,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
-// A client that goes away leaves its place to others when its request has ended, which is within the time limit.
+// The place of a client that disconnects is free once its request has ended, which is within the time limit.
 func TestAPlaceIsLeft(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
 	r := s.start(t)
@@ -104,14 +103,14 @@ func TestAPlaceIsLeft(t *testing.T) {
 	}
 }
 
-// A body that comes slowly takes no command's place.
+// A slow body does not count towards the limit of commands.
 func TestASlowBodyTakesNoPlace(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
 	r := s.start(t)
 	whole := post(morning)
 	c := r.dial(t, whole[:len(whole)-1])
 	defer c.Close()
-	// The server may not have seen the connection yet; whenever it does, it only waits for the body.
+	// The server may not have accepted the connection yet; when it does, it only waits for the body.
 	s.do(t, "POST", "/bookings", bookingIn("2")).want(t, 201)
 	if _, err := io.WriteString(c, whole[len(whole)-1:]); err != nil {
 		t.Fatal(err)

@@ -9,13 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 )
 
-// Lists are the read models as callers ask for them; [projections.Queries] has the contract.
+// Lists are the read models; the contract is that of [projections.Queries].
 type Lists interface {
 	BookingLists(context.Context, projections.Query) (projections.Page[projections.BookingList], error)
 	BookingList(context.Context, domain.BookingID, eventstore.Position) (projections.BookingList, error)
@@ -25,25 +26,27 @@ type Lists interface {
 	Notification(context.Context, projections.NotificationID, eventstore.Position) (projections.Notification, error)
 }
 
-// list is a list as it is answered over HTTP: a read model, or a collection that is made from one.
+// list is a list of the API: a read model, or a collection that is derived from one. T is an item of the read model, R its reply.
 type list[T, R any] struct {
 	server *Server
-	// name is the member of _embedded that has the items, and link the page's link of that name.
+	// name is the relation of the items in _embedded, and link the page's link of that name.
 	name string
 	link func(*pageLinks) *link
-	// sorts are the orders that it has, the default one first.
+	// sorts are the supported orders, the default one first.
 	sorts []string
-	// statuses are those that its items may have, as a filter.
+	// statuses are the values of the filter status.
 	statuses []string
-	// usual are the statuses that are shown if none is asked for; nil is what the read model shows then.
-	usual []string
-	// used is set where only what has a real use is shown.
+	// defaults are the statuses of a query without that filter; nil leaves them to the read model.
+	defaults []string
+	// used limits the list to bookings with a real use.
 	used bool
-	// answers is set where the statuses are those of the administrator's answer.
-	answers bool
-	query   func(context.Context, projections.Query) (projections.Page[T], error)
-	// reply is an item as it is answered.
+	// byAnswer makes status filter by the administrator's answer.
+	byAnswer bool
+	query    func(context.Context, projections.Query) (projections.Page[T], error)
+	// reply converts an item.
 	reply func(*exchange, *T) R
+	// replies recycles the memory of converted items, some 10 KB a page.
+	replies sync.Pool // of *[]R
 }
 
 // pageReply is a page of a list.
@@ -59,7 +62,7 @@ type pageSize struct {
 	TotalElementsIsLowerBound bool   `json:"totalElementsIsLowerBound,omitzero"`
 }
 
-// pageLinks are the links of a page: itself, itself under the name of its list, and the page after it, if there is one.
+// pageLinks are the links of a page: to itself, to itself under the name of its list, and to the next page, if there is one.
 type pageLinks struct {
 	Self          link `json:"self"`
 	Bookings      link `json:"bookings,omitzero"`
@@ -97,9 +100,9 @@ type listParams struct {
 	Total string `param:"total"`
 }
 
-// parse makes the projections' query of the request's.
+// parse converts the request's query.
 func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
-	q := projections.Query{Statuses: l.usual, Used: l.used}
+	q := projections.Query{Statuses: l.defaults, Used: l.used}
 	err := x.params(func(name, value string) (err error) {
 		switch name {
 		case "roomId":
@@ -129,7 +132,7 @@ func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
 		}
 		return err
 	})
-	if l.answers && !slices.Contains(q.Statuses, projections.StatusAll) {
+	if l.byAnswer && !slices.Contains(q.Statuses, projections.StatusAll) {
 		for _, status := range q.Statuses {
 			q.Answers = append(q.Answers, domain.Answer(status))
 		}
@@ -187,7 +190,7 @@ func parseSize(value string) (int, error) {
 	return size, nil
 }
 
-// page answers with a page of the list.
+// page replies with a page of the list.
 func (l *list[T, R]) page(x *exchange) error {
 	q, err := l.parse(x)
 	if err != nil {
@@ -202,7 +205,7 @@ type searchParams struct {
 	BookingID string `param:"bookingId"`
 }
 
-// findByBookingID answers with what the list has of a booking, whatever its status: the search of the first version's clients.
+// findByBookingID replies with the entries of a booking, whatever its status. It is the search that clients of the first version use.
 func (l *list[T, R]) findByBookingID(x *exchange) error {
 	q := projections.Query{Statuses: []string{projections.StatusAll}}
 	err := x.params(func(name, value string) (err error) {
@@ -233,11 +236,16 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 		return err
 	}
 	x.position(page.Position)
-	items := make([]R, len(page.Items))
-	for i := range page.Items {
-		items[i] = l.reply(x, &page.Items[i])
+	items, _ := l.replies.Get().(*[]R)
+	if items == nil {
+		items = new([]R)
 	}
-	r := pageReply[R]{Embedded: object[[]R]{{l.name, items}}}
+	defer l.replies.Put(items)
+	*items = (*items)[:0]
+	for i := range page.Items {
+		*items = append(*items, l.reply(x, &page.Items[i]))
+	}
+	r := pageReply[R]{Embedded: object[[]R]{{l.name, *items}}}
 	r.Page = pageSize{Size: cmp.Or(q.Size, projections.DefaultSize), TotalElements: page.Total, TotalElementsIsLowerBound: page.Total != nil && page.More}
 	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
 	*l.link(&r.Links) = r.Links.Self
@@ -247,7 +255,7 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 	return x.reply(&r)
 }
 
-// withCursor is the query of the next page: the same, but for the cursor.
+// withCursor returns the query of the next page: the same one with another cursor.
 func withCursor(query, cursor string) string {
 	var b strings.Builder
 	for part := range strings.SplitSeq(query, "&") {
@@ -261,7 +269,7 @@ func withCursor(query, cursor string) string {
 	return b.String()
 }
 
-// linkHere links to the request's own path with a query, which is as the caller wrote it.
+// linkHere returns a link to the request's own path with a raw query.
 func (x *exchange) linkHere(query string) link {
 	if query != "" {
 		query = "?" + query
@@ -269,25 +277,25 @@ func (x *exchange) linkHere(query string) link {
 	return x.link(x.r.URL.Path, query)
 }
 
-// The statuses of lists, as filters.
+// bookingStatuses are the statuses of bookings in lists.
 func bookingStatuses() []string {
-	return words(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse, projections.StatusEnded, projections.StatusCancelled)
+	return stringsOf(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse, projections.StatusEnded, projections.StatusCancelled)
 }
 
-// live are the statuses of what GET /bookings/{id} answers.
-func live() []string {
-	return words(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse)
+// liveStatuses are the statuses of the bookings that GET /bookings/{id} finds.
+func liveStatuses() []string {
+	return stringsOf(projections.StatusBooked, projections.StatusConfirmed, projections.StatusInUse)
 }
 
-func words[T ~string](of ...T) []string {
-	s := make([]string, len(of))
-	for i, w := range of {
-		s[i] = string(w)
+func stringsOf[T ~string](values ...T) []string {
+	s := make([]string, len(values))
+	for i, v := range values {
+		s[i] = string(v)
 	}
 	return s
 }
 
-// listEntry is the handler that answers with one entry of a list, once the list has the position that the caller's last command had.
+// listEntry returns the handler of a single entry of a list.
 func listEntry[ID ~string, T, R any](find func(context.Context, ID, eventstore.Position) (T, error), reply func(*exchange, *T) R) handler {
 	return func(x *exchange) error {
 		min, err := x.minPosition()

@@ -11,7 +11,7 @@ import (
 	"roombook/projections"
 )
 
-// fill gives the lists one document each of a booking in every stage.
+// fill fills the lists with entries in different states.
 func (s *service) fill() {
 	at := func(h int) time.Time { return time.Date(2026, 11, 24, h, 0, 0, 0, time.UTC) }
 	s.lists.position = 42
@@ -219,7 +219,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Pages, like everything else, carry a link that is named after them.
+// Pages, like all resources, have a link that is named after them.
 func TestPagesCarryTheLinkNamedAfterThem(t *testing.T) {
 	s := newService(t)
 	for path, name := range map[string]string{
@@ -232,8 +232,8 @@ func TestPagesCarryTheLinkNamedAfterThem(t *testing.T) {
 	}
 }
 
-// Every parameter of the lists sets a field of the query, and every field that says what is looked for is one that some list sets: so the
-// tests that hold every query to an index know of every parameter. The lists have the orders of the read models.
+// Every parameter of the lists sets a field of the query, and every filter field of the query is set by some list, so that the tests that
+// want an index for every query cover every parameter. The lists have the orders of the read models.
 func TestParametersAreTheQuerys(t *testing.T) {
 	s := newService(t)
 	values := map[string]string{

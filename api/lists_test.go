@@ -9,7 +9,7 @@ import (
 	"roombook/projections"
 )
 
-// lists are read models in memory. They answer with what they hold and remember what they were asked for last.
+// lists are in-memory read models. They return all they hold, and record the last query.
 type lists struct {
 	bookings      []projections.BookingList
 	roomUses      []projections.RoomUseList

@@ -19,7 +19,7 @@ import (
 	"roombook/domain"
 )
 
-// phase says where a load is in the course of an outage.
+// phase is the phase of an outage that a load is in.
 type phase int32
 
 const (
@@ -28,9 +28,9 @@ const (
 	back         // from when something may pass again
 )
 
-// load is a steady load of commands that goes on whatever is answered: clients that book, change, confirm and cancel, each in a
-// room of its own, beside others that only watch. Every second client gives its commands keys, and sends each until it gets
-// another answer than 503; the others send each command once.
+// load is a steady load of commands, whatever the replies: clients that book, change, confirm and cancel, each in a room of its own, and
+// others that only read. Every second client uses keys, and retries each command until the reply is not a 503; the others send each command
+// once.
 type load struct {
 	base   string
 	prefix string // of all rooms and users
@@ -46,11 +46,11 @@ type load struct {
 	work     sync.WaitGroup
 }
 
-// pace is the pause after each answer. Before the outage and after it commands have none, so that the outage comes when all
-// clients are in the middle of something.
+// pace is the pause after each reply. Commands only pause during the outage, so that it starts when all clients are in the middle of
+// something.
 const pace = 250 * time.Millisecond
 
-// answer is what a client heard.
+// answer is a reply to a client of the load.
 type answer struct {
 	reply
 	client      int
@@ -60,25 +60,25 @@ type answer struct {
 
 func (a answer) done() bool { return a.status < 300 }
 
-// during reports whether the answer came from within the outage.
+// during reports whether the reply was sent during the outage.
 func (a answer) during() bool { return a.sent == away && a.heard == away }
 
-// command is one that was sent.
+// command is a command that a client has sent.
 type command struct {
 	method, path, body, key string
-	// event is the one that the command leaves in the log: its type, and the user or booking that no other event of that type has.
+	// event identifies the event of the command in the log, by its type and the user or booking that no other event of that type has.
 	event  string
 	answer reply // the last
 }
 
-// newLoad starts clients of the server, and one more for each path to watch, until enough is closed or the test ends. Of each of
-// their answers the test hears.
+// newLoad starts clients of the server, and one more for each path to watch, until enough is closed or the test ends. All replies are sent
+// to the test.
 func newLoad(t *testing.T, address string, clients int, watch ...string) *load {
 	t.Helper()
 	l := &load{
 		base:   "http://" + address,
 		prefix: "r-" + uuid.NewString(),
-		// A request that is not answered in many times its limit is a failure.
+		// A request without a reply after many times its limit is a failure.
 		client:   &http.Client{Timeout: 45 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients + len(watch)}},
 		answers:  make(chan answer),
 		enough:   make(chan struct{}),
@@ -118,7 +118,7 @@ func (l *load) ended() bool {
 	}
 }
 
-// lives takes one booking after the other through its life.
+// lives takes bookings through their lives, one after the other.
 func (l *load) lives(ctx context.Context, client int) error {
 	room := fmt.Sprintf("%s-%d", l.prefix, client)
 	send := func(method, path, body, event string) (reply, error) {
@@ -160,7 +160,7 @@ func (l *load) lives(ctx context.Context, client int) error {
 	return nil
 }
 
-// insist sends a command once or, if it has a key, until it is not refused with 503.
+// insist sends a command once or, if it has a key, until the reply is not a 503.
 func (l *load) insist(ctx context.Context, client int, c *command) (reply, error) {
 	for {
 		sent := phase(l.phase.Load())
@@ -185,7 +185,7 @@ func (l *load) insist(ctx context.Context, client int, c *command) (reply, error
 	}
 }
 
-// watch asks for the path again and again.
+// watch reads the path over and over.
 func (l *load) watch(ctx context.Context, client int, path string) error {
 	for !l.ended() {
 		sent := phase(l.phase.Load())
@@ -219,8 +219,8 @@ func (l *load) tell(ctx context.Context, a answer, pause bool) error {
 	return nil
 }
 
-// hear hears answers until every client and watcher has had n that count, and at least so long. That it is not to take longer than
-// bound beyond that is no measurement: it ends a test that has failed.
+// hear receives replies until every client and watcher has had n that count, and for at least the given time. The bound beyond that is no
+// measurement: it ends a test that has failed.
 func (l *load) hear(t *testing.T, n int, atLeast, bound time.Duration, counts func(answer) bool) {
 	t.Helper()
 	heard := make([]int, l.parties)
@@ -241,13 +241,13 @@ func (l *load) hear(t *testing.T, n int, atLeast, bound time.Duration, counts fu
 	}
 }
 
-// end lets the clients come to an end, and waits for that.
+// end stops the clients and waits for them.
 func (l *load) end() {
 	close(l.enough)
 	l.work.Wait()
 }
 
-// ask sends a request, with a key if there is one.
+// ask sends a request, with a key unless it is empty.
 func ask(ctx context.Context, client *http.Client, method, url, body, key string) (reply, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -262,7 +262,7 @@ func ask(ctx context.Context, client *http.Client, method, url, body, key string
 	return do(client, r)
 }
 
-// do is the answer to a request.
+// do sends a request and returns the reply.
 func do(client *http.Client, r *http.Request) (reply, error) {
 	response, err := client.Do(r)
 	if err != nil {
@@ -273,10 +273,10 @@ func do(client *http.Client, r *http.Request) (reply, error) {
 	return reply{response.StatusCode, response.Header, string(text)}, err
 }
 
-// all are the commands of all clients.
+// all returns the commands of all clients.
 func (l *load) all() []*command { return slices.Concat(l.commands...) }
 
-// wantSameAnswers sends again what has a key.
+// wantSameAnswers repeats all commands with keys and wants the same replies.
 func (l *load) wantSameAnswers(t *testing.T) {
 	t.Helper()
 	for _, c := range l.all() {
@@ -297,8 +297,8 @@ func (l *load) wantSameAnswers(t *testing.T) {
 	}
 }
 
-// wantOnce compares the events of the log with the answers: what was done is there once, what was refused at most once, and
-// nothing else.
+// wantOnce compares the log with the replies: the event of each successful command is there once, that of each refused one at most once,
+// and there are no others.
 func (l *load) wantOnce(t *testing.T, log []domain.Event) {
 	t.Helper()
 	events := make(map[string]int)
@@ -329,8 +329,8 @@ func (l *load) wantOnce(t *testing.T, log []domain.Event) {
 	t.Logf("%d commands were done; %d without a key were refused, of which %d had been decided", done, refused, decided)
 }
 
-// wantListed compares the list of a client's room with what the client was answered, as soon as the list is there. All the
-// client's commands were done.
+// wantListed waits for the list and compares a client's room with the replies that the client got. All commands of the client were
+// successful.
 func (l *load) wantListed(t *testing.T, client int) {
 	t.Helper()
 	want := make(map[string]string)
@@ -373,7 +373,7 @@ func (l *load) wantListed(t *testing.T, client int) {
 	}
 }
 
-// left is what a command's event is known by, or empty.
+// left identifies the event that a command has left in the log, or is empty.
 func left(e domain.Event) string {
 	switch e := e.(type) {
 	case domain.BookingCreated:

@@ -13,13 +13,12 @@ import (
 	"roombook/eventstore"
 )
 
-// log is an event store in memory, so that benchmarks measure this package and not the disk. What a request meets when the store
-// fails is said by fail.
+// log is an in-memory event store, so that benchmarks measure this package and not the disk. Its field fail makes it fail.
 type log struct {
 	mu      sync.Mutex
 	streams map[string][]eventstore.Recorded
 	last    eventstore.Position
-	// fail, if not nil, is called before every append and read; its error is theirs.
+	// fail, if not nil, is called before every append and read, which return its error.
 	fail func(ctx context.Context) error
 }
 
@@ -85,7 +84,9 @@ func (l *log) ReadStream(ctx context.Context, stream string, from domain.Revisio
 	}
 }
 
-// all lists every event, in the order of the log, as its type.
+func (l *log) SetMaxCount(context.Context, string, int) error { return nil }
+
+// all returns the types of all events in the order of the log.
 func (l *log) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +102,7 @@ func (l *log) all() []string {
 	return types
 }
 
-// end is the position of the last event.
+// end returns the position of the last event.
 func (l *log) end(ctx context.Context) (eventstore.Position, error) {
 	if err := l.failing(ctx); err != nil {
 		return 0, err

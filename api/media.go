@@ -7,8 +7,7 @@ import (
 	"github.com/munnerz/goautoneg"
 )
 
-// acceptable picks the media type of an answer by the request's Accept headers (RFC 9110, section 12.5.1): HAL unless plain JSON
-// is preferred.
+// acceptable negotiates the media type of a reply (RFC 9110, section 12.5.1): HAL unless the client prefers plain JSON.
 func acceptable(accept []string) (string, error) {
 	if len(accept) == 0 || len(accept) == 1 && (accept[0] == "*/*" || accept[0] == mediaHAL) {
 		return mediaHAL, nil
@@ -26,30 +25,30 @@ func acceptable(accept []string) (string, error) {
 	return "", errNotAcceptable
 }
 
-// prefersHTML reports whether an answer for people is preferred to one for programs, as browsers do.
+// prefersHTML reports whether the client prefers a page to HAL, as browsers do.
 func prefersHTML(accept []string) bool {
 	ranges := parseAccept(accept)
 	html := preferenceFor(ranges, "text/html")
 	return html.specific == 3 && html.quality > 0 && html.quality >= preferenceFor(ranges, mediaHAL).quality
 }
 
-// invalidQuality is a weight that is no number. goautoneg takes it for 0, which would exclude its range.
+// invalidQuality matches a weight that is no number. goautoneg would take it for 0, which excludes the range.
 var invalidQuality = regexp.MustCompile(`;q=[^0-9.,;][^,;]*`)
 
-// parseAccept parses Accept headers. goautoneg compares letters as they are and trims spaces only.
+// parseAccept parses Accept headers. goautoneg is case-sensitive and only trims spaces.
 func parseAccept(accept []string) []goautoneg.Accept {
 	header := strings.ToLower(strings.Join(strings.Fields(strings.Join(accept, ",")), ""))
 	return goautoneg.ParseAccept(invalidQuality.ReplaceAllString(header, ""))
 }
 
-// preference is the quality that a caller gives a media type, and how specific the range is that says so.
+// preference is the quality of a media type, and how specific the range is that it comes from.
 type preference struct {
 	specific int
 	quality  float64
 }
 
-// preferenceFor finds the most specific range that the media type falls into, whose quality is that of the type. [goautoneg.Negotiate] does
-// not know that: it answers with what is excluded (q=0), and takes the range of the highest quality first.
+// preferenceFor returns the quality of the most specific range that includes the media type. [goautoneg.Negotiate] does not do this: it goes
+// by the highest quality, and may choose a type that q=0 excludes.
 func preferenceFor(ranges []goautoneg.Accept, mediaType string) (p preference) {
 	major, minor, _ := strings.Cut(mediaType, "/")
 	for _, r := range ranges {
@@ -59,7 +58,7 @@ func preferenceFor(ranges []goautoneg.Accept, mediaType string) (p preference) {
 			specific = 3
 		case r.Type == major && r.SubType == "*":
 			specific = 2
-		case r.Type == "*" && r.SubType == "*": // also what java.net sends, a single *
+		case r.Type == "*" && r.SubType == "*": // or a single *, as java.net sends it
 			specific = 1
 		default:
 			continue

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the server's own. Labels have few values, whatever callers send: the route is its template, and the method of a
-// request that no route takes is "other".
+// metrics are the server's metrics. The number of label values is bounded, whatever clients send: routes are templates, and the method of a
+// request that no operation serves is "other".
 type metrics struct {
 	requests *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
@@ -31,9 +31,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// limit makes the limit of a kind of requests.
-func (m *metrics) limit(kind string, most int) *limit {
-	l := &limit{most: int64(most), refused: m.refused.WithLabelValues(kind)}
+// limit returns a limit of requests of a kind, and registers its gauge.
+func (m *metrics) limit(kind string, max int) *limit {
+	l := &limit{max: int64(max), refused: m.refused.WithLabelValues(kind)}
 	m.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "roombook_http_in_flight",
 		Help:        "Requests that are being carried out, by kind: command or query.",
@@ -42,12 +42,12 @@ func (m *metrics) limit(kind string, most int) *limit {
 	return l
 }
 
-// latency is the histogram of an operation, by status.
+// latency returns the histogram of an operation, by status.
 func (m *metrics) latency(method, route string) prometheus.ObserverVec {
 	return m.requests.MustCurryWith(prometheus.Labels{"method": method, "route": route})
 }
 
-// statusLabel is strconv.Itoa without making the common ones anew.
+// statusLabel is strconv.Itoa without allocations for common statuses.
 func statusLabel(status int) string {
 	switch status {
 	case 200:

@@ -7,14 +7,14 @@ import (
 
 func (s *Server) notificationRoutes() []route {
 	return []route{
-		// What users were told.
+		// The notifications sent to users.
 		{method: "GET", path: "/notifications", handle: s.notifications().page, params: listParams{}},
 		// One notification.
 		{method: "GET", path: "/notifications/{id}", handle: listEntry(s.lists.Notification, (*exchange).notificationReply)},
 	}
 }
 
-// notificationReply is what a user was told.
+// notificationReply is a notification.
 type notificationReply struct {
 	NotificationID projections.NotificationID `json:"notificationId"`
 	BookingID      domain.BookingID           `json:"bookingId"`
@@ -48,7 +48,7 @@ func (s *Server) notifications() *list[projections.Notification, notificationRep
 		name:     "notifications",
 		link:     func(l *pageLinks) *link { return &l.Notifications },
 		sorts:    []string{"sendDtm", "userId"},
-		statuses: words(projections.DeliveryPending, projections.DeliveryDelivered, projections.DeliveryFailed),
+		statuses: stringsOf(projections.DeliveryPending, projections.DeliveryDelivered, projections.DeliveryFailed),
 		query:    s.lists.Notifications,
 		reply:    (*exchange).notificationReply,
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// contract is openapi.json, loaded once for all tests. Objects of its answers are closed, so that an answer with a member that
-// is not documented breaks it; callers are not told so, since members may be added.
+// contract is openapi.json, loaded once for all tests. Its objects are closed, so that a reply with an undocumented member violates it. The
+// published document leaves them open, since members may be added.
 var contract = sync.OnceValues(func() (*openapi3.T, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
 	if err != nil {
@@ -58,7 +58,7 @@ func loadContract(t testing.TB) *openapi3.T {
 	return doc
 }
 
-// checkContract fails the test if the document does not promise this answer to this request.
+// checkContract fails the test unless the document describes this reply to this request.
 func (s *service) checkContract(t testing.TB, r *http.Request, got reply) {
 	t.Helper()
 	doc := loadContract(t)
@@ -126,7 +126,7 @@ func TestDocumentIsValid(t *testing.T) {
 	}
 }
 
-// operations lists what is routed as "GET /bookings", without what follows from it: HEAD and OPTIONS.
+// operations returns all operations, under keys like "GET /bookings", except the implied HEAD and OPTIONS.
 func (s *service) operations(t *testing.T) map[string]*operation {
 	t.Helper()
 	operations := make(map[string]*operation)
@@ -158,7 +158,7 @@ func TestEveryRouteIsDocumentedAndViceVersa(t *testing.T) {
 	}
 }
 
-// A route's query parameters are a struct: its tags are their names, and its comments what the document says of them.
+// The query parameters of a route are a struct: its tags are their names, and its comments their descriptions in the document.
 func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 	comments := fieldComments(t)
 	for name, o := range newService(t).operations(t) {
@@ -191,7 +191,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 	}
 }
 
-// fieldComments are the comments of this package's struct fields, by type and field.
+// fieldComments returns the comments of struct fields of this package, by type and field.
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
@@ -217,7 +217,7 @@ func fieldComments(t *testing.T) map[string]string {
 	return comments
 }
 
-// What the document says of sort, status and size of a list is what the list takes.
+// Lists accept the values of sort and status that the document describes, and no others.
 func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
 	s := newService(t)
 	patterns := func(path, name string) (*regexp.Regexp, string) {
@@ -257,7 +257,7 @@ func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
 	}
 }
 
-// resources are the structs that the document's schemas describe: those of answers, and of the bodies of commands.
+// resources are the structs that the document's schemas describe: replies, and bodies of commands.
 var resources = map[string]any{
 	"Link": link{}, "Page": pageSize{}, "PageLinks": pageLinks{}, "Root": rootReply{}, "Health": healthReply{}, "Version": versionReply{},
 	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{},
@@ -271,7 +271,7 @@ var resources = map[string]any{
 	"ConfirmAnswer": confirmAnswerRequest{}, "NewRealUse": newRealUseRequest{}, "RealUseEnd": realUseEndRequest{},
 }
 
-// What a schema says of an object, its struct says too, and the reverse: names, types, formats, what may be null and what may be left out.
+// A schema and its struct agree about names, types, formats, what may be null and what is required.
 func TestSchemasAreTheStructs(t *testing.T) {
 	doc := loadContract(t)
 	for name, schema := range doc.Components.Schemas {
@@ -295,6 +295,8 @@ func compareSchema(t *testing.T, at string, schema *openapi3.Schema, typ reflect
 		jsonType, format = "string", "date-time"
 	case typ == reflect.TypeFor[uuid.UUID]():
 		jsonType, format = "string", "uuid"
+	case typ == reflect.TypeFor[href]():
+		jsonType = "string"
 	case typ == reflect.TypeFor[any](): // an event
 		jsonType, null = "object", true
 	case typ.Kind() == reflect.Slice && typ.Implements(reflect.TypeFor[json.MarshalerTo]()): // an object of names that are not known beforehand
@@ -353,7 +355,7 @@ func compareProperties(t *testing.T, at string, schema *openapi3.Schema, typ ref
 		if !optional && ft != reflect.TypeFor[field]() {
 			required = append(required, name)
 		}
-		// A pointer is null if it is nil; where that leaves the member out, a pointer to it may be.
+		// A nil pointer is null, unless it is left out; then a pointer to a nil pointer is null.
 		if ft.Kind() == reflect.Pointer && optional {
 			ft = ft.Elem()
 		}
@@ -374,7 +376,7 @@ func compareProperties(t *testing.T, at string, schema *openapi3.Schema, typ ref
 	}
 }
 
-// What the document says must be in a body must be, and of each member it takes null and the kinds of values that it is said to take.
+// The members of a body that the document requires are required, and a member accepts null and the JSON types that its schema allows.
 func TestDocumentedBodiesAreTaken(t *testing.T) {
 	for name, c := range map[string]call{
 		"NewBooking": {method: "POST", path: "/bookings"}, "WholeBooking": {method: "PUT", path: "/bookings/1"}, "BookingChange": {method: "PATCH", path: "/bookings/1"},
@@ -411,7 +413,7 @@ func TestDocumentedBodiesAreTaken(t *testing.T) {
 	}
 }
 
-// Problems are documented under the status that they have, in operations and on their pages.
+// Problems are documented with their status.
 func TestEveryProblemIsDocumented(t *testing.T) {
 	mentioned := make(map[string]map[int]bool)
 	for _, item := range loadContract(t).Paths.Map() {
@@ -462,8 +464,8 @@ func TestDocsPageIsInTheBinary(t *testing.T) {
 	}
 }
 
-// The page at /docs fills its forms with the document's examples: each of them, sent as it stands in the life of a booking, is accepted.
-// A key that everybody sent would make one command of all.
+// The page at /docs fills its forms with the document's examples, so each of them must be accepted as it is. An example of a key would make
+// everybody's commands the same one.
 func TestExamplesWorkAsTheyStand(t *testing.T) {
 	s := newService(t)
 	doc := loadContract(t)

@@ -13,8 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// operation is one method on one path: the adapter between net/http and a handler. Everything that is the same for all
-// requests happens here.
+// operation is one method on one path: the adapter between net/http and a handler. It does everything that all requests have in common.
 type operation struct {
 	route
 	server  *Server
@@ -27,8 +26,8 @@ func (s *Server) operation(r route) *operation {
 
 func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	start := time.Now()
-	// The request's own context ends when the client sends no more, which is not to say that it does not wait for the answer: net/http
-	// cannot tell one that has closed its side alone from one that has gone.
+	// The request's own context ends when the client closes its sending side. It may still wait for the reply: net/http cannot tell a
+	// half-closed connection from a client that has gone.
 	ctx, cancel := context.WithTimeout(o.server.requests, o.server.timeout)
 	x, _ := o.server.exchanges.Get().(*exchange)
 	if x == nil {
@@ -40,10 +39,10 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	x.leave()
 	if err != nil {
 		x.fail(err)
-		err = x.keepRefusal(err)
+		err = x.storeRefusal(err)
 	}
-	if x.freeKey != nil {
-		x.freeKey()
+	if x.releaseKey != nil {
+		x.releaseKey()
 	}
 	x.send()
 
@@ -54,11 +53,11 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	broken := x.sent && err != nil
 	x.close()
 	if broken {
-		panic(http.ErrAbortHandler) // closes the connection, so that what was sent is not taken for the whole answer
+		panic(http.ErrAbortHandler) // closes the connection, so that a partial reply is not mistaken for a complete one
 	}
 }
 
-// run calls the handler if it can be answered in a way that the caller accepts. A panic becomes an error.
+// run negotiates the media type and calls the handler. It returns a panic as an error.
 func (o *operation) run(x *exchange) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -85,10 +84,10 @@ func (o *operation) run(x *exchange) (err error) {
 	if err := o.handle(x); err != nil {
 		return err
 	}
-	return x.unlessKnown()
+	return x.checkNotModified()
 }
 
-// panicked is a handler's panic.
+// panicked is the panic of a handler.
 type panicked struct {
 	value any
 	stack []byte
@@ -96,17 +95,17 @@ type panicked struct {
 
 func (e *panicked) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// level is how much whoever runs the server wants to know of a request.
+// level returns the log level of a request: how much an operator cares.
 func level(x *exchange, err error) slog.Level {
 	switch {
 	case x.status == http.StatusServiceUnavailable && err == nil:
-		return slog.LevelDebug // a probe; why, the log was told
+		return slog.LevelDebug // a probe, whose failure is logged elsewhere
 	case x.status == http.StatusServiceUnavailable:
 		return slog.LevelWarn
 	case x.status >= 500:
 		return slog.LevelError
 	case x.status == http.StatusNotFound, x.status == http.StatusConflict, x.status == http.StatusPreconditionFailed:
-		return slog.LevelDebug // what the rules say no to is as usual as what is asked
+		return slog.LevelDebug // refusals by the rules are everyday business
 	case x.status >= 400:
 		return slog.LevelInfo
 	case x.status < 300 && x.command.ID != uuid.Nil:
@@ -125,11 +124,11 @@ func (o *operation) log(x *exchange, took time.Duration, err error) {
 		return
 	}
 	if !o.server.accessLog && level >= slog.LevelInfo {
-		k := alike{level: level, method: o.method, route: o.path, status: x.status, problem: x.problem}
+		k := requestKind{level: level, method: o.method, route: o.path, status: x.status, problem: x.problem}
 		if level == slog.LevelError {
 			k.error = err.Error()
 		}
-		if o.server.journal.again(k) {
+		if o.server.logSampler.suppress(k) {
 			return
 		}
 	}

@@ -6,32 +6,32 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// operationsRoutes are for those who run the server.
+// operationsRoutes are the routes for operators.
 func (s *Server) operationsRoutes() []route {
 	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
 	return []route{
-		// Whether the process answers.
+		// Whether the process is alive.
 		{method: "GET", path: "/healthz", handle: s.liveness, raw: true},
-		// Whether it can do its work.
+		// Whether it is ready to do its work.
 		{method: "GET", path: "/readyz", handle: s.readiness, raw: true},
-		// The same in Spring's shape.
+		// The same in the format of Spring Boot.
 		{method: "GET", path: "/actuator/health", handle: s.actuatorHealth, raw: true},
 		// Spring's liveness group.
 		{method: "GET", path: "/actuator/health/liveness", handle: s.liveness, raw: true},
 		// Spring's readiness group.
 		{method: "GET", path: "/actuator/health/readiness", handle: s.readiness, raw: true},
-		// Prometheus.
-		{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.pass(metrics) }, raw: true},
+		// Metrics in the format of Prometheus.
+		{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.delegate(metrics) }, raw: true},
 		// Which version runs.
 		{method: "GET", path: "/version", handle: s.versionOf, raw: true},
 	}
 }
 
-// Version says which program answers.
+// Version describes the running program.
 type Version struct {
-	Version  string // a release, or the module's version
-	Revision string // of the source, may be empty
-	Time     string // of the revision, may be empty
+	Version  string // release or module version
+	Revision string // VCS revision, may be empty
+	Time     string // time of the revision, may be empty
 }
 
 func (s *Server) versionOf(x *exchange) error {
@@ -39,7 +39,7 @@ func (s *Server) versionOf(x *exchange) error {
 	return x.reply(&versionReply{s.version.Version, orNull(s.version.Revision), orNull(s.version.Time), runtime.Version()})
 }
 
-// versionReply says which program answers.
+// versionReply describes the running program.
 type versionReply struct {
 	Version  string  `json:"version"`
 	Revision *string `json:"revision"`
@@ -47,7 +47,7 @@ type versionReply struct {
 	Go       string  `json:"go"`
 }
 
-// plain makes the reply plain JSON that is not to be kept by caches.
+// plain makes the reply plain JSON that caches must not store.
 func (x *exchange) plain() {
 	x.mediaType = mediaJSON
 	x.header("Cache-Control", "no-store")

@@ -49,7 +49,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// Whoever asks hears which part is away, and the log why: once when it begins, and when it is over.
+// Clients learn which component is unavailable. The log has the reason, once at the start of the outage, and its end.
 func TestTheReasonIsForTheLog(t *testing.T) {
 	var lines bytes.Buffer
 	away := errors.New("dial tcp 10.0.0.1:2113: connection refused")
@@ -88,7 +88,7 @@ func TestTheReasonIsForTheLog(t *testing.T) {
 	told("")
 }
 
-// A probe that does not answer makes the server unready; it does not make the answer wait for ever.
+// A probe that hangs makes the server unready, but does not make the reply hang.
 func TestAProbeThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, func(o *Options) {
@@ -132,7 +132,7 @@ func TestRootLinksToEverything(t *testing.T) {
 	}
 }
 
-// People are shown a page where programs get links.
+// Browsers get a page where programs get links.
 func TestRootIsReadable(t *testing.T) {
 	s := newService(t)
 	r := s.do(t, "GET", "/", "", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8").want(t, 200)
@@ -151,7 +151,7 @@ func TestRootIsReadable(t *testing.T) {
 	}
 }
 
-// A slash too many at the end leads to what was meant, with the same method and parameters.
+// A trailing slash is redirected, with the same method and parameters.
 func TestTrailingSlashes(t *testing.T) {
 	s := newService(t)
 	for _, tt := range []struct{ method, target, location string }{
@@ -238,7 +238,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// Under load the log has one line a second of what repeats, with its number; nothing is left out of the numbers.
+// Under load the log has one line per second of similar requests with their number. The numbers are complete.
 func TestLogUnderLoad(t *testing.T) {
 	type told struct{ lines, requests int }
 	for _, tt := range []struct {
@@ -249,7 +249,7 @@ func TestLogUnderLoad(t *testing.T) {
 		want   told
 	}{
 		{"overload", "WARN", false, func(t *testing.T, s *service, _ int) {
-			s.queryLimit.most = 0
+			s.queryLimit.max = 0
 			s.do(t, "GET", "/bookings", "").want(t, 503)
 		}, told{1 + 3, 300}},
 		{"wrong requests", "INFO", false, func(t *testing.T, s *service, _ int) { s.do(t, "POST", "/bookings", "{}").want(t, 422) }, told{1 + 3, 300}},
@@ -270,11 +270,11 @@ func TestLogUnderLoad(t *testing.T) {
 				for i := range 300 {
 					tt.ask(t, s, i)
 					if i%100 == 99 {
-						time.Sleep(journalTime)
+						time.Sleep(sampleInterval)
 						synctest.Wait()
 					}
 				}
-				s.journal.flush()
+				s.logSampler.flush()
 				var got told
 				for line := range strings.Lines(lines.String()) {
 					if !strings.Contains(line, "level="+tt.level) {
@@ -290,7 +290,7 @@ func TestLogUnderLoad(t *testing.T) {
 				if got != tt.want {
 					t.Errorf("%+v, want %+v: %.2000s", got, tt.want, &lines)
 				}
-				time.Sleep(2 * journalTime)
+				time.Sleep(2 * sampleInterval)
 			})
 		})
 	}

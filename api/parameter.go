@@ -24,16 +24,16 @@ func (e *invalidParameters) Error() string {
 	return b.String()
 }
 
+// invalidParameter reports a fault of a single parameter or header.
 func invalidParameter(name string, err error) error {
 	return &invalidParameters{[]fault{{Parameter: name, Detail: err.Error()}}}
 }
 
-// errUnknownParameter is what is wrong with a parameter that a route does not have. It is refused: a filter that is misspelt and passed
-// over would answer another question than the one that was asked.
+// errUnknownParameter is the fault of a parameter that a route does not have. Ignoring a misspelt filter would answer another question than
+// the client asked.
 var errUnknownParameter = errors.New("is not a parameter of this address")
 
-// params hands the query's parameters to set, one after the other, and collects everything that is wrong with them: nil, or an
-// *invalidParameters.
+// params calls set for each parameter of the query. It returns nil, or all faults as an *invalidParameters.
 func (x *exchange) params(set func(name, value string) error) error {
 	var faults []fault
 	var seen []string
@@ -66,7 +66,7 @@ func (x *exchange) params(set func(name, value string) error) error {
 	return nil
 }
 
-// queryTime is a time as the query has it, where an offset's plus sign that is not escaped arrives as a space.
+// queryTime restores the plus sign of an offset, which arrives as a space if the client did not escape it.
 func queryTime(value string) []byte {
 	if i := strings.LastIndexByte(value, ' '); i == len(value)-len(" 09:00") && i > 0 {
 		value = value[:i] + "+" + value[i+1:]
@@ -74,7 +74,7 @@ func queryTime(value string) []byte {
 	return []byte(value)
 }
 
-// parseBound reads the beginning of a time that is asked for, or its end: a time, or a date, which is from its beginning to its end.
+// parseBound parses the start or the end of a period: a time, or a date, which stands for its first or its last instant.
 func parseBound(value string, zone *time.Location, end bool) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, "20060102"} {
 		if date, err := time.Parse(layout, value); err == nil && len(value) == len(layout) {
@@ -90,7 +90,7 @@ func parseBound(value string, zone *time.Location, end bool) (time.Time, error) 
 	return parseTime(queryTime(value), zone)
 }
 
-// minPosition is the position that the caller's last command had: a list is to show what it did.
+// minPosition returns the position that the list must have reached, which is that of a command whose effect the client wants to see.
 func (x *exchange) minPosition() (eventstore.Position, error) {
 	v := x.r.Header.Get("Roombook-Position")
 	if v == "" {

@@ -15,21 +15,21 @@ import (
 	"roombook/projections"
 )
 
-// problemType is a type of problem: a row of the table that maps errors to answers, and a page that describes it.
+// problemType is a type of problem: a row of the table that maps errors to replies, and the page that describes it.
 type problemType struct {
-	// name is the last part of its address, /problems/<name>. It is a promise to callers.
+	// name is the last segment of its URI, /problems/<name>. Clients rely on it.
 	name   string
 	status int
 	title  string
-	// about says when it occurs and how to mend the request.
+	// about explains when it occurs and how to fix the request.
 	about string
-	// retry is set where the same request may succeed later.
+	// retry is set if the same request may succeed later.
 	retry bool
-	// is reports whether an error is of this type, and says in p what is particular to the occurrence.
-	is func(err error, p *problem) bool
+	// match reports whether an error is of this type. If so it sets the detail and the extension members of p.
+	match func(err error, p *problem) bool
 }
 
-// problem is one occurrence, as it is answered (RFC 9457).
+// problem is a problem reply (RFC 9457).
 type problem struct {
 	Type      string `json:"type"`
 	Title     string `json:"title"`
@@ -45,53 +45,53 @@ type problem struct {
 	RealUseID           domain.RealUseID    `json:"realUseId,omitzero"`
 	CancelReason        domain.CancelReason `json:"cancelReason,omitzero"`
 	CancelDtm           timestamp           `json:"cancelDtm,omitzero"`
-	ConfirmUserID       **domain.UserID     `json:"confirmUserId,omitzero"` // points to nil, which is null, if nobody was named
+	ConfirmUserID       **domain.UserID     `json:"confirmUserId,omitzero"` // points to nil, which is null, if no user was named
 	ConfirmDtm          timestamp           `json:"confirmDtm,omitzero"`
 	RealUseEndDtm       timestamp           `json:"realUseEndDtm,omitzero"`
 	EarliestUseStartDtm timestamp           `json:"earliestUseStartDtm,omitzero"`
 	LatestUseStartDtm   timestamp           `json:"latestUseStartDtm,omitzero"`
 	ETag                string              `json:"etag,omitzero"` // also a header
 
-	mediaType    string // of the answer that there would have been
+	mediaType    string // that was negotiated for the reply
 	zone         *time.Location
 	allow        string // the Allow header
 	acceptCoding string // the Accept-Encoding header
 }
 
-// conflict is a booking that is in the way, and the time for which it is.
+// conflict is a booking that holds the room, and the time for which it does.
 type conflict struct {
 	BookingID   domain.BookingID `json:"bookingId"`
 	UseStartDtm timestamp        `json:"useStartDtm"`
 	UseEndDtm   timestamp        `json:"useEndDtm"`
 }
 
-// The errors of requests that reach no handler.
+// Errors of requests that no handler sees.
 var (
 	errNoSuchPath    = errors.New("there is nothing at this address")
 	errNotAcceptable = errors.New("nothing that the caller accepts can be answered")
 )
 
-// methodNotAllowed is a method that the path does not have.
+// methodNotAllowed reports a method that the path does not have.
 type methodNotAllowed struct{ allow string }
 
 func (e *methodNotAllowed) Error() string { return "the method is not one of " + e.allow }
 
-// problemTypes is the table. The first row that an error belongs to describes it; the last one takes them all.
+// problemTypes is the table. The first row that matches an error applies; the last row matches every error.
 var problemTypes = []problemType{
 	{
 		name: "no-such-path", status: http.StatusNotFound, title: "There is nothing at this address",
 		about: "The path is none of this API's. The root, /, links to all of it, and /docs describes it.",
-		is:    is(errNoSuchPath, "No resource has this path; / links to all there are."),
+		match: sentinel(errNoSuchPath, "No resource has this path; / links to all there are."),
 	},
 	{
 		name: "misdirected-request", status: http.StatusMisdirectedRequest, title: "The request is for another host",
 		about: "The Host header names a host that this server does not know itself by. It knows its own address, loopback names, and what it was told with --public-url.",
-		is:    is(errMisdirected, "This server does not know itself by the name in the Host header. If the name is right, the server must be told of it with --public-url."),
+		match: sentinel(errMisdirected, "This server does not know itself by the name in the Host header. If the name is right, the server must be told of it with --public-url."),
 	},
 	{
 		name: "method-not-allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here",
 		about: "The path exists, the method does not. The Allow header lists those that do.",
-		is: when(func(e *methodNotAllowed, p *problem) {
+		match: typed(func(e *methodNotAllowed, p *problem) {
 			p.Detail = "Use one of " + e.allow + "."
 			p.allow = e.allow
 		}),
@@ -99,23 +99,23 @@ var problemTypes = []problemType{
 	{
 		name: "not-acceptable", status: http.StatusNotAcceptable, title: "The answer has no media type that is accepted",
 		about: "Answers are application/hal+json or application/json. The Accept header takes neither: add one of them, or */*.",
-		is:    is(errNotAcceptable, "The Accept header takes neither application/hal+json nor application/json."),
+		match: sentinel(errNotAcceptable, "The Accept header takes neither application/hal+json nor application/json."),
 	},
 	{
 		name: "unsupported-media-type", status: http.StatusUnsupportedMediaType, title: "The body's media type is not supported",
 		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json.",
-		is: when(func(e *unsupportedMedia, p *problem) {
+		match: typed(func(e *unsupportedMedia, p *problem) {
 			given := "no Content-Type"
 			if e.given != "" {
 				given = strconv.Quote(e.given)
 			}
-			p.Detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.takes, " or "))
+			p.Detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.accepted, " or "))
 		}),
 	},
 	{
 		name: "unsupported-content-coding", status: http.StatusUnsupportedMediaType, title: "The body's content coding is not supported",
 		about: "A body must come as it is, without Content-Encoding: neither compressed nor encoded in another way.",
-		is: when(func(e *unsupportedCoding, p *problem) {
+		match: typed(func(e *unsupportedCoding, p *problem) {
 			p.Detail = fmt.Sprintf("The body has Content-Encoding: %s; it must have none.", e.given)
 			p.acceptCoding = "identity"
 		}),
@@ -123,22 +123,22 @@ var problemTypes = []problemType{
 	{
 		name: "body-too-large", status: http.StatusRequestEntityTooLarge, title: "The body is too large",
 		about: "A body has at most 64 KiB.",
-		is:    is(errBodyTooLarge, "The body has more than 64 KiB."),
+		match: sentinel(errBodyTooLarge, "The body has more than 64 KiB."),
 	},
 	{
 		name: "body-too-slow", status: http.StatusRequestTimeout, title: "The body did not come in time", retry: true,
 		about: "The connection went quiet before the body had come whole. Send the request again.",
-		is:    is(errBodyTooSlow, "The rest of the body did not come in time."),
+		match: sentinel(errBodyTooSlow, "The rest of the body did not come in time."),
 	},
 	{
 		name: "malformed-body", status: http.StatusBadRequest, title: "The body is not JSON",
 		about: "The body must be one JSON text in UTF-8 with nothing after it. The detail says where it ceases to be one.",
-		is:    when(func(e *malformed, p *problem) { p.Detail = sentence(e.detail) }),
+		match: typed(func(e *malformed, p *problem) { p.Detail = sentence(e.detail) }),
 	},
 	{
 		name: "invalid-body", status: http.StatusUnprocessableEntity, title: "The body's values are not acceptable",
 		about: "The body is JSON, but not what is asked for. The member errors lists all that is wrong with it: where (a JSON pointer into the body), and what.",
-		is: when(func(e *invalidBody, p *problem) {
+		match: typed(func(e *invalidBody, p *problem) {
 			p.Detail = "The body is refused for " + count(len(e.faults), "reason") + "; see errors."
 			p.Errors = e.faults
 		}),
@@ -146,7 +146,7 @@ var problemTypes = []problemType{
 	{
 		name: "invalid-parameters", status: http.StatusBadRequest, title: "The request's parameters are not acceptable",
 		about: "Parameters of the query, or the headers Roombook-Position, Idempotency-Key, If-Match or If-None-Match, are unknown, given twice or not what they must be. The member errors lists all of them.",
-		is: when(func(e *invalidParameters, p *problem) {
+		match: typed(func(e *invalidParameters, p *problem) {
 			p.Detail = "The request is refused for " + count(len(e.faults), "reason") + "; see errors."
 			p.Errors = e.faults
 		}),
@@ -154,12 +154,12 @@ var problemTypes = []problemType{
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
 		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
-		is:    is(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
+		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
 		about: "The resource is at none of the revisions in If-Match: somebody changed it since it was read; or it is one of those in If-None-Match. The member and header etag have its present one. Read it again and decide anew.",
-		is: when(func(e *commands.ConditionFailed, p *problem) {
+		match: typed(func(e *commands.ConditionFailed, p *problem) {
 			p.Detail = fmt.Sprintf("The resource is at revision %d, which If-Match or If-None-Match rules out.", e.Revision)
 			p.ETag = etag(e.Revision, p.mediaType)
 		}),
@@ -167,12 +167,12 @@ var problemTypes = []problemType{
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
 		about: "This server carries out as many commands (or queries) as it takes. Nothing has happened. Send the request again, a little later or to another server.",
-		is:    is(errOverloaded, "As many requests as this server takes are under way; nothing has happened."),
+		match: sentinel(errOverloaded, "As many requests as this server takes are under way; nothing has happened."),
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
 		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. A booking whose use has ended keeps the time until that end: it is listed with what is left of its slot, and to read it is answered with booking-cancelled. Choose another room or time; a booking that begins when another one ends does not collide with it.",
-		is: when(func(e *domain.SlotTaken, p *problem) {
+		match: typed(func(e *domain.SlotTaken, p *problem) {
 			p.Detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
 			p.ConflictsWith = make([]conflict, len(e.By))
 			for i, r := range e.By {
@@ -186,32 +186,32 @@ var problemTypes = []problemType{
 	{
 		name: "use-of-cancelled-booking", status: http.StatusConflict, title: "A cancelled booking cannot be used",
 		about: "The use of a room starts from a live booking; this one is over. The members cancelReason and cancelDtm say why and since when. Book the room again.",
-		is:    when(func(e *useOfCancelled, p *problem) { p.cancelled(e.AlreadyCancelled) }),
+		match: typed(func(e *useOfCancelled, p *problem) { p.cancelled(e.AlreadyCancelled) }),
 	},
 	{
 		name: "booking-cancelled", status: http.StatusNotFound, title: "The booking is cancelled",
 		about: "The booking existed and is over. The members cancelReason (user, denied, use-ended, admin) and cancelDtm say why and since when. Its history and its place in the lists stay.",
-		is:    when(func(e *domain.AlreadyCancelled, p *problem) { p.cancelled(e) }),
+		match: typed(func(e *domain.AlreadyCancelled, p *problem) { p.cancelled(e) }),
 	},
 	{
 		name: "booking-not-found", status: http.StatusNotFound, title: "There is no such booking",
 		about: "No booking has this id. Booking ids come from the answer to POST /bookings.",
-		is:    is(domain.ErrBookingNotFound, "No booking has this id."),
+		match: sentinel(domain.ErrBookingNotFound, "No booking has this id."),
 	},
 	{
 		name: "real-use-not-found", status: http.StatusNotFound, title: "There is no such real use",
 		about: "No real use has this id. Real-use ids come from the answer to POST /realuses.",
-		is:    is(domain.ErrRealUseNotFound, "No real use has this id."),
+		match: sentinel(domain.ErrRealUseNotFound, "No real use has this id."),
 	},
 	{
 		name: "not-in-list", status: http.StatusNotFound, title: "The list has no such entry",
 		about: "No entry of the list has this id. A list shows a booking shortly after it was made; send the Roombook-Position of the command's answer along to wait for it.",
-		is:    is(projections.ErrNotFound, "No entry of this list has this id."),
+		match: sentinel(projections.ErrNotFound, "No entry of this list has this id."),
 	},
 	{
 		name: "booking-in-use", status: http.StatusConflict, title: "The use of the booking has started",
 		about: "From its start on a booking can neither change nor be cancelled nor denied nor start again: end its real use, PATCH /realuses/{id}, whose id is the member realUseId.",
-		is: when(func(e *domain.AlreadyInUse, p *problem) {
+		match: typed(func(e *domain.AlreadyInUse, p *problem) {
 			p.Detail = fmt.Sprintf("The use of booking %s has started; end it with PATCH /realuses/%s.", e.Booking, e.RealUse)
 			p.BookingID, p.RealUseID = e.Booking, e.RealUse
 		}),
@@ -219,7 +219,7 @@ var problemTypes = []problemType{
 	{
 		name: "too-many-changes", status: http.StatusConflict, title: "The booking was changed too often",
 		about: fmt.Sprintf("A booking can be changed %d times. Cancel it and book anew.", domain.MaxChanges),
-		is: when(func(e *domain.TooManyChanges, p *problem) {
+		match: typed(func(e *domain.TooManyChanges, p *problem) {
 			p.Detail = fmt.Sprintf("Booking %s was changed %d times and can change no more; cancel it and book anew.", e.Booking, domain.MaxChanges)
 			p.BookingID = e.Booking
 		}),
@@ -227,7 +227,7 @@ var problemTypes = []problemType{
 	{
 		name: "already-confirmed", status: http.StatusConflict, title: "The booking has been confirmed",
 		about: "Another answer was first. A confirmed booking cannot be denied; its user can cancel it. The members confirmUserId and confirmDtm say who confirmed it and when.",
-		is: when(func(e *domain.AlreadyConfirmed, p *problem) {
+		match: typed(func(e *domain.AlreadyConfirmed, p *problem) {
 			p.Detail = fmt.Sprintf("Booking %s was confirmed at %s.", e.Booking, p.time(e.At))
 			p.BookingID, p.ConfirmUserID, p.ConfirmDtm = e.Booking, new(orNull(e.By)), p.time(e.At)
 		}),
@@ -235,12 +235,12 @@ var problemTypes = []problemType{
 	{
 		name: "confirmation-pending", status: http.StatusConflict, title: "The booking has not been confirmed yet",
 		about: "Here a use may only start once an administrator has confirmed the booking: PATCH /confirms/{bookingId}.",
-		is:    is(domain.ErrConfirmationPending, "An administrator must confirm the booking before its use can start."),
+		match: sentinel(domain.ErrConfirmationPending, "An administrator must confirm the booking before its use can start."),
 	},
 	{
 		name: "use-off-slot", status: http.StatusConflict, title: "The use starts too long before or after the booked time",
 		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may. Start it then, or change the booking.",
-		is: when(func(e *domain.UseOffSlot, p *problem) {
+		match: typed(func(e *domain.UseOffSlot, p *problem) {
 			p.Detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
 			p.BookingID, p.EarliestUseStartDtm, p.LatestUseStartDtm = e.Booking, p.time(e.Earliest), p.time(e.Latest)
 		}),
@@ -248,7 +248,7 @@ var problemTypes = []problemType{
 	{
 		name: "already-ended", status: http.StatusConflict, title: "The use has ended",
 		about: "The real use ended at another time than the one given now. What has ended stays as it is; the member realUseEndDtm says when it ended.",
-		is: when(func(e *domain.AlreadyEnded, p *problem) {
+		match: typed(func(e *domain.AlreadyEnded, p *problem) {
 			p.Detail = fmt.Sprintf("Real use %s ended at %s.", e.RealUse, p.time(e.At))
 			p.RealUseID, p.RealUseEndDtm = e.RealUse, p.time(e.At)
 		}),
@@ -256,77 +256,77 @@ var problemTypes = []problemType{
 	{
 		name: "too-much-contention", status: http.StatusServiceUnavailable, title: "Too many others are changing the same", retry: true,
 		about: "Others kept changing the same room or booking while the command tried to. Nothing was decided. Send it again.",
-		is:    is(commands.ErrContended, "Others kept changing the same room or booking; nothing was decided."),
+		match: sentinel(commands.ErrContended, "Others kept changing the same room or booking; nothing was decided."),
 	},
 	{
 		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,
 		about: "The event store ceased to answer in the middle of the command. If the command was decided, it will be finished, without help; if not, nothing has happened. Read the resource to see which, or send the command again.",
-		is:    is(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
+		match: sentinel(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),
 	},
 	{
 		name: "event-store-replaced", status: http.StatusServiceUnavailable, title: "The event store's log is another than before", retry: true,
 		about: "A backup was put back, or another event store stands at the address. Nothing has happened, and this server forgets what it remembered. Send the request again: it is answered by what the event store has now.",
-		is:    is(eventstore.ErrReplaced, "The event store's log is another than before; nothing has happened."),
+		match: sentinel(eventstore.ErrReplaced, "The event store's log is another than before; nothing has happened."),
 	},
 	{
 		name: "event-store-unavailable", status: http.StatusServiceUnavailable, title: "The event store does not answer", retry: true,
 		about: "The event store cannot be reached. Nothing has happened. Send the request again.",
-		is:    is(eventstore.ErrUnavailable, "The event store cannot be reached; nothing has happened."),
+		match: sentinel(eventstore.ErrUnavailable, "The event store cannot be reached; nothing has happened."),
 	},
 	{
 		name: "unreadable-event", status: http.StatusServiceUnavailable, title: "An event cannot be read by this version", retry: true,
 		about: "An event of the room, the booking or its use was written by a newer version of this program, and nothing can be decided without it. While versions are being exchanged another server may answer.",
-		is: when(func(e *commands.Unreadable, p *problem) {
+		match: typed(func(e *commands.Unreadable, p *problem) {
 			p.Detail = fmt.Sprintf("This version cannot read event %d of %s, a %s.", e.Revision, e.Stream, e.Type)
 		}),
 	},
 	{
 		name: "shutting-down", status: http.StatusServiceUnavailable, title: "The server is shutting down", retry: true,
 		about: "This server is being stopped. Send the request again, to another one or to its successor.",
-		is:    is(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),
+		match: sentinel(eventstore.ErrClosed, "The server is shutting down; nothing has happened."),
 	},
 	{
 		name: "no-such-position", status: http.StatusBadRequest, title: "The log has no event at that position",
 		about: "The Roombook-Position of the request is none that an answer of this system had, or of one that has since been put back to a backup. Ask without that header, or with that of a later answer.",
-		is:    is(projections.ErrNoSuchPosition, "The log has no event at the Roombook-Position of the request."),
+		match: sentinel(projections.ErrNoSuchPosition, "The log has no event at the Roombook-Position of the request."),
 	},
 	{
 		name: "list-behind", status: http.StatusServiceUnavailable, title: "The list is not there yet", retry: true,
 		about: "The list has not reached the Roombook-Position that the query was sent with in the time that it waits. Ask again, or without that header.",
-		is:    is(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),
+		match: sentinel(projections.ErrBehind, "The list has not reached the Roombook-Position of the request in time."),
 	},
 	{
 		name: "query-too-wide", status: http.StatusServiceUnavailable, title: "The query concerns too much of the list", retry: true,
 		about: "No index has what is asked for in its order, and many entries match each of the filters alone, so that much of the list would have to be read. Few such queries are answered at a time, and for a bounded time; this one had no turn, or no time. Narrow it: by bookingId, by from and to, or by one filter alone; sort by the time; or ask again.",
-		is:    is(projections.ErrTooWide, "Too much of the list would have to be read. Narrow the filters, sort by the time, or ask again."),
+		match: sentinel(projections.ErrTooWide, "Too much of the list would have to be read. Narrow the filters, sort by the time, or ask again."),
 	},
 	{
 		name: "lists-unavailable", status: http.StatusServiceUnavailable, title: "The lists cannot be read", retry: true,
 		about: "The store of the lists cannot be reached, or the list has not been built yet. Commands and single resources are not concerned. Ask again.",
-		is:    is(projections.ErrUnavailable, "The store of the lists cannot be reached, or the list is being built."),
+		match: sentinel(projections.ErrUnavailable, "The store of the lists cannot be reached, or the list is being built."),
 	},
 	{
 		name: "timeout", status: http.StatusServiceUnavailable, title: "The answer took too long", retry: true,
 		about: "The request could not be answered within its time limit. A command that was decided will be finished; read the resource to see.",
-		is:    is(context.DeadlineExceeded, "The request could not be answered within its time limit. If it was a command and decided, it will be finished."),
+		match: sentinel(context.DeadlineExceeded, "The request could not be answered within its time limit. If it was a command and decided, it will be finished."),
 	},
 	{
 		name: "given-up", status: http.StatusServiceUnavailable, title: "The request was given up", retry: true,
 		about: "This server was ended before it had the answer. A command that was decided is finished all the same; read the resource to see, or send the request again.",
-		is:    is(context.Canceled, "The server was ended before it had the answer. If it was a command and decided, it will be finished."),
+		match: sentinel(context.Canceled, "The server was ended before it had the answer. If it was a command and decided, it will be finished."),
 	},
 	{
 		name: "internal-error", status: http.StatusInternalServerError, title: "Something went wrong here",
 		about: "The fault is in this server, and its log has the details. Tell its operators the request's id, which is the member requestId.",
-		is: func(_ error, p *problem) bool {
+		match: func(_ error, p *problem) bool {
 			p.Detail = "The log of this server has the details, under this request's id."
 			return true
 		},
 	},
 }
 
-// is makes the row of an error that is itself enough.
-func is(target error, detail string) func(error, *problem) bool {
+// sentinel matches a sentinel error.
+func sentinel(target error, detail string) func(error, *problem) bool {
 	return func(err error, p *problem) bool {
 		if !errors.Is(err, target) {
 			return false
@@ -336,8 +336,8 @@ func is(target error, detail string) func(error, *problem) bool {
 	}
 }
 
-// when makes the row of a type of errors.
-func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
+// typed matches an error by its type.
+func typed[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 	return func(err error, p *problem) bool {
 		e, ok := errors.AsType[E](err)
 		if ok {
@@ -349,25 +349,25 @@ func when[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 
 func (p *problem) time(t time.Time) timestamp { return timestamp(t.In(p.zone)) }
 
-// cancelled describes a booking that is over.
+// cancelled describes a cancelled booking.
 func (p *problem) cancelled(e *domain.AlreadyCancelled) {
 	p.Detail = fmt.Sprintf("Booking %s was cancelled at %s (%s).", e.Booking, p.time(e.At), e.Reason)
 	p.BookingID, p.CancelReason, p.CancelDtm = e.Booking, e.Reason, p.time(e.At)
 }
 
-// retryAfter is how long a caller is asked to wait, in seconds.
+// retryAfter is the value of Retry-After, in seconds.
 const retryAfter = "1"
 
-// fail makes the reply to an error in place of what there is of another one.
+// fail replaces the reply by the problem that describes an error.
 func (x *exchange) fail(err error) {
 	if before, ok := errors.AsType[*commands.RefusedBefore](err); ok {
-		x.failAgain(before.Answer)
+		x.replayRefusal(before.Answer)
 		return
 	}
 	p := problem{Instance: x.r.URL.EscapedPath(), RequestID: x.id, mediaType: x.mediaType, zone: x.server.zone}
 	var t *problemType
 	for i := range problemTypes {
-		if t = &problemTypes[i]; t.is(err, &p) {
+		if t = &problemTypes[i]; t.match(err, &p) {
 			break
 		}
 	}
@@ -391,7 +391,7 @@ func (x *exchange) fail(err error) {
 	x.status, x.mediaType, x.problem = t.status, mediaProblem, t.name
 	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
 	x.out.Reset()
-	_ = x.reply(&p) // has nothing that JSON cannot say
+	_ = x.reply(&p) // every problem can be marshalled
 }
 
 func count(n int, noun string) string {
@@ -401,7 +401,7 @@ func count(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + "s"
 }
 
-// sentence makes a sentence of what an error says.
+// sentence turns an error message into a sentence.
 func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// described is a type of problem as its page shows it.
-type described struct {
+// problemEntry describes a problem type on an HTML page.
+type problemEntry struct {
 	Name, Title, Reason, About string
 	Status                     int
 	Retry                      bool
@@ -22,15 +22,15 @@ func (s *Server) problem(x *exchange) error {
 	return x.describe(problemTypes[i : i+1])
 }
 
-// describe answers with types of problems: HTML for whoever likes it best, else HAL.
+// describe replies with a description of problem types: as an HTML page for clients that prefer it, else in HAL.
 func (x *exchange) describe(types []problemType) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		all := make([]described, len(types))
+		all := make([]problemEntry, len(types))
 		for i, t := range types {
-			all[i] = described{t.name, t.title, http.StatusText(t.status), t.about, t.status, t.retry}
+			all[i] = problemEntry{t.name, t.title, http.StatusText(t.status), t.about, t.status, t.retry}
 		}
-		return x.page("problems", pagePolicy, pageAbout{Problems: all})
+		return x.page("problems", pagePolicy, pageData{Problems: all})
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
@@ -48,7 +48,7 @@ func (x *exchange) describe(types []problemType) error {
 	return x.reply(&r)
 }
 
-// problemTypesReply is the collection of all types of problems.
+// problemTypesReply is the collection of all problem types.
 type problemTypesReply struct {
 	Embedded struct {
 		Problems []problemTypeReply `json:"problems"`
@@ -59,7 +59,7 @@ type problemTypesReply struct {
 	} `json:"_links"`
 }
 
-// problemTypeReply is a type of problem.
+// problemTypeReply describes a problem type.
 type problemTypeReply struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`

@@ -20,7 +20,7 @@ import (
 	"roombook/projections"
 )
 
-// What goes wrong below, and what a caller hears of it.
+// Errors of the packages below, and the problems that clients get.
 func TestFailures(t *testing.T) {
 	inside := errors.New("dial tcp 10.0.0.1:2113: secret")
 	for _, tt := range []struct {
@@ -149,7 +149,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// Each type of problem has a page, and its address is in the problem.
+// Each problem type has a page at the address that is its type.
 func TestProblemPages(t *testing.T) {
 	s := newService(t)
 	all := s.do(t, "GET", "/problems", "").want(t, 200)
@@ -175,7 +175,7 @@ func TestProblemPages(t *testing.T) {
 	s.do(t, "GET", "/problems", "", "Accept: image/png").want(t, 406)
 }
 
-// Whatever the packages below can say has a row of its own, or is known to be nothing that a caller hears of.
+// Every error of the packages below has a row in the table, or is known never to reach a client.
 func TestEveryErrorHasItsProblem(t *testing.T) {
 	unheard := "" // of those who call this package
 	problems := map[string]string{
@@ -220,7 +220,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	}
 }
 
-// exportedErrors are the names of the error values and error types in a package's files.
+// exportedErrors returns the names of the error values and error types in a package's files.
 func exportedErrors(t *testing.T, pattern string) []string {
 	t.Helper()
 	files, err := filepath.Glob(pattern)
@@ -261,7 +261,7 @@ func exportedErrors(t *testing.T, pattern string) []string {
 	return names
 }
 
-// An error that belongs to several rows is of the first one.
+// The first row that matches an error applies.
 func TestTheFirstRowWins(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -274,7 +274,7 @@ func TestTheFirstRowWins(t *testing.T) {
 		{errors.New("x"), "internal-error"},
 	} {
 		for _, p := range problemTypes {
-			if p.is(tt.err, &problem{zone: zone(t, "UTC")}) {
+			if p.match(tt.err, &problem{zone: zone(t, "UTC")}) {
 				if p.name != tt.want {
 					t.Errorf("%v is %s, want %s", tt.err, p.name, tt.want)
 				}

@@ -15,27 +15,27 @@ func (s *Server) realUseRoutes() []route {
 		{method: "POST", path: "/realuses", handle: s.startUse},
 		// The uses that have started, from the room-use list.
 		{method: "GET", path: "/realuses", handle: s.realUses().page, params: listParams{}},
-		// A real use as it stands.
+		// A real use.
 		{method: "GET", path: "/realuses/{id}", handle: s.realUse},
 		// Ends a real use, and with it its booking.
 		{method: "PATCH", path: "/realuses/{id}", handle: s.endUse},
 	}
 }
 
-// newRealUseRequest is the body of the start of a use.
+// newRealUseRequest is the body that starts a use.
 type newRealUseRequest struct {
 	BookingID       field          `json:"bookingId"`
 	RealUseStartDtm field          `json:"realUseStartDtm"`
 	Others          jsontext.Value `json:",embed"`
 }
 
-// realUseEndRequest is the body of the end of a use.
+// realUseEndRequest is the body that ends a use.
 type realUseEndRequest struct {
 	RealUseEndDtm field          `json:"realUseEndDtm"`
 	Others        jsontext.Value `json:",embed"`
 }
 
-// useOfCancelled is the start of the use of a booking that is over: a conflict, while other requests merely do not find it.
+// useOfCancelled reports that the use of a cancelled booking cannot start. That is a conflict, whereas other requests do not find the booking.
 type useOfCancelled struct{ *domain.AlreadyCancelled }
 
 func (s *Server) startUse(x *exchange) error {
@@ -65,7 +65,7 @@ func (s *Server) startUse(x *exchange) error {
 	return x.realUse(use)
 }
 
-// realUseFields are the names under which a real use's body has what the domain may find fault with.
+// realUseFields are the members of a real use's body that the domain validates.
 var realUseFields = names{domain.FieldStart: "realUseStartDtm", domain.FieldEnd: "realUseEndDtm"}
 
 func (s *Server) endUse(x *exchange) error {
@@ -106,7 +106,7 @@ func (s *Server) realUse(x *exchange) error {
 	return x.realUse(use)
 }
 
-// realUseReply is a real use, as single resource and in the collection alike.
+// realUseReply is a real use, as a single resource and in the collection.
 type realUseReply struct {
 	RealUseID        domain.RealUseID `json:"realUseId"`
 	BookingID        domain.BookingID `json:"bookingId"`
@@ -133,7 +133,7 @@ func (x *exchange) realUseReply(u *domain.RealUse) (r realUseReply) {
 	return r
 }
 
-// realUse answers with a real use.
+// realUse replies with a real use.
 func (x *exchange) realUse(u commands.RealUse) error {
 	x.setValidators(u.Revision, u.Position)
 	return x.reply(new(x.realUseReply(&u.RealUse)))

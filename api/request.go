@@ -13,8 +13,8 @@ import (
 	"roombook/domain"
 )
 
-// request is a command's request: who asks, when, under which id and condition. It is what a handler does last before the
-// command, since from here on the request counts among those that are being carried out.
+// request returns the metadata of a command: who asks, when, under which id and condition. Handlers call it right before the command,
+// because from then on the request counts towards the limit of concurrent commands.
 func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	var faults []fault
 	key, err := idempotencyKey(x.r.Header)
@@ -22,7 +22,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		faults = append(faults, fault{Parameter: "Idempotency-Key", Detail: err.Error()})
 	}
 	var match, noneMatch *condition
-	if x.r.Method != http.MethodPost { // what does not exist yet has no revision
+	if x.r.Method != http.MethodPost { // a resource that does not exist yet has no revision
 		if match, err = parseCondition(x.r.Header["If-Match"]); err != nil {
 			faults = append(faults, fault{Parameter: "If-Match", Detail: err.Error()})
 		}
@@ -38,12 +38,12 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	}
 
 	r := commands.Request{At: x.now(), IfRevisions: match.revisions(false), UnlessRevisions: noneMatch.revisions(true)}
-	if noneMatch != nil && noneMatch.any { // lets nothing be changed that is there (RFC 9110, section 13.1.2)
+	if noneMatch != nil && noneMatch.any { // forbids any change of an existing resource (RFC 9110, section 13.1.2)
 		r.IfRevisions = []domain.Revision{}
 	}
 	if key != "" {
 		r.ID, r.Digest = commandID(key), x.digest()
-		if x.freeKey, err = x.server.keys.take(x.ctx, r.ID); err != nil {
+		if x.releaseKey, err = x.server.keys.acquire(x.ctx, r.ID); err != nil {
 			return commands.Request{}, err
 		}
 	} else if r.ID, err = uuid.NewV7(); err != nil {
@@ -65,10 +65,10 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	return r, nil
 }
 
-// anonymous is the actor of a command whose body names nobody. Callers are not authenticated: the actor is who the body says.
+// anonymous is the actor of a command whose body names no user. There is no authentication: the actor is whoever the body names.
 const anonymous = "anonymous"
 
-// requestID is the id that the caller gave the request, or a new one.
+// requestID returns the client's X-Request-Id, or a new id.
 func requestID(r *http.Request) string {
 	if id := identifier(r.Header.Get("X-Request-Id")); id != "" {
 		return id
@@ -79,7 +79,8 @@ func requestID(r *http.Request) string {
 	return hex.EncodeToString(b[:])
 }
 
-// identifier is a caller's id if it is fit to be logged and stored: up to 128 visible ASCII characters. Else it is empty.
+// identifier returns an id that a client sent if it can be logged and stored, that is, up to 128 visible ASCII characters. Otherwise it returns
+// the empty string.
 func identifier(s string) string {
 	if len(s) > 128 {
 		return ""
@@ -92,7 +93,7 @@ func identifier(s string) string {
 	return s
 }
 
-// traceParent is the request's W3C trace context (level 2, section 3.2), or empty if it has none that is valid.
+// traceParent returns the request's W3C trace context (level 2, section 3.2), or the empty string if there is no valid one.
 func traceParent(r *http.Request) string {
 	v := r.Header.Get("Traceparent")
 	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' || len(v) > 128 {

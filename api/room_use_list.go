@@ -8,7 +8,7 @@ import (
 func (s *Server) roomUseListRoutes() []route {
 	l := s.roomUseLists()
 	return []route{
-		// What was booked against what was really used.
+		// Booked time against time actually used.
 		{method: "GET", path: "/roomUseLists", handle: l.page, params: listParams{}},
 		// One booking and its use.
 		{method: "GET", path: "/roomUseLists/{id}", handle: listEntry(s.lists.RoomUseList, (*exchange).roomUseListReply)},
@@ -73,8 +73,8 @@ func (s *Server) realUses() *list[projections.RoomUseList, realUseReply] {
 		name:     "realuses",
 		link:     func(l *pageLinks) *link { return &l.Realuses },
 		sorts:    roomUseListSorts(),
-		statuses: words(projections.StatusInUse, projections.StatusEnded),
-		usual:    []string{projections.StatusAll},
+		statuses: stringsOf(projections.StatusInUse, projections.StatusEnded),
+		defaults: []string{projections.StatusAll},
 		used:     true,
 		query:    s.lists.RoomUseLists,
 		reply: func(x *exchange, u *projections.RoomUseList) realUseReply {

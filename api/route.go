@@ -9,21 +9,21 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// route is one line of a noun's routes.
+// route is an operation of the API and its handler.
 type route struct {
 	method string
 	path   string
 	handle handler
-	// params is the struct that documents the query parameters; a route without one refuses them.
+	// params is a struct that documents the query parameters; a route without one refuses all parameters.
 	params any
-	// query marks a route that reads what is stored, and so counts among the queries that are carried out. A command counts from when
-	// its body has come, see [exchange.request].
+	// query marks a route that counts towards the limit of concurrent queries. Commands have their own limit, which applies once their body
+	// has been read; see [exchange.request].
 	query bool
-	// raw marks a route that does not speak HAL: its handler writes what it writes, whatever the caller accepts.
+	// raw marks a route without content negotiation: its handler chooses the media type.
 	raw bool
 }
 
-// handler answers a request: it makes the reply in x, or returns the error that becomes a problem.
+// handler handles a request: it makes the reply in x, or returns an error, which becomes a problem.
 type handler func(x *exchange) error
 
 // endpoint is a path and the operations on it.
@@ -31,12 +31,12 @@ type endpoint struct {
 	template string
 	allow    string
 	byMethod map[string]*operation
-	// otherwise answers a method that is not among them.
+	// otherwise serves all other methods.
 	otherwise *operation
 }
 
-// routes builds the router. It matches line by line, so the paths that are asked for most come first. Each path is one entry,
-// whatever its methods, so that a wrong method is known to be one.
+// routes builds the router. It tries paths in order, so the most frequent ones come first. A path is registered once for all methods, so that
+// a wrong method can be told from a wrong path.
 func (s *Server) routes(operationsOnly bool) *mux.Router {
 	var routes []route
 	if !operationsOnly {
@@ -70,12 +70,12 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 	return router
 }
 
-// anywhere answers requests whose path is none of the routes.
-func (s *Server) anywhere(h handler) *endpoint {
+// unrouted returns an endpoint for requests that match no route.
+func (s *Server) unrouted(h handler) *endpoint {
 	return &endpoint{template: "none", otherwise: s.operation(route{method: "any", path: "none", raw: true, handle: h})}
 }
 
-// complete adds what follows from an endpoint's methods: HEAD from GET, OPTIONS, and the refusal of all others.
+// complete adds the operations that an endpoint's methods imply: HEAD for GET, OPTIONS, and the refusal of all other methods.
 func (s *Server) complete(e *endpoint) {
 	if get := e.byMethod[http.MethodGet]; get != nil {
 		e.byMethod[http.MethodHead] = s.operation(route{method: http.MethodHead, path: e.template, handle: get.handle, params: get.params, query: get.query, raw: get.raw})
@@ -100,7 +100,7 @@ func (s *Server) complete(e *endpoint) {
 	})
 }
 
-// on is the operation for a method.
+// on returns the operation for a method.
 func (e *endpoint) on(method string) *operation {
 	if o := e.byMethod[method]; o != nil {
 		return o
@@ -108,24 +108,24 @@ func (e *endpoint) on(method string) *operation {
 	return e.otherwise
 }
 
-// ServeHTTP finds the operation that was asked for. It asks the router itself instead of letting it serve, which would copy
-// the request twice to hand on the path's variables.
+// ServeHTTP implements [http.Handler]. It only lets the router match: if the router served the request it would copy it twice to pass the
+// path variables on.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := s.nowhere
+	e := s.notFound
 	var match mux.RouteMatch
 	switch {
-	case !s.expected(r):
+	case !s.allowedHost(r):
 		e = s.misdirected
 	case s.router.Match(r, &match):
 		e = match.Handler.(*endpoint)
-	case s.slashed(r):
+	case s.hasTrailingSlash(r):
 		e = s.redirect
 	}
 	e.on(r.Method).serve(w, r, match.Vars)
 }
 
-// slashed reports whether there is something at the request's path without the slash at its end.
-func (s *Server) slashed(r *http.Request) bool {
+// hasTrailingSlash reports whether the request's path is that of a route followed by a slash.
+func (s *Server) hasTrailingSlash(r *http.Request) bool {
 	path, ok := strings.CutSuffix(r.URL.Path, "/")
 	if !ok {
 		return false
@@ -135,8 +135,8 @@ func (s *Server) slashed(r *http.Request) bool {
 	return s.router.Match(&without, new(mux.RouteMatch))
 }
 
-// withoutSlash sends a request on to its path without the slash at its end, whatever its method.
-func withoutSlash(x *exchange) error {
+// redirectWithoutSlash redirects a request to its path without the trailing slash. The method stays the same.
+func redirectWithoutSlash(x *exchange) error {
 	path := strings.TrimSuffix(x.r.URL.EscapedPath(), "/")
 	if x.r.URL.RawQuery != "" {
 		path += "?" + x.r.URL.RawQuery
@@ -146,7 +146,7 @@ func withoutSlash(x *exchange) error {
 	return nil
 }
 
-// ServeHTTP makes an endpoint something that a router takes.
+// ServeHTTP makes an endpoint an [http.Handler], as the router wants it.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.on(r.Method).serve(w, r, mux.Vars(r))
 }

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// call is a request. In its path and body {booking} stands for the booking that was made last, {use} for its real use.
+// call is a request. In its path and body, {booking} stands for the id of the last booking, {use} for that of its real use.
 type call struct{ method, path, body string }
 
-// scenario is a row of a table: given these requests, when this one, then this answer and these events.
+// scenario is a row of a table: given these requests, when this one, then this reply and these events.
 type scenario struct {
 	name    string
 	given   []call
@@ -20,7 +20,7 @@ type scenario struct {
 	then    []string          // types of the events that it led to
 }
 
-// The requests that scenarios begin with.
+// Requests that scenarios start with.
 var (
 	booked    = call{"POST", "/bookings", morning}
 	confirmed = call{"PATCH", "/confirms/{booking}", `{"status":"CONFIRMED","confirmUserId":"boss"}`}
@@ -30,12 +30,12 @@ var (
 	ended     = call{"PATCH", "/realuses/{use}", `{"realUseEndDtm":"202611241020"}`}
 )
 
-// ids are what stands for {booking} and {use}.
+// ids are the values of {booking} and {use}.
 type ids map[string]string
 
 func newIDs() ids { return ids{"{booking}": "none", "{use}": "none"} }
 
-// do sends a request, and remembers the ids of what it made.
+// do sends a request and records the ids of what it creates.
 func (ids ids) do(t *testing.T, s *service, c call, headers ...string) reply {
 	t.Helper()
 	for name, id := range ids {

@@ -20,50 +20,48 @@ import (
 	"roombook/eventstore"
 )
 
-// Options are what a Server is made of.
+// Options configure a [Server].
 type Options struct {
-	// Commands carries out commands and reads single resources.
+	// Commands executes commands and reads single resources.
 	Commands *commands.Handler
-	// Lists answers from the read models.
+	// Lists queries the read models.
 	Lists Lists
-	// End is the position of the last event of the log: no booking can be asked for as it was beyond it.
+	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
-	// OperationsOnly leaves out all routes but those for who runs the server (health, metrics, version): a process that takes no
-	// requests of users. Commands and Lists are then not needed.
+	// OperationsOnly leaves out all routes but those for operators (health, metrics, version), for a process that serves no users. Commands,
+	// Lists and End may then be nil.
 	OperationsOnly bool
-	// Policy is the one that Commands decides by. With it a body that is refused anyway is told of its slot's faults too.
+	// Policy is the policy of Commands. It lets the faults of a slot be reported along with other faults of a body.
 	Policy domain.Policy
-	// Zone is the one in which times without an offset are read and all times are answered.
+	// Zone is the time zone of times without an offset in requests, and of all times in replies. Nil is UTC.
 	Zone *time.Location
-	// Hosts are the names, without ports, under which the server is asked besides those that [Server.expected] lists. A request for another
-	// one is refused.
+	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
 	Hosts []string
-	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
+	// TrustedProxies are the networks of proxies whose X-Forwarded-* headers are honoured.
 	TrustedProxies []netip.Prefix
-	// Probes are the parts that /readyz asks.
+	// Probes are the components that /readyz checks.
 	Probes []Probe
-	// Version is what /version says.
+	// Version is the reply of /version.
 	Version Version
-	// Registry takes the server's metrics, and /metrics shows all that is in it. Nil is a registry of its own.
+	// Registry receives the server's metrics, and /metrics exposes it. Nil is a new registry.
 	Registry *prometheus.Registry
-	// Logger gets a line a request: failures at Error, those that pass (503) at Warn, requests that are wrong and commands that were
-	// carried out at Info, and all others at Debug, also those that find nothing (404) or come too late (409, 412). From Info on, requests
-	// that are alike have one line a second, with their number. Nil discards.
+	// Logger logs requests: failures at Error, temporary ones (503) at Warn, bad requests and executed commands at Info, and everything else
+	// at Debug, including requests that find nothing (404) or come too late (409, 412). At Info and above, similar requests share one line
+	// per second with their number. Nil discards the log.
 	Logger *slog.Logger
-	// AccessLog gives every request a line of its own, at Info at least.
+	// AccessLog logs every request in a line of its own, at Info or above.
 	AccessLog bool
-	// Timeout bounds the answer to a request, but for an append that is under way, which has the event store's time-out; 0 is 10 s.
+	// Timeout bounds the time for a request, except for an append in progress, which has the event store's timeout. 0 is 10 s.
 	Timeout time.Duration
-	// MaxCommands bounds how many commands are carried out at a time, and four times that, how many queries; more of them are refused
-	// at once. 0 is 512.
+	// MaxCommands bounds the number of concurrent commands, and four times as many queries. Requests beyond it are refused at once. 0 is 512.
 	MaxCommands int
-	// MaxConnections bounds how many connections Run keeps open. 0 is 10,000.
+	// MaxConnections bounds the number of connections that Run keeps open. 0 is 10,000.
 	MaxConnections int
-	// DrainTimeout bounds how long Run waits for requests when it ends; 0 is 10 s more than Timeout.
+	// DrainTimeout bounds how long Run waits for requests in progress when it ends. 0 is 10 s more than Timeout.
 	DrainTimeout time.Duration
 }
 
-// The limits of a connection. What a request may take in all is Options.Timeout.
+// The limits of a connection. The time for a whole request is Options.Timeout.
 const (
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 10 * time.Second // header and body
@@ -72,42 +70,42 @@ const (
 	maxBodyBytes   = 64 << 10
 )
 
-// Server answers HTTP requests. It is an [http.Handler]; [Server.Run] serves it on a listener.
+// Server serves the API over HTTP. It is an [http.Handler]; [Server.Run] serves it on a listener. It is safe for concurrent use.
 type Server struct {
-	commands  *commands.Handler
-	lists     Lists
-	end       func(context.Context) (eventstore.Position, error)
-	policy    domain.Policy
-	zone      *time.Location
-	hosts     []string
-	proxies   []netip.Prefix
-	probes    []Probe
-	version   Version
-	registry  *prometheus.Registry
-	log       *slog.Logger
-	accessLog bool
-	timeout   time.Duration
-	drain     time.Duration
-	most      int // connections
+	commands       *commands.Handler
+	lists          Lists
+	end            func(context.Context) (eventstore.Position, error)
+	policy         domain.Policy
+	zone           *time.Location
+	hosts          []string
+	proxies        []netip.Prefix
+	probes         []Probe
+	version        Version
+	registry       *prometheus.Registry
+	log            *slog.Logger
+	accessLog      bool
+	timeout        time.Duration
+	drain          time.Duration
+	maxConnections int
 
-	reasons      reasons
-	journal      journal
-	router       *mux.Router
-	nowhere      *endpoint
-	misdirected  *endpoint
-	redirect     *endpoint
-	metrics      *metrics
-	queryLimit   *limit
-	commandLimit *limit
-	keys         keys
-	exchanges    sync.Pool // of *exchange, with their buffers
-	draining     atomic.Bool
-	anyAddress   atomic.Bool     // the listener is at all addresses of the machine
-	requests     context.Context // the contexts of requests come from it
-	cutOff       context.CancelFunc
+	outages        outages
+	logSampler     logSampler
+	router         *mux.Router
+	notFound       *endpoint
+	misdirected    *endpoint
+	redirect       *endpoint
+	metrics        *metrics
+	queryLimit     *limit
+	commandLimit   *limit
+	keys           keys
+	exchanges      sync.Pool // of *exchange, with their buffers
+	draining       atomic.Bool
+	anyAddress     atomic.Bool     // the listener is bound to all addresses of the machine
+	requests       context.Context // parent of the contexts of requests
+	cancelRequests context.CancelFunc
 }
 
-// New returns a server. It starts nothing.
+// New returns a server. It does not start anything.
 func New(o Options) *Server {
 	if o.Zone == nil {
 		o.Zone = time.UTC
@@ -131,45 +129,45 @@ func New(o Options) *Server {
 		o.DrainTimeout = o.Timeout + 10*time.Second
 	}
 	s := &Server{
-		commands:  o.Commands,
-		lists:     o.Lists,
-		end:       o.End,
-		policy:    o.Policy,
-		zone:      o.Zone,
-		hosts:     o.Hosts,
-		proxies:   o.TrustedProxies,
-		probes:    o.Probes,
-		version:   o.Version,
-		registry:  o.Registry,
-		log:       o.Logger,
-		accessLog: o.AccessLog,
-		journal:   journal{log: o.Logger},
-		keys:      keys{inUse: make(map[uuid.UUID]chan struct{})},
-		timeout:   o.Timeout,
-		drain:     o.DrainTimeout,
-		most:      o.MaxConnections,
-		metrics:   newMetrics(o.Registry),
+		commands:       o.Commands,
+		lists:          o.Lists,
+		end:            o.End,
+		policy:         o.Policy,
+		zone:           o.Zone,
+		hosts:          o.Hosts,
+		proxies:        o.TrustedProxies,
+		probes:         o.Probes,
+		version:        o.Version,
+		registry:       o.Registry,
+		log:            o.Logger,
+		accessLog:      o.AccessLog,
+		logSampler:     logSampler{log: o.Logger},
+		keys:           keys{inUse: make(map[uuid.UUID]chan struct{})},
+		timeout:        o.Timeout,
+		drain:          o.DrainTimeout,
+		maxConnections: o.MaxConnections,
+		metrics:        newMetrics(o.Registry),
 	}
-	s.requests, s.cutOff = context.WithCancel(context.Background())
+	s.requests, s.cancelRequests = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
 	s.router = s.routes(o.OperationsOnly)
-	s.nowhere = s.anywhere(func(*exchange) error { return errNoSuchPath })
-	s.misdirected = s.anywhere(func(*exchange) error { return errMisdirected })
-	s.redirect = s.anywhere(withoutSlash)
+	s.notFound = s.unrouted(func(*exchange) error { return errNoSuchPath })
+	s.misdirected = s.unrouted(func(*exchange) error { return errMisdirected })
+	s.redirect = s.unrouted(redirectWithoutSlash)
 	return s
 }
 
-// Run serves on the listener until ctx ends. Then it takes no more connections, says so at /readyz, and returns when the
-// requests under way are answered: nil, or an error if that takes longer than Options.DrainTimeout. It closes the listener.
+// Run serves on the listener, which it closes, until ctx ends. Then it accepts no more connections, makes /readyz fail, and waits for the
+// requests in progress. It returns nil once they are done, or an error if that takes longer than Options.DrainTimeout.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		s.anyAddress.Store(true)
 	}
-	connections := newConnections(l, s.most)
+	connections := newConnections(l, s.maxConnections)
 	server := &http.Server{
 		Handler:           s,
-		ConnState:         connections.follow,
+		ConnState:         connections.track,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      readTimeout + s.timeout + 5*time.Second,
@@ -185,15 +183,15 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
-	defer s.journal.flush()
+	defer s.logSampler.flush()
 	s.draining.Store(true)
-	connections.hurry()
+	connections.expireNewConnections()
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
 	err := server.Shutdown(bound)
 	<-served
 	if err != nil {
-		s.cutOff()
+		s.cancelRequests()
 		server.Close()
 		return fmt.Errorf("requests were cut off that took longer than %s to finish: %w", s.drain, err)
 	}

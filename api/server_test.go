@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// running is a server on a port of its own.
+// running is a server on its own port.
 type running struct {
 	*service
 	address string
@@ -35,7 +35,7 @@ func (s *service) start(t *testing.T) *running {
 	return r
 }
 
-// dial opens a connection and sends what is given.
+// dial opens a connection and sends the text.
 func (r *running) dial(t *testing.T, sends string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", r.address)
@@ -48,7 +48,7 @@ func (r *running) dial(t *testing.T, sends string) net.Conn {
 	return c
 }
 
-// hear reads an answer.
+// hear reads a reply.
 func hear(t *testing.T, c net.Conn) (status int, body string) {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -67,7 +67,7 @@ func post(body string) string {
 	return fmt.Sprintf("POST /bookings HTTP/1.1\r\nHost: rooms.example\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// hold makes the log wait for release, and says when somebody waits.
+// hold makes the log block until release is called; waiting receives a value whenever a request starts to wait.
 func (s *service) hold() (waiting chan struct{}, release func()) {
 	waiting, released := make(chan struct{}, 100), make(chan struct{})
 	s.log.setFail(func(ctx context.Context) error {
@@ -141,8 +141,8 @@ func TestATimeLimitIsAProblem(t *testing.T) {
 	}
 }
 
-// halfClosed sends a request to the server, ends the sending side of the connection, as nc -N does, and releases the log when net/http
-// has seen that: when the request's own context has ended.
+// halfClosed sends a request, closes the sending side of the connection like nc -N, and releases the log once net/http has noticed, that
+// is, once the request's own context has ended.
 func (s *service) halfClosed(t *testing.T, request string) (status int, body string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -179,7 +179,7 @@ func (s *service) halfClosed(t *testing.T, request string) (status int, body str
 	return hear(t, c)
 }
 
-// A client that sends no more waits for its answer: a command is carried out and answered, and so is a query.
+// Requests on a half-closed connection are executed and answered.
 func TestAHalfClosedConnectionIsAnswered(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, bookingIn("before"))
@@ -210,7 +210,7 @@ func TestAHalfClosedConnectionIsAnswered(t *testing.T) {
 	}
 }
 
-// A client that has gone keeps nothing from being decided, and its request ends like any other.
+// The request of a client that disconnects is executed like any other.
 func TestAClientThatGoesAwayCancelsNoDecision(t *testing.T) {
 	s := newService(t)
 	r := s.start(t)
@@ -228,7 +228,7 @@ func TestAClientThatGoesAwayCancelsNoDecision(t *testing.T) {
 	}
 }
 
-// What another handler has begun to answer when it breaks off is not ended as if it were whole.
+// A reply that another handler breaks off does not look complete.
 func TestAReplyThatBreaksOff(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -238,7 +238,7 @@ func TestAReplyThatBreaksOff(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newService(t)
 			s.router.Path("/broken").Handler(&endpoint{otherwise: s.operation(route{method: "any", path: "/broken", raw: true, handle: func(x *exchange) error {
-				return x.pass(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				return x.delegate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 					if tt.writes != "" {
 						_, _ = io.WriteString(w, tt.writes)
 						_ = http.NewResponseController(w).Flush()
@@ -284,7 +284,7 @@ func TestABodyThatEndsEarly(t *testing.T) {
 	}
 }
 
-// late is a body that does not come before the connection's deadline.
+// late is a body that does not arrive before the connection's deadline.
 type late struct{}
 
 func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
@@ -300,7 +300,7 @@ func TestABodyThatDoesNotCome(t *testing.T) {
 	}
 }
 
-// A connection is used again after any answer, and requests that follow each other do not see each other's buffers.
+// A connection can be reused after every reply, and requests do not see each other's buffers.
 func TestKeepAlive(t *testing.T) {
 	r := newService(t).start(t)
 	c := r.dial(t, "")

@@ -7,22 +7,21 @@ import (
 	"time"
 )
 
-// resolution is that of all times that are kept: what all stores of read models keep too. Finer ones are cut off.
+// resolution is the resolution of stored times, which all stores of read models support. Finer times are truncated.
 const resolution = time.Millisecond
 
-// The first and the last year that a time may be in. Before, zones had offsets that RFC 3339 cannot write; after, it has no
-// room for the year.
+// The first and the last year of a time. In earlier years zones had offsets that RFC 3339 cannot express, and later years do not fit.
 const (
 	firstYear = 1970
 	lastYear  = 9998
 )
 
-// timeFault says what is wrong with a time that a caller gave: the end of a sentence that begins with the value's name.
+// timeFault describes what is wrong with a time in a request. It completes a sentence that starts with the value's name.
 type timeFault string
 
 func (e timeFault) Error() string { return string(e) }
 
-// parseEnd is parseTime for the end of something, which may be at 24:00 of a day.
+// parseEnd is parseTime for the end of something, which may be 24:00.
 func parseEnd(s []byte, zone *time.Location) (time.Time, error) {
 	start, ok := atMidnight(s)
 	if !ok {
@@ -39,10 +38,10 @@ func parseEnd(s []byte, zone *time.Location) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return inYears(t.Add(24 * time.Hour)) // the offset is given, so that this day has 24 hours
+	return inYears(t.Add(24 * time.Hour)) // with a given offset every day has 24 hours
 }
 
-// atMidnight reports whether the hour of a time is 24 and all below it is 0, and returns it with the hour 00 instead.
+// atMidnight reports whether a time is 24:00, and returns it as 00:00 of the same day.
 func atMidnight(s []byte) (start []byte, ok bool) {
 	hour, below := len("20060102"), "0000"
 	switch {
@@ -69,7 +68,7 @@ func atMidnight(s []byte) (start []byte, ok bool) {
 	return start, true
 }
 
-// startOfDay is the first instant of a date in the zone, which is not 00:00 where clocks are put forward then.
+// startOfDay returns the first instant of a date in the zone, which is not 00:00 if clocks are put forward at midnight.
 func startOfDay(date time.Time, zone *time.Location) time.Time {
 	t := time.Date(date.Year(), date.Month(), date.Day(), 0, 0, 0, 0, zone)
 	if clock := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC); clock.Before(date) {
@@ -78,8 +77,8 @@ func startOfDay(date time.Time, zone *time.Location) time.Time {
 	return t.UTC()
 }
 
-// parseTime reads RFC 3339, or a local time of the zone in the compact forms yyyyMMddHHmm and yyyyMMddHHmmss. A local time that the
-// zone's clocks skip or show twice is a fault. What is finer than [resolution] is cut off.
+// parseTime parses RFC 3339, or a local time of the zone in the compact forms yyyyMMddHHmm and yyyyMMddHHmmss. A local time that clocks in
+// the zone skip or show twice is a fault. The result is truncated to [resolution].
 func parseTime(s []byte, zone *time.Location) (time.Time, error) {
 	var t time.Time
 	if len(s) == 12 || len(s) == 14 {
@@ -96,7 +95,7 @@ func parseTime(s []byte, zone *time.Location) (time.Time, error) {
 	return inYears(t.UTC().Truncate(resolution))
 }
 
-// upper is RFC 3339 with T and Z, which may be lower-case (section 5.6), as package time wants them.
+// upper converts T and Z, which RFC 3339 allows in lower case (section 5.6) and package time does not.
 func upper(s []byte) []byte {
 	t, z := len("2006-01-02"), len(s)-1
 	if len(s) <= t || s[t] != 't' && s[z] != 'z' {
@@ -112,7 +111,7 @@ func upper(s []byte) []byte {
 	return s
 }
 
-// inYears is the time if it is in the years that a time may be in.
+// inYears checks that a time is between firstYear and lastYear.
 func inYears(t time.Time) (time.Time, error) {
 	if y := t.Year(); y < firstYear || y > lastYear {
 		return time.Time{}, timeFault(fmt.Sprintf("must be in the years %d to %d", firstYear, lastYear))
@@ -120,8 +119,8 @@ func inYears(t time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// strictRFC3339 refuses what package time takes for RFC 3339 beyond the RFC (https://go.dev/issue/54580): hours of one digit, a
-// decimal comma, and offsets of more than a day.
+// strictRFC3339 rejects what package time accepts beyond RFC 3339 (https://go.dev/issue/54580): hours of one digit, a decimal comma, and
+// offsets of more than a day.
 func strictRFC3339(s []byte) bool {
 	if s[len("2006-01-02T15")] != ':' || s[len("2006-01-02T15:04:05")] == ',' {
 		return false
@@ -152,7 +151,7 @@ func parseLocal(s []byte, zone *time.Location) (time.Time, error) {
 		return time.Time{}, timeFault("must be a time that exists: there is no such month, day, hour, minute or second")
 	}
 
-	// Around a jump of the zone's clocks, Date picks the offset of either side; ask both.
+	// Near a transition Date uses the offset of either side, so try both.
 	t := time.Date(year, month, day, hour, minute, second, 0, zone)
 	moments := []time.Time{t}
 	begin, end := t.ZoneBounds()
@@ -162,7 +161,7 @@ func parseLocal(s []byte, zone *time.Location) (time.Time, error) {
 	if !end.IsZero() {
 		moments = append(moments, end)
 	}
-	var shown []time.Time // the instants at which the zone's clocks show this time
+	var shown []time.Time // instants at which clocks in the zone show this time
 	for _, m := range moments {
 		if u := clockIn(clock, m); sameClock(u, clock) && !slices.ContainsFunc(shown, u.Equal) {
 			shown = append(shown, u)
@@ -181,24 +180,25 @@ func parseLocal(s []byte, zone *time.Location) (time.Time, error) {
 	}
 }
 
-// clockIn is the instant at which a clock that has the offset in force at the given moment shows what the UTC clock shows.
+// clockIn returns the instant at which a clock with the offset in force at the given moment shows the given UTC wall time.
 func clockIn(clock, moment time.Time) time.Time {
 	_, offset := moment.Zone()
 	return clock.Add(-time.Duration(offset) * time.Second).In(moment.Location())
 }
 
-// sameClock reports whether t shows what the UTC clock shows.
+// sameClock reports whether the wall time of t is the given UTC wall time.
 func sameClock(t, clock time.Time) bool {
 	_, offset := t.Zone()
 	return t.Add(time.Duration(offset) * time.Second).Equal(clock)
 }
 
-// timestamp is a time in a reply, in the zone that it is written in.
+// timestamp is a time in a reply. It is written in its location.
 type timestamp time.Time
 
+// time returns a time in the server's zone.
 func (x *exchange) time(t time.Time) timestamp { return timestamp(t.In(x.server.zone)) }
 
-// timeOrNull is nil, which a reply shows as null, for the zero time.
+// timeOrNull returns nil, which is null in a reply, for the zero time.
 func (x *exchange) timeOrNull(t time.Time) *timestamp {
 	if t.IsZero() {
 		return nil
@@ -206,7 +206,7 @@ func (x *exchange) timeOrNull(t time.Time) *timestamp {
 	return new(x.time(t))
 }
 
-// IsZero is for the option omitzero of package json.
+// IsZero makes the json option omitzero work.
 func (t timestamp) IsZero() bool { return time.Time(t).IsZero() }
 
 // AppendText implements [encoding.TextAppender].
@@ -219,9 +219,9 @@ func (t timestamp) String() string {
 	return string(b)
 }
 
-// appendTime appends a time as it is answered, RFC 3339 in the zone. It has three decimals or none, and its offset in digits, so that
-// times of one offset sort as texts. An offset that is no whole number of minutes, which RFC 3339 cannot write, is cut to one, and the
-// clock with it, so that the instant is right.
+// appendTime appends a time in RFC 3339 with the offset of the zone. It has three decimals or none, and a numeric offset, so that times with
+// the same offset sort as strings. RFC 3339 cannot express an offset with seconds: that is truncated to minutes and the wall time adjusted,
+// so that the instant stays the same.
 func appendTime(b []byte, t time.Time, zone *time.Location) []byte {
 	t = t.In(zone)
 	if _, offset := t.Zone(); offset%60 != 0 {

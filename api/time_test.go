@@ -60,7 +60,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-// The end of something may be at 24:00, and T and Z may be lower-case.
+// An end may be 24:00, and T and Z may be in lower case.
 func TestParseEnd(t *testing.T) {
 	for _, tt := range []struct{ zone, given, want string }{
 		{"Asia/Seoul", "2026-11-24t09:30:00+09:00", "2026-11-24T00:30:00Z"},
@@ -93,7 +93,7 @@ func TestParseEnd(t *testing.T) {
 	}
 }
 
-// A date alone is from its first instant to its last, also where a clock has no midnight or no such day.
+// A date stands for its first or last instant, also where the day has no midnight or does not exist.
 func TestParseBound(t *testing.T) {
 	for _, tt := range []struct{ zone, given, from, to string }{
 		{"Asia/Seoul", "2026-11-24", "2026-11-23T15:00:00Z", "2026-11-24T15:00:00Z"},
@@ -123,7 +123,7 @@ func TestParseBound(t *testing.T) {
 	}
 }
 
-// Each local minute of a year is either an instant, or no instant, or two of them, just as the zone's clocks show it.
+// Local times are accepted if and only if clocks in the zone show them exactly once.
 func TestLocalTimesOfAYear(t *testing.T) {
 	berlin := zone(t, "Europe/Berlin")
 	shown := make(map[string]int)
@@ -151,8 +151,8 @@ func TestTimesAreAnsweredInTheServersZone(t *testing.T) {
 	}
 }
 
-// Times are answered with three decimals or none, and an offset in digits, in all zones alike, so that they sort as texts. What is
-// answered is the instant that was given, also where the zone's offset had seconds.
+// Times in replies have three decimals or none, and a numeric offset, so that they sort as strings. The instant stays the same even if the
+// zone's offset has seconds.
 func TestAnsweredTimes(t *testing.T) {
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	early := time.Date(1971, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -187,7 +187,7 @@ func TestAnsweredTimes(t *testing.T) {
 	}
 }
 
-// Each time that a problem names can be sent back as it is: it is the very time that was meant.
+// A time that a problem mentions can be sent back: it is exact.
 func TestTimesInProblemsCanBeSentBack(t *testing.T) {
 	s := newService(t)
 	id := s.book(t, morning)

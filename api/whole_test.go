@@ -18,7 +18,7 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// whole is a server over an event store on disk and lists that workers keep, all in this process.
+// whole returns a server with an event store on disk, and lists that workers maintain, all in this process.
 func whole(t *testing.T) *service {
 	t.Helper()
 	store := eventstoretest.Open(t)
@@ -49,7 +49,7 @@ func whole(t *testing.T) *service {
 	return &service{Server: s}
 }
 
-// The life of a booking: what commands say is in the lists, once they are asked with the position of the command's answer.
+// The effects of commands are in the lists once they have reached the position of the reply.
 func TestALifeInAllLists(t *testing.T) {
 	s := whole(t)
 	room, user := "r-"+uuid.NewString(), "u-"+uuid.NewString()
@@ -99,7 +99,7 @@ func TestALifeInAllLists(t *testing.T) {
 		t.Error(r.body)
 	}
 
-	// Pages, in every order that is documented.
+	// All pages, in every documented order.
 	for i := range 5 {
 		do("POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"2026112%d0930","useEndDtm":"2026112%d1030","bookingUserId":%q}`, room, 5+i, 5+i, user), 201)
 	}
@@ -134,7 +134,7 @@ func TestALifeInAllLists(t *testing.T) {
 	s.do(t, "GET", "/bookingLists?cursor=nonsense", "").want(t, 400)
 }
 
-// The answers to bookings are found by what they are, whatever else has become of the booking.
+// Answers to bookings are found by the answer, whatever the booking's status.
 func TestConfirmsByAnswer(t *testing.T) {
 	s := whole(t)
 	room := "r-" + uuid.NewString()
@@ -194,7 +194,7 @@ func TestConfirmsByAnswer(t *testing.T) {
 	}
 }
 
-// Who is given a booking is told, and so is who had it.
+// Both the new and the former user of a booking are notified.
 func TestTheFormerUserIsTold(t *testing.T) {
 	s := whole(t)
 	room := "r-" + uuid.NewString()
@@ -214,7 +214,7 @@ func TestTheFormerUserIsTold(t *testing.T) {
 	}
 }
 
-// Of many who book the same slot at once one gets it, and all others hear of that one.
+// Of many clients that book the same slot at once one succeeds, and the others get a conflict with that booking.
 func TestOneSlotManyClients(t *testing.T) {
 	s := whole(t)
 	body := fmt.Sprintf(`{"roomId":"r-%s","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"u"}`, uuid.NewString())

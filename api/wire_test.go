@@ -15,9 +15,9 @@ import (
 	"roombook/projections"
 )
 
-// What goes over the wire: each of these tests speaks to the server over a socket of its own.
+// Tests over the wire: each uses sockets of its own.
 
-// asks sends a request with these header lines and hears the answer.
+// asks sends a request with the given header lines and reads the reply.
 func (r *running) asks(t *testing.T, line string, header ...string) (*http.Response, string) {
 	t.Helper()
 	c := r.dial(t, line+" HTTP/1.1\r\n"+strings.Join(header, "\r\n")+"\r\n\r\n")
@@ -35,7 +35,7 @@ func (r *running) asks(t *testing.T, line string, header ...string) (*http.Respo
 	return res, string(body)
 }
 
-// end stops the server in order.
+// end shuts the server down gracefully.
 func (r *running) end(t *testing.T) {
 	t.Helper()
 	r.stop()
@@ -44,7 +44,7 @@ func (r *running) end(t *testing.T) {
 	}
 }
 
-// A page may not be framed, nor do more than it needs to; no answer may be taken for something else than it says.
+// Pages cannot be framed and have only the rights that they need; replies cannot be interpreted as another media type.
 func TestPagesAreIsolated(t *testing.T) {
 	r := newService(t).start(t)
 	defer r.end(t)
@@ -80,7 +80,7 @@ func TestPagesAreIsolated(t *testing.T) {
 	}
 }
 
-// A name that the server does not know itself by is refused, whatever is asked for: a page whose own name leads here gets nothing.
+// Requests for an unknown host are refused whatever they ask for, so that DNS rebinding does not work.
 func TestHosts(t *testing.T) {
 	s := newService(t)
 	r := s.start(t)
@@ -109,7 +109,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// What a trusted proxy lets through, and addresses where the server listens at all of them, are good.
+// The hosts of a trusted proxy's requests are not checked, nor are addresses if the server listens on all of them.
 func TestHostsOfProxiesAndOfAllAddresses(t *testing.T) {
 	r := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }).start(t)
 	if res, body := r.asks(t, "GET /version", "Host: anything.example"); res.StatusCode != 200 {
@@ -129,7 +129,7 @@ func TestHostsOfProxiesAndOfAllAddresses(t *testing.T) {
 	r.end(t)
 }
 
-// What a request says of its host is in every link of the answer; it does not make a large answer of a small request.
+// The request's host is in every link of the reply, but cannot turn a small request into a large reply.
 func TestALongHostMakesNoLongAnswer(t *testing.T) {
 	s := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	for range 200 {
@@ -150,7 +150,7 @@ func TestALongHostMakesNoLongAnswer(t *testing.T) {
 	}
 }
 
-// A compressed body is not taken for JSON, and not for a fault of JSON either.
+// A compressed body is refused as such, not as invalid JSON.
 func TestAContentCodingIsRefused(t *testing.T) {
 	r := newService(t).start(t)
 	defer r.end(t)
@@ -171,7 +171,7 @@ func TestAContentCodingIsRefused(t *testing.T) {
 	}
 }
 
-// A request that says in two ways where it ends is the last one on its connection: what follows is not answered as a request.
+// A request that declares its length in two ways is the last one on its connection: what follows is not taken for a request.
 func TestTwoLengthsEndTheConnection(t *testing.T) {
 	r := newService(t).start(t)
 	defer r.end(t)
@@ -195,7 +195,7 @@ func TestTwoLengthsEndTheConnection(t *testing.T) {
 	}
 }
 
-// More connections than are kept open are served all the same: those that idle make room, and those that work do not.
+// At the limit of connections new ones are still served: idle connections are closed for them, busy ones are not.
 func TestConnectionsAreBounded(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxConnections = 3 })
 	r := s.start(t)
@@ -232,7 +232,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// When all connections work, one more waits for the first of them to end.
+// If all connections are busy, a new one waits until one of them is done.
 func TestAConnectionWaitsForRoom(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxConnections = 2 })
 	r := s.start(t)
@@ -250,7 +250,7 @@ func TestAConnectionWaitsForRoom(t *testing.T) {
 	}
 	r.end(t)
 
-	// Nor does one that waits keep the server from ending.
+	// A waiting connection does not delay the shutdown.
 	s = newService(t, func(o *Options) { o.MaxConnections = 1 })
 	r = s.start(t)
 	waiting, release = r.hold()
@@ -269,9 +269,9 @@ func TestAConnectionWaitsForRoom(t *testing.T) {
 	}
 }
 
-// Connections that have not sent anything do not keep the server from ending in order.
+// Connections that have not sent anything do not delay the shutdown.
 func TestSilentConnectionsDoNotDelayTheEnd(t *testing.T) {
-	// net/http alone would wait for 5 s.
+	// net/http would wait for 5 s.
 	r := newService(t, func(o *Options) { o.DrainTimeout = 3 * time.Second }).start(t)
 	c := r.dial(t, "")
 	defer c.Close()
@@ -279,7 +279,7 @@ func TestSilentConnectionsDoNotDelayTheEnd(t *testing.T) {
 	r.end(t)
 }
 
-// A client that reads its answer slowly, or sends a body that nobody asked for, holds no query's place.
+// A client that reads its reply slowly, or sends an unwanted body, does not count towards the limit of queries.
 func TestSlowClientsHoldNoPlace(t *testing.T) {
 	s := newService(t, func(o *Options) { o.MaxCommands = 1 })
 	for range 200 {
@@ -288,7 +288,7 @@ func TestSlowClientsHoldNoPlace(t *testing.T) {
 	r := s.start(t)
 	var slow []net.Conn
 	for range 2 * queriesPerCommand {
-		// 10 MB, much more than what the sockets hold.
+		// 10 MB, much more than the socket buffers hold.
 		slow = append(slow, r.dial(t, "GET /confirms HTTP/1.1\r\nHost: rooms.example\r\n\r\n"))
 		c := slow[len(slow)-1]
 		if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 200"))); err != nil {

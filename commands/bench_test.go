@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,7 +37,7 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 	})
 	b.Run("old, warm", func(b *testing.B) {
 		h := newHandler(store)
-		h.calendars.limit = 1 << 30
+		h.cache.limit = 1 << 30
 		bookIn(b, h, old)
 		for b.Loop() {
 			bookIn(b, h, old)
@@ -93,6 +94,47 @@ func BenchmarkBookAtOnce(b *testing.B) {
 			all.Wait()
 		})
 	}
+}
+
+// BenchmarkLivesOfBookings lets callers of one process, each in a room of its own, book, confirm, start and end, one booking after another.
+func BenchmarkLivesOfBookings(b *testing.B) {
+	store := eventstoretest.Open(b)
+	for _, callers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			h := newHandler(store)
+			var next atomic.Int64
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					room := newRoom()
+					for n := int(next.Add(1)); n <= b.N; n = int(next.Add(1)) {
+						if err := live(b.Context(), h, room, slot(n, n+1)); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "lives/s")
+		})
+	}
+}
+
+// live takes a booking through its whole life.
+func live(ctx context.Context, h *Handler, room domain.RoomID, s domain.Slot) error {
+	booked, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: room, User: "ann", Slot: s})
+	if err != nil {
+		return err
+	}
+	if _, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: request(), Booking: booked.ID, Answer: domain.Confirmed, AnsweredAt: noon}); err != nil {
+		return err
+	}
+	use, err := h.StartUse(ctx, StartUse{Request: request(), Booking: booked.ID, StartedAt: s.Start})
+	if err != nil {
+		return err
+	}
+	_, err = h.EndUse(ctx, EndUse{Request: request(), RealUse: use.ID, EndedAt: s.End})
+	return err
 }
 
 // age fills a room with reservations in the past, one per hour.

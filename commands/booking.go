@@ -19,11 +19,11 @@ func (h *Handler) booking(id domain.BookingID, places ...place) aggregate[domain
 	return aggregate[domain.Booking]{
 		stream: id.Stream(),
 		settle: settle,
-		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) (err error) {
-			if !now.state.Live() || len(now.state.Former) > len(before.Former) { // a reservation no longer backs it
-				_, err = settle(ctx, now)
+		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) error {
+			if now.state.Live() && len(now.state.Former) == len(before.Former) {
+				return nil
 			}
-			return err
+			return h.gaveUp(ctx, now)
 		},
 	}
 }
@@ -44,7 +44,7 @@ func (h *Handler) onBooking(ctx context.Context, r Request, a aggregate[domain.B
 	}
 	defer end()
 	b, err := transact(ctx, h, r, a, decide)
-	return bookingView(b), err
+	return bookingOf(b), err
 }
 
 // CreateBooking takes the slot, makes the booking and asks for its confirmation. Taking the slot decides. The booking gets the
@@ -96,26 +96,8 @@ func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, 
 	})
 }
 
-// withSettledUse settles the booking if it is in use and its use has not started yet, or has ended.
-func (h *Handler) withSettledUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.Booking], error) {
-	if b.state.Phase() != domain.PhaseInUse {
-		return b, nil
-	}
-	use, err := load[domain.RealUse](ctx, h.store, b.state.Use.RealUse.Stream())
-	if err != nil || use.state.Phase() == domain.UsePhaseStarted {
-		return b, err
-	}
-	// What is decided on the booking is appended at the revision that is known of it, so an older one will not do.
-	settled := b
-	err = readUntil(ctx, b.revision, func() (_ domain.Revision, err error) {
-		settled, err = h.settle(ctx, b.state.ID, bookingPlaces(b.state)...)
-		return settled.revision, err
-	})
-	return settled, undecided(err)
-}
-
-// bookingView is a booking and where in the log it is.
-func bookingView(b loaded[domain.Booking]) Booking {
+// bookingOf is a booking and where in the log it is.
+func bookingOf(b loaded[domain.Booking]) Booking {
 	return Booking{Booking: b.state, Revision: b.revision, Position: b.position}
 }
 
@@ -133,40 +115,40 @@ func (h *Handler) Booking(ctx context.Context, id domain.BookingID) (Booking, er
 	if err != nil {
 		return Booking{}, err
 	}
-	view, use, err := h.withUse(ctx, b, all)
+	booking, use, err := h.withUse(ctx, b, all)
 	if err == nil && b.state.Phase() == domain.PhaseInUse && use.Phase() == domain.UsePhaseNone {
 		// The booking names a real use that does not exist yet.
 		if b, err = h.settle(ctx, id); err == nil {
-			view, _, err = h.withUse(ctx, b, all)
+			booking, _, err = h.withUse(ctx, b, all)
 		}
 	}
 	if err != nil {
 		return Booking{}, undecided(err)
 	}
-	if err := view.RequireLive(); err != nil {
+	if err := booking.RequireLive(); err != nil {
 		return Booking{}, err
 	}
-	return view, nil
+	return booking, nil
 }
 
 // all is for the whole of a stream.
 func all(eventstore.Recorded) bool { return true }
 
 // withUse is a booking together with its real use as of the first events of that, up to the first one for which in reports false. If the
-// use has ended and only the booking's cancellation is left to be written, the view is that of the settled booking.
+// use has ended and only the booking's cancellation is left to be written, what is returned is that of the settled booking.
 func (h *Handler) withUse(ctx context.Context, b loaded[domain.Booking], in func(eventstore.Recorded) bool) (Booking, domain.RealUse, error) {
-	view := bookingView(b)
-	if view.Use == nil {
-		return view, domain.RealUse{}, nil
+	booking := bookingOf(b)
+	if booking.Use == nil {
+		return booking, domain.RealUse{}, nil
 	}
-	use := loaded[domain.RealUse]{revision: eventstore.NoStream}
-	if err := use.readOn(ctx, h.store, view.Use.RealUse.Stream()); err != nil {
+	use := unread[domain.RealUse]()
+	if err := use.readOn(ctx, h.store, booking.Use.RealUse.Stream()); err != nil {
 		return Booking{}, domain.RealUse{}, err
 	}
-	if use = use.prefix(in); use.unreadable != nil {
+	if use = use.while(in); use.unreadable != nil {
 		return Booking{}, domain.RealUse{}, use.unreadable
 	}
-	view.Position = max(view.Position, use.position)
-	view.Booking = domain.Fold(view.Booking, domain.DecideUseOver(view.Booking, use.state)...)
-	return view, use.state, nil
+	booking.Position = max(booking.Position, use.position)
+	booking.Booking = domain.Fold(booking.Booking, domain.DecideUseOver(booking.Booking, use.state)...)
+	return booking, use.state, nil
 }

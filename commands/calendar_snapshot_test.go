@@ -17,15 +17,15 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// counting is a store that counts the events that are read of a stream, and may refuse to be told how many to keep.
-type counting struct {
+// measured is a store that counts the events that are read of a stream, and may refuse to be told how many to keep.
+type measured struct {
 	Store
 	stream  string
 	read    int
 	refuses bool
 }
 
-func (c *counting) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+func (c *measured) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		if c.refuses && strings.HasPrefix(stream, domain.SnapshotCategory) {
 			yield(eventstore.Recorded{}, fmt.Errorf("read: %w", &eventstore.Refused{User: "ann", Reason: "PermissionDenied"}))
@@ -42,7 +42,7 @@ func (c *counting) ReadStream(ctx context.Context, stream string, from domain.Re
 	}
 }
 
-func (c *counting) SetMaxCount(ctx context.Context, stream string, n int) error {
+func (c *measured) SetMaxCount(ctx context.Context, stream string, n int) error {
 	if c.refuses {
 		return fmt.Errorf("set: %w", &eventstore.Refused{User: "ann", Reason: "PermissionDenied"})
 	}
@@ -119,7 +119,7 @@ func TestAColdRoomBeginsWithItsSnapshot(t *testing.T) {
 	for hour := range 20 {
 		book(t, h, room, slot(hour+1, hour+2))
 	}
-	counted := &counting{Store: store, stream: room.Stream()}
+	counted := &measured{Store: store, stream: room.Stream()}
 	cold := snapshotting(counted)
 	wantTaken(t, cold, room, slot(20, 21))
 	if book(t, cold, room, slot(21, 22)); counted.read > 60 {
@@ -220,7 +220,7 @@ func TestWithoutTheRightToWriteSnapshots(t *testing.T) {
 	store := eventstoretest.Open(t)
 	room := newRoom()
 	age(t, store, room, 150)
-	h := snapshotting(&counting{Store: store, refuses: true})
+	h := snapshotting(&measured{Store: store, refuses: true})
 	for hour := range 3 {
 		book(t, h, room, slot(hour, hour+1))
 		h.idle()

@@ -81,7 +81,7 @@ func TestWhatIsForgottenIsDecidedOnTheWholeStream(t *testing.T) {
 	create := func(r Request, s domain.Slot) (Booking, error) {
 		return h.CreateBooking(t.Context(), CreateBooking{Request: r, Room: room, User: "ann", Slot: s})
 	}
-	remembered := func() *calendar { c, _ := h.calendars.cache.Peek(room); return c }
+	remembered := func() *calendar { return h.calendars.cached(room) }
 	var old []Booking
 	for hour := range 40 {
 		b, err := create(at(hour), slot(hour, hour+1))
@@ -173,7 +173,7 @@ func TestAUseIsFoundThoughItsSlotIsForgotten(t *testing.T) {
 	if _, use := start(50); use.RoomStillInUseBy != first.ID {
 		t.Errorf("the room is said to be in use by %q still, want %s", use.RoomStillInUseBy, first.ID)
 	}
-	if cal, _ := h.calendars.cache.Peek(room); cal.Len() != 1 {
+	if cal := h.calendars.cached(room); cal.Len() != 1 {
 		t.Errorf("%d reservations are remembered", cal.Len())
 	}
 }
@@ -198,7 +198,7 @@ func TestAClockThatWasFast(t *testing.T) {
 	if taken, ok := errors.AsType[*domain.SlotTaken](create(noon, last.Slot)); !ok || taken.By[0].BookingID != last.ID {
 		t.Error("a slot that a fast clock forgot was given away")
 	}
-	if cal, _ := h.calendars.cache.Peek(room); cal.Len() != 41 {
+	if cal := h.calendars.cached(room); cal.Len() != 41 {
 		t.Errorf("%d reservations are remembered, want 41", cal.Len())
 	}
 }

@@ -11,10 +11,10 @@ func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, 
 	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
 	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		// A booking in use can be confirmed, unless its use has ended and only its cancellation is left to be written.
-		b, err := h.withSettledUse(ctx, b)
+		now, _, err := h.withUse(ctx, b, all)
 		if err != nil {
 			return decision{}, err
 		}
-		return c.decided(domain.DecideConfirm(b.state, answer))
+		return c.decided(domain.DecideConfirm(now.Booking, answer))
 	})
 }

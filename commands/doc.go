@@ -2,10 +2,11 @@
 //
 // # Commands
 //
-// Every command is one call of transact with its decision. transact loads the aggregate, lets package domain decide, and appends
-// at the revision that was decided on; if another append came first, it decides again. It also does what all commands have in
-// common: it claims the caller's key, gives a repeated command the answer of its first try, checks the caller's condition, reserves
-// a slot where the decision needs one, and settles the aggregate before it refuses.
+// Every command is one call of transact with its decision. transact takes the aggregate as it is remembered, or loads it, lets package
+// domain decide, and appends at the revision that was decided on; if another append came first, it reads on and decides again. It also
+// does what all commands have in common: it claims the caller's key, gives a repeated command the answer of its first try, checks the
+// caller's condition, reserves a slot where the decision needs one, and settles the aggregate before it refuses. Nothing is refused, and
+// nothing is taken to be done already, because of what is remembered.
 //
 // A command is a row of appends, one of which decides. What is decided goes forward whatever happens: the remaining steps are taken
 // by the command itself, by another command that finds them undone in its way, or by [Recovery], all through the same function,
@@ -21,9 +22,9 @@
 // # Files
 //
 // transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands;
-// reservation.go takes and releases slots, by way of room_queue.go, the cache in calendar.go and calendar_snapshot.go; stream.go is an aggregate as it was
-// loaded, with in_flight.go for appends of other commands to the same stream; settle.go finishes what was left half-done, and
-// recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules.
+// reservation.go takes and releases slots, by way of room_queue.go, calendar.go and calendar_snapshot.go; stream.go is an aggregate as it is
+// known, with in_flight.go for appends of other commands to the same stream; cache.go is what is remembered of both; settle.go finishes
+// what was left half-done, and recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules.
 //
 // Single resources are read here too, folded from their streams: always what has been committed.
 package commands

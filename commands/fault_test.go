@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,7 +233,16 @@ func (u unheard) Append(ctx context.Context, stream string, expected domain.Revi
 // record of its answer, or a step that another command has left.
 func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
 	store := eventstoretest.Open(t)
-	key, bookings := unheard{store, domain.KeyCategory}, unheard{store, domain.BookingCategory}
+	key, bookings, uses := unheard{store, domain.KeyCategory}, unheard{store, domain.BookingCategory}, unheard{store, domain.RealUseCategory}
+	checkedIn := func(t *testing.T) domain.BookingID { // whose use has not started
+		t.Helper()
+		b := book(t, newHandler(store), newRoom(), slot(0, 1))
+		in := domain.BookingCheckedIn{BookingID: b.ID, RealUseID: domain.RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: noon}
+		if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{in})...); err != nil {
+			t.Fatal(err)
+		}
+		return b.ID
+	}
 	half := func(t *testing.T) (domain.BookingID, domain.RoomID) {
 		t.Helper()
 		ask := request().reservation(eventstore.NoStream)
@@ -259,12 +269,11 @@ func TestWhatIsUnknownAndDecidesNothing(t *testing.T) {
 			return create(newHandler(bookings), request(), room)
 		},
 		"a booking that is read": func(t *testing.T) error {
-			b := book(t, newHandler(store), newRoom(), slot(0, 1))
-			in := domain.BookingCheckedIn{BookingID: b.ID, RealUseID: domain.RealUseOf(b.ID), RoomID: b.Room, UserID: b.User, StartedAt: noon}
-			if _, err := store.Append(t.Context(), b.ID.Stream(), b.Revision, request().propose([]domain.Event{in})...); err != nil {
-				t.Fatal(err)
-			}
-			_, err := newHandler(unheard{store, domain.RealUseCategory}).Booking(t.Context(), b.ID)
+			_, err := newHandler(uses).Booking(t.Context(), checkedIn(t))
+			return err
+		},
+		"a refusal": func(t *testing.T) error {
+			_, err := newHandler(uses).CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: checkedIn(t)})
 			return err
 		},
 	} {
@@ -316,6 +325,53 @@ func TestARefusalOfABookingThatHasMovedOn(t *testing.T) {
 			t.Errorf("moved before read %d: %+v, %v", n, got, err)
 		}
 		wantSound(t, store, 0, room, elsewhere)
+	}
+}
+
+// lagging is a store that for some time shows no events of a stream after the ones that there were before.
+type lagging struct {
+	Store
+	stream string
+	shown  domain.Revision
+	reads  atomic.Int32 // that are still late
+}
+
+func (l *lagging) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		late := stream == l.stream && l.reads.Add(-1) >= 0
+		for r, err := range l.Store.ReadStream(ctx, stream, from) {
+			if late && r.Revision > l.shown || !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// A command that loses its race reads until it sees what won: it does not give up because the event store shows that late.
+func TestWhatWonARaceIsReadLate(t *testing.T) {
+	store := eventstoretest.Open(t)
+	room := newRoom()
+	b := book(t, newHandler(store), room, slot(0, 1))
+	user, end := domain.UserID("eve"), slot(0, 2).End
+
+	behind := &lagging{Store: store, stream: room.Stream(), shown: 0}
+	h := newHandler(behind)
+	if _, err := h.calendars.read(t.Context(), room, noon); err != nil {
+		t.Fatal(err)
+	}
+	book(t, newHandler(store), room, slot(5, 6))
+	behind.reads.Store(2 * attempts)
+	book(t, h, room, slot(3, 4))
+
+	behind = &lagging{stream: b.ID.Stream(), shown: b.Revision, Store: &raced{Store: store, stream: b.ID.Stream(), by: func() {
+		if _, err := newHandler(store).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
+			t.Error(err)
+		}
+		behind.reads.Store(2 * attempts)
+	}}}
+	moved, err := newHandler(behind).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, End: &end})
+	if err != nil || moved.User != user || !moved.Slot.End.Equal(end) {
+		t.Errorf("%+v, %v", moved, err)
 	}
 }
 
@@ -429,6 +485,27 @@ func TestARefusedEndFinishesTheFirst(t *testing.T) {
 		var ended *domain.AlreadyEnded
 		_, err := newHandler(n.store).EndUse(t.Context(), EndUse{Request: request(), RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(90 * time.Minute)})
 		if !errors.As(err, &ended) {
+			t.Errorf("%s: %v", w.at, err)
+		}
+		w.wantEnd(t, whole.after)
+	}
+}
+
+// A booking whose use has ended cannot be confirmed, although its cancellation has not been written yet: whoever reads it is told that it
+// is over.
+func TestABookingWhoseUseHasEndedIsNotConfirmed(t *testing.T) {
+	n := openNode(t)
+	var c breakable
+	for _, c = range breakables() {
+		if c.name == "end use" {
+			break
+		}
+	}
+	whole := c.whole(t, n)
+	for _, w := range c.broken(t, n, whole, whole.halfway()...) {
+		var over *domain.AlreadyCancelled
+		_, err := newHandler(n.store).AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: w.booking, Answer: domain.Confirmed, AnsweredAt: noon})
+		if !errors.As(err, &over) {
 			t.Errorf("%s: %v", w.at, err)
 		}
 		w.wantEnd(t, whole.after)

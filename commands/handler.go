@@ -24,7 +24,8 @@ const DefaultCacheBytes = 128 << 20
 // Options are the choices of a Handler.
 type Options struct {
 	Policy domain.Policy
-	// CacheBytes is about how much memory cached calendars may take; 0 is [DefaultCacheBytes]. The least recently used are evicted.
+	// CacheBytes is about how much memory cached calendars, bookings and real uses may take together; 0 is [DefaultCacheBytes]. The least
+	// recently used are evicted.
 	CacheBytes int
 	// CalendarKeep is how long ago a reservation may have ended to stay in a cached calendar, by the times of the requests; 0 is
 	// [DefaultCalendarKeep]. What is decided on earlier slots is decided on the whole stream of the room, which is read for it.
@@ -46,7 +47,8 @@ type Handler struct {
 	// memory is read-locked by whatever uses what is cached of the log. It has to be free for the cache to be emptied.
 	memory    sync.RWMutex
 	of        eventstore.Incarnation // of the log that is cached
-	calendars *calendars
+	cache     *cache
+	calendars *calendars // cached there
 }
 
 // New returns a handler over the store.
@@ -58,11 +60,13 @@ func New(store Store, o Options) *Handler {
 		o.CalendarKeep = DefaultCalendarKeep
 	}
 	m := newMetrics()
+	cache := newCache(o.CacheBytes, m)
 	return &Handler{
 		store:     store,
 		of:        store.Incarnation(),
 		policy:    o.Policy,
-		calendars: newCalendars(store, o.CacheBytes, o.CalendarKeep, m),
+		cache:     cache,
+		calendars: newCalendars(store, cache, o.CalendarKeep, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}
@@ -82,7 +86,7 @@ func (h *Handler) begin(ctx context.Context) (on context.Context, end func(), er
 			return nil, nil, eventstore.ErrReplaced
 		}
 		h.of = h.store.Incarnation()
-		h.calendars.forget()
+		h.cache.forget()
 		h.memory.Unlock()
 	}
 }

@@ -27,19 +27,19 @@ func (a AsOf) has(r eventstore.Recorded) bool {
 // BookingAsOf reads the booking as it was at a moment, cancelled or not. Before its first event it is domain.ErrBookingNotFound.
 // The order of a stream counts, and not the clocks: whatever follows the first event after the moment is after it as well.
 func (h *Handler) BookingAsOf(ctx context.Context, id domain.BookingID, moment AsOf) (Booking, error) {
-	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	b := unread[domain.Booking]()
 	if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 		return Booking{}, err
 	}
-	then := b.prefix(moment.has)
+	then := b.while(moment.has)
 	switch {
 	case then.unreadable != nil:
 		return Booking{}, then.unreadable
 	case then.state.Phase() == domain.PhaseNone:
 		return Booking{}, domain.ErrBookingNotFound
 	}
-	view, _, err := h.withUse(ctx, then, moment.has)
-	return view, err
+	booking, _, err := h.withUse(ctx, then, moment.has)
+	return booking, err
 }
 
 // History lists every event of the booking and of its real use in the order of the log, including those that this version cannot

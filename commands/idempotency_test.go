@@ -501,6 +501,30 @@ func TestNothingToDoIsAnsweredAgain(t *testing.T) {
 	}
 }
 
+// Concurrent tries that find at different revisions that there is nothing to do get the answer of the first.
+func TestTriesThatFindNothingToDoAtDifferentRevisions(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	b, r := book(t, h, newRoom(), slot(0, 1)), keyed("digest")
+	give := func(h *Handler, r Request, user domain.UserID) Booking {
+		t.Helper()
+		given, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: r, Booking: b.ID, User: &user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return given
+	}
+	var first Booking
+	slow := newHandler(&meddled{Store: store, stream: b.ID.Stream(), n: 1, before: func() { // it has claimed the key by then
+		first = give(h, r(), "ann")
+		give(h, request(), "eve")
+		give(h, request(), "ann")
+	}})
+	if second := give(slow, r(), "ann"); first.Revision != b.Revision || !sameAnswer(second, first) {
+		t.Errorf("one was answered %+v, the other one %+v", first, second)
+	}
+}
+
 // A caller who was refused is refused again, whatever has become possible since; of several refusals the first is final.
 func TestARefusalIsToldAgain(t *testing.T) {
 	store := eventstoretest.Open(t)
@@ -570,6 +594,35 @@ func TestAConditionHoldsForWhoeverFinishes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A change that takes the booking to be in another phase is refused, unless it is refused anyway, and reserves nothing.
+func TestAChangeOfABookingInAnotherPhase(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	b, to, user := book(t, h, newRoom(), slot(0, 1)), newRoom(), domain.UserID("eve")
+	for name, c := range map[string]ChangeBooking{"room": {Room: &to}, "user": {User: &user}, "nothing": {}} {
+		c.Request, c.Booking, c.Phase = request(), b.ID, domain.PhaseConfirmed
+		if other, ok := errors.AsType[*OtherPhase](changeErr(t, h, c)); !ok || other.Phase != domain.PhaseBooked {
+			t.Errorf("%s: %+v", name, other)
+		}
+	}
+	wantTypes(t, store, to.Stream())
+	c := ChangeBooking{Request: request(), Booking: b.ID, Room: &to, Phase: domain.PhaseBooked}
+	if err := changeErr(t, h, c); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: b.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, over := errors.AsType[*domain.AlreadyCancelled](changeErr(t, h, c)); !over {
+		t.Error("it is not told that the booking is over")
+	}
+}
+
+func changeErr(t *testing.T, h *Handler, c ChangeBooking) error {
+	_, err := h.ChangeBooking(t.Context(), c)
+	return err
 }
 
 // A refusal goes before a failed condition (RFC 9110, section 13.2.1).

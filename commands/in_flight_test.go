@@ -91,18 +91,48 @@ func TestNobodyAppendsWhatAnotherHasInFlight(t *testing.T) {
 	}
 }
 
+// A change that has taken its slot is carried out even if its caller goes away while it waits for another command's append.
+func TestAChangeIsCarriedOutWithoutItsCaller(t *testing.T) {
+	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
+	h := newHandler(store)
+	to, user := newRoom(), domain.UserID("eve")
+	b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &user}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-store.begun
+	gone, leave := context.WithCancel(t.Context())
+	asking.Go(func() {
+		if moved, err := h.ChangeBooking(gone, ChangeBooking{Request: request(), Booking: b.ID, Room: &to}); err != nil || moved.Room != to {
+			t.Errorf("%+v, %v", moved, err)
+		}
+	})
+	for len(eventTypes(t, store.Store, to.Stream())) == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("it does not take its slot")
+		}
+	}
+	leave()
+	close(store.release)
+	asking.Wait()
+}
+
 // When an append fails, those that waited for it go on, whether the stream exists or not.
 func TestAnAppendInFlightFails(t *testing.T) {
 	open := func() (*failingOnce, *Handler) {
 		store := &failingOnce{slow: &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}}
 		return store, newHandler(store)
 	}
-	both := func(t *testing.T, store *failingOnce, ask func(context.Context, domain.UserID) error) (first, second error) {
+	both := func(t *testing.T, store *failingOnce, h *Handler, ask func(context.Context, domain.UserID) error) (first, second error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		var asking sync.WaitGroup
 		asking.Go(func() { first = ask(ctx, "bob") })
 		<-store.begun
+		h.cache.forget()
 		looked := store.reads.Load() + 1
 		asking.Go(func() { second = ask(ctx, "eve") })
 		for store.reads.Load() < looked {
@@ -117,7 +147,7 @@ func TestAnAppendInFlightFails(t *testing.T) {
 	t.Run("a change", func(t *testing.T) {
 		store, h := open()
 		b := book(t, newHandler(store.Store), newRoom(), slot(0, 1))
-		first, second := both(t, store, func(ctx context.Context, user domain.UserID) error {
+		first, second := both(t, store, h, func(ctx context.Context, user domain.UserID) error {
 			_, err := h.ChangeBooking(ctx, ChangeBooking{Request: request(), Booking: b.ID, User: &user})
 			return err
 		})
@@ -128,7 +158,7 @@ func TestAnAppendInFlightFails(t *testing.T) {
 	t.Run("a creation", func(t *testing.T) {
 		store, h := open()
 		room := newRoom()
-		first, second := both(t, store, func(ctx context.Context, user domain.UserID) error {
+		first, second := both(t, store, h, func(ctx context.Context, user domain.UserID) error {
 			_, err := h.CreateBooking(ctx, CreateBooking{Request: request(), Room: room, User: user, Slot: slot(0, 1)})
 			return err
 		})

@@ -106,7 +106,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 		}
 		j := newJudge(t, s, fmt.Sprintf("seed %d", seed))
 		defer j.close()
-		cache := []int{calendarBytes, calendarBytes + 2*reservationBytes, 2*calendarBytes + 4*reservationBytes, DefaultCacheBytes}[r.IntN(4)]
+		cache := []int{1, calendarBytes, calendarBytes + 2*reservationBytes + aggregateBytes, 2*calendarBytes + 4*reservationBytes + 4*aggregateBytes, DefaultCacheBytes}[r.IntN(5)]
 		replicas := 1 + r.IntN(3)
 		for range replicas {
 			s.start(cache)
@@ -281,7 +281,7 @@ func TestInterleavingsOneByOne(t *testing.T) {
 							request.ID = commandID(slices.Index(commandIDs[:], a.booking))
 						}
 						for len(s.replicas) < 2 {
-							s.start(calendarBytes + 2*reservationBytes)
+							s.start(calendarBytes + 2*reservationBytes + 2*aggregateBytes)
 						}
 						return s.begin(s.replicas[len(s.callers)%2], a, request)
 					}

@@ -53,7 +53,7 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 		}
 		defer end()
 		b, err := h.settle(ctx, a.booking, a.places...)
-		return bookingView(b), err
+		return bookingOf(b), err
 	}
 	panic(a.kind)
 }
@@ -251,16 +251,29 @@ func (j *judge) settleAll() {
 	}
 }
 
-// wantRemembered checks that the calendars which a process has cached are those of the log, as far as they go.
+// wantRemembered checks that what a process has cached is what is stored, as far as it goes.
 func (j *judge) wantRemembered(r *replica) {
 	j.Helper()
-	for _, room := range r.calendars.cache.Keys() {
-		kept, _ := r.calendars.cache.Peek(room)
-		stored := j.s.streams[room.Stream()]
-		if int(kept.Revision()) >= len(stored) {
-			j.failf("replica %d remembers room %s at revision %d", r.number, room, kept.Revision())
+	for _, stream := range r.cache.lru.Keys() {
+		kept, _ := r.cache.lru.Peek(stream)
+		stored := func(revision domain.Revision) []eventstore.Recorded {
+			if int(revision) >= len(j.s.streams[stream]) {
+				j.failf("replica %d remembers %s at revision %d", r.number, stream, revision)
+			}
+			return j.s.streams[stream][:revision+1]
 		}
-		j.wantSameCalendar(fmt.Sprintf("replica %d remembers", r.number), kept.Calendar, foldAll[domain.Calendar](stored[:kept.Revision()+1]))
+		var got, want any
+		switch kept := kept.(type) {
+		case *calendar:
+			j.wantSameCalendar(fmt.Sprintf("replica %d remembers", r.number), kept.Calendar, foldAll[domain.Calendar](stored(kept.Revision())))
+		case *folded[domain.Booking]:
+			got, want = kept.state, foldAll[domain.Booking](stored(kept.revision))
+		case *folded[domain.RealUse]:
+			got, want = kept.state, foldAll[domain.RealUse](stored(kept.revision))
+		}
+		if !reflect.DeepEqual(got, want) {
+			j.failf("replica %d remembers %+v, want %+v", r.number, got, want)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ func (h *Handler) claim(ctx context.Context, r Request) (key domain.Key, first b
 	if r.Digest == "" {
 		return domain.Key{}, true, nil
 	}
-	k := loaded[domain.Key]{revision: eventstore.NoStream}
+	k := unread[domain.Key]()
 	err = k.append(ctx, h, r.keyStream(), r.propose([]domain.Event{domain.KeyUsed{Digest: r.Digest, At: r.At}}))
 	first = err == nil
 	switch {
@@ -68,7 +68,7 @@ func unchanged[S state[S]](ctx context.Context, h *Handler, r Request, l loaded[
 	case k.Refusal != "":
 		return l, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.prefixTo(k.Revision), nil
+		return l.asOf(k.Revision), nil
 	}
 	return l, nil
 }
@@ -99,7 +99,7 @@ func (l loaded[S]) repeated(r Request, k domain.Key) (then loaded[S], done bool,
 	case k.Refusal != "":
 		return loaded[S]{}, false, &RefusedBefore{k.Refusal}
 	case k.Unchanged:
-		return l.prefixTo(k.Revision), true, nil
+		return l.asOf(k.Revision), true, nil
 	default:
 		return loaded[S]{}, false, nil
 	}
@@ -111,7 +111,7 @@ func (l loaded[S]) doneBy(r Request) (then loaded[S], done bool, err error) {
 		return then, false, nil
 	}
 	reused := false
-	then, done = l.prefixBy(func(e eventstore.Recorded) bool {
+	then, done = l.resultOf(func(e eventstore.Recorded) bool {
 		id, digest, _ := strings.Cut(e.Metadata.Command, "/")
 		own := id == r.ID.String()
 		reused = reused || own && digest != r.Digest

@@ -28,7 +28,7 @@ func newMetrics() *metrics {
 			Help: "Steps of commands that were done by settling, by kind of step.",
 		}, []string{"step"}),
 		cacheBytes: gauge("roombook_calendar_cache_bytes",
-			"Approximate memory of the cached calendars."),
+			"Approximate memory of the cached calendars, bookings and real uses."),
 		snapshots: counter("roombook_calendar_snapshots_total",
 			"Snapshots of calendars that were written."),
 		snapshotFailures: counter("roombook_calendar_snapshot_failures_total",

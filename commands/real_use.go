@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // StartUse checks the booking in, which decides, and starts its real use.
@@ -15,7 +16,13 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 		return RealUse{}, err
 	}
 	defer end()
-	b, err := transact(ctx, h, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
+	use := unread[domain.RealUse]()
+	started := h.booking(c.Booking)
+	started.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) (err error) {
+		use, err = h.startUse(ctx, now, use)
+		return err
+	}
+	b, err := transact(ctx, h, c.Request, started, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		in := domain.CheckIn{StartedAt: c.StartedAt}
 		if _, refused := domain.DecideCheckIn(b.state, in, h.policy); refused != nil {
 			return decision{refused: refused}, nil
@@ -29,26 +36,32 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	if err != nil {
 		return RealUse{}, err
 	}
-	ctx, cancel := detach(ctx)
-	defer cancel()
-	use, err := h.startedUse(ctx, b)
-	if err != nil {
-		return RealUse{}, unfinished(err)
+	if use.revision == eventstore.NoStream { // the command is a repeat
+		ctx, cancel := detach(ctx)
+		defer cancel()
+		if use, err = h.startedUse(ctx, b); err != nil {
+			return RealUse{}, unfinished(err)
+		}
 	}
-	return useView(use.prefixTo(0)), nil // others may have ended it already
+	return realUseOf(use.asOf(0)), nil // others may have ended it already
 }
 
 // stillInUseBy looks for a booking whose use of the booking's room started by the given time and has not ended, among the latest bookings
 // of the room by then. Any that cannot be decoded are skipped: nothing is known of their use.
+//
+// No revision guards the answer, so the bookings are read. The calendar is not if it is cached and has no earlier booking: it may lack
+// some that another process has made, but only until this one first comes across anything that another process has written.
 func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
-	earlier, err := h.calendars.begun(ctx, b.Room, at, b.ID)
+	if cal := h.calendars.cached(b.Room); cal != nil && !h.calendars.shared.Load() {
+		if begun, complete := lastBegun(cal.Calendar, at, b.ID); complete && len(begun) == 0 {
+			return "", nil
+		}
+	}
+	begun, err := h.calendars.begun(ctx, b.Room, at, b.ID)
 	if err != nil {
 		return "", err
 	}
-	for _, r := range earlier {
-		if r.Used {
-			continue
-		}
+	for _, r := range begun {
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
@@ -75,25 +88,25 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	}
 	defer end()
 	var b loaded[domain.Booking] // that of the use, settled
-	settle := func(ctx context.Context, use loaded[domain.RealUse]) (err error) {
-		if use.state.ID != "" {
-			b, err = h.settle(ctx, use.state.Booking, place{use.state.Room, use.state.StartedAt})
-		}
-		return err
-	}
 	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
 		stream: c.RealUse.Stream(),
-		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...place) (loaded[domain.RealUse], error) {
-			return use, settle(ctx, use)
+		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...place) (_ loaded[domain.RealUse], err error) {
+			if use.state.ID != "" {
+				b, err = h.settle(ctx, use.state.Booking, place{use.state.Room, use.state.StartedAt})
+			}
+			return use, err
 		},
-		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) error { return settle(ctx, use) },
+		finish: func(ctx context.Context, _ domain.RealUse, use loaded[domain.RealUse]) (err error) {
+			b, err = h.useOver(ctx, use)
+			return err
+		},
 	}, func(_ context.Context, use loaded[domain.RealUse]) (decision, error) {
 		return c.decided(domain.DecideEnd(use.state, domain.EndUse{EndedAt: c.EndedAt, At: c.At}))
 	})
 	if err != nil {
 		return RealUse{}, err
 	}
-	answer := useView(use)
+	answer := realUseOf(use)
 	answer.Position = max(answer.Position, b.position)
 	return answer, nil
 }
@@ -107,10 +120,10 @@ func (h *Handler) RealUse(ctx context.Context, id domain.RealUseID) (RealUse, er
 	if use.state.Phase() == domain.UsePhaseNone {
 		return RealUse{}, domain.ErrRealUseNotFound
 	}
-	return useView(use), nil
+	return realUseOf(use), nil
 }
 
-// useView is a real use and where in the log it is.
-func useView(u loaded[domain.RealUse]) RealUse {
+// realUseOf is a real use and where in the log it is.
+func realUseOf(u loaded[domain.RealUse]) RealUse {
 	return RealUse{RealUse: u.state, Revision: u.revision, Position: u.position}
 }

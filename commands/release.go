@@ -47,6 +47,10 @@ func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking
 	}
 	blocked := h.booking(c.Booking, places...)
 	blocked.unreadable = true
+	blocked.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) error {
+		_, err := blocked.settle(ctx, now) // what it gave up cannot be told
+		return err
+	}
 	return h.onBooking(ctx, c.Request, blocked, func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		if b.revision == eventstore.NoStream {
 			return decision{refused: domain.ErrBookingNotFound}, nil

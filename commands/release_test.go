@@ -53,6 +53,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 			if _, err := h.Booking(t.Context(), id); !errors.As(err, &unreadable) {
 				t.Errorf("read: %v", err)
 			}
+			wantNothingDecided(t, n, id, room)
 			rooms, err := ReservedRooms(t.Context(), n.store, id)
 			if err != nil || !slices.Equal(rooms, []domain.RoomID{room}) {
 				t.Fatalf("it has reservations in %v, %v", rooms, err)
@@ -63,6 +64,7 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 					t.Fatalf("released: %+v, %v", b, err)
 				}
 			}
+			wantTypes(t, n.store, room.Stream(), "SlotReserved", "SlotReleased")
 			var over *domain.AlreadyCancelled
 			if _, err := h.Booking(t.Context(), id); !errors.As(err, &over) || over.Reason != domain.CancelledByAdmin || over.Booking != id {
 				t.Errorf("read: %v", err)
@@ -105,6 +107,54 @@ func TestABlockedBookingIsReleased(t *testing.T) {
 	}
 	if _, err := h.ReleaseBooking(t.Context(), ReleaseBooking{Request: request(), Booking: domain.BookingID(uuid.NewString())}); err != domain.ErrBookingNotFound {
 		t.Errorf("one that does not exist: %v", err)
+	}
+}
+
+// wantNothingDecided asks all commands on a blocked booking, and wants that they write nothing and say why; and that nobody gets its slot.
+func wantNothingDecided(t *testing.T, n node, id domain.BookingID, room domain.RoomID) {
+	t.Helper()
+	h, user, end := newHandler(n.store), domain.UserID("eve"), slot(0, 2).End
+	streams := func() []string {
+		return slices.Concat(eventTypes(t, n.store, id.Stream()), eventTypes(t, n.store, domain.RealUseOf(id).Stream()))
+	}
+	before := streams()
+	for name, command := range map[string]func() error{
+		"change of user": func() error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: id, User: &user})
+			return err
+		},
+		"change of time": func() error {
+			_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: id, End: &end})
+			return err
+		},
+		"cancel": func() error {
+			_, err := h.CancelBooking(t.Context(), CancelBooking{Request: request(), Booking: id})
+			return err
+		},
+		"confirm": func() error {
+			_, err := h.AnswerConfirm(t.Context(), AnswerConfirm{Request: request(), Booking: id, Answer: domain.Confirmed, AnsweredAt: noon})
+			return err
+		},
+		"start use": func() error {
+			_, err := h.StartUse(t.Context(), StartUse{Request: request(), Booking: id, StartedAt: noon})
+			return err
+		},
+		"end use": func() error {
+			_, err := h.EndUse(t.Context(), EndUse{Request: request(), RealUse: domain.RealUseOf(id), EndedAt: end})
+			return err
+		},
+	} {
+		err := command()
+		if _, unreadable := errors.AsType[*Unreadable](err); !unreadable && !errors.Is(err, domain.ErrRealUseNotFound) {
+			t.Errorf("%s: %v, want that an event cannot be decoded", name, err)
+		}
+	}
+	_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: user, Slot: slot(0, 1)})
+	if taken, ok := errors.AsType[*domain.SlotTaken](err); !ok || len(taken.By) != 1 || taken.By[0].BookingID != id {
+		t.Errorf("its slot: %v, want that it is taken", err)
+	}
+	if after := streams(); !slices.Equal(after, before) {
+		t.Errorf("its streams had %v, and have %v", before, after)
 	}
 }
 

@@ -109,9 +109,10 @@ func (h *Handler) made(ctx context.Context, r *domain.Reservation) (made domain.
 	return made, at, err
 }
 
-// release releases a reservation, except for the part of its slot that was used. The booking's event that it follows from is the cause.
-func (h *Handler) release(ctx context.Context, r *domain.Reservation, usedUntil time.Time, because eventstore.Recorded) error {
-	return h.calendars.transact(ctx, r.RoomID, r.Slot.Start, func(c domain.Calendar) []eventstore.Proposed {
-		return follow(because, domain.DecideRelease(c, r.BookingID, r.ReservationID, usedUntil))
+// release releases a reservation of a booking, whose slot starts at a time or later, except for the part of it that was used. The booking's
+// event that it follows from is the cause.
+func (h *Handler) release(ctx context.Context, id domain.BookingID, r domain.RoomReservation, from, usedUntil time.Time, because eventstore.Recorded) error {
+	return h.calendars.transact(ctx, r.Room, from, func(c domain.Calendar) []eventstore.Proposed {
+		return follow(because, domain.DecideRelease(c, id, r.Reservation, usedUntil))
 	})
 }

@@ -70,8 +70,8 @@ func (c *calendars) read(ctx context.Context, room domain.RoomID, from time.Time
 // and a few more, however long ago they were.
 const maxEarlier = 10
 
-// begun lists the last reservations of the room, maxEarlier at most, whose slots started by a time, latest first. Those of one booking are
-// left out.
+// begun lists the reservations, of the last maxEarlier of the room whose slots started by a time, whose bookings may not be over, latest
+// first. Those of one booking are left out.
 func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time, except domain.BookingID) ([]*domain.Reservation, error) {
 	cal, err := c.read(ctx, room, by)
 	if err != nil {
@@ -87,17 +87,21 @@ func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time,
 	return begun, nil
 }
 
-// lastBegun is not complete if a reservation that the calendar does not have any more could be among them.
+// lastBegun is begun in a calendar. It is not complete if a reservation that the calendar does not have any more could be among them.
 func lastBegun(c domain.Calendar, by time.Time, except domain.BookingID) (begun []*domain.Reservation, complete bool) {
+	left := maxEarlier
 	for r := range c.Begun(by) {
-		if len(begun) == maxEarlier || !c.CompleteFrom(r.Slot.Start) {
+		if left == 0 || !c.CompleteFrom(r.Slot.Start) {
 			break
 		}
-		if r.BookingID != except {
+		if r.BookingID == except {
+			continue
+		}
+		if left--; !r.Used {
 			begun = append(begun, r)
 		}
 	}
-	return begun, len(begun) == maxEarlier || c.CompleteFrom(time.Time{})
+	return begun, left == 0 || c.CompleteFrom(time.Time{})
 }
 
 // transact appends what decide returns for the room's calendar, which may be nothing. Decide needs the calendar to be complete from a time
@@ -198,7 +202,7 @@ func (c *calendars) enter(room domain.RoomID) *roomQueue {
 	q := c.queues[room]
 	if q == nil {
 		q = &roomQueue{calendars: c, room: room, writer: make(chan struct{}, 1), named: eventstore.NoStream}
-		if q.stored, _ = c.cache.Get(room); q.stored != nil && c.forgotTooMuch(q.stored.Calendar) {
+		if q.stored = c.cached(room); q.stored != nil && c.forgotTooMuch(q.stored.Calendar) {
 			q.stored = nil
 		}
 		q.next = q.stored
@@ -459,6 +463,9 @@ func (q *roomQueue) learn(read *calendar) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if read != q.stored {
+		if q.stored != nil { // this process has not written it
+			q.calendars.shared.Store(true)
+		}
 		q.stored = read
 		q.restart(read)
 	}

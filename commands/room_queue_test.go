@@ -167,7 +167,7 @@ func TestABatchIsSuperseded(t *testing.T) {
 // Members of a batch that is superseded hear of it at once, and not only when the leader gets round to the append.
 func TestABatchIsSupersededByNews(t *testing.T) {
 	c := newBusyRoom(t, 1)
-	c.pair(t) // whose leader never gets round to it
+	c.pair(t.Context(), t) // whose leader never gets round to it
 	book(t, newHandler(c.store), c.room, slot(4, 5))
 	if _, err := c.replica.calendars.read(t.Context(), c.room, noon); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func (c *busyRoom) appending() bool {
 func TestABatchWhoseLeaderGivesUp(t *testing.T) {
 	c := newBusyRoom(t, 1)
 	c.hold(t)
-	b := c.pair(t)
+	b := c.pair(t.Context(), t)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	if err := c.queue.append(late, b); !errors.Is(err, context.DeadlineExceeded) {
@@ -247,7 +247,7 @@ func TestABatchWhoseLeaderGivesUp(t *testing.T) {
 // Once begun, an append is not bound by its leader's deadline.
 func TestABatchWhoseLeaderIsLate(t *testing.T) {
 	c := newBusyRoom(t, 1)
-	b := c.pair(t)
+	b := c.pair(t.Context(), t)
 	c.network.Silence()
 	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -268,11 +268,30 @@ func TestABatchWhoseLeaderIsLate(t *testing.T) {
 	c.wantBooked(t, 3)
 }
 
+// A member whose caller goes away is booked all the same, and told so.
+func TestABatchWithAMemberWhoseCallerIsGone(t *testing.T) {
+	c := newBusyRoom(t, 1)
+	gone, leave := context.WithCancel(t.Context())
+	b := c.pair(gone, t)
+	leave()
+	if err := c.queue.append(t.Context(), b); err != nil {
+		t.Error(err)
+	}
+	c.callers.Wait()
+	if c.errs[0] != nil {
+		t.Error(c.errs[0])
+	}
+	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, everywhere(c.room)...); err != nil {
+		t.Error(err)
+	}
+	c.wantBooked(t, 3)
+}
+
 // A leader that panics leaves nobody waiting, and nothing behind.
 func TestABatchWhoseLeaderPanics(t *testing.T) {
 	c := newBusyRoom(t, 1)
 	c.hold(t)
-	b := c.pair(t)
+	b := c.pair(t.Context(), t)
 	c.queue.unlock()
 	store := c.replica.calendars.store
 	c.replica.calendars.store = panicking{store}
@@ -299,8 +318,9 @@ func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.
 	panic("in the store")
 }
 
-// pair makes a batch of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that.
-func (c *busyRoom) pair(t *testing.T) *batch {
+// pair makes a batch of a reservation from 1 to 2, whose append is left to the test, and of caller 0, who wants the hour after that and
+// waits for as long as ctx lasts.
+func (c *busyRoom) pair(ctx context.Context, t *testing.T) *batch {
 	t.Helper()
 	b, first, err := c.queue.join(t.Context(), noon, func(domain.Calendar) []eventstore.Proposed {
 		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}
@@ -308,7 +328,7 @@ func (c *busyRoom) pair(t *testing.T) *batch {
 	if err != nil || !first {
 		t.Fatalf("there is a batch already, or %v", err)
 	}
-	c.books(t.Context(), 0, slot(2, 3))
+	c.books(ctx, 0, slot(2, 3))
 	c.gather(2)
 	return b
 }

@@ -529,7 +529,7 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	ctx := context.WithValue(context.Background(), callerKey{}, c)
 	go func() {
 		defer func() {
-			s.mu.Lock() // for pausing, which may look at it while it is still running
+			s.mu.Lock() // it may have paused last, and then the scheduler has looked at it since it last halted
 			defer s.mu.Unlock()
 			c.gone = true
 		}()

@@ -83,11 +83,54 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, places []
 			return b, errBehind
 		}
 		h.metrics.steps.WithLabelValues("release").Inc()
-		if err := h.release(ctx, r.Reservation, b.state.UsedOn(r.ReservationID), because); err != nil {
+		if err := h.release(ctx, id, domain.RoomReservation{Room: r.RoomID, Reservation: r.ReservationID}, r.Slot.Start, b.state.UsedOn(r.ReservationID), because); err != nil {
 			return b, err
 		}
 	}
 	return b, nil
+}
+
+// gaveUp releases the reservation that a command has just made the booking give up, by moving or ending it. That takes no read: the command
+// knows what it has written. If the room's calendar as it is cached has anything else of the booking that does not back it, somebody else's
+// command was left half-done, and the booking is settled.
+func (h *Handler) gaveUp(ctx context.Context, b loaded[domain.Booking]) error {
+	id, former := b.state.ID, domain.RoomReservation{Room: b.state.Room, Reservation: b.state.Reservation}
+	if b.state.Live() {
+		former = b.state.Former[len(b.state.Former)-1]
+	}
+	if err := h.release(ctx, id, former, b.state.Earliest, b.state.UsedOn(former.Reservation), b.events[len(b.events)-1]); err != nil {
+		return err
+	}
+	for _, room := range b.state.Rooms() {
+		cal := h.calendars.cached(room)
+		if cal != nil && slices.ContainsFunc(cal.Of(id), func(r *domain.Reservation) bool { return !r.Used && !b.state.BackedBy(r.ReservationID) }) {
+			_, err := h.settle(ctx, id)
+			return err
+		}
+	}
+	return nil
+}
+
+// useOver cancels the booking of the real use that a command has just ended, and releases what is left of its slot. It reads nothing that is
+// remembered, unless somebody else has changed the booking meanwhile.
+func (h *Handler) useOver(ctx context.Context, use loaded[domain.RealUse]) (loaded[domain.Booking], error) {
+	id := use.state.Booking
+	b := recall[domain.Booking](h, id.Stream())
+	if b.revision == eventstore.NoStream {
+		if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
+			return b, err
+		}
+	}
+	if over := domain.DecideUseOver(b.state, use.state); b.unreadable == nil && len(over) > 0 {
+		err := b.append(ctx, h, id.Stream(), follow(use.events[len(use.events)-1], over))
+		if err == nil {
+			err = h.gaveUp(ctx, b)
+		}
+		if !lost(err) {
+			return b, err
+		}
+	}
+	return h.settle(ctx, id, place{use.state.Room, use.state.StartedAt})
 }
 
 // errBehind means that the booking was read from a member of the event store's cluster that lags behind the one that the calendar
@@ -114,7 +157,7 @@ type reserved struct {
 func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []place) (loaded[domain.Booking], []reserved, error) {
 	var rooms []domain.RoomID
 	calendars := make(map[domain.RoomID]domain.Calendar, len(places)+1)
-	b := loaded[domain.Booking]{revision: eventstore.NoStream}
+	b := unread[domain.Booking]()
 	for first := true; ; first = false {
 		complete := !first
 		for _, p := range places {
@@ -164,17 +207,20 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []plac
 
 // startedUse reads the real use of a booking that is in use, and starts it if only the check-in has been written.
 func (h *Handler) startedUse(ctx context.Context, b loaded[domain.Booking]) (loaded[domain.RealUse], error) {
-	stream := b.state.Use.RealUse.Stream()
-	use, err := load[domain.RealUse](ctx, h.store, stream)
-	if err != nil {
+	use, err := load[domain.RealUse](ctx, h.store, b.state.Use.RealUse.Stream())
+	if err != nil || use.state.ID != "" {
 		return use, err
 	}
+	h.metrics.steps.WithLabelValues("start use").Inc()
+	return h.startUse(ctx, b, use)
+}
+
+// startUse starts the real use of a booking that is in use, unless somebody else does.
+func (h *Handler) startUse(ctx context.Context, b loaded[domain.Booking], use loaded[domain.RealUse]) (loaded[domain.RealUse], error) {
 	checkedIn, event := cause[domain.BookingCheckedIn](b)
-	if events := domain.DecideStart(use.state, event); len(events) > 0 {
-		h.metrics.steps.WithLabelValues("start use").Inc()
-		if err = use.append(ctx, h, stream, follow(checkedIn, events)); lost(err) {
-			err = use.unreadable // somebody else has started it
-		}
+	err := use.append(ctx, h, b.state.Use.RealUse.Stream(), follow(checkedIn, domain.DecideStart(use.state, event)))
+	if lost(err) {
+		err = use.unreadable // somebody else has started it
 	}
 	return use, err
 }

@@ -12,20 +12,67 @@ import (
 // state is what a stream is folded into.
 type state[S any] interface{ Evolve(domain.Event) S }
 
-// loaded is an aggregate as of the events that were read of its stream.
-type loaded[S state[S]] struct {
+// folded is an aggregate as of an event of its stream. It is a value: what it leads to is not written to.
+type folded[S state[S]] struct {
 	state    S
 	revision domain.Revision // or NoStream
 	position eventstore.Position
-	events   []eventstore.Recorded
+}
+
+// loaded is an aggregate as of the events that are known of its stream: it was remembered at some revision, or was not, and the events
+// after that were read, or written by this very command.
+type loaded[S state[S]] struct {
+	folded[S]
+	remembered folded[S]
+	events     []eventstore.Recorded // after what was remembered
 	// unreadable is the error of the first event that cannot be decoded. It is nil again once the booking has been cancelled: then
 	// nothing depends on that event any more.
 	unreadable error
 }
 
+// unread is an aggregate of whose stream nothing is known.
+func unread[S state[S]]() loaded[S] { return follows(folded[S]{revision: eventstore.NoStream}) }
+
+func follows[S state[S]](f folded[S]) loaded[S] { return loaded[S]{folded: f, remembered: f} }
+
+// recall returns the aggregate as it is remembered, which may be behind its stream, or unread.
+func recall[S state[S]](h *Handler, stream string) loaded[S] {
+	if f, ok := h.cache.get(stream).(*folded[S]); ok {
+		return follows(*f)
+	}
+	return unread[S]()
+}
+
+// remember remembers the aggregate for the commands to come, if they can do anything with it: whatever is asked of one that is over is
+// refused or a repeat, which is decided on what is stored.
+func (l *loaded[S]) remember(h *Handler, stream string) {
+	switch s, ok := any(l.state).(interface{ Live() bool }); {
+	case !ok: // a key
+	case l.unreadable == nil && s.Live():
+		f := l.folded
+		h.cache.keep(stream, &f)
+	default:
+		h.cache.keep(stream, nil)
+	}
+}
+
+// Approximate sizes of what is cached, measured on a heap with 100,000 bookings.
+const (
+	aggregateBytes = 768
+	formerBytes    = 112
+)
+
+func (f *folded[S]) bytes() int {
+	bytes := aggregateBytes
+	if b, ok := any(f.state).(domain.Booking); ok {
+		bytes += len(b.Former)*formerBytes + len(b.Confirm.Reason)
+	}
+	return bytes
+}
+
 // load reads a stream from its start. If an event cannot be decoded it reads to the end all the same, and returns [*Unreadable].
 func load[S state[S]](ctx context.Context, store Store, stream string) (loaded[S], error) {
-	l := loaded[S]{revision: eventstore.NoStream}
+	l := unread[S]()
 	if err := l.readOn(ctx, store, stream); err != nil {
 		return l, err
 	}
@@ -85,38 +132,42 @@ func (l *loaded[S]) add(r eventstore.Recorded) {
 	}
 }
 
-// append appends events at the revision that was read, and folds them. If the stream has moved on meanwhile it reads what is new,
-// and returns an error for which lost reports true.
+// append appends events at the revision that is known, folds them, and remembers the aggregate. If the stream has moved on meanwhile it
+// reads what is new, and returns an error for which lost reports true.
 func (l *loaded[S]) append(ctx context.Context, h *Handler, stream string, events []eventstore.Proposed) error {
 	own, err := l.beginAppend(ctx, h, stream)
 	if err != nil {
 		return err
 	}
-	at, err := func() (at eventstore.Appended, err error) {
+	err = func() error {
 		defer func() { h.inFlight.end(stream, own) }()
 		ctx, cancel := detach(ctx)
 		defer cancel()
-		at, err = h.store.Append(ctx, stream, l.revision, events...)
+		at, err := h.store.Append(ctx, stream, l.revision, events...)
 		if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 			own.named = wrong.Actual
-		} else if err == nil {
-			own.named = at.Revision
 		}
-		return at, err
+		if err != nil {
+			return err
+		}
+		own.named = at.Revision
+		first := at.Revision - domain.Revision(len(events)) + 1
+		for i, e := range events {
+			l.add(eventstore.Recorded{ID: at.IDs[i], Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
+		}
+		l.remember(h, stream)
+		return nil
 	}()
 	if lost(err) {
+		if own.named < l.revision { // the stream was deleted
+			*l = unread[S]()
+		}
 		if err := l.readTo(ctx, h.store, stream, own.named); err != nil {
 			return err
 		}
+		l.remember(h, stream)
 	}
-	if err != nil {
-		return err
-	}
-	first := at.Revision - domain.Revision(len(events)) + 1
-	for i, e := range events {
-		l.add(eventstore.Recorded{ID: at.IDs[i], Stream: stream, Revision: first + domain.Revision(i), Position: at.Position, Type: e.Event.EventType(), Event: e.Event, Metadata: e.Metadata})
-	}
-	return nil
+	return err
 }
 
 // beginAppend begins an append to the stream, once this process has no other in flight. If it had, and the stream was changed, it
@@ -151,9 +202,9 @@ func cause[E domain.Event, S state[S]](l loaded[S]) (eventstore.Recorded, E) {
 	return eventstore.Recorded{}, none
 }
 
-// prefix is the aggregate as of its first events, up to the first one for which in reports false.
-func (l loaded[S]) prefix(in func(eventstore.Recorded) bool) loaded[S] {
-	then := loaded[S]{revision: eventstore.NoStream}
+// while is the aggregate as of what was remembered and its first events, up to the first one for which in reports false.
+func (l loaded[S]) while(in func(eventstore.Recorded) bool) loaded[S] {
+	then := follows(l.remembered)
 	for _, e := range l.events {
 		if !in(e) {
 			break
@@ -163,14 +214,14 @@ func (l loaded[S]) prefix(in func(eventstore.Recorded) bool) loaded[S] {
 	return then
 }
 
-// prefixTo is the aggregate as of a revision.
-func (l loaded[S]) prefixTo(revision domain.Revision) loaded[S] {
-	return l.prefix(func(e eventstore.Recorded) bool { return e.Revision <= revision })
+// asOf is the aggregate as of a revision.
+func (l loaded[S]) asOf(revision domain.Revision) loaded[S] {
+	return l.while(func(e eventstore.Recorded) bool { return e.Revision <= revision })
 }
 
-// prefixBy is the aggregate as the first consecutive events for which own reports true left it. It reports whether there are any.
-func (l loaded[S]) prefixBy(own func(eventstore.Recorded) bool) (then loaded[S], found bool) {
-	then = l.prefix(func(e eventstore.Recorded) bool {
+// resultOf is the aggregate as the first consecutive events for which own reports true left it. It reports whether there are any.
+func (l loaded[S]) resultOf(own func(eventstore.Recorded) bool) (then loaded[S], found bool) {
+	then = l.while(func(e eventstore.Recorded) bool {
 		is := own(e)
 		past := found && !is
 		found = found || is

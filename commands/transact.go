@@ -36,23 +36,37 @@ func (r Request) decided(events []domain.Event, refused error) (decision, error)
 	return decision{events: r.propose(events), refused: refused}, nil
 }
 
-// transact carries out a command: it loads the aggregate, decides, and appends at the revision that it decided on; if another append came
-// first, it decides again. It returns the aggregate as the command left it.
+// transact carries out a command: it decides on the aggregate as it is remembered, or loads it, and appends at the revision that it decided
+// on; if another append came first, it reads what is new and decides again. It returns the aggregate as the command left it.
 //
-// A command with a key that was asked before gets the same answer as then. Before transact returns a refusal or a no-op it settles the
-// aggregate: a half-finished command may be the cause. A condition that fails is a refusal too, with the lowest precedence. An error of
-// decide means that nothing could be decided.
+// What is remembered may be behind the stream. An append at its revision is then not done, so that it can do no harm; whatever is answered
+// without an append is decided on what is stored. A command with a key that was asked before gets the same answer as then. Before transact
+// returns a refusal or a no-op it settles the aggregate: a half-finished command may be the cause. A condition that fails is a refusal too,
+// with the lowest precedence. An error of decide means that nothing could be decided.
 func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregate[S], decide func(context.Context, loaded[S]) (decision, error)) (loaded[S], error) {
 	var none loaded[S]
+	l := recall[S](h, a.stream) // before the key is claimed: other tries of the command append after that
 	key, first, err := h.claim(ctx, r)
 	if err != nil {
 		return none, err
 	}
-	l := loaded[S]{revision: eventstore.NoStream}
-	if !a.fresh || !first {
+	read := func() error {
+		l = unread[S]()
 		if err := l.readOn(ctx, h.store, a.stream); err != nil {
+			return err
+		}
+		l.remember(h, a.stream)
+		return nil
+	}
+	stored := false // l is what was stored at some moment of this call
+	switch {
+	case a.fresh && first:
+		l, stored = unread[S](), true
+	case !first || l.revision == eventstore.NoStream:
+		if err := read(); err != nil {
 			return none, err
 		}
+		stored = true
 	}
 	detached, cancel := detach(ctx)
 	defer cancel()
@@ -80,6 +94,13 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 			return none, err
 		}
 		if d.refused != nil || len(d.events) == 0 {
+			if !stored {
+				if err := read(); err != nil {
+					return none, err
+				}
+				stored = true
+				continue
+			}
 			settled, err := a.settle(ctx, l)
 			switch {
 			case err != nil:
@@ -115,11 +136,12 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 			if err != nil {
 				return none, unfinished(err)
 			}
-			if then, done := settled.prefixBy(followed(*d.ask)); done {
+			if then, done := settled.resultOf(followed(*d.ask)); done {
 				return then, nil
 			}
 			l = settled
 		}
+		stored = true
 		if err := races.again(ctx, err); err != nil {
 			return none, err
 		}

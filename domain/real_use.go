@@ -69,6 +69,9 @@ func (u RealUse) Phase() UsePhase {
 	}
 }
 
+// Live reports whether the real use exists and has not ended.
+func (u RealUse) Live() bool { return u.Phase() == UsePhaseStarted }
+
 // EndedAt is when the room was left; zero while it is in use.
 func (u RealUse) EndedAt() time.Time {
 	if u.End == nil {

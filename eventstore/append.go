@@ -92,21 +92,24 @@ func (s *Store) propose(stream string, expected domain.Revision, events []Propos
 // proposed is an event ready to be sent.
 type proposed struct {
 	id      uuid.UUID
-	message *streams.AppendReq
+	message *streams.BatchAppendReq_ProposedMessage
 }
 
 // newProposed makes an event with a new id from its JSON.
 func newProposed(eventType string, data, metadata []byte) proposed {
 	id := uuid.New()
-	return proposed{id, &streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
-		Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
-			MostSignificantBits:  int64(binary.BigEndian.Uint64(id[:8])),
-			LeastSignificantBits: int64(binary.BigEndian.Uint64(id[8:])),
-		}}},
+	return proposed{id, &streams.BatchAppendReq_ProposedMessage{
+		Id:             structuredID(binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])),
 		Metadata:       map[string]string{"type": eventType, "content-type": "application/json"},
 		CustomMetadata: metadata,
 		Data:           data,
-	}}}}
+	}}
+}
+
+func structuredID(most, least uint64) *shared.UUID {
+	return &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+		MostSignificantBits: int64(most), LeastSignificantBits: int64(least),
+	}}}
 }
 
 var errNoStreamName = errors.New("not a stream name")
@@ -120,7 +123,6 @@ func validStream(name string) bool {
 func (s *Store) append(ctx context.Context, stream string, expected domain.Revision, events []proposed) (Appended, error) {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	header := appendHeader(stream, expected)
 	pauses, answerWaits := newPauses(), newBackOff(firstAnswerWait, s.timeout)
 	unanswered := false            // it was sent, and no answer came
 	answerWait := time.Duration(0) // for the next try; 0 is until the time-out
@@ -129,7 +131,7 @@ func (s *Store) append(ctx context.Context, stream string, expected domain.Revis
 		if try > 0 {
 			s.metrics.appendRetry.Inc()
 		}
-		at, sent, err := s.send(timed, answerWait, header, events)
+		at, sent, err := s.send(timed, answerWait, stream, expected, events)
 		if err == nil {
 			return at, nil
 		}
@@ -198,42 +200,60 @@ const firstAnswerWait = 250 * time.Millisecond
 
 // send sends an append once. An answerWait above 0 bounds the wait for the answer. With an error, sent reports whether the event store
 // may do the append all the same.
-func (s *Store) send(ctx context.Context, answerWait time.Duration, header *streams.AppendReq, events []proposed) (at Appended, sent bool, err error) {
+func (s *Store) send(ctx context.Context, answerWait time.Duration, stream string, expected domain.Revision, events []proposed) (at Appended, sent bool, err error) {
+	m, err := s.connections.leader.acquire(ctx)
+	if err != nil {
+		return Appended{}, false, err
+	}
+	defer m.release()
+	batches, err := m.batchCall(ctx)
+	if err != nil {
+		return Appended{}, false, err
+	}
 	if answerWait > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, answerWait)
 		defer cancel()
 	}
-	c, err := s.connections.leader.begin(ctx)
-	if err != nil {
-		return Appended{}, false, err
+	if batches != nil {
+		at, sent, err = batches.append(ctx, s.timeout/2, stream, expected, events)
+	} else {
+		at, sent, err = sendSingly(s.connections.leader.call(ctx, m), stream, expected, events)
 	}
-	defer c.done()
-	stream, err := c.Append(c, c.trailers())
+	// An append at any revision is a checkpoint, which the next one replaces: it does not stay in the log.
+	if err == nil && at.Position > 0 && expected != Any && stays(stream) {
+		s.connections.log.saw(m.incarnation, at.Position, events[len(events)-1].id)
+	}
+	return at, sent, err
+}
+
+// sendSingly sends an append as a call of its own.
+func sendSingly(c *call, stream string, expected domain.Revision, events []proposed) (at Appended, sent bool, err error) {
+	defer c.end()
+	request, err := c.Append(c, c.trailers())
 	if err != nil {
 		return Appended{}, false, c.failed(err)
 	}
 	// The event store can do the append only once all of it has been sent. A call that ends early makes Send return EOF; the reason then
 	// comes in place of the answer.
-	sent = true
-	if err = stream.Send(header); err != nil {
-		sent = false
+	err = request.Send(appendHeader(stream, expected))
+	for i := 0; err == nil && i < len(events); i++ {
+		e := events[i].message
+		err = request.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
+			Id: e.Id, Metadata: e.Metadata, CustomMetadata: e.CustomMetadata, Data: e.Data,
+		}}})
 	}
-	for i := 0; sent && i < len(events); i++ {
-		if err = stream.Send(events[i].message); err != nil {
-			sent = false
-		}
-	}
+	sent = err == nil
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Appended{}, false, c.failed(err)
 	}
-	answer, err := stream.CloseAndRecv()
+	answer, err := request.CloseAndRecv()
 	if err != nil {
 		err = c.failed(err)
 		var refused *refusal
 		return Appended{}, sent && !errors.Is(err, errNotLeader) && !errors.As(err, &refused), err
 	}
-	c.answered()
+	c.member.answered()
 	if wrong := answer.GetWrongExpectedVersion(); wrong != nil {
 		actual := NoStream
 		if _, ok := wrong.GetCurrentRevisionOption().(*streams.AppendResp_WrongExpectedVersion_CurrentRevision); ok {
@@ -242,16 +262,10 @@ func (s *Store) send(ctx context.Context, answerWait time.Duration, header *stre
 		return Appended{}, false, &WrongRevision{Actual: actual}
 	}
 	success := answer.GetSuccess()
-	at = Appended{
+	return Appended{
 		Revision: domain.Revision(success.GetCurrentRevision()),
 		Position: Position(success.GetPosition().GetCommitPosition()),
-	}
-	// An append at any revision is a checkpoint, which the next one replaces: it does not stay in the log.
-	options := header.GetOptions()
-	if at.Position > 0 && options.GetAny() == nil && stays(string(options.GetStreamIdentifier().GetStreamName())) {
-		s.connections.log.saw(c.member.incarnation, at.Position, events[len(events)-1].id)
-	}
-	return at, false, nil
+	}, false, nil
 }
 
 func appendHeader(stream string, expected domain.Revision) *streams.AppendReq {

@@ -45,48 +45,55 @@ func reservation(booking domain.BookingID) eventstore.Proposed {
 	}
 }
 
-// BenchmarkAppend has goroutines append to a stream of their own each, one event at a time at an explicit revision.
+// BenchmarkAppend has goroutines append to a stream of their own each, one event at a time at an explicit revision. The node is in this
+// process and in memory, unless the environment names an event store.
 func BenchmarkAppend(b *testing.B) {
 	for _, goroutines := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {
-			s, err := eventstore.Open(eventstore.Options{ConnectionString: eventstoretest.ConnectionString(b), Connections: connections(b)})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			if err := s.Ping(b.Context()); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			used := cpu(b)
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			done := make(chan error)
-			for range goroutines {
-				go func() {
-					done <- func() error {
-						stream, revision := newStream(), eventstore.NoStream
-						for left.Add(-1) >= 0 {
-							at, err := s.Append(b.Context(), stream, revision, reservation("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01"))
-							if err != nil {
-								return err
-							}
-							revision = at.Revision
-						}
-						return nil
-					}()
-				}()
-			}
-			for range goroutines {
-				if err := <-done; err != nil {
-					b.Error(err)
-				}
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
-			b.ReportMetric(float64((cpu(b)-used).Microseconds())/float64(b.N), "cpu-µs/op")
-		})
+		b.Run(fmt.Sprint("batches/", goroutines), func(b *testing.B) { benchmarkAppend(b, goroutines, false) })
+		b.Run(fmt.Sprint("singly/", goroutines), func(b *testing.B) { benchmarkAppend(b, goroutines, true) })
 	}
+}
+
+func benchmarkAppend(b *testing.B, goroutines int, singly bool) {
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: eventstoretest.Backend(b), Connections: connections(b)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Ping(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if singly {
+		s.AppendSingly()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	used := cpu(b)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	done := make(chan error)
+	for range goroutines {
+		go func() {
+			done <- func() error {
+				stream, revision := newStream(), eventstore.NoStream
+				for left.Add(-1) >= 0 {
+					at, err := s.Append(b.Context(), stream, revision, reservation("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c01"))
+					if err != nil {
+						return err
+					}
+					revision = at.Revision
+				}
+				return nil
+			}()
+		}()
+	}
+	for range goroutines {
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+	b.ReportMetric(float64((cpu(b)-used).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
 // BenchmarkRead reads a stream of five events, about the length of a booking's.

@@ -3,10 +3,12 @@
 // github.com/EventStore/EventStore-Client-Go, and speaks the protocol with that client's generated code; no error of either reaches
 // the callers of this package.
 //
-// Three ideas:
+// Four ideas:
 //
 //   - An append writes events to one stream, all or nothing, at the revision that it expects. Of two callers that do the same thing,
 //     only that revision decides which one succeeds.
+//   - The appends of a store share one BatchAppend call to the leader, and so its messages and system calls. An event store that does not
+//     offer that gets a call for each.
 //   - Events are stored as JSON under the name of their type, with metadata. The codec turns them into the structs of package domain and
 //     translates older schemas on the way. An event that it cannot decode is yielded with a nil Event and fails nobody.
 //   - Everything that waits takes a context and returns when it ends.

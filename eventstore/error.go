@@ -82,9 +82,9 @@ var errNotLeader = errors.New("the member of the event store's cluster that was 
 // errNoPosition means that the log has no event at the position to read from: the position belongs to another log.
 var errNoPosition = errors.New("the log has no event at that position")
 
-// failed translates the error of a call into one of this package, a [*refusal] if the event store will not do what was asked. If the call
-// should have gone to another member, later calls do.
-func (c *call) failed(err error) error {
+// failed translates the error of a call, which had the trailers, into one of this package, a [*refusal] if the event store will not do
+// what was asked. If the call should have gone to another member, later calls do.
+func (m *member) failed(err error, trailer metadata.MD) error {
 	s, isStatus := status.FromError(err)
 	if !isStatus {
 		return err
@@ -95,31 +95,31 @@ func (c *call) failed(err error) error {
 	}
 	switch s.Code() {
 	case codes.NotFound:
-		if address, ok := leaderOf(c.trailer); ok {
-			c.route.drop(c.member, address)
+		if address, ok := leaderOf(trailer); ok {
+			m.route.drop(m, address)
 			return errNotLeader
 		}
 		return &refusal{errors.New(text)}
 	case codes.Unavailable:
 		failure := errors.New(text)
-		c.route.outage.Failed(failure)
-		if c.route.clustered() || c.member.address != c.route.config.Address {
-			c.route.drop(c.member, "")
+		m.route.outage.Failed(failure)
+		if m.route.clustered() || m.address != m.route.config.Address {
+			m.route.drop(m, "")
 		}
 		return failure
 	case codes.Unauthenticated, codes.PermissionDenied:
-		refused := &Refused{User: c.route.config.Username, Reason: s.Code().String()}
+		refused := &Refused{User: m.route.config.Username, Reason: s.Code().String()}
 		if s.Code() == codes.PermissionDenied {
 			refused.Reason = text
 		}
-		c.route.refused.Failed(refused)
+		m.route.refused.Failed(refused)
 		return &refusal{refused}
 	case codes.Unknown:
 		if isNoPosition(text) {
 			return &refusal{errNoPosition}
 		}
 	case codes.InvalidArgument:
-		if strings.Contains(strings.ToLower(text), "maximum append") {
+		if strings.Contains(strings.ReplaceAll(strings.ToLower(text), " ", ""), "maximumappend") { // of a call or, in one word, of a batch
 			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}
 		}
 		return &refusal{errors.New(text)}

@@ -624,6 +624,24 @@ func TestLargeAppendIsRefusedEarly(t *testing.T) {
 	}
 }
 
+// An event store that is too busy is asked again only after longer and longer pauses.
+func TestRetriesPause(t *testing.T) {
+	t.Parallel()
+	for method, ask := range map[string]func(context.Context, *eventstore.Store) error{
+		eventstoretest.Read: operations["read"], eventstoretest.Append: operations["append"],
+	} {
+		r, s, _, _ := behindRelay(t, eventstore.Options{Timeout: time.Second})
+		r.answer(slices.Repeat([]answer{{method: method, early: true, status: unavailable}}, 10_000)...)
+		if err := ask(t.Context(), s); err == nil {
+			t.Errorf("%s: answered", method)
+		}
+		// The shortest possible pauses are 2.5, 5, 10, 20, 40, 80 and then 100 ms.
+		if n := 10_000 - r.left(); n < 1 || n > 20 {
+			t.Errorf("%s: asked %d times in a second", method, n)
+		}
+	}
+}
+
 // Retries to an event store that says it is too busy use the existing connections.
 func TestConnectionsDoNotPileUp(t *testing.T) {
 	t.Parallel()

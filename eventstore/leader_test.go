@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -45,7 +46,7 @@ func (f *follower) admit(call grpc.ServerStream) error {
 	f.seen[method] = append(f.seen[method], required)
 	f.mu.Unlock()
 	leader := f.leader.Load()
-	if leader == nil || required != "true" {
+	if leader == nil || required != "true" || method == serverfeatures.ServerFeatures_GetSupportedMethods_FullMethodName {
 		return nil
 	}
 	f.refused.Add(1)

@@ -194,14 +194,14 @@ func (s *Store) readOnce(w *idleContext, to endpoint, request *streams.ReadReq, 
 	for {
 		answer, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			c.answered()
+			c.member.answered()
 			return progress, nil
 		}
 		if err != nil {
 			return progress, c.failed(err)
 		}
 		if answer.GetStreamNotFound() != nil {
-			c.answered()
+			c.member.answered()
 			return progress, nil
 		}
 		e := answer.GetEvent().GetEvent()
@@ -214,7 +214,7 @@ func (s *Store) readOnce(w *idleContext, to endpoint, request *streams.ReadReq, 
 		progress = true
 		w.suspend()
 		if !yield(e) {
-			c.answered()
+			c.member.answered()
 			return progress, nil
 		}
 		w.resume()

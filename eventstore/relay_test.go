@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,7 +23,7 @@ type relay struct {
 	t        testing.TB
 	upstream *grpc.ClientConn
 
-	// admit is called first for each call, if it is set; its error is the answer.
+	// admit is called first for each call and for each batch of a BatchAppend call, if it is set; its error is the answer.
 	admit func(grpc.ServerStream) error
 
 	mu     sync.Mutex
@@ -99,12 +100,15 @@ func (r *relay) next(method string) (answer, bool) {
 }
 
 func (r *relay) handle(_ any, caller grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(caller)
+	if method == streams.Streams_BatchAppend_FullMethodName {
+		return r.handleBatches(caller)
+	}
 	if r.admit != nil {
 		if err := r.admit(caller); err != nil {
 			return err
 		}
 	}
-	method, _ := grpc.MethodFromServerStream(caller)
 	a, scripted := r.next(method)
 	if a.before != nil {
 		a.before()

@@ -28,7 +28,7 @@ func TestTheLogIsReplaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first := eventstoretest.Serve(t, "")
+			first := serve(t)
 			network := eventstoretest.Before(t, first)
 			s := network.Open(t, eventstore.Options{Timeout: time.Minute})
 			stream := newStream()
@@ -39,7 +39,7 @@ func TestTheLogIsReplaced(t *testing.T) {
 
 			later := first
 			if test.events >= 0 {
-				later = eventstoretest.Serve(t, "")
+				later = serve(t)
 			}
 			direct := eventstoretest.Before(t, later).Open(t, eventstore.Options{})
 			if test.events > 0 {
@@ -75,6 +75,11 @@ func TestTheLogIsReplaced(t *testing.T) {
 	}
 }
 
+// serve starts an event store with a log of its own, and returns its address.
+func serve(t *testing.T) string {
+	return eventstoretest.ClusterBefore(t, "esdb://"+eventstoretest.Serve(t, "")+"?tls=false", 1, eventstoretest.Conditions{}).Address(0)
+}
+
 // isReplaced reports whether an append failed because the log was replaced, or was sent to the former one and not answered.
 func isReplaced(err error) bool {
 	return errors.Is(err, eventstore.ErrReplaced) || errors.Is(err, eventstore.ErrOutcomeUnknown)
@@ -83,7 +88,7 @@ func isReplaced(err error) bool {
 // The log of a store that has only read is remembered as well.
 func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 	t.Parallel()
-	first, second := eventstoretest.Serve(t, ""), eventstoretest.Serve(t, "")
+	first, second := serve(t), serve(t)
 	network := eventstoretest.Before(t, first)
 	stream := newStream()
 	mustAppend(t, eventstoretest.Before(t, first).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
@@ -104,7 +109,7 @@ func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 // to trust what it remembers of a log that is gone.
 func TestAShorterStreamIsNoLostRaceUntilTheLogIsKnown(t *testing.T) {
 	t.Parallel()
-	network := eventstoretest.Before(t, eventstoretest.Serve(t, ""))
+	network := eventstoretest.Before(t, serve(t))
 	s := network.Open(t, eventstore.Options{Timeout: time.Second})
 	stream := newStream()
 	mustAppend(t, s, stream, eventstore.NoStream, events(5)...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,7 +25,21 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(eachWay{m}) }
+
+// eachWay runs all tests twice: with an event store that offers BatchAppend, and with one that does not. A server that the tests are given
+// offers what it does, so with one they run once.
+type eachWay struct{ *testing.M }
+
+func (m eachWay) Run() int {
+	with := m.M.Run()
+	if os.Getenv("ROOMBOOK_TEST_EVENTSTORE") != "" {
+		return with
+	}
+	fmt.Println("without BatchAppend:")
+	_ = os.Setenv(eventstoretest.WithoutBatchAppend, "true") // never fails with this name
+	return max(with, m.M.Run())
+}
 
 // newStream is a stream name that nothing else uses.
 func newStream() string { return "calendar-" + uuid.NewString() }

@@ -126,7 +126,7 @@ func (s *Store) follow(w *idleContext, f Filter, last *Batch, yield func(Batch) 
 	if err != nil {
 		return c.failed(err)
 	}
-	c.answered()
+	c.member.answered()
 	w.suspend()
 	r := &receiver{
 		store:        s,

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -422,7 +423,7 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 	switch {
 	case err == nil && at >= position:
 		return nil
-	case err != nil && waiting.Err() == nil:
+	case err != nil && !over(waiting, err):
 		return unavailable(err)
 	}
 
@@ -449,7 +450,7 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 			ask.Reset(pauses.NextBackOff())
 		case <-ask.C:
 			at, err := q.at(waiting, projection)
-			if err != nil && waiting.Err() == nil {
+			if err != nil && !over(waiting, err) {
 				return unavailable(err)
 			}
 			q.positions.found(projection, at)
@@ -463,6 +464,13 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 			return ErrBehind
 		}
 	}
+}
+
+// over reports whether a look failed because its time is over, or is about to be: MongoDB's driver does not send what it expects to be
+// answered too late.
+func over(ctx context.Context, err error) bool {
+	deadline, _ := ctx.Deadline()
+	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && time.Until(deadline) < doubt
 }
 
 // at is the position of the active generation of a projection, 0 without one.

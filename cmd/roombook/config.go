@@ -103,7 +103,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a command may stay half-finished before recovery settles it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "how long a request may take")
 	f.IntVar(&c.maxCommands, "max-commands", 512, "how many commands may run at once, and four times as many queries; any more get 503")
-	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars; the least recently used are evicted")
+	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars, live bookings and uses; the least recently used are evicted")
 	f.DurationVar(&c.calendarKeep, "calendar-keep", commands.DefaultCalendarKeep, "how long reservations that are over stay in that memory; a booking further back reads all of its room's calendar")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are trusted")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", c.policy.LongestBooking, "longest booking; 0 for no limit")

@@ -22,7 +22,7 @@ func openViews(c storeConfig, log *slog.Logger) (projections.Store, error) {
 	if err := c.makeDataFolder(); err != nil {
 		return nil, err
 	}
-	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Patient: true, Logger: log})
+	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Retry: true, Logger: log})
 }
 
 // attachViews is openViews for replay: the store must answer now, and a data folder that does not exist is a mistake.
@@ -41,7 +41,7 @@ func readViews(ctx context.Context, c storeConfig) (projections.Store, error) {
 	if c.mongo != "" {
 		return reachMongo(ctx, c)
 	}
-	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Visit: true})
+	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Existing: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there are no lists in %s: name their folder with --data, or their database with --mongo, or build them with roombook replay --all", c.data)
 	}

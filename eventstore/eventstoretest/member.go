@@ -53,6 +53,9 @@ func (m *member) handle(_ any, caller grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if m.servers.noBatches && (method == methodBatchAppend || method == methodFeatures) {
+		return status.Error(codes.Unimplemented, "Service is unimplemented.")
+	}
 	switch method {
 	case Append, methodDelete, methodTombstone:
 		return m.write(ctx, caller, method)

@@ -14,8 +14,8 @@ import (
 
 // The methods of the event store's protocol that faults are for.
 const (
-	Append = "/event_store.client.streams.Streams/Append"
-	Read   = "/event_store.client.streams.Streams/Read" // subscriptions too
+	Append = "/event_store.client.streams.Streams/Append" // each batch of a BatchAppend call too
+	Read   = "/event_store.client.streams.Streams/Read"   // subscriptions too
 )
 
 // Controlled is an event store behind a network that fails on demand: a proxy on loopback with a fixed address. Goroutines may share it.
@@ -48,7 +48,8 @@ type link struct {
 	close          func()
 
 	mu      sync.Mutex
-	doomed  map[uint32]*fault // calls whose answer gets lost, by HTTP/2 stream
+	doomed  map[uint32]*fault     // calls whose answer gets lost, by HTTP/2 stream
+	batches map[uint32]*batchLink // calls of BatchAppend, by HTTP/2 stream
 	silence bool
 }
 
@@ -234,7 +235,7 @@ func (c *Controlled) accept(listener net.Listener) {
 			_ = client.Close()
 			continue
 		}
-		l := &link{client: client, server: server, doomed: map[uint32]*fault{}}
+		l := &link{client: client, server: server, doomed: map[uint32]*fault{}, batches: map[uint32]*batchLink{}}
 		l.close = sync.OnceFunc(func() {
 			_ = client.Close()
 			_ = server.Close()
@@ -257,7 +258,7 @@ func (c *Controlled) accept(listener net.Listener) {
 			pumps.Go(func() { c.requests(l); l.close() })
 			pumps.Go(func() { c.answers(l); l.close() })
 			pumps.Wait()
-			for _, f := range l.doomed { // no answer can come now
+			for _, f := range l.allDoomed() { // no answer can come now
 				if !f.fatal {
 					f.happen()
 				}
@@ -286,8 +287,13 @@ func (c *Controlled) requests(l *link) {
 				l.doomed[headers.StreamID] = f
 				l.mu.Unlock()
 			}
+			if headers.PseudoValue("path") == methodBatchAppend {
+				l.mu.Lock()
+				l.batches[headers.StreamID] = &batchLink{doomed: map[string]*fault{}}
+				l.mu.Unlock()
+			}
 		}
-		return !c.givesUp(l, frame) && l.pass(l.server, raw)
+		return c.batchRequests(l, frame) && !c.givesUp(l, frame) && l.pass(l.server, raw)
 	})
 }
 
@@ -299,6 +305,9 @@ func (c *Controlled) givesUp(l *link, frame http2.Frame) bool {
 		return false
 	}
 	f := l.fault(reset.StreamID)
+	if f == nil {
+		f = l.batchFault(reset.StreamID)
+	}
 	if f == nil || f.fatal {
 		return false
 	}
@@ -315,7 +324,7 @@ func (c *Controlled) answers(l *link) {
 				return false
 			}
 		}
-		return !c.givesUp(l, frame) && l.pass(l.client, raw)
+		return c.batchAnswers(l, frame) && !c.givesUp(l, frame) && l.pass(l.client, raw)
 	})
 }
 

@@ -48,7 +48,7 @@ func TestNothingPassesAfterDeath(t *testing.T) {
 			var writing sync.WaitGroup
 			for i := range streams {
 				streams[i] = "death-" + uuid.NewString()
-				store := network.Open(t, eventstore.Options{Connections: 1, Timeout: time.Second})
+				store := network.Open(t, eventstore.Options{Connections: 1, Timeout: 3 * time.Second})
 				writing.Go(func() {
 					var err error
 					revision := eventstore.NoStream

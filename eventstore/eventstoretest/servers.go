@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +50,7 @@ const nobody = -1
 type Servers struct {
 	t          testing.TB
 	conditions Conditions
+	noBatches  bool // BatchAppend is lacking
 	upstream   *grpc.ClientConn
 	closing    context.Context // bounds calls that go on without their caller
 
@@ -85,7 +87,7 @@ func Real(t testing.TB) *Servers {
 // Cluster is a [Real] of several members. The first leads.
 func Cluster(t testing.TB, members int) *Servers {
 	t.Helper()
-	return ClusterBefore(t, backend(t), members, Conditions{})
+	return ClusterBefore(t, Backend(t), members, Conditions{})
 }
 
 // ClusterBefore is a [Cluster] before the event store of a connection string. Nobody else should write to that at the same time: what
@@ -111,7 +113,7 @@ func ClusterBefore(t testing.TB, connectionString string, members int, condition
 		t.Fatal(err)
 	}
 	closing, cancel := context.WithCancel(context.Background())
-	s := &Servers{t: t, conditions: conditions, upstream: upstream, closing: closing}
+	s := &Servers{t: t, conditions: conditions, noBatches: os.Getenv(WithoutBatchAppend) != "", upstream: upstream, closing: closing}
 	s.index = index{maxDelay: conditions.Indexing, inFlight: map[*inFlight]bool{}}
 	s.index.timer = time.AfterFunc(time.Hour, s.advance)
 	s.election = time.AfterFunc(time.Hour, s.elect)

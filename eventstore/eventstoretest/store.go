@@ -30,6 +30,10 @@ import (
 // variable is the environment variable with the connection string of the server to use instead of a node.
 const variable = "ROOMBOOK_TEST_EVENTSTORE"
 
+// WithoutBatchAppend is the environment variable that, unless it is empty, makes [Servers] lack BatchAppend, as old versions of EventStoreDB
+// do.
+const WithoutBatchAppend = "ROOMBOOK_TEST_WITHOUT_BATCHAPPEND"
+
 // Open returns a store on a working event store. Both are closed at the end of the test.
 func Open(t testing.TB) *eventstore.Store {
 	t.Helper()
@@ -45,8 +49,8 @@ func ConnectionString(t testing.TB) string {
 	return Real(t).ConnectionString()
 }
 
-// backend is the connection string of the server that tests are to use, or of a node.
-func backend(t testing.TB) string {
+// Backend is the connection string of the server that tests are to use, or of a node in memory.
+func Backend(t testing.TB) string {
 	t.Helper()
 	if s := os.Getenv(variable); s != "" {
 		return s

@@ -30,7 +30,7 @@ const (
 
 func (h head) tombstoned() bool { return h.revision == tombstoneRevision }
 
-// change is what somebody wants written: events at the end of a stream, or its deletion.
+// change is a write to a stream: events at its end, or its deletion.
 type change struct {
 	stream   string
 	expected expectation
@@ -46,7 +46,7 @@ const (
 	hardDeletion
 )
 
-// newDeletion deletes stream: for good, or until something is appended to it.
+// newDeletion returns the change that deletes stream, for good or until something is appended to it.
 func newDeletion(stream string, expected expectation, kind deletion) change {
 	c := change{stream: stream, expected: expected, deletion: kind}
 	if kind == hardDeletion {
@@ -58,7 +58,7 @@ func newDeletion(stream string, expected expectation, kind deletion) change {
 	return c
 }
 
-// decision says what became of an append.
+// decision is the kind of outcome of a change.
 type decision int
 
 const (
@@ -73,7 +73,7 @@ type appendResult struct {
 	decision decision
 	revision int64  // appended, repeated: of the append's last event; wrongRevision: the stream's last; -1 if there is none
 	position uint64 // appended, repeated: of the last event written; 0: cannot be told
-	settled  uint64 // position that has to be durable before anyone may hear of this
+	settled  uint64 // position that has to be durable before the outcome may be told
 }
 
 // append makes the change if the stream is as expected, as a whole or not at all, and returns when the outcome is on disk. It
@@ -99,7 +99,7 @@ type pending struct {
 	describes string
 }
 
-// begin decides on a change and hands what it writes to the database. Nobody may hear of the outcome before finish has returned.
+// begin decides on a change and hands what it writes to the database. The outcome must not be told before finish has returned.
 func (l *eventLog) begin(c change) (pending, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

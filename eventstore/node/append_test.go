@@ -64,6 +64,13 @@ func proposed(name string) *streams.AppendReq_ProposedMessage {
 	}
 }
 
+// structuredOf is an id in its structured form.
+func structuredOf(id uuid.UUID) *shared.UUID {
+	return &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+		MostSignificantBits: int64(be64(id[:8])), LeastSignificantBits: int64(be64(id[8:])),
+	}}}
+}
+
 func proposal(p *streams.AppendReq_ProposedMessage) *streams.AppendReq {
 	return &streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: p}}
 }

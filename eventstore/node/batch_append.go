@@ -153,6 +153,9 @@ type badBatch string
 
 func (b badBatch) Error() string { return string(b) }
 
+// errNoKey refuses an event without type or content type.
+const errNoKey = badBatch("The given key was not present in the dictionary.")
+
 // take adds a message to its batch. An error ends the call.
 func (c *batchCall) take(message []byte) error {
 	request, err := parseBatchRequest(message)
@@ -252,9 +255,9 @@ func (b *batch) propose(messages [][]byte) error {
 		case err != nil:
 			return err
 		case p.eventType == nil:
-			return badBatch("The given key 'type' was not present in the dictionary.")
+			return errNoKey
 		case p.contentType == nil:
-			return badBatch("The given key 'content-type' was not present in the dictionary.")
+			return errNoKey
 		case id == eventID{}:
 			return badBatch("Empty eventId provided. (Parameter 'eventId')")
 		case len(p.eventType) == 0:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 )
 
@@ -172,4 +173,74 @@ func processorTime(b *testing.B) time.Duration {
 
 func report(b *testing.B, before time.Duration) {
 	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// BenchmarkBatchAppend appends one event to a new stream an operation, in batches of their own over one call, so many under way
+// at a time.
+func BenchmarkBatchAppend(b *testing.B) {
+	for _, underWay := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("underWay=%d", underWay), func(b *testing.B) {
+			call, err := streams.NewStreamsClient(startIn(b, b.TempDir()).dial(b)).BatchAppend(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			before := processorTime(b)
+			free := make(chan struct{}, underWay)
+			go func() {
+				for range b.N {
+					free <- struct{}{}
+					if err := call.Send(batchOf(uuid.New(), "booking-"+uuid.NewString(), 1, 400)); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			}()
+			for range b.N {
+				if answer, err := call.Recv(); err != nil || answer.GetSuccess() == nil {
+					b.Fatal(answer, err)
+				}
+				<-free
+			}
+			report(b, before)
+		})
+	}
+}
+
+// BenchmarkGroup has 8 consumers of one group take an event an operation and acknowledge each.
+func BenchmarkGroup(b *testing.B) {
+	const consumers = 8
+	c := startIn(b, b.TempDir()).dial(b)
+	appendMany(b, c, "s", b.N)
+	createGroup(b, c, "s", "g", groupSettings(nil))
+	before := processorTime(b)
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var group sync.WaitGroup
+	done := make(chan struct{})
+	var ends []context.CancelFunc
+	for range consumers {
+		k := consume(b, c, "s", "g", 100)
+		group.Go(func() {
+			for {
+				m, err := k.call.Recv()
+				if err != nil {
+					return
+				}
+				if left.Add(-1) == 0 {
+					close(done)
+				}
+				if k.call.Send(ackOf(m.GetEvent().GetEvent().GetId())) != nil {
+					return // it is over
+				}
+			}
+		})
+		ends = append(ends, k.cancel)
+	}
+	<-done
+	report(b, before)
+	for _, end := range ends {
+		end()
+	}
+	group.Wait()
 }

@@ -70,7 +70,7 @@ func TestConversations(t *testing.T) {
 		results[name] = result
 		go func() {
 			free <- struct{}{}
-			result <- playFile(file)
+			result <- playInTime(file)
 			<-free
 		}()
 	}
@@ -128,11 +128,23 @@ type answer struct {
 	Trailers map[string]string `json:"trailers"`
 }
 
-func playFile(file string) error {
+// playInTime plays a conversation, and again if it waits for a time only that a busy machine exceeds.
+func playInTime(file string) error {
+	const attempts = 3
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
+	for range attempts {
+		if err = playWith(text); err == nil || !bytes.Contains(text, []byte(`"sleep"`)) {
+			return err
+		}
+	}
+	return err
+}
+
+// playWith plays a conversation with a node of its own.
+func playWith(text []byte) error {
 	n, err := node.Open(node.Options{})
 	if err != nil {
 		return err
@@ -243,7 +255,11 @@ func (p *player) play(text []byte) error {
 
 func (p *player) step(s step) error {
 	wait := time.Duration(s.Wait) * time.Millisecond
-	if s.Wait == 0 {
+	switch {
+	case s.Wait > 0:
+	case s.Got != nil && s.Got.Code != "": // it is known to end
+		wait = 30 * time.Second
+	default:
 		wait = 6 * time.Second
 	}
 	if s.MS == 0 {
@@ -271,7 +287,10 @@ func (p *player) step(s step) error {
 		if s.Expect == nil {
 			return nil
 		}
-		return p.compare(s, c.receive(s.Expect, s.Ignore, wait, time.Duration(s.MS)*time.Millisecond))
+		if s.Expect == "nothing" {
+			return p.compare(s, c.receiveFor(time.Duration(s.MS)*time.Millisecond, *s.Got, s.Ignore, wait))
+		}
+		return p.compare(s, c.receive(s.Expect, s.Ignore, wait))
 	}
 	c, err := p.open(s)
 	if err != nil {
@@ -289,7 +308,7 @@ func (p *player) step(s step) error {
 		p.calls[s.Open] = c
 		return nil
 	}
-	got := c.receive("end", s.Ignore, wait, 0)
+	got := c.receive("end", s.Ignore, wait)
 	c.cancel()
 	if s.Cleanup {
 		return nil
@@ -386,7 +405,7 @@ func (c *openCall) read() {
 			}
 			return
 		}
-		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m.(proto.Message))
+		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 		if err != nil {
 			text, _ = json.Marshal(err.Error())
 		}
@@ -434,11 +453,23 @@ func (c *openCall) send(p *player, messages []json.RawMessage) error {
 	return nil
 }
 
-// receive takes messages: so many, or up to the first of a kind, or to the end, or what comes within a time.
-func (c *openCall) receive(expect any, ignore []string, wait, nothing time.Duration) answer {
-	if expect == "nothing" {
-		wait = nothing
+// receiveFor takes what comes within a time, and on a slow machine what is known to come.
+func (c *openCall) receiveFor(within time.Duration, want answer, ignore []string, wait time.Duration) answer {
+	got := c.receive("end", ignore, within)
+	if missing := len(want.Messages) - len(got.Messages); got.Code == "" && (missing > 0 || want.Code != "") {
+		var expect any = float64(missing)
+		if want.Code != "" {
+			expect = "end"
+		}
+		rest := c.receive(expect, ignore, wait)
+		rest.Messages = append(got.Messages, rest.Messages...)
+		return rest
 	}
+	return got
+}
+
+// receive takes messages: so many, or up to the first of a kind, or to the end.
+func (c *openCall) receive(expect any, ignore []string, wait time.Duration) answer {
 	got := answer{Messages: []any{}}
 	timeout := time.After(wait)
 	for {

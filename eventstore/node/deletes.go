@@ -113,7 +113,7 @@ func deleteFailed(stream string, expected expectation, actual int64) error {
 	}
 }
 
-// answerUnary is what a handler of a call without streams returns for err, with its trailers on the way.
+// answerUnary returns the error for a unary handler to return, and sets its trailers.
 func answerUnary(ctx context.Context, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		if err := grpc.SetTrailer(ctx, trailers); err != nil {

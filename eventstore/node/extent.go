@@ -39,7 +39,7 @@ func readExtent(fs vfs.FS, dir string) (e extent, found bool, err error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return e, false, err
 	}
-	// What does not look as it was written is not read.
+	// Anything but exactly what was written is malformed.
 	_, err = fmt.Sscanf(string(text), extentFormat, &e.position, &e.wal)
 	if err != nil || e.text() != string(text) {
 		return e, true, fmt.Errorf("file %s is malformed", extentName)

@@ -34,18 +34,17 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 func (l *eventLog) damage(err error) error { return &DamagedError{Dir: l.dir, err: err} }
 
-// missingEvent is what a log is damaged by that has no event at a position before its last.
+// missingEvent is the damage of a log that lacks an event before its last.
 func missingEvent(position uint64) error {
 	return fmt.Errorf("the event at position %d is missing", position)
 }
 
-// missingRevision is what a log is damaged by whose index of a stream has no event before its last.
+// missingRevision is the damage of a log whose index of a stream lacks an event before its last.
 func missingRevision(stream string, revision int64) error {
 	return fmt.Errorf("event %d of stream %q is missing", revision, stream)
 }
 
-// unreadable says what an error means by which the database could not be opened or read. Whatever the system has no word for is
-// damage.
+// unreadable classifies an error of opening or reading the database: an error that is not the operating system's is damage.
 func (l *eventLog) unreadable(err error) error {
 	var number syscall.Errno
 	if l.hasFailed() {
@@ -57,7 +56,7 @@ func (l *eventLog) unreadable(err error) error {
 	return l.damage(err)
 }
 
-// unusable says what an error of the database means to an operator.
+// unusable turns an error of the database into one that tells the operator what to do.
 func (l *eventLog) unusable(err error) error {
 	switch _, damaged := errors.AsType[*DamagedError](err); {
 	case damaged:
@@ -77,7 +76,7 @@ func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
-// fail stops the log for good: what a failed sync has left on disk is unknown, and damage must not be built on.
+// fail stops the log for good: after a failed sync the state of the disk is unknown, and nothing may be appended to a damaged log.
 func (l *eventLog) fail(err error) {
 	l.failed.once.Do(func() {
 		l.failed.err = l.unusable(err)
@@ -94,21 +93,21 @@ func (l *eventLog) hasFailed() bool {
 	}
 }
 
-// failDamaged stops the log because of what was read, and returns the reason.
+// failDamaged stops the log because of damage that a read has found, and returns the error.
 func (l *eventLog) failDamaged(err error) error {
 	err = l.damage(err)
 	l.fail(err)
 	return err
 }
 
-// park fails the log and keeps the goroutine, with the locks that it holds, until the process ends: it is one of Pebble's that
-// cannot go on and would end the process with a stack.
+// park fails the log and blocks the calling goroutine until the process ends, with the locks that it holds. The goroutine is one of
+// Pebble's that cannot continue and would otherwise crash the process.
 func (l *eventLog) park(err error) {
 	l.fail(err)
 	select {}
 }
 
-// openDatabase is pebble.Open, which may tell what is wrong and never return. What it has opened is then abandoned.
+// openDatabase is pebble.Open, which may report an error and never return. The database is then abandoned.
 func (l *eventLog) openDatabase(o *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB
@@ -177,8 +176,8 @@ func (d databaseLogger) Fatalf(format string, args ...any) {
 	d.log.park(err)
 }
 
-// guardedFS keeps from Pebble, once the database is open, the errors that it answers with a panic in a goroutine of its own or
-// with a lock in disorder: that there is no next log, and that a folder cannot be synced.
+// guardedFS keeps from Pebble, once the database is open, errors on which it panics in a goroutine of its own or corrupts a lock:
+// failing to create its next log, and failing to sync a folder.
 type guardedFS struct {
 	vfs.FS
 	log *eventLog
@@ -246,12 +245,12 @@ func (l *eventLog) databaseEvents() *pebble.EventListener {
 const (
 	// Pebble tries a flush or a compaction that failed again at once, and for ever.
 	backgroundPause = 100 * time.Millisecond
-	// backgroundPatience is how long it may fail for want of something that may come back.
+	// backgroundPatience is how long background work may fail for a cause that may be temporary.
 	backgroundPatience = 5 * time.Second
 )
 
-// backgroundError is told of each flush or compaction that failed. It slows Pebble down, and has the log fail where there is no
-// hope, or there was none for long.
+// backgroundError is called for each failed flush or compaction. It slows Pebble down, and fails the log if the cause is permanent
+// or has lasted too long.
 func (l *eventLog) backgroundError(err error) {
 	now := time.Now()
 	l.background.Lock()
@@ -297,12 +296,12 @@ func (e *errorLog) report(message string, args ...any) {
 
 const (
 	assumedFileLimit = 1024 // where the system tells none
-	mostOpenTables   = 1000
-	mostConnections  = 4096
+	maxOpenTables    = 1000
+	maxConnections   = 4096
 )
 
 // openTables and openConnections bound the open files of the database and of the clients of one server: together they take half
 // of what the process may have open, so that the database always finds one for its next table or log.
-func openTables() int { return int(min(fileLimit()/4, mostOpenTables)) }
+func openTables() int { return int(min(fileLimit()/4, maxOpenTables)) }
 
-func openConnections() int { return int(min(fileLimit()/4, mostConnections)) }
+func openConnections() int { return int(min(fileLimit()/4, maxConnections)) }

@@ -85,7 +85,7 @@ func windowText(options *streams.ReadReq_Options_FilterOptions) string {
 }
 
 // match reports whether the filter chooses the event. A nil filter chooses all that $all shows. It fails if the regular expression takes too long,
-// which is the client's affair, or if ctx has ended.
+// which is the client's fault, or if ctx has ended.
 func (f *filter) match(ctx context.Context, r record) (bool, error) {
 	if f == nil || r.hidden() {
 		return !r.hidden(), nil

@@ -30,16 +30,17 @@ type group struct {
 	next     int64 // revision or position to read next
 	sequence int64 // of the next delivery
 	live     bool  // the end was reached
+	grown    bool  // and there may be more since
 	// Deliveries that wait, in order: those that were sent before or are replayed, and those that were not sent yet.
 	retries, buffer []*delivery
 	inFlight        map[eventID]*delivery
 	unsettled       []*delivery // in order of sequence, settled ones among them
 	settledCount    int         // of unsettled
 
-	clients []*groupClient
-	free    int // slots of all clients
-	turn    int // index of the client whose turn it is
-	pinned  []*groupClient
+	clients    []*groupClient
+	free       int // slots of all clients
+	nextClient int // index of the client that is asked first
+	pinned     []*groupClient
 
 	checkpointed     int64 // sequence up to which the last checkpoint goes
 	checkpointPlace  int64 // noPlace: there is none yet
@@ -108,6 +109,9 @@ func newGroup(groups *groups, settings groupSettings) (*group, error) {
 	if g.filter, err = settings.Filter.compile(); err != nil {
 		return nil, err
 	}
+	if g.filter != nil && g.filter.regex != nil {
+		groups.patterns.Store(true)
+	}
 	checkpoint, err := g.log.shown(g.stream(checkpointSuffix), lastRevision)
 	if err != nil {
 		return nil, err
@@ -149,10 +153,11 @@ func (g *group) parked() (streamView, error) {
 	return g.log.view(g.stream(parkedSuffix), g.log.position())
 }
 
-// advance reads and sends what there is to read and to send.
+// advance is called when the log has grown. It reads and sends what there is to read and to send.
 func (g *group) advance() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.grown = true
 	g.advanceLocked()
 }
 
@@ -178,11 +183,15 @@ func (g *group) read() (bool, error) {
 	if more, err := g.readParked(); more || err != nil {
 		return more, err
 	}
+	if g.live && !g.grown {
+		return false, nil
+	}
 	batch := max(int(g.settings.ReadBatchSize), 1)
 	room := max(int(g.settings.HistoryBufferSize), 1) - len(g.buffer)
 	if room < batch && len(g.buffer) > 0 {
 		return false, nil
 	}
+	g.grown = false // as of now
 	if g.settings.all() {
 		return g.readAll(min(batch, room))
 	}
@@ -195,6 +204,7 @@ func (g *group) readAll(limit int) (bool, error) {
 		g.live = true
 		return false, nil
 	}
+	g.live = false
 	var p page
 	if _, err := g.log.read(&p, max(uint64(g.next), 1), durable, uint64(limit)); err != nil {
 		return false, err

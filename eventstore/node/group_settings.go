@@ -104,7 +104,7 @@ func parsePlace(checkpoint *event) (int64, bool) {
 		text = prepare
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
+	return n, err == nil && n >= 0
 }
 
 // check refuses what EventStoreDB refuses. The reason is a text of its own.

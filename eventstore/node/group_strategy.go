@@ -36,8 +36,8 @@ func (g *group) choose(d *delivery) *groupClient {
 		return nil
 	}
 	for range g.clients {
-		c := g.clients[g.turn%len(g.clients)]
-		g.turn = (g.turn + 1) % len(g.clients)
+		c := g.clients[g.nextClient%len(g.clients)]
+		g.nextClient = (g.nextClient + 1) % len(g.clients)
 		if c.inFlight < c.slots {
 			return c
 		}
@@ -56,6 +56,9 @@ func (g *group) bucketOf(e *event) int {
 		key = []byte(stream)
 	}
 	if pinned == pinnedToCorrelation {
+		if target, err := g.log.resolve(e); err == nil && target.event != nil {
+			e = target.event
+		}
 		var metadata struct {
 			CorrelationID string `json:"$correlationId"`
 		}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,12 +27,13 @@ const (
 // that they share its group commit: what is settled on behalf of a parked event or a checkpoint comes after it in the log.
 // Its methods may be called from several goroutines.
 type groups struct {
-	log    *eventLog
-	report func(operation string, err error)
-	ctx    context.Context // ends with the node
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	writes chan pending
+	log      *eventLog
+	patterns *atomic.Bool // set once a filter by regular expression is used
+	report   func(operation string, err error)
+	ctx      context.Context // ends with the node
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	writes   chan pending
 
 	mu       sync.Mutex // also orders changes of the configuration
 	entries  map[string]*group
@@ -48,8 +51,8 @@ type groupConfiguration struct {
 }
 
 // openGroups starts the groups that are stored.
-func openGroups(log *eventLog, report func(operation string, err error)) (*groups, error) {
-	s := &groups{log: log, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
+func openGroups(log *eventLog, patterns *atomic.Bool, report func(operation string, err error)) (*groups, error) {
+	s := &groups{log: log, patterns: patterns, report: report, entries: map[string]*group{}, sources: map[string]bool{}, started: make(chan struct{}), writes: make(chan pending, maxWrites)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
 		s.cancel()
@@ -72,18 +75,35 @@ func (s *groups) stop() {
 	s.work.Wait()
 }
 
-// load reads the configuration and starts its groups. s.mu must be held, or s be new.
+// load starts the groups of the last configuration that is well-formed: clients may write to its stream too. s.mu must be held, or
+// s be new.
 func (s *groups) load() error {
-	e, err := s.log.lastEvent(configurationStream, s.log.position())
-	if err != nil || e == nil {
+	v, err := s.log.view(configurationStream, s.log.position())
+	if err != nil || v.tombstoned {
 		return err
 	}
-	var configuration groupConfiguration
-	if err := json.Unmarshal(e.data(), &configuration); err != nil {
-		return s.log.damage(errors.New("the configuration of persistent subscriptions is malformed"))
+	v.first = 0
+	for next, more := v.last, v.last >= 0; more; {
+		var p page
+		if next, more, err = s.log.readStream(&p, v, next, true, 1); err != nil {
+			return err
+		}
+		var configuration groupConfiguration
+		if err := json.Unmarshal(p.events[0].data(), &configuration); err == nil && configuration.Version != "" {
+			return s.start(configuration)
+		}
+		s.report("read the configuration of persistent subscriptions", errors.New("it is malformed, the one before is taken"))
 	}
+	return nil
+}
+
+func (s *groups) start(configuration groupConfiguration) error {
 	for _, settings := range configuration.Entries {
 		g, err := newGroup(s, settings)
+		if _, ok := errors.AsType[*callError](err); ok {
+			s.report("start a group", fmt.Errorf("the settings of %s are invalid", settings.key()))
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -156,11 +176,8 @@ func (s *groups) update(ctx context.Context, old *group, settings groupSettings)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old.stop()
-	former := old.settings
-	old.settings = settings
 	// When this is on disk, so is what the group has written before.
-	if err := s.store(ctx); err != nil {
-		old.settings = former
+	if err := s.store(ctx, settings); err != nil {
 		return err
 	}
 	g, err := newGroup(s, settings)
@@ -201,11 +218,17 @@ func (s *groups) restart() error {
 	return s.load()
 }
 
-// store writes the configuration. s.mu must be held.
-func (s *groups) store(ctx context.Context) error {
+// store writes the configuration, with these settings in place of those of the group of the same name. s.mu must be held.
+func (s *groups) store(ctx context.Context, changed ...groupSettings) error {
 	configuration := groupConfiguration{Version: "2", Updated: time.Now().UTC(), UpdatedBy: "system", Entries: []groupSettings{}}
 	for _, g := range s.entries {
-		configuration.Entries = append(configuration.Entries, g.settings)
+		settings := g.settings
+		for _, c := range changed {
+			if c.key() == settings.key() {
+				settings = c
+			}
+		}
+		configuration.Entries = append(configuration.Entries, settings)
 	}
 	slices.SortFunc(configuration.Entries, func(a, b groupSettings) int { return cmp.Compare(a.key(), b.key()) })
 	data, err := json.Marshal(configuration)
@@ -222,7 +245,10 @@ func (s *groups) store(ctx context.Context) error {
 		}
 	}
 	record := newRecord(configurationStream, newEventID(), []byte(configurationType), true, nil, data)
-	_, err = s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	result, err := s.log.append(ctx, change{stream: configurationStream, expected: expectAny, events: []*event{{record: record}}})
+	if err == nil && result.decision == streamDeleted {
+		err = streamIsDeleted(configurationStream)
+	}
 	return err
 }
 
@@ -270,6 +296,7 @@ func (s *groups) follow() {
 	}
 	seen := uint64(0)
 	for {
+		paced := time.After(deliveryPace) // as subscriptions to all are
 		durable := s.log.position()
 		grown := map[string]bool{}
 		missed := false
@@ -287,6 +314,11 @@ func (s *groups) follow() {
 			}
 		}
 		if s.log.wait(s.ctx, seen+1) != nil {
+			return
+		}
+		select {
+		case <-paced:
+		case <-s.ctx.Done():
 			return
 		}
 	}

@@ -23,8 +23,8 @@ func (r resolvedEvent) original() *event {
 	return r.event
 }
 
-// resolve finds what e stands for, if it is a link (Services/Storage/StorageReaderWorker.cs). Data that names nothing makes it
-// an event like any other.
+// resolve reads the target of e if e is a link (Services/Storage/StorageReaderWorker.cs). A link whose data is malformed is an
+// ordinary event.
 func (l *eventLog) resolve(e *event) (resolvedEvent, error) {
 	revision, stream, ok := parseLink(e)
 	if !ok {

@@ -27,7 +27,7 @@ func (e *LockedError) Error() string {
 
 func (e *LockedError) Unwrap() error { return e.err }
 
-// errStopped is what a log that was closed, or whose sync failed, has for those who wait or append.
+// errStopped is returned to callers that wait or append once the log was closed or a sync has failed.
 var errStopped = errors.New("event log has stopped")
 
 // eventLog is the stored log: events by position, positions by stream and revision. It is written in append.go and read in
@@ -98,7 +98,7 @@ func openLog(dir string, fs vfs.FS, errors *errorLog) (*eventLog, error) {
 	return l, nil
 }
 
-// open opens the database, after a look at what is there already.
+// open checks what is stored already and opens the database.
 func (l *eventLog) open() (err error) {
 	if _, err := l.fs.Stat(l.dir); err == nil {
 		if l.lock, err = pebble.LockDirectory(l.dir, l.fs); err != nil {
@@ -121,7 +121,7 @@ func (l *eventLog) open() (err error) {
 	return nil
 }
 
-// unlockable says why the folder could not be had.
+// unlockable turns a failure to lock the folder into an error for the operator.
 func (l *eventLog) unlockable(err error) error {
 	if heldElsewhere(err) {
 		return &LockedError{Dir: l.dir, err: err}
@@ -129,7 +129,7 @@ func (l *eventLog) unlockable(err error) error {
 	return l.unusable(err)
 }
 
-// giveUp lets the folder go, unless Pebble may still be at it.
+// giveUp unlocks the folder, unless Pebble may still be using it.
 func (l *eventLog) giveUp(err error) error {
 	if l.abandoned {
 		return err
@@ -144,8 +144,8 @@ func (l *eventLog) unlock() error {
 	return l.lock.Close()
 }
 
-// heldElsewhere reports whether a folder could not be opened because there is another owner. Within one process the file system says so in
-// words only.
+// heldElsewhere reports whether a folder could not be locked because it has another owner. Within one process the file system
+// says so only in the error's text.
 func heldElsewhere(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "held by current process")
 }
@@ -167,9 +167,9 @@ func (l *eventLog) databaseOptions() *pebble.Options {
 	return o
 }
 
-// syncPause is how long Pebble waits between two syncs. The callers that a sync lets go are soon back with their next append;
-// waiting for a part of them saves syncs, each of which costs processor time as well. A few callers are never kept waiting, and
-// nobody is who comes after a pause.
+// syncPause is how long Pebble waits between two syncs. Callers that a sync has released soon come back with their next append;
+// waiting for some of them saves syncs, which cost processor time too. When only a few callers are waiting, or after a lull,
+// there is no pause.
 func (l *eventLog) syncPause() time.Duration {
 	const (
 		few       = 4
@@ -183,7 +183,7 @@ func (l *eventLog) syncPause() time.Duration {
 	return min(time.Duration(n)*perAppend, longest)
 }
 
-// markLayout tells in a new database how it is laid out.
+// markLayout stores the layout's version in a new database.
 func (l *eventLog) markLayout() error {
 	_, closer, err := l.db.Get([]byte(versionKey))
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -195,7 +195,7 @@ func (l *eventLog) markLayout() error {
 	return closer.Close()
 }
 
-// scanStreams learns which streams the stored log has. Appends and reads go on meanwhile, and ask the database.
+// scanStreams fills the set of streams from the stored log. Until it is done, appends and reads look streams up in the database.
 func (l *eventLog) scanStreams() {
 	defer close(l.scanning.done)
 	complete, err := l.addStoredStreams()
@@ -205,14 +205,15 @@ func (l *eventLog) scanStreams() {
 	l.streams.complete.Store(complete)
 }
 
-// addStoredStreams reports whether it came to the end.
+// addStoredStreams reports whether it has seen all streams.
 func (l *eventLog) addStoredStreams() (complete bool, err error) {
 	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte{streamPrefix}, UpperBound: []byte{streamPrefix + 1}})
 	if err != nil {
 		return false, err
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		if streamKeyRevision(it.Key()) == 0 {
+		// A tombstone may be a stream's only event.
+		if r := streamKeyRevision(it.Key()); r == 0 || r == tombstoneRevision {
 			l.streams.add(streamKeyName(it.Key()))
 			select {
 			case <-l.scanning.stop:
@@ -225,10 +226,10 @@ func (l *eventLog) addStoredStreams() (complete bool, err error) {
 	return err == nil, err
 }
 
-// closeTime bounds the closing of a database that has failed: what holds its locks may be parked.
+// closeTime bounds closing a database that has failed: a parked goroutine may hold its locks.
 const closeTime = 2 * time.Second
 
-// close syncs and closes the database. Nothing else may use the log any more. Of a log that has failed it returns why.
+// close syncs and closes the database. Nothing may use the log afterwards. If the log has failed, close returns the cause.
 func (l *eventLog) close() error {
 	close(l.scanning.stop)
 	<-l.scanning.done
@@ -260,7 +261,7 @@ func (l *eventLog) closeDatabase() error {
 	return errors.Join(err, l.unlock())
 }
 
-// closingExtent writes down where the log ends.
+// closingExtent records where the log ends.
 func (l *eventLog) closingExtent() error {
 	files, err := l.fs.List(l.dir)
 	if err != nil {
@@ -269,7 +270,7 @@ func (l *eventLog) closingExtent() error {
 	return extent{position: l.last, wal: newestWAL(files)}.write(l.fs, l.dir)
 }
 
-// position is the last durable one.
+// position returns the last durable position.
 func (l *eventLog) position() uint64 { return l.durable.Load() }
 
 // advance makes position durable, and with it everything before it.

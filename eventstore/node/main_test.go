@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirVariable); dir != "" {
-		os.Exit(appendUntilKilled(dir))
+		os.Exit(writeUntilKilled(dir, os.Getenv(crashRoundVariable)))
 	}
 	if what := os.Getenv(node.StuckVariable); what != "" {
 		os.Exit(node.ServeUntilStuck(what))

@@ -63,7 +63,7 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{log: log, errors: reported}
-	n.groups, err = openGroups(log, func(operation string, err error) { reportError(log, reported, operation, err) })
+	n.groups, err = openGroups(log, &n.patterns, func(operation string, err error) { reportError(log, reported, operation, err) })
 	if err != nil {
 		return nil, errors.Join(err, log.close())
 	}
@@ -73,8 +73,8 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 
 // Serve answers clients on l until ctx ends, then lets calls under way finish, ends subscriptions and returns nil. It closes l.
 // It may be called again, also at the same time, with another listener. The error says why it ended early: l failed, l can be
-// reached from other machines (the protocol is served without encryption and without authentication), the log has failed, or the node was closed ([ErrClosed]). A log fails for good when the disk is
-// full or broken, or damage is found ([*DamagedError]).
+// reached from other machines (the protocol is served without encryption and without authentication), the log has failed, or
+// the node was closed ([ErrClosed]). A log fails for good when the disk is full or broken, or damage is found ([*DamagedError]).
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	if !onLoopback(l.Addr()) {

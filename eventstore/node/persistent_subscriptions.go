@@ -88,6 +88,17 @@ type settingsMessage interface {
 	GetCheckpointAfterMs() int32
 }
 
+// Clients before 21.10 say the stream, where to start and the strategy in fields that others leave out.
+type (
+	formerOptions interface {
+		GetStreamIdentifier() *shared.StreamIdentifier
+	}
+	formerSettings interface{ GetRevision() uint64 }
+	formerCreate   interface {
+		GetNamedConsumerStrategy() persistent.CreateReq_ConsumerStrategy
+	}
+)
+
 const ticksPerMillisecond = ticksPerSecond / 1000
 
 func settingsOf(m settingsMessage) groupSettings {
@@ -147,7 +158,7 @@ func (s *persistentService) parseCreate(o *persistent.CreateReq_Options) (groupS
 	settings.Group = o.GroupName
 	settings.NamedConsumerStrategy = o.Settings.ConsumerStrategy
 	if settings.NamedConsumerStrategy == "" {
-		settings.NamedConsumerStrategy = o.Settings.GetNamedConsumerStrategy().String() //nolint:staticcheck // older clients choose by it
+		settings.NamedConsumerStrategy = formerCreate(o.Settings).GetNamedConsumerStrategy().String()
 	}
 	var err error
 	switch from := o.StreamOption.(type) {
@@ -180,9 +191,8 @@ func (s *persistentService) parseCreate(o *persistent.CreateReq_Options) (groupS
 			settings.Filter, err = parseGroupFilter(from.All)
 		}
 	default:
-		// Clients before 21.10 name the stream here.
-		settings.Stream = string(o.GetStreamIdentifier().GetStreamName())          //nolint:staticcheck // see above
-		settings.StartPosition, err = startRevision(o.GetSettings().GetRevision()) //nolint:staticcheck // see above
+		settings.Stream = string(formerOptions(o).GetStreamIdentifier().GetStreamName())
+		settings.StartPosition, err = startRevision(formerSettings(o.Settings).GetRevision())
 	}
 	switch {
 	case err != nil:
@@ -255,6 +265,9 @@ func (s *persistentService) parseUpdate(o *persistent.UpdateReq_Options) (*group
 		default:
 			err = noneIsInvalid("PersistentSubscriptions.UpdateReq+Types+StreamOptions+RevisionOption")
 		}
+		if settings.Stream == allStream {
+			err = groupSourceMixedUp("Update")
+		}
 	case *persistent.UpdateReq_Options_All:
 		settings.Stream = allStream
 		switch from := from.All.GetAllOption().(type) {
@@ -267,8 +280,8 @@ func (s *persistentService) parseUpdate(o *persistent.UpdateReq_Options) (*group
 			err = noneIsInvalid("PersistentSubscriptions.UpdateReq+Types+AllOptions+AllOption")
 		}
 	default:
-		settings.Stream = string(o.GetStreamIdentifier().GetStreamName())          //nolint:staticcheck // see parseCreate
-		settings.StartPosition, err = startRevision(o.GetSettings().GetRevision()) //nolint:staticcheck // see parseCreate
+		settings.Stream = string(formerOptions(o).GetStreamIdentifier().GetStreamName())
+		settings.StartPosition, err = startRevision(formerSettings(o.Settings).GetRevision())
 	}
 	if err == nil && settings.Stream == "" {
 		err = errHandler
@@ -516,6 +529,7 @@ func (s *persistentService) deliver(stream persistent.PersistentSubscriptions_Re
 func (g *group) info() (*persistent.SubscriptionInfo, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.grown = true
 	g.advanceLocked()
 	parked, err := g.parked()
 	if err != nil {

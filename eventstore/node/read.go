@@ -126,7 +126,7 @@ func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadSe
 	return sendLastPosition(r, v, stream)
 }
 
-// send sends an event, with what it stands for if that is asked.
+// send sends an event, resolved if the client asks for that.
 func (s *streamsService) send(r *readRequest, stream streams.Streams_ReadServer, e *event) error {
 	shown := resolvedEvent{event: e}
 	if r.resolve {

@@ -14,8 +14,8 @@ const (
 	pageBytes  = 256 << 10
 )
 
-// page is a run of events read in one go, so that no database iterator is held while a client takes its time. It is reused;
-// its events are valid until it is filled again.
+// page is a run of events that is read at once, so that no database iterator is open while a slow client is being served. It is
+// reused; its events are valid until it is filled again.
 type page struct {
 	events []event
 	arena  []byte
@@ -78,8 +78,8 @@ func (l *eventLog) read(p *page, from, to, limit uint64) (fromMemory bool, err e
 	return false, l.dense(p, from, step)
 }
 
-// dense checks that p begins with the event at position from, as it does if that is durable, and that no event is missing. Who
-// reads on would get no further otherwise, or leave one out.
+// dense checks that p begins with the event at position from, which must be durable, and that no event is missing. Otherwise a
+// reader would loop, or skip an event.
 func (l *eventLog) dense(p *page, from, step uint64) error {
 	for i := range max(len(p.events), 1) {
 		if i == len(p.events) || p.events[i].position != from {
@@ -90,7 +90,7 @@ func (l *eventLog) dense(p *page, from, step uint64) error {
 	return nil
 }
 
-// take adds the event that it stands on.
+// take adds the event at the iterator.
 func (p *page) take(it *pebble.Iterator) error {
 	position, err := parseEventKey(it.Key())
 	if err != nil {
@@ -123,8 +123,8 @@ func (l *eventLog) event(position uint64) (*event, error) {
 	return &p.events[0], nil
 }
 
-// lookup takes events by their positions. Those of one page come one after the other in the log, often in the same block of the
-// database, which an iterator keeps at hand: at each event of its own, Get would look for it from the top.
+// lookup reads events by position. The events of one page are often close together in the log and share blocks of the database,
+// which an iterator keeps loaded; Get would search from the top each time.
 type lookup struct {
 	log *eventLog
 	it  *pebble.Iterator // nil before the first event that is not in memory
@@ -174,7 +174,7 @@ func (l *eventLog) streamIterator(stream string, durable uint64) (streamIterator
 	return streamIterator{it, durable}, err
 }
 
-// last moves to the stream's last durable event. False: there is none, or an error, see position.
+// last moves to the stream's last durable event and reports whether there is one.
 func (s streamIterator) last() (bool, error) {
 	for ok := s.Last(); ok; ok = s.Prev() {
 		position, err := s.position()

@@ -27,12 +27,12 @@ const (
 	keepaliveInterval = 10 * time.Second
 	// minPingInterval tolerates clients that ping every keepaliveInterval; gRPC would cut them off after half a minute.
 	minPingInterval = keepaliveInterval / 2
-	// handshakeTime bounds how long who says nothing keeps a connection, of which there are only so many.
+	// handshakeTime bounds how long a silent client may hold one of the limited connections.
 	handshakeTime = 10 * time.Second
 	// drainTime bounds how long calls under way may go on once a server stops.
 	drainTime = 2 * time.Second
-	// The windows are what clients may send ahead of the server's reading: an append, and some of them at once. That they are
-	// fixed spares a ping for each round trip, by which gRPC would find out about the network.
+	// The windows are what clients may send before the server has read it: one append in a stream, several in a connection. Fixed
+	// windows spare the ping for each round trip by which gRPC would measure the network.
 	streamWindow     = 1 << 20
 	connectionWindow = 16 << 20
 	// streamWorkers is the number of goroutines kept to handle calls, whose stacks have grown already. Calls beyond it, as most
@@ -40,7 +40,7 @@ const (
 	streamWorkers = 64
 )
 
-// statsMetadata is what EventStoreDB begins a new log with: its statistics, of which this node keeps none, are to be kept ten days.
+// statsMetadata is the first event of a new log in EventStoreDB: it keeps its statistics for ten days. This node has none.
 const statsMetadata = `{"$maxAge":864000}`
 
 // beginLog writes the first event of a new log, as EventStoreDB does: once, for the first of the node's servers.
@@ -115,7 +115,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	select {
 	case <-ended:
 	case <-n.log.failed.done:
-		// Calls may be stuck in it.
+		// Calls may be stuck in the failed log.
 		select {
 		case <-ended:
 		case <-time.After(drainTime + time.Second):
@@ -128,7 +128,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// notServed is the answer to calls of what there is not.
+// notServed answers calls of services and methods that are not served.
 func notServed(server *grpc.Server, stream grpc.ServerStream) error {
 	path, _ := grpc.MethodFromServerStream(stream)
 	service, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -139,7 +139,7 @@ func notServed(server *grpc.Server, stream grpc.ServerStream) error {
 	return status.Error(codes.Unimplemented, text)
 }
 
-// answer is what a handler returns for err, with its trailers on the way.
+// answer returns the error for a streaming handler to return, and sets its trailers.
 func answer(stream grpc.ServerStream, err error) error {
 	if trailers := trailersOf(err); trailers != nil {
 		stream.SetTrailer(trailers)
@@ -147,7 +147,7 @@ func answer(stream grpc.ServerStream, err error) error {
 	return answered(err)
 }
 
-// answered is err as clients are told of it.
+// answered returns err as the client is to see it.
 func answered(err error) error {
 	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, errStopped) {
 		return errShutdown

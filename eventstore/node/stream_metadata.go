@@ -96,15 +96,15 @@ func readNumber(data []byte, n *int64) error {
 	return nil
 }
 
-// mostSeconds is the longest time that EventStoreDB can count.
-const mostSeconds = math.MaxInt64 / ticksPerSecond
+// maxSeconds is the longest time that EventStoreDB can count.
+const maxSeconds = math.MaxInt64 / ticksPerSecond
 
 func readSeconds(data []byte, n *int64) error {
 	var seconds int64
 	if err := readNumber(data, n); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, &seconds); err != nil || seconds > mostSeconds || seconds < -mostSeconds {
+	if err := json.Unmarshal(data, &seconds); err != nil || seconds > maxSeconds || seconds < -maxSeconds {
 		return errMetadata
 	}
 	return nil
@@ -204,7 +204,7 @@ func (c *metadataCache) forget(stream string) {
 	c.entries.Remove(stream)
 }
 
-// streamMetadata returns what readers go by.
+// streamMetadata returns the metadata that applies to readers of stream.
 func (l *eventLog) streamMetadata(stream string) (streamMetadata, error) {
 	if strings.HasPrefix(stream, metastreamPrefix) {
 		return metastreamMetadata, nil
@@ -213,8 +213,8 @@ func (l *eventLog) streamMetadata(stream string) (streamMetadata, error) {
 	if ok {
 		return m, nil
 	}
-	// As of a position that is read after the generation: what is found as of an earlier one would be remembered though it was
-	// forgotten already.
+	// The position must be read after the generation: metadata found as of an earlier position could be cached although it was
+	// already forgotten.
 	r, err := l.lastRecord(metastreamOf(stream), l.position())
 	if err != nil {
 		return streamMetadata{}, err

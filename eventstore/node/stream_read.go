@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// streamView is what one stream shows at one moment.
+// streamView is what readers see of one stream at one moment.
 type streamView struct {
 	name        string
 	durable     uint64 // events beyond this position are not shown
@@ -16,7 +16,7 @@ type streamView struct {
 	notBefore   int64 // events created earlier have expired, in 100 ns since the Unix epoch
 }
 
-// view looks at stream as of position durable.
+// view returns what stream shows as of position durable.
 func (l *eventLog) view(stream string, durable uint64) (streamView, error) {
 	v := streamView{name: stream, durable: durable, last: -1, notBefore: math.MinInt64}
 	if l.streams.lacks(stream) {
@@ -107,7 +107,7 @@ func (l *eventLog) readStream(p *page, v streamView, from int64, backward bool, 
 // shows reports whether v has the revision.
 func (v streamView) shows(revision int64) bool { return v.first <= revision && revision <= v.last }
 
-// takeUnexpired adds the event that it stands on, unless it is too old.
+// takeUnexpired adds the event at the iterator unless it has expired.
 func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
 	position, err := it.position()
 	if err != nil {
@@ -122,8 +122,8 @@ func (u *lookup) takeUnexpired(p *page, it streamIterator, v streamView) error {
 	return nil
 }
 
-// begins tells a reader that asks for limit events from revision from on where the stream begins, if the first page is empty: as
-// EventStoreDB does, which looks at the next page then, and tells it again if that is empty as well.
+// begins returns the first revisions to report to a reader that asks for limit events from revision from on. EventStoreDB reports
+// one if its first page is empty, and another one if the next page is empty too.
 func (l *eventLog) begins(v streamView, from int64, limit uint64) (begins []int64, err error) {
 	if pageEnd(from, limit) < v.first {
 		from = v.first
@@ -149,7 +149,7 @@ func pageEnd(from int64, limit uint64) int64 {
 	return math.MaxInt64
 }
 
-// firstUnexpired is the first revision of v, from revision from on, that is shown, or that behind its last.
+// firstUnexpired returns the first revision of v at or after from that is shown, or the one after its last.
 func (l *eventLog) firstUnexpired(v streamView, from int64) (int64, error) {
 	next := max(from, v.first)
 	if v.notBefore == math.MinInt64 {

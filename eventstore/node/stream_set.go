@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// streamSet knows the streams that may exist: a Bloom filter over their names in two bytes a stream, which grows. Most appends
-// begin a stream, and looking for one that is not there is the most that a database could cost them. Safe for concurrent use.
+// streamSet is a growing Bloom filter over the names of all streams, two bytes each. Most appends begin a stream, and looking up a
+// stream that does not exist would be their most expensive step. Safe for concurrent use.
 type streamSet struct {
 	seed maphash.Seed
-	// complete is set once the streams of the stored log are in. Before, the set tells nothing.
+	// complete is set once the streams of the stored log are added; until then the set is of no use.
 	complete atomic.Bool
 	layers   atomic.Pointer[[]*streamLayer]
 

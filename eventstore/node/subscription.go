@@ -20,8 +20,8 @@ type subscription struct {
 	delivered time.Time // when pace last returned
 }
 
-// deliveryPace is the least time between two live deliveries of a subscription to all. An event that comes after a lull is sent
-// at once; of a stream of events, those of this time are sent together, which costs everybody far less than a waking for each.
+// deliveryPace is the least time between two live deliveries of a subscription to $all. An event after a lull is sent at once;
+// under load, events that arrive within this time are sent together, which costs far less than a wake-up for each.
 const deliveryPace = 5 * time.Millisecond
 
 // pace waits until deliveryPace has passed since it last returned.
@@ -52,7 +52,7 @@ func (s *streamsService) subscribe(r readRequest, stream streams.Streams_ReadSer
 
 func (s *subscription) send(e event) error { return s.service.send(&s.request, s.stream, &e) }
 
-// sendCaughtUp tells that the client has all of the stream up to its last event, of -1 if it has none.
+// sendCaughtUp tells the client that it has the stream up to revision, -1 if the stream has no events.
 func (s *subscription) sendCaughtUp(revision int64) error {
 	if revision < 0 {
 		return s.stream.SendMsg(encodeCaughtUp(time.Now(), nil))
@@ -60,7 +60,7 @@ func (s *subscription) sendCaughtUp(revision int64) error {
 	return s.stream.SendMsg(encodeCaughtUp(time.Now(), appendVarint(nil, caughtUpRevision, uint64(revision))))
 }
 
-// sendCaughtUpWithAll tells that the client has all of the log up to position.
+// sendCaughtUpWithAll tells the client that it has the log up to position.
 func (s *subscription) sendCaughtUpWithAll(position uint64) error {
 	if position == 0 {
 		return s.stream.SendMsg(encodeCaughtUp(time.Now(), nil))
@@ -69,8 +69,8 @@ func (s *subscription) sendCaughtUpWithAll(position uint64) error {
 	return s.stream.SendMsg(encodeCaughtUp(time.Now(), appendBytes(nil, caughtUpPosition, both)))
 }
 
-// subscribeToAll follows the log behind r.from for ever. It reads the memory of recent events while it can; once it has
-// fallen behind that, it is catching up, and tells when it has.
+// subscribeToAll follows the log after r.from until the call ends. While it keeps up it reads from the memory of recent events;
+// when it has fallen behind, it catches up from disk and then says so.
 func (s *streamsService) subscribeToAll(r readRequest, stream streams.Streams_ReadServer) error {
 	end := s.log.position()
 	sub, cancel, err := s.subscribe(r, stream)
@@ -241,8 +241,8 @@ func (c *checkpointer) send(commit, prepare uint64) error {
 	}})
 }
 
-// subscribeToStream follows one stream behind revision r.from for ever, whether it exists or not. Truncation applies while it
-// catches up and not to what comes live.
+// subscribeToStream follows one stream after revision r.from until the call ends, whether the stream exists or not. Truncation
+// applies while it catches up, not to live events.
 func (s *streamsService) subscribeToStream(r readRequest, stream streams.Streams_ReadServer) error {
 	durable := s.log.position()
 	v, err := s.log.view(r.stream, durable)

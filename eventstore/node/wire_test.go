@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"pgregory.net/rapid"
 )
 
@@ -64,6 +66,79 @@ func TestEncodeSuccess(t *testing.T) {
 			t.Fatalf("got %v, want %v", &got, want)
 		}
 	})
+}
+
+func TestEncodeBatchSuccess(t *testing.T) {
+	empty := &emptypb.Empty{}
+	rapid.Check(t, func(t *rapid.T) {
+		revision, position, stream := rapid.Int64Min(-1).Draw(t, "revision"), rapid.Uint64().Draw(t, "position"), rapid.String().Draw(t, "stream")
+		success := &streams.BatchAppendResp_Success{
+			CurrentRevisionOption: &streams.BatchAppendResp_Success_CurrentRevision{CurrentRevision: uint64(revision)},
+			PositionOption: &streams.BatchAppendResp_Success_Position{Position: &shared.AllStreamPosition{
+				CommitPosition: position, PreparePosition: position,
+			}},
+		}
+		if revision < 0 {
+			success.CurrentRevisionOption = &streams.BatchAppendResp_Success_NoStream{NoStream: empty}
+		}
+		if position == 0 {
+			success.PositionOption = &streams.BatchAppendResp_Success_NoPosition{NoPosition: empty}
+		}
+		want := &streams.BatchAppendResp{
+			CorrelationId:    &shared.UUID{Value: &shared.UUID_String_{String_: uuid.NewString()}},
+			Result:           &streams.BatchAppendResp_Success_{Success: success},
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(stream)},
+		}
+		correlation, err := proto.Marshal(want.CorrelationId)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got streams.BatchAppendResp
+		if err := proto.Unmarshal(mem.BufferSlice(encodeBatchSuccess(correlation, stream, revision, position)).Materialize(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(&got, want) {
+			t.Fatalf("got %v, want %v", &got, want)
+		}
+	})
+}
+
+// TestEncodeResolved holds what has a link, or only one, to the generated code; messages of groups have a number of retries too.
+func TestEncodeResolved(t *testing.T) {
+	newEvent := func(position uint64, name string) *event {
+		e := &event{position: position, record: newRecord(name, eventID(uuid.New()), []byte("A"), true, []byte("m"), []byte("d"))}
+		e.place(int64(position), 7)
+		return e
+	}
+	target, link := newEvent(3, "target"), newEvent(9, "link")
+	for _, r := range []resolvedEvent{{event: target}, {event: target, link: link}, {link: link}} {
+		for _, form := range []uuidForm{structuredUUID, stringUUID} {
+			want := &streams.ReadResp_ReadEvent{Position: &streams.ReadResp_ReadEvent_CommitPosition{CommitPosition: r.original().position}}
+			if r.event != nil {
+				want.Event = generatedEvent(*r.event, form).GetEvent().GetEvent()
+			}
+			if r.link != nil {
+				want.Link = generatedEvent(*r.link, form).GetEvent().GetEvent()
+			}
+			var got streams.ReadResp
+			if err := proto.Unmarshal(mem.BufferSlice(encodeEvent(r, form)).Materialize(), &got); err != nil || !proto.Equal(got.GetEvent(), want) {
+				t.Errorf("got %v, want %v, %v", got.GetEvent(), want, err)
+			}
+			var delivery persistent.ReadResp
+			if err := proto.Unmarshal(mem.BufferSlice(encodeDelivery(r, form, 4)).Materialize(), &delivery); err != nil {
+				t.Fatal(err)
+			}
+			d := delivery.GetEvent()
+			if d.GetRetryCount() != 4 || d.GetCommitPosition() != r.original().position || (d.Event != nil) != (r.event != nil) || (d.Link != nil) != (r.link != nil) {
+				t.Errorf("got %v", d)
+			}
+			for _, e := range []*persistent.ReadResp_ReadEvent_RecordedEvent{d.Event, d.Link} {
+				if e != nil && (e.CommitPosition != d.GetCommitPosition() || e.Metadata["type"] != "A" || string(e.Data) != "d") {
+					t.Errorf("got %v", e)
+				}
+			}
+		}
+	}
 }
 
 // TestTakeAppendRequest holds the hand-written decoding to the generated encoding.

@@ -75,7 +75,11 @@ func Open(uri string) (*Store, error) {
 	if name == "" {
 		name = DefaultDatabase
 	}
-	client, err := mongo.Connect(clientOptions(uri, address))
+	return connect(clientOptions(uri, address), name)
+}
+
+func connect(o *options.ClientOptions, name string) (*Store, error) {
+	client, err := mongo.Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}

@@ -108,14 +108,16 @@ func (f *ferretDB) stop() error {
 }
 
 // open gives a store in a database of its own, which is removed at the end of the test.
-func open(t *testing.T) projections.Store {
+func open(t *testing.T) projections.Store { return openBy(t, mongo.Open) }
+
+func openBy(t *testing.T, open func(uri string) (*mongo.Store, error)) projections.Store {
 	t.Helper()
 	uri, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	uri.Path = "/test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	store, err := mongo.Open(uri.String())
+	store, err := open(uri.String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,16 +13,16 @@ import (
 	"modernc.org/sqlite"
 )
 
-// maxStatements bounds the prepared statements of a connection. Queries differ in few ways, so that when there are more of
-// them most are those of generations that are gone.
+// maxStatements bounds the prepared statements of a connection: a list can be queried in thousands of ways, and each rebuild puts it in
+// another table.
 const maxStatements = 128
 
-// connection is a connection of the driver with its prepared statements. It is used without database/sql, whose care for
-// many kinds of values and of connections costs a third of the time of a page. One goroutine at a time may use it.
+// connection is a connection of the driver with its prepared statements. It bypasses database/sql, whose conversions and pooling take a
+// third of the time of a page. It must not be used by two goroutines at the same time.
 type connection struct {
 	conn     driver.Conn
 	prepared map[string]driver.Stmt
-	broken   bool // it was left in the middle of something, and is not to be used again
+	broken   bool // a call did not return, and the connection must not be used again
 }
 
 func connect(source string) (*connection, error) {
@@ -33,12 +33,12 @@ func connect(source string) (*connection, error) {
 	return &connection{conn: conn, prepared: map[string]driver.Stmt{}}, nil
 }
 
-func (c *connection) close() error { return errors.Join(c.forget(), c.conn.Close()) }
+func (c *connection) close() error { return errors.Join(c.closeStatements(), c.conn.Close()) }
 
-// errCutOff is what becomes of a fault of memory: the file is mapped, and somebody has made it shorter.
-var errCutOff = errors.New("the file ends before its end")
+// errTruncated stands for a memory fault: the file is mapped into memory, and has been truncated by somebody else.
+var errTruncated = errors.New("the file was truncated while it was in use")
 
-// guarded calls a function, after whose panic the connection is closed. A fault of memory, which would end the program, is an error.
+// guarded calls do, and closes the connection if do panics. A memory fault, which would end the program, is returned as errTruncated.
 func (c *connection) guarded(do func(*connection) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	c.broken = true
@@ -48,11 +48,11 @@ func (c *connection) guarded(do func(*connection) error) (err error) {
 		}
 		reason := recover()
 		if _, fault := reason.(interface{ Addr() uintptr }); fault {
-			err = errCutOff // and the connection is let alone: to close it would meet the same fault
+			err = errTruncated // the connection stays open: closing it would fault again
 			return
 		}
 		_ = c.close()
-		if reason != nil { // else the goroutine ends
+		if reason != nil { // nil if do ended the goroutine
 			panic(reason)
 		}
 	}()
@@ -61,8 +61,7 @@ func (c *connection) guarded(do func(*connection) error) (err error) {
 	return err
 }
 
-// forget closes the prepared statements.
-func (c *connection) forget() error {
+func (c *connection) closeStatements() error {
 	var errs []error
 	for text, statement := range c.prepared {
 		errs = append(errs, statement.Close())
@@ -76,7 +75,7 @@ func (c *connection) prepare(text string) (driver.Stmt, error) {
 		return statement, nil
 	}
 	if len(c.prepared) >= maxStatements {
-		if err := c.forget(); err != nil {
+		if err := c.closeStatements(); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +87,7 @@ func (c *connection) prepare(text string) (driver.Stmt, error) {
 	return statement, nil
 }
 
-// exec runs a statement and returns how many rows it changed. Arguments are int64 or string.
+// exec executes a statement and returns the number of rows it changed. Arguments are int64 or string.
 func (c *connection) exec(ctx context.Context, text string, args ...driver.Value) (int64, error) {
 	statement, err := c.prepare(text)
 	if err != nil {
@@ -101,17 +100,17 @@ func (c *connection) exec(ctx context.Context, text string, args ...driver.Value
 	return result.RowsAffected()
 }
 
-// script runs statements that are not kept.
+// script executes statements without keeping them prepared.
 func (c *connection) script(ctx context.Context, text string) error {
 	_, err := c.conn.(driver.ExecerContext).ExecContext(ctx, text, nil)
 	return err
 }
 
-// errForeign is what becomes of a value that this package would not have written: what a damaged file says may pass for a row.
+// errForeign means that a row has a value of a type that this package never writes there, as rows of a damaged file may.
 var errForeign = errors.New("a value is of another type than was written")
 
-// query calls visit for each row. Values are int64, string, or nil; visit must not keep the slice. Where visit takes a value for what it
-// is not, the error is errForeign.
+// query calls visit for each row. Values are int64, string or nil; visit must not retain the slice. If visit asserts a type that a value
+// does not have, the error is errForeign. Once there is a row, the end of the context does not interrupt the query any more.
 func (c *connection) query(ctx context.Context, text string, args []driver.Value, visit func(values []driver.Value)) (err error) {
 	statement, err := c.prepare(text)
 	if err != nil {
@@ -142,7 +141,7 @@ func (c *connection) query(ctx context.Context, text string, args []driver.Value
 	}
 }
 
-// one queries a row of whole numbers, and reports whether there is one.
+// one reads a single row of integers, and reports whether there is one.
 func (c *connection) one(ctx context.Context, text string, args []driver.Value, into ...*int64) (found bool, err error) {
 	err = c.query(ctx, text, args, func(values []driver.Value) {
 		found = true
@@ -163,31 +162,31 @@ func named(values []driver.Value) []driver.NamedValue {
 
 var errClosed = errors.New("the store is closed")
 
-// pool lends connections. May be used from any goroutine.
+// pool hands out connections, and opens them on demand. It may be used by several goroutines at the same time.
 type pool struct {
-	open func() (*connection, error)
-	lent chan struct{} // holds a token for each connection that is lent
+	open  func() (*connection, error)
+	inUse chan struct{} // holds a token for each connection in use
 
 	mu     sync.Mutex
-	idle   []*connection // the last one is the one used last
+	idle   []*connection // the most recently used one is at the end
 	closed bool
 }
 
 func newPool(size int, open func() (*connection, error)) *pool {
-	return &pool{open: open, lent: make(chan struct{}, size)}
+	return &pool{open: open, inUse: make(chan struct{}, size)}
 }
 
-// with lends a connection to a function.
+// with calls do with a connection.
 func (p *pool) with(ctx context.Context, do func(*connection) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case p.lent <- struct{}{}:
+	case p.inUse <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-p.lent }()
+	defer func() { <-p.inUse }()
 	c, err := p.take()
 	if err != nil {
 		return err
@@ -221,20 +220,20 @@ func (p *pool) take() (*connection, error) {
 	return c, nil
 }
 
-// close waits for the connections that are lent.
+// close waits until no connection is in use.
 func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	for range cap(p.lent) {
-		p.lent <- struct{}{}
+	for range cap(p.inUse) {
+		p.inUse <- struct{}{}
 	}
 	var errs []error
 	for _, c := range p.idle {
 		errs = append(errs, c.close())
 	}
-	for range cap(p.lent) {
-		<-p.lent
+	for range cap(p.inUse) {
+		<-p.inUse
 	}
 	return errors.Join(errs...)
 }

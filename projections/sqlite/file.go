@@ -18,40 +18,40 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// file is an open file: what stood at the path when it was opened.
+// file is an open database: the file that was at the path when it was opened.
 type file struct {
 	path    string
-	is      os.FileInfo
+	info    os.FileInfo
 	readers *pool
 
-	// lock holds a token while the writer works. The writer is nil until it is needed, and after it broke.
+	// lock holds a token while the writer is in use. The writer is nil until it is needed, and again after it broke.
 	lock   chan struct{}
 	writer *connection
 	closed bool
 
-	// known are the generations that were last seen to be active, by projection.
+	// known has the generation of each projection that was active when it was last read.
 	known sync.Map
 	// forms are those of generations, by projections.Ref.
 	forms sync.Map
 }
 
-// openFile opens what stands at the path, or makes it unless it is only to be visited.
-func openFile(path string, visit bool) (*file, error) {
+// openFile opens the file at the path, and creates it if it is missing, unless it must exist.
+func openFile(path string, existing bool) (*file, error) {
 	f := &file{path: path, lock: make(chan struct{}, 1)}
 	f.readers = newPool(max(4, 2*runtime.GOMAXPROCS(0)), func() (*connection, error) {
 		return f.connect("rw", "query_only(1)", "cache_size(-4000)", "mmap_size(268435456)")
 	})
-	err := f.make(visit)
+	err := f.createTables(existing)
 	if err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
 }
 
-// errReplaced means that another file stands at the path now.
+// errReplaced means that there is another file at the path now.
 var errReplaced = errors.New("the file was removed or replaced")
 
-// connect opens a connection to the file. Modes are those of SQLite: rwc makes the file if it is not there.
+// connect opens a connection to the file. Modes are those of SQLite: rwc creates the file if it is missing.
 func (f *file) connect(mode string, pragmas ...string) (*connection, error) {
 	query := url.Values{"mode": {mode}, "_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds())}, pragmas...)}
 	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(f.path), RawQuery: query.Encode()}
@@ -59,11 +59,11 @@ func (f *file) connect(mode string, pragmas ...string) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	is, err := os.Stat(f.path)
+	info, err := os.Stat(f.path)
 	switch {
-	case err == nil && f.is == nil:
-		f.is = is
-	case err == nil && !os.SameFile(is, f.is):
+	case err == nil && f.info == nil:
+		f.info = info
+	case err == nil && !os.SameFile(info, f.info):
 		err = errReplaced
 	}
 	if err != nil {
@@ -72,10 +72,10 @@ func (f *file) connect(mode string, pragmas ...string) (*connection, error) {
 	return c, nil
 }
 
-// make sees to it that the file has its tables, but for a visitor none where there are none.
-func (f *file) make(visit bool) error {
+// createTables creates the tables, except in a file that must exist, and adds the columns that the tables of older programs lack.
+func (f *file) createTables(existing bool) error {
 	ctx := context.Background()
-	if visit {
+	if existing {
 		var missing []string
 		err := f.readers.with(ctx, func(c *connection) (err error) {
 			missing, err = missingColumns(ctx, c)
@@ -86,21 +86,21 @@ func (f *file) make(visit bool) error {
 		}
 	}
 	mode := "rwc"
-	if visit {
+	if existing {
 		mode = "rw"
 	}
 	return f.writeIn(ctx, mode, func(w *connection) error {
 		return transact(ctx, w, func(ctx context.Context, w *connection) error {
-			made, err := w.one(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'generations'", nil, new(int64))
+			found, err := w.one(ctx, "SELECT 1 FROM sqlite_schema WHERE name = 'generations'", nil, new(int64))
 			if err != nil {
 				return err
 			}
-			if !made && !visit {
+			if !found && !existing {
 				return w.script(ctx, tables)
 			}
 			missing, err := missingColumns(ctx, w)
 			for _, column := range missing {
-				if made && err == nil {
+				if found && err == nil {
 					err = w.script(ctx, "ALTER TABLE generations ADD COLUMN "+column+" TEXT NOT NULL DEFAULT ''")
 				}
 			}
@@ -110,19 +110,19 @@ func (f *file) make(visit bool) error {
 }
 
 func missingColumns(ctx context.Context, c *connection) (missing []string, err error) {
-	missing = slices.Clone(later)
+	missing = slices.Clone(added)
 	err = c.query(ctx, "SELECT name FROM pragma_table_info('generations')", nil, func(v []driver.Value) {
 		missing = slices.DeleteFunc(missing, func(column string) bool { return column == v[0].(string) })
 	})
 	return missing, err
 }
 
-// write lends the connection that writes to a function.
+// write calls do with the writer, which serves one caller at a time.
 func (f *file) write(ctx context.Context, do func(w *connection) error) error {
 	return f.writeIn(ctx, "rw", do)
 }
 
-// writeIn is write with the mode in which the connection is opened if there is none.
+// writeIn is write with the mode in which the writer is opened if there is none.
 func (f *file) writeIn(ctx context.Context, mode string, do func(w *connection) error) error {
 	select {
 	case f.lock <- struct{}{}:
@@ -150,7 +150,7 @@ func (f *file) writeIn(ctx context.Context, mode string, do func(w *connection) 
 	return f.writer.guarded(do)
 }
 
-// close waits for those who are in the file.
+// close waits until nobody uses the file.
 func (f *file) close() error {
 	f.lock <- struct{}{}
 	defer func() { <-f.lock }()
@@ -163,10 +163,10 @@ func (f *file) close() error {
 	return err
 }
 
-// lookEvery is how often the path is looked at, to see whether the file still stands there.
-const lookEvery = 100 * time.Millisecond
+// checkEvery is how often the path is checked for whether it still is that of the open file.
+const checkEvery = 100 * time.Millisecond
 
-// use calls a function with the file. If that finds the file damaged, it is set aside, and the next one who comes finds an empty one.
+// use calls do with the open file. If do finds it damaged, the file is set aside, and the next caller gets an empty one.
 func (s *Store) use(do func(*file) error) error {
 	f, err := s.file()
 	if err != nil {
@@ -174,26 +174,33 @@ func (s *Store) use(do func(*file) error) error {
 	}
 	switch err = do(f); {
 	case errors.Is(err, errReplaced):
-		s.looked.Store(0)
-	case isDamage(err) && !s.visit:
-		err = errors.Join(err, s.giveUp(f))
+		s.checked.Store(0)
+	case isDamage(err) && !s.existing:
+		err = errors.Join(err, s.abandon(f))
 	}
 	return err
 }
 
-// isDamage reports whether an error means that the file is not what SQLite wrote.
+// isDamage reports whether an error means that the file is not as SQLite wrote it.
 func isDamage(err error) bool {
-	if errors.Is(err, errCutOff) || errors.Is(err, errForeign) {
+	if errors.Is(err, errTruncated) || errors.Is(err, errForeign) {
 		return true
 	}
 	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_IN_PAGE: // the write-ahead log, or its index, was truncated
+		return true
+	}
+	return e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB
 }
 
-// file is what stands at the path.
+// file returns the file at the path, and opens it if it is not the open one.
 func (s *Store) file() (*file, error) {
 	now := time.Now().UnixNano()
-	if f := s.current.Load(); f != nil && now-s.looked.Load() < int64(lookEvery) {
+	if f := s.current.Load(); f != nil && now-s.checked.Load() < int64(checkEvery) {
 		return f, nil
 	}
 	s.mu.Lock()
@@ -203,16 +210,16 @@ func (s *Store) file() (*file, error) {
 	}
 	f := s.current.Load()
 	if f != nil {
-		is, err := os.Stat(s.path)
+		info, err := os.Stat(s.path)
 		switch {
-		case err == nil && os.SameFile(is, f.is):
-			s.looked.Store(now)
+		case err == nil && os.SameFile(info, f.info):
+			s.checked.Store(now)
 			return f, nil
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
-		s.logger.Warn("the file of the lists was removed or replaced, and is opened anew", "file", s.path)
-		s.leave(f)
+		s.logger.Warn("the file of the lists was removed or replaced, and is opened again", "file", s.path)
+		s.retire(f)
 	}
 	if err := s.open(); err != nil {
 		return nil, err
@@ -220,71 +227,71 @@ func (s *Store) file() (*file, error) {
 	return s.current.Load(), nil
 }
 
-// open opens what stands at the path, and something new if that is damaged. s.mu must be held.
+// open opens the file at the path; if that is damaged, it is set aside and replaced by an empty one. s.mu must be held.
 func (s *Store) open() error {
-	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) && !s.visit {
-		// What is left of another file would be taken for a part of the new one.
+	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) && !s.existing {
+		// A log left behind by another file would be taken for that of the new one.
 		if err := s.setAside(); err != nil {
 			return err
 		}
 	}
-	f, err := openFile(s.path, s.visit)
-	if isDamage(err) && !s.visit {
+	f, err := openFile(s.path, s.existing)
+	if isDamage(err) && !s.existing {
 		s.logger.Warn("the file of the lists is damaged", "file", s.path, "error", err)
 		if err := s.setAside(); err != nil {
 			return err
 		}
-		f, err = openFile(s.path, s.visit)
+		f, err = openFile(s.path, s.existing)
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.path, err)
 	}
 	s.current.Store(f)
-	s.looked.Store(time.Now().UnixNano())
+	s.checked.Store(time.Now().UnixNano())
 	return nil
 }
 
-// giveUp sets a damaged file aside, unless another goroutine or process has done so.
-func (s *Store) giveUp(f *file) error {
+// abandon sets a damaged file aside, unless another goroutine or process has done so.
+func (s *Store) abandon(f *file) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.current.Load() != f {
 		return nil
 	}
-	// SQLite removes the log of a file that is closed, by its name, unless the file has moved away: so first the one, then the other.
-	defer s.leave(f)
-	if is, err := os.Stat(s.path); err != nil || !os.SameFile(is, f.is) {
+	// On closing a file that was not renamed SQLite deletes its log, by name. So the file is renamed first, and then closed.
+	defer s.retire(f)
+	if info, err := os.Stat(s.path); err != nil || !os.SameFile(info, f.info) {
 		return nil
 	}
 	s.logger.Warn("the file of the lists is damaged", "file", s.path)
 	return s.setAside()
 }
 
-// leave closes a file once nobody is in it any more. s.mu must be held.
-func (s *Store) leave(f *file) {
+// retire closes a file in the background, once nobody uses it any more. s.mu must be held.
+func (s *Store) retire(f *file) {
 	s.current.Store(nil)
-	s.old.Go(func() {
+	s.retired.Go(func() {
 		if err := f.close(); err != nil {
 			s.logger.Warn("the former file of the lists could not be closed", "file", s.path, "error", err)
 		}
 	})
 }
 
-// setAside gives the file, and what belongs to it, other names. What belongs to it goes first, so that nobody finds it beside a new
+// setAside renames the file, its write-ahead log and the index of that. The latter two go first, so that nobody finds them beside a new
 // file. s.mu must be held.
 func (s *Store) setAside() error {
 	name := s.path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000")
-	moved := false
+	renamed := false
 	for _, part := range []string{"-wal", "-shm", ""} {
 		switch err := os.Rename(s.path+part, name+part); {
 		case err == nil:
-			moved = true
+			renamed = true
 		case !errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("set a damaged file aside: %w", err)
 		}
 	}
-	if moved {
-		s.logger.Warn("the lists are made anew; what was there is kept under another name and may be removed", "name", name)
+	if renamed {
+		s.logger.Warn("the lists are rebuilt; what was there is kept under another name and may be removed", "name", name)
 	}
 	return nil
 }

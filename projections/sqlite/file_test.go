@@ -20,14 +20,14 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// patience is how long the tests wait for what must come.
+// patience is how long the tests wait for a condition.
 const patience = 30 * time.Second
 
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it never came that %s", what)
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
 }
@@ -50,7 +50,7 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
-// filled is a store with one active list of a thousand documents, closed or not, in a file of its own.
+// filled opens a store with one active list of a thousand documents, in a file of its own.
 func filled(t *testing.T) (s *sqlite.Store, file string, log *logged) {
 	t.Helper()
 	file, log = filepath.Join(t.TempDir(), "views.db"), new(logged)
@@ -108,7 +108,7 @@ func aside(t *testing.T, file string) []string {
 	return names
 }
 
-// wantEmpty waits until the store answers that it has no list, and can be filled again.
+// wantEmpty waits until the store reports that it has no list, and fills it again.
 func wantEmpty(t *testing.T, s *sqlite.Store) {
 	t.Helper()
 	until(t, "the store is empty", func() bool {
@@ -121,7 +121,7 @@ func wantEmpty(t *testing.T, s *sqlite.Store) {
 	}
 }
 
-// overwrite damages the pages of a file from one on.
+// overwrite fills the pages of a file with rubbish, from the given one on.
 func overwrite(t *testing.T, file string, from int64) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
@@ -144,11 +144,10 @@ const pageSize = 4096
 
 var rubbish = bytes.Repeat([]byte("rubbish!"), pageSize/8)
 
-// A file that is damaged when it is opened, or turns out to be when it is read, is kept under another name, and the store goes on
-// with an empty one.
+// A file that is found damaged, on opening or on reading, is kept under another name, and the store goes on with an empty one.
 func TestDamagedFile(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, file string){
-		"no database":     func(t *testing.T, file string) { overwrite(t, file, 0) },
+		"all of it":       func(t *testing.T, file string) { overwrite(t, file, 0) },
 		"another file":    func(t *testing.T, file string) { replaceWith(t, file, []byte("nothing that SQLite wrote")) },
 		"half of it":      func(t *testing.T, file string) { halve(t, file) },
 		"pages of tables": func(t *testing.T, file string) { overwrite(t, file, 1) },
@@ -173,7 +172,7 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
-// A row that SQLite reads without complaint and that no store has written is damage as well.
+// A row that SQLite reads without complaint, but that no store writes, is damage as well.
 func TestARowOfAnotherKind(t *testing.T) {
 	s, file, _ := filled(t)
 	rows, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(10000)")
@@ -195,12 +194,13 @@ func TestARowOfAnotherKind(t *testing.T) {
 	}
 }
 
-// The same, to a file in use: nobody who asks meets more than an error.
+// The same while the file is in use: readers get no worse than an error.
 func TestFileIsDamagedInUse(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, file string){
 		"overwritten":     func(t *testing.T, file string) { overwrite(t, file, 0) },
 		"made shorter":    func(t *testing.T, file string) { truncate(t, file, pageSize) },
 		"emptied":         func(t *testing.T, file string) { truncate(t, file, 0) },
+		"index emptied":   func(t *testing.T, file string) { truncate(t, file+"-shm", 0) },
 		"removed":         func(t *testing.T, file string) { remove(t, file) },
 		"all removed":     func(t *testing.T, file string) { remove(t, file); remove(t, file+"-wal"); remove(t, file+"-shm") },
 		"replaced":        func(t *testing.T, file string) { replaceWith(t, file, nil) },
@@ -210,9 +210,9 @@ func TestFileIsDamagedInUse(t *testing.T) {
 			s, file, log := filled(t)
 			checkpoint(t, file)
 			ctx, cancel := context.WithCancel(t.Context())
-			var asking sync.WaitGroup
+			var readers sync.WaitGroup
 			for range 4 {
-				asking.Go(func() {
+				readers.Go(func() {
 					for ctx.Err() == nil {
 						_, _ = s.Find(ctx, "list", schema(), projections.Selection{Limit: 100, Order: projections.Order{Start: true}})
 						_, _ = s.Scan(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), 0, documents)
@@ -229,16 +229,30 @@ func TestFileIsDamagedInUse(t *testing.T) {
 				return errors.Is(err, projections.ErrNotBuilt)
 			})
 			cancel()
-			asking.Wait()
+			readers.Wait()
 			wantEmpty(t, s)
 			if !strings.Contains(log.String(), file) {
-				t.Errorf("the log says nothing of it: %s", log)
+				t.Errorf("it was not logged: %s", log)
 			}
 		})
 	}
 }
 
-// Of two processes that have the file open one finds the damage and sets the file aside, and the other one follows.
+// A write-ahead log that lacks what its index says it has is damage as well.
+func TestLogIsTruncated(t *testing.T) {
+	s, file, log := filled(t)
+	checkpoint(t, file)
+	if _, err := besideFile(t, file).Exec("UPDATE generations SET touched = touched + 1"); err != nil {
+		t.Fatal(err)
+	}
+	truncate(t, file+"-wal", 0)
+	wantEmpty(t, s)
+	if names := aside(t, file); len(names) == 0 || !strings.Contains(log.String(), names[0]) {
+		t.Errorf("set aside: %v; the log says %s", names, log)
+	}
+}
+
+// Of two stores on one file, one finds the damage and sets the file aside, and the other goes on with the new file.
 func TestDamageIsFoundByAnother(t *testing.T) {
 	one, file, _ := filled(t)
 	two := open(t, file)
@@ -257,37 +271,37 @@ func TestDamageIsFoundByAnother(t *testing.T) {
 	})
 }
 
-// Who only looks makes nothing, sets nothing aside, and finds what there is.
-func TestVisit(t *testing.T) {
+// A store that opens only an existing file reads it, and neither creates a file nor sets one aside.
+func TestExisting(t *testing.T) {
 	s, file, _ := filled(t)
-	visitor, err := sqlite.OpenWith(file, sqlite.Options{Visit: true})
+	reader, err := sqlite.OpenWith(file, sqlite.Options{Existing: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, err := visitor.Find(t.Context(), "list", schema(), projections.Selection{Count: documents + 1}); err != nil || found.Count != documents {
-		t.Errorf("a visitor finds %d, %v", found.Count, err)
+	if found, err := reader.Find(t.Context(), "list", schema(), projections.Selection{Count: documents + 1}); err != nil || found.Count != documents {
+		t.Errorf("it finds %d, %v", found.Count, err)
 	}
-	if err := errors.Join(visitor.Close(), s.Close()); err != nil {
+	if err := errors.Join(reader.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	overwrite(t, file, 0)
-	if visitor, err := sqlite.OpenWith(file, sqlite.Options{Visit: true}); err == nil {
-		visitor.Close()
-		t.Error("a visitor finds something in a damaged file")
+	if reader, err := sqlite.OpenWith(file, sqlite.Options{Existing: true}); err == nil {
+		reader.Close()
+		t.Error("it opens a damaged file")
 	}
 	if names := aside(t, file); len(names) > 0 {
-		t.Errorf("a visitor has made %v", names)
+		t.Errorf("it has set aside %v", names)
 	}
 	missing := filepath.Join(t.TempDir(), "none", "views.db")
-	if _, err := sqlite.OpenWith(missing, sqlite.Options{Visit: true}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a visitor of nothing: %v", err)
+	if _, err := sqlite.OpenWith(missing, sqlite.Options{Existing: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
 	}
 	if _, err := os.Stat(filepath.Dir(missing)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a visitor has made a folder: %v", err)
+		t.Errorf("it has created a folder: %v", err)
 	}
 }
 
-// A file that an older program made is taken over as it is.
+// A file that an older program wrote is used as it is.
 func TestOlderFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "views.db")
 	db := besideFile(t, file)
@@ -303,9 +317,9 @@ func TestOlderFile(t *testing.T) {
 	s := open(t, file)
 	state, err := s.State(t.Context(), "list")
 	if err != nil || state.Active != 1 || state.Generations[0].Position != 77 || state.Generations[0].Longest != 5 {
-		t.Errorf("it is taken as %+v, %v", state, err)
+		t.Errorf("its state is %+v, %v", state, err)
 	}
-	// It does not say which event it is at, so that nothing is behind it.
+	// It does not say which event it is at, so no other generation is behind it.
 	g, err := s.Begin(t.Context(), "list", 1, projections.Schema{})
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +329,8 @@ func TestOlderFile(t *testing.T) {
 	}
 }
 
-// While another process writes, a writer that is given up leaves at once, and so does one behind it.
+// While another process has the write lock, a write ends as soon as its context does, whether it waits for that process or for another
+// write.
 func TestWritersLeave(t *testing.T) {
 	s, file, _ := filled(t)
 	other, err := besideFile(t, file).Conn(t.Context())
@@ -326,23 +341,23 @@ func TestWritersLeave(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	givenUp := func() {
+	cancelled := func() {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		err := s.Write(ctx, projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a write that is given up ended with %v", err)
+			t.Errorf("a cancelled write ended with %v", err)
 		}
 	}
-	givenUp() // while it waits for the other process
-	// The first of these waits for the other process for as long as any write does, the next ones wait for the first.
+	cancelled() // while it waits for the other process
+	// The first write waits for the other process, the next ones wait for the first.
 	first := make(chan error, 1)
 	go func() {
 		first <- s.Write(t.Context(), projections.Ref{Projection: "list", Number: 1}, schema(), nil, projections.Checkpoint{Position: 2000})
 	}()
 	for range 3 {
-		givenUp()
+		cancelled()
 		select {
 		case err := <-first:
 			t.Fatalf("the first write is over already: %v", err)
@@ -387,7 +402,7 @@ func remove(t *testing.T, file string) {
 	}
 }
 
-// replaceWith puts another file in the place of one.
+// replaceWith replaces a file by another.
 func replaceWith(t *testing.T, file string, content []byte) {
 	t.Helper()
 	other := file + ".other"

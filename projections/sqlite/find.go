@@ -59,7 +59,7 @@ func (f *file) find(ctx context.Context, c *connection, projection string, schem
 	}
 }
 
-// active is the generation that readers see, and its checkpoint.
+// active returns the active generation and its checkpoint.
 func active(ctx context.Context, c *connection, projection string) (found projections.Found, err error) {
 	var number, at int64
 	built, err := c.one(ctx, `SELECT g.number, g.position
@@ -88,8 +88,8 @@ func (c *condition) and(term string, args ...driver.Value) {
 	c.args = append(c.args, args...)
 }
 
-// filter is the condition on the documents, but for their status. Without a path it is looked up in the index of the column that usually
-// leaves the fewest documents; a plus keeps SQLite, which knows nothing of the numbers, from preferring another.
+// filter is the condition on everything but the status. Without a path SQLite is to use the index of the first column, which usually leaves
+// the fewest documents: a unary plus keeps it from the others.
 func filter(ref projections.Ref, s projections.Selection) *condition {
 	c := &condition{}
 	led := false
@@ -125,12 +125,12 @@ func filter(ref projections.Ref, s projections.Selection) *condition {
 	return c
 }
 
-// inTime reports whether the index of the path is read from one time on.
+// inTime reports whether the index of the path is scanned by time.
 func inTime(s projections.Selection) bool {
 	return s.Path != nil && !s.Path.Sort && s.Leads(projections.ColumnStart)
 }
 
-// source is the table, and the index that SQLite is to read it by if there is a path.
+// source is the FROM clause: the table, and the index to use if there is a path.
 func source(ref projections.Ref, s projections.Selection) string {
 	if s.Path == nil {
 		return ` FROM ` + table(ref)
@@ -138,7 +138,7 @@ func source(ref projections.Ref, s projections.Selection) string {
 	return ` FROM ` + table(ref) + ` INDEXED BY "` + indexName(ref, s.Path.Index) + `"`
 }
 
-// inStatuses is filter and the condition on the status, which finds documents only if there is a path.
+// inStatuses is filter with the condition on the status, for which an index is used only if there is a path.
 func inStatuses(ref projections.Ref, s projections.Selection) *condition {
 	c := filter(ref, s)
 	status := "status"
@@ -187,9 +187,8 @@ func (f *file) page(ctx context.Context, c *connection, schema projections.Schem
 // none finds nothing.
 const none = "SELECT 1 WHERE false"
 
-// pageQuery finds created, the position of the generation if it is the active one, and the document. It first finds the rows by what an
-// index has of them, and then looks at the documents. It knows the whole page before it returns the first row: the driver interrupts a
-// query when its context ends only up to that row.
+// pageQuery selects created, the position of the generation if it is the active one, and the document. The page is materialized before the
+// first row is returned, because that is as far as the driver lets a context interrupt a query.
 func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text string, args []driver.Value) {
 	var rows string
 	switch {
@@ -287,7 +286,7 @@ func orderBy(columns []projections.Column, s projections.Selection) string {
 	return " ORDER BY " + strings.Join(names, ", ")
 }
 
-// isWithoutIndex reports whether the index of a path is not there: another version of this program has made the generation.
+// isWithoutIndex reports whether the index of a path is missing, as it may be in a generation that another version of the program built.
 func isWithoutIndex(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "no such index")
 }

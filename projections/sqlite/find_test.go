@@ -15,9 +15,8 @@ import (
 	"roombook/projections/storetest"
 )
 
-// Every query of every list is answered from the index that it is meant to be answered from, by the columns that it is meant to be found
-// by, and without sorting, but for the few documents that a path leads to that is said to need it; whether there are few documents by
-// any filter, or many by all.
+// Every query of every list uses the index and the columns of it that are meant for it, whether its filters leave few documents or many; and
+// none sorts, except along a path that says so.
 func TestEveryQueryUsesItsIndex(t *testing.T) {
 	for name, crowded := range map[string]bool{"few": false, "many": true} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +93,7 @@ func explain(t *testing.T, store *Store, selected storetest.Selected, s projecti
 		}
 	}
 	if s.Limit > 0 && text != none && !slices.Contains(plan, "MATERIALIZE page") {
-		t.Errorf("%+v: the first row comes before the page is known, and the others are read whatever becomes of the context: %s\n%s", selected.Query, strings.Join(plan, "; "), text)
+		t.Errorf("%+v: the page is not materialized, so its context would not interrupt it after the first row: %s\n%s", selected.Query, strings.Join(plan, "; "), text)
 	}
 	wantSorts := 0
 	if s.Path != nil && s.Path.Sort && s.Limit > 0 {
@@ -105,7 +104,7 @@ func explain(t *testing.T, store *Store, selected storetest.Selected, s projecti
 	}
 }
 
-// A query that would never end ends with its context, while it looks for its first row.
+// The end of its context interrupts a query that looks for its first row and would never find it.
 func TestAQueryEndsWithItsContext(t *testing.T) {
 	store, err := Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
@@ -121,13 +120,13 @@ func TestAQueryEndsWithItsContext(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it ended with %v", err)
 	}
-	// The connection is fit for the next one.
+	// The connection can be used again.
 	if err := store.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// searched is what a plan says of the index of a selection, and of the columns by which it is searched.
+// searched is how a plan names the index of a selection, and the columns that it is searched by.
 func searched(p projections.Projection, s projections.Selection) string {
 	equal, order, window := storetest.Reads(s)
 	columns := make([]string, 0, 4)

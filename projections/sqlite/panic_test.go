@@ -10,8 +10,7 @@ import (
 	"roombook/projections"
 )
 
-// A function that panics with a connection takes nothing with it: neither the connection's place in the pool nor the writer's lock, and
-// what it had begun to write is gone.
+// A panic while a connection is in use costs neither its place in the pool nor the writer's lock, and rolls back what had been written.
 func TestPanics(t *testing.T) {
 	store, err := Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
@@ -38,7 +37,7 @@ func TestPanics(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	opened := store.current.Load()
-	for range 3 * cap(opened.readers.lent) {
+	for range 3 * cap(opened.readers.inUse) {
 		wantPanic(func() { _ = store.read(ctx, func(*file, *connection) error { panic("oh") }) })
 		wantPanic(func() {
 			_ = store.transaction(ctx, func(ctx context.Context, w *connection) error {
@@ -56,10 +55,10 @@ func TestPanics(t *testing.T) {
 	if err != nil || state.Generations[0].Position != 5 {
 		t.Errorf("afterwards: %+v, %v", state, err)
 	}
-	if n := len(opened.readers.idle); n > 1 || len(opened.readers.lent) > 0 {
-		t.Errorf("%d connections are idle, %d lent", n, len(opened.readers.lent))
+	if n := len(opened.readers.idle); n > 1 || len(opened.readers.inUse) > 0 {
+		t.Errorf("%d connections are idle, %d in use", n, len(opened.readers.inUse))
 	}
-	// An error is none: the connection is kept.
+	// After a mere error the connection is kept.
 	failed := errors.New("no")
 	for range 3 {
 		if err := store.read(ctx, func(*file, *connection) error { return failed }); !errors.Is(err, failed) {

@@ -1,15 +1,15 @@
-// Package sqlite keeps the documents of projections in one SQLite file, through the driver in Go, modernc.org/sqlite.
+// Package sqlite keeps the documents of projections in one SQLite file, through modernc.org/sqlite, a driver without cgo.
 //
 // Three ideas:
 //
 //   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The fields of
 //     documents are columns. Every index begins with the status, and pages are merged from its parts.
-//   - One connection writes, documents and checkpoint in one transaction; others read meanwhile (write-ahead log), and see
-//     whole transactions. A power failure may take the last transactions away (synchronous=NORMAL), each as a whole, so that the checkpoint
-//     still fits the documents; the events are the truth and are folded again.
+//   - One connection writes, documents and checkpoint in one transaction; others read at the same time (write-ahead log) and see whole
+//     transactions. A power failure may undo the last transactions (synchronous=NORMAL), each as a whole, so that the checkpoint still
+//     fits the documents: the events after it are folded again.
 //   - Several processes may open the same file.
 //
-// The tables projections and generations say what there is; every other table is a generation.
+// The tables projections and generations list the generations; every other table is one.
 package sqlite
 
 import (
@@ -27,21 +27,22 @@ import (
 	"roombook/projections"
 )
 
-// Store is a [projections.Store] in a SQLite file. What is in it can be made anew, so a file that turns out to be damaged is set aside,
-// at the beginning or later, and an empty one takes its place; one that was removed or replaced is noticed.
+// Store is a [projections.Store] in a SQLite file. Whatever is in the file can be rebuilt, so if it turns out to be damaged, on opening or
+// later, it is set aside and an empty one takes its place; and if it was removed or replaced, the file that is there now is opened. Its
+// methods may be called by several goroutines at the same time.
 type Store struct {
-	path   string
-	logger *slog.Logger
-	visit  bool
+	path     string
+	logger   *slog.Logger
+	existing bool
 
-	// current is what is open; nil if what was open is not to be used any more, and after Close.
+	// current is the open file; nil if it was retired and none was opened since, and after Close.
 	current atomic.Pointer[file]
-	looked  atomic.Int64 // when the path was last looked at, in nanoseconds since 1970
+	checked atomic.Int64 // when the path was last checked, in nanoseconds since 1970
 
-	// mu is held while files are opened and given up.
-	mu     sync.Mutex
-	closed bool
-	old    sync.WaitGroup // files that are given up and that somebody may still be in
+	// mu is held while a file is opened or retired.
+	mu      sync.Mutex
+	closed  bool
+	retired sync.WaitGroup // files that are closed once nobody uses them any more
 }
 
 var _ projections.Store = (*Store)(nil)
@@ -58,26 +59,26 @@ CREATE TABLE IF NOT EXISTS generations (
 	version    INTEGER NOT NULL,
 	position   INTEGER NOT NULL,
 	longest    INTEGER NOT NULL,
-	touched    INTEGER NOT NULL,            -- grows with every write; older programs take it for the time of that, in microseconds since 1970
+	touched    INTEGER NOT NULL,            -- grows with every write; older programs read it as its time, in microseconds since 1970
 	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
 	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
 	PRIMARY KEY (projection, number)
 ) WITHOUT ROWID`
 
-// later are the columns of generations that its first version did not have.
-var later = []string{"event", "considered"}
+// added are the columns of generations that its first version did not have.
+var added = []string{"event", "considered"}
 
 // Options say how a file is opened.
 type Options struct {
-	// Visit opens the file as it is, for somebody who only reads: it is not made if it is missing (fs.ErrNotExist), and not set aside
-	// if it is damaged.
-	Visit bool
-	// Patient opens the file later, when it can be opened: until then everything that the store is asked fails, and says why.
-	Patient bool
-	Logger  *slog.Logger // nil discards
+	// Existing opens only a file that is there, for a reader: a missing one is not created (fs.ErrNotExist), and a damaged one is not set
+	// aside.
+	Existing bool
+	// Retry makes OpenWith succeed although the file cannot be opened. Each call of a method tries again, and fails with the reason.
+	Retry  bool
+	Logger *slog.Logger // nil discards
 }
 
-// Open opens the file, and makes it if it is not there.
+// Open opens the file, and creates it if it is missing.
 func Open(path string) (*Store, error) { return OpenWith(path, Options{}) }
 
 // OpenWith opens the file as the options say.
@@ -89,8 +90,8 @@ func OpenWith(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	s := &Store{path: absolute, logger: o.Logger, visit: o.Visit}
-	if o.Visit {
+	s := &Store{path: absolute, logger: o.Logger, existing: o.Existing}
+	if o.Existing {
 		if _, err := os.Stat(absolute); err != nil {
 			return nil, err
 		}
@@ -98,10 +99,10 @@ func OpenWith(path string, o Options) (*Store, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.open(); err != nil {
-		if !o.Patient {
+		if !o.Retry {
 			return nil, err
 		}
-		s.logger.Error("the lists cannot be read or kept until this is put right", "error", err)
+		s.logger.Error("the lists can be neither read nor kept until this is put right", "error", err)
 	}
 	return s, nil
 }
@@ -115,11 +116,11 @@ func (s *Store) Close() error {
 	if f := s.current.Swap(nil); f != nil {
 		err = f.close()
 	}
-	s.old.Wait()
+	s.retired.Wait()
 	return err
 }
 
-// read lends a connection that reads to a function.
+// read calls do with a connection that reads.
 func (s *Store) read(ctx context.Context, do func(f *file, c *connection) error) error {
 	return s.use(func(f *file) error {
 		return f.readers.with(ctx, func(c *connection) error { return do(f, c) })

@@ -13,11 +13,11 @@ import (
 	"roombook/projections"
 )
 
-// busyTime is how long another process's lock is waited for.
+// busyTime is how long to wait for another process's lock.
 const busyTime = 5 * time.Second
 
-// transaction runs a function in a transaction that has the write lock from its beginning. It leaves when the context ends,
-// but not in the middle of a statement: a document takes microseconds, and a watcher for each would take longer.
+// transaction calls do in a transaction that holds the write lock from its start. It is rolled back if the context ends, but not in the
+// middle of a statement: a document takes microseconds, and a goroutine to watch the context would take longer.
 func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, w *connection) error) (err error) {
 	return s.use(func(f *file) error {
 		return f.write(ctx, func(w *connection) error { return transact(ctx, w, do) })
@@ -31,7 +31,7 @@ func transact(ctx context.Context, w *connection, do func(ctx context.Context, w
 			_, _ = w.exec(uninterrupted, "ROLLBACK") // fails if there is no transaction (any more)
 		}
 	}()
-	// Another process's lock is waited for until the context ends, of which the driver tells even if the transaction has begun.
+	// Waits while another process has the lock. The driver reports a context that ended meanwhile even if the transaction has begun.
 	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func noted(p projections.Point) string {
 	return p.String()
 }
 
-// writable returns ErrRetired for a generation that is gone or replaced.
+// writable returns ErrRetired for a generation that was dropped or replaced.
 func writable(ctx context.Context, w *connection, ref projections.Ref) error {
 	var there int64
 	_, err := w.one(ctx, `SELECT count(*) FROM projections p JOIN generations g ON g.projection = p.name
@@ -208,7 +208,7 @@ func index(ctx context.Context, w *connection, ref projections.Ref, schema proje
 	return nil
 }
 
-// indexName is not that of an index by the order alone, which older programs made.
+// indexName differs from the name that older programs gave to an index by the order alone.
 func indexName(ref projections.Ref, o projections.Order) string {
 	name := ref.String() + "_status"
 	for _, c := range o.Columns() {

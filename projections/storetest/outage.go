@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ type Server interface {
 // RunOutage has the server of an empty store fall silent, be killed, and start again. Queries fail within their time meanwhile, and say
 // that it is the read store if they have enough of it; the worker, which nobody starts again, then brings the list up to date.
 func RunOutage(t *testing.T, store projections.Store, server Server) {
-	s := newSystem(t, store)
+	s := newSystem(t, store, rand.NewPCG(1, 2))
 	p := bookingList()
 	workers, _ := s.work(projections.WorkerOptions{}, p)
 	s.wantVerified(p, s.happen(20))

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -39,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t 
 		"Ensure":            func(t *testing.T, l *list) { testEnsure(t, l, beside(t, store)) },
 		"Discard":           testDiscard,
 		"WrittenIsLoaded":   testWrittenIsLoaded,
+		"Documents":         testDocuments,
 		"Unwritable":        func(t *testing.T, l *list) { testUnwritable(t, l, beside(t, store)) },
 		"Cancelled":         testCancelled,
 	} {
@@ -497,6 +500,41 @@ func testWrittenIsLoaded(t *testing.T, l *list) {
 		}
 		if found := l.find(projections.Selection{ID: r.ID, Limit: 1}); found.Position != at || len(found.Rows) != 1 || *of(found.Rows[0]) != *of(r) {
 			t.Fatalf("after a write at %d readers see %+v", at, found)
+		}
+	}
+}
+
+// Whatever a document says is read as it was written, and what it has nothing to say of is nothing.
+func testDocuments(t *testing.T, l *list) {
+	ref := l.active()
+	long := strings.Repeat("é", 100_000)
+	for i, d := range []document{
+		{},
+		{Start: at(-1), End: at(0), Time: at(-62135596800000 + 1), Later: time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
+		{Text: "\"\\\x00\n\u2028'$.{}", Remark: long, Number: math.MinInt64, More: math.MaxInt64},
+		{Text: "$set", Remark: " ", Number: math.MaxInt32 + 1, More: math.MinInt32, Time: time.Date(1969, 12, 31, 23, 59, 59, 1e6, time.UTC)},
+	} {
+		position := eventstore.Position(i + 1)
+		d.ID, d.Booking, d.Room, d.User = fmt.Sprint("id-", position), "b", "r", "u"
+		r := projections.Row{ID: d.ID, Created: position, Position: position, Status: "S", Document: &d}
+		l.write(ref, position, r)
+		got := map[string][]projections.Row{"found": l.find(projections.Selection{ID: d.ID, Limit: 1}).Rows}
+		var err, scanErr error
+		got["loaded"], err = l.store.Load(t.Context(), ref, schema(), []string{d.ID})
+		got["scanned"], scanErr = l.store.Scan(t.Context(), ref, schema(), position-1, 1)
+		if err := errors.Join(err, scanErr); err != nil {
+			t.Fatal(err)
+		}
+		for how, rows := range got {
+			if len(rows) != 1 || rows[0].Foreign != "" || *of(rows[0]) != d {
+				t.Errorf("%s %.200v, want %.200v", how, rows, d)
+			}
+		}
+		d.Remark, d.More, d.Later = "", 0, time.Time{} // and now less
+		r.Position, r.Loaded = 100, true
+		l.write(ref, position, r)
+		if rows := l.find(projections.Selection{ID: d.ID, Limit: 1}).Rows; len(rows) != 1 || *of(rows[0]) != d {
+			t.Errorf("found %+v, want %+v", rows, d)
 		}
 	}
 }

@@ -35,6 +35,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"Abandoned":              testAbandoned,
 		"NewerVersion":           testNewerVersion,
 		"OlderVersion":           testOlderVersion,
+		"FinerTimes":             testFinerTimes,
 		"AnotherLog":             testAnotherLog,
 		"ReplayOfAnotherLog":     testReplayOfAnotherLog,
 		"LogGoesBack":            testLogGoesBack,
@@ -43,7 +44,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 		"VerifyMemberBehind":     testVerifyMemberBehind,
 	} {
 		t.Run(name, func(t *testing.T) {
-			test(t, newSystem(t, open(t)))
+			test(t, newSystem(t, open(t), rand.NewPCG(1, 2)))
 		})
 	}
 }
@@ -60,8 +61,8 @@ type system struct {
 }
 
 // newSystem begins a history in a log of which only that is seen, whoever writes to it as well.
-func newSystem(t *testing.T, store projections.Store) *system {
-	s := &system{T: t, store: store, history: NewHistory(rand.New(rand.NewPCG(1, 2)))}
+func newSystem(t *testing.T, store projections.Store, source rand.Source) *system {
+	s := &system{T: t, store: store, history: NewHistory(rand.New(source))}
 	s.log = eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -667,6 +668,65 @@ func testOlderVersion(t *testing.T, s *system) {
 	}
 	if state := s.state(p); state.Active != 1 || len(state.Generations) != 1 {
 		t.Errorf("the state is %+v", state)
+	}
+}
+
+// The log may tell finer times than lists do, which have what every reply has of them: milliseconds. Such a list is as the log says, is found by the
+// times that it shows, and goes by the log where these are the same.
+func testFinerTimes(t *testing.T, s *system) {
+	start := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	finer := func(µs int) time.Time { return start.Add(time.Duration(µs)*time.Microsecond + 789*time.Nanosecond) }
+	var want []domain.BookingID
+	for _, µs := range []int{1999, 1001, 1500, 2000} {
+		id := domain.BookingID(uuid.NewString())
+		want = append(want, id)
+		slot := domain.Slot{Start: finer(µs), End: finer(µs + 3000)}
+		s.history.streams[id.Stream()] = true
+		appended, err := s.log.Append(t.Context(), id.Stream(), eventstore.NoStream, eventstore.Proposed{
+			Event:    domain.BookingCreated{BookingID: id, ReservationID: "1", RoomID: "r", UserID: domain.UserID(id), Slot: slot, At: finer(µs)},
+			Metadata: eventstore.Metadata{OccurredAt: finer(µs)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.last = appended.Position
+	}
+	for _, p := range projections.All() {
+		if err := projections.NewRebuilder(s.store, s.log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+			t.Fatal(err)
+		}
+		if verdict, err := projections.Verify(t.Context(), s.store, s.log, p); err != nil || verdict.Faults() > 0 {
+			t.Errorf("%v, %v", verdict, err)
+		}
+	}
+	ms := func(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond) }
+	var got []domain.BookingID
+	for q := (projections.Query{Size: 1}); ; {
+		page, err := s.queries(nil).BookingLists(t.Context(), q)
+		if err != nil || len(page.Items) != 1 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		b := page.Items[0]
+		got = append(got, b.Booking)
+		if n := 1 + len(got)/4; b.Start != ms(n) || b.End != ms(n+3) || b.BookedAt != ms(n) {
+			t.Errorf("%+v", b)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("in order %v, want %v", got, want)
+	}
+	for q, n := range map[*projections.Query]int{{To: ms(1)}: 0, {To: ms(2)}: 3, {From: ms(4)}: 1, {From: ms(5)}: 0, {From: ms(3), To: ms(4)}: 4} {
+		if page, err := s.queries(nil).RoomUseLists(t.Context(), *q); err != nil || len(page.Items) != n {
+			t.Errorf("%+v: %d items, %v; want %d", q, len(page.Items), err, n)
+		}
+	}
+	for q, n := range map[*projections.Query]int{{To: ms(1)}: 0, {To: ms(2)}: 3, {From: ms(2)}: 1, {From: ms(3)}: 0} {
+		if page, err := s.queries(nil).Notifications(t.Context(), *q); err != nil || len(page.Items) != n {
+			t.Errorf("notifications, %+v: %d items, %v; want %d", q, len(page.Items), err, n)
+		}
 	}
 }
 

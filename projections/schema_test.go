@@ -1,0 +1,63 @@
+package projections_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"roombook/projections"
+)
+
+// The fields of documents have the names that replies have, and are left out only where they have nothing to say.
+func TestDocumentText(t *testing.T) {
+	at := time.Date(2026, 11, 24, 9, 0, 0, 5e6, time.UTC)
+	for _, test := range []struct {
+		document any
+		want     string
+	}{
+		{&projections.BookingList{}, `{"bookingId":"","roomId":"","bookingUserId":"","useStartDtm":"0001-01-01T00:00:00Z","useEndDtm":"0001-01-01T00:00:00Z",` +
+			`"bookingDtm":"0001-01-01T00:00:00Z","status":"","confirmStatus":""}`},
+		{&projections.BookingList{Booking: "b", Room: "r", User: "u", Start: at, End: at, BookedAt: at, Status: "CANCELLED", ConfirmStatus: "DENIED", ConfirmUser: "a",
+			ConfirmReason: "\"no\"", ConfirmedAt: at, CancelReason: "denied", CancelledAt: at},
+			`{"bookingId":"b","roomId":"r","bookingUserId":"u","useStartDtm":"2026-11-24T09:00:00.005Z","useEndDtm":"2026-11-24T09:00:00.005Z",` +
+				`"bookingDtm":"2026-11-24T09:00:00.005Z","status":"CANCELLED","confirmStatus":"DENIED","confirmUserId":"a","confirmReason":"\"no\"",` +
+				`"confirmDtm":"2026-11-24T09:00:00.005Z","cancelReason":"denied","cancelDtm":"2026-11-24T09:00:00.005Z"}`},
+		{&projections.RoomUseList{Booking: "b", Room: "r", User: "u", Start: at, End: at, Status: "ENDED", RealUse: "x", StartedAt: at, EndedAt: at, RoomStillInUseBy: "c", BookedMinutes: 1, UsedMinutes: 2},
+			`{"bookingId":"b","roomId":"r","bookingUserId":"u","bookedUseStartDtm":"2026-11-24T09:00:00.005Z","bookedUseEndDtm":"2026-11-24T09:00:00.005Z",` +
+				`"status":"ENDED","realUseId":"x","realUseStartDtm":"2026-11-24T09:00:00.005Z","realUseEndDtm":"2026-11-24T09:00:00.005Z","roomStillInUseBy":"c",` +
+				`"bookedMinutes":1,"usedMinutes":2}`},
+		{&projections.Notification{ID: "n", Booking: "b", Room: "r", User: "u", Kind: "booked", Contents: "c", SentAt: at, Delivery: "DELIVERED", DeliveredAt: at, Attempts: 3},
+			`{"notificationId":"n","bookingId":"b","roomId":"r","userId":"u","kind":"booked","contents":"c","sendDtm":"2026-11-24T09:00:00.005Z",` +
+				`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T09:00:00.005Z","attempts":3}`},
+	} {
+		if got, err := projections.DocumentText(test.document); got != test.want || err != nil {
+			t.Errorf("got  %s, %v\nwant %s", got, err, test.want)
+		}
+	}
+}
+
+// A document has one name for each field, one rule for what it leaves out, and no fields but texts, whole numbers and times.
+func TestSchemaOf(t *testing.T) {
+	wantPanic := func(field string, schemaOf func(...projections.Index) projections.Schema) {
+		t.Helper()
+		defer func() {
+			if reason, _ := recover().(string); !strings.Contains(reason, field) {
+				t.Errorf("of %s: %q", field, reason)
+			}
+		}()
+		schemaOf()
+	}
+	wantPanic("Renamed", projections.SchemaOf[struct {
+		Renamed string `json:"a" bson:"b"`
+	}])
+	wantPanic("Nameless", projections.SchemaOf[struct{ Nameless string }])
+	wantPanic("Halved", projections.SchemaOf[struct {
+		Halved string `json:"a,omitzero" bson:"a"`
+	}])
+	wantPanic("Otherwise", projections.SchemaOf[struct {
+		Otherwise string `json:"a,omitempty" bson:"a,omitempty"`
+	}])
+	wantPanic("Fraction", projections.SchemaOf[struct {
+		Fraction float64 `json:"a" bson:"a"`
+	}])
+}

@@ -1,0 +1,67 @@
+package sqlite_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+	"roombook/projections/storetest"
+)
+
+// Whatever somebody has changed by hand in a document, or in what it is found by, is told by verification, with the document's id, and
+// nothing else is.
+func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "views.db")
+	store, log, db := open(t, file), eventstoretest.Open(t), besideFile(t, file)
+	history := storetest.NewHistory(rand.New(rand.NewPCG(7, 8)))
+	for range 60 {
+		stream, expected, events := history.Step()
+		if _, err := log.Append(t.Context(), stream, expected, events...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changes := map[string][]string{
+		projections.BookingListName: {
+			`room = 'elsewhere'`, `start = start + 1`, `"end" = 0`, `status = 'GONE'`, `"document.status" = 'GONE'`, `"document.confirmReason" = 'because'`,
+			`"document.cancelDtm" = 0`, `booking = 'b'`, `position = position - 1`, `created = created + 1000000`, `id = 'other'`,
+		},
+		projections.RoomUseListName:  {`"document.bookedMinutes" = 3`, `"document.realUseId" = 'u'`},
+		projections.NotificationName: {`"document.attempts" = 1`, `"end" = 0`, `booking = 'b'`, `"document.contents" = ''`},
+	}
+	for _, p := range projections.All() {
+		if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, change := range append(changes[p.Name], `position = position`) {
+			table := projections.Ref{Projection: p.Name, Number: 1}.String()
+			var id string
+			if err := db.QueryRow(`SELECT id FROM ` + table + ` ORDER BY created LIMIT 1 OFFSET 2`).Scan(&id); err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range []string{
+				`CREATE TEMP TABLE before AS SELECT * FROM ` + table,
+				fmt.Sprintf(`UPDATE %s SET %s WHERE id = '%s'`, table, change, id),
+			} {
+				if _, err := db.Exec(statement); err != nil {
+					t.Fatalf("%s: %v", statement, err)
+				}
+			}
+			verdict, err := projections.Verify(t.Context(), store, log, p)
+			told := false
+			for _, d := range verdict.Differences {
+				told = told || d.ID == id
+			}
+			if changed := change != `position = position`; err != nil || told != changed || !changed && verdict.Faults() > 0 || changed && len(verdict.Differences) > 2 {
+				t.Errorf("after %s of %s: %v, %v", change, id, verdict, err)
+			}
+			for _, statement := range []string{`DELETE FROM ` + table, `INSERT INTO ` + table + ` SELECT * FROM before`, `DROP TABLE before`} {
+				if _, err := db.Exec(statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
