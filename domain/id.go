@@ -35,6 +35,7 @@ const (
 	CalendarCategory = "calendar"
 	RealUseCategory  = "realuse"
 	KeyCategory      = "key"
+	SnapshotCategory = "snapshot"
 )
 
 // realUseSpace is the UUIDv5 namespace of real uses.

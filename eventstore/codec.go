@@ -49,6 +49,7 @@ func newCodec() codec {
 	add[domain.KeyUsed](c)
 	add[domain.KeyRefused](c)
 	add[domain.KeyUnchanged](c)
+	add[domain.CalendarSnapshot](c)
 	return c
 }
 
