@@ -259,6 +259,11 @@ var problemTypes = []problemType{
 		match: sentinel(commands.ErrContended, "Others kept changing the same room or booking; nothing was decided."),
 	},
 	{
+		name: "history-busy", status: http.StatusServiceUnavailable, title: "Too many are asking about long ago", retry: true,
+		about: "What is asked about a slot that is further back than the server remembers, see --calendar-keep, takes all of its room's history. Few such commands are carried out at a time, and this one had no turn. Nothing was decided. Send it again.",
+		match: sentinel(commands.ErrHistoryBusy, "Others are being answered from their rooms' whole histories; nothing was decided."),
+	},
+	{
 		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,
 		about: "The event store ceased to answer in the middle of the command. If the command was decided, it will be finished, without help; if not, nothing has happened. Read the resource to see which, or send the command again.",
 		match: sentinel(eventstore.ErrOutcomeUnknown, "The event store ceased to answer. If the command was decided it will be finished, else nothing has happened."),

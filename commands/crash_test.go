@@ -158,7 +158,7 @@ func (w world) end(t *testing.T) end {
 	e.booking = eventTypes(t, w.store, w.booking.Stream())
 	e.use = eventTypes(t, w.store, domain.RealUseOf(w.booking).Stream())
 	for i, room := range []domain.RoomID{w.from, w.to} {
-		calendar, err := h.calendars.read(t.Context(), room, time.Time{})
+		calendar, err := h.calendars.complete(t.Context(), room, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}

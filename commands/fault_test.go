@@ -174,7 +174,7 @@ func TestTheStoreFailsAtEachRead(t *testing.T) {
 		"real use": func(h *Handler) error { _, err := h.RealUse(t.Context(), use.ID); return err },
 		"history":  func(h *Handler) error { _, err := h.History(t.Context(), b.ID); return err },
 		"as of":    func(h *Handler) error { _, err := h.BookingAsOf(t.Context(), b.ID, AsOf{Time: noon}); return err },
-		"calendar": func(h *Handler) error { _, err := h.calendars.read(t.Context(), b.Room, noon); return err },
+		"calendar": func(h *Handler) error { _, err := h.calendars.complete(t.Context(), b.Room, noon); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachCall(t, n.store, func(_ *testing.T, h *Handler) error { return read(h) }, nil)
@@ -356,7 +356,7 @@ func TestWhatWonARaceIsReadLate(t *testing.T) {
 
 	behind := &lagging{Store: store, stream: room.Stream(), shown: 0}
 	h := newHandler(behind)
-	if _, err := h.calendars.read(t.Context(), room, noon); err != nil {
+	if _, err := h.calendars.complete(t.Context(), room, noon); err != nil {
 		t.Fatal(err)
 	}
 	book(t, newHandler(store), room, slot(5, 6))
