@@ -195,8 +195,8 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "booking-not-found", status: http.StatusNotFound, title: "There is no such booking",
-		about: "No booking has this id. Booking ids come from the answer to POST /bookings.",
-		match: sentinel(domain.ErrBookingNotFound, "No booking has this id."),
+		about: "No booking has this id or, with asOf, had it at that time. Booking ids come from the answer to POST /bookings.",
+		match: sentinel(domain.ErrBookingNotFound, "No booking has this id or, with asOf, had it at that time."),
 	},
 	{
 		name: "real-use-not-found", status: http.StatusNotFound, title: "There is no such real use",

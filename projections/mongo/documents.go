@@ -235,8 +235,11 @@ func (s *Store) scan(ctx context.Context, ref projections.Ref, schema projection
 func (s *Store) Find(ctx context.Context, name string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
 	for {
 		found, err := s.find(ctx, name, schema, sel)
-		if errors.Is(err, projections.ErrNotBuilt) {
+		switch {
+		case errors.Is(err, projections.ErrNotBuilt):
 			return found, err
+		case err != nil && found.Ref.Number == 0: // the pointer could not be read
+			return found, fmt.Errorf("find in %s: %w", name, err)
 		}
 		if err == nil && (len(found.Rows) > 0 || sel.Limit == 0) {
 			return found, nil
