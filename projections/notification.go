@@ -47,8 +47,8 @@ type Notification struct {
 	Contents    string           `json:"contents" bson:"contents"`           // the text as the user reads it
 	SentAt      time.Time        `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
 	Delivery    Delivery         `json:"delivery" bson:"delivery" key:"status"`
-	DeliveredAt time.Time        `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
 	Attempts    int              `json:"attempts" bson:"attempts"`                            // at delivery, so far
+	DeliveredAt time.Time        `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
 }
 
 func notifications() list[Notification] {

@@ -14,21 +14,21 @@ const RoomUseListName = "room_use_list"
 // RoomUseList is a document of the room-use list: what was booked against what was really used, one a booking. A booking that
 // nobody has used yet has no real use.
 type RoomUseList struct {
-	Booking   domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
-	Room      domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
-	User      domain.UserID    `json:"bookingUserId" bson:"bookingUserId" key:"user"`
-	Start     time.Time        `json:"bookedUseStartDtm" bson:"bookedUseStartDtm" key:"start"`
-	End       time.Time        `json:"bookedUseEndDtm" bson:"bookedUseEndDtm" key:"end"`
-	Status    Status           `json:"status" bson:"status"`
-	RealUse   domain.RealUseID `json:"realUseId,omitzero" bson:"realUseId,omitempty"`             // empty until the use has started
-	StartedAt time.Time        `json:"realUseStartDtm,omitzero" bson:"realUseStartDtm,omitempty"` // zero until the use has started
-	EndedAt   time.Time        `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`     // zero until the use has ended
+	Booking domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
+	Room    domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
+	User    domain.UserID    `json:"bookingUserId" bson:"bookingUserId" key:"user"`
+	Start   time.Time        `json:"bookedUseStartDtm" bson:"bookedUseStartDtm" key:"start"`
+	End     time.Time        `json:"bookedUseEndDtm" bson:"bookedUseEndDtm" key:"end"`
+	Status  Status           `json:"status" bson:"status"`
+	// BookedMinutes is the length of the booked slot, and UsedMinutes how long the room was really used, 0 until the use has ended; both
+	// to the nearest minute.
+	BookedMinutes int              `json:"bookedMinutes" bson:"bookedMinutes"`
+	UsedMinutes   int              `json:"usedMinutes" bson:"usedMinutes"`
+	RealUse       domain.RealUseID `json:"realUseId,omitzero" bson:"realUseId,omitempty"`             // empty until the use has started
+	StartedAt     time.Time        `json:"realUseStartDtm,omitzero" bson:"realUseStartDtm,omitempty"` // zero until the use has started
+	EndedAt       time.Time        `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`     // zero until the use has ended
 	// RoomStillInUseBy is another booking whose use of the room had not ended when this use started. Empty if none was found.
 	RoomStillInUseBy domain.BookingID `json:"roomStillInUseBy,omitzero" bson:"roomStillInUseBy,omitempty"`
-	// BookedMinutes is the length of the booked slot, to the nearest minute, and UsedMinutes is how long the room was really used; 0
-	// until the use has ended.
-	BookedMinutes int `json:"bookedMinutes" bson:"bookedMinutes"`
-	UsedMinutes   int `json:"usedMinutes" bson:"usedMinutes"`
 }
 
 // measure sets the minutes.

@@ -24,11 +24,11 @@ func TestDocumentText(t *testing.T) {
 				`"confirmDtm":"2026-11-24T09:00:00.005Z","cancelReason":"denied","cancelDtm":"2026-11-24T09:00:00.005Z"}`},
 		{&projections.RoomUseList{Booking: "b", Room: "r", User: "u", Start: at, End: at, Status: "ENDED", RealUse: "x", StartedAt: at, EndedAt: at, RoomStillInUseBy: "c", BookedMinutes: 1, UsedMinutes: 2},
 			`{"bookingId":"b","roomId":"r","bookingUserId":"u","bookedUseStartDtm":"2026-11-24T09:00:00.005Z","bookedUseEndDtm":"2026-11-24T09:00:00.005Z",` +
-				`"status":"ENDED","realUseId":"x","realUseStartDtm":"2026-11-24T09:00:00.005Z","realUseEndDtm":"2026-11-24T09:00:00.005Z","roomStillInUseBy":"c",` +
-				`"bookedMinutes":1,"usedMinutes":2}`},
+				`"status":"ENDED","bookedMinutes":1,"usedMinutes":2,"realUseId":"x","realUseStartDtm":"2026-11-24T09:00:00.005Z",` +
+				`"realUseEndDtm":"2026-11-24T09:00:00.005Z","roomStillInUseBy":"c"}`},
 		{&projections.Notification{ID: "n", Booking: "b", Room: "r", User: "u", Kind: "booked", Contents: "c", SentAt: at, Delivery: "DELIVERED", DeliveredAt: at, Attempts: 3},
 			`{"notificationId":"n","bookingId":"b","roomId":"r","userId":"u","kind":"booked","contents":"c","sendDtm":"2026-11-24T09:00:00.005Z",` +
-				`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T09:00:00.005Z","attempts":3}`},
+				`"delivery":"DELIVERED","attempts":3,"deliveredDtm":"2026-11-24T09:00:00.005Z"}`},
 	} {
 		if got, err := projections.DocumentText(test.document); got != test.want || err != nil {
 			t.Errorf("got  %s, %v\nwant %s", got, err, test.want)

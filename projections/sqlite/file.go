@@ -31,8 +31,8 @@ type file struct {
 
 	// known has the generation of each projection that was active when it was last read.
 	known sync.Map
-	// forms are those of generations, by projections.Ref.
-	forms sync.Map
+	// orders are those in which the documents of generations have their fields, by projections.Ref.
+	orders sync.Map
 }
 
 // openFile opens the file at the path, and creates it if it is missing, unless it must exist.

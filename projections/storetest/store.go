@@ -511,7 +511,7 @@ func testDocuments(t *testing.T, l *list) {
 	for i, d := range []document{
 		{},
 		{Start: at(-1), End: at(0), Time: at(-62135596800000 + 1), Later: time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
-		{Text: "\"\\\x00\n\u2028'$.{}", Remark: long, Number: math.MinInt64, More: math.MaxInt64},
+		{Text: "\"\\\x00\n\x1b\x1b0\x1f\x1b1\u2028'$.{}", Remark: long, Number: math.MinInt64, More: math.MaxInt64},
 		{Text: "$set", Remark: " ", Number: math.MaxInt32 + 1, More: math.MinInt32, Time: time.Date(1969, 12, 31, 23, 59, 59, 1e6, time.UTC)},
 	} {
 		position := eventstore.Position(i + 1)
