@@ -16,7 +16,7 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// bookings makes the events of bookings, two each as a create has them, of 50 rooms and 1,000 users.
+// bookings returns the two events of each of n created bookings, in 50 rooms and by 1,000 users.
 func bookings(n int, after eventstore.Position) []eventstore.Recorded {
 	random := rand.New(rand.NewPCG(1, uint64(after)))
 	began := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -44,7 +44,7 @@ func bookings(n int, after eventstore.Position) []eventstore.Recorded {
 
 func none(context.Context, []string) ([]projections.Row, error) { return nil, nil }
 
-// filled is a store with n bookings in every list.
+// filled returns a store with n bookings in every list.
 func filled(b *testing.B, n int) *sqlite.Store {
 	b.Helper()
 	store, err := sqlite.Open(filepath.Join(b.TempDir(), "views.db"))
@@ -118,7 +118,7 @@ func BenchmarkPage(b *testing.B) {
 	})
 }
 
-// BenchmarkWrite folds and writes batches of new bookings. The time is for one booking, in one list.
+// BenchmarkWrite folds and writes batches of new bookings. The time is per booking and list.
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range []int{50, 500, 2000} {
 		for _, p := range projections.All() {

@@ -8,7 +8,7 @@ import (
 	"roombook/projections"
 )
 
-// The fields of documents have the names that replies have, and are left out only where they have nothing to say.
+// The fields of documents have the names that replies have; only optional ones are omitted.
 func TestDocumentText(t *testing.T) {
 	at := time.Date(2026, 11, 24, 9, 0, 0, 5e6, time.UTC)
 	for _, test := range []struct {
@@ -36,7 +36,7 @@ func TestDocumentText(t *testing.T) {
 	}
 }
 
-// A document has one name for each field, one rule for what it leaves out, and no fields but texts, whole numbers and times.
+// SchemaOf rejects structs whose tags disagree or whose fields have other types.
 func TestSchemaOf(t *testing.T) {
 	wantPanic := func(field string, schemaOf func(...projections.Index) projections.Schema) {
 		t.Helper()

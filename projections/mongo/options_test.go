@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 )
 
-// Whatever an address prefers: what a worker folds on is what is written, and for good; and nobody looks long for a server.
+// Whatever the address asks for, reads see what is durably written, and the search for a server is short.
 func TestOptions(t *testing.T) {
 	for _, preferred := range []string{
 		"",

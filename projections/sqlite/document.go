@@ -14,16 +14,31 @@ import (
 	"roombook/projections"
 )
 
-// documents reads and writes the documents of a generation. Each is one text, the values of its fields in the order that the generation
-// notes, which is read in less time than JSON, or than a column for each. A time is in milliseconds since 1970, and what has nothing to
-// say is empty. A generation that notes no order is of an older program, and of JSON.
+// documents encodes and decodes the documents of a generation. A document is one text: the values of its fields, joined in the order that
+// the generation records, with times in milliseconds since 1970 and absent fields empty. This is faster to read than JSON or a column for
+// each field. A generation without a recorded order was built by an older version and has JSON.
 type documents struct {
 	schema projections.Schema
-	order  []int // the fields by their place in the text, -1 for one that the schema does not have; nil for JSON
-	err    error // of all that read has not read
+	order  []int // for each value the index of its field, or -1 if the schema has no such field; nil for JSON
+	err    error // the errors of read
+
+	// made holds zero documents, which are allocated in one go, as many as the caller expects; filled of them are in use.
+	made   reflect.Value
+	filled int
+	likely int
 }
 
-// separator is between values. A value that has it, or the other one, is escaped.
+// empty returns a zero document.
+func (d *documents) empty() reflect.Value {
+	if !d.made.IsValid() || d.filled == d.made.Len() {
+		n := max(1, d.likely)
+		d.made, d.filled = reflect.MakeSlice(reflect.SliceOf(d.schema.Document), n, n), 0
+	}
+	d.filled++
+	return d.made.Index(d.filled - 1)
+}
+
+// separator is ASCII's unit separator. It and escape itself are escaped within values.
 const (
 	separator = "\x1f"
 	escape    = "\x1b"
@@ -34,7 +49,7 @@ var (
 	unescaped = strings.NewReplacer(escape+"0", escape, escape+"1", separator)
 )
 
-// order is what a generation notes.
+// order is the order of fields as a generation records it.
 func order(schema projections.Schema) string {
 	names := make([]string, len(schema.Fields))
 	for i, f := range schema.Fields {
@@ -43,31 +58,32 @@ func order(schema projections.Schema) string {
 	return strings.Join(names, " ")
 }
 
-// documents are those of a generation, of which always the same schema is asked. What it notes does not change, and is remembered.
+// documents is documentsOf with a cache, which relies on there being one schema per generation.
 func (f *file) documents(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (*documents, error) {
 	if order, ok := f.orders.Load(ref); ok {
 		return &documents{schema: schema, order: order.([]int)}, nil
 	}
-	d, err := documentsOf(ctx, c, ref, schema)
-	if err == nil {
+	d, found, err := documentsOf(ctx, c, ref, schema)
+	if found {
 		f.orders.Store(ref, d.order)
 	}
 	return d, err
 }
 
-// documentsOf are those of a generation.
-func documentsOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (*documents, error) {
-	d := &documents{schema: schema}
-	err := c.query(ctx, "SELECT fields FROM generations WHERE projection = ? AND number = ?", []driver.Value{ref.Projection, int64(ref.Number)},
+// documentsOf returns the documents of a generation, and whether there is one.
+func documentsOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (d *documents, found bool, err error) {
+	d = &documents{schema: schema}
+	err = c.query(ctx, "SELECT fields FROM generations WHERE projection = ? AND number = ?", []driver.Value{ref.Projection, int64(ref.Number)},
 		func(v []driver.Value) {
+			found = true
 			for name := range strings.FieldsSeq(v[0].(string)) {
 				d.order = append(d.order, slices.IndexFunc(schema.Fields, func(f projections.Field) bool { return f.Name == name }))
 			}
 		})
-	return d, err
+	return d, found, err
 }
 
-// read is the document that a text is. If it is none, read returns nil and notes an error.
+// read decodes a document. It returns nil if that fails, and adds to the errors.
 func (d *documents) read(text string) any {
 	document, err := d.parse(text)
 	if err != nil {
@@ -77,13 +93,13 @@ func (d *documents) read(text string) any {
 	return document
 }
 
-var errOtherFields = errors.New("it does not have the fields of a document")
+var errOtherFields = errors.New("the number of fields is wrong")
 
 func (d *documents) parse(text string) (any, error) {
 	if d.order == nil {
 		return d.schema.ParseDocument(text)
 	}
-	document := reflect.New(d.schema.Document)
+	document := d.empty()
 	more := true
 	for _, i := range d.order {
 		if !more {
@@ -94,7 +110,7 @@ func (d *documents) parse(text string) (any, error) {
 		if i < 0 || value == "" {
 			continue
 		}
-		switch field := document.Elem().Field(d.schema.Fields[i].Index); field.Kind() {
+		switch field := document.Field(d.schema.Fields[i].Index); field.Kind() {
 		case reflect.String:
 			if strings.Contains(value, escape) {
 				value = unescaped.Replace(value)
@@ -115,10 +131,10 @@ func (d *documents) parse(text string) (any, error) {
 	if more {
 		return nil, errOtherFields
 	}
-	return document.Interface(), nil
+	return document.Addr().Interface(), nil
 }
 
-// write is the text of a document.
+// write encodes a document.
 func (d *documents) write(document any) (string, error) {
 	if d.order == nil {
 		return projections.DocumentText(document)
@@ -146,7 +162,7 @@ func (d *documents) write(document any) (string, error) {
 	return string(text), nil
 }
 
-// kept reports whether a row was written as it is stored: as a text, and under keys.
+// kept reports whether a row, as it is stored, is as it was written: its text and its keys.
 func (d *documents) kept(row projections.Row, keys projections.Keys, text string) bool {
 	if d.order != nil {
 		written, err := d.write(row.Document)

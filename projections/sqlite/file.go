@@ -31,7 +31,7 @@ type file struct {
 
 	// known has the generation of each projection that was active when it was last read.
 	known sync.Map
-	// orders are those in which the documents of generations have their fields, by projections.Ref.
+	// orders are the orders of fields in the documents of generations, by projections.Ref.
 	orders sync.Map
 }
 

@@ -166,8 +166,9 @@ func (f *file) page(ctx context.Context, c *connection, schema projections.Schem
 	if err != nil {
 		return false, err
 	}
+	documents.likely = min(s.Limit, 256)
 	text, args := pageQuery(found.Ref, s)
-	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
+	found.Rows = make([]projections.Row, 0, documents.likely)
 	err = c.query(ctx, text, args, func(v []driver.Value) {
 		if at, ok := v[1].(int64); ok {
 			active, found.Position = true, eventstore.Position(at)
@@ -262,7 +263,7 @@ func sorted(ref projections.Ref, s projections.Selection) (text string, args []d
 func (c *condition) after(names string, columns []projections.Column, s projections.Selection) {
 	values := make([]driver.Value, len(columns))
 	for i, column := range columns {
-		values[i] = s.After.In(column)
+		values[i] = s.After.Value(column)
 	}
 	relation := ">"
 	if s.Descending {

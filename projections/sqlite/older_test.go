@@ -12,7 +12,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// Lists of programs that stored a document as one text are read, kept and rebuilt.
+// Lists of versions that stored a document as one JSON text are read, kept and rebuilt.
 func TestOlderLists(t *testing.T) {
 	var file string
 	open := func(t *testing.T) projections.Store {
@@ -33,7 +33,7 @@ func (db texts) Make(projection string, version int, c projections.Checkpoint, d
 		fmt.Sprintf(`INSERT INTO projections VALUES ('%s', 1, 1)`, projection),
 		fmt.Sprintf(`INSERT INTO generations (projection, number, version, position, longest, touched, event) VALUES ('%s', 1, %d, %d, %d, 1, '%s')`, projection, version, c.Position, c.Longest, c.Last()),
 	}
-	// One of its indexes: those that are missing are made by whoever keeps the list, and done without until then.
+	// Only one of its indexes. A worker creates the missing ones; queries must do without them until then.
 	statements = append(statements, fmt.Sprintf(`CREATE INDEX "%s_status_created" ON "%[1]s" (status, created, start, "end")`, table))
 	for _, statement := range statements {
 		if _, err := db.Exec(statement); err != nil {
@@ -68,7 +68,7 @@ func (db texts) Texts(projection string) (map[string]string, error) {
 	return texts, rows.Err()
 }
 
-// A list that was made before its documents had one of their fields, or since when they have them in another order, is read and kept as it is.
+// A list whose documents have other fields, or the same in another order, is read and kept as it is.
 func TestFieldsOfAnotherVersion(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "views.db"))
 	other := projections.SchemaOf[struct {
@@ -94,7 +94,7 @@ func TestFieldsOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// What is no document of the list is told, and harms nothing but what needs it.
+// Scan reports what is not a document, and only reads of that one fail.
 func TestForeignDocuments(t *testing.T) {
 	for _, text := range []string{``, `{}`, "id-7", "id-7\x1fa\x1fb"} {
 		s, file, _ := filled(t)

@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS generations (
 	touched    INTEGER NOT NULL,            -- grows with every write; older programs read it as its time, in microseconds since 1970
 	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
 	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
-	fields     TEXT    NOT NULL DEFAULT '', -- the order in which its documents have their fields
+	fields     TEXT    NOT NULL DEFAULT '', -- the order of fields in its documents
 	PRIMARY KEY (projection, number)
 ) WITHOUT ROWID`
 

@@ -11,8 +11,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// Whatever somebody has changed by hand in a document, or in what it is found by, is told by verification, with the document's id, and
-// nothing else is.
+// Verify reports each document that was edited by hand, be it in its fields or in its keys, and no other.
 func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "views.db")
 	store, log, db := open(t, file), eventstoretest.Open(t), besideFile(t, file)

@@ -50,7 +50,7 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projectio
 		if err := writable(always, w, ref); err != nil {
 			return err
 		}
-		documents, err := documentsOf(always, w, ref, schema)
+		documents, _, err := documentsOf(always, w, ref, schema)
 		if err != nil {
 			return err
 		}
