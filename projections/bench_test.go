@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -78,7 +79,7 @@ func write(b *testing.B, store projections.Store, p projections.Projection, ref 
 	}
 }
 
-// BenchmarkPage reads pages of 20 of 100,000 bookings.
+// BenchmarkPage reads pages of 20, and one of 100, of 100,000 bookings.
 func BenchmarkPage(b *testing.B) {
 	queries := projections.NewQueries(filled(b, 100_000), projections.QueryOptions{})
 	ctx, cancel := context.WithCancel(b.Context())
@@ -88,6 +89,7 @@ func BenchmarkPage(b *testing.B) {
 		projections.Query
 	}{
 		{"first", projections.Query{}},
+		{"hundred", projections.Query{Size: 100}},
 		{"latest", projections.Query{Descending: true}},
 		{"room", projections.Query{Room: "7"}},
 		{"user", projections.Query{User: "user-7"}},
@@ -99,7 +101,7 @@ func BenchmarkPage(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				page, err := queries.BookingLists(ctx, bench.Query)
-				if err != nil || len(page.Items) != 20 {
+				if err != nil || len(page.Items) != cmp.Or(bench.Size, 20) {
 					b.Fatal(len(page.Items), err)
 				}
 			}
