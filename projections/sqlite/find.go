@@ -221,6 +221,7 @@ func inOrder(ref projections.Ref, s projections.Selection) (text string, args []
 func merged(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	columns := s.Order.Columns()
 	byStatus := s.Order.By == projections.ColumnStatus
+	read := `SELECT ` + list(columns) + source(ref, s)
 	var parts []string
 	for _, status := range s.Statuses {
 		part, within := s, columns
@@ -241,7 +242,7 @@ func merged(ref projections.Ref, s projections.Selection) (text string, args []d
 		case part.After != nil:
 			where.after(list(within), within, part)
 		}
-		parts = append(parts, `SELECT `+list(columns)+source(ref, s)+where.sql.String())
+		parts = append(parts, read+where.sql.String())
 		args = append(args, where.args...)
 	}
 	return strings.Join(parts, " UNION ALL "), args
