@@ -32,7 +32,7 @@ type BookingList struct {
 func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
-		version:  4,
+		version:  5,
 		aBooking: true,
 		sorts:    bookingSorts("useStartDtm"),
 		statuses: bookingListStatuses(),

@@ -55,7 +55,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 4,
+		version: 5,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},

@@ -47,7 +47,7 @@ func minutes(from, to time.Time) int {
 func roomUseList() list[RoomUseList] {
 	return list[RoomUseList]{
 		name:     RoomUseListName,
-		version:  3,
+		version:  4,
 		aBooking: true,
 		sorts:    bookingSorts("bookedUseStartDtm"),
 		statuses: roomUseListStatuses(),

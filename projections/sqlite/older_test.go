@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/storetest"
 )
@@ -115,5 +116,33 @@ func TestForeignDocuments(t *testing.T) {
 		if found, err := s.Find(t.Context(), "list", schema(), projections.Selection{ID: "id-8", Limit: 1}); err != nil || len(found.Rows) != 1 {
 			t.Errorf("another one: %+v, %v", found, err)
 		}
+	}
+}
+
+// Lists of the version that stored each field in a column are rebuilt, and removed first.
+func TestListsWithAColumnForEachField(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "views.db")
+	if err := open(t, file).Close(); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := projections.Named(projections.BookingListName)
+	db := besideFile(t, file)
+	_, err := db.Exec(`ALTER TABLE generations DROP COLUMN fields;
+		CREATE TABLE booking_list_g1 (created INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "document.bookingDtm" INTEGER NOT NULL);
+		INSERT INTO projections VALUES ('booking_list', 1, 1);
+		INSERT INTO generations VALUES ('booking_list', 1, 4, 7, 0, 1, '', '')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, file)
+	if state, err := s.State(t.Context(), p.Name); err != nil || len(state.Generations) != 0 {
+		t.Errorf("the state is %+v, %v", state, err)
+	}
+	if err := projections.NewRebuilder(s, eventstoretest.Open(t), projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	state, err := s.State(t.Context(), p.Name)
+	if err != nil || state.Active != 2 || len(state.Generations) != 1 {
+		t.Errorf("the state is %+v, %v", state, err)
 	}
 }

@@ -252,17 +252,19 @@ func (s *Store) Drop(ctx context.Context, ref projections.Ref) error {
 
 // Discard implements [projections.Store].
 func (s *Store) Discard(ctx context.Context, ref projections.Ref) error {
-	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
-		_, err := w.exec(ctx, `UPDATE projections SET active = 0 WHERE name = ? AND active = ?`, ref.Projection, int64(ref.Number))
-		if err != nil {
-			return err
-		}
-		return drop(ctx, w, ref)
-	})
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error { return discard(ctx, w, ref) })
 	if err != nil {
 		return fmt.Errorf("discard %s: %w", ref, err)
 	}
 	return nil
+}
+
+func discard(ctx context.Context, w *connection, ref projections.Ref) error {
+	_, err := w.exec(ctx, `UPDATE projections SET active = 0 WHERE name = ? AND active = ?`, ref.Projection, int64(ref.Number))
+	if err != nil {
+		return err
+	}
+	return drop(ctx, w, ref)
 }
 
 func drop(ctx context.Context, w *connection, ref projections.Ref) error {
