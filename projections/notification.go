@@ -11,10 +11,10 @@ import (
 // NotificationName names the projection.
 const NotificationName = "notifications"
 
-// NotificationID is the id of the event that the notification tells of, the text form of a UUID.
+// NotificationID is the id of the event that the notification is about, the text form of a UUID.
 type NotificationID string
 
-// Kind says what a notification tells, in a word that stays the same whatever the texts become.
+// Kind says what a notification is about, independently of its text.
 type Kind string
 
 const (
@@ -28,7 +28,7 @@ const (
 	KindCancelled  Kind = "cancelled"
 )
 
-// Delivery says whether a notification has reached its user.
+// Delivery is the state of a notification's delivery to its user.
 type Delivery string
 
 const (
@@ -37,7 +37,7 @@ const (
 	DeliveryFailed    Delivery = "FAILED"
 )
 
-// Notification is a document of the notifications: what the booking's user is told of one event.
+// Notification is a document of the notifications: what a booking's user is told about one event.
 type Notification struct {
 	ID          NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
 	Booking     domain.BookingID `json:"bookingId" bson:"bookingId" key:"booking"`
@@ -47,15 +47,15 @@ type Notification struct {
 	Contents    string           `json:"contents" bson:"contents"`           // the text as the user reads it
 	SentAt      time.Time        `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
 	Delivery    Delivery         `json:"delivery" bson:"delivery" key:"status"`
+	Attempts    int              `json:"attempts" bson:"attempts"`                            // at delivery so far
 	DeliveredAt time.Time        `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
-	Attempts    int              `json:"attempts" bson:"attempts"`                            // at delivery, so far
 }
 
 func notifications() list[Notification] {
 	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 4,
+		version: 5,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
@@ -72,8 +72,8 @@ func notifications() list[Notification] {
 	}
 }
 
-// tells reports whether the booking's user is told of an event, or who was its user until then. Who ends a use is told of the end and not also of the
-// cancellation that follows from it; who is denied, of the denial.
+// tells reports whether an event is worth a notification to the booking's user, or to its former user. The cancellations that follow from
+// the end of a use and from a denial are not, as these already are.
 func tells(event domain.Event) bool {
 	switch e := event.(type) {
 	case domain.BookingCreated, domain.BookingChanged, domain.BookingHandedOver, domain.ConfirmCompleted, domain.ConfirmDenied, domain.UseStarted, domain.UseEnded:
@@ -117,7 +117,7 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 	return n
 }
 
-// because is the end of a text that has a reason.
+// because formats a reason to be appended to a text.
 func because(reason string) string {
 	if reason == "" {
 		return ""

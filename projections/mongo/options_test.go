@@ -13,7 +13,7 @@ import (
 	"roombook/projections"
 )
 
-// Whatever an address prefers: what a worker folds on is what is written, and for good; and nobody looks long for a server.
+// Whatever the address asks for, reads see what is durably written, and the search for a server is short.
 func TestOptions(t *testing.T) {
 	for _, preferred := range []string{
 		"",
