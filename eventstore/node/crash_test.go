@@ -3,7 +3,9 @@ package node_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -28,17 +30,20 @@ const (
 	crashRoundVariable = "ROOMBOOK_NODE_CRASH_ROUND"
 )
 
+var crashRounds = flag.Int("crash.rounds", 6, "how often TestKill kills a process")
+
 const (
-	crashRounds = 6
 	// crashWriters is the number of writers of each kind, each with a stream of its own.
 	crashWriters = 8
 	// crashGroup is a group on the first writer's stream.
 	crashGroup = "g"
+	// crashPark is every how many events its consumer parks one.
+	crashPark = 7
 )
 
 // writeUntilKilled serves the folder and writes to it in every way, and prints a line for each write that was acknowledged:
 // "event stream revision id", "deleted stream" or "tombstoned stream". A consumer prints "received revision" before it
-// acknowledges an event to the node.
+// acknowledges an event to the node, and parks some events without a word.
 func writeUntilKilled(dir, round string) int {
 	n, err := node.Open(node.Options{Dir: dir})
 	if err != nil {
@@ -157,8 +162,14 @@ func consumeUntilKilled(c *esdb.Client, say func(string, ...any)) error {
 		if e.SubscriptionDropped != nil {
 			return e.SubscriptionDropped.Error
 		}
-		say("received %d\n", e.EventAppeared.Event.OriginalEvent().EventNumber)
-		if err := sub.Ack(e.EventAppeared.Event); err != nil {
+		revision := e.EventAppeared.Event.OriginalEvent().EventNumber
+		if revision%crashPark == 0 {
+			err = sub.Nack("", esdb.NackActionPark, e.EventAppeared.Event)
+		} else {
+			say("received %d\n", revision)
+			err = sub.Ack(e.EventAppeared.Event)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -170,13 +181,13 @@ func crashed(err error) int {
 }
 
 // TestKill kills a process again and again in the middle of appends, batches, deletes and a group's traffic: all that was
-// acknowledged is there afterwards, the log is whole, and the group has had every event.
+// acknowledged is there afterwards, the log is whole, and the group has had every event or has it parked.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := map[string]uuid.UUID{} // by revision@stream
 	deleted := map[string]bool{}           // by stream; true: for good
 	received := map[uint64]bool{}
-	for round := range crashRounds {
+	for round := range *crashRounds {
 		runUntilKilled(t, dir, round, acknowledged, deleted, received)
 	}
 	s := startIn(t, dir)
@@ -202,6 +213,14 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sub.Close()
+	for _, link := range readStream(t, c, "$persistentsubscription-s-0::"+crashGroup+"-parked", esdb.ReadStreamOptions{}) {
+		number, _, _ := strings.Cut(string(link.Data), "@")
+		revision, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || revision%crashPark != 0 {
+			t.Errorf("parked %s", link.Data)
+		}
+		received[revision] = true
+	}
 	for uint64(len(received)) < total {
 		e := sub.Recv()
 		if e.SubscriptionDropped != nil {
@@ -214,6 +233,7 @@ func TestKill(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("%d events in %d rounds", s.Position(), *crashRounds)
 }
 
 // runUntilKilled runs a process until it has said enough, and takes down what it said.
@@ -229,7 +249,7 @@ func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := 0
+	said, last := 0, 1+rand.IntN(2000)
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		words := strings.Split(lines.Text(), " ")
@@ -244,7 +264,7 @@ func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string
 			revision, _ := strconv.ParseUint(words[1], 10, 64)
 			received[revision] = true
 		}
-		if said++; said == 1000 {
+		if said++; said == last {
 			if err := child.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
