@@ -26,8 +26,8 @@ func (s *service) fill() {
 			EndedAt: at(1).Add(59*time.Minute + 40*time.Second), UsedMinutes: 60, RoomStillInUseBy: "b1"},
 	}
 	s.lists.notifications = []projections.Notification{
-		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: projections.DeliveryPending},
-		{ID: "n2", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindCancelled, Contents: "…", SentAt: at(0), Delivery: projections.DeliveryDelivered, DeliveredAt: at(1), Attempts: 2},
+		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: domain.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: domain.DeliveryPending},
+		{ID: "n2", Booking: "b1", Room: "1", User: "ann", Kind: domain.KindCancelled, Contents: "…", SentAt: at(0), Delivery: domain.DeliveryDelivered, DeliveredAt: at(1), Attempts: 2},
 	}
 }
 

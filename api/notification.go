@@ -16,15 +16,15 @@ func (s *Server) notificationRoutes() []route {
 
 // notificationReply is a notification.
 type notificationReply struct {
-	NotificationID projections.NotificationID `json:"notificationId"`
-	BookingID      domain.BookingID           `json:"bookingId"`
-	UserID         domain.UserID              `json:"userId"`
-	Kind           projections.Kind           `json:"kind"`
-	Contents       string                     `json:"contents"`
-	SendDtm        timestamp                  `json:"sendDtm"`
-	Delivery       projections.Delivery       `json:"delivery"`
-	DeliveredDtm   *timestamp                 `json:"deliveredDtm"`
-	Attempts       int                        `json:"attempts"`
+	NotificationID domain.NotificationID   `json:"notificationId"`
+	BookingID      domain.BookingID        `json:"bookingId"`
+	UserID         domain.UserID           `json:"userId"`
+	Kind           domain.NotificationKind `json:"kind"`
+	Contents       string                  `json:"contents"`
+	SendDtm        timestamp               `json:"sendDtm"`
+	Delivery       domain.Delivery         `json:"delivery"`
+	DeliveredDtm   *timestamp              `json:"deliveredDtm"`
+	Attempts       int                     `json:"attempts"`
 	Links          struct {
 		Self         link `json:"self"`
 		Notification link `json:"notification"`
@@ -48,7 +48,7 @@ func (s *Server) notifications() *list[projections.Notification, notificationRep
 		name:     "notifications",
 		link:     func(l *pageLinks) *link { return &l.Notifications },
 		sorts:    []string{"sendDtm", "userId"},
-		statuses: stringsOf(projections.DeliveryPending, projections.DeliveryDelivered, projections.DeliveryFailed),
+		statuses: stringsOf(domain.DeliveryPending, domain.DeliveryDelivered, domain.DeliveryFailed),
 		query:    s.lists.Notifications,
 		reply:    (*exchange).notificationReply,
 	}

@@ -55,6 +55,10 @@ func everyEvent() []domain.Event {
 		domain.KeyUsed{Digest: "9f86d081884c7d65", At: at},
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},
 		domain.KeyUnchanged{Revision: 7, At: at},
+		domain.NotificationRequested{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05", Kind: domain.KindConfirmRequested, BookingID: booking, RoomID: room, UserID: "admin", At: at},
+		domain.NotificationDelivered{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05", Channel: domain.ChannelMail, Attempt: 2, At: at},
+		domain.NotificationFailed{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05", Channel: domain.ChannelMail, Attempt: 2, Reason: `550 "no" <such> user`, Parked: true, At: at},
+		domain.NotificationRetried{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05", At: at},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
 		domain.SlotUsed{ReservationID: reservation, BookingID: booking, RoomID: room, End: at},
 	}
@@ -282,7 +286,7 @@ func TestKnown(t *testing.T) {
 			t.Errorf("%s is not known", e.EventType())
 		}
 	}
-	for _, name := range []string{"", "bookingCreated", "BookingCreated ", "NotificationDelivered", "$metadata"} {
+	for _, name := range []string{"", "bookingCreated", "BookingCreated ", "NotificationRead", "$metadata"} {
 		if Known(name) {
 			t.Errorf("%q is known", name)
 		}
@@ -309,9 +313,17 @@ func anyTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, time.Unix(second, nanosecond).In(zone)}).Draw(t, "time")
 }
 
-// anyEvent draws an event of any type with any values.
+// formerEvents are those of everyEvent whose types the former code knows.
+func formerEvents() []domain.Event {
+	return slices.DeleteFunc(everyEvent(), func(e domain.Event) bool {
+		_, _, err := formerEncode(Proposed{Event: e})
+		return errors.Is(err, errUnknownType)
+	})
+}
+
+// anyEvent draws an event of any type that the former code knows, with any values.
 func anyEvent(t *rapid.T) domain.Event {
-	zero := rapid.SampledFrom(everyEvent()).Draw(t, "type")
+	zero := rapid.SampledFrom(formerEvents()).Draw(t, "type")
 	v := reflect.New(reflect.TypeOf(zero)).Elem()
 	var fill func(reflect.Value)
 	fill = func(v reflect.Value) {
@@ -403,7 +415,7 @@ func FuzzDecodesAsBefore(f *testing.F) {
 		}
 		return all
 	}
-	for _, event := range everyEvent() {
+	for _, event := range formerEvents() {
 		data, err := os.ReadFile(filepath.Join("testdata", "schema1", event.EventType()+".json"))
 		if err != nil {
 			f.Fatal(err)
@@ -415,7 +427,11 @@ func FuzzDecodesAsBefore(f *testing.F) {
 	for _, metadata := range foreign(metadata) {
 		f.Add("SlotReleased", []byte(`{"reservationId":"r"}`), metadata)
 	}
-	f.Fuzz(func(t *testing.T, eventType string, data, metadata []byte) { sameDecoded(t, eventType, data, metadata) })
+	f.Fuzz(func(t *testing.T, eventType string, data, metadata []byte) {
+		if !strings.HasPrefix(eventType, "Notification") { // which the former code does not know
+			sameDecoded(t, eventType, data, metadata)
+		}
+	})
 }
 
 func TestDecode(t *testing.T) {

@@ -246,11 +246,11 @@ func TestRoomUseList(t *testing.T) {
 
 func TestNotifications(t *testing.T) {
 	type told struct {
-		kind     projections.Kind
+		kind     domain.NotificationKind
 		user     domain.UserID
 		contents string
 	}
-	booked := told{projections.KindBooked, "kim", "conference room[1] reservation is complete"}
+	booked := told{domain.KindBooked, "kim", "conference room[1] reservation is complete"}
 	tests := []struct {
 		name  string
 		given []eventstore.Recorded
@@ -258,16 +258,16 @@ func TestNotifications(t *testing.T) {
 	}{
 		{"created", log(created(), requested()), []told{booked}},
 		{"handed over", log(created(), moved(), domain.BookingHandedOver{BookingID: b1, RoomID: "2", UserID: "lee", FormerUserID: "kim", At: nine}), []told{booked,
-			{projections.KindChanged, "lee", "conference room[2] reservation has been changed"},
-			{projections.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
-		{"changed", log(created(), moved()), []told{booked, {projections.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
-		{"confirmed", log(created(), confirmed()), []told{booked, {projections.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
+			{domain.KindChanged, "lee", "conference room[2] reservation has been changed"},
+			{domain.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
+		{"changed", log(created(), moved()), []told{booked, {domain.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
+		{"confirmed", log(created(), confirmed()), []told{booked, {domain.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
 		{"denied, and told once", log(created(), denied(), cancelled(domain.CancelledByDenial)), []told{booked,
-			{projections.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled: no"}}},
-		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {projections.KindCancelled, "kim", "reservation has been canceled"}}},
+			{domain.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled: no"}}},
+		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {domain.KindCancelled, "kim", "reservation has been canceled"}}},
 		{"used, and told of the end once", log(created(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), []told{booked,
-			{projections.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
-			{projections.KindUseEnded, "kim", "Booking Number[ b1 ] is use ended"}}},
+			{domain.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
+			{domain.KindUseEnded, "kim", "Booking Number[ b1 ] is use ended"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -278,7 +278,7 @@ func TestNotifications(t *testing.T) {
 			var got []told
 			for _, n := range page.Items {
 				got = append(got, told{n.Kind, n.User, n.Contents})
-				if n.Booking != b1 || n.Delivery != projections.DeliveryPending || n.Attempts != 0 || n.SentAt.Before(nine) {
+				if n.Booking != b1 || n.Delivery != domain.DeliveryPending || n.Attempts != 0 || n.SentAt.Before(nine) {
 					t.Errorf("%+v", n)
 				}
 			}
@@ -289,8 +289,8 @@ func TestNotifications(t *testing.T) {
 	}
 	t.Run("by id", func(t *testing.T) {
 		want := projections.Notification{
-			ID: projections.NotificationID(eventID(1).String()), Booking: b1, Room: "1", User: "kim", Kind: projections.KindConfirmed,
-			Contents: "Booking Number[ b1 ] is confirmed", SentAt: nine.Add(time.Minute), Delivery: projections.DeliveryPending,
+			ID: domain.NotificationID(eventID(1).String()), Booking: b1, Room: "1", User: "kim", Kind: domain.KindConfirmed,
+			Contents: "Booking Number[ b1 ] is confirmed", SentAt: nine.Add(time.Minute), Delivery: domain.DeliveryPending,
 		}
 		got, err := queries(t, log(created(), confirmed())).Notification(t.Context(), want.ID, 0)
 		if err != nil || got != want {
