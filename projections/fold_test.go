@@ -299,6 +299,59 @@ func TestNotifications(t *testing.T) {
 	})
 }
 
+// The list says what became of each notification: the booking's user's, and those to approvers.
+func TestDeliveries(t *testing.T) {
+	const approver, other = "approver's", "other's"
+	id := domain.NotificationID(eventID(0).String())
+	mail := func(id domain.NotificationID, attempt int64) domain.NotificationDelivered {
+		return domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelMail, Attempt: attempt, At: noon.In(seoul)}
+	}
+	failed := func(id domain.NotificationID, attempt int64, parked bool) domain.NotificationFailed {
+		return domain.NotificationFailed{NotificationID: id, Channel: domain.ChannelMail, Attempt: attempt, Reason: "450 busy", Parked: parked, At: noon}
+	}
+	asked := func(id domain.NotificationID, user domain.UserID) domain.NotificationRequested {
+		return domain.NotificationRequested{NotificationID: id, Kind: domain.KindConfirmRequested, BookingID: b1, RoomID: "1", UserID: user, At: nine}
+	}
+	retried := func(id domain.NotificationID) domain.Event { return domain.NotificationRetried{NotificationID: id, At: noon} }
+	type state struct {
+		delivery domain.Delivery
+		at       time.Time
+		attempts int
+		reason   string
+	}
+	for _, test := range []struct {
+		name   string
+		events []domain.Event
+		id     domain.NotificationID
+		then   state
+	}{
+		{"at once", []domain.Event{mail(id, 1)}, id, state{domain.DeliveryDelivered, noon, 1, ""}},
+		{"a failure", []domain.Event{failed(id, 1, false)}, id, state{domain.DeliveryPending, time.Time{}, 1, "450 busy"}},
+		{"at the third attempt", []domain.Event{failed(id, 1, false), failed(id, 2, false), mail(id, 3)}, id, state{domain.DeliveryDelivered, noon, 3, "450 busy"}},
+		{"given up", []domain.Event{failed(id, 1, false), failed(id, 2, true)}, id, state{domain.DeliveryFailed, time.Time{}, 2, "450 busy"}},
+		{"asked for again", []domain.Event{failed(id, 1, true), retried(id)}, id, state{domain.DeliveryPending, time.Time{}, 1, "450 busy"}},
+		{"asked for again, and delivered", []domain.Event{failed(id, 1, true), retried(id), mail(id, 2)}, id, state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"by the other channel", []domain.Event{failed(id, 1, true), domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelWebhook, Attempt: 1, At: noon}}, id,
+			state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"by one channel and not by the other", []domain.Event{domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelWebhook, Attempt: 1, At: noon}, failed(id, 1, true)}, id,
+			state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"in the list only", []domain.Event{domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelList, At: noon}}, id, state{domain.DeliveryDelivered, noon, 0, ""}},
+		{"of an approver", []domain.Event{asked(approver, "ann"), asked(other, "bob"), failed(approver, 1, true), mail(other, 1)}, approver, state{domain.DeliveryFailed, time.Time{}, 1, "450 busy"}},
+		{"of another approver", []domain.Event{asked(approver, "ann"), asked(other, "bob"), failed(approver, 1, true)}, other, state{domain.DeliveryPending, time.Time{}, 0, ""}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n, err := queries(t, log(append([]domain.Event{created()}, test.events...)...)).Notification(t.Context(), test.id, 0)
+			got := state{n.Delivery, n.DeliveredAt, n.Attempts, n.Reason}
+			if err != nil || got != test.then || n.Booking != b1 {
+				t.Errorf("got  %+v of %+v, %v\nwant %+v", got, n, err, test.then)
+			}
+			if test.id == approver && (n.User != "ann" || n.Contents != "Booking Number[ b1 ] waits for confirmation" || !n.SentAt.After(nine)) {
+				t.Errorf("the approver's is %+v", n)
+			}
+		})
+	}
+}
+
 // Events that a document has are not folded into it again.
 func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
 	p, _ := projections.Named(projections.BookingListName)
