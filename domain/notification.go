@@ -3,6 +3,7 @@ package domain
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,6 +25,7 @@ type (
 	// NotificationDelivered says that a channel has delivered a notification.
 	NotificationDelivered struct {
 		NotificationID NotificationID `json:"notificationId"`
+		BookingID      BookingID      `json:"bookingId"`
 		Channel        Channel        `json:"channel"`
 		// Attempt is the number of the attempt on the channel, counted from 1.
 		Attempt int64     `json:"attempt"`
@@ -33,6 +35,7 @@ type (
 	// NotificationFailed says that an attempt to deliver a notification on a channel has failed.
 	NotificationFailed struct {
 		NotificationID NotificationID `json:"notificationId"`
+		BookingID      BookingID      `json:"bookingId"`
 		Channel        Channel        `json:"channel"`
 		Attempt        int64          `json:"attempt"`
 		Reason         string         `json:"reason"`
@@ -44,6 +47,7 @@ type (
 	// NotificationRetried says that an operator asks for the notification to be delivered after all, on each channel that has given up.
 	NotificationRetried struct {
 		NotificationID NotificationID `json:"notificationId"`
+		BookingID      BookingID      `json:"bookingId"`
 		At             time.Time      `json:"at"`
 	}
 )
@@ -53,16 +57,26 @@ func (NotificationDelivered) EventType() string { return "NotificationDelivered"
 func (NotificationFailed) EventType() string    { return "NotificationFailed" }
 func (NotificationRetried) EventType() string   { return "NotificationRetried" }
 
-// NotificationID names what one user is told of one event; the text form of a UUID. For the booking's user it is the event's id.
+// NotificationID names what one user is told of one event. For the booking's user it is the event's id, the text form of a UUID; for an
+// approver a dot and a number follow.
 type NotificationID string
 
-// NotificationStream is the name of the stream of the notifications of an event.
-func NotificationStream(event uuid.UUID) string { return NotificationCategory + "-" + event.String() }
+// NotificationOf names what the booking's user is told of an event.
+func NotificationOf(event uuid.UUID) NotificationID { return NotificationID(event.String()) }
 
-// NotificationOf names what an approver is told of an event.
-func NotificationOf(event uuid.UUID, approver UserID) NotificationID {
-	return NotificationID(uuid.NewSHA1(event, []byte(approver)).String())
+// ForApprover names what the n-th of the approvers is told of the event, counted from 1.
+func (id NotificationID) ForApprover(n int) NotificationID {
+	return NotificationID(fmt.Sprintf("%s.%d", id, n))
 }
+
+// Event is the id of the event.
+func (id NotificationID) Event() string {
+	event, _, _ := strings.Cut(string(id), ".")
+	return event
+}
+
+// Stream is the name of the stream of all that is told of the event.
+func (id NotificationID) Stream() string { return NotificationCategory + "-" + id.Event() }
 
 // Channel is a way by which notifications are delivered.
 type Channel string
@@ -181,6 +195,7 @@ type Deliveries struct {
 // ChannelDelivery is how far a channel has got with a notification.
 type ChannelDelivery struct {
 	Notification NotificationID
+	Booking      BookingID // empty before the first attempt
 	Channel      Channel
 	Delivery     Delivery
 	Attempts     int64 // made
@@ -206,11 +221,11 @@ func (d Deliveries) Evolve(event Event) Deliveries {
 		d.Requested = append(d.Requested[:len(d.Requested):len(d.Requested)], e)
 	case NotificationDelivered:
 		c := d.On(e.NotificationID, e.Channel)
-		c.Delivery, c.Attempts = DeliveryDelivered, e.Attempt
+		c.Booking, c.Delivery, c.Attempts = e.BookingID, DeliveryDelivered, e.Attempt
 		return d.with(c)
 	case NotificationFailed:
 		c := d.On(e.NotificationID, e.Channel)
-		c.Attempts = e.Attempt
+		c.Booking, c.Attempts = e.BookingID, e.Attempt
 		if e.Parked {
 			c.Delivery = DeliveryFailed
 		}
@@ -243,7 +258,7 @@ func (d Deliveries) with(c ChannelDelivery) Deliveries {
 func DecideRetry(d Deliveries, id NotificationID, at time.Time) []Event {
 	for _, c := range d.Channels {
 		if c.Notification == id && c.Delivery == DeliveryFailed {
-			return []Event{NotificationRetried{NotificationID: id, At: at}}
+			return []Event{NotificationRetried{NotificationID: id, BookingID: c.Booking, At: at}}
 		}
 	}
 	return nil

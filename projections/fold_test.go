@@ -312,7 +312,9 @@ func TestDeliveries(t *testing.T) {
 	asked := func(id domain.NotificationID, user domain.UserID) domain.NotificationRequested {
 		return domain.NotificationRequested{NotificationID: id, Kind: domain.KindConfirmRequested, BookingID: b1, RoomID: "1", UserID: user, At: nine}
 	}
-	retried := func(id domain.NotificationID) domain.Event { return domain.NotificationRetried{NotificationID: id, At: noon} }
+	retried := func(id domain.NotificationID) domain.Event {
+		return domain.NotificationRetried{NotificationID: id, At: noon}
+	}
 	type state struct {
 		delivery domain.Delivery
 		at       time.Time

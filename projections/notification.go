@@ -79,7 +79,7 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		}
 	default:
 		notice, _ := domain.NoticeOf(r.Event)
-		return n.begin(domain.NotificationID(r.ID.String()), notice, r.Metadata.OccurredAt)
+		return n.begin(domain.NotificationOf(r.ID), notice, r.Metadata.OccurredAt)
 	}
 	return n
 }

@@ -75,9 +75,9 @@ func (h *History) Step() (stream string, expected domain.Revision, events []even
 func (h *History) deliver(n *notice) []domain.Event {
 	event := h.Events[n.event]
 	told, _ := domain.NoticeOf(event.Event)
-	id := domain.NotificationID(event.ID.String())
+	id := domain.NotificationOf(event.ID)
 	if h.random.IntN(2) == 0 {
-		if id = domain.NotificationOf(event.ID, "admin"); len(n.deliveries.Requested) == 0 {
+		if id = id.ForApprover(1); len(n.deliveries.Requested) == 0 {
 			return []domain.Event{domain.NotificationRequested{NotificationID: id, Kind: told.Kind, BookingID: told.Booking, RoomID: told.Room, UserID: "admin", At: h.now}}
 		}
 	}
@@ -86,14 +86,14 @@ func (h *History) deliver(n *notice) []domain.Event {
 	case c.Delivery != domain.DeliveryPending:
 		return domain.DecideRetry(n.deliveries, id, h.now)
 	case h.random.IntN(2) == 0:
-		return []domain.Event{domain.NotificationDelivered{NotificationID: id, Channel: c.Channel, Attempt: c.Attempts + 1, At: h.now}}
+		return []domain.Event{domain.NotificationDelivered{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, At: h.now}}
 	default:
-		return []domain.Event{domain.NotificationFailed{NotificationID: id, Channel: c.Channel, Attempt: c.Attempts + 1, Reason: "full", Parked: h.random.IntN(2) == 0, At: h.now}}
+		return []domain.Event{domain.NotificationFailed{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, Reason: "full", Parked: h.random.IntN(2) == 0, At: h.now}}
 	}
 }
 
 func (h *History) recordDelivery(n *notice, decided []domain.Event) (stream string, expected domain.Revision, events []eventstore.Proposed) {
-	stream, expected = domain.NotificationStream(h.Events[n.event].ID), n.revision
+	stream, expected = domain.NotificationOf(h.Events[n.event].ID).Stream(), n.revision
 	for _, event := range decided {
 		n.deliveries = n.deliveries.Evolve(event)
 		n.revision++
