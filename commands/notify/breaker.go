@@ -49,20 +49,21 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 	return b
 }
 
-// acquire waits until a message may be tried, and reports whether that is to find out whether the destination works again: such an attempt
-// does not count against the message. Its outcome must be recorded.
-func (b *breaker) acquire(ctx context.Context) (probe bool, err error) {
+// wait waits until a message may be tried, as far as can be told.
+func (b *breaker) wait(ctx context.Context) error {
 	for ctx.Err() == nil {
 		b.mu.Lock()
 		changed := b.changed
 		b.mu.Unlock()
-		closed := b.IsClosed()
-		if b.TryAcquirePermit() {
-			return !closed, nil
+		var wait time.Duration
+		switch b.State() {
+		case circuitbreaker.OpenState:
+			wait = b.RemainingDelay()
+		case circuitbreaker.HalfOpenState: // another message is being tried
+			wait = time.Minute
 		}
-		wait := time.Minute // another message finds out
-		if left := b.RemainingDelay(); b.IsOpen() {
-			wait = left + time.Millisecond
+		if wait <= 0 {
+			return nil
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -72,7 +73,14 @@ func (b *breaker) acquire(ctx context.Context) (probe bool, err error) {
 		}
 		timer.Stop()
 	}
-	return false, ctx.Err()
+	return ctx.Err()
+}
+
+// try reports whether a message may be tried now. The outcome must be recorded then. A probe finds out whether the destination works again;
+// that it does not is not held against the message.
+func (b *breaker) try() (probe, ok bool) {
+	probe = !b.IsClosed()
+	return probe, b.TryAcquirePermit()
 }
 
 // record says how an attempt ended: with err if the destination does not work.
@@ -87,12 +95,17 @@ func (b *breaker) record(err error) {
 	}
 }
 
+// lastReason is why the destination did not work when it was last tried, nil if it did.
+func (b *breaker) lastReason() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reason
+}
+
 // trouble is why messages are held back, nil if they are not.
 func (b *breaker) trouble() error {
 	if b.IsClosed() {
 		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.reason
+	return b.lastReason()
 }

@@ -84,7 +84,7 @@ func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error 
 
 func (m Meeting) event() *ical.Event {
 	e := ical.NewEvent()
-	e.Props.SetText(ical.PropUID, string(m.Booking)+"@roombook")
+	e.Props.SetText(ical.PropUID, clean(string(m.Booking))+"@roombook")
 	e.Props.SetDateTime(ical.PropDateTimeStamp, m.Stamp.UTC())
 	e.Props.SetDateTime(ical.PropDateTimeStart, m.Slot.Start.UTC())
 	e.Props.SetDateTime(ical.PropDateTimeEnd, m.Slot.End.UTC())

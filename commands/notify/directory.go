@@ -1,8 +1,8 @@
 package notify
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/mail"

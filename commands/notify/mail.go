@@ -22,8 +22,8 @@ import (
 
 // MailOptions say how mail is sent.
 type MailOptions struct {
-	// Server is smtp://user@host:port, with STARTTLS unless the host is this machine, or smtps://user@host:port, with TLS. Without a user
-	// nobody signs in.
+	// Server is smtp://user@host:port, with STARTTLS, or smtps://user@host:port, with TLS. Without a user nobody signs in. A server on this
+	// machine need not have STARTTLS, and without a user is not asked for it.
 	Server string
 	// PasswordFile has the user's password. It is read at each sending.
 	PasswordFile string
@@ -98,7 +98,9 @@ func redacted(address string) string {
 func (c *mailChannel) name() domain.Channel { return domain.ChannelMail }
 func (c *mailChannel) destination() string  { return c.address() }
 
-func (c *mailChannel) address() string { return net.JoinHostPort(c.server.Hostname(), strconv.Itoa(c.port)) }
+func (c *mailChannel) address() string {
+	return net.JoinHostPort(c.server.Hostname(), strconv.Itoa(c.port))
+}
 
 func (c *mailChannel) password() (string, error) {
 	if c.options.PasswordFile == "" {
@@ -186,8 +188,11 @@ func (m *mailConnection) client(ctx context.Context) (*mail.Client, error) {
 	}
 	config.ServerName, config.MinVersion = c.server.Hostname(), tls.VersionTLS12
 	policy := mail.TLSMandatory
-	if c.server.Scheme == "smtps" || c.local() {
-		policy = mail.NoTLS // or none on top of what is there
+	switch {
+	case c.server.Scheme == "smtps", c.local() && c.server.User == nil:
+		policy = mail.NoTLS // none on top of what is there, or none at all
+	case c.local():
+		policy = mail.TLSOpportunistic
 	}
 	options := []mail.Option{
 		mail.WithPort(c.port), mail.WithTimeout(c.options.Timeout), mail.WithTLSConfig(config), mail.WithTLSPolicy(policy), mail.WithoutNoop(),

@@ -72,7 +72,7 @@ func newWebhookChannel(o WebhookOptions, t *texts) (*webhookChannel, error) {
 	dialer := &net.Dialer{Control: c.permit}
 	c.client = &http.Client{
 		Transport: &http.Transport{
-			Proxy: nil, // a proxy would resolve the name by itself, and nobody would check the address
+			Proxy:       nil, // a proxy would resolve the name by itself, and nobody would check the address
 			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxWebhookAnswer,
 		},
