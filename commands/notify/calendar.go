@@ -23,12 +23,21 @@ type Meeting struct {
 	Slot      domain.Slot
 	Sequence  int       // how often it was changed
 	Stamp     time.Time // when this became true
-	Status    ical.EventStatus
+	Status    MeetingStatus
 	Summary   string
 	Organizer string // mail address, empty for none
 	Attendee  string // likewise
 	URL       string // may be empty
 }
+
+// MeetingStatus says whether a meeting takes place.
+type MeetingStatus = ical.EventStatus
+
+const (
+	Tentative MeetingStatus = ical.EventTentative // it waits for an answer
+	Confirmed MeetingStatus = ical.EventConfirmed
+	Cancelled MeetingStatus = ical.EventCancelled
+)
 
 // The methods of a calendar that is sent: RFC 5546.
 const (
@@ -42,17 +51,17 @@ const productID = "-//Roombook//Roombook//EN"
 // meeting is the booking of a message as its receiver's calendar is to have it; method is empty if the calendar stays as it is.
 func (m Message) meeting(organizer, attendee, summary string) (meeting Meeting, method string) {
 	meeting = Meeting{
-		Booking: m.Booking, Room: m.Room, User: m.To, Slot: m.Slot, Sequence: m.Sequence, Stamp: m.At, Status: ical.EventTentative,
+		Booking: m.Booking, Room: m.Room, User: m.To, Slot: m.Slot, Sequence: m.Sequence, Stamp: m.At, Status: Tentative,
 		Summary: summary, Organizer: organizer, Attendee: attendee,
 	}
 	switch m.Kind {
 	case domain.KindBooked, domain.KindChanged, domain.KindConfirmed:
 		method = methodRequest
 		if m.Confirmed {
-			meeting.Status = ical.EventConfirmed
+			meeting.Status = Confirmed
 		}
 	case domain.KindCancelled, domain.KindDenied, domain.KindHandedOver:
-		method, meeting.Status = methodCancel, ical.EventCancelled
+		method, meeting.Status = methodCancel, Cancelled
 	}
 	return meeting, method
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/wneessen/go-mail"
 
 	"roombook/domain"
@@ -126,15 +127,15 @@ func (c *mailChannel) send(ctx context.Context, m Message) error {
 	if err != nil {
 		return permanent("%w", err)
 	}
-	return c.sendTo(ctx, m, to, p.Language)
-}
-
-// sendTo sends a message to an address.
-func (c *mailChannel) sendTo(ctx context.Context, m Message, to *netmail.Address, language string) error {
-	message, err := c.compose(m, to, language)
+	message, err := c.compose(m, to, p.Language)
 	if err != nil {
 		return permanent("%w", err)
 	}
+	return c.transmit(ctx, message)
+}
+
+// transmit sends a mail.
+func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	connection := &mailConnection{server: c}
@@ -148,6 +149,22 @@ func (c *mailChannel) sendTo(ctx context.Context, m Message, to *netmail.Address
 		return nil
 	}
 	return classify(ctx, err)
+}
+
+// Test sends a mail to an address, not from an event and only once.
+func (d *Dispatcher) Test(ctx context.Context, address string) error {
+	c, ok := d.routes[0].lane.channel.(*mailChannel)
+	if !ok {
+		return errors.New("there is no mail server")
+	}
+	to, err := netmail.ParseAddress(address)
+	if err != nil {
+		return fmt.Errorf("%q is not a mail address", address)
+	}
+	message := c.envelope(to, uuid.NewString())
+	message.Subject("Roombook can send mail")
+	message.SetBodyString(mail.TypeTextPlain, "This mail was sent to see whether Roombook can reach the mail server.\n")
+	return c.transmit(ctx, message)
 }
 
 // classify tells what an attempt failed by. go-mail calls a failure temporary only if the server's answer says so.
@@ -236,20 +253,26 @@ func (c *mailChannel) local() bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// envelope is a mail without its words.
+func (c *mailChannel) envelope(to *netmail.Address, id string) *mail.Msg {
+	message := mail.NewMsg()
+	message.FromMailAddress(c.from)
+	message.ToMailAddress(to)
+	message.SetDate()
+	_, host, _ := cutLast(c.from.Address, "@")
+	message.SetMessageIDWithValue(id + "@" + host)
+	message.SetGenHeader("Auto-Submitted", "auto-generated")
+	return message
+}
+
 // compose makes the mail: multipart/alternative of text, HTML and, if the receiver's calendar is to change, iCalendar.
 func (c *mailChannel) compose(m Message, to *netmail.Address, language string) (*mail.Msg, error) {
 	w, err := c.texts.words(language, m)
 	if err != nil {
 		return nil, err
 	}
-	message := mail.NewMsg()
-	message.FromMailAddress(c.from)
-	message.ToMailAddress(to)
+	message := c.envelope(to, string(m.ID))
 	message.Subject(w.subject)
-	message.SetDate()
-	_, host, _ := cutLast(c.from.Address, "@")
-	message.SetMessageIDWithValue(string(m.ID) + "@" + host)
-	message.SetGenHeader("Auto-Submitted", "auto-generated")
 	message.SetGenHeader("X-Roombook-Booking", clean(string(m.Booking)))
 	message.SetGenHeader("Content-Language", language)
 	message.SetBodyString(mail.TypeTextPlain, w.text)
