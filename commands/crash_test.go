@@ -158,7 +158,7 @@ func (w world) end(t *testing.T) end {
 	e.booking = eventTypes(t, w.store, w.booking.Stream())
 	e.use = eventTypes(t, w.store, domain.RealUseOf(w.booking).Stream())
 	for i, room := range []domain.RoomID{w.from, w.to} {
-		calendar, err := h.calendars.read(t.Context(), room)
+		calendar, err := h.calendars.read(t.Context(), room, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -548,7 +548,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 
 // settle settles the world as recovery does.
 func (w world) settle(ctx context.Context) error {
-	_, err := newHandler(w.store).settle(ctx, w.booking, w.from, w.to)
+	_, err := newHandler(w.store).settle(ctx, w.booking, everywhere(w.from, w.to)...)
 	return err
 }
 

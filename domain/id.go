@@ -36,6 +36,7 @@ const (
 	RealUseCategory      = "realuse"
 	KeyCategory          = "key"
 	NotificationCategory = "notification"
+	SnapshotCategory     = "snapshot"
 )
 
 // realUseSpace is the UUIDv5 namespace of real uses.

@@ -19,6 +19,7 @@ import (
 func TestTheLeaderMovesUnderLoad(t *testing.T) {
 	t.Parallel()
 	cluster := eventstoretest.Cluster(t, 3)
+	cluster.ExpectDropped() // if a busy machine shows an append late
 	stores := []*eventstore.Store{cluster.Open(t, eventstore.Options{Timeout: time.Minute}), cluster.Open(t, eventstore.Options{Timeout: time.Minute})}
 	after := logEnd(t, stores[0])
 

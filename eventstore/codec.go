@@ -53,6 +53,7 @@ func newCodec() codec {
 	add[domain.NotificationDelivered](c)
 	add[domain.NotificationFailed](c)
 	add[domain.NotificationRetried](c)
+	add[domain.CalendarSnapshot](c)
 	return c
 }
 

@@ -15,7 +15,6 @@ import (
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/mongo"
@@ -23,10 +22,10 @@ import (
 )
 
 // build makes all lists of a history.
-func build(t *testing.T, store projections.Store, steps int) (log *eventstore.Store) {
+func build(t *testing.T, store projections.Store, steps int) (log *eventstoretest.Part) {
 	t.Helper()
-	log = eventstoretest.Open(t)
 	history := storetest.NewHistory(rand.New(rand.NewPCG(7, 8)))
+	log = history.Open(t)
 	for range steps {
 		stream, expected, events := history.Step()
 		if _, err := log.Append(t.Context(), stream, expected, events...); err != nil {

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/storetest"
 )
@@ -15,8 +14,8 @@ import (
 // nothing else is.
 func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "views.db")
-	store, log, db := open(t, file), eventstoretest.Open(t), besideFile(t, file)
 	history := storetest.NewHistory(rand.New(rand.NewPCG(7, 8)))
+	store, log, db := open(t, file), history.Open(t), besideFile(t, file)
 	for range 60 {
 		stream, expected, events := history.Step()
 		if _, err := log.Append(t.Context(), stream, expected, events...); err != nil {

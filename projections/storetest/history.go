@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"sync"
+	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // History makes bookings live: it decides, as the domain does, what happens next to bookings picked at random, and records it. Given the
@@ -21,7 +24,7 @@ type History struct {
 	lives  []*life
 	// Events are all that happened, in the order of the log.
 	Events  []eventstore.Recorded
-	streams map[string]bool // that they are in
+	streams sync.Map // that they are in
 	notices []*notice
 }
 
@@ -44,7 +47,21 @@ type life struct {
 
 // NewHistory begins a history in which nothing has happened.
 func NewHistory(random *rand.Rand) *History {
-	return &History{random: random, space: uuid.New(), streams: make(map[string]bool), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
+	return &History{random: random, space: uuid.New(), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
+}
+
+// Open is a log of which only this history is seen, whoever writes to it as well. It is closed at the end of the test.
+func (h *History) Open(t testing.TB) *eventstoretest.Part {
+	t.Helper()
+	log := eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
+		_, own := h.streams.Load(r.Stream)
+		return own
+	})
+	var err error
+	if log.After, err = log.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return log
 }
 
 // Step lets one thing happen, and returns what was recorded: the events of one append.
@@ -104,7 +121,7 @@ func (h *History) recordDelivery(n *notice, decided []domain.Event) (stream stri
 
 // happened records an event.
 func (h *History) happened(stream string, revision domain.Revision, event domain.Event) eventstore.Proposed {
-	h.streams[stream] = true
+	h.streams.Store(stream, nil)
 	p := eventstore.Proposed{
 		Event:    event,
 		Metadata: eventstore.Metadata{Actor: "test", OccurredAt: h.now},

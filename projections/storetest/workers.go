@@ -62,17 +62,8 @@ type system struct {
 
 // newSystem begins a history in a log of which only that is seen, whoever writes to it as well.
 func newSystem(t *testing.T, store projections.Store, source rand.Source) *system {
-	s := &system{T: t, store: store, history: NewHistory(rand.New(source))}
-	s.log = eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.history.streams[r.Stream]
-	})
-	var err error
-	if s.log.After, err = s.log.End(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	history := NewHistory(rand.New(source))
+	return &system{T: t, store: store, history: history, log: history.Open(t)}
 }
 
 // happen lets some things happen, and returns the position of the last one.
@@ -683,7 +674,7 @@ func testFinerTimes(t *testing.T, s *system) {
 		id := domain.BookingID(uuid.NewString())
 		want = append(want, id)
 		slot := domain.Slot{Start: finer(µs), End: finer(µs + 3000)}
-		s.history.streams[id.Stream()] = true
+		s.history.streams.Store(id.Stream(), nil)
 		appended, err := s.log.Append(t.Context(), id.Stream(), eventstore.NoStream, eventstore.Proposed{
 			Event:    domain.BookingCreated{BookingID: id, ReservationID: "1", RoomID: "r", UserID: domain.UserID(id), Slot: slot, At: finer(µs)},
 			Metadata: eventstore.Metadata{OccurredAt: finer(µs)},
