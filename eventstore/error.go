@@ -142,18 +142,20 @@ func endsRead(err error) bool {
 // leaderOf is the leader's address according to the trailers of a member that refused a call because it does not lead; empty if they do
 // not name one. ok is false for any other trailers.
 func leaderOf(trailer metadata.MD) (address string, ok bool) {
-	value := func(key string) string {
-		if values := trailer.Get(key); len(values) > 0 {
-			return values[0]
-		}
-		return ""
-	}
-	if value("exception") != "not-leader" {
+	if firstOf(trailer, "exception") != "not-leader" {
 		return "", false
 	}
-	host, port := value("leader-endpoint-host"), value("leader-endpoint-port")
+	host, port := firstOf(trailer, "leader-endpoint-host"), firstOf(trailer, "leader-endpoint-port")
 	if host == "" || port == "" {
 		return "", true
 	}
 	return net.JoinHostPort(host, port), true
+}
+
+// firstOf is the value of a trailer, empty if there is none.
+func firstOf(trailer metadata.MD, key string) string {
+	if values := trailer.Get(key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
