@@ -3,6 +3,7 @@ package notify
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	ics "github.com/arran4/golang-ical"
 	"github.com/emersion/go-smtp"
 
+	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 )
 
@@ -42,7 +44,7 @@ var (
 func quietly() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // newTestMail is a channel that sends by the server.
-func newTestMail(t *testing.T, s *mailServer, directory string) *mailChannel {
+func newTestMail(t *testing.T, s *notifytest.MailServer, directory string) *mailChannel {
 	t.Helper()
 	who, err := openDirectory(directory, DefaultAddress, "en", quietly())
 	if err != nil {
@@ -52,11 +54,18 @@ func newTestMail(t *testing.T, s *mailServer, directory string) *mailChannel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newMailChannel(*s.options(), texts, who)
+	c, err := newMailChannel(*mailOptions(s), texts, who)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// mailOptions are those of a program that sends by the server.
+func mailOptions(s *notifytest.MailServer) *MailOptions {
+	return &MailOptions{
+		Server: s.URL, PasswordFile: s.PasswordFile, From: "회의실 Rooms <rooms@example.org>", TLS: &tls.Config{RootCAs: s.Roots}, Pause: time.Millisecond, Timeout: patience,
+	}
 }
 
 func write(t *testing.T, text string) (path string) {
@@ -80,13 +89,13 @@ func told(kind domain.NotificationKind) Message {
 type part struct{ contentType, text string }
 
 // parts are the media type of a mail and its parts.
-func parts(t *testing.T, m received) (mediaType string, all []part) {
+func parts(t *testing.T, m notifytest.Mail) (mediaType string, all []part) {
 	t.Helper()
-	mediaType, params, err := mime.ParseMediaType(m.message.Header.Get("Content-Type"))
+	mediaType, params, err := mime.ParseMediaType(m.Message.Header.Get("Content-Type"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := multipart.NewReader(m.message.Body, params["boundary"])
+	reader := multipart.NewReader(m.Message.Body, params["boundary"])
 	for {
 		p, err := reader.NextRawPart()
 		if errors.Is(err, io.EOF) {
@@ -106,12 +115,12 @@ func parts(t *testing.T, m received) (mediaType string, all []part) {
 	}
 }
 
-func header(t *testing.T, m received, name string) string {
+func header(t *testing.T, m notifytest.Mail, name string) string {
 	t.Helper()
-	if n := len(m.message.Header[name]); n != 1 {
-		t.Fatalf("there are %d headers %s in\n%s", n, name, m.raw)
+	if n := len(m.Message.Header[name]); n != 1 {
+		t.Fatalf("there are %d headers %s in\n%s", n, name, m.Raw)
 	}
-	text, err := new(mime.WordDecoder).DecodeHeader(m.message.Header.Get(name))
+	text, err := new(mime.WordDecoder).DecodeHeader(m.Message.Header.Get(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +131,7 @@ func header(t *testing.T, m received, name string) string {
 func TestMailArrives(t *testing.T) {
 	directory := write(t, "users:\n- user: kim\n  mail: Kim <kim@firma.example>\n  language: ko\n")
 	for _, wrapped := range []bool{false, true} {
-		server := newMailServer(t, wrapped)
+		server := notifytest.NewMailServer(t, wrapped)
 		c := newTestMail(t, server, directory)
 		for _, kind := range domain.NotificationKinds {
 			for _, user := range []domain.UserID{"kim", "ann"} {
@@ -134,16 +143,16 @@ func TestMailArrives(t *testing.T) {
 				if err := c.send(t.Context(), m); err != nil {
 					t.Fatalf("%s to %s: %v", kind, user, err)
 				}
-				mails := server.all()
+				mails := server.All()
 				got := mails[len(mails)-1]
 				address, korean := "ann@example.com", false
 				if user == "kim" {
 					address, korean = "kim@firma.example", true
 				}
-				if got.from != "rooms@example.org" || got.to != address {
-					t.Errorf("from %s to %s", got.from, got.to)
+				if got.From != "rooms@example.org" || got.To != address {
+					t.Errorf("from %s to %s", got.From, got.To)
 				}
-				if from, err := mail.ParseAddress(got.message.Header.Get("From")); err != nil || from.Name != "회의실 Rooms" || from.Address != "rooms@example.org" {
+				if from, err := mail.ParseAddress(got.Message.Header.Get("From")); err != nil || from.Name != "회의실 Rooms" || from.Address != "rooms@example.org" {
 					t.Errorf("from %v, %v", from, err)
 				}
 				if id := header(t, got, "Message-Id"); id != "<0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02@example.org>" {
@@ -173,8 +182,8 @@ func TestMailArrives(t *testing.T) {
 				wantCalendar(t, m, address, all[2:])
 			}
 		}
-		if server.sessions == 0 || server.tried() != 2*len(domain.NotificationKinds) {
-			t.Errorf("%d sessions", server.sessions)
+		if server.Tried() != 2*len(domain.NotificationKinds) {
+			t.Errorf("%d recipients", server.Tried())
 		}
 	}
 }
@@ -219,7 +228,7 @@ func wantCalendar(t *testing.T, m Message, attendee string, rest []part) {
 
 // Nothing that a room, a user or a reason is called becomes a header, a recipient, a command, HTML, or a line of a calendar.
 func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
-	server := newMailServer(t, false)
+	server := notifytest.NewMailServer(t, false)
 	c := newTestMail(t, server, "")
 	const evil = "7\r\nBcc: eve@example.com\r\n\r\n<script>alert(1)</script>\u2028END:VEVENT\nATTENDEE:mailto:eve@example.com;,\\\""
 	m := told(domain.KindDenied)
@@ -227,9 +236,9 @@ func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
 	if err := c.send(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	got := server.all()[0]
-	if len(got.message.Header["Bcc"]) != 0 || got.to != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") {
-		t.Errorf("%s", got.raw)
+	got := server.All()[0]
+	if len(got.Message.Header["Bcc"]) != 0 || got.To != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") {
+		t.Errorf("%s", got.Raw)
 	}
 	_, all := parts(t, got)
 	if strings.Contains(all[1].text, "<script>") {
@@ -247,11 +256,11 @@ func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
 	for _, user := range []domain.UserID{"eve@example.com,kim", "kim>\r\nRCPT TO:<eve@example.com", "a\x00b", "<eve@example.com>", `"`, "", "kim eve"} {
 		m.To = user
 		err := c.send(t.Context(), m)
-		mails := server.all()
+		mails := server.All()
 		if err == nil {
 			last := mails[len(mails)-1]
-			if !strings.HasSuffix(last.to, "@example.com") || last.to == "eve@example.com" {
-				t.Errorf("to %q went %s", user, last.to)
+			if !strings.HasSuffix(last.To, "@example.com") || last.To == "eve@example.com" {
+				t.Errorf("to %q went %s", user, last.To)
 			}
 		} else if !failureOf(err).permanent {
 			t.Errorf("to %q: %v", user, err)
@@ -261,7 +270,7 @@ func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
 
 // Why a mail does not arrive: what would fail again is told from what would not, and what is the server's from what is the recipient's.
 func TestMailFailures(t *testing.T) {
-	server := newMailServer(t, false)
+	server := notifytest.NewMailServer(t, false)
 	c := newTestMail(t, server, "")
 	want := func(name string, permanent, down bool, contains string) {
 		t.Helper()
@@ -279,17 +288,17 @@ func TestMailFailures(t *testing.T) {
 		code            int
 		permanent, down bool
 	}{{450, false, false}, {452, false, false}, {421, false, true}, {550, true, false}, {553, true, false}} {
-		server.answer(func(string) error {
+		server.Answer(func(string) error {
 			return &smtp.SMTPError{Code: test.code, EnhancedCode: smtp.EnhancedCode{test.code / 100, 2, 1}, Message: "as the test says"}
 		})
 		want("an answer", test.permanent, test.down, "as the test says")
 	}
-	server.answer(nil)
-	if err := os.WriteFile(server.password, []byte("wrong"), 0o600); err != nil {
+	server.Answer(nil)
+	if err := os.WriteFile(server.PasswordFile, []byte("wrong"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want("a wrong password", false, true, "Authentication failed")
-	if err := os.WriteFile(server.password, []byte(mailPassword), 0o600); err != nil {
+	if err := os.WriteFile(server.PasswordFile, []byte(notifytest.Password), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	trusted := c.options.TLS
@@ -297,10 +306,10 @@ func TestMailFailures(t *testing.T) {
 	c.server.Scheme = "smtps"
 	want("no TLS", false, true, "")
 	c.server.Scheme, c.options.TLS = "smtp", trusted
-	server.stop()
+	server.Stop()
 	want("refused", false, true, "refused")
 
-	silent, err := net.Listen("tcp", server.address)
+	silent, err := net.Listen("tcp", server.Address())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,8 +320,8 @@ func TestMailFailures(t *testing.T) {
 
 // Each option that is wrong is told before anything is sent.
 func TestMailOptions(t *testing.T) {
-	server := newMailServer(t, false)
-	good := *server.options()
+	server := notifytest.NewMailServer(t, false)
+	good := *mailOptions(server)
 	for name, change := range map[string]func(*MailOptions){
 		"http://":   func(o *MailOptions) { o.Server = "http://localhost" },
 		"in a file": func(o *MailOptions) { o.Server = "smtp://rooms:secret@localhost" },

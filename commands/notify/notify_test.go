@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"roombook/commands"
+	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
@@ -144,9 +145,9 @@ func (w *world) outcome(id domain.NotificationID, on domain.Channel) (c domain.C
 }
 
 // mails are those to users of this world, by what they are called, in the order of their arrival.
-func (w *world) mails(s *mailServer) (to []string) {
-	for _, m := range s.all() {
-		if name, _, ok := strings.Cut(m.to, "-"+w.space+"@"); ok {
+func (w *world) mails(s *notifytest.MailServer) (to []string) {
+	for _, m := range s.All() {
+		if name, _, ok := strings.Cut(m.To, "-"+w.space+"@"); ok {
 			to = append(to, name)
 		}
 	}
@@ -154,9 +155,9 @@ func (w *world) mails(s *mailServer) (to []string) {
 }
 
 // subjects are those of the mails to a user.
-func (w *world) subjects(s *mailServer, user domain.UserID) (subjects []string) {
-	for _, m := range s.all() {
-		if strings.HasPrefix(m.to, string(user)+"@") {
+func (w *world) subjects(s *notifytest.MailServer, user domain.UserID) (subjects []string) {
+	for _, m := range s.All() {
+		if strings.HasPrefix(m.To, string(user)+"@") {
 			subjects = append(subjects, header(w.T, m, "Subject"))
 		}
 	}
@@ -166,8 +167,8 @@ func (w *world) subjects(s *mailServer, user domain.UserID) (subjects []string) 
 // Every change of a booking reaches its user, is recorded before the group is told, and is sent once: also by another dispatcher that is
 // handed the same events, from the beginning of the log.
 func TestTellsOnce(t *testing.T) {
-	w, server := newWorld(t), newMailServer(t, false)
-	options := Options{Mail: server.options()}
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
+	options := Options{Mail: mailOptions(server)}
 	_, stop := w.start(options)
 	booking := w.book(w.user("kim"))
 	other := w.user("lee")
@@ -204,12 +205,12 @@ func TestTellsOnce(t *testing.T) {
 // What is refused for now is tried again, what is refused for good is given up at once, and so is what was tried too often; the fallback gets
 // that. An operator can have it tried again.
 func TestRetriesAndGivesUp(t *testing.T) {
-	w, server := newWorld(t), newMailServer(t, false)
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	var mu sync.Mutex
 	tries := map[string]int{}
 	busy, gone, never := w.user("busy"), w.user("gone"), w.user("never")
 	mended := false
-	server.answer(func(to string) error {
+	server.Answer(func(to string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		tries[to]++
@@ -223,7 +224,7 @@ func TestRetriesAndGivesUp(t *testing.T) {
 		}
 		return nil
 	})
-	mail := server.options()
+	mail := mailOptions(server)
 	mail.Attempts = 4
 	receiver := newReceiver(t)
 	d, _ := w.start(Options{Mail: mail, Webhook: receiver.options(t, secret("a secret of 24 bytes ...")), Fallback: domain.ChannelWebhook})
@@ -283,11 +284,11 @@ func TestRetriesAndGivesUp(t *testing.T) {
 
 // While the mail server is away messages wait, and use up few attempts; then they arrive in the order of their events, for each recipient.
 func TestOutageKeepsTheOrder(t *testing.T) {
-	w, server := newWorld(t), newMailServer(t, true)
-	mail := server.options()
+	w, server := newWorld(t), notifytest.NewMailServer(t, true)
+	mail := mailOptions(server)
 	mail.Attempts = 3
 	d, _ := w.start(Options{Mail: mail, Breaker: BreakerOptions{Failures: 2, Delay: 5 * time.Millisecond}})
-	server.stop()
+	server.Stop()
 	const users, each = 3, 8
 	want := map[domain.UserID][]string{}
 	bookings := map[domain.BookingID]bool{}
@@ -312,11 +313,11 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 	if got := w.mails(server); len(got) != 0 {
 		t.Fatalf("mails to %s", got)
 	}
-	server.start(t)
+	server.Start(t)
 	w.until("all is there", func() bool { return len(w.mails(server)) == users*each*2 })
 	got := map[domain.UserID][]string{}
-	for _, m := range server.all() {
-		name, _, _ := strings.Cut(m.to, "@")
+	for _, m := range server.All() {
+		name, _, _ := strings.Cut(m.To, "@")
 		id := strings.Trim(header(t, m, "Message-Id"), "<>")
 		id, _, _ = strings.Cut(id, "@")
 		got[domain.UserID(name)] = append(got[domain.UserID(name)], id)
@@ -331,9 +332,9 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 
 // A user is not sent what it does not want; the list has it.
 func TestOptOut(t *testing.T) {
-	w, server := newWorld(t), newMailServer(t, false)
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	directory := write(t, fmt.Sprintf("users:\n- {user: %s, opt-out: [booked]}\n", w.user("kim")))
-	w.start(Options{Mail: server.options(), Directory: directory})
+	w.start(Options{Mail: mailOptions(server), Directory: directory})
 	booking := w.book(w.user("kim"))
 	w.cancel(booking)
 	if c := w.outcome(domain.NotificationOf(w.event(booking, "BookingCreated").ID), domain.ChannelList); c.Delivery != domain.DeliveryDelivered || c.Attempts != 0 {
@@ -347,10 +348,10 @@ func TestOptOut(t *testing.T) {
 
 // The approvers of a room are asked, each once, with a link to answer; who they are does not change with the directory afterwards.
 func TestApproversAreAsked(t *testing.T) {
-	w, server := newWorld(t), newMailServer(t, false)
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann, bob := w.user("ann"), w.user("bob")
 	directory := write(t, fmt.Sprintf("users:\n- {user: %s, approves: ['*']}\n- {user: %s, approves: ['%s-1']}\n- {user: eve, approves: ['other']}\n", ann, bob, w.space))
-	w.start(Options{Mail: server.options(), Directory: directory, Link: "https://rooms.example/"})
+	w.start(Options{Mail: mailOptions(server), Directory: directory, Link: "https://rooms.example/"})
 	booking := w.book(w.user("kim"))
 	id := domain.NotificationOf(w.event(booking, "ConfirmRequested").ID)
 	for n, user := range []domain.UserID{ann, bob} {
@@ -361,8 +362,8 @@ func TestApproversAreAsked(t *testing.T) {
 			t.Errorf("to %s: %q", user, got)
 		}
 	}
-	for _, m := range server.all() {
-		if strings.HasPrefix(m.to, string(ann)) {
+	for _, m := range server.All() {
+		if strings.HasPrefix(m.To, string(ann)) {
 			if _, all := parts(t, m); !strings.Contains(all[0].text, "Answer at https://rooms.example/confirms/"+string(booking)) {
 				t.Errorf("%s", all[0].text)
 			}
@@ -372,11 +373,11 @@ func TestApproversAreAsked(t *testing.T) {
 
 // A webhook has everything that people are told, in a group of its own: while it does not answer, mail arrives.
 func TestWebhookHoldsUpNoMail(t *testing.T) {
-	w, server, receiver := newWorld(t), newMailServer(t, false), newReceiver(t)
+	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
 	receiver.set(func(r http.ResponseWriter) { r.WriteHeader(http.StatusServiceUnavailable) })
 	webhook := receiver.options(t, secret("a secret of 24 bytes ..."))
 	webhook.Schedule = []time.Duration{time.Millisecond, time.Millisecond}
-	d, _ := w.start(Options{Mail: server.options(), Webhook: webhook, Breaker: BreakerOptions{Failures: 1, Delay: 5 * time.Millisecond}})
+	d, _ := w.start(Options{Mail: mailOptions(server), Webhook: webhook, Breaker: BreakerOptions{Failures: 1, Delay: 5 * time.Millisecond}})
 	var ids []domain.NotificationID
 	for range 5 {
 		ids = append(ids, domain.NotificationOf(w.event(w.book(w.user("kim")), "BookingCreated").ID))
