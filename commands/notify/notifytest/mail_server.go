@@ -116,6 +116,9 @@ func (s *MailServer) serve(l net.Listener) {
 	go func() { _ = server.Serve(l) }()
 }
 
+// NoSuchUser is an answer to a recipient that refuses for good.
+var NoSuchUser error = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody here"}
+
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
