@@ -138,12 +138,12 @@ func TestKillsOfDispatch(t *testing.T) {
 	var killed []time.Time
 	booked := 0
 	for len(killed) < kills {
+		// Something is to be under way when the next one is killed.
+		arrived := len(server.All())
 		for range 3 {
 			c.bookAndCancel(t, booked)
 			booked++
 		}
-		// Something is to be under way when the next one is killed.
-		arrived := len(server.All())
 		for deadline := time.Now().Add(20 * time.Second); len(server.All()) == arrived; {
 			if time.Now().After(deadline) {
 				t.Fatalf("after %d kills no mail arrives", len(killed))

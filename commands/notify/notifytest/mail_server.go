@@ -200,11 +200,12 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
 	s.server.attempts++
 	s.to = to
-	if s.server.refuse != nil {
-		return s.server.refuse(to)
+	refuse := s.server.refuse
+	s.server.mu.Unlock()
+	if refuse != nil {
+		return refuse(to)
 	}
 	return nil
 }
