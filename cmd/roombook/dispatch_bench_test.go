@@ -18,7 +18,7 @@ import (
 // take while the mail server works, refuses, is silent or is slow, and with the sending process killed. Each is measured five times, in
 // turn; what is reported are medians, and their ratios to that of the mail server that works.
 func BenchmarkWithoutNotifications(b *testing.B) {
-	const rounds, clients, each = 5, 8, 25
+	const rounds, clients, each = 5, 8, 20
 	dir := b.TempDir()
 	data := filepath.Join(dir, "data")
 	server := notifytest.NewMailServer(b, false)
@@ -76,7 +76,7 @@ func BenchmarkWithoutNotifications(b *testing.B) {
 		}},
 		{"slow", func() {
 			server.Answer(func(string) error {
-				time.Sleep(time.Second)
+				time.Sleep(200 * time.Millisecond)
 				return nil
 			})
 		}, func() { server.Answer(nil) }},
