@@ -65,7 +65,7 @@ func (l list[D]) projection() Projection {
 	return Projection{
 		Name:     l.name,
 		Version:  l.version,
-		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
+		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
 		Schema:   schema,
 		Sorts:    l.sortNames(),
 		Statuses: l.statuses.all,

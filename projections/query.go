@@ -173,7 +173,7 @@ func (q *Queries) Notifications(ctx context.Context, query Query) (Page[Notifica
 }
 
 // Notification returns a notification, once the list has reached position min; 0 does not wait.
-func (q *Queries) Notification(ctx context.Context, id NotificationID, min eventstore.Position) (Notification, error) {
+func (q *Queries) Notification(ctx context.Context, id domain.NotificationID, min eventstore.Position) (Notification, error) {
 	return q.notifications.document(ctx, string(id), min)
 }
 

@@ -120,11 +120,11 @@ func TestQueries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var kinds []projections.Kind
+		var kinds []domain.NotificationKind
 		for _, n := range page.Items {
 			kinds = append(kinds, n.Kind)
 		}
-		if want := []projections.Kind{projections.KindUseEnded, projections.KindUseStarted, projections.KindBooked}; !slices.Equal(kinds, want) {
+		if want := []domain.NotificationKind{domain.KindUseEnded, domain.KindUseStarted, domain.KindBooked}; !slices.Equal(kinds, want) {
 			t.Errorf("got %v, want %v", kinds, want)
 		}
 		if page, err := q.Notifications(t.Context(), projections.Query{Statuses: []string{"FAILED"}}); err != nil || len(page.Items) != 0 {
@@ -266,7 +266,7 @@ func TestTotals(t *testing.T) {
 		rows := make([]projections.Row, add)
 		for i := range rows {
 			position++
-			n := projections.Notification{ID: projections.NotificationID(fmt.Sprint(position)), Booking: "b", Delivery: projections.DeliveryPending}
+			n := projections.Notification{ID: domain.NotificationID(fmt.Sprint(position)), Booking: "b", Delivery: domain.DeliveryPending}
 			rows[i] = projections.Row{ID: string(n.ID), Created: position, Position: position, Status: string(n.Delivery), Document: &n}
 		}
 		if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: position}); err != nil {

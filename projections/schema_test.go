@@ -26,9 +26,9 @@ func TestDocumentText(t *testing.T) {
 			`{"bookingId":"b","roomId":"r","bookingUserId":"u","bookedUseStartDtm":"2026-11-24T09:00:00.005Z","bookedUseEndDtm":"2026-11-24T09:00:00.005Z",` +
 				`"status":"ENDED","bookedMinutes":1,"usedMinutes":2,"realUseId":"x","realUseStartDtm":"2026-11-24T09:00:00.005Z",` +
 				`"realUseEndDtm":"2026-11-24T09:00:00.005Z","roomStillInUseBy":"c"}`},
-		{&projections.Notification{ID: "n", Booking: "b", Room: "r", User: "u", Kind: "booked", Contents: "c", SentAt: at, Delivery: "DELIVERED", DeliveredAt: at, Attempts: 3},
+		{&projections.Notification{ID: "n", Booking: "b", Room: "r", User: "u", Kind: "booked", Contents: "c", SentAt: at, Delivery: "DELIVERED", DeliveredAt: at, Attempts: 3, Reason: "full"},
 			`{"notificationId":"n","bookingId":"b","roomId":"r","userId":"u","kind":"booked","contents":"c","sendDtm":"2026-11-24T09:00:00.005Z",` +
-				`"delivery":"DELIVERED","attempts":3,"deliveredDtm":"2026-11-24T09:00:00.005Z"}`},
+				`"delivery":"DELIVERED","attempts":3,"deliveredDtm":"2026-11-24T09:00:00.005Z","reason":"full"}`},
 	} {
 		if got, err := projections.DocumentText(test.document); got != test.want || err != nil {
 			t.Errorf("got  %s, %v\nwant %s", got, err, test.want)

@@ -63,16 +63,17 @@ const (
 	roleAPI         = "api"
 	roleProjections = "projections"
 	roleRecovery    = "recovery"
+	roleDispatch    = "dispatch"
 )
 
-var allRoles = []string{roleAPI, roleProjections, roleRecovery}
+var allRoles = []string{roleAPI, roleProjections, roleRecovery, roleDispatch}
 
 // serveConfig is everything that serve can be told.
 type serveConfig struct {
 	storeConfig
+	dispatchConfig
 	listen         string
 	publicURLs     []string
-	timezone       string
 	roles          []string
 	readWait       time.Duration
 	grace          time.Duration
@@ -94,10 +95,10 @@ type serveConfig struct {
 
 func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.storeConfig.register(f)
+	c.dispatchConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
 	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
-	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "time zone of local times in requests and of all times in replies")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "how long a query may wait for its list to reach the requested position")
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a command may stay half-finished before recovery settles it")
@@ -128,12 +129,14 @@ func (c *serveConfig) check() error {
 			return usagef("--roles: there is no role %q; the roles are %s", role, strings.Join(allRoles, ", "))
 		}
 	}
-	if c.timezone == "" {
-		return usagef("--timezone is empty; it must be a time zone like Asia/Seoul, or UTC")
-	}
 	var err error
-	if c.policy.Zone, err = time.LoadLocation(c.timezone); err != nil {
-		return usagef("--timezone: %w", err)
+	if c.policy.Zone, err = c.zone(); err != nil {
+		return err
+	}
+	if c.has(roleDispatch) {
+		if err := c.dispatchConfig.check(); err != nil {
+			return err
+		}
 	}
 	if c.level.UnmarshalText([]byte(c.logLevel)) != nil {
 		return usagef("--log-level is %q; it must be debug, info, warn or error", c.logLevel)

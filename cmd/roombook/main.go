@@ -6,6 +6,8 @@
 //	roombook verify              check the log against the rules and the lists against the log
 //	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
+//	roombook notifications parked|retry|test
+//	                             look after notifications that could not be sent
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook version
 //
@@ -45,6 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newServeCommand(), newReplayCommand(), newVerifyCommand(), newSetupCommand(),
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
+		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

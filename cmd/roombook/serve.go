@@ -115,6 +115,15 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: workersProbe(workers), Advisory: true})
 		start(running, workers.Run)
 	}
+	if c.has(roleDispatch) {
+		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log)
+		if err != nil {
+			return err
+		}
+		registry.MustRegister(dispatcher.Collectors()...)
+		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
+		start(serving, dispatcher.Run)
+	}
 	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
@@ -122,6 +131,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	server := api.New(api.Options{
 		Commands:       handler,
 		Lists:          queries,
+		Streams:        store,
 		End:            store.End,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
@@ -145,6 +155,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	stopRunning()
 	return errors.Join(err, parts.Wait())
+}
+
+// link is the address that notifications have links to.
+func (c *serveConfig) link(at net.Addr) string {
+	if len(c.publicURLs) > 0 {
+		return c.publicURLs[0]
+	}
+	return "http://" + at.String()
 }
 
 // greet prints the address first, and then where everything is.

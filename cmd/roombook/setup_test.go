@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"roombook/commands"
+	"roombook/commands/notify"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -53,8 +54,8 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%v, %s", err, out)
 		}
 	}
-	setUp("right of roombook to read the log: has been set up\npersistent subscription roombook-notifications: has been set up\n")
-	setUp("right of roombook to read the log: was there already\npersistent subscription roombook-notifications: was there already\n")
+	setUp("right of roombook to read the log: has been set up\npersistent subscription roombook-notifications: has been set up\npersistent subscription roombook-notifications-webhook: has been set up\n")
+	setUp("right of roombook to read the log: was there already\npersistent subscription roombook-notifications: was there already\npersistent subscription roombook-notifications-webhook: was there already\n")
 
 	user, err := eventstore.Open(eventstore.Options{ConnectionString: asUser})
 	if err != nil {
@@ -62,8 +63,13 @@ func TestSetup(t *testing.T) {
 	}
 	defer user.Close()
 	// The user now needs none of the rights that it lacks.
-	if changed, err := commands.Setup(t.Context(), user); err != nil || changed {
-		t.Errorf("set up by the user: %t, %v", changed, err)
+	if err := commands.Setup(t.Context(), user); err != nil {
+		t.Errorf("set up by the user: %v", err)
+	}
+	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
+			t.Errorf("%s made by the user: %t, %v", group, changed, err)
+		}
 	}
 	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`} {
 		last := ""

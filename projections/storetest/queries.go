@@ -114,7 +114,7 @@ func Selections(t *testing.T, store projections.Store, crowded bool) []Selected 
 			rows = append(rows, projections.Row{ID: id, Created: at + 1, Position: at + 1, Status: p.Statuses[0], Document: map[string]any{
 				projections.BookingListName:  &projections.BookingList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
 				projections.RoomUseListName:  &projections.RoomUseList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
-				projections.NotificationName: &projections.Notification{ID: projections.NotificationID(id), Delivery: projections.DeliveryPending},
+				projections.NotificationName: &projections.Notification{ID: domain.NotificationID(id), Delivery: domain.DeliveryPending},
 			}[p.Name]})
 		}
 		if err := store.Write(t.Context(), g.Ref, p.Schema, rows, projections.Checkpoint{Position: 5}); err != nil {
