@@ -35,6 +35,7 @@ func TestFailures(t *testing.T) {
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
 		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
 		{"contention", commands.ErrContended, 503, "too-much-contention"},
+		{"too much of long ago", commands.ErrHistoryBusy, 503, "history-busy"},
 		{"too slow", context.DeadlineExceeded, 503, "timeout"},
 		{"what nobody thought of", inside, 500, "internal-error"},
 	} {
@@ -186,6 +187,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
 		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
+		"commands.ErrHistoryBusy":      "history-busy",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
 		"commands.OtherPhase":          unheard, // a handler turns it into a fault of its body

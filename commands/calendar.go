@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ type calendars struct {
 	keepFor time.Duration // how long a reservation that has ended is remembered
 	keepFew int           // how many of those that ended before that are remembered all the same
 	now     atomic.Pointer[time.Time]
+	whole   chan struct{} // holds a value for each whole stream that is being read or decided on
 
 	snapshots snapshots
 
@@ -51,6 +53,7 @@ const DefaultCalendarKeep = 7 * 24 * time.Hour
 func newCalendars(store Store, cache *cache, keepFor time.Duration, m *metrics) *calendars {
 	return &calendars{
 		store: store, metrics: m, cache: cache, keepFor: keepFor, keepFew: maxEarlier + 6,
+		whole:     make(chan struct{}, max(1, runtime.NumCPU()/2)),
 		snapshots: snapshots{store: store, metrics: m, every: snapshotEvery, peek: snapshotPeek},
 		queues:    make(map[domain.RoomID]*roomQueue),
 	}

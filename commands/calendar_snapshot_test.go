@@ -127,7 +127,7 @@ func TestAColdRoomBeginsWithItsSnapshot(t *testing.T) {
 	}
 	cold = snapshotting(store)
 	wantTaken(t, cold, room, slot(-450, -449))
-	if c, err := cold.calendars.read(t.Context(), room, time.Time{}); err != nil || c.Len() != 472 {
+	if c, err := cold.calendars.complete(t.Context(), room, time.Time{}); err != nil || c.Len() != 472 {
 		t.Errorf("%d reservations are held, %v, want 472", c.Len(), err)
 	}
 

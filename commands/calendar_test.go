@@ -1,19 +1,31 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"roombook/domain"
+	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
+
+// complete reads the room's calendar, complete from a time on.
+func (c *calendars) complete(ctx context.Context, room domain.RoomID, from time.Time) (cal domain.Calendar, err error) {
+	err = c.read(ctx, room, from, func(read domain.Calendar) { cal = read })
+	return cal, err
+}
 
 // heap is the size of what the garbage collector finds alive.
 func heap() int {
@@ -200,5 +212,98 @@ func TestAClockThatWasFast(t *testing.T) {
 	}
 	if cal := h.calendars.cached(room); cal.Len() != 41 {
 		t.Errorf("%d reservations are remembered, want 41", cal.Len())
+	}
+}
+
+// histories is a store that counts how many whole calendars are being read at a time. Each of them waits until all callers are there.
+type histories struct {
+	Store
+	callers sync.WaitGroup
+	now     atomic.Int32
+	most    atomic.Int32
+}
+
+func (h *histories) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	whole := strings.HasPrefix(stream, domain.CalendarCategory+"-") && from == 0
+	return func(yield func(eventstore.Recorded, error) bool) {
+		if whole {
+			now := h.now.Add(1)
+			defer h.now.Add(-1)
+			for most := h.most.Load(); now > most && !h.most.CompareAndSwap(most, now); most = h.most.Load() {
+			}
+			h.callers.Wait()
+		}
+		for r, err := range h.Store.ReadStream(ctx, stream, from) {
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// Few commands read the whole calendar of a room at a time. Those that have to wait keep nobody from the room as it is remembered, and are
+// told when they wait too long.
+func TestFewWholeCalendarsAreReadAtATime(t *testing.T) {
+	const rooms = 12
+	store := &histories{Store: eventstoretest.Open(t)}
+	h := New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour})
+	h.calendars.whole = make(chan struct{}, 2)
+	old := make([]domain.RoomID, rooms)
+	for i := range old {
+		old[i] = newRoom()
+		age(t, store, old[i], 30)
+		book(t, h, old[i], slot(0, 1))
+	}
+	longAgo := func(room domain.RoomID) error {
+		_, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(-40, -39)})
+		return err
+	}
+	store.most.Store(0)
+	store.callers.Add(rooms)
+	var commands sync.WaitGroup
+	for _, room := range old {
+		commands.Go(func() {
+			store.callers.Done()
+			if err := longAgo(room); err != nil && !errors.Is(err, ErrHistoryBusy) {
+				t.Error(err)
+			}
+		})
+	}
+	commands.Wait()
+	if most := store.most.Load(); most > 2 {
+		t.Errorf("%d whole calendars were read at a time", most)
+	}
+
+	for range cap(h.calendars.whole) {
+		h.calendars.whole <- struct{}{}
+	}
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if err := longAgo(old[0]); !errors.Is(err, ErrHistoryBusy) {
+			t.Errorf("a command that waits too long: %v", err)
+		}
+	})
+	book(t, h, old[0], slot(1, 2))
+	waiting.Wait()
+	for range cap(h.calendars.whole) {
+		<-h.calendars.whole
+	}
+	if err := longAgo(newRoom()); err != nil {
+		t.Errorf("a command that need not wait: %v", err)
+	}
+}
+
+// What a command does on the whole calendar is known afterwards: the next one for the room neither loses a race nor takes it for the work
+// of another process.
+func TestWhatWasDoneLongAgoIsRemembered(t *testing.T) {
+	store := &counting{Store: eventstoretest.Open(t)}
+	h, room := New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour}), newRoom()
+	age(t, store, room, 30)
+	book(t, h, room, slot(0, 1))
+	book(t, h, room, slot(-40, -39))
+	store.calls = nil
+	book(t, h, room, slot(1, 2))
+	if !slices.Equal(store.calls, []string{"append calendar", "append booking"}) || h.calendars.shared.Load() {
+		t.Errorf("the calls are %q; another process is thought to write: %t", store.calls, h.calendars.shared.Load())
 	}
 }

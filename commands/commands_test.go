@@ -727,7 +727,7 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	book(t, h, often, slot(0, 1))
 	for i := range 200 {
 		book(t, h, newRoom(), slot(0, 1))
-		if _, err := h.calendars.read(t.Context(), often, noon); err != nil {
+		if _, err := h.calendars.complete(t.Context(), often, noon); err != nil {
 			t.Fatal(err)
 		}
 		if h.cache.bytes > limit {
@@ -793,12 +793,12 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 			return err
 		})
 		touch(reading, 2*kept, func(i int) error {
-			_, err := reading.calendars.read(t.Context(), touched[i].Room, noon)
+			_, err := reading.calendars.complete(t.Context(), touched[i].Room, noon)
 			return err
 		})
 		old := newRoom()
 		age(t, store, old, reservations)
-		if c, err := crowded.calendars.read(t.Context(), old, noon); err != nil || c.Len() != reservations {
+		if c, err := crowded.calendars.complete(t.Context(), old, noon); err != nil || c.Len() != reservations {
 			t.Errorf("the calendar has %d reservations, want %d: %v", c.Len(), reservations, err)
 		}
 

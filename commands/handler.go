@@ -35,7 +35,7 @@ type Options struct {
 // Handler carries out commands and reads single resources. Goroutines may share it, and any number of handlers in any number
 // of processes may share a store: correctness rests on the store's expected revisions alone.
 //
-// Its methods return the errors of package domain, [ErrContended], the context's error, and those of package eventstore:
+// Its methods return the errors of package domain, [ErrContended], [ErrHistoryBusy], the context's error, and those of package eventstore:
 // [eventstore.ErrUnavailable] if nothing was decided, [eventstore.ErrOutcomeUnknown] if the command may have been decided, and
 // will be finished in that case.
 type Handler struct {

@@ -372,7 +372,7 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 			}
 		}
 		wantTypes(t, store, booking.Stream(), "BookingCreated", "ConfirmRequested")
-		calendar, err := handlers[1].calendars.read(t.Context(), room, noon)
+		calendar, err := handlers[1].calendars.complete(t.Context(), room, noon)
 		if err != nil || calendar.Len() != 1 {
 			t.Errorf("%d slots are held, %v", calendar.Len(), err)
 		}

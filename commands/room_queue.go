@@ -52,18 +52,20 @@ const maxBatch = 128
 // something new was read, or its leader ran out of time.
 var errSuperseded = errors.New("superseded before the append")
 
-// read returns the room's calendar, complete from a time on, with everything that was committed before the call.
-func (c *calendars) read(ctx context.Context, room domain.RoomID, from time.Time) (domain.Calendar, error) {
+// read calls look with the room's calendar, complete from a time on, with everything that was committed before the call. Look is not to
+// keep the calendar, which can be large.
+func (c *calendars) read(ctx context.Context, room domain.RoomID, from time.Time, look func(domain.Calendar)) error {
 	q := c.enter(room)
 	defer q.leave()
 	cal, err := q.readOn(ctx)
-	if err == nil && !cal.CompleteFrom(from) {
-		cal, err = q.whole(ctx, cal.Revision())
-	}
 	if err != nil {
-		return domain.Calendar{}, err
+		return err
 	}
-	return cal.Calendar, nil
+	if !cal.CompleteFrom(from) {
+		return q.onAll(ctx, cal.Revision(), func(all *calendar) error { look(all.Calendar); return nil })
+	}
+	look(cal.Calendar)
+	return nil
 }
 
 // maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended. So many stay in a cached calendar,
@@ -72,19 +74,13 @@ const maxEarlier = 10
 
 // begun lists the reservations, of the last maxEarlier of the room whose slots started by a time, whose bookings may not be over, latest
 // first. Those of one booking are left out.
-func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time, except domain.BookingID) ([]*domain.Reservation, error) {
-	cal, err := c.read(ctx, room, by)
-	if err != nil {
-		return nil, err
+func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time, except domain.BookingID) (begun []*domain.Reservation, err error) {
+	complete := false
+	look := func(cal domain.Calendar) { begun, complete = lastBegun(cal, by, except) }
+	if err = c.read(ctx, room, by, look); err == nil && !complete {
+		err = c.read(ctx, room, time.Time{}, look)
 	}
-	begun, complete := lastBegun(cal, by, except)
-	if !complete {
-		if cal, err = c.read(ctx, room, time.Time{}); err != nil {
-			return nil, err
-		}
-		begun, _ = lastBegun(cal, by, except)
-	}
-	return begun, nil
+	return begun, err
 }
 
 // lastBegun is begun in a calendar. It is not complete if a reservation that the calendar does not have any more could be among them.
@@ -143,31 +139,46 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.
 	}
 }
 
-// transactOnAll is transact for a decision on more than is remembered: it reads the whole stream. The other commands of this process wait
-// while it appends, not while it reads.
+// transactOnAll is transact for a decision on more than is remembered. The other commands of this process wait while it appends, not while
+// it reads the whole stream.
 func (q *roomQueue) transactOnAll(ctx context.Context, known domain.Revision, decide func(domain.Calendar) []eventstore.Proposed) error {
-	all, err := q.whole(ctx, known)
+	return q.onAll(ctx, known, func(all *calendar) (err error) {
+		for races := newRaces(q.calendars.metrics); ; {
+			if all, err = q.appendOn(ctx, all, decide); err == nil {
+				return nil
+			}
+			if err := races.again(ctx, err); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// wholePatience is how long a command waits until it may read a whole stream.
+const wholePatience = 2 * time.Second
+
+// onAll calls use with the calendar that the whole stream makes, up to a revision that is known to be there at least. A long one takes
+// seconds and much memory, so few are read and used at a time, and who waits too long for that gets [ErrHistoryBusy].
+func (q *roomQueue) onAll(ctx context.Context, known domain.Revision, use func(*calendar) error) error {
+	patience := time.NewTimer(wholePatience)
+	defer patience.Stop()
+	select {
+	case q.calendars.whole <- struct{}{}:
+		defer func() { <-q.calendars.whole }()
+	case <-patience.C:
+		return ErrHistoryBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	all := newCalendar()
+	err := readUntil(ctx, known, func() (_ domain.Revision, err error) {
+		all, err = q.evolve(ctx, all)
+		return all.Revision(), err
+	})
 	if err != nil {
 		return err
 	}
-	for races := newRaces(q.calendars.metrics); ; {
-		if all, err = q.appendOn(ctx, all, decide); err == nil {
-			return nil
-		}
-		if err := races.again(ctx, err); err != nil {
-			return err
-		}
-	}
-}
-
-// whole reads the whole stream, up to a revision that is known to be there at least.
-func (q *roomQueue) whole(ctx context.Context, known domain.Revision) (*calendar, error) {
-	cal := newCalendar()
-	err := readUntil(ctx, known, func() (_ domain.Revision, err error) {
-		cal, err = q.evolve(ctx, cal)
-		return cal.Revision(), err
-	})
-	return cal, err
+	return use(all)
 }
 
 // appendOn reads on, decides, and appends, and returns the calendar that it decided on.
@@ -188,12 +199,25 @@ func (q *roomQueue) appendOn(ctx context.Context, cal *calendar, decide func(dom
 		return cal, nil
 	}
 	_, err = q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), cal.Revision(), events...)
+	if stored := q.known(); err == nil && stored.Revision() == cal.Revision() {
+		q.wrote(q.calendars.after(stored, events))
+	}
 	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 		if q.named = wrong.Actual; wrong.Actual < cal.Revision() { // the stream was deleted
 			cal = newCalendar()
 		}
 	}
 	return cal, err
+}
+
+// after returns the calendar as the events leave it, without what ended too long ago.
+func (c *calendars) after(cal *calendar, events []eventstore.Proposed) *calendar {
+	after := *cal
+	for _, e := range events {
+		after.Calendar = after.Evolve(e.Event)
+	}
+	after.Calendar = c.remembered(after.Calendar)
+	return &after
 }
 
 func (c *calendars) enter(room domain.RoomID) *roomQueue {
@@ -251,16 +275,12 @@ func (q *roomQueue) tryJoin(from time.Time, decide func(domain.Calendar) []event
 	if q.open != nil && len(q.open.events) >= maxBatch {
 		return nil, false, q.open
 	}
-	next := *q.next
-	for _, e := range events {
-		next.Calendar = next.Evolve(e.Event)
-	}
-	next.Calendar = q.calendars.remembered(next.Calendar)
+	next := q.calendars.after(q.next, events)
 	if leads = q.open == nil; leads {
 		q.open = &batch{on: q.next, begun: make(chan struct{}), done: make(chan struct{})}
 	}
 	q.open.events = append(q.open.events, events...)
-	q.next, q.open.leaves = &next, &next
+	q.next, q.open.leaves = next, next
 	return q.open, leads, nil
 }
 
@@ -469,4 +489,13 @@ func (q *roomQueue) learn(read *calendar) {
 		q.stored = read
 		q.restart(read)
 	}
+}
+
+// wrote records what was appended without a batch, which supersedes the open one.
+func (q *roomQueue) wrote(written *calendar) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stored = written
+	q.restart(written)
+	q.calendars.keep(q.room, written)
 }

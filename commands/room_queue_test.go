@@ -169,7 +169,7 @@ func TestABatchIsSupersededByNews(t *testing.T) {
 	c := newBusyRoom(t, 1)
 	c.pair(t.Context(), t) // whose leader never gets round to it
 	book(t, newHandler(c.store), c.room, slot(4, 5))
-	if _, err := c.replica.calendars.read(t.Context(), c.room, noon); err != nil {
+	if _, err := c.replica.calendars.complete(t.Context(), c.room, noon); err != nil {
 		t.Fatal(err)
 	}
 	c.callers.Wait()

@@ -195,6 +195,7 @@ func newScheduler(c chooser) *scheduler {
 func (s *scheduler) start(cacheBytes int) *replica {
 	r := &replica{scheduler: s, number: len(s.replicas)}
 	r.Handler = New(r, Options{Policy: domain.DefaultPolicy(), CacheBytes: cacheBytes})
+	r.calendars.whole = make(chan struct{}, 100) // whoever waits there neither halts nor ends
 	if s.forgetful {
 		r.calendars.keepFor, r.calendars.keepFew = 0, 0
 	}

@@ -156,23 +156,24 @@ type reserved struct {
 // the other way round, a reservation could be newer than the booking and look as if it did not back it yet, at the price of a retry.
 func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []place) (loaded[domain.Booking], []reserved, error) {
 	var rooms []domain.RoomID
-	calendars := make(map[domain.RoomID]domain.Calendar, len(places)+1)
+	held := make(map[domain.RoomID][]*domain.Reservation, len(places)+1)
+	since := make(map[domain.RoomID]time.Time, len(places)+1) // when that is all of them
 	b := unread[domain.Booking]()
 	for first := true; ; first = false {
 		complete := !first
 		for _, p := range places {
-			known, seen := calendars[p.room]
-			if seen && known.CompleteFrom(p.from) {
+			from, seen := since[p.room]
+			if seen && !p.from.Before(from) {
 				continue
-			}
-			calendar, err := h.calendars.read(ctx, p.room, p.from)
-			if err != nil {
-				return b, nil, err
 			}
 			if !seen {
 				rooms = append(rooms, p.room)
 			}
-			calendars[p.room], complete = calendar, false
+			complete = false
+			err := h.calendars.read(ctx, p.room, p.from, func(c domain.Calendar) { held[p.room], since[p.room] = c.Of(id), c.Since() })
+			if err != nil {
+				return b, nil, err
+			}
 		}
 		if complete {
 			break
@@ -191,7 +192,7 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []plac
 	}
 	var reservations []reserved
 	for _, room := range rooms {
-		for _, r := range calendars[room].Of(id) {
+		for _, r := range held[room] {
 			of := reserved{Reservation: r, made: domain.SlotReserved{ReservationID: r.ReservationID}}
 			if b.state.ID == "" || b.state.Live() && b.state.Use == nil && !b.state.EverBackedBy(r.ReservationID) {
 				var err error

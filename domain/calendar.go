@@ -70,69 +70,62 @@ type Reservation struct {
 	Used bool
 }
 
-// entry is a [Reservation] as a calendar keeps it, in 80 bytes: a program remembers a million of them.
+// entry is a [Reservation] as a calendar keeps it, in 80 bytes and without a pointer: a program remembers a million of them, and its
+// garbage collector has nothing to look for in them.
 type entry struct {
-	booking, reservation uuid.UUID // zero if text is set
-	text                 *entryText
-	start, end           int64 // seconds, as of [time.Time.Unix]
+	booking, reservation uuid.UUID // the ids, or what [asUUID] makes of them
+	start, end           int64     // seconds, as of [time.Time.Unix]
 	startNano, endNano   uint32
 	revision             Revision
 	used                 bool
+	text                 bool // the ids are not both UUIDs in their canonical form, and are in the calendar's texts
 }
 
-// entryText has the ids of a reservation if not both are UUIDs in their canonical form.
+// entryText has the ids of the reservation that was made at a revision.
 type entryText struct {
+	revision    Revision
 	booking     BookingID
 	reservation ReservationID
 }
 
+func (t *entryText) bytes() int { return 80 + len(t.booking) + len(t.reservation) }
+
 func newEntry(id ReservationID, booking BookingID, slot Slot, revision Revision) *entry {
-	e := entryOf(booking)
-	e.reservation, e.revision = canonical(string(id)), revision
-	if e.text != nil || e.reservation == uuid.Nil {
-		*e = entry{text: &entryText{booking, id}, revision: revision}
-	}
-	e.start, e.startNano = slot.Start.Unix(), uint32(slot.Start.Nanosecond())
+	e := entryFrom(slot.Start, revision)
+	var canonical [2]bool
+	e.booking, canonical[0] = asUUID(string(booking))
+	e.reservation, canonical[1] = asUUID(string(id))
+	e.text = !canonical[0] || !canonical[1]
 	e.setEnd(slot.End)
 	return e
 }
 
 // entryOf sorts before every reservation of the booking.
 func entryOf(booking BookingID) *entry {
-	e := &entry{booking: canonical(string(booking)), revision: -1}
-	if e.booking == uuid.Nil {
-		e.text = &entryText{booking: booking}
-	}
+	e := &entry{revision: -1}
+	e.booking, _ = asUUID(string(booking))
 	return e
 }
 
-// canonical is the UUID whose canonical text form id is, or zero. A nil UUID counts as any other text.
-func canonical(id string) uuid.UUID {
-	if len(id) != 36 || strings.ToLower(id) != id {
-		return uuid.Nil
+// entryFrom has the place among slots of one that starts then and was reserved at the revision.
+func entryFrom(start time.Time, revision Revision) *entry {
+	return &entry{start: start.Unix(), startNano: uint32(start.Nanosecond()), revision: revision}
+}
+
+// textSpace is the UUIDv5 namespace of ids that are not UUIDs.
+var textSpace = uuid.MustParse("5f0c9b0e-7a39-4b53-9d0c-6f1f3f1d2e58")
+
+// asUUID is the UUID whose canonical text form id is, or one that no other id has.
+func asUUID(id string) (u uuid.UUID, canonical bool) {
+	if len(id) == 36 && strings.ToLower(id) == id {
+		if u, err := uuid.Parse(id); err == nil {
+			return u, true
+		}
 	}
-	u, err := uuid.Parse(id)
-	if err != nil {
-		return uuid.Nil
-	}
-	return u
+	return uuid.NewSHA1(textSpace, []byte(id)), false
 }
 
 func (e *entry) setEnd(end time.Time) { e.end, e.endNano = end.Unix(), uint32(end.Nanosecond()) }
-
-func (e *entry) bookingID() BookingID {
-	if e.text != nil {
-		return e.text.booking
-	}
-	return BookingID(e.booking.String())
-}
-
-func (e *entry) reservationID() ReservationID {
-	if e.text != nil {
-		return e.text.reservation
-	}
-	return ReservationID(e.reservation.String())
-}
 
 func (e *entry) slot() Slot {
 	return Slot{time.Unix(e.start, int64(e.startNano)).UTC(), time.Unix(e.end, int64(e.endNano)).UTC()}
@@ -143,35 +136,27 @@ func (e *entry) endsBy(t time.Time) bool {
 	return cmp.Or(cmp.Compare(e.end, t.Unix()), cmp.Compare(int(e.endNano), t.Nanosecond())) <= 0
 }
 
-// sameBooking reports whether both are of one booking.
-func (e *entry) sameBooking(o *entry) bool { return compareBookings(e, o) == 0 }
-
-// compareBookings orders by the bytes of UUIDs, which is the order of their texts.
-func compareBookings(a, b *entry) int {
-	if a.text == nil && b.text == nil {
-		return bytes.Compare(a.booking[:], b.booking[:])
-	}
-	return cmp.Compare(a.bookingID(), b.bookingID())
-}
-
 func byBooking(a, b *entry) bool {
-	return cmp.Or(compareBookings(a, b), cmp.Compare(a.revision, b.revision)) < 0
+	return cmp.Or(bytes.Compare(a.booking[:], b.booking[:]), cmp.Compare(a.revision, b.revision)) < 0
 }
 
 func bySlot(a, b *entry) bool {
 	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.startNano, b.startNano), cmp.Compare(a.revision, b.revision)) < 0
 }
 
+func byRevision(a, b *entryText) bool { return a.revision < b.revision }
+
 // Calendar is the state of one room: the reservations that are held, or those that are held and have not ended long ago, see
 // [Calendar.Forget]. The zero value is the calendar of a room that was never booked. A Calendar is a value: Evolve does not change the
 // calendar it is called on.
 type Calendar struct {
-	bySlot    *btree.BTreeG[*entry] // by start
-	byBooking *btree.BTreeG[*entry] // by booking, then in the order of the stream
+	bySlot    *btree.BTreeG[*entry]     // by start
+	byBooking *btree.BTreeG[*entry]     // by booking, then in the order of the stream
+	texts     *btree.BTreeG[*entryText] // of the entries that say so
+	textBytes int
 	room      RoomID
 	next      Revision      // of the event to be folded next
 	longest   time.Duration // the longest slot ever held, capped as [Slot.Length] is
-	texts     int           // bytes of ids that are not UUIDs
 	since     time.Time     // no reservation that ended later was forgotten; zero if none was
 }
 
@@ -194,7 +179,13 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 		switch e := event.(type) {
 		case SlotReserved:
 			c.room = e.RoomID
-			c.add(newEntry(e.ReservationID, e.BookingID, e.Slot, revision))
+			reserved := newEntry(e.ReservationID, e.BookingID, e.Slot, revision)
+			c.add(reserved)
+			if reserved.text {
+				text := &entryText{revision, e.BookingID, e.ReservationID}
+				c.texts.Set(text)
+				c.textBytes += text.bytes()
+			}
 		case SlotReleased:
 			if r := c.held(e.BookingID, e.ReservationID); r != nil {
 				c.remove(r)
@@ -218,31 +209,26 @@ func (c *Calendar) detach() {
 	if c.bySlot == nil {
 		c.bySlot = btree.NewBTreeG(bySlot)
 		c.byBooking = btree.NewBTreeG(byBooking)
+		c.texts = btree.NewBTreeG(byRevision)
 		return
 	}
 	c.bySlot = c.bySlot.Copy()
 	c.byBooking = c.byBooking.Copy()
+	c.texts = c.texts.Copy()
 }
 
 func (c *Calendar) add(e *entry) {
 	c.bySlot.Set(e)
 	c.byBooking.Set(e)
 	c.longest = max(c.longest, e.slot().Length())
-	c.texts += e.textBytes()
 }
 
 func (c *Calendar) remove(e *entry) {
 	c.bySlot.Delete(e)
 	c.byBooking.Delete(e)
-	c.texts -= e.textBytes()
-}
-
-// textBytes is the memory of ids that are not UUIDs, two string headers included.
-func (e *entry) textBytes() int {
-	if e.text == nil {
-		return 0
+	if text, ok := c.texts.Delete(&entryText{revision: e.revision}); ok {
+		c.textBytes -= text.bytes()
 	}
-	return 32 + len(e.text.booking) + len(e.text.reservation)
 }
 
 // Forget returns the calendar without the reservations that ended by the given time, except for the last few of them, by start. What is
@@ -290,12 +276,17 @@ func (c Calendar) Len() int {
 }
 
 // TextBytes is the memory that ids take which are not UUIDs.
-func (c Calendar) TextBytes() int { return c.texts }
+func (c Calendar) TextBytes() int { return c.textBytes }
 
 func (c Calendar) reservation(e *entry) *Reservation {
-	return &Reservation{
-		ReservationID: e.reservationID(), BookingID: e.bookingID(), RoomID: c.room, Slot: e.slot(), Revision: e.revision, Used: e.used,
+	r := &Reservation{RoomID: c.room, Slot: e.slot(), Revision: e.revision, Used: e.used}
+	if e.text {
+		text, _ := c.texts.Get(&entryText{revision: e.revision})
+		r.BookingID, r.ReservationID = text.booking, text.reservation
+	} else {
+		r.BookingID, r.ReservationID = BookingID(e.booking.String()), ReservationID(e.reservation.String())
 	}
+	return r
 }
 
 // All yields the reservations, by start.
@@ -322,7 +313,7 @@ func (c Calendar) scan(id BookingID, visit func(*entry) bool) {
 		return
 	}
 	from := entryOf(id)
-	c.byBooking.Ascend(from, func(e *entry) bool { return e.sameBooking(from) && visit(e) })
+	c.byBooking.Ascend(from, func(e *entry) bool { return e.booking == from.booking && visit(e) })
 }
 
 // Held returns the reservation, or nil if it is not held (any more).
@@ -334,9 +325,9 @@ func (c Calendar) Held(id BookingID, reservation ReservationID) *Reservation {
 }
 
 func (c Calendar) held(id BookingID, reservation ReservationID) (found *entry) {
-	uuid := canonical(string(reservation))
+	u, _ := asUUID(string(reservation))
 	c.scan(id, func(e *entry) bool {
-		if e.text == nil && e.reservation == uuid || e.text != nil && e.text.reservation == reservation {
+		if e.reservation == u {
 			found = e
 		}
 		return found == nil
@@ -350,13 +341,13 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		return nil
 	}
 	var found []*Reservation
-	own := entryOf(except)
+	own, _ := asUUID(string(except))
 	look := func(e *entry) bool {
 		s := e.slot()
 		if !s.Start.Before(slot.End) {
 			return false
 		}
-		if s.Overlaps(slot) && !e.sameBooking(own) {
+		if s.Overlaps(slot) && e.booking != own {
 			found = append(found, c.reservation(e))
 		}
 		return true
@@ -366,8 +357,7 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		return found
 	}
 	// A reservation that starts earlier than this has ended by the start of the slot, however long it is.
-	from := newEntry("", "", Slot{Start: slot.Start.Add(-c.longest)}, -1)
-	c.bySlot.Ascend(from, look)
+	c.bySlot.Ascend(entryFrom(slot.Start.Add(-c.longest), -1), look)
 	return found
 }
 
@@ -375,8 +365,7 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 	return func(yield func(*Reservation) bool) {
 		if c.bySlot != nil {
-			last := newEntry("", "", Slot{Start: by}, math.MaxInt64)
-			c.bySlot.Copy().Descend(last, func(e *entry) bool { return yield(c.reservation(e)) })
+			c.bySlot.Copy().Descend(entryFrom(by, math.MaxInt64), func(e *entry) bool { return yield(c.reservation(e)) })
 		}
 	}
 }

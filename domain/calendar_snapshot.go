@@ -49,7 +49,7 @@ func (id RoomID) SnapshotStream() string { return SnapshotCategory + "-" + id.St
 // Snapshot returns a snapshot of the calendar, given the id of the event at its revision. There is none of an empty calendar, of one that
 // is too large, or if an id in it is not a UUID.
 func (c Calendar) Snapshot(eventID string) (s CalendarSnapshot, ok bool) {
-	if c.room == "" || c.texts > 0 || c.Len() > maxSnapshot {
+	if c.room == "" || c.textBytes > 0 || c.Len() > maxSnapshot {
 		return s, false
 	}
 	var held []byte
@@ -80,7 +80,7 @@ func (s CalendarSnapshot) Calendar(room RoomID) (c Calendar, ok bool) {
 		if err := binary.Read(from, binary.BigEndian, &h); err != nil {
 			return Calendar{}, false
 		}
-		c.add(&entry{h.Booking, h.Reservation, nil, h.Start, h.End, h.StartNano, h.EndNano, h.Revision, h.Used})
+		c.add(&entry{h.Booking, h.Reservation, h.Start, h.End, h.StartNano, h.EndNano, h.Revision, h.Used, false})
 	}
 	return c, true
 }

@@ -163,11 +163,17 @@ func (s *Store) follow(w *idleContext, f Filter, last *Batch, yield func(Batch) 
 			return &interruption{err: c.failed(err), tooSlow: status.Code(err) == codes.Aborted}
 		case !ok:
 			<-r.arrived
-		case !yield(batch):
-			return nil
-		default:
-			*last = Batch{Position: batch.Position, CaughtUp: batch.CaughtUp}
+			continue
 		}
+		if n := len(batch.Events); n > 0 && s.connections.lists.leads {
+			if e := batch.Events[n-1]; stays(e.Stream) && e.Type != checkpointType { // the next checkpoint replaces it
+				s.connections.log.saw(c.member.incarnation, e.Position, e.ID)
+			}
+		}
+		if !yield(batch) {
+			return nil
+		}
+		*last = Batch{Position: batch.Position, CaughtUp: batch.CaughtUp}
 	}
 }
 

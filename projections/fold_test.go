@@ -27,7 +27,7 @@ var (
 	seoul  = time.FixedZone("KST", 9*60*60)
 )
 
-// log records events of one booking a minute apart, beginning at nine.
+// log records the events of one booking, a minute apart, from nine o'clock on.
 func log(events ...domain.Event) []eventstore.Recorded {
 	recorded := make([]eventstore.Recorded, len(events))
 	for i, e := range events {
@@ -77,7 +77,7 @@ func started() domain.UseStarted {
 	return domain.UseStarted{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", StartedAt: ten.In(seoul)}
 }
 
-// beside is started while the use of another booking goes on.
+// beside is started in a room that another booking is still using.
 func beside(other domain.BookingID) domain.UseStarted {
 	e := started()
 	e.RoomStillInUseBy = other
@@ -92,7 +92,7 @@ func cancelled(reason domain.CancelReason) domain.BookingCancelled {
 	return domain.BookingCancelled{BookingID: b1, RoomID: "1", UserID: "kim", Reason: reason, At: noon}
 }
 
-// queries reads what given events became, folded at once.
+// queries returns queries of the lists that given events are folded into in one batch.
 func queries(t *testing.T, given []eventstore.Recorded) *projections.Queries {
 	t.Helper()
 	store := openSQLite(t)
@@ -123,7 +123,7 @@ func openSQLite(t testing.TB) *sqlite.Store {
 	return store
 }
 
-// begun is an active generation of the projection.
+// begun begins and activates a generation.
 func begun(t testing.TB, store projections.Store, p projections.Projection) projections.Ref {
 	t.Helper()
 	state, err := store.State(t.Context(), p.Name)
@@ -354,7 +354,7 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-// Events that a document has are not folded into it again.
+// Events that a document contains are not folded into it again.
 func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
 	p, _ := projections.Named(projections.BookingListName)
 	events := log(created(), requested(), moved(), confirmed())
@@ -373,8 +373,8 @@ func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
 	}
 }
 
-// However the log is cut into batches, however often these are delivered, and in whatever order workers that read the same
-// documents write what they made of them: the documents are those of one straight fold.
+// However the log is split into batches, however often these are delivered, and in whatever order concurrent workers write: the documents
+// equal those of a single fold.
 func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 	store := openSQLite(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -397,7 +397,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 		defer store.Drop(context.Background(), ref)
 		type write struct {
 			rows []projections.Row
-			upTo int // events
+			upTo int // number of events
 		}
 		fold := func(from, to int) write {
 			rows, _, err := p.Fold(rt.Context(), func(ctx context.Context, ids []string) ([]projections.Row, error) {
@@ -408,7 +408,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 			}
 			return write{rows, to}
 		}
-		done := 0 // events before the checkpoint
+		done := 0 // number of events before the checkpoint
 		commit := func(w write) {
 			if err := store.Write(rt.Context(), ref, p.Schema, w.rows, projections.Checkpoint{Position: eventstore.Position(w.upTo)}); err != nil {
 				rt.Fatal(err)
@@ -449,7 +449,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 	})
 }
 
-// The reason of an answer is where its users look for it.
+// The reason of an answer is in the booking list and in the notification.
 func TestReasonsAreShown(t *testing.T) {
 	yes := confirmed()
 	yes.Reason = "as always"
@@ -463,7 +463,7 @@ func TestReasonsAreShown(t *testing.T) {
 	}
 }
 
-// Minutes do not end where a time.Duration does, at 292 years.
+// Minutes do not overflow as a time.Duration does, at 292 years.
 func TestMinutesOfCenturies(t *testing.T) {
 	long, use, end := created(), started(), ended()
 	long.Slot = domain.Slot{Start: time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(9998, 1, 1, 0, 0, 29, 0, time.UTC)}

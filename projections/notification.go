@@ -20,8 +20,8 @@ type Notification struct {
 	Contents    string                  `json:"contents" bson:"contents"`           // the text as the user reads it
 	SentAt      time.Time               `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
 	Delivery    domain.Delivery         `json:"delivery" bson:"delivery" key:"status"`
+	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery so far, on any channel
 	DeliveredAt time.Time               `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
-	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery, so far, on any channel
 	Reason      string                  `json:"reason,omitzero" bson:"reason,omitempty"`             // of the last attempt that failed
 }
 
@@ -29,7 +29,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(domain.DeliveryPending), string(domain.DeliveryDelivered), string(domain.DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 5,
+		version: 6,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},

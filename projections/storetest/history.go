@@ -15,16 +15,16 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// History makes bookings live: it decides, as the domain does, what happens next to bookings picked at random, and records it. Given the
-// same source it makes the same events but for the ids of bookings, which no other history has.
+// History generates a plausible log: it picks bookings at random and has the domain decide what happens to them next. The same source
+// yields the same events, except that the ids of bookings are unique to each History.
 type History struct {
 	random *rand.Rand
 	space  uuid.UUID
 	now    time.Time
 	lives  []*life
-	// Events are all that happened, in the order of the log.
+	// Events are all events so far, in log order.
 	Events  []eventstore.Recorded
-	streams sync.Map // that they are in
+	streams sync.Map // those with events
 	notices []*notice
 }
 
@@ -39,18 +39,18 @@ type notice struct {
 type life struct {
 	booking     domain.Booking
 	use         domain.RealUse
-	revision    domain.Revision // of the last event of the booking
+	revision    domain.Revision // of the booking's last event
 	useRevision domain.Revision
-	// stillInUseBy is what the use's start tells of the room.
+	// stillInUseBy is the RoomStillInUseBy of the check-in.
 	stillInUseBy domain.BookingID
 }
 
-// NewHistory begins a history in which nothing has happened.
+// NewHistory returns an empty History.
 func NewHistory(random *rand.Rand) *History {
 	return &History{random: random, space: uuid.New(), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
 }
 
-// Open is a log of which only this history is seen, whoever writes to it as well. It is closed at the end of the test.
+// Open opens a log that shows only this history, whoever else writes to it. It is closed at the end of the test.
 func (h *History) Open(t testing.TB) *eventstoretest.Part {
 	t.Helper()
 	log := eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
@@ -64,7 +64,7 @@ func (h *History) Open(t testing.TB) *eventstoretest.Part {
 	return log
 }
 
-// Step lets one thing happen, and returns what was recorded: the events of one append.
+// Step decides one more command and returns the append that it leads to.
 func (h *History) Step() (stream string, expected domain.Revision, events []eventstore.Proposed) {
 	for {
 		h.now = h.now.Add(time.Duration(1+h.random.IntN(90)) * time.Second)
@@ -152,7 +152,7 @@ func (h *History) reservation(id domain.BookingID) domain.SlotReserved {
 	}
 }
 
-// decide is what happens next to a booking: nothing if the rules do not let it.
+// decide decides a random command on a booking; it returns no events if the domain refuses it.
 func (h *History) decide(l *life) []domain.Event {
 	b := l.booking
 	var decided []domain.Event
