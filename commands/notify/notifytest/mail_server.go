@@ -44,9 +44,11 @@ type MailServer struct {
 	address string
 	tls     *tls.Config // with a certificate
 	wrapped bool        // TLS from the first byte, not by STARTTLS
+	serving sync.WaitGroup
 
 	mu       sync.Mutex
-	server   *smtp.Server
+	server   *smtp.Server // nil while it is stopped
+	listener net.Listener
 	mails    []Mail
 	attempts int
 	refuse   func(to string) error // what to answer a recipient with, or nil
@@ -107,13 +109,13 @@ func (s *MailServer) serve(l net.Listener) {
 	server.TLSConfig = s.tls
 	server.ReadTimeout, server.WriteTimeout = time.Minute, time.Minute
 	server.ErrorLog = quiet{}
-	s.mu.Lock()
-	s.server = server
-	s.mu.Unlock()
 	if s.wrapped {
 		l = tls.NewListener(l, s.tls)
 	}
-	go func() { _ = server.Serve(l) }()
+	s.mu.Lock()
+	s.server, s.listener = server, l
+	s.mu.Unlock()
+	s.serving.Go(func() { _ = server.Serve(l) })
 }
 
 // NoSuchUser is an answer to a recipient that refuses for good.
@@ -127,11 +129,14 @@ func (quiet) Println(...any)        {}
 // Stop has the server refuse connections.
 func (s *MailServer) Stop() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.server != nil {
-		s.server.Close()
-		s.server = nil
+	server := s.server
+	s.server = nil
+	if server != nil {
+		s.listener.Close() // which the server may not know of yet
+		server.Close()
 	}
+	s.mu.Unlock()
+	s.serving.Wait()
 }
 
 // Start has the server answer again.
