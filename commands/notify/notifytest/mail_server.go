@@ -51,6 +51,7 @@ type MailServer struct {
 	listener net.Listener
 	mails    []Mail
 	attempts int
+	sessions int
 	refuse   func(to string) error // what to answer a recipient with, or nil
 }
 
@@ -103,6 +104,9 @@ func certificate(t testing.TB) (*tls.Config, []byte) {
 
 func (s *MailServer) serve(l net.Listener) {
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sessions++
 		return &session{server: s}, nil
 	}))
 	server.Domain = "localhost"
@@ -168,6 +172,13 @@ func (s *MailServer) Tried() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.attempts
+}
+
+// Sessions is the number of connections that were made so far.
+func (s *MailServer) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions
 }
 
 // Address is where the server listens.
