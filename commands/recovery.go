@@ -185,7 +185,7 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 		return fmt.Errorf("load the recovery checkpoint: %w", err)
 	}
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
-		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
+		return fmt.Errorf("prepare the recovery checkpoint: %w", NeedsSetup(err))
 	}
 	steps, saved, changes := newOpenSteps(after), after, 0
 	r.begin()

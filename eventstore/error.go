@@ -57,6 +57,7 @@ func revisionName(r domain.Revision) string {
 // the event store it is an [ErrUnavailable].
 type Refused struct {
 	User   string // empty if the connection string has none
+	Denied bool   // the user is known and lacks a right
 	Reason string // Unauthenticated, or PermissionDenied and what the event store said
 }
 
@@ -110,7 +111,7 @@ func (m *member) failed(err error, trailer metadata.MD) error {
 	case codes.Unauthenticated, codes.PermissionDenied:
 		refused := &Refused{User: m.route.config.Username, Reason: s.Code().String()}
 		if s.Code() == codes.PermissionDenied {
-			refused.Reason = text
+			refused.Denied, refused.Reason = true, text
 		}
 		m.route.refused.Failed(refused)
 		return &refusal{refused}

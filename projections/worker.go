@@ -323,6 +323,9 @@ func (w *worker) followAll(ctx context.Context, g Generation) error {
 	}
 }
 
+// lookEvery is how often an idle worker checks that its generation is still the active one. It may be gone, with a damaged file.
+const lookEvery = 2 * time.Second
+
 // follow folds what comes after an event into the generation, until another generation is active (errReplaced), another subscription must
 // take over (errResubscribe) or something fails.
 func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
@@ -334,8 +337,8 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	})
 	events := gather(ctx, after.Position, w.tail.follow)
 	defer events.stop()
-	tidy := time.NewTicker(w.options.Abandoned)
-	defer tidy.Stop()
+	look := time.NewTicker(min(w.options.Abandoned, lookEvery))
+	defer look.Stop()
 	due := time.NewTimer(w.options.Gather)
 	defer due.Stop()
 
@@ -377,7 +380,7 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 		case <-events.arrived:
 		case <-nextWaiter:
 		case <-due.C:
-		case <-tidy.C:
+		case <-look.C:
 			if active, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 				return err
 			} else if active != b.generation.Number {

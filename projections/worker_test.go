@@ -259,3 +259,24 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 		t.Errorf("%+v, %v", verdict, err)
 	}
 }
+
+// A list that is gone, as with a file that was damaged, is made anew though nothing happens in the log.
+func TestAListThatIsGoneIsMadeAnew(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond})
+	run(t, workers)
+	position := happen(t, log, history(9), 3)
+	until(t, "the list is kept", func() bool { return workers.Health()[0].Position >= position })
+	state, err := store.State(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Discard(t.Context(), state.Generations[0].Ref); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the list is made anew", func() bool {
+		_, err := projections.NewQueries(store, projections.QueryOptions{}).BookingLists(t.Context(), projections.Query{})
+		return err == nil
+	})
+}

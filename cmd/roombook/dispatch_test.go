@@ -342,7 +342,7 @@ func TestNotificationsCommands(t *testing.T) {
 	if last := mails[len(mails)-1]; last.To != "somebody@example.net" || !strings.Contains(out, "accepted") {
 		t.Errorf("%s: to %s", out, last.To)
 	}
-	if out := roombook("setup", "--data", data); !strings.Contains(out, "prepared") {
+	if out := roombook("setup", "--data", data); !strings.Contains(out, "was there already") {
 		t.Errorf("%s", out)
 	}
 

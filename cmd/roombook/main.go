@@ -4,7 +4,7 @@
 //	roombook serve               run the whole system
 //	roombook replay PROJECTION   rebuild a list from events
 //	roombook verify              check the log against the rules and the lists against the log
-//	roombook setup               prepare an event store, as a user who may
+//	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
 //	roombook notifications parked|retry|test
 //	                             look after notifications that could not be sent

@@ -154,30 +154,3 @@ func newNotificationsTestCommand() *cobra.Command {
 	c.register(cmd.Flags())
 	return fromEnvironment(cmd)
 }
-
-func newSetupCommand() *cobra.Command {
-	var c storeConfig
-	cmd := &cobra.Command{
-		Use:   "setup",
-		Short: "Prepare an event store, as a user who may",
-		Long: `Make the persistent subscriptions that the role dispatch consumes, if they are not there. They begin with what happens from then on.
-serve makes them itself where its user may; EventStoreDB lets administrators only.
-
-` + attachHelp,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, store.Close()) }()
-			if err := notify.EnsureGroups(cmd.Context(), store); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "the event store is prepared")
-			return nil
-		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd)
-}

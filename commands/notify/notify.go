@@ -220,23 +220,15 @@ func (d *Dispatcher) Health() error {
 	return nil
 }
 
-// EnsureGroups creates the groups that are missing, to begin at the end of the log: nobody is told of what happened before. The error may
-// be an [*eventstore.Refused]: who may consume a group need not be one who may create it.
-func EnsureGroups(ctx context.Context, store Groups) error {
-	for _, group := range []string{Group, WebhookGroup} {
-		if err := ensureGroup(ctx, store, group); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func ensureGroup(ctx context.Context, store Groups, group string) error {
+// EnsureGroup creates a group that is missing, to begin at the end of the log: nobody is told of what happened before. One that differs from
+// what it should be is updated. changed reports whether either was done. The error may be an [*eventstore.Refused]: who may consume a group
+// need not be one who may create it.
+func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
 	end, err := store.End(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = store.EnsureGroup(ctx, group, eventstore.GroupSettings{
+	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
 		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
 		From:   end,
 		// One process has all events, so that it can keep the order of each recipient's; the others stand by.
@@ -248,7 +240,6 @@ func ensureGroup(ctx context.Context, store Groups, group string) error {
 		CheckpointAfter:  time.Second,
 		CheckpointEvents: 64,
 	})
-	return err
 }
 
 // grace is how long a message that is being sent when the context ends may take, and the record of it.
@@ -272,9 +263,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 	missing := false
 	for pauses := newBackOff(); ; {
-		err := ensureGroup(ctx, d.store, r.group)
+		_, err := EnsureGroup(ctx, d.store, r.group)
 		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
-			err = fmt.Errorf("%w: have the group %s made once, by roombook setup with a user who may", refused, r.group)
+			err = fmt.Errorf("%w: an administrator of the event store has to run: roombook setup --eventstore esdb://admin…", refused)
 		} else if err == nil || ok {
 			r.report(nil)
 			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Key: r.key},

@@ -47,7 +47,7 @@ func (w *world) start(o Options) (d *Dispatcher, stop func()) {
 	}
 	for _, r := range d.routes {
 		r.group += w.group
-		if err := ensureGroup(w.Context(), w.store, r.group); err != nil {
+		if _, err := EnsureGroup(w.Context(), w.store, r.group); err != nil {
 			w.Fatal(err)
 		}
 	}
