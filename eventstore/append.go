@@ -95,12 +95,18 @@ type proposed struct {
 	message *streams.BatchAppendReq_ProposedMessage
 }
 
+// The content types that an event store knows.
+const (
+	contentJSON   = "application/json"
+	contentBinary = "application/octet-stream"
+)
+
 // newProposed makes an event with a new id from its JSON.
 func newProposed(eventType string, data, metadata []byte) proposed {
 	id := uuid.New()
 	return proposed{id, &streams.BatchAppendReq_ProposedMessage{
 		Id:             structuredID(binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])),
-		Metadata:       map[string]string{"type": eventType, "content-type": "application/json"},
+		Metadata:       map[string]string{"type": eventType, "content-type": contentJSON},
 		CustomMetadata: metadata,
 		Data:           data,
 	}}

@@ -30,15 +30,20 @@ type storeConfig struct {
 }
 
 func (c *storeConfig) register(f *pflag.FlagSet) {
-	c.registerData(f)
+	c.registerEvents(f)
 	f.StringVar(&c.node, "node", "127.0.0.1:2113", "loopback address of the embedded event store")
-	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded event store")
 	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB to keep the lists in instead of a file")
 }
 
 // registerData is register for the commands that are about the data folder only.
 func (c *storeConfig) registerData(f *pflag.FlagSet) {
 	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
+}
+
+// registerEvents is register for the commands that are about the events only.
+func (c *storeConfig) registerEvents(f *pflag.FlagSet) {
+	c.registerData(f)
+	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded event store")
 }
 
 // eventsDir and viewsFile are what the data folder holds.

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newServeCommand(), newReplayCommand(), newVerifyCommand(),
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
-		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(),
+		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

@@ -65,6 +65,19 @@ func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
 	return e, nil
 }
 
+// openOrAttach is attachEvents for a command that may create the data folder.
+func openOrAttach(c storeConfig, log *slog.Logger) (*events, error) {
+	if c.eventstore == "" {
+		if err := c.makeDataFolder(); err != nil {
+			return nil, err
+		}
+		if err := badFolder(os.MkdirAll(c.eventsDir(), 0o750)); err != nil {
+			return nil, err
+		}
+	}
+	return attachEvents(c, log)
+}
+
 // checkAccess gives an event store a moment to refuse this program's user, which only an operator can put right. An event store that
 // does not answer may come later.
 func checkAccess(connectionString string) error {
