@@ -48,7 +48,7 @@ func TestImportsGoDownward(t *testing.T) {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); name == "testdata" || name == "ferretdb" || strings.HasPrefix(name, ".") && name != ".." {
+			if name := d.Name(); name == "testdata" || name == "ferretdb" || name == "deploy" || strings.HasPrefix(name, ".") && name != ".." {
 				return filepath.SkipDir
 			}
 			return nil
