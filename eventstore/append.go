@@ -42,8 +42,10 @@ const maxAppendBytes = 1 << 20
 // When no answer comes, Append looks for the ids in the stream, and if they are not there sends the same again, until the time-out.
 // The event store, too, compares the ids with those stored from the expected revision on, so that nothing is written twice and
 // nothing that was written goes unnoticed. With [Any] both compare with the stream's last events only.
-func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (Appended, error) {
+func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (at Appended, err error) {
 	start := time.Now()
+	ctx, span := StartSpan(ctx, "append", stream)
+	defer func() { span.End(err) }()
 	proposed, err := s.propose(stream, expected, events)
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %q: %w", stream, err)

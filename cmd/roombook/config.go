@@ -81,6 +81,7 @@ var allRoles = []string{roleAPI, roleProjections, roleRecovery}
 type serveConfig struct {
 	storeConfig
 	listen         string
+	adminListen    string
 	publicURLs     []string
 	timezone       string
 	roles          []string
@@ -105,6 +106,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.storeConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
 	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
 	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "time zone of local times in requests and of all times in replies")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
@@ -180,6 +182,11 @@ func (c *serveConfig) checkAddresses() error {
 		return err
 	}
 	c.hosts = []string{host}
+	if c.adminListen != "" {
+		if _, err := hostOf("--admin-listen", adminAddress(c.adminListen)); err != nil {
+			return err
+		}
+	}
 	for _, text := range c.publicURLs {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {

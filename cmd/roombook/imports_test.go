@@ -35,6 +35,8 @@ var only = map[string][]string{
 	"modernc.org/sqlite":                                   {"projections/sqlite"},
 	"github.com/gorilla/mux":                               {"api"},
 	"net/http":                                             {"api", "cmd/roombook"},
+	"go.opentelemetry.io/otel/sdk":                         {"cmd/roombook"},
+	"go.opentelemetry.io/otel/exporters":                   {"cmd/roombook"},
 	"github.com/spf13/cobra":                               {"cmd/roombook"},
 }
 
