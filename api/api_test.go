@@ -31,6 +31,7 @@ func newService(t testing.TB, change ...func(*Options)) *service {
 	o := Options{
 		Commands: commands.New(l, commands.Options{Policy: domain.DefaultPolicy()}),
 		Lists:    lists,
+		Streams:  l,
 		End:      l.end,
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),

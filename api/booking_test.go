@@ -143,6 +143,7 @@ func TestABookingAsItWas(t *testing.T) {
 		{"5", 200, "bookingUserId", "bob"}, // that it was handed over
 		{"6", 404, "type", "/problems/booking-cancelled"},
 		{"1", 404, "type", "/problems/booking-not-found"},
+		{"1", 404, "detail", "No booking has this id or, with asOf, had it at that time."},
 		{later.Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"},
 		{later.In(time.FixedZone("", 9*3600)).Format(time.RFC3339), 404, "type", "/problems/booking-cancelled"}, // its + is a space
 		{"2020-01-01T00:00:00Z", 404, "type", "/problems/booking-not-found"},

@@ -23,7 +23,7 @@ type Lists interface {
 	RoomUseLists(context.Context, projections.Query) (projections.Page[projections.RoomUseList], error)
 	RoomUseList(context.Context, domain.BookingID, eventstore.Position) (projections.RoomUseList, error)
 	Notifications(context.Context, projections.Query) (projections.Page[projections.Notification], error)
-	Notification(context.Context, projections.NotificationID, eventstore.Position) (projections.Notification, error)
+	Notification(context.Context, domain.NotificationID, eventstore.Position) (projections.Notification, error)
 }
 
 // list is a list of the API: a read model, or a collection that is derived from one. T is an item of the read model, R its reply.

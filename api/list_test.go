@@ -26,8 +26,8 @@ func (s *service) fill() {
 			EndedAt: at(1).Add(59*time.Minute + 40*time.Second), UsedMinutes: 60, RoomStillInUseBy: "b1"},
 	}
 	s.lists.notifications = []projections.Notification{
-		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: projections.DeliveryPending},
-		{ID: "n2", Booking: "b1", Room: "1", User: "ann", Kind: projections.KindCancelled, Contents: "…", SentAt: at(0), Delivery: projections.DeliveryDelivered, DeliveredAt: at(1), Attempts: 2},
+		{ID: "n1", Booking: "b1", Room: "1", User: "ann", Kind: domain.KindBooked, Contents: "conference room[1] reservation is complete", SentAt: at(0), Delivery: domain.DeliveryPending},
+		{ID: "n2", Booking: "b1", Room: "1", User: "ann", Kind: domain.KindCancelled, Contents: "…", SentAt: at(0), Delivery: domain.DeliveryDelivered, DeliveredAt: at(1), Attempts: 2, Reason: "450 busy"},
 	}
 }
 
@@ -62,8 +62,8 @@ func TestLists(t *testing.T) {
 			`"realUseEndDtm":"2026-11-24T10:59:40+09:00","roomStillInUseBy":"b1","_links"`,
 		}},
 		{"/notifications", "notifications", []string{
-			`"notificationId":"n1","bookingId":"b1","userId":"ann","kind":"booked","contents":"conference room[1] reservation is complete","sendDtm":"2026-11-24T09:00:00+09:00","delivery":"PENDING","deliveredDtm":null,"attempts":0`,
-			`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T10:00:00+09:00","attempts":2`,
+			`"notificationId":"n1","bookingId":"b1","userId":"ann","kind":"booked","contents":"conference room[1] reservation is complete","sendDtm":"2026-11-24T09:00:00+09:00","delivery":"PENDING","deliveredDtm":null,"attempts":0,"reason":null`,
+			`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T10:00:00+09:00","attempts":2,"reason":"450 busy"`,
 		}},
 	} {
 		t.Run(tt.path, func(t *testing.T) {

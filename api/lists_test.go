@@ -65,6 +65,6 @@ func (l *lists) Notifications(_ context.Context, q projections.Query) (projectio
 	return page(l, q, l.notifications)
 }
 
-func (l *lists) Notification(_ context.Context, id projections.NotificationID, min eventstore.Position) (projections.Notification, error) {
+func (l *lists) Notification(_ context.Context, id domain.NotificationID, min eventstore.Position) (projections.Notification, error) {
 	return entry(l, min, l.notifications, func(n projections.Notification) bool { return n.ID == id })
 }

@@ -84,6 +84,8 @@ func (l *log) ReadStream(ctx context.Context, stream string, from domain.Revisio
 	}
 }
 
+func (l *log) SetMaxCount(context.Context, string, int) error { return nil }
+
 // all returns the types of all events in the order of the log.
 func (l *log) all() []string {
 	l.mu.Lock()

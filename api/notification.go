@@ -1,6 +1,10 @@
 package api
 
 import (
+	"errors"
+	"net/http"
+
+	"roombook/commands/notify"
 	"roombook/domain"
 	"roombook/projections"
 )
@@ -11,20 +15,23 @@ func (s *Server) notificationRoutes() []route {
 		{method: "GET", path: "/notifications", handle: s.notifications().page, params: listParams{}},
 		// One notification.
 		{method: "GET", path: "/notifications/{id}", handle: listEntry(s.lists.Notification, (*exchange).notificationReply)},
+		// Has a notification that was given up delivered after all.
+		{method: "POST", path: "/notifications/{id}/retry", handle: s.retryNotification},
 	}
 }
 
 // notificationReply is a notification.
 type notificationReply struct {
-	NotificationID projections.NotificationID `json:"notificationId"`
-	BookingID      domain.BookingID           `json:"bookingId"`
-	UserID         domain.UserID              `json:"userId"`
-	Kind           projections.Kind           `json:"kind"`
-	Contents       string                     `json:"contents"`
-	SendDtm        timestamp                  `json:"sendDtm"`
-	Delivery       projections.Delivery       `json:"delivery"`
-	DeliveredDtm   *timestamp                 `json:"deliveredDtm"`
-	Attempts       int                        `json:"attempts"`
+	NotificationID domain.NotificationID   `json:"notificationId"`
+	BookingID      domain.BookingID        `json:"bookingId"`
+	UserID         domain.UserID           `json:"userId"`
+	Kind           domain.NotificationKind `json:"kind"`
+	Contents       string                  `json:"contents"`
+	SendDtm        timestamp               `json:"sendDtm"`
+	Delivery       domain.Delivery         `json:"delivery"`
+	DeliveredDtm   *timestamp              `json:"deliveredDtm"`
+	Attempts       int                     `json:"attempts"`
+	Reason         *string                 `json:"reason"`
 	Links          struct {
 		Self         link `json:"self"`
 		Notification link `json:"notification"`
@@ -36,10 +43,42 @@ func (x *exchange) notificationReply(n *projections.Notification) (r notificatio
 	r.NotificationID, r.BookingID, r.UserID = n.ID, n.Booking, n.User
 	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
 	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
+	r.Reason = orNull(n.Reason)
 	r.Links.Self = x.link("/notifications/", string(n.ID))
 	r.Links.Notification = r.Links.Self
 	r.Links.BookingList = x.link("/bookingLists/", string(n.Booking))
 	return r
+}
+
+// retryNotification asks for a notification to be delivered that was given up. Of any other nothing is asked. The reply has it as it is then.
+func (s *Server) retryNotification(x *exchange) error {
+	min, err := x.minPosition()
+	if err != nil {
+		return invalidParameter("Roombook-Position", err)
+	}
+	id := domain.NotificationID(x.vars["id"])
+	if !validID(string(id)) {
+		return projections.ErrNotFound
+	}
+	n, err := s.lists.Notification(x.ctx, id, min)
+	if err != nil {
+		return err
+	}
+	request, err := x.request("")
+	if err != nil {
+		return err
+	}
+	position, err := notify.Retry(x.ctx, s.streams, id, request.Actor, request.CorrelationID)
+	switch {
+	case errors.Is(err, notify.ErrNotFailed):
+	case err != nil:
+		return err
+	default:
+		n.Delivery = domain.DeliveryPending
+		x.status = http.StatusAccepted
+		x.position(position)
+	}
+	return x.reply(new(x.notificationReply(&n)))
 }
 
 func (s *Server) notifications() *list[projections.Notification, notificationReply] {
@@ -48,7 +87,7 @@ func (s *Server) notifications() *list[projections.Notification, notificationRep
 		name:     "notifications",
 		link:     func(l *pageLinks) *link { return &l.Notifications },
 		sorts:    []string{"sendDtm", "userId"},
-		statuses: stringsOf(projections.DeliveryPending, projections.DeliveryDelivered, projections.DeliveryFailed),
+		statuses: stringsOf(domain.DeliveryPending, domain.DeliveryDelivered, domain.DeliveryFailed),
 		query:    s.lists.Notifications,
 		reply:    (*exchange).notificationReply,
 	}

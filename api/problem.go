@@ -195,8 +195,8 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "booking-not-found", status: http.StatusNotFound, title: "There is no such booking",
-		about: "No booking has this id. Booking ids come from the answer to POST /bookings.",
-		match: sentinel(domain.ErrBookingNotFound, "No booking has this id."),
+		about: "No booking has this id or, with asOf, had it at that time. Booking ids come from the answer to POST /bookings.",
+		match: sentinel(domain.ErrBookingNotFound, "No booking has this id or, with asOf, had it at that time."),
 	},
 	{
 		name: "real-use-not-found", status: http.StatusNotFound, title: "There is no such real use",
@@ -257,6 +257,11 @@ var problemTypes = []problemType{
 		name: "too-much-contention", status: http.StatusServiceUnavailable, title: "Too many others are changing the same", retry: true,
 		about: "Others kept changing the same room or booking while the command tried to. Nothing was decided. Send it again.",
 		match: sentinel(commands.ErrContended, "Others kept changing the same room or booking; nothing was decided."),
+	},
+	{
+		name: "history-busy", status: http.StatusServiceUnavailable, title: "Too many are asking about long ago", retry: true,
+		about: "What is asked about a slot that is further back than the server remembers, see --calendar-keep, takes all of its room's history. Few such commands are carried out at a time, and this one had no turn. Nothing was decided. Send it again.",
+		match: sentinel(commands.ErrHistoryBusy, "Others are being answered from their rooms' whole histories; nothing was decided."),
 	},
 	{
 		name: "outcome-unknown", status: http.StatusServiceUnavailable, title: "The outcome is not known yet", retry: true,

@@ -35,6 +35,7 @@ func TestFailures(t *testing.T) {
 		{"shutting down", eventstore.ErrClosed, 503, "shutting-down"},
 		{"a newer version's event", fmt.Errorf("load: %w", &commands.Unreadable{Stream: "booking-x", Revision: 3, Type: "BookingCreated"}), 503, "unreadable-event"},
 		{"contention", commands.ErrContended, 503, "too-much-contention"},
+		{"too much of long ago", commands.ErrHistoryBusy, 503, "history-busy"},
 		{"too slow", context.DeadlineExceeded, 503, "timeout"},
 		{"what nobody thought of", inside, 500, "internal-error"},
 	} {
@@ -186,6 +187,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.Invalid":               unheard, // handlers turn it into the faults of their body
 		"domain.EndBeforeStart":        unheard, // likewise
 		"commands.ErrContended":        "too-much-contention",
+		"commands.ErrHistoryBusy":      "history-busy",
 		"commands.ErrKeyReused":        "key-reused",
 		"commands.ConditionFailed":     "precondition-failed",
 		"commands.OtherPhase":          unheard, // a handler turns it into a fault of its body
@@ -202,8 +204,9 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",
 		"projections.ErrNoSuchPosition": "no-such-position",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
+		"commands/notify.ErrNotFailed":  unheard, // there is nothing to do
 	}
-	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
+	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "commands/notify": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {
 			problem, known := problems[pkg+"."+name]
 			if !known {

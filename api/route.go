@@ -47,6 +47,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.realUseRoutes(),
 			s.roomUseListRoutes(),
 			s.notificationRoutes(),
+			s.calendarRoutes(),
 		)
 		for i := range routes {
 			routes[i].query = routes[i].method == http.MethodGet

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"roombook/commands"
+	"roombook/commands/notify"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -27,10 +28,12 @@ type Options struct {
 	Commands *commands.Handler
 	// Lists queries the read models.
 	Lists Lists
+	// Streams are those of the event store, in which notifications are asked for again.
+	Streams notify.Streams
 	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
 	// OperationsOnly leaves out all routes but those for operators (health, metrics, version), for a process that serves no users. Commands,
-	// Lists and End may then be nil.
+	// Lists, Streams and End may then be nil.
 	OperationsOnly bool
 	// Policy is the policy of Commands. It lets the faults of a slot be reported along with other faults of a body.
 	Policy domain.Policy
@@ -79,6 +82,8 @@ const (
 type Server struct {
 	commands       *commands.Handler
 	lists          Lists
+	streams        notify.Streams
+	feeds          feedTags
 	end            func(context.Context) (eventstore.Position, error)
 	policy         domain.Policy
 	zone           *time.Location
@@ -138,6 +143,8 @@ func New(o Options) *Server {
 	s := &Server{
 		commands:       o.Commands,
 		lists:          o.Lists,
+		streams:        o.Streams,
+		feeds:          newFeedTags(),
 		end:            o.End,
 		policy:         o.Policy,
 		zone:           o.Zone,

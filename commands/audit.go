@@ -32,6 +32,7 @@ type Audit struct {
 	calendars map[domain.RoomID]domain.Calendar
 	live      map[domain.RoomID]domain.Calendar // live bookings, in the form of reservations
 	uses      map[domain.RealUseID]domain.RealUse
+	snapshots map[domain.RoomID]eventstore.Recorded // the last of each calendar
 	findings  []Finding
 	events    int
 	last      eventstore.Position
@@ -49,6 +50,9 @@ type Finding struct {
 }
 
 func (f Finding) String() string {
+	if f.Booking == "" {
+		return fmt.Sprintf("position %d, room %s: %s", f.Position, f.Room, f.Detail)
+	}
 	return fmt.Sprintf("position %d, room %s, booking %s: %s", f.Position, f.Room, f.Booking, f.Detail)
 }
 
@@ -59,6 +63,7 @@ func NewAudit() *Audit {
 		calendars: make(map[domain.RoomID]domain.Calendar),
 		live:      make(map[domain.RoomID]domain.Calendar),
 		uses:      make(map[domain.RealUseID]domain.RealUse),
+		snapshots: make(map[domain.RoomID]eventstore.Recorded),
 	}
 }
 
@@ -74,11 +79,15 @@ func (a *Audit) AddLog(ctx context.Context, log Log, after eventstore.Position) 
 		for _, r := range batch.Events {
 			a.Add(r)
 		}
-	})
+	}, domain.SnapshotCategory+"-")
 }
 
 // Add adds the next event of the log.
 func (a *Audit) Add(r eventstore.Recorded) {
+	if s, ok := r.Event.(domain.CalendarSnapshot); ok {
+		a.snapshots[s.RoomID] = r
+		return
+	}
 	a.last = r.Position
 	switch e := r.Event.(type) {
 	case domain.SlotReserved:
@@ -86,14 +95,14 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		for _, other := range c.Overlapping(e.Slot, e.BookingID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s overlaps reservation %s of booking %s", e.ReservationID, other.ReservationID, other.BookingID)
 		}
-		a.calendars[e.RoomID] = c.Evolve(e)
+		a.calendars[e.RoomID] = evolveAt(c, r.Revision, e)
 	case domain.SlotReleased:
 		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s is released while it backs its booking", e.ReservationID)
 		}
-		a.calendars[e.RoomID] = a.calendars[e.RoomID].Evolve(e)
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.SlotUsed:
-		a.used(e)
+		a.used(e, r.Revision)
 	case domain.BookingCreated:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmRequested:
@@ -123,10 +132,15 @@ func (a *Audit) Add(r eventstore.Recorded) {
 	a.events++
 }
 
+// evolveAt folds an event of a calendar's stream; events before it that no calendar depends on may have been left out.
+func evolveAt(c domain.Calendar, revision domain.Revision, e domain.Event) domain.Calendar {
+	return c.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) { yield(revision, e) })
+}
+
 // used folds a SlotUsed and checks it against the reservation and the end of the booking's use.
-func (a *Audit) used(e domain.SlotUsed) {
+func (a *Audit) used(e domain.SlotUsed, revision domain.Revision) {
 	c, b := a.calendars[e.RoomID], a.bookings[e.BookingID]
-	a.calendars[e.RoomID] = c.Evolve(e)
+	a.calendars[e.RoomID] = evolveAt(c, revision, e)
 	want := domain.DecideRelease(c, e.BookingID, e.ReservationID, b.UsedOn(e.ReservationID))
 	if len(want) == 0 {
 		a.found(e.BookingID, e.RoomID, "of reservation %s a part is said to be used, and it is not held", e.ReservationID)
@@ -207,6 +221,54 @@ func (a *Audit) Findings() []Finding {
 	}
 	slices.SortStableFunc(a.findings, func(x, y Finding) int { return cmp.Compare(x.Position, y.Position) })
 	return a.findings
+}
+
+// Snapshots lists the calendars' snapshots that do not say what the calendars' streams say: with the events after it, each has to make the
+// calendar that all events make. For those events it reads the streams.
+func (a *Audit) Snapshots(ctx context.Context, store Store) ([]Finding, error) {
+	var findings []Finding
+	for _, room := range slices.Sorted(maps.Keys(a.snapshots)) {
+		r := a.snapshots[room]
+		s := r.Event.(domain.CalendarSnapshot)
+		if s.Foreign() {
+			continue
+		}
+		found := func(detail string) {
+			findings = append(findings, Finding{Position: r.Position, Room: room, Detail: fmt.Sprintf("snapshot of its calendar at revision %d in %s: %s; delete that stream", s.Revision, r.Stream, detail)})
+		}
+		c, ok := s.Calendar(room)
+		if !ok {
+			found("it is damaged, and ignored")
+			continue
+		}
+		whole := a.calendars[room]
+		c, fits, err := (&snapshots{store: store}).goOn(ctx, c, s.EventID, whole.Revision())
+		switch {
+		case err != nil:
+			return nil, err
+		case !fits:
+			found("it is of another log, and ignored")
+		case !sameSince(c, whole):
+			found("it does not hold what the calendar held")
+		}
+	}
+	return findings, nil
+}
+
+// sameSince reports whether a calendar that may have forgotten something has nothing that the whole one does not have, and all that it says
+// it has.
+func sameSince(short, whole domain.Calendar) bool {
+	for r := range short.All {
+		if held := whole.Held(r.BookingID, r.ReservationID); held == nil || *held != *r {
+			return false
+		}
+	}
+	for r := range whole.All {
+		if r.Slot.End.After(short.Since()) && short.Held(r.BookingID, r.ReservationID) == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func phase(b domain.Booking) domain.Phase {

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -16,8 +15,8 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// BenchmarkBookAsARoomAges books in an empty room, and in one with 100,000 bookings whose calendar is in memory (warm) or
-// has to be read (cold).
+// BenchmarkBookAsARoomAges books in an empty room, and in one with 100,000 bookings that are over: whose calendar is in memory (warm), is
+// read to the last event or from its snapshot on (cold), or has to be read for a slot of long ago (past).
 func BenchmarkBookAsARoomAges(b *testing.B) {
 	store := eventstoretest.Open(b)
 	old := newRoom()
@@ -44,12 +43,27 @@ func BenchmarkBookAsARoomAges(b *testing.B) {
 			bookIn(b, h, old)
 		}
 	})
-	b.Run("old, cold", func(b *testing.B) {
+	for _, snapshot := range []bool{false, true} {
+		b.Run(fmt.Sprintf("old, cold, snapshot=%t", snapshot), func(b *testing.B) {
+			for b.Loop() {
+				h := newHandler(store)
+				if !snapshot {
+					h.calendars.snapshots.peek = 1 << 40
+				}
+				bookIn(b, h, old)
+				h.idle()
+			}
+		})
+	}
+	b.Run("old, past", func(b *testing.B) {
+		h, hour := newHandler(store), -200_000
+		bookIn(b, h, old)
 		for b.Loop() {
-			h := newHandler(store)
-			start := time.Now()
-			bookIn(b, h, old)
-			b.ReportMetric(time.Since(start).Seconds(), "s/cold")
+			hour--
+			c := CreateBooking{Request: request(), Room: old, User: "ann", Slot: slot(hour, hour+1)}
+			if _, err := h.CreateBooking(b.Context(), c); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

@@ -8,13 +8,13 @@ import (
 	"roombook/eventstore"
 )
 
-// booking is the aggregate of commands on a booking. Its reservations are also looked for in the given rooms.
-func (h *Handler) booking(id domain.BookingID, rooms ...domain.RoomID) aggregate[domain.Booking] {
-	settle := func(ctx context.Context, known loaded[domain.Booking], more ...domain.RoomID) (loaded[domain.Booking], error) {
+// booking is the aggregate of commands on a booking. Its reservations are also looked for in the given places.
+func (h *Handler) booking(id domain.BookingID, places ...place) aggregate[domain.Booking] {
+	settle := func(ctx context.Context, known loaded[domain.Booking], more ...place) (loaded[domain.Booking], error) {
 		if known.revision == eventstore.NoStream {
 			return known, nil
 		}
-		return h.settle(ctx, id, slices.Concat(known.state.Rooms(), rooms, more)...)
+		return h.settle(ctx, id, slices.Concat(bookingPlaces(known.state), places, more)...)
 	}
 	return aggregate[domain.Booking]{
 		stream: id.Stream(),
@@ -26,6 +26,14 @@ func (h *Handler) booking(id domain.BookingID, rooms ...domain.RoomID) aggregate
 			return h.gaveUp(ctx, now)
 		},
 	}
+}
+
+// bookingPlaces lists where the booking has, or had, its reservations.
+func bookingPlaces(b domain.Booking) (places []place) {
+	for _, room := range b.Rooms() {
+		places = append(places, place{room, b.Earliest})
+	}
+	return places
 }
 
 // onBooking carries out a command on a booking.

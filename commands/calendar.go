@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"roombook/domain"
 )
@@ -13,28 +15,67 @@ type calendars struct {
 	store   Store
 	metrics *metrics
 	cache   *cache
-	shared  atomic.Bool // another process is known to write calendars too
+	shared  atomic.Bool   // another process is known to write calendars too
+	keepFor time.Duration // how long a reservation that has ended is remembered
+	keepFew int           // how many of those that ended before that are remembered all the same
+	now     atomic.Pointer[time.Time]
+	whole   chan struct{} // holds a value for each whole stream that is being read or decided on
+
+	snapshots snapshots
 
 	mu     sync.Mutex
 	queues map[domain.RoomID]*roomQueue // of the rooms that are being used
 }
 
-// calendar is a folded calendar and the revision it was folded to. It is immutable.
+// calendar is a folded calendar. It is immutable.
 type calendar struct {
 	domain.Calendar
-	revision domain.Revision
+	snapshot *atomic.Int64 // the revision of the last snapshot of the room that is known, -1 if none is
 }
 
-// Approximate sizes of what is cached, measured on a heap with 100,000 reservations.
+// Sizes of what is cached, measured: see TestACalendarWeighsWhatIsCounted.
 const (
 	calendarBytes    = 1024
-	reservationBytes = 640
+	reservationBytes = 112
 )
 
-func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes }
+func newCalendar() *calendar {
+	c := &calendar{snapshot: new(atomic.Int64)}
+	c.snapshot.Store(-1)
+	return c
+}
 
-func newCalendars(store Store, cache *cache, m *metrics) *calendars {
-	return &calendars{store: store, metrics: m, cache: cache, queues: make(map[domain.RoomID]*roomQueue)}
+func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes + c.TextBytes() }
+
+// DefaultCalendarKeep is the default of [Options].CalendarKeep.
+const DefaultCalendarKeep = 7 * 24 * time.Hour
+
+func newCalendars(store Store, cache *cache, keepFor time.Duration, m *metrics) *calendars {
+	return &calendars{
+		store: store, metrics: m, cache: cache, keepFor: keepFor, keepFew: maxEarlier + 6,
+		whole:     make(chan struct{}, max(1, runtime.NumCPU()/2)),
+		snapshots: snapshots{store: store, metrics: m, every: snapshotEvery, peek: snapshotPeek},
+		queues:    make(map[domain.RoomID]*roomQueue),
+	}
+}
+
+// tick tells the time of the latest request: what had ended long before that is not remembered. The clock may go back: a calendar remains
+// complete from when it was.
+func (c *calendars) tick(now time.Time) { c.now.Store(&now) }
+
+// remembered returns the calendar without what ended too long ago.
+func (c *calendars) remembered(cal domain.Calendar) domain.Calendar {
+	if now := c.now.Load(); now != nil {
+		return cal.Forget(now.Add(-c.keepFor), c.keepFew)
+	}
+	return cal
+}
+
+// forgotTooMuch reports whether the calendar lacks what ended in the last hour, or in the future: the clock that said when to forget was
+// fast.
+func (c *calendars) forgotTooMuch(cal domain.Calendar) bool {
+	now := c.now.Load()
+	return now != nil && !cal.CompleteFrom(now.Add(time.Hour))
 }
 
 // cached returns the room's calendar as it is cached, or nil.

@@ -119,3 +119,7 @@ func (e *OtherPhase) Error() string { return fmt.Sprintf("the booking is %s", e.
 
 // ErrContended means that others kept changing the same room or booking while the command was trying to. Nothing was decided.
 var ErrContended = errors.New("too many others are changing the same room or booking")
+
+// ErrHistoryBusy means that a command needed the whole calendar of a room, for a slot that is further back than is remembered, and that
+// others were reading theirs. Nothing was decided.
+var ErrHistoryBusy = errors.New("too many commands need more of a room's history than is remembered")

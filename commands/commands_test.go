@@ -45,6 +45,14 @@ func book(t *testing.T, h *Handler, room domain.RoomID, s domain.Slot) Booking {
 	return b
 }
 
+// everywhere are the rooms, whenever it is.
+func everywhere(rooms ...domain.RoomID) (places []place) {
+	for _, room := range rooms {
+		places = append(places, place{room: room})
+	}
+	return places
+}
+
 // eventTypes lists the types of a stream's events.
 func eventTypes(t *testing.T, store Store, stream string) []string {
 	t.Helper()
@@ -174,7 +182,7 @@ func TestWhatWasUsedStaysTaken(t *testing.T) {
 				book(t, other, room, booked)
 			}
 			for range 2 { // once settled it stays as it is
-				if _, err := newHandler(store).settle(t.Context(), b.ID, room); err != nil {
+				if _, err := newHandler(store).settle(t.Context(), b.ID, everywhere(room)...); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -224,7 +232,7 @@ func TestUsesOfAnOlderVersion(t *testing.T) {
 	wantTypes(t, store, half.Stream(), "SlotReserved", "SlotReleased", "SlotReserved")
 
 	b, over := ended(back, noon.Add(30*time.Minute))
-	if _, err := newHandler(store).settle(t.Context(), b.ID, back); err != nil {
+	if _, err := newHandler(store).settle(t.Context(), b.ID, everywhere(back)...); err != nil {
 		t.Fatal(err)
 	}
 	released := domain.SlotReleased{ReservationID: over.ReservationID, BookingID: b.ID, RoomID: back}
@@ -441,7 +449,7 @@ func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
 						if name == "create" {
 							id = domain.BookingID(r.ID.String())
 						}
-						if _, err := h.settle(t.Context(), id, own(string(id))); err != nil {
+						if _, err := h.settle(t.Context(), id, everywhere(own(string(id)))...); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -719,7 +727,7 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 	book(t, h, often, slot(0, 1))
 	for i := range 200 {
 		book(t, h, newRoom(), slot(0, 1))
-		if _, err := h.calendars.read(t.Context(), often); err != nil {
+		if _, err := h.calendars.complete(t.Context(), often, noon); err != nil {
 			t.Fatal(err)
 		}
 		if h.cache.bytes > limit {
@@ -785,12 +793,12 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 			return err
 		})
 		touch(reading, 2*kept, func(i int) error {
-			_, err := reading.calendars.read(t.Context(), touched[i].Room)
+			_, err := reading.calendars.complete(t.Context(), touched[i].Room, noon)
 			return err
 		})
 		old := newRoom()
 		age(t, store, old, reservations)
-		if c, err := crowded.calendars.read(t.Context(), old); err != nil || c.Len() != reservations {
+		if c, err := crowded.calendars.complete(t.Context(), old, noon); err != nil || c.Len() != reservations {
 			t.Errorf("the calendar has %d reservations, want %d: %v", c.Len(), reservations, err)
 		}
 
@@ -816,13 +824,6 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 		}
 	})
 
-	heap := func() int {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC() // pools keep what they have over the first
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	freed := func(drop func()) int {
 		before := heap()
 		drop()
@@ -893,11 +894,12 @@ func TestACalendarLargerThanTheCache(t *testing.T) {
 	store := eventstoretest.Open(t)
 	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: calendarBytes + reservationBytes + 2*aggregateBytes})
 	small, room := newRoom(), newRoom()
-	for i := range 6 {
+	const more = 2 + 2*aggregateBytes/reservationBytes // than the cache holds
+	for i := range more {
 		book(t, h, room, slot(i, i+1))
 	}
 	book(t, h, small, slot(0, 1))
-	book(t, h, room, slot(6, 7))
+	book(t, h, room, slot(more, more+1))
 	if _, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(0, 1)}); err == nil {
 		t.Error("a taken slot was given away")
 	}
@@ -929,7 +931,7 @@ func TestTheFirstOfSeveralChangesGoesForward(t *testing.T) {
 		if shuffled[0] == rooms[0] {
 			slices.Reverse(shuffled)
 		}
-		settled, err := newHandler(store).settle(t.Context(), b.ID, shuffled...)
+		settled, err := newHandler(store).settle(t.Context(), b.ID, everywhere(shuffled...)...)
 		if err != nil || settled.state.Room != rooms[0] {
 			t.Errorf("it went to room %s, %v, want %s of %v", settled.state.Room, err, rooms[0], rooms)
 		}

@@ -158,7 +158,7 @@ func (w world) end(t *testing.T) end {
 	e.booking = eventTypes(t, w.store, w.booking.Stream())
 	e.use = eventTypes(t, w.store, domain.RealUseOf(w.booking).Stream())
 	for i, room := range []domain.RoomID{w.from, w.to} {
-		calendar, err := h.calendars.read(t.Context(), room)
+		calendar, err := h.calendars.complete(t.Context(), room, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,8 +185,14 @@ type breakable struct {
 // world makes a world for the command.
 func (c breakable) world(t *testing.T, n node) *world {
 	t.Helper()
+	return c.worldBy(t, n, newHandler(n.store))
+}
+
+// worldBy lets a handler make the world, which remembers it then.
+func (c breakable) worldBy(t *testing.T, n node, h *Handler) *world {
+	t.Helper()
 	w := &world{store: n.store, from: newRoom(), to: newRoom()}
-	c.given(t, newHandler(n.store), w)
+	c.given(t, h, w)
 	var err error
 	if w.since, err = n.store.End(t.Context()); err != nil {
 		t.Fatal(err)
@@ -548,7 +554,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 
 // settle settles the world as recovery does.
 func (w world) settle(ctx context.Context) error {
-	_, err := newHandler(w.store).settle(ctx, w.booking, w.from, w.to)
+	_, err := newHandler(w.store).settle(ctx, w.booking, everywhere(w.from, w.to)...)
 	return err
 }
 

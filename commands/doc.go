@@ -17,14 +17,15 @@
 //
 // The revisions of the calendars alone keep rooms from being double-booked. Commands of one process that want the same room go
 // through its roomQueue: each decides on what the previous ones will leave, and they share appends and reads. Folded calendars are
-// cached, so that a free slot is taken without a read.
+// cached, so that a free slot is taken without a read; what has long been over is left out, and whatever needs it reads the whole stream.
 //
 // # Files
 //
 // transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands;
-// reservation.go takes and releases slots, by way of room_queue.go and calendar.go; stream.go is an aggregate as it is known, with
-// in_flight.go for appends of other commands to the same stream; cache.go is what is remembered of both; settle.go finishes what was
-// left half-done, and recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules.
+// reservation.go takes and releases slots, by way of room_queue.go, calendar.go and calendar_snapshot.go; stream.go is an aggregate as it is
+// known, with in_flight.go for appends of other commands to the same stream; cache.go is what is remembered of both; settle.go finishes
+// what was left half-done, and recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules;
+// setup.go prepares an event store.
 //
 // Single resources are read here too, folded from their streams: always what has been committed.
 package commands

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -14,6 +15,7 @@ type Store interface {
 	Incarnation() eventstore.Incarnation
 	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
+	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
 // DefaultCacheBytes is the default of [Options].CacheBytes.
@@ -25,12 +27,15 @@ type Options struct {
 	// CacheBytes is about how much memory cached calendars, bookings and real uses may take together; 0 is [DefaultCacheBytes]. The least
 	// recently used are evicted.
 	CacheBytes int
+	// CalendarKeep is how long ago a reservation may have ended to stay in a cached calendar, by the times of the requests; 0 is
+	// [DefaultCalendarKeep]. What is decided on earlier slots is decided on the whole stream of the room, which is read for it.
+	CalendarKeep time.Duration
 }
 
 // Handler carries out commands and reads single resources. Goroutines may share it, and any number of handlers in any number
 // of processes may share a store: correctness rests on the store's expected revisions alone.
 //
-// Its methods return the errors of package domain, [ErrContended], the context's error, and those of package eventstore:
+// Its methods return the errors of package domain, [ErrContended], [ErrHistoryBusy], the context's error, and those of package eventstore:
 // [eventstore.ErrUnavailable] if nothing was decided, [eventstore.ErrOutcomeUnknown] if the command may have been decided, and
 // will be finished in that case.
 type Handler struct {
@@ -51,6 +56,9 @@ func New(store Store, o Options) *Handler {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = DefaultCacheBytes
 	}
+	if o.CalendarKeep == 0 {
+		o.CalendarKeep = DefaultCalendarKeep
+	}
 	m := newMetrics()
 	cache := newCache(o.CacheBytes, m)
 	return &Handler{
@@ -58,7 +66,7 @@ func New(store Store, o Options) *Handler {
 		of:        store.Incarnation(),
 		policy:    o.Policy,
 		cache:     cache,
-		calendars: newCalendars(store, cache, m),
+		calendars: newCalendars(store, cache, o.CalendarKeep, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}

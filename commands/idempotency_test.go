@@ -358,7 +358,7 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 		}
 		tries.Wait()
 		booking := domain.BookingID(id.String())
-		b, err := handlers[0].settle(t.Context(), booking, room)
+		b, err := handlers[0].settle(t.Context(), booking, everywhere(room)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -372,7 +372,7 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 			}
 		}
 		wantTypes(t, store, booking.Stream(), "BookingCreated", "ConfirmRequested")
-		calendar, err := handlers[1].calendars.read(t.Context(), room)
+		calendar, err := handlers[1].calendars.complete(t.Context(), room, noon)
 		if err != nil || calendar.Len() != 1 {
 			t.Errorf("%d slots are held, %v", calendar.Len(), err)
 		}

@@ -120,6 +120,24 @@ func TestAChangeIsCarriedOutWithoutItsCaller(t *testing.T) {
 	asking.Wait()
 }
 
+// An append goes on even if its caller goes away.
+func TestAnAppendGoesOnWithoutItsCaller(t *testing.T) {
+	store := &slow{Store: eventstoretest.Open(t), begun: make(chan struct{}), release: make(chan struct{})}
+	b, user := book(t, newHandler(store.Store), newRoom(), slot(0, 1)), domain.UserID("eve")
+	gone, leave := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		changed, err := newHandler(store).ChangeBooking(gone, ChangeBooking{Request: request(), Booking: b.ID, User: &user})
+		if err != nil || changed.User != user {
+			t.Errorf("%+v, %v", changed, err)
+		}
+	})
+	<-store.begun
+	leave()
+	close(store.release)
+	asking.Wait()
+}
+
 // When an append fails, those that waited for it go on, whether the stream exists or not.
 func TestAnAppendInFlightFails(t *testing.T) {
 	open := func() (*failingOnce, *Handler) {

@@ -100,6 +100,10 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 		if s.behind = r.IntN(4) == 0; s.behind {
 			r.rates[stale] = of(0.2, 0.5)
 		}
+		if s.forgetful = r.IntN(2) == 0; s.forgetful {
+			s.pace = time.Duration(r.IntN(60)) * time.Minute
+			s.snapshots = r.IntN(4)
+		}
 		j := newJudge(t, s, fmt.Sprintf("seed %d", seed))
 		defer j.close()
 		cache := []int{1, calendarBytes, calendarBytes + 2*reservationBytes + aggregateBytes, 2*calendarBytes + 4*reservationBytes + 4*aggregateBytes, DefaultCacheBytes}[r.IntN(5)]
@@ -197,7 +201,7 @@ func drawAsked(r *rand.Rand, bookings []domain.BookingID) asked {
 			}
 		}
 	case "settle":
-		a.rooms = redAndBlue
+		a.places = everywhere(redAndBlue...)
 	case "end":
 		a.endedAt = noon.Add(time.Duration(1+r.IntN(2)) * time.Hour)
 	}
@@ -228,32 +232,37 @@ func TestInterleavingsOneByOne(t *testing.T) {
 		return on("end", func(a *asked) { a.endedAt = slot(0, hours).End })
 	}
 	cancel, deny, confirm, start, look := on("cancel", nil), on("deny", nil), on("confirm", nil), on("start", nil), on("look", nil)
-	settle := on("settle", func(a *asked) { a.rooms = redAndBlue })
+	settle := on("settle", func(a *asked) { a.places = everywhere(redAndBlue...) })
 	for name, c := range map[string]struct {
 		given  []asked
 		when   []asked // at once, the second by another replica, a third by the first again
 		keyed  bool    // all are tries of one command
 		behind bool    // reads miss what was acknowledged
+
+		forgetful bool // calendars forget what ended 40 minutes earlier with each command
 	}{
 		"one slot, two replicas":                {when: []asked{create(0, "red", slot(0, 2)), create(1, "red", slot(1, 3))}},
 		"one slot, two callers of a replica":    {when: []asked{create(0, "red", slot(0, 2)), create(1, "red", slot(5, 6)), create(2, "red", slot(1, 3))}},
-		"a move and a booking in its way":       {[]asked{first}, []asked{to("blue"), create(1, "blue", slot(0, 1))}, false, false},
-		"two moves":                             {[]asked{first}, []asked{to("blue"), until(2)}, false, false},
-		"a move and its repeat":                 {[]asked{first}, []asked{to("blue"), to("blue")}, true, false},
-		"a move and a cancellation":             {[]asked{first}, []asked{to("blue"), cancel}, false, false},
-		"a move and a start":                    {[]asked{first}, []asked{until(2), start}, false, false},
-		"a move and a denial":                   {[]asked{first}, []asked{to("blue"), deny}, false, false},
-		"a cancellation and who waits":          {[]asked{first}, []asked{cancel, create(1, "red", slot(0, 1))}, false, false},
-		"a cancellation and its repeat":         {[]asked{first}, []asked{cancel, cancel}, true, false},
-		"a start and a cancellation":            {[]asked{first}, []asked{start, cancel}, false, false},
-		"a start and its repeat":                {[]asked{first}, []asked{start, start}, true, false},
-		"two ends":                              {[]asked{first, start}, []asked{end(1), end(2)}, false, false},
-		"an end and who waits":                  {[]asked{first, start}, []asked{end(1), create(1, "red", slot(0, 1))}, false, false},
-		"a confirmation and a denial":           {[]asked{first}, []asked{confirm, deny}, false, false},
-		"a booking and its repeat":              {nil, []asked{first, first}, true, false},
-		"a move and two who look after it":      {[]asked{first}, []asked{to("blue"), settle, look}, false, false},
-		"a second move, looked after too early": {[]asked{first, to("blue")}, []asked{until(2), settle}, false, true},
-		"a swap":                                {[]asked{first, create(1, "blue", slot(0, 1))}, []asked{to("blue"), {kind: "change", booking: create(1, "", slot(0, 1)).booking, change: domain.Change{Room: &redAndBlue[0]}}}, false, false},
+		"a move and a booking in its way":       {[]asked{first}, []asked{to("blue"), create(1, "blue", slot(0, 1))}, false, false, false},
+		"two moves":                             {[]asked{first}, []asked{to("blue"), until(2)}, false, false, false},
+		"a move and its repeat":                 {[]asked{first}, []asked{to("blue"), to("blue")}, true, false, false},
+		"a move and a cancellation":             {[]asked{first}, []asked{to("blue"), cancel}, false, false, false},
+		"a move and a start":                    {[]asked{first}, []asked{until(2), start}, false, false, false},
+		"a move and a denial":                   {[]asked{first}, []asked{to("blue"), deny}, false, false, false},
+		"a cancellation and who waits":          {[]asked{first}, []asked{cancel, create(1, "red", slot(0, 1))}, false, false, false},
+		"a cancellation and its repeat":         {[]asked{first}, []asked{cancel, cancel}, true, false, false},
+		"a start and a cancellation":            {[]asked{first}, []asked{start, cancel}, false, false, false},
+		"a start and its repeat":                {[]asked{first}, []asked{start, start}, true, false, false},
+		"two ends":                              {[]asked{first, start}, []asked{end(1), end(2)}, false, false, false},
+		"an end and who waits":                  {[]asked{first, start}, []asked{end(1), create(1, "red", slot(0, 1))}, false, false, false},
+		"a confirmation and a denial":           {[]asked{first}, []asked{confirm, deny}, false, false, false},
+		"a booking and its repeat":              {nil, []asked{first, first}, true, false, false},
+		"a move and two who look after it":      {[]asked{first}, []asked{to("blue"), settle, look}, false, false, false},
+		"a second move, looked after too early": {[]asked{first, to("blue")}, []asked{until(2), settle}, false, true, false},
+		"a slot that is over, and who waits":    {[]asked{first, create(1, "red", slot(3, 4))}, []asked{cancel, create(2, "red", slot(0, 1))}, false, false, true},
+		"a use that is over, and who waits":     {[]asked{first, start}, []asked{end(1), create(1, "red", slot(0, 1))}, false, false, true},
+		"a move to a slot that is over":         {[]asked{first, create(1, "red", slot(1, 2)), create(2, "red", slot(5, 6))}, []asked{to("blue"), settle}, false, false, true},
+		"a swap":                                {[]asked{first, create(1, "blue", slot(0, 1))}, []asked{to("blue"), {kind: "change", booking: create(1, "", slot(0, 1)).booking, change: domain.Change{Room: &redAndBlue[0]}}}, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			courses := 0
@@ -262,7 +271,7 @@ func TestInterleavingsOneByOne(t *testing.T) {
 					s := newScheduler(w)
 					j := newJudge(t, s, fmt.Sprintf("course %v", w.path))
 					defer j.close()
-					s.behind = c.behind
+					s.behind, s.forgetful, s.pace = c.behind, c.forgetful, 40*time.Minute
 					left := w.left
 					w.left = 0 // what is given is undisturbed
 					j.bookings = []domain.BookingID{commandIDs[0], commandIDs[1], commandIDs[2]}

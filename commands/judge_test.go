@@ -23,7 +23,7 @@ type asked struct {
 	booking domain.BookingID // of a create, the one that it makes
 	room    domain.RoomID    // of a create
 	slot    domain.Slot      // of a create
-	rooms   []domain.RoomID  // of a settle
+	places  []place          // of a settle
 	change  domain.Change
 	endedAt time.Time
 }
@@ -52,7 +52,7 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 			return nil, err
 		}
 		defer end()
-		b, err := h.settle(ctx, a.booking, a.rooms...)
+		b, err := h.settle(ctx, a.booking, a.places...)
 		return bookingOf(b), err
 	}
 	panic(a.kind)
@@ -240,7 +240,7 @@ func (j *judge) settleAll() {
 	left := open()
 	j.s.shown = j.s.end() // it is found by following the log
 	for _, id := range slices.Sorted(maps.Keys(left)) {
-		c := j.s.begin(r, asked{kind: "settle", booking: id, rooms: left[id].rooms()}, Request{ID: commandID(len(j.s.callers))})
+		c := j.s.begin(r, asked{kind: "settle", booking: id, places: left[id].places()}, Request{ID: commandID(len(j.s.callers))})
 		j.finish()
 		if c.err != nil {
 			j.failf("booking %s cannot be settled: %v", id, c.err)
@@ -265,7 +265,7 @@ func (j *judge) wantRemembered(r *replica) {
 		var got, want any
 		switch kept := kept.(type) {
 		case *calendar:
-			j.wantSameCalendar(fmt.Sprintf("replica %d remembers", r.number), kept.Calendar, foldAll[domain.Calendar](stored(kept.revision)))
+			j.wantSameCalendar(fmt.Sprintf("replica %d remembers", r.number), kept.Calendar, foldAll[domain.Calendar](stored(kept.Revision())))
 		case *folded[domain.Booking]:
 			got, want = kept.state, foldAll[domain.Booking](stored(kept.revision))
 		case *folded[domain.RealUse]:
@@ -281,11 +281,12 @@ func (j *judge) wantRemembered(r *replica) {
 func (j *judge) wantFoldedAgain() {
 	j.Helper()
 	for room, c := range j.audit.calendars {
-		var events []domain.Event
-		for _, r := range j.s.streams[room.Stream()] {
-			events = append(events, r.Event)
-		}
-		j.wantSameCalendar("folded at once", domain.Calendar{}.EvolveAll(slices.Values(events)), c)
+		atOnce := domain.Calendar{}.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
+			for _, r := range j.s.streams[room.Stream()] {
+				yield(r.Revision, r.Event)
+			}
+		})
+		j.wantSameCalendar("folded at once", atOnce, c)
 	}
 	for id, b := range j.audit.bookings {
 		if again := foldAll[domain.Booking](j.s.streams[id.Stream()]); !reflect.DeepEqual(again, b) {
@@ -299,13 +300,16 @@ func (j *judge) wantFoldedAgain() {
 	}
 }
 
+// wantSameCalendar wants a calendar that forgot nothing, except for what it says it did.
 func (j *judge) wantSameCalendar(what string, got, want domain.Calendar) {
 	j.Helper()
-	held := func(c domain.Calendar) (all []domain.SlotReserved) {
+	held := func(c domain.Calendar) (all []domain.Reservation) {
 		for r := range c.All {
-			all = append(all, r.SlotReserved)
-			if of := c.Held(r.BookingID, r.ReservationID); of == nil || of.SlotReserved != r.SlotReserved {
+			if of := c.Held(r.BookingID, r.ReservationID); of == nil || *of != *r {
 				j.failf("%s: %s is held by slot, and by booking it is %+v", what, r.ReservationID, of)
+			}
+			if r.Slot.End.After(got.Since()) {
+				all = append(all, *r)
 			}
 		}
 		return all

@@ -6,6 +6,8 @@ type metrics struct {
 	races            prometheus.Counter
 	steps            *prometheus.CounterVec
 	cacheBytes       prometheus.Gauge
+	snapshots        prometheus.Counter
+	snapshotFailures prometheus.Counter
 	openBookings     prometheus.Gauge
 	recovered        prometheus.Counter
 	recoveryFailures prometheus.Counter
@@ -27,6 +29,10 @@ func newMetrics() *metrics {
 		}, []string{"step"}),
 		cacheBytes: gauge("roombook_calendar_cache_bytes",
 			"Approximate memory of the cached calendars, bookings and real uses."),
+		snapshots: counter("roombook_calendar_snapshots_total",
+			"Snapshots of calendars that were written."),
+		snapshotFailures: counter("roombook_calendar_snapshot_failures_total",
+			"Snapshots of calendars that could not be written."),
 		openBookings: gauge("roombook_recovery_open_bookings",
 			"Bookings with a step that has been decided but not done."),
 		recovered: counter("roombook_recovery_settled_total",
@@ -39,5 +45,5 @@ func newMetrics() *metrics {
 // Collectors returns the metrics of the write side, including those of recovery.
 func (h *Handler) Collectors() []prometheus.Collector {
 	m := h.metrics
-	return []prometheus.Collector{m.races, m.steps, m.cacheBytes, m.openBookings, m.recovered, m.recoveryFailures}
+	return []prometheus.Collector{m.races, m.steps, m.cacheBytes, m.snapshots, m.snapshotFailures, m.openBookings, m.recovered, m.recoveryFailures}
 }

@@ -60,8 +60,9 @@ type opened struct {
 	after eventstore.Position
 	at    eventstore.Position // of the event that opened it
 	since time.Time           // when that occurred
-	// room and replaces are those of a reservation that does not back its booking yet.
+	// room, start and replaces are those of a reservation that does not back its booking yet.
 	room     domain.RoomID
+	start    time.Time
 	replaces domain.ReservationID
 }
 
@@ -93,7 +94,7 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	}
 	switch e := r.Event.(type) {
 	case domain.SlotReserved:
-		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, replaces: e.Replaces})
+		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, start: e.Slot.Start, replaces: e.Replaces})
 	case domain.SlotReleased:
 		o.released(e.BookingID, e.ReservationID)
 	case domain.SlotUsed:
@@ -185,15 +186,14 @@ func (o *openSteps) checkpoint() eventstore.Position {
 	return p
 }
 
-// rooms lists the rooms in which the booking has a reservation that does not back it yet.
-func (b *openBooking) rooms() []domain.RoomID {
-	var rooms []domain.RoomID
+// places lists where the booking has a reservation that does not back it yet.
+func (b *openBooking) places() (places []place) {
 	for _, how := range b.steps {
 		if how.room != "" {
-			rooms = append(rooms, how.room)
+			places = append(places, place{how.room, how.start})
 		}
 	}
-	return rooms
+	return places
 }
 
 // since is when the oldest open step was decided.

@@ -46,23 +46,22 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	return realUseOf(use.asOf(0)), nil // others may have ended it already
 }
 
-// maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended.
-const maxEarlier = 10
-
 // stillInUseBy looks for a booking whose use of the booking's room started by the given time and has not ended, among the latest bookings
 // of the room by then. Any that cannot be decoded are skipped: nothing is known of their use.
 //
 // No revision guards the answer, so the bookings are read. The calendar is not if it is cached and has no earlier booking: it may lack
 // some that another process has made, but only until this one first comes across anything that another process has written.
 func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Time) (domain.BookingID, error) {
-	if cal := h.calendars.cached(b.Room); cal != nil && !h.calendars.shared.Load() && len(earlier(cal.Calendar, b.ID, at)) == 0 {
-		return "", nil
+	if cal := h.calendars.cached(b.Room); cal != nil && !h.calendars.shared.Load() {
+		if begun, complete := lastBegun(cal.Calendar, at, b.ID); complete && len(begun) == 0 {
+			return "", nil
+		}
 	}
-	calendar, err := h.calendars.read(ctx, b.Room)
+	begun, err := h.calendars.begun(ctx, b.Room, at, b.ID)
 	if err != nil {
 		return "", err
 	}
-	for _, r := range earlier(calendar, b.ID, at) {
+	for _, r := range begun {
 		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
 		var now Booking
 		if err == nil {
@@ -81,23 +80,6 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 	return "", nil
 }
 
-// earlier lists the reservations, of the latest maxEarlier of other bookings that begin by the given time, whose bookings may not be over.
-func earlier(c domain.Calendar, except domain.BookingID, at time.Time) (found []*domain.Reservation) {
-	left := maxEarlier
-	for r := range c.Begun(at) {
-		if r.BookingID == except {
-			continue
-		}
-		if left--; left < 0 {
-			break
-		}
-		if !r.Used {
-			found = append(found, r)
-		}
-	}
-	return found
-}
-
 // EndUse ends a real use, which decides, cancels its booking and releases what is left of the slot.
 func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	ctx, end, err := h.begin(ctx)
@@ -108,9 +90,9 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	var b loaded[domain.Booking] // that of the use, settled
 	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
 		stream: c.RealUse.Stream(),
-		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...domain.RoomID) (_ loaded[domain.RealUse], err error) {
+		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...place) (_ loaded[domain.RealUse], err error) {
 			if use.state.ID != "" {
-				b, err = h.settle(ctx, use.state.Booking, use.state.Room)
+				b, err = h.settle(ctx, use.state.Booking, place{use.state.Room, use.state.StartedAt})
 			}
 			return use, err
 		},

@@ -25,9 +25,9 @@ type Log interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
-// toEnd reads what commands wrote after a position, up to the present end of the log.
-func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(eventstore.Batch)) error {
-	for batch, err := range log.Subscribe(ctx, after, Streams()) {
+// toEnd reads what commands wrote after a position, and what is in streams with further prefixes, up to the present end of the log.
+func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(eventstore.Batch), prefixes ...string) error {
+	for batch, err := range log.Subscribe(ctx, after, eventstore.Filter{StreamPrefixes: append(Streams().StreamPrefixes, prefixes...)}) {
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 		return fmt.Errorf("load the recovery checkpoint: %w", err)
 	}
 	if err := r.log.SetMaxCount(ctx, checkpointStream, 1); err != nil {
-		return fmt.Errorf("prepare the recovery checkpoint: %w", err)
+		return fmt.Errorf("prepare the recovery checkpoint: %w", NeedsSetup(err))
 	}
 	steps, saved, changes := newOpenSteps(after), after, 0
 	r.begin()
@@ -211,9 +211,9 @@ func (r *Recovery) follow(ctx context.Context, alive func()) error {
 	places, freed := make(chan struct{}, settlers), make(chan struct{}, 1)
 	settleDue := func() {
 		for _, id := range r.due(steps, places) {
-			rooms, last := steps.bookings[id].rooms(), steps.last
+			where, last := steps.bookings[id].places(), steps.last
 			working.Go(func() {
-				r.settle(ctx, id, rooms, last)
+				r.settle(ctx, id, where, last)
 				<-places
 				select {
 				case freed <- struct{}{}:
@@ -327,7 +327,7 @@ func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.Bookin
 }
 
 // settle settles a booking that has open steps as of the event at position last, and records the result.
-func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []domain.RoomID, last eventstore.Position) {
+func (r *Recovery) settle(ctx context.Context, id domain.BookingID, places []place, last eventstore.Position) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := func() error {
@@ -336,7 +336,7 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, rooms []doma
 			return err
 		}
 		defer end()
-		_, err = r.handler.settle(ctx, id, rooms...)
+		_, err = r.handler.settle(ctx, id, places...)
 		return err
 	}()
 	r.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -221,6 +222,64 @@ func TestRecoverySettlesAsPlacesComeFree(t *testing.T) {
 	r.tick = 24 * time.Hour
 	run(t, r)
 	waitSettled(t, log, open)
+}
+
+// scripted is a log that yields batches one after the other, each after a pause, and nothing else then.
+type scripted struct {
+	Log
+	batches []eventstore.Batch
+}
+
+func (l *scripted) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		for _, b := range l.batches {
+			if sleep(ctx, time.Minute) != nil || !yield(b, nil) {
+				return
+			}
+		}
+		<-ctx.Done()
+		yield(eventstore.Batch{}, ctx.Err())
+	}
+}
+
+func (l *scripted) LoadCheckpoint(context.Context, string) (eventstore.Position, error) {
+	return 0, nil
+}
+func (l *scripted) SaveCheckpoint(context.Context, string, eventstore.Position) error { return nil }
+func (l *scripted) SetMaxCount(context.Context, string, int) error                    { return nil }
+
+// untouched is a store that nobody is to read or append to.
+type untouched struct {
+	Store
+	t *testing.T
+}
+
+func (u untouched) Incarnation() eventstore.Incarnation { return 0 }
+
+func (u untouched) ReadStream(_ context.Context, stream string, _ domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	u.t.Errorf("stream %s is read", stream)
+	return func(func(eventstore.Recorded, error) bool) {}
+}
+
+// Recovery settles nothing before it has seen the whole log, however old a step is: the event that closes it may come later.
+func TestRecoveryWaitsForTheEndOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ask := reservation("r", slot(0, 1)).Event.(domain.SlotReserved)
+		occurred := eventstore.Metadata{OccurredAt: time.Now().Add(-time.Hour)}
+		log := &scripted{batches: []eventstore.Batch{
+			{Position: 1, Events: []eventstore.Recorded{{Position: 1, Stream: ask.RoomID.Stream(), Event: ask, Metadata: occurred}}},
+			{Position: 2, CaughtUp: true, Events: []eventstore.Recorded{{Position: 2, Stream: ask.BookingID.Stream(), Event: domain.DecideCreate(domain.Booking{}, ask)[0], Metadata: occurred}}},
+		}}
+		r := NewRecovery(newHandler(untouched{t: t}), log, RecoveryOptions{Grace: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := r.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if open, err := r.Status(); len(open) > 0 || err != nil {
+			t.Errorf("open are %+v, %v", open, err)
+		}
+	})
 }
 
 // What is left half-done while recovery follows the log is settled too, with one subscription, and so is what is left after that broke.

@@ -41,7 +41,11 @@ func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.
 // ReleaseBooking ends the booking, which decides, and releases its slots. A booking that is over is settled; one that has no events at
 // all is domain.ErrBookingNotFound.
 func (h *Handler) ReleaseBooking(ctx context.Context, c ReleaseBooking) (Booking, error) {
-	blocked := h.booking(c.Booking, c.Rooms...)
+	var places []place // from the beginning: when its slots were is not known
+	for _, room := range c.Rooms {
+		places = append(places, place{room: room})
+	}
+	blocked := h.booking(c.Booking, places...)
 	blocked.unreadable = true
 	blocked.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) error {
 		_, err := blocked.settle(ctx, now) // what it gave up cannot be told

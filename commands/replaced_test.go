@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"errors"
+	"iter"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,16 +15,17 @@ import (
 
 // restored is an event store behind a network which then leads to another one: a backup from before the test that was restored.
 type restored struct {
-	store *eventstore.Store // through the network
-	node  node              // that stands there later
-	put   func()            // has it stand there
+	store  *eventstore.Store // through the network
+	former string            // address of the one that stands there at first
+	node   node              // that stands there later
+	put    func()            // has it stand there
 }
 
 func newRestored(t *testing.T) *restored {
 	t.Helper()
 	first, second := eventstoretest.Serve(t, ""), eventstoretest.Serve(t, "")
 	network := eventstoretest.Before(t, first)
-	r := &restored{store: network.Open(t, eventstore.Options{}), put: func() { network.Redirect(second) }}
+	r := &restored{store: network.Open(t, eventstore.Options{}), former: first, put: func() { network.Redirect(second) }}
 	direct := eventstoretest.Before(t, second)
 	r.node = node{address: direct.ConnectionString(), store: direct.Open(t, eventstore.Options{})}
 	return r
@@ -120,5 +123,67 @@ func TestRecoveryOfALogThatIsReplaced(t *testing.T) {
 	checkpoint, err := r.node.store.LoadCheckpoint(t.Context(), checkpointStream)
 	if end, _ := r.node.store.End(t.Context()); err != nil || checkpoint > end {
 		t.Errorf("the checkpoint is %d of %d, %v", checkpoint, end, err)
+	}
+}
+
+// outlasting is the log of a recovery whose first subscription outlasts the event store: what that had sent is still to come.
+type outlasting struct {
+	*eventstore.Store
+	former        *eventstore.Store
+	subscriptions atomic.Int32
+	replaced      atomic.Bool
+	misplaced     atomic.Int32 // checkpoints of the first subscription that were saved in the log that has come
+}
+
+func (l *outlasting) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	if l.subscriptions.Add(1) > 1 {
+		return l.Store.Subscribe(ctx, after, f)
+	}
+	return func(yield func(eventstore.Batch, error) bool) {
+		for batch, err := range l.Store.Subscribe(ctx, after, f) {
+			if err != nil {
+				break
+			}
+			if after = batch.Position; !yield(batch, nil) {
+				return
+			}
+		}
+		l.former.Subscribe(ctx, after, f)(yield)
+	}
+}
+
+func (l *outlasting) SaveCheckpoint(ctx context.Context, stream string, p eventstore.Position) error {
+	replaced := l.replaced.Load()
+	err := l.Store.SaveCheckpoint(ctx, stream, p)
+	if err == nil && replaced && l.subscriptions.Load() == 1 {
+		l.misplaced.Add(1)
+	}
+	return err
+}
+
+// Recovery does not save a position of the former log as a checkpoint of the one that has replaced it, where something else has that position
+// and a step before it may be open. That holds for a process that does nothing but recover, too.
+func TestACheckpointOfTheFormerLog(t *testing.T) {
+	r := newRestored(t)
+	former := eventstoretest.Before(t, r.former).Open(t, eventstore.Options{})
+	book(t, newHandler(former), newRoom(), slot(0, 1))
+	for range 50 {
+		book(t, newHandler(r.node.store), newRoom(), slot(0, 1))
+	}
+	log := &outlasting{Store: r.store, former: former}
+	run(t, NewRecovery(newHandler(r.store), log, RecoveryOptions{Grace: 20 * time.Millisecond}))
+	for saved := eventstore.Position(0); saved == 0; {
+		var err error
+		if saved, err = former.LoadCheckpoint(t.Context(), checkpointStream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.put()
+	log.replaced.Store(true)
+	for log.subscriptions.Load() == 1 && log.misplaced.Load() == 0 {
+		book(t, newHandler(former), newRoom(), slot(0, 1))
+	}
+	if n := log.misplaced.Load(); n > 0 {
+		t.Errorf("%d checkpoints of the former log were saved", n)
 	}
 }

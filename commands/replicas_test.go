@@ -114,7 +114,7 @@ func TestReplicasFinishOneBooking(t *testing.T) {
 			worlds := c.broken(t, n, whole, whole.halfway()...)
 			atOnce(t, clients, len(worlds), func(client, i int) {
 				w := worlds[i]
-				if _, err := handlers[client%3].settle(t.Context(), w.booking, w.from, w.to); err != nil {
+				if _, err := handlers[client%3].settle(t.Context(), w.booking, everywhere(w.from, w.to)...); err != nil {
 					t.Errorf("%s: %v", w.at, err)
 				}
 			})

@@ -32,20 +32,25 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	ask := *d.ask
 	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
+	h.calendars.tick(r.At)
 	for range attempts {
-		var reserved domain.SlotReserved
-		err := h.calendars.transact(ctx, ask.RoomID, func(c domain.Calendar) []eventstore.Proposed {
+		var before *domain.Reservation // made by an earlier try of the same attempt
+		err := h.calendars.transact(ctx, ask.RoomID, ask.Slot.Start, func(c domain.Calendar) []eventstore.Proposed {
 			var events []domain.Event
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
-			if d.refused == nil && len(events) == 0 { // an earlier try of the same attempt has made it
-				reserved = c.Held(ask.BookingID, ask.ReservationID).SlotReserved
+			before = nil
+			if len(events) > 0 {
+				return proposed
 			}
-			if len(events) == 0 {
-				return nil
+			if d.refused == nil {
+				before = c.Held(ask.BookingID, ask.ReservationID)
 			}
-			reserved = ask
-			return proposed
+			return nil
 		})
+		reserved := ask
+		if err == nil && before != nil {
+			reserved, _, err = h.made(ctx, before)
+		}
 		if err != nil {
 			return err
 		}
@@ -79,7 +84,7 @@ func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 			taken.By = append(taken.By, other) // for good: its booking is over
 			continue
 		}
-		b, err := h.settle(ctx, other.BookingID, other.RoomID)
+		b, err := h.settle(ctx, other.BookingID, place{other.RoomID, other.Slot.Start})
 		_, unreadable := errors.AsType[*Unreadable](err)
 		if err != nil && !unreadable {
 			return err
@@ -91,10 +96,23 @@ func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
 	return nil
 }
 
-// release releases a reservation of a booking, except for the part of its slot that was used. The booking's event that it follows from is
-// the cause.
-func (h *Handler) release(ctx context.Context, id domain.BookingID, r domain.RoomReservation, usedUntil time.Time, because eventstore.Recorded) error {
-	return h.calendars.transact(ctx, r.Room, func(c domain.Calendar) []eventstore.Proposed {
+// made reads the event that made the reservation, and where it is in the log.
+func (h *Handler) made(ctx context.Context, r *domain.Reservation) (made domain.SlotReserved, at eventstore.Position, err error) {
+	err = readUntil(ctx, r.Revision, func() (domain.Revision, error) {
+		for e, err := range h.store.ReadStream(ctx, r.RoomID.Stream(), r.Revision) {
+			made, _ = e.Event.(domain.SlotReserved)
+			at = e.Position
+			return e.Revision, err
+		}
+		return eventstore.NoStream, nil
+	})
+	return made, at, err
+}
+
+// release releases a reservation of a booking, whose slot starts at a time or later, except for the part of it that was used. The booking's
+// event that it follows from is the cause.
+func (h *Handler) release(ctx context.Context, id domain.BookingID, r domain.RoomReservation, from, usedUntil time.Time, because eventstore.Recorded) error {
+	return h.calendars.transact(ctx, r.Room, from, func(c domain.Calendar) []eventstore.Proposed {
 		return follow(because, domain.DecideRelease(c, id, r.Reservation, usedUntil))
 	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -50,24 +52,62 @@ const maxBatch = 128
 // something new was read, or its leader ran out of time.
 var errSuperseded = errors.New("superseded before the append")
 
-// read returns the room's calendar with everything that was committed before the call.
-func (c *calendars) read(ctx context.Context, room domain.RoomID) (domain.Calendar, error) {
+// read calls look with the room's calendar, complete from a time on, with everything that was committed before the call. Look is not to
+// keep the calendar, which can be large.
+func (c *calendars) read(ctx context.Context, room domain.RoomID, from time.Time, look func(domain.Calendar)) error {
 	q := c.enter(room)
 	defer q.leave()
 	cal, err := q.readOn(ctx)
 	if err != nil {
-		return domain.Calendar{}, err
+		return err
 	}
-	return cal.Calendar, nil
+	if !cal.CompleteFrom(from) {
+		return q.onAll(ctx, cal.Revision(), func(all *calendar) error { look(all.Calendar); return nil })
+	}
+	look(cal.Calendar)
+	return nil
 }
 
-// transact appends what decide returns for the room's calendar, which may be nothing. It decides on what is known in memory first; that
-// there is nothing to append, and what to do after a lost race, is decided on what is stored.
-func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide func(domain.Calendar) []eventstore.Proposed) error {
+// maxEarlier is how many earlier bookings are examined for one whose use of the room has not ended. So many stay in a cached calendar,
+// and a few more, however long ago they were.
+const maxEarlier = 10
+
+// begun lists the reservations, of the last maxEarlier of the room whose slots started by a time, whose bookings may not be over, latest
+// first. Those of one booking are left out.
+func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time, except domain.BookingID) (begun []*domain.Reservation, err error) {
+	complete := false
+	look := func(cal domain.Calendar) { begun, complete = lastBegun(cal, by, except) }
+	if err = c.read(ctx, room, by, look); err == nil && !complete {
+		err = c.read(ctx, room, time.Time{}, look)
+	}
+	return begun, err
+}
+
+// lastBegun is begun in a calendar. It is not complete if a reservation that the calendar does not have any more could be among them.
+func lastBegun(c domain.Calendar, by time.Time, except domain.BookingID) (begun []*domain.Reservation, complete bool) {
+	left := maxEarlier
+	for r := range c.Begun(by) {
+		if left == 0 || !c.CompleteFrom(r.Slot.Start) {
+			break
+		}
+		if r.BookingID == except {
+			continue
+		}
+		if left--; !r.Used {
+			begun = append(begun, r)
+		}
+	}
+	return begun, left == 0 || c.CompleteFrom(time.Time{})
+}
+
+// transact appends what decide returns for the room's calendar, which may be nothing. Decide needs the calendar to be complete from a time
+// on. It decides on what is known in memory first; that there is nothing to append, and what to do after a lost race, is decided on what
+// is stored.
+func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.Time, decide func(domain.Calendar) []eventstore.Proposed) error {
 	q := c.enter(room)
 	defer q.leave()
 	for races := newRaces(c.metrics); ; {
-		b, leads, err := q.join(ctx, decide)
+		b, leads, err := q.join(ctx, from, decide)
 		switch {
 		case err != nil:
 			return err
@@ -90,10 +130,94 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, decide fun
 		if err != nil {
 			return err
 		}
+		if !stored.CompleteFrom(from) {
+			return q.transactOnAll(ctx, stored.Revision(), decide)
+		}
 		if len(decide(stored.Calendar)) == 0 {
 			return nil
 		}
 	}
+}
+
+// transactOnAll is transact for a decision on more than is remembered. The other commands of this process wait while it appends, not while
+// it reads the whole stream.
+func (q *roomQueue) transactOnAll(ctx context.Context, known domain.Revision, decide func(domain.Calendar) []eventstore.Proposed) error {
+	return q.onAll(ctx, known, func(all *calendar) (err error) {
+		for races := newRaces(q.calendars.metrics); ; {
+			if all, err = q.appendOn(ctx, all, decide); err == nil {
+				return nil
+			}
+			if err := races.again(ctx, err); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// wholePatience is how long a command waits until it may read a whole stream.
+const wholePatience = 2 * time.Second
+
+// onAll calls use with the calendar that the whole stream makes, up to a revision that is known to be there at least. A long one takes
+// seconds and much memory, so few are read and used at a time, and who waits too long for that gets [ErrHistoryBusy].
+func (q *roomQueue) onAll(ctx context.Context, known domain.Revision, use func(*calendar) error) error {
+	patience := time.NewTimer(wholePatience)
+	defer patience.Stop()
+	select {
+	case q.calendars.whole <- struct{}{}:
+		defer func() { <-q.calendars.whole }()
+	case <-patience.C:
+		return ErrHistoryBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	all := newCalendar()
+	err := readUntil(ctx, known, func() (_ domain.Revision, err error) {
+		all, err = q.evolve(ctx, all)
+		return all.Revision(), err
+	})
+	if err != nil {
+		return err
+	}
+	return use(all)
+}
+
+// appendOn reads on, decides, and appends, and returns the calendar that it decided on.
+func (q *roomQueue) appendOn(ctx context.Context, cal *calendar, decide func(domain.Calendar) []eventstore.Proposed) (*calendar, error) {
+	if err := q.lock(ctx); err != nil {
+		return cal, err
+	}
+	defer q.unlock()
+	err := readUntil(ctx, q.named, func() (_ domain.Revision, err error) {
+		cal, err = q.evolve(ctx, cal)
+		return cal.Revision(), err
+	})
+	if err != nil {
+		return cal, err
+	}
+	events := decide(cal.Calendar)
+	if len(events) == 0 {
+		return cal, nil
+	}
+	_, err = q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), cal.Revision(), events...)
+	if stored := q.known(); err == nil && stored.Revision() == cal.Revision() {
+		q.wrote(q.calendars.after(stored, events))
+	}
+	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
+		if q.named = wrong.Actual; wrong.Actual < cal.Revision() { // the stream was deleted
+			cal = newCalendar()
+		}
+	}
+	return cal, err
+}
+
+// after returns the calendar as the events leave it, without what ended too long ago.
+func (c *calendars) after(cal *calendar, events []eventstore.Proposed) *calendar {
+	after := *cal
+	for _, e := range events {
+		after.Calendar = after.Evolve(e.Event)
+	}
+	after.Calendar = c.remembered(after.Calendar)
+	return &after
 }
 
 func (c *calendars) enter(room domain.RoomID) *roomQueue {
@@ -102,7 +226,9 @@ func (c *calendars) enter(room domain.RoomID) *roomQueue {
 	q := c.queues[room]
 	if q == nil {
 		q = &roomQueue{calendars: c, room: room, writer: make(chan struct{}, 1), named: eventstore.NoStream}
-		q.stored = c.cached(room)
+		if q.stored = c.cached(room); q.stored != nil && c.forgotTooMuch(q.stored.Calendar) {
+			q.stored = nil
+		}
 		q.next = q.stored
 		c.queues[room] = q
 	}
@@ -119,10 +245,10 @@ func (q *roomQueue) leave() {
 }
 
 // join decides on what is known and adds the decision to the open batch, or opens one and leads it. There is no batch if nothing is known
-// or there is nothing to append, which has to be decided on what is stored.
-func (q *roomQueue) join(ctx context.Context, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, err error) {
+// or not enough, or there is nothing to append, which has to be decided on what is stored.
+func (q *roomQueue) join(ctx context.Context, from time.Time, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, err error) {
 	for {
-		b, leads, full := q.tryJoin(decide)
+		b, leads, full := q.tryJoin(from, decide)
 		if full == nil {
 			return b, leads, nil
 		}
@@ -136,10 +262,10 @@ func (q *roomQueue) join(ctx context.Context, decide func(domain.Calendar) []eve
 }
 
 // tryJoin returns the open batch as full if nothing more can be added.
-func (q *roomQueue) tryJoin(decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, full *batch) {
+func (q *roomQueue) tryJoin(from time.Time, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, full *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.next == nil {
+	if q.next == nil || !q.next.CompleteFrom(from) {
 		return nil, false, nil
 	}
 	events := decide(q.next.Calendar)
@@ -149,16 +275,12 @@ func (q *roomQueue) tryJoin(decide func(domain.Calendar) []eventstore.Proposed) 
 	if q.open != nil && len(q.open.events) >= maxBatch {
 		return nil, false, q.open
 	}
-	next := *q.next
-	for _, e := range events {
-		next.Calendar = next.Evolve(e.Event)
-		next.revision++
-	}
+	next := q.calendars.after(q.next, events)
 	if leads = q.open == nil; leads {
 		q.open = &batch{on: q.next, begun: make(chan struct{}), done: make(chan struct{})}
 	}
 	q.open.events = append(q.open.events, events...)
-	q.next, q.open.leaves = &next, &next
+	q.next, q.open.leaves = next, next
 	return q.open, leads, nil
 }
 
@@ -177,10 +299,11 @@ func (q *roomQueue) append(ctx context.Context, b *batch) (err error) {
 	}
 	err = fmt.Errorf("%w: the command that was to append it failed", eventstore.ErrOutcomeUnknown) // unless it returns
 	defer func() { q.end(b, err) }()
-	if _, err := q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), b.on.revision, b.events...); err != nil {
+	if _, err := q.calendars.store.Append(context.WithoutCancel(ctx), q.room.Stream(), b.on.Revision(), b.events...); err != nil {
 		return err
 	}
 	q.calendars.keep(q.room, b.leaves)
+	q.calendars.snapshots.consider(ctx, q.room, b.leaves)
 	return nil
 }
 
@@ -219,7 +342,7 @@ func (q *roomQueue) end(b *batch, err error) {
 	}
 	if wrong, ok := errors.AsType[*eventstore.WrongRevision](err); ok {
 		q.named = wrong.Actual
-		if q.stored != nil && wrong.Actual < q.stored.revision { // the stream was deleted
+		if q.stored != nil && wrong.Actual < q.stored.Revision() { // the stream was deleted
 			q.stored = nil
 			q.restart(nil)
 		}
@@ -281,7 +404,7 @@ func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
 	number := q.reads.Add(1)
 	err := readUntil(ctx, q.named, func() (_ domain.Revision, err error) {
 		cal, err = q.fold(ctx, cal)
-		return cal.revision, err
+		return cal.Revision(), err
 	})
 	if err != nil {
 		return nil, err
@@ -289,15 +412,20 @@ func (q *roomQueue) readOn(ctx context.Context) (*calendar, error) {
 	q.learn(cal)
 	q.latest = number
 	q.calendars.keep(q.room, cal)
+	q.calendars.snapshots.consider(ctx, q.room, cal)
 	return cal, nil
 }
 
-// fold reads what was appended to the room's calendar since, and returns the resulting calendar: the same one if there was nothing, and
+// evolve reads what was appended to the room's calendar since, and returns the resulting calendar: the same one if there was nothing, and
 // with an error.
-func (q *roomQueue) fold(ctx context.Context, cal *calendar) (_ *calendar, failed error) {
-	revision := cal.revision
-	folded := cal.EvolveAll(func(yield func(domain.Event) bool) {
-		for r, err := range q.calendars.store.ReadStream(ctx, q.room.Stream(), cal.revision+1) {
+func (q *roomQueue) evolve(ctx context.Context, cal *calendar) (*calendar, error) {
+	return q.evolveTo(ctx, cal, math.MaxInt64)
+}
+
+// evolveTo is evolve that reads up to a revision.
+func (q *roomQueue) evolveTo(ctx context.Context, cal *calendar, last domain.Revision) (_ *calendar, failed error) {
+	evolved := cal.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
+		for r, err := range q.calendars.store.ReadStream(ctx, q.room.Stream(), cal.Revision()+1) {
 			if err == nil {
 				err = readable(r)
 			}
@@ -305,16 +433,39 @@ func (q *roomQueue) fold(ctx context.Context, cal *calendar) (_ *calendar, faile
 				failed = err
 				return
 			}
-			revision = r.Revision
-			if r.Event != nil && !yield(r.Event) {
+			if !yield(r.Revision, r.Event) || r.Revision >= last {
 				return
 			}
 		}
 	})
-	if failed != nil || revision == cal.revision {
+	if failed != nil || evolved.Revision() == cal.Revision() {
 		return cal, failed
 	}
-	return &calendar{folded, revision}, nil
+	return &calendar{evolved, cal.snapshot}, nil
+}
+
+// fold is evolve for a calendar to be remembered. If nothing is known and the stream turns out to be long, it begins with the snapshot.
+func (q *roomQueue) fold(ctx context.Context, cal *calendar) (*calendar, error) {
+	last := domain.Revision(math.MaxInt64)
+	if cal.Revision() == eventstore.NoStream {
+		last = domain.Revision(q.calendars.snapshots.peek) - 1
+	}
+	folded, err := q.evolveTo(ctx, cal, last)
+	if err == nil && folded.Revision() >= last {
+		var fromSnapshot *calendar
+		fromSnapshot, err = q.calendars.snapshots.load(ctx, q.room)
+		switch {
+		case err != nil:
+		case fromSnapshot != nil && !q.calendars.forgotTooMuch(fromSnapshot.Calendar):
+			folded = fromSnapshot
+		default:
+			folded, err = q.evolve(ctx, folded)
+		}
+	}
+	if err != nil || folded == cal {
+		return cal, err
+	}
+	return &calendar{q.calendars.remembered(folded.Calendar), folded.snapshot}, nil
 }
 
 // known returns the calendar as far as it is known.
@@ -322,7 +473,7 @@ func (q *roomQueue) known() *calendar {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.stored == nil {
-		return &calendar{revision: eventstore.NoStream}
+		return newCalendar()
 	}
 	return q.stored
 }
@@ -338,4 +489,13 @@ func (q *roomQueue) learn(read *calendar) {
 		q.stored = read
 		q.restart(read)
 	}
+}
+
+// wrote records what was appended without a batch, which supersedes the open one.
+func (q *roomQueue) wrote(written *calendar) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stored = written
+	q.restart(written)
+	q.calendars.keep(q.room, written)
 }

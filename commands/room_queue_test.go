@@ -169,7 +169,7 @@ func TestABatchIsSupersededByNews(t *testing.T) {
 	c := newBusyRoom(t, 1)
 	c.pair(t.Context(), t) // whose leader never gets round to it
 	book(t, newHandler(c.store), c.room, slot(4, 5))
-	if _, err := c.replica.calendars.read(t.Context(), c.room); err != nil {
+	if _, err := c.replica.calendars.complete(t.Context(), c.room, noon); err != nil {
 		t.Fatal(err)
 	}
 	c.callers.Wait()
@@ -262,7 +262,7 @@ func TestABatchWhoseLeaderIsLate(t *testing.T) {
 	if c.errs[0] != nil {
 		t.Error(c.errs[0])
 	}
-	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, c.room); err != nil {
+	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, everywhere(c.room)...); err != nil {
 		t.Error(err)
 	}
 	c.wantBooked(t, 3)
@@ -281,7 +281,7 @@ func TestABatchWithAMemberWhoseCallerIsGone(t *testing.T) {
 	if c.errs[0] != nil {
 		t.Error(c.errs[0])
 	}
-	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, c.room); err != nil {
+	if _, err := c.replica.settle(t.Context(), b.events[0].Event.(domain.SlotReserved).BookingID, everywhere(c.room)...); err != nil {
 		t.Error(err)
 	}
 	c.wantBooked(t, 3)
@@ -322,7 +322,7 @@ func (panicking) Append(context.Context, string, domain.Revision, ...eventstore.
 // waits for as long as ctx lasts.
 func (c *busyRoom) pair(ctx context.Context, t *testing.T) *batch {
 	t.Helper()
-	b, first, err := c.queue.join(t.Context(), func(domain.Calendar) []eventstore.Proposed {
+	b, first, err := c.queue.join(t.Context(), noon, func(domain.Calendar) []eventstore.Proposed {
 		return []eventstore.Proposed{reservation(c.room, slot(1, 2))}
 	})
 	if err != nil || !first {

@@ -31,6 +31,12 @@ type scheduler struct {
 	chooser
 	// behind makes reads miss appends at random, even acknowledged ones.
 	behind bool
+	// pace is the time from one request to the next; 0 is a second.
+	pace time.Duration
+	// forgetful lets calendars forget whatever has ended.
+	forgetful bool
+	// snapshots is after how many events a calendar gets a snapshot; 0 is never.
+	snapshots int
 
 	log      []eventstore.Recorded // the position of an event is its number, counted from 1
 	streams  map[string][]eventstore.Recorded
@@ -43,6 +49,7 @@ type scheduler struct {
 	took     func() // is called when events were taken
 
 	mu     sync.Mutex
+	kept   map[string]eventstore.Recorded // snapshots by stream
 	halted []*halted
 	last   *caller // who went on last
 	trace  []moment
@@ -181,13 +188,21 @@ func (k stray) costs() int {
 }
 
 func newScheduler(c chooser) *scheduler {
-	return &scheduler{chooser: c, streams: make(map[string][]eventstore.Recorded), ends: make(map[string][]int), took: func() {}}
+	return &scheduler{chooser: c, streams: make(map[string][]eventstore.Recorded), ends: make(map[string][]int), kept: make(map[string]eventstore.Recorded), took: func() {}}
 }
 
 // start starts a replica.
 func (s *scheduler) start(cacheBytes int) *replica {
 	r := &replica{scheduler: s, number: len(s.replicas)}
 	r.Handler = New(r, Options{Policy: domain.DefaultPolicy(), CacheBytes: cacheBytes})
+	r.calendars.whole = make(chan struct{}, 100) // whoever waits there neither halts nor ends
+	if s.forgetful {
+		r.calendars.keepFor, r.calendars.keepFew = 0, 0
+	}
+	if s.snapshots > 0 {
+		r.calendars.snapshots.store = unscheduled{r}
+		r.calendars.snapshots.every, r.calendars.snapshots.peek = s.snapshots, 1
+	}
 	r.metrics.races = pause{r.metrics.races, r}
 	s.replicas = append(s.replicas, r)
 	return r
@@ -391,6 +406,38 @@ func (r *replica) Append(ctx context.Context, stream string, expected domain.Rev
 	return at, nil
 }
 
+func (r *replica) SetMaxCount(context.Context, string, int) error { return nil }
+
+// unscheduled is the event store as snapshots use it: at once, in the background of whoever is running.
+type unscheduled struct{ *replica }
+
+func (u unscheduled) ReadStream(_ context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		s := u.scheduler
+		if strings.HasPrefix(stream, domain.SnapshotCategory+"-") {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if r, ok := s.kept[stream]; ok {
+				yield(r, nil)
+			}
+			return
+		}
+		events := s.streams[stream][:s.upTo(stream, s.shown)]
+		for _, e := range events[min(int(from), len(events)):] {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (u unscheduled) Append(_ context.Context, stream string, _ domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	u.scheduler.mu.Lock()
+	defer u.scheduler.mu.Unlock()
+	u.scheduler.kept[stream] = eventstore.Recorded{Stream: stream, Type: events[0].Event.EventType(), Event: events[0].Event}
+	return eventstore.Appended{}, nil
+}
+
 func (l late) types() string {
 	var types []string
 	for _, e := range l.events {
@@ -477,7 +524,7 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	c := &caller{number: len(s.callers), replica: r, asked: a, request: request, began: s.shown, start: len(s.trace)}
 	c.request.CorrelationID = fmt.Sprint("caller ", c.number)
 	c.request.Actor = "ann"
-	c.request.At = noon.Add(time.Duration(c.number) * time.Second)
+	c.request.At = noon.Add(time.Duration(c.number) * cmp.Or(s.pace, time.Second))
 	s.callers = append(s.callers, c)
 	s.saw(moment{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
 	ctx := context.WithValue(context.Background(), callerKey{}, c)

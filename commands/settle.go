@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -12,15 +13,15 @@ import (
 
 // settle finishes everything that was left half-done of a booking, whoever left it and wherever: what is decided goes forward, and a
 // reservation that does not back the booking and never will again is released, except for the part of its slot that was used. It looks
-// for reservations in the given rooms and in all rooms that the booking ever had one in. It returns the settled booking; one that does
+// for reservations in the given places and wherever the booking ever had one. It returns the settled booking; one that does
 // not exist is settled in domain.PhaseNone.
 //
 // Each step is appended at the revision that was read, and after a lost race everything is read again. So any number of callers may
 // settle a booking at the same time, even while its own late command is still running: each step is done by exactly one of them.
-func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...domain.RoomID) (loaded[domain.Booking], error) {
+func (h *Handler) settle(ctx context.Context, id domain.BookingID, places ...place) (loaded[domain.Booking], error) {
 	races := newRaces(h.metrics)
 	for {
-		b, err := h.settleOnce(ctx, id, rooms)
+		b, err := h.settleOnce(ctx, id, places)
 		if err == nil {
 			return b, nil
 		}
@@ -30,8 +31,8 @@ func (h *Handler) settle(ctx context.Context, id domain.BookingID, rooms ...doma
 	}
 }
 
-func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], error) {
-	b, reservations, err := h.survey(ctx, id, rooms)
+func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, places []place) (loaded[domain.Booking], error) {
+	b, reservations, err := h.survey(ctx, id, places)
 	if err != nil {
 		return b, err
 	}
@@ -44,11 +45,11 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 	}
 
 	if b.state.Phase() == domain.PhaseNone {
-		i := slices.IndexFunc(reservations, func(r *domain.Reservation) bool { return r.Replaces == "" })
+		i := slices.IndexFunc(reservations, func(r reserved) bool { return r.made.Replaces == "" })
 		if i < 0 {
 			return b, nil
 		}
-		r := reservations[i].SlotReserved
+		r := reservations[i].made
 		if err := step("create", followReservation(r, domain.DecideCreate(b.state, r))); err != nil {
 			return b, err
 		}
@@ -65,14 +66,10 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		}
 	}
 
-	moves, err := h.inLogOrder(ctx, slices.DeleteFunc(slices.Clone(reservations), func(r *domain.Reservation) bool {
-		return r.Replaces != b.state.Reservation
-	}))
-	if err != nil {
-		return b, err
-	}
+	moves := slices.DeleteFunc(slices.Clone(reservations), func(r reserved) bool { return r.made.Replaces != b.state.Reservation })
+	slices.SortStableFunc(moves, func(x, y reserved) int { return cmp.Compare(x.position, y.position) })
 	for _, r := range moves {
-		if err := step("move", followReservation(r.SlotReserved, domain.DecideMove(b.state, b.revision, r.SlotReserved))); err != nil {
+		if err := step("move", followReservation(r.made, domain.DecideMove(b.state, b.revision, r.made))); err != nil {
 			return b, err
 		}
 	}
@@ -82,11 +79,11 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, rooms []d
 		if r.Used || b.state.BackedBy(r.ReservationID) {
 			continue
 		}
-		if !b.state.Outlived(r.SlotReserved, b.revision) {
+		if !b.state.Outlived(r.made, b.revision) {
 			return b, errBehind
 		}
 		h.metrics.steps.WithLabelValues("release").Inc()
-		if err := h.release(ctx, id, domain.RoomReservation{Room: r.RoomID, Reservation: r.ReservationID}, b.state.UsedOn(r.ReservationID), because); err != nil {
+		if err := h.release(ctx, id, domain.RoomReservation{Room: r.RoomID, Reservation: r.ReservationID}, r.Slot.Start, b.state.UsedOn(r.ReservationID), because); err != nil {
 			return b, err
 		}
 	}
@@ -101,7 +98,7 @@ func (h *Handler) gaveUp(ctx context.Context, b loaded[domain.Booking]) error {
 	if b.state.Live() {
 		former = b.state.Former[len(b.state.Former)-1]
 	}
-	if err := h.release(ctx, id, former, b.state.UsedOn(former.Reservation), b.events[len(b.events)-1]); err != nil {
+	if err := h.release(ctx, id, former, b.state.Earliest, b.state.UsedOn(former.Reservation), b.events[len(b.events)-1]); err != nil {
 		return err
 	}
 	for _, room := range b.state.Rooms() {
@@ -133,58 +130,53 @@ func (h *Handler) useOver(ctx context.Context, use loaded[domain.RealUse]) (load
 			return b, err
 		}
 	}
-	return h.settle(ctx, id, use.state.Room)
-}
-
-// inLogOrder sorts the reservations of a booking in the order of the log, which those of a single room are in already. Positions are
-// looked up rather than remembered: it is rare for changes to several rooms to be left half-done at the same time.
-func (h *Handler) inLogOrder(ctx context.Context, reservations []*domain.Reservation) ([]*domain.Reservation, error) {
-	if !slices.ContainsFunc(reservations, func(r *domain.Reservation) bool { return r.RoomID != reservations[0].RoomID }) {
-		return reservations, nil
-	}
-	positions := make(map[domain.ReservationID]eventstore.Position, len(reservations))
-	for _, r := range reservations {
-		for e, err := range h.store.ReadStream(ctx, r.RoomID.Stream(), 0) {
-			if err != nil {
-				return nil, err
-			}
-			if made, ok := e.Event.(domain.SlotReserved); ok && made.ReservationID == r.ReservationID {
-				positions[r.ReservationID] = e.Position
-				break
-			}
-		}
-	}
-	slices.SortFunc(reservations, func(a, b *domain.Reservation) int {
-		return cmp.Compare(positions[a.ReservationID], positions[b.ReservationID])
-	})
-	return reservations, nil
+	return h.settle(ctx, id, place{use.state.Room, use.state.StartedAt})
 }
 
 // errBehind means that the booking was read from a member of the event store's cluster that lags behind the one that the calendar
 // was read from. It has to be read again.
 var errBehind = errors.New("the event store answered with an older booking than its reservation")
 
-// survey reads the booking and, before that, the reservations that it has in all its rooms, in the order in which they were made. Read
+// place is where reservations of a booking are looked for: in a room, among the slots that start at a time or later.
+type place struct {
+	room domain.RoomID
+	from time.Time
+}
+
+// reserved is a reservation of a booking, and how it was made.
+type reserved struct {
+	*domain.Reservation
+	// made is what the reservation's command asked for, at a position in the log. Of a reservation that backs or backed the booking, or
+	// never can any more, it has only the id: then nothing follows from it.
+	made     domain.SlotReserved
+	position eventstore.Position
+}
+
+// survey reads the booking and, before that, the reservations that it has in all its places, in the order in which they were made. Read
 // the other way round, a reservation could be newer than the booking and look as if it did not back it yet, at the price of a retry.
-func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domain.RoomID) (loaded[domain.Booking], []*domain.Reservation, error) {
-	var reservations []*domain.Reservation
-	seen := make(map[domain.RoomID]bool, len(rooms)+1)
+func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []place) (loaded[domain.Booking], []reserved, error) {
+	var rooms []domain.RoomID
+	held := make(map[domain.RoomID][]*domain.Reservation, len(places)+1)
+	since := make(map[domain.RoomID]time.Time, len(places)+1) // when that is all of them
 	b := unread[domain.Booking]()
 	for first := true; ; first = false {
 		complete := !first
-		for _, room := range rooms {
-			if seen[room] {
+		for _, p := range places {
+			from, seen := since[p.room]
+			if seen && !p.from.Before(from) {
 				continue
 			}
-			seen[room], complete = true, false
-			calendar, err := h.calendars.read(ctx, room)
+			if !seen {
+				rooms = append(rooms, p.room)
+			}
+			complete = false
+			err := h.calendars.read(ctx, p.room, p.from, func(c domain.Calendar) { held[p.room], since[p.room] = c.Of(id), c.Since() })
 			if err != nil {
 				return b, nil, err
 			}
-			reservations = append(reservations, calendar.Of(id)...)
 		}
 		if complete {
-			return b, reservations, nil
+			break
 		}
 		if err := b.readOn(ctx, h.store, id.Stream()); err != nil {
 			return b, nil, err
@@ -192,8 +184,26 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, rooms []domai
 		if b.unreadable != nil {
 			return b, nil, b.unreadable
 		}
-		rooms = b.state.Rooms()
+		if b.state.ID != "" {
+			for _, room := range slices.Concat(rooms, b.state.Rooms()) {
+				places = append(places, place{room, b.state.Earliest})
+			}
+		}
 	}
+	var reservations []reserved
+	for _, room := range rooms {
+		for _, r := range held[room] {
+			of := reserved{Reservation: r, made: domain.SlotReserved{ReservationID: r.ReservationID}}
+			if b.state.ID == "" || b.state.Live() && b.state.Use == nil && !b.state.EverBackedBy(r.ReservationID) {
+				var err error
+				if of.made, of.position, err = h.made(ctx, r); err != nil {
+					return b, nil, err
+				}
+			}
+			reservations = append(reservations, of)
+		}
+	}
+	return b, reservations, nil
 }
 
 // startedUse reads the real use of a booking that is in use, and starts it if only the check-in has been written.

@@ -14,8 +14,8 @@ type aggregate[S state[S]] struct {
 	fresh bool
 	// unreadable lets the command decide even if an event of the stream cannot be decoded.
 	unreadable bool
-	// settle finishes whatever was left half-done of the aggregate, looking in the given rooms too, and returns it as it is then stored.
-	settle func(ctx context.Context, known loaded[S], rooms ...domain.RoomID) (loaded[S], error)
+	// settle finishes whatever was left half-done of the aggregate, looking in the given places too, and returns it as it is then stored.
+	settle func(ctx context.Context, known loaded[S], places ...place) (loaded[S], error)
 	// finish takes the steps that follow from a decision that has just been appended.
 	finish func(ctx context.Context, before S, now loaded[S]) error
 }
@@ -134,7 +134,7 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 		case !lost(err):
 			return none, err
 		case d.ask != nil:
-			settled, err := a.settle(detached, l, d.ask.RoomID)
+			settled, err := a.settle(detached, l, place{d.ask.RoomID, d.ask.Slot.Start})
 			if err != nil {
 				return none, unfinished(err)
 			}

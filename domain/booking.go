@@ -174,6 +174,8 @@ type Booking struct {
 	Use          *Use          // nil until it is checked in
 	Cancellation *Cancellation // nil while it is live
 
+	// Earliest is the earliest start of the slots that the booking ever had; zero if they are not known, because an event cannot be decoded.
+	Earliest time.Time
 	// Former are the reservations that backed the booking before.
 	Former []RoomReservation
 	// Changes counts how often the booking was changed.
@@ -261,7 +263,7 @@ func (b Booking) Evolve(event Event) Booking {
 	case BookingCreated:
 		b.ID, b.Room, b.User, b.Slot = e.BookingID, e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
-		b.CreatedAt = e.At
+		b.CreatedAt, b.Earliest = e.At, e.Slot.Start
 	case ConfirmRequested:
 		b.Confirm = Confirm{Answer: AnswerPending}
 	case BookingChanged:
@@ -270,6 +272,9 @@ func (b Booking) Evolve(event Event) Booking {
 		}
 		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
+		if e.Slot.Start.Before(b.Earliest) {
+			b.Earliest = e.Slot.Start
+		}
 		b.Changes++
 	case ConfirmCompleted:
 		b.Confirm = Confirm{Answer: Confirmed, By: e.ConfirmUserID, Reason: e.Reason, At: e.At}
@@ -278,6 +283,8 @@ func (b Booking) Evolve(event Event) Booking {
 	case BookingCheckedIn:
 		b.ID = e.BookingID // the booking exists even if its BookingCreated cannot be decoded
 		b.Use = &Use{RealUse: e.RealUseID, StartedAt: e.StartedAt}
+	case BookingUnblocked:
+		b.Earliest = time.Time{}
 	case BookingCancelled:
 		b.ID = e.BookingID // likewise
 		b.Cancellation = &Cancellation{Reason: e.Reason, At: e.At, UsedUntil: e.UsedUntil}

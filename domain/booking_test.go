@@ -352,7 +352,7 @@ func TestABookingIsChangedTooOften(t *testing.T) {
 func TestBookingEvolve(t *testing.T) {
 	state := Booking{
 		ID: "b", Room: "red", User: "ann", Slot: hours(1, 2), Reservation: "r1", CreatedAt: noon,
-		Confirm: Confirm{Answer: AnswerPending},
+		Confirm: Confirm{Answer: AnswerPending}, Earliest: hours(1, 2).Start,
 	}
 	with := func(change func(*Booking)) Booking { b := state; change(&b); return b }
 	yes := Confirm{Answer: Confirmed, By: "admin", At: noon.Add(time.Minute)}
@@ -392,6 +392,11 @@ func TestBookingEvolve(t *testing.T) {
 			b.Slot, b.Reservation, b.Former = hours(5, 6), "r3", []RoomReservation{{"red", "r1"}, {"blue", "r2"}}
 			b.Changes = 2
 		}), true, []RoomID{"red", "blue"}},
+		{"BookingChanged to an earlier slot", givenBooked, BookingChanged{BookingID: "b", ReservationID: "r2", RoomID: "red", UserID: "ann", Slot: hours(0, 1)}, with(func(b *Booking) {
+			b.Slot, b.Reservation, b.Former = hours(0, 1), "r2", []RoomReservation{{"red", "r1"}}
+			b.Changes, b.Earliest = 1, hours(0, 1).Start
+		}), true, []RoomID{"red"}},
+		{"BookingUnblocked, whose slots may not be known", givenBooked, BookingUnblocked{BookingID: "b"}, with(func(b *Booking) { b.Earliest = time.Time{} }), true, []RoomID{"red"}},
 		{"ConfirmDenied", givenBooked, denied, with(func(b *Booking) { b.Confirm = no }), true, []RoomID{"red"}},
 		{"BookingCheckedIn", givenBooked, checkedIn, with(func(b *Booking) {
 			b.Use = use

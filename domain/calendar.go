@@ -1,11 +1,14 @@
 package domain
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"math"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/tidwall/btree"
 )
 
@@ -55,53 +58,148 @@ func (SlotReserved) EventType() string { return "SlotReserved" }
 func (SlotReleased) EventType() string { return "SlotReleased" }
 func (SlotUsed) EventType() string     { return "SlotUsed" }
 
-// Reservation is a slot that is held for a booking.
+// Reservation is a slot that is held for a booking. The rest of what its SlotReserved says is only needed to finish what its command
+// began, and is in the stream, at Revision.
 type Reservation struct {
-	SlotReserved
+	ReservationID ReservationID
+	BookingID     BookingID
+	RoomID        RoomID
+	Slot          Slot     // in UTC
+	Revision      Revision // of its SlotReserved
 	// Used is set if the booking is over and Slot is the part of its slot that was used: it is held forever.
-	Used  bool
-	order uint64
+	Used bool
 }
 
-// Calendar is the state of one room: the reservations that are held. The zero value is the calendar of a room that was never
-// booked. A Calendar is a value: Evolve does not change the calendar it is called on.
+// entry is a [Reservation] as a calendar keeps it, in 80 bytes and without a pointer: a program remembers a million of them, and its
+// garbage collector has nothing to look for in them.
+type entry struct {
+	booking, reservation uuid.UUID // the ids, or what [asUUID] makes of them
+	start, end           int64     // seconds, as of [time.Time.Unix]
+	startNano, endNano   uint32
+	revision             Revision
+	used                 bool
+	text                 bool // the ids are not both UUIDs in their canonical form, and are in the calendar's texts
+}
+
+// entryText has the ids of the reservation that was made at a revision.
+type entryText struct {
+	revision    Revision
+	booking     BookingID
+	reservation ReservationID
+}
+
+func (t *entryText) bytes() int { return 80 + len(t.booking) + len(t.reservation) }
+
+func newEntry(id ReservationID, booking BookingID, slot Slot, revision Revision) *entry {
+	e := entryFrom(slot.Start, revision)
+	var canonical [2]bool
+	e.booking, canonical[0] = asUUID(string(booking))
+	e.reservation, canonical[1] = asUUID(string(id))
+	e.text = !canonical[0] || !canonical[1]
+	e.setEnd(slot.End)
+	return e
+}
+
+// entryOf sorts before every reservation of the booking.
+func entryOf(booking BookingID) *entry {
+	e := &entry{revision: -1}
+	e.booking, _ = asUUID(string(booking))
+	return e
+}
+
+// entryFrom has the place among slots of one that starts then and was reserved at the revision.
+func entryFrom(start time.Time, revision Revision) *entry {
+	return &entry{start: start.Unix(), startNano: uint32(start.Nanosecond()), revision: revision}
+}
+
+// textSpace is the UUIDv5 namespace of ids that are not UUIDs.
+var textSpace = uuid.MustParse("5f0c9b0e-7a39-4b53-9d0c-6f1f3f1d2e58")
+
+// asUUID is the UUID whose canonical text form id is, or one that no other id has.
+func asUUID(id string) (u uuid.UUID, canonical bool) {
+	if len(id) == 36 && strings.ToLower(id) == id {
+		if u, err := uuid.Parse(id); err == nil {
+			return u, true
+		}
+	}
+	return uuid.NewSHA1(textSpace, []byte(id)), false
+}
+
+func (e *entry) setEnd(end time.Time) { e.end, e.endNano = end.Unix(), uint32(end.Nanosecond()) }
+
+func (e *entry) slot() Slot {
+	return Slot{time.Unix(e.start, int64(e.startNano)).UTC(), time.Unix(e.end, int64(e.endNano)).UTC()}
+}
+
+// endsBy reports whether the slot ends at the given time or before.
+func (e *entry) endsBy(t time.Time) bool {
+	return cmp.Or(cmp.Compare(e.end, t.Unix()), cmp.Compare(int(e.endNano), t.Nanosecond())) <= 0
+}
+
+func byBooking(a, b *entry) bool {
+	return cmp.Or(bytes.Compare(a.booking[:], b.booking[:]), cmp.Compare(a.revision, b.revision)) < 0
+}
+
+func bySlot(a, b *entry) bool {
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.startNano, b.startNano), cmp.Compare(a.revision, b.revision)) < 0
+}
+
+func byRevision(a, b *entryText) bool { return a.revision < b.revision }
+
+// Calendar is the state of one room: the reservations that are held, or those that are held and have not ended long ago, see
+// [Calendar.Forget]. The zero value is the calendar of a room that was never booked. A Calendar is a value: Evolve does not change the
+// calendar it is called on.
 type Calendar struct {
-	bySlot    *btree.BTreeG[*Reservation] // by start
-	byBooking *btree.BTreeG[*Reservation] // by booking, then in the order of the stream
-	reserved  uint64                      // SlotReserved events so far
-	longest   time.Duration               // the longest slot ever held, capped as [Slot.Length] is
+	bySlot    *btree.BTreeG[*entry]     // by start
+	byBooking *btree.BTreeG[*entry]     // by booking, then in the order of the stream
+	texts     *btree.BTreeG[*entryText] // of the entries that say so
+	textBytes int
+	room      RoomID
+	next      Revision      // of the event to be folded next
+	longest   time.Duration // the longest slot ever held, capped as [Slot.Length] is
+	since     time.Time     // no reservation that ended later was forgotten; zero if none was
 }
 
-// Evolve folds one event of the calendar's stream.
+// Room is the room of the calendar; empty if nothing was ever reserved.
+func (c Calendar) Room() RoomID { return c.room }
+
+// Revision is that of the last event that was folded, or -1.
+func (c Calendar) Revision() Revision { return c.next - 1 }
+
+// Evolve folds the next event of the calendar's stream.
 func (c Calendar) Evolve(event Event) Calendar {
-	return c.EvolveAll(func(yield func(Event) bool) { yield(event) })
+	return c.EvolveAll(func(yield func(Revision, Event) bool) { yield(c.next, event) })
 }
 
-// EvolveAll folds events in the order of the calendar's stream. It is cheaper than folding them one by one, since c is copied
-// only once.
-func (c Calendar) EvolveAll(events iter.Seq[Event]) Calendar {
+// EvolveAll folds events with their revisions, in the order of the calendar's stream; nil stands for an event that is to be skipped. It is
+// cheaper than folding them one by one, since c is copied only once.
+func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 	c.detach()
-	for event := range events {
+	for revision, event := range events {
 		switch e := event.(type) {
 		case SlotReserved:
-			r := &Reservation{SlotReserved: e, order: c.reserved}
-			c.bySlot.Set(r)
-			c.byBooking.Set(r)
-			c.reserved++
-			c.longest = max(c.longest, e.Slot.Length())
+			c.room = e.RoomID
+			reserved := newEntry(e.ReservationID, e.BookingID, e.Slot, revision)
+			c.add(reserved)
+			if reserved.text {
+				text := &entryText{revision, e.BookingID, e.ReservationID}
+				c.texts.Set(text)
+				c.textBytes += text.bytes()
+			}
 		case SlotReleased:
-			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
-				c.bySlot.Delete(r)
-				c.byBooking.Delete(r)
+			if r := c.held(e.BookingID, e.ReservationID); r != nil {
+				c.remove(r)
 			}
 		case SlotUsed:
-			if r := c.Held(e.BookingID, e.ReservationID); r != nil {
+			if r := c.held(e.BookingID, e.ReservationID); r != nil {
 				used := *r // r is shared with other calendars
-				used.Slot.End, used.Used = e.End, true
+				used.used = true
+				used.setEnd(e.End)
 				c.bySlot.Set(&used)
 				c.byBooking.Set(&used)
 			}
 		}
+		c.next = revision + 1
 	}
 	return c
 }
@@ -111,21 +209,65 @@ func (c *Calendar) detach() {
 	if c.bySlot == nil {
 		c.bySlot = btree.NewBTreeG(bySlot)
 		c.byBooking = btree.NewBTreeG(byBooking)
+		c.texts = btree.NewBTreeG(byRevision)
 		return
 	}
 	c.bySlot = c.bySlot.Copy()
 	c.byBooking = c.byBooking.Copy()
+	c.texts = c.texts.Copy()
 }
 
-func bySlot(a, b *Reservation) bool {
-	return cmp.Or(a.Slot.Start.Compare(b.Slot.Start), cmp.Compare(a.order, b.order)) < 0
+func (c *Calendar) add(e *entry) {
+	c.bySlot.Set(e)
+	c.byBooking.Set(e)
+	c.longest = max(c.longest, e.slot().Length())
 }
 
-func byBooking(a, b *Reservation) bool {
-	return cmp.Or(cmp.Compare(a.BookingID, b.BookingID), cmp.Compare(a.order, b.order)) < 0
+func (c *Calendar) remove(e *entry) {
+	c.bySlot.Delete(e)
+	c.byBooking.Delete(e)
+	if text, ok := c.texts.Delete(&entryText{revision: e.revision}); ok {
+		c.textBytes -= text.bytes()
+	}
 }
 
-// Len is the number of reservations that are held.
+// Forget returns the calendar without the reservations that ended by the given time, except for the last few of them, by start. What is
+// left is complete from the end of the last one that was forgotten.
+func (c Calendar) Forget(ended time.Time, few int) Calendar {
+	if c.bySlot == nil {
+		return c
+	}
+	var over []*entry
+	c.bySlot.Copy().Scan(func(e *entry) bool {
+		if e.start >= ended.Unix() {
+			return false
+		}
+		if e.endsBy(ended) {
+			over = append(over, e)
+		}
+		return true
+	})
+	if len(over) <= few {
+		return c
+	}
+	c.detach()
+	for _, e := range over[:len(over)-few] {
+		c.remove(e)
+		if !e.endsBy(c.since) {
+			c.since = e.slot().End
+		}
+	}
+	return c
+}
+
+// Since is when the last reservation that was forgotten ended; zero if none was.
+func (c Calendar) Since() time.Time { return c.since }
+
+// CompleteFrom reports whether the calendar has all reservations that end after the given time: whatever is decided on a slot that starts
+// then, or later, can be decided on it.
+func (c Calendar) CompleteFrom(t time.Time) bool { return !t.Before(c.since) }
+
+// Len is the number of reservations in the calendar.
 func (c Calendar) Len() int {
 	if c.bySlot == nil {
 		return 0
@@ -133,39 +275,64 @@ func (c Calendar) Len() int {
 	return c.bySlot.Len()
 }
 
-// All yields the reservations that are held, by start.
+// TextBytes is the memory that ids take which are not UUIDs.
+func (c Calendar) TextBytes() int { return c.textBytes }
+
+func (c Calendar) reservation(e *entry) *Reservation {
+	r := &Reservation{RoomID: c.room, Slot: e.slot(), Revision: e.revision, Used: e.used}
+	if e.text {
+		text, _ := c.texts.Get(&entryText{revision: e.revision})
+		r.BookingID, r.ReservationID = text.booking, text.reservation
+	} else {
+		r.BookingID, r.ReservationID = BookingID(e.booking.String()), ReservationID(e.reservation.String())
+	}
+	return r
+}
+
+// All yields the reservations, by start.
 func (c Calendar) All(yield func(*Reservation) bool) {
 	if c.bySlot != nil {
 		// A scan locks its tree, which must not block what the caller does with c meanwhile.
-		c.bySlot.Copy().Scan(yield)
+		c.bySlot.Copy().Scan(func(e *entry) bool { return yield(c.reservation(e)) })
 	}
 }
 
 // Of lists the reservations that are held for the booking, in the order in which they were made.
 func (c Calendar) Of(id BookingID) []*Reservation {
-	if c.byBooking == nil {
-		return nil
-	}
 	var of []*Reservation
-	from := &Reservation{SlotReserved: SlotReserved{BookingID: id}}
-	c.byBooking.Ascend(from, func(r *Reservation) bool {
-		if r.BookingID != id {
-			return false
-		}
-		of = append(of, r)
+	c.scan(id, func(e *entry) bool {
+		of = append(of, c.reservation(e))
 		return true
 	})
 	return of
 }
 
+// scan calls visit with the entries of the booking, in the order in which they were made, until that returns false.
+func (c Calendar) scan(id BookingID, visit func(*entry) bool) {
+	if c.byBooking == nil {
+		return
+	}
+	from := entryOf(id)
+	c.byBooking.Ascend(from, func(e *entry) bool { return e.booking == from.booking && visit(e) })
+}
+
 // Held returns the reservation, or nil if it is not held (any more).
 func (c Calendar) Held(id BookingID, reservation ReservationID) *Reservation {
-	for _, r := range c.Of(id) {
-		if r.ReservationID == reservation {
-			return r
-		}
+	if e := c.held(id, reservation); e != nil {
+		return c.reservation(e)
 	}
 	return nil
+}
+
+func (c Calendar) held(id BookingID, reservation ReservationID) (found *entry) {
+	u, _ := asUUID(string(reservation))
+	c.scan(id, func(e *entry) bool {
+		if e.reservation == u {
+			found = e
+		}
+		return found == nil
+	})
+	return found
 }
 
 // Overlapping lists the reservations of other bookings that overlap the slot, by start.
@@ -174,12 +341,14 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		return nil
 	}
 	var found []*Reservation
-	look := func(r *Reservation) bool {
-		if !r.Slot.Start.Before(slot.End) {
+	own, _ := asUUID(string(except))
+	look := func(e *entry) bool {
+		s := e.slot()
+		if !s.Start.Before(slot.End) {
 			return false
 		}
-		if r.BookingID != except && r.Slot.Overlaps(slot) {
-			found = append(found, r)
+		if s.Overlaps(slot) && e.booking != own {
+			found = append(found, c.reservation(e))
 		}
 		return true
 	}
@@ -188,17 +357,15 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 		return found
 	}
 	// A reservation that starts earlier than this has ended by the start of the slot, however long it is.
-	from := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: slot.Start.Add(-c.longest)}}}
-	c.bySlot.Ascend(from, look)
+	c.bySlot.Ascend(entryFrom(slot.Start.Add(-c.longest), -1), look)
 	return found
 }
 
-// Begun yields the reservations that are held and whose slots start at the given time or before, latest first.
+// Begun yields the reservations whose slots start at the given time or before, latest first.
 func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 	return func(yield func(*Reservation) bool) {
 		if c.bySlot != nil {
-			last := &Reservation{SlotReserved: SlotReserved{Slot: Slot{Start: by}}, order: math.MaxUint64}
-			c.bySlot.Copy().Descend(last, yield)
+			c.bySlot.Copy().Descend(entryFrom(by, math.MaxInt64), func(e *entry) bool { return yield(c.reservation(e)) })
 		}
 	}
 }
@@ -210,7 +377,7 @@ func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 //	given the slot breaks the policy                     then *Invalid
 //	given other bookings hold or used a part of it       then *SlotTaken
 func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
-	if c.Held(ask.BookingID, ask.ReservationID) != nil {
+	if c.held(ask.BookingID, ask.ReservationID) != nil {
 		return nil, nil
 	}
 	if faults := p.CheckSlot(ask.Slot, ask.At); faults != nil {

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"pgregory.net/rapid"
 )
 
@@ -25,18 +27,14 @@ func released(id ReservationID, booking BookingID) SlotReleased {
 }
 
 // held lists what the calendar holds, in its order.
-func held(c Calendar) []SlotReserved {
-	var held []SlotReserved
-	for r := range c.All {
-		held = append(held, r.SlotReserved)
-	}
-	return held
-}
+func held(c Calendar) []SlotReserved { return plain(slices.Collect(c.All)) }
 
 func plain(reservations []*Reservation) []SlotReserved {
 	var plain []SlotReserved
 	for _, r := range reservations {
-		plain = append(plain, r.SlotReserved)
+		p := reservation(r.ReservationID, r.BookingID, r.Slot)
+		p.RoomID = r.RoomID
+		plain = append(plain, p)
 	}
 	return plain
 }
@@ -171,6 +169,79 @@ func TestCalendarEvolve(t *testing.T) {
 	}
 }
 
+// TestACalendarForgetsWhatEndedLongAgo holds a calendar that forgot to a list: it lacks only what ended by Since, keeps the last bookings of
+// the room, and goes on as one that forgot nothing.
+func TestACalendarForgetsWhatEndedLongAgo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var whole, short Calendar
+		both := func(e Event) { whole, short = whole.Evolve(e), short.Evolve(e) }
+		n := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"reserve": func(t *rapid.T) {
+				n++
+				from := rapid.IntRange(0, 200).Draw(t, "from")
+				both(reservation(ReservationID(fmt.Sprint("r", n)), uuidText(n%251), hours(from, from+rapid.IntRange(1, 30).Draw(t, "hours"))))
+			},
+			"release": func(t *rapid.T) {
+				if whole.Len() == 0 {
+					t.Skip("nothing is held")
+				}
+				r := slices.Collect(whole.All)[rapid.IntRange(0, whole.Len()-1).Draw(t, "which")]
+				both(released(r.ReservationID, r.BookingID))
+			},
+			"use": func(t *rapid.T) {
+				if whole.Len() == 0 {
+					t.Skip("nothing is held")
+				}
+				r := slices.Collect(whole.All)[rapid.IntRange(0, whole.Len()-1).Draw(t, "which")]
+				both(used(r.ReservationID, r.BookingID, r.Slot.Start.Add(r.Slot.Length()/2)))
+			},
+			"forget": func(t *rapid.T) {
+				ended := hours(rapid.IntRange(-10, 240).Draw(t, "ended"), 0).Start
+				before := short
+				few := rapid.IntRange(0, 3).Draw(t, "few")
+				short = short.Forget(ended, few)
+				if short.Since().After(ended) && short.Since() != before.Since() {
+					t.Fatalf("what ended until %s was forgotten, up to %s was asked for", short.Since(), ended)
+				}
+				over := 0
+				for r := range short.All {
+					if !r.Slot.End.After(ended) {
+						over++
+					}
+				}
+				if over > few {
+					t.Fatalf("%d of those that ended are left", over)
+				}
+			},
+			"": func(t *rapid.T) {
+				var want []Reservation
+				for r := range whole.All {
+					if r.Slot.End.After(short.Since()) {
+						want = append(want, *r)
+					}
+				}
+				var got []Reservation
+				for r := range short.All {
+					if r.Slot.End.After(short.Since()) {
+						got = append(got, *r)
+					}
+					if h := whole.Held(r.BookingID, r.ReservationID); h == nil || *h != *r {
+						t.Fatalf("%+v is not held", r)
+					}
+				}
+				if !reflect.DeepEqual(got, want) || short.Revision() != whole.Revision() {
+					t.Fatalf("since %s it holds\n%v, want\n%v", short.Since(), got, want)
+				}
+				s := hours(rapid.IntRange(0, 200).Draw(t, "from"), 230)
+				if short.CompleteFrom(s.Start) && !reflect.DeepEqual(plain(short.Overlapping(s, "x")), plain(whole.Overlapping(s, "x"))) {
+					t.Fatalf("it is said to be complete from %s, and is not", s.Start)
+				}
+			},
+		})
+	})
+}
+
 func TestHeld(t *testing.T) {
 	c := Fold(Calendar{}, reservation("r1", "b", hours(1, 2)), reservation("r2", "b", hours(1, 2)), reservation("r3", "c", hours(3, 4)), released("r1", "b"))
 	for _, row := range []struct {
@@ -209,6 +280,9 @@ func TestVeryLongSlotsCollide(t *testing.T) {
 	}
 }
 
+// uuidText is the canonical form of a UUID; of 0, the nil UUID.
+func uuidText(n int) BookingID { return BookingID(uuid.UUID{15: byte(n)}.String()) }
+
 // TestCalendarAgainstAList folds and asks at random, and compares with a list of what is held.
 func TestCalendarAgainstAList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -224,7 +298,7 @@ func TestCalendarAgainstAList(t *testing.T) {
 			slices.SortStableFunc(sorted, func(a, b SlotReserved) int { return a.Slot.Start.Compare(b.Slot.Start) })
 			return sorted
 		}
-		bookings := rapid.SampledFrom([]BookingID{"a", "b", "c", "d"})
+		bookings := rapid.SampledFrom([]BookingID{"a", "", uuidText(1), uuidText(2), uuidText(0), BookingID(strings.ToUpper(string(uuidText(0xab))))})
 		slot := rapid.Custom(func(t *rapid.T) Slot {
 			from := rapid.IntRange(0, 30).Draw(t, "from")
 			length := rapid.SampledFrom([]int{1, 1, 2, 3, 24, 400 * 365 * 24}).Draw(t, "hours") // at times centuries
@@ -235,7 +309,11 @@ func TestCalendarAgainstAList(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"reserve": func(t *rapid.T) {
 				n++
-				r := reservation(ReservationID(fmt.Sprint("r", n)), bookings.Draw(t, "booking"), slot.Draw(t, "slot"))
+				id := ReservationID(fmt.Sprint("r", n))
+				if n%3 > 0 {
+					id = ReservationID(uuidText(n % 251))
+				}
+				r := reservation(id, bookings.Draw(t, "booking"), slot.Draw(t, "slot"))
 				pasts = append(pasts, past{c, byStart()})
 				c = c.Evolve(r)
 				list = append(list, r)

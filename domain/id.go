@@ -31,10 +31,12 @@ func (id RealUseID) Stream() string { return RealUseCategory + "-" + string(id) 
 
 // Stream names follow EventStoreDB's category convention, "category-id".
 const (
-	BookingCategory  = "booking"
-	CalendarCategory = "calendar"
-	RealUseCategory  = "realuse"
-	KeyCategory      = "key"
+	BookingCategory      = "booking"
+	CalendarCategory     = "calendar"
+	RealUseCategory      = "realuse"
+	KeyCategory          = "key"
+	NotificationCategory = "notification"
+	SnapshotCategory     = "snapshot"
 )
 
 // realUseSpace is the UUIDv5 namespace of real uses.

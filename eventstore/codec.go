@@ -49,6 +49,11 @@ func newCodec() codec {
 	add[domain.KeyUsed](c)
 	add[domain.KeyRefused](c)
 	add[domain.KeyUnchanged](c)
+	add[domain.NotificationRequested](c)
+	add[domain.NotificationDelivered](c)
+	add[domain.NotificationFailed](c)
+	add[domain.NotificationRetried](c)
+	add[domain.CalendarSnapshot](c)
 	return c
 }
 

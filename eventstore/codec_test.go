@@ -55,9 +55,22 @@ func everyEvent() []domain.Event {
 		domain.KeyUsed{Digest: "9f86d081884c7d65", At: at},
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},
 		domain.KeyUnchanged{Revision: 7, At: at},
+		domain.NotificationRequested{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", Kind: domain.KindConfirmRequested, BookingID: booking, RoomID: room, UserID: "admin", At: at},
+		domain.NotificationDelivered{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, At: at},
+		domain.NotificationFailed{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, Reason: `550 "no" <such> user`, Parked: true, At: at},
+		domain.NotificationRetried{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, At: at},
+		domain.CalendarSnapshot{Version: 1, RoomID: room, Revision: 7, EventID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03", Since: at, Held: "AAAA", Hash: "9f86d081884c7d65"},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
 		domain.SlotUsed{ReservationID: reservation, BookingID: booking, RoomID: room, End: at},
 	}
+}
+
+// formerEvents are those that the former codec knew.
+func formerEvents() []domain.Event {
+	return slices.DeleteFunc(everyEvent(), func(e domain.Event) bool {
+		_, _, err := formerEncode(Proposed{Event: e})
+		return errors.Is(err, errUnknownType)
+	})
 }
 
 func everyMetadata() Metadata {
@@ -282,7 +295,7 @@ func TestKnown(t *testing.T) {
 			t.Errorf("%s is not known", e.EventType())
 		}
 	}
-	for _, name := range []string{"", "bookingCreated", "BookingCreated ", "NotificationDelivered", "$metadata"} {
+	for _, name := range []string{"", "bookingCreated", "BookingCreated ", "NotificationRead", "$metadata"} {
 		if Known(name) {
 			t.Errorf("%q is known", name)
 		}
@@ -309,9 +322,9 @@ func anyTime(t *rapid.T) time.Time {
 	return rapid.SampledFrom([]time.Time{{}, time.Unix(second, nanosecond).In(zone)}).Draw(t, "time")
 }
 
-// anyEvent draws an event of any type with any values.
+// anyEvent draws an event of any type that the former code knows, with any values.
 func anyEvent(t *rapid.T) domain.Event {
-	zero := rapid.SampledFrom(everyEvent()).Draw(t, "type")
+	zero := rapid.SampledFrom(formerEvents()).Draw(t, "type")
 	v := reflect.New(reflect.TypeOf(zero)).Elem()
 	var fill func(reflect.Value)
 	fill = func(v reflect.Value) {
@@ -403,7 +416,7 @@ func FuzzDecodesAsBefore(f *testing.F) {
 		}
 		return all
 	}
-	for _, event := range everyEvent() {
+	for _, event := range formerEvents() {
 		data, err := os.ReadFile(filepath.Join("testdata", "schema1", event.EventType()+".json"))
 		if err != nil {
 			f.Fatal(err)
@@ -415,7 +428,12 @@ func FuzzDecodesAsBefore(f *testing.F) {
 	for _, metadata := range foreign(metadata) {
 		f.Add("SlotReleased", []byte(`{"reservationId":"r"}`), metadata)
 	}
-	f.Fuzz(func(t *testing.T, eventType string, data, metadata []byte) { sameDecoded(t, eventType, data, metadata) })
+	f.Fuzz(func(t *testing.T, eventType string, data, metadata []byte) {
+		newer := slices.DeleteFunc(everyEvent(), func(e domain.Event) bool { return slices.Contains(formerEvents(), e) })
+		if !slices.ContainsFunc(newer, func(e domain.Event) bool { return e.EventType() == eventType }) {
+			sameDecoded(t, eventType, data, metadata)
+		}
+	})
 }
 
 func TestDecode(t *testing.T) {

@@ -57,6 +57,7 @@ func revisionName(r domain.Revision) string {
 // the event store it is an [ErrUnavailable].
 type Refused struct {
 	User   string // empty if the connection string has none
+	Denied bool   // the user is known and lacks a right
 	Reason string // Unauthenticated, or PermissionDenied and what the event store said
 }
 
@@ -110,7 +111,7 @@ func (m *member) failed(err error, trailer metadata.MD) error {
 	case codes.Unauthenticated, codes.PermissionDenied:
 		refused := &Refused{User: m.route.config.Username, Reason: s.Code().String()}
 		if s.Code() == codes.PermissionDenied {
-			refused.Reason = text
+			refused.Denied, refused.Reason = true, text
 		}
 		m.route.refused.Failed(refused)
 		return &refusal{refused}
@@ -142,18 +143,20 @@ func endsRead(err error) bool {
 // leaderOf is the leader's address according to the trailers of a member that refused a call because it does not lead; empty if they do
 // not name one. ok is false for any other trailers.
 func leaderOf(trailer metadata.MD) (address string, ok bool) {
-	value := func(key string) string {
-		if values := trailer.Get(key); len(values) > 0 {
-			return values[0]
-		}
-		return ""
-	}
-	if value("exception") != "not-leader" {
+	if firstOf(trailer, "exception") != "not-leader" {
 		return "", false
 	}
-	host, port := value("leader-endpoint-host"), value("leader-endpoint-port")
+	host, port := firstOf(trailer, "leader-endpoint-host"), firstOf(trailer, "leader-endpoint-port")
 	if host == "" || port == "" {
 		return "", true
 	}
 	return net.JoinHostPort(host, port), true
+}
+
+// firstOf is the value of a trailer, empty if there is none.
+func firstOf(trailer metadata.MD, key string) string {
+	if values := trailer.Get(key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }

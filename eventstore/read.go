@@ -226,8 +226,19 @@ func forwards(request *streams.ReadReq) bool {
 	return request.GetOptions().GetStream() != nil && request.GetOptions().GetReadDirection() == streams.ReadReq_Options_Forwards
 }
 
+// received is an event as received from a stream, the log or a group.
+type received interface {
+	GetId() *shared.UUID
+	GetStreamIdentifier() *shared.StreamIdentifier
+	GetStreamRevision() uint64
+	GetCommitPosition() uint64
+	GetMetadata() map[string]string
+	GetCustomMetadata() []byte
+	GetData() []byte
+}
+
 // recorded decodes an event.
-func (s *Store) recorded(e *recordedEvent) Recorded {
+func (s *Store) recorded(e received) Recorded {
 	r := Recorded{
 		ID:       eventID(e),
 		Stream:   string(e.GetStreamIdentifier().GetStreamName()),
@@ -243,10 +254,13 @@ func (s *Store) recorded(e *recordedEvent) Recorded {
 	return r
 }
 
-// eventID is the event's id, in the form that was asked for.
-func eventID(e *recordedEvent) (id uuid.UUID) {
-	binary.BigEndian.PutUint64(id[:8], uint64(e.GetId().GetStructured().GetMostSignificantBits()))
-	binary.BigEndian.PutUint64(id[8:], uint64(e.GetId().GetStructured().GetLeastSignificantBits()))
+// eventID is the event's id.
+func eventID(e received) uuid.UUID { return structured(e.GetId()) }
+
+// structured is an id in the form that was asked for.
+func structured(m *shared.UUID) (id uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:8], uint64(m.GetStructured().GetMostSignificantBits()))
+	binary.BigEndian.PutUint64(id[8:], uint64(m.GetStructured().GetLeastSignificantBits()))
 	return id
 }
 

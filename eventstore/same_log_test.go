@@ -1,6 +1,7 @@
 package eventstore_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -85,23 +86,40 @@ func isReplaced(err error) bool {
 	return errors.Is(err, eventstore.ErrReplaced) || errors.Is(err, eventstore.ErrOutcomeUnknown)
 }
 
-// The log of a store that has only read is remembered as well.
+// The log of a store that has only read, or only subscribed, is remembered as well.
 func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 	t.Parallel()
-	first, second := serve(t), serve(t)
-	network := eventstoretest.Before(t, first)
-	stream := newStream()
-	mustAppend(t, eventstoretest.Before(t, first).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
-	mustAppend(t, eventstoretest.Before(t, second).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
+	for name, learn := range map[string]func(context.Context, *eventstore.Store, string) int{
+		"read": func(ctx context.Context, s *eventstore.Store, stream string) int {
+			return len(all(t, s.ReadStream(ctx, stream, 0)))
+		},
+		"subscribed": func(ctx context.Context, s *eventstore.Store, stream string) (n int) {
+			for batch, err := range s.Subscribe(ctx, 0, eventstore.Filter{StreamPrefixes: []string{stream}}) {
+				if n += len(batch.Events); err != nil || n > 0 {
+					break
+				}
+			}
+			return n
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, second := serve(t), serve(t)
+			network := eventstoretest.Before(t, first)
+			stream := newStream()
+			mustAppend(t, eventstoretest.Before(t, first).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
+			mustAppend(t, eventstoretest.Before(t, second).Open(t, eventstore.Options{}), stream, eventstore.NoStream, events(1)...)
 
-	s := network.Open(t, eventstore.Options{Timeout: time.Minute})
-	remembered := eventstore.On(t.Context(), s.Incarnation())
-	if got := all(t, s.ReadStream(remembered, stream, 0)); len(got) != 1 {
-		t.Fatalf("%d events", len(got))
-	}
-	network.Redirect(second)
-	if _, err := s.Append(remembered, stream, 0, events(1)...); !isReplaced(err) {
-		t.Error(err)
+			s := network.Open(t, eventstore.Options{Timeout: time.Minute})
+			remembered := eventstore.On(t.Context(), s.Incarnation())
+			if n := learn(remembered, s, stream); n != 1 {
+				t.Fatalf("%d events", n)
+			}
+			network.Redirect(second)
+			if _, err := s.Append(remembered, stream, 0, events(1)...); !isReplaced(err) {
+				t.Error(err)
+			}
+		})
 	}
 }
 

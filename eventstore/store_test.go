@@ -376,6 +376,33 @@ func TestSetMaxCountKeepsTheRest(t *testing.T) {
 	}
 }
 
+// A user gets the right to read $all beside those who have it.
+func TestGrantReadAll(t *testing.T) {
+	for before, want := range map[string]string{
+		`{}`: `{"$acl":{"$r":["$admins","roombook"]}}`,
+		`{"$maxAge":60,"$acl":{"$r":["$admins","other"],"$w":"$ops"}}`: `{"$acl":{"$r":["$admins","other","roombook"],"$w":"$ops"},"$maxAge":60}`,
+		`{"$acl":{"$r":"other"}}`:                                      `{"$acl":{"$r":["other","roombook"]}}`,
+		`{"$acl":{"$w":"$ops"}}`:                                       `{"$acl":{"$r":["$admins","roombook"],"$w":"$ops"}}`,
+		`{"$acl":{"$r":["roombook","another"]}}`:                       "",
+		`{"$acl":{"$r":"roombook"},"mine":"all"}`:                      "",
+	} {
+		at := "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"
+		eventstoretest.AppendRaw(t, at, "$$$all", "$metadata", before, "")
+		s := openStore(t, at)
+		granted, err := s.GrantReadAll(t.Context(), "roombook")
+		if err != nil || granted != (want != "") {
+			t.Errorf("%s: granted %t, %v", before, granted, err)
+		}
+		if want == "" {
+			want = before
+		}
+		got := all(t, s.ReadStream(t.Context(), "$$$all", 0))
+		if last := string(got[len(got)-1].Data); last != want {
+			t.Errorf("%s became %s, want %s", before, last, want)
+		}
+	}
+}
+
 // An event that cannot be decoded is yielded without its Event, counted, and ends neither a read nor a subscription.
 func TestUndecodable(t *testing.T) {
 	at := eventstoretest.ConnectionString(t)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -29,12 +30,55 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 	if n < 1 {
 		return fmt.Errorf("there is no maximum count of %d", n)
 	}
-	count := jsontext.Value(strconv.Itoa(n))
+	_, err := s.changeMetadata(ctx, stream, func(members map[string]jsontext.Value) bool {
+		count := jsontext.Value(strconv.Itoa(n))
+		if bytes.Equal(members["$maxCount"], count) {
+			return false
+		}
+		members["$maxCount"] = count
+		return true
+	})
+	return err
+}
+
+// GrantReadAll gives a user the right to read the log, which only administrators have without it. The rights of others stay as they are.
+// granted is false if the user had it. The errors are those of [Store.Append]: the caller must be an administrator.
+func (s *Store) GrantReadAll(ctx context.Context, user string) (granted bool, err error) {
+	granted, err = s.changeMetadata(ctx, "$all", func(members map[string]jsontext.Value) bool {
+		acl := map[string]jsontext.Value{}
+		if json.Unmarshal(members["$acl"], &acl, storedJSON) != nil || acl == nil {
+			acl = map[string]jsontext.Value{}
+		}
+		var readers []string
+		if json.Unmarshal(acl["$r"], &readers, storedJSON) != nil { // a single one is a string
+			readers = []string{""}
+			_ = json.Unmarshal(acl["$r"], &readers[0], storedJSON)
+		}
+		readers = slices.DeleteFunc(readers, func(r string) bool { return r == "" })
+		if slices.Contains(readers, user) {
+			return false
+		}
+		if len(readers) == 0 {
+			readers = []string{"$admins"}
+		}
+		// Strings and maps of them can always be written.
+		acl["$r"], _ = json.Marshal(append(readers, user), storedJSON)
+		members["$acl"], _ = json.Marshal(acl, storedJSON)
+		return true
+	})
+	if err != nil {
+		return false, fmt.Errorf("let the user %s read $all: %w", user, err)
+	}
+	return granted, nil
+}
+
+// changeMetadata changes members of a stream's metadata, unless change reports that there is nothing to change.
+func (s *Store) changeMetadata(ctx context.Context, stream string, change func(members map[string]jsontext.Value) bool) (changed bool, err error) {
 	pauses := newPauses()
 	for least := NoStream; ; {
 		last, err := s.lastEvent(ctx, s.connections.leader, "$$"+stream)
 		if err != nil {
-			return err
+			return false, err
 		}
 		members := map[string]jsontext.Value{}
 		revision := NoStream
@@ -45,24 +89,23 @@ func (s *Store) setMaxCount(ctx context.Context, stream string, n int) error {
 				members = map[string]jsontext.Value{}
 			}
 		}
-		if bytes.Equal(members["$maxCount"], count) {
-			return nil
+		if !change(members) {
+			return false, nil
 		}
 		var lost *WrongRevision
 		if revision >= least { // otherwise the event that won the race cannot be read yet
-			members["$maxCount"] = count
 			data, err := json.Marshal(members, storedJSON)
 			if err != nil {
-				return err
+				return false, err
 			}
 			_, err = s.append(ctx, "$$"+stream, revision, []proposed{newProposed("$metadata", data, nil)})
 			if !errors.As(err, &lost) {
-				return err
+				return err == nil, err
 			}
 			least = lost.Actual
 		}
 		if !pause(ctx, pauses) {
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }

@@ -28,6 +28,17 @@ type Filter struct {
 	StreamPrefixes []string
 }
 
+// filterWindow is every how many events a filtered subscription is told its position at least.
+const filterWindow = 32
+
+// regex is the regular expression that selects streams without prefixes.
+func (f Filter) regex() string {
+	if len(f.StreamPrefixes) > 0 {
+		return ""
+	}
+	return `^[^\$]`
+}
+
 // Batch is what arrived while the caller worked on the previous batch: events, or only the news that the log went on without any that
 // match the filter.
 type Batch struct {
@@ -152,11 +163,17 @@ func (s *Store) follow(w *idleContext, f Filter, last *Batch, yield func(Batch) 
 			return &interruption{err: c.failed(err), tooSlow: status.Code(err) == codes.Aborted}
 		case !ok:
 			<-r.arrived
-		case !yield(batch):
-			return nil
-		default:
-			*last = Batch{Position: batch.Position, CaughtUp: batch.CaughtUp}
+			continue
 		}
+		if n := len(batch.Events); n > 0 && s.connections.lists.leads {
+			if e := batch.Events[n-1]; stays(e.Stream) && e.Type != checkpointType { // the next checkpoint replaces it
+				s.connections.log.saw(c.member.incarnation, e.Position, e.ID)
+			}
+		}
+		if !yield(batch) {
+			return nil
+		}
+		*last = Batch{Position: batch.Position, CaughtUp: batch.CaughtUp}
 	}
 }
 
@@ -168,16 +185,13 @@ func subscriptionRequest(after Position, f Filter) *streams.ReadReq {
 			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(after), PreparePosition: uint64(after)},
 		}
 	}
-	expression := &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.StreamPrefixes}
-	if len(f.StreamPrefixes) == 0 {
-		expression.Regex = `^[^\$]`
-	}
+	expression := &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.StreamPrefixes, Regex: f.regex()}
 	return &streams.ReadReq{Options: &streams.ReadReq_Options{
 		StreamOption: &streams.ReadReq_Options_All{All: all},
 		CountOption:  &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}},
 		FilterOption: &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
 			Filter:                       &streams.ReadReq_Options_FilterOptions_StreamIdentifier{StreamIdentifier: expression},
-			Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: 32},
+			Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: filterWindow},
 			CheckpointIntervalMultiplier: 1,
 		}},
 		UuidOption: structuredIDs,

@@ -34,12 +34,15 @@ type Stored struct {
 	Data, Metadata []byte
 }
 
+// snapshotType is the type of snapshots' events.
+var snapshotType = domain.CalendarSnapshot{}.EventType()
+
 // movedStreams matches the streams that [Store.StoredAfter] yields: all but the event store's own, and the metadata of those.
 const movedStreams = `^([^$]|\$\$[^$])`
 
 // StoredAfter yields the events of the log after a position, 0 for all of it, in order, up to the end of the log as it was when the read
-// began, or later. It leaves out what means nothing in another event store: the streams of the event store itself, and checkpoints, which
-// are positions. In a cluster the leader is read. The last thing yielded may be an error, one of [Store.ReadStream]'s.
+// began, or later. It leaves out what means nothing in another event store or is made anew there: the streams of the event store itself,
+// checkpoints, which are positions, and snapshots. Of both, older ones may be gone, and a stream cannot be made again without them. In a cluster the leader is read. The last thing yielded may be an error, one of [Store.ReadStream]'s.
 func (s *Store) StoredAfter(ctx context.Context, after Position) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
 		request := readMoved(math.MaxUint64)
@@ -56,7 +59,7 @@ func (s *Store) StoredAfter(ctx context.Context, after Position) iter.Seq2[Store
 			if p := Position(e.GetCommitPosition()); p > after {
 				after = p
 				from(p) // for a retry, which yields nothing twice
-				if stored := storedEvent(e); stored.Type != checkpointType {
+				if stored := storedEvent(e); stored.Type != checkpointType && stored.Type != snapshotType {
 					return yield(stored, nil)
 				}
 			}

@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -16,7 +17,7 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// bookings makes the events of bookings, two each as a create has them, of 50 rooms and 1,000 users.
+// bookings returns the two events of each of n created bookings, in 50 rooms and by 1,000 users.
 func bookings(n int, after eventstore.Position) []eventstore.Recorded {
 	random := rand.New(rand.NewPCG(1, uint64(after)))
 	began := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -44,7 +45,7 @@ func bookings(n int, after eventstore.Position) []eventstore.Recorded {
 
 func none(context.Context, []string) ([]projections.Row, error) { return nil, nil }
 
-// filled is a store with n bookings in every list.
+// filled returns a store with n bookings in every list.
 func filled(b *testing.B, n int) *sqlite.Store {
 	b.Helper()
 	store, err := sqlite.Open(filepath.Join(b.TempDir(), "views.db"))
@@ -78,7 +79,7 @@ func write(b *testing.B, store projections.Store, p projections.Projection, ref 
 	}
 }
 
-// BenchmarkPage reads pages of 20 of 100,000 bookings.
+// BenchmarkPage reads pages of 20, and one of 100, of 100,000 bookings.
 func BenchmarkPage(b *testing.B) {
 	queries := projections.NewQueries(filled(b, 100_000), projections.QueryOptions{})
 	ctx, cancel := context.WithCancel(b.Context())
@@ -88,6 +89,7 @@ func BenchmarkPage(b *testing.B) {
 		projections.Query
 	}{
 		{"first", projections.Query{}},
+		{"hundred", projections.Query{Size: 100}},
 		{"latest", projections.Query{Descending: true}},
 		{"room", projections.Query{Room: "7"}},
 		{"user", projections.Query{User: "user-7"}},
@@ -99,7 +101,7 @@ func BenchmarkPage(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				page, err := queries.BookingLists(ctx, bench.Query)
-				if err != nil || len(page.Items) != 20 {
+				if err != nil || len(page.Items) != cmp.Or(bench.Size, 20) {
 					b.Fatal(len(page.Items), err)
 				}
 			}
@@ -118,7 +120,7 @@ func BenchmarkPage(b *testing.B) {
 	})
 }
 
-// BenchmarkWrite folds and writes batches of new bookings. The time is for one booking, in one list.
+// BenchmarkWrite folds and writes batches of new bookings. The time is per booking and list.
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range []int{50, 500, 2000} {
 		for _, p := range projections.All() {

@@ -10,7 +10,7 @@ import (
 // BookingListName names the projection.
 const BookingListName = "booking_list"
 
-// BookingList is a document of the booking list: one booking as it stands, or how it ended.
+// BookingList is a document of the booking list: the current state of a booking, or how it ended.
 type BookingList struct {
 	Booking  domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
 	Room     domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
@@ -19,12 +19,12 @@ type BookingList struct {
 	End      time.Time        `json:"useEndDtm" bson:"useEndDtm" key:"end"`
 	BookedAt time.Time        `json:"bookingDtm" bson:"bookingDtm"`
 	Status   Status           `json:"status" bson:"status"`
-	// ConfirmStatus is the administrator's answer, and ConfirmedAt is when it was given, whatever it is.
+	// ConfirmStatus is the administrator's answer, ConfirmedAt when it was given, whether it was yes or no.
 	ConfirmStatus domain.Answer `json:"confirmStatus" bson:"confirmStatus"`
 	ConfirmUser   domain.UserID `json:"confirmUserId,omitzero" bson:"confirmUserId,omitempty"`
 	ConfirmReason string        `json:"confirmReason,omitzero" bson:"confirmReason,omitempty"`
 	ConfirmedAt   time.Time     `json:"confirmDtm,omitzero" bson:"confirmDtm,omitempty"`
-	// CancelReason and CancelledAt are set once the booking is over, CANCELLED or ENDED.
+	// CancelReason and CancelledAt are set once the booking is CANCELLED or ENDED.
 	CancelReason domain.CancelReason `json:"cancelReason,omitzero" bson:"cancelReason,omitempty"`
 	CancelledAt  time.Time           `json:"cancelDtm,omitzero" bson:"cancelDtm,omitempty"`
 }
@@ -32,7 +32,7 @@ type BookingList struct {
 func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
-		version:  4,
+		version:  5,
 		aBooking: true,
 		sorts:    bookingSorts("useStartDtm"),
 		statuses: bookingListStatuses(),
@@ -42,7 +42,7 @@ func bookingList() list[BookingList] {
 	}
 }
 
-// bookingSorts are those of a list with one document a booking, in which the booked time begins with a field.
+// bookingSorts are the sorts of a list with one document for each booking. Start names the field in which the booked time starts.
 func bookingSorts(start string) []ordering {
 	return []ordering{
 		{start, Order{Start: true}},
@@ -53,13 +53,13 @@ func bookingSorts(start string) []ordering {
 	}
 }
 
-// The keys of documents whose status does not tell the administrator's answer. They come right after the status in order.
+// The status keys of documents whose status does not imply the administrator's answer. They sort right after the status.
 const (
 	keyInUseUnanswered = string(StatusInUse) + " " + string(domain.AnswerPending)
 	keyDenied          = string(StatusCancelled) + " " + string(domain.Denied)
 )
 
-// statusKey is what a document is found by, whether it is asked for by its status or by the administrator's answer.
+// statusKey is the status key, which serves queries by status and by the administrator's answer.
 func (l BookingList) statusKey() string {
 	switch {
 	case l.Status == StatusInUse && l.ConfirmStatus == domain.AnswerPending:
@@ -85,7 +85,7 @@ func bookingListStatuses() statuses {
 	return s
 }
 
-// ofBooking is the key of projections that have one document a booking.
+// ofBooking is the key of lists with one document for each booking.
 func ofBooking(r eventstore.Recorded) (id string, first bool) {
 	switch e := r.Event.(type) {
 	case domain.BookingCreated:

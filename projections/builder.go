@@ -6,15 +6,15 @@ import (
 	"roombook/eventstore"
 )
 
-// builder folds batches into one generation.
+// builder folds batches into a generation.
 type builder struct {
 	store      Store
 	projection Projection
 	generation Generation
 }
 
-// write folds a batch, which has events, into the stored documents and writes those that changed, and the checkpoint: the batch's last
-// event. Where the subscription says that it is further, it speaks of one member of a cluster.
+// write folds a non-empty batch into the stored documents, and writes the documents that changed and the checkpoint. The checkpoint is the
+// batch's last event and not the position that the subscription has reached, which may hold for one cluster member only.
 func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
 	done, err := b.projection.fold(ctx, func(ctx context.Context, ids []string) ([]Row, error) {
 		return b.store.Load(ctx, b.generation.Ref, b.projection.Schema, ids)

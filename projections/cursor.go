@@ -7,7 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// cursor says after which document a page begins, and in which order of which list.
+// cursor says after which document a page starts, and in which order of which list.
 type cursor struct {
 	List       string `json:"l"`
 	Sort       string `json:"s"`
@@ -16,7 +16,7 @@ type cursor struct {
 }
 
 func (c cursor) String() string {
-	text, _ := json.Marshal(c, jsontext.AllowInvalidUTF8(true)) // texts and numbers always have a JSON form
+	text, _ := json.Marshal(c, jsontext.AllowInvalidUTF8(true)) // strings and numbers can always be encoded
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 

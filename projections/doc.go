@@ -1,16 +1,17 @@
-// Package projections keeps the lists: what is booked, what was really used, and what users are told.
+// Package projections keeps the read models: the lists of what is booked, what was really used, and what users are told.
 //
-// Four ideas:
+// Five ideas:
 //
-//   - A list is a fold. Each event of the log is folded into one document by a pure function; the documents of a projection
-//     are nothing but the log, read in one way, and can be thrown away and made again.
-//   - Events arrive at least once, in order, and count once. A document stores the position of the last event folded into it,
-//     and neither a fold nor a store ever lets it go backwards. So any number of workers may write the same projection.
-//   - A projection writes to a generation, and a pointer names the one that readers see. A rebuild makes the next generation
-//     beside it and flips the pointer when it has caught up: readers never see a half-built list, and a rebuild that fails
-//     changes nothing.
-//   - A generation knows the last event that was folded into it, and so the log that it was made from. Where the log has another event
-//     there, or none, because a backup was put back, the generation is taken from readers and made anew.
+//   - A list is a fold over the log. A pure function folds each event into one document, so the documents can be deleted and rebuilt
+//     from the log at any time.
+//   - A document is a struct, such as [BookingList]. Its tags name the fields once for every store; a [Schema] describes them. Times are
+//     cut to whole milliseconds, the resolution of every reply.
+//   - Delivery is at least once and in order; the result is effectively once. Each document stores the position of the last event folded
+//     into it, and neither a fold nor a store ever moves it backwards. So any number of workers may write the same projection.
+//   - A projection writes to a generation, and a pointer names the active one. A rebuild writes the next generation beside it and flips the
+//     pointer once it has caught up: readers never see a half-built list, and a failed rebuild changes nothing.
+//   - A generation stores the id of the last event folded into it. If the log has a different event at that position, or none, the log is not
+//     the one the generation was built from (a backup was restored), and the generation is discarded and rebuilt.
 //
-// Readers use [Queries]. What is in a [Store] is written by [Workers] and by a [Rebuilder] alone.
+// Readers use [Queries]. Only [Workers] and a [Rebuilder] write to a [Store].
 package projections

@@ -8,25 +8,25 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// DocumentText is a document as one JSON text: what people are shown, and what older programs stored.
+// DocumentText encodes a document as JSON, for people to read and for generations of versions that stored documents so.
 func DocumentText(document any) (string, error) {
 	text, err := json.Marshal(document, jsontext.AllowInvalidUTF8(true))
 	return string(text), err
 }
 
-// ParseDocument reads a document that is stored as one JSON text.
+// ParseDocument decodes a document from JSON, as this version or an older one has written it.
 func (s Schema) ParseDocument(text string) (document any, err error) {
 	document = reflect.New(s.Document).Interface()
 	if err := json.Unmarshal([]byte(text), document, olderTimes, jsontext.AllowInvalidUTF8(true)); err != nil {
 		return nil, err
 	}
 	if d, ok := document.(interface{ measure() }); ok {
-		d.measure() // older programs did so whenever they read a document
+		d.measure() // older versions did not store minutes
 	}
 	return document, nil
 }
 
-// olderTimes reads times as older programs wrote them: finer than documents have them now, and empty where there is none.
+// olderTimes decodes times as older versions wrote them: in nanoseconds, and an empty text for none.
 var olderTimes = json.WithUnmarshalers(json.UnmarshalFunc(func(text []byte, t *time.Time) error {
 	if string(text) == `""` {
 		return nil
@@ -36,8 +36,8 @@ var olderTimes = json.WithUnmarshalers(json.UnmarshalFunc(func(text []byte, t *t
 	return err
 }))
 
-// Misplaces reports whether a document that is stored as one text is not found by its keys, but for the status, which the text does not
-// tell.
+// Misplaces reports whether the keys that a store keeps beside a document differ from those that the document holds. It ignores the status,
+// which a document need not hold, and less than a millisecond, which older versions kept.
 func (s Schema) Misplaces(document any, by Keys) bool {
 	k := s.Keys(document)
 	const ms = 1000 // in microseconds

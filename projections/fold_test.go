@@ -27,7 +27,7 @@ var (
 	seoul  = time.FixedZone("KST", 9*60*60)
 )
 
-// log records events of one booking a minute apart, beginning at nine.
+// log records the events of one booking, a minute apart, from nine o'clock on.
 func log(events ...domain.Event) []eventstore.Recorded {
 	recorded := make([]eventstore.Recorded, len(events))
 	for i, e := range events {
@@ -77,7 +77,7 @@ func started() domain.UseStarted {
 	return domain.UseStarted{RealUseID: u1, BookingID: b1, RoomID: "1", UserID: "kim", StartedAt: ten.In(seoul)}
 }
 
-// beside is started while the use of another booking goes on.
+// beside is started in a room that another booking is still using.
 func beside(other domain.BookingID) domain.UseStarted {
 	e := started()
 	e.RoomStillInUseBy = other
@@ -92,7 +92,7 @@ func cancelled(reason domain.CancelReason) domain.BookingCancelled {
 	return domain.BookingCancelled{BookingID: b1, RoomID: "1", UserID: "kim", Reason: reason, At: noon}
 }
 
-// queries reads what given events became, folded at once.
+// queries returns queries of the lists that given events are folded into in one batch.
 func queries(t *testing.T, given []eventstore.Recorded) *projections.Queries {
 	t.Helper()
 	store := openSQLite(t)
@@ -123,7 +123,7 @@ func openSQLite(t testing.TB) *sqlite.Store {
 	return store
 }
 
-// begun is an active generation of the projection.
+// begun begins and activates a generation.
 func begun(t testing.TB, store projections.Store, p projections.Projection) projections.Ref {
 	t.Helper()
 	state, err := store.State(t.Context(), p.Name)
@@ -246,11 +246,11 @@ func TestRoomUseList(t *testing.T) {
 
 func TestNotifications(t *testing.T) {
 	type told struct {
-		kind     projections.Kind
+		kind     domain.NotificationKind
 		user     domain.UserID
 		contents string
 	}
-	booked := told{projections.KindBooked, "kim", "conference room[1] reservation is complete"}
+	booked := told{domain.KindBooked, "kim", "conference room[1] reservation is complete"}
 	tests := []struct {
 		name  string
 		given []eventstore.Recorded
@@ -258,16 +258,16 @@ func TestNotifications(t *testing.T) {
 	}{
 		{"created", log(created(), requested()), []told{booked}},
 		{"handed over", log(created(), moved(), domain.BookingHandedOver{BookingID: b1, RoomID: "2", UserID: "lee", FormerUserID: "kim", At: nine}), []told{booked,
-			{projections.KindChanged, "lee", "conference room[2] reservation has been changed"},
-			{projections.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
-		{"changed", log(created(), moved()), []told{booked, {projections.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
-		{"confirmed", log(created(), confirmed()), []told{booked, {projections.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
+			{domain.KindChanged, "lee", "conference room[2] reservation has been changed"},
+			{domain.KindHandedOver, "kim", "conference room[2] reservation has been handed over to user[lee]"}}},
+		{"changed", log(created(), moved()), []told{booked, {domain.KindChanged, "lee", "conference room[2] reservation has been changed"}}},
+		{"confirmed", log(created(), confirmed()), []told{booked, {domain.KindConfirmed, "kim", "Booking Number[ b1 ] is confirmed"}}},
 		{"denied, and told once", log(created(), denied(), cancelled(domain.CancelledByDenial)), []told{booked,
-			{projections.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled: no"}}},
-		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {projections.KindCancelled, "kim", "reservation has been canceled"}}},
+			{domain.KindDenied, "kim", "Booking Number[ b1 ] is denied, reservation has been canceled: no"}}},
+		{"cancelled", log(created(), cancelled(domain.CancelledByUser)), []told{booked, {domain.KindCancelled, "kim", "reservation has been canceled"}}},
 		{"used, and told of the end once", log(created(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), []told{booked,
-			{projections.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
-			{projections.KindUseEnded, "kim", "Booking Number[ b1 ] is use ended"}}},
+			{domain.KindUseStarted, "kim", "Booking Number[ b1 ] is use started"},
+			{domain.KindUseEnded, "kim", "Booking Number[ b1 ] is use ended"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -278,7 +278,7 @@ func TestNotifications(t *testing.T) {
 			var got []told
 			for _, n := range page.Items {
 				got = append(got, told{n.Kind, n.User, n.Contents})
-				if n.Booking != b1 || n.Delivery != projections.DeliveryPending || n.Attempts != 0 || n.SentAt.Before(nine) {
+				if n.Booking != b1 || n.Delivery != domain.DeliveryPending || n.Attempts != 0 || n.SentAt.Before(nine) {
 					t.Errorf("%+v", n)
 				}
 			}
@@ -289,8 +289,8 @@ func TestNotifications(t *testing.T) {
 	}
 	t.Run("by id", func(t *testing.T) {
 		want := projections.Notification{
-			ID: projections.NotificationID(eventID(1).String()), Booking: b1, Room: "1", User: "kim", Kind: projections.KindConfirmed,
-			Contents: "Booking Number[ b1 ] is confirmed", SentAt: nine.Add(time.Minute), Delivery: projections.DeliveryPending,
+			ID: domain.NotificationID(eventID(1).String()), Booking: b1, Room: "1", User: "kim", Kind: domain.KindConfirmed,
+			Contents: "Booking Number[ b1 ] is confirmed", SentAt: nine.Add(time.Minute), Delivery: domain.DeliveryPending,
 		}
 		got, err := queries(t, log(created(), confirmed())).Notification(t.Context(), want.ID, 0)
 		if err != nil || got != want {
@@ -299,7 +299,62 @@ func TestNotifications(t *testing.T) {
 	})
 }
 
-// Events that a document has are not folded into it again.
+// The list says what became of each notification: the booking's user's, and those to approvers.
+func TestDeliveries(t *testing.T) {
+	const approver, other = "approver's", "other's"
+	id := domain.NotificationID(eventID(0).String())
+	mail := func(id domain.NotificationID, attempt int64) domain.NotificationDelivered {
+		return domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelMail, Attempt: attempt, At: noon.In(seoul)}
+	}
+	failed := func(id domain.NotificationID, attempt int64, parked bool) domain.NotificationFailed {
+		return domain.NotificationFailed{NotificationID: id, Channel: domain.ChannelMail, Attempt: attempt, Reason: "450 busy", Parked: parked, At: noon}
+	}
+	asked := func(id domain.NotificationID, user domain.UserID) domain.NotificationRequested {
+		return domain.NotificationRequested{NotificationID: id, Kind: domain.KindConfirmRequested, BookingID: b1, RoomID: "1", UserID: user, At: nine}
+	}
+	retried := func(id domain.NotificationID) domain.Event {
+		return domain.NotificationRetried{NotificationID: id, At: noon}
+	}
+	type state struct {
+		delivery domain.Delivery
+		at       time.Time
+		attempts int
+		reason   string
+	}
+	for _, test := range []struct {
+		name   string
+		events []domain.Event
+		id     domain.NotificationID
+		then   state
+	}{
+		{"at once", []domain.Event{mail(id, 1)}, id, state{domain.DeliveryDelivered, noon, 1, ""}},
+		{"a failure", []domain.Event{failed(id, 1, false)}, id, state{domain.DeliveryPending, time.Time{}, 1, "450 busy"}},
+		{"at the third attempt", []domain.Event{failed(id, 1, false), failed(id, 2, false), mail(id, 3)}, id, state{domain.DeliveryDelivered, noon, 3, "450 busy"}},
+		{"given up", []domain.Event{failed(id, 1, false), failed(id, 2, true)}, id, state{domain.DeliveryFailed, time.Time{}, 2, "450 busy"}},
+		{"asked for again", []domain.Event{failed(id, 1, true), retried(id)}, id, state{domain.DeliveryPending, time.Time{}, 1, "450 busy"}},
+		{"asked for again, and delivered", []domain.Event{failed(id, 1, true), retried(id), mail(id, 2)}, id, state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"by the other channel", []domain.Event{failed(id, 1, true), domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelWebhook, Attempt: 1, At: noon}}, id,
+			state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"by one channel and not by the other", []domain.Event{domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelWebhook, Attempt: 1, At: noon}, failed(id, 1, true)}, id,
+			state{domain.DeliveryDelivered, noon, 2, "450 busy"}},
+		{"in the list only", []domain.Event{domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelList, At: noon}}, id, state{domain.DeliveryDelivered, noon, 0, ""}},
+		{"of an approver", []domain.Event{asked(approver, "ann"), asked(other, "bob"), failed(approver, 1, true), mail(other, 1)}, approver, state{domain.DeliveryFailed, time.Time{}, 1, "450 busy"}},
+		{"of another approver", []domain.Event{asked(approver, "ann"), asked(other, "bob"), failed(approver, 1, true)}, other, state{domain.DeliveryPending, time.Time{}, 0, ""}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n, err := queries(t, log(append([]domain.Event{created()}, test.events...)...)).Notification(t.Context(), test.id, 0)
+			got := state{n.Delivery, n.DeliveredAt, n.Attempts, n.Reason}
+			if err != nil || got != test.then || n.Booking != b1 {
+				t.Errorf("got  %+v of %+v, %v\nwant %+v", got, n, err, test.then)
+			}
+			if test.id == approver && (n.User != "ann" || n.Contents != "Booking Number[ b1 ] waits for confirmation" || !n.SentAt.After(nine)) {
+				t.Errorf("the approver's is %+v", n)
+			}
+		})
+	}
+}
+
+// Events that a document contains are not folded into it again.
 func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
 	p, _ := projections.Named(projections.BookingListName)
 	events := log(created(), requested(), moved(), confirmed())
@@ -318,8 +373,8 @@ func TestFoldPassesOverWhatADocumentHas(t *testing.T) {
 	}
 }
 
-// However the log is cut into batches, however often these are delivered, and in whatever order workers that read the same
-// documents write what they made of them: the documents are those of one straight fold.
+// However the log is split into batches, however often these are delivered, and in whatever order concurrent workers write: the documents
+// equal those of a single fold.
 func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 	store := openSQLite(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -342,7 +397,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 		defer store.Drop(context.Background(), ref)
 		type write struct {
 			rows []projections.Row
-			upTo int // events
+			upTo int // number of events
 		}
 		fold := func(from, to int) write {
 			rows, _, err := p.Fold(rt.Context(), func(ctx context.Context, ids []string) ([]projections.Row, error) {
@@ -353,7 +408,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 			}
 			return write{rows, to}
 		}
-		done := 0 // events before the checkpoint
+		done := 0 // number of events before the checkpoint
 		commit := func(w write) {
 			if err := store.Write(rt.Context(), ref, p.Schema, w.rows, projections.Checkpoint{Position: eventstore.Position(w.upTo)}); err != nil {
 				rt.Fatal(err)
@@ -394,7 +449,7 @@ func TestAnyDeliveryFoldsTheSame(t *testing.T) {
 	})
 }
 
-// The reason of an answer is where its users look for it.
+// The reason of an answer is in the booking list and in the notification.
 func TestReasonsAreShown(t *testing.T) {
 	yes := confirmed()
 	yes.Reason = "as always"
@@ -408,7 +463,7 @@ func TestReasonsAreShown(t *testing.T) {
 	}
 }
 
-// Minutes do not end where a time.Duration does, at 292 years.
+// Minutes do not overflow as a time.Duration does, at 292 years.
 func TestMinutesOfCenturies(t *testing.T) {
 	long, use, end := created(), started(), ended()
 	long.Slot = domain.Slot{Start: time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(9998, 1, 1, 0, 0, 29, 0, time.UTC)}

@@ -9,12 +9,12 @@ import (
 	"roombook/eventstore"
 )
 
-// maxGathered bounds the events that wait to be taken; one batch may pass it.
+// maxGathered bounds the number of events gathered; a single batch may exceed it.
 const maxGathered = 4096
 
-// gatherer follows the log in a goroutine and puts together what its user has not taken yet.
+// gatherer follows the log in a goroutine and merges the batches that have not been taken yet into one.
 type gatherer struct {
-	// arrived has a token when something has come since the last one.
+	// arrived receives a token when there is something new.
 	arrived chan struct{}
 	// stop ends the subscription and waits for the goroutine.
 	stop func()
@@ -23,19 +23,19 @@ type gatherer struct {
 	taken *sync.Cond // signalled when there is room again
 	next  eventstore.Batch
 	ended bool
-	cause error // of the end
+	cause error // why the subscription ended
 }
 
-// gathered describes what waits to be taken.
+// gathered describes what a gatherer holds.
 type gathered struct {
 	position eventstore.Position
 	events   int
 	full     bool
 	caughtUp bool
-	ended    bool // nothing more will come
+	ended    bool // there will be no more
 }
 
-// subscribe follows some events of the log from after a position, as [eventstore.Store.Subscribe] does.
+// subscribe follows the log after a position, as [eventstore.Store.Subscribe] does.
 type subscribe func(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error]
 
 func gather(ctx context.Context, after eventstore.Position, from subscribe) *gatherer {
@@ -109,7 +109,7 @@ func (g *gatherer) gathered() gathered {
 	}
 }
 
-// take takes all that was gathered.
+// take removes and returns all events gathered.
 func (g *gatherer) take() eventstore.Batch {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -119,7 +119,7 @@ func (g *gatherer) take() eventstore.Batch {
 	return batch
 }
 
-// err is why the subscription ended.
+// err says why the subscription ended.
 func (g *gatherer) err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

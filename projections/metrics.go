@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics count what workers do, by projection. They are a prometheus.Collector.
+// metrics are the metrics of workers, by projection. They are a prometheus.Collector.
 type metrics struct {
 	events    *prometheus.CounterVec
 	skipped   *prometheus.CounterVec
@@ -45,7 +45,7 @@ func (m *metrics) wrote(projection string, events int, f folded, took time.Durat
 	m.writes.WithLabelValues(projection).Observe(took.Seconds())
 }
 
-// built counts what a rebuild that is over has folded.
+// built counts the events of a completed rebuild.
 func (m *metrics) built(p Progress) {
 	if p.Active {
 		m.events.WithLabelValues(p.Projection).Add(float64(p.Events))

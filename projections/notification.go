@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"fmt"
 	"time"
 
 	"roombook/domain"
@@ -11,116 +10,82 @@ import (
 // NotificationName names the projection.
 const NotificationName = "notifications"
 
-// NotificationID is the id of the event that the notification tells of, the text form of a UUID.
-type NotificationID string
-
-// Kind says what a notification tells, in a word that stays the same whatever the texts become.
-type Kind string
-
-const (
-	KindBooked     Kind = "booked"
-	KindChanged    Kind = "changed"
-	KindHandedOver Kind = "handed-over"
-	KindConfirmed  Kind = "confirmed"
-	KindDenied     Kind = "denied"
-	KindUseStarted Kind = "use-started"
-	KindUseEnded   Kind = "use-ended"
-	KindCancelled  Kind = "cancelled"
-)
-
-// Delivery says whether a notification has reached its user.
-type Delivery string
-
-const (
-	DeliveryPending   Delivery = "PENDING"
-	DeliveryDelivered Delivery = "DELIVERED"
-	DeliveryFailed    Delivery = "FAILED"
-)
-
-// Notification is a document of the notifications: what the booking's user is told of one event.
+// Notification is a document of the notifications: what one user is told of one event.
 type Notification struct {
-	ID          NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
-	Booking     domain.BookingID `json:"bookingId" bson:"bookingId" key:"booking"`
-	Room        domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
-	User        domain.UserID    `json:"userId" bson:"userId" key:"user"`
-	Kind        Kind             `json:"kind" bson:"kind"`
-	Contents    string           `json:"contents" bson:"contents"`           // the text as the user reads it
-	SentAt      time.Time        `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
-	Delivery    Delivery         `json:"delivery" bson:"delivery" key:"status"`
-	DeliveredAt time.Time        `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
-	Attempts    int              `json:"attempts" bson:"attempts"`                            // at delivery, so far
+	ID          domain.NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
+	Booking     domain.BookingID        `json:"bookingId" bson:"bookingId" key:"booking"`
+	Room        domain.RoomID           `json:"roomId" bson:"roomId" key:"room"`
+	User        domain.UserID           `json:"userId" bson:"userId" key:"user"`
+	Kind        domain.NotificationKind `json:"kind" bson:"kind"`
+	Contents    string                  `json:"contents" bson:"contents"`           // the text as the user reads it
+	SentAt      time.Time               `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
+	Delivery    domain.Delivery         `json:"delivery" bson:"delivery" key:"status"`
+	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery, so far, on any channel
+	DeliveredAt time.Time               `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
+	Reason      string                  `json:"reason,omitzero" bson:"reason,omitempty"`             // of the last attempt that failed
 }
 
 func notifications() list[Notification] {
-	deliveries := []string{string(DeliveryPending), string(DeliveryDelivered), string(DeliveryFailed)}
+	deliveries := []string{string(domain.DeliveryPending), string(domain.DeliveryDelivered), string(domain.DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 4,
+		version: 6,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
 		},
 		statuses: statuses{all: deliveries},
-		key: func(r eventstore.Recorded) (string, bool) {
-			if !tells(r.Event) {
-				return "", false
-			}
-			return r.ID.String(), true
-		},
-		fold:   Notification.fold,
-		status: func(n Notification) string { return string(n.Delivery) },
+		key:      notificationOf,
+		fold:     Notification.fold,
+		status:   func(n Notification) string { return string(n.Delivery) },
 	}
 }
 
-// tells reports whether the booking's user is told of an event, or who was its user until then. Who ends a use is told of the end and not also of the
-// cancellation that follows from it; who is denied, of the denial.
-func tells(event domain.Event) bool {
-	switch e := event.(type) {
-	case domain.BookingCreated, domain.BookingChanged, domain.BookingHandedOver, domain.ConfirmCompleted, domain.ConfirmDenied, domain.UseStarted, domain.UseEnded:
-		return true
-	case domain.BookingCancelled:
-		return e.Reason != domain.CancelledByUseEnd && e.Reason != domain.CancelledByDenial
+// notificationOf is the notification that an event belongs to, and whether it begins with the event.
+func notificationOf(r eventstore.Recorded) (id string, first bool) {
+	switch e := r.Event.(type) {
+	case domain.NotificationRequested:
+		return string(e.NotificationID), true
+	case domain.NotificationDelivered:
+		return string(e.NotificationID), false
+	case domain.NotificationFailed:
+		return string(e.NotificationID), false
+	case domain.NotificationRetried:
+		return string(e.NotificationID), false
 	}
-	return false
+	if _, told := domain.NoticeOf(r.Event); told {
+		return r.ID.String(), true
+	}
+	return "", false
 }
 
 func (n Notification) fold(r eventstore.Recorded) Notification {
-	n.ID = NotificationID(r.ID.String())
-	n.SentAt = shown(r.Metadata.OccurredAt)
-	n.Delivery = DeliveryPending
 	switch e := r.Event.(type) {
-	case domain.BookingCreated:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindBooked
-		n.Contents = fmt.Sprintf("conference room[%s] reservation is complete", e.RoomID)
-	case domain.BookingChanged:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindChanged
-		n.Contents = fmt.Sprintf("conference room[%s] reservation has been changed", e.RoomID)
-	case domain.BookingHandedOver:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.FormerUserID, KindHandedOver
-		n.Contents = fmt.Sprintf("conference room[%s] reservation has been handed over to user[%s]", e.RoomID, e.UserID)
-	case domain.ConfirmCompleted:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindConfirmed
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is confirmed", e.BookingID) + because(e.Reason)
-	case domain.ConfirmDenied:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindDenied
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is denied, reservation has been canceled", e.BookingID) + because(e.Reason)
-	case domain.UseStarted:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseStarted
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use started", e.BookingID)
-	case domain.UseEnded:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindUseEnded
-		n.Contents = fmt.Sprintf("Booking Number[ %s ] is use ended", e.BookingID)
-	case domain.BookingCancelled:
-		n.Booking, n.Room, n.User, n.Kind = e.BookingID, e.RoomID, e.UserID, KindCancelled
-		n.Contents = "reservation has been canceled"
+	case domain.NotificationRequested:
+		notice := domain.Notice{Kind: e.Kind, Booking: e.BookingID, Room: e.RoomID, To: e.UserID}
+		return n.begin(e.NotificationID, notice, r.Metadata.OccurredAt)
+	case domain.NotificationDelivered:
+		n.Delivery, n.DeliveredAt = domain.DeliveryDelivered, shown(e.At)
+		n.Attempts += min(int(e.Attempt), 1)
+	case domain.NotificationFailed:
+		n.Attempts++
+		n.Reason = e.Reason
+		if e.Parked && n.Delivery == domain.DeliveryPending {
+			n.Delivery = domain.DeliveryFailed
+		}
+	case domain.NotificationRetried:
+		if n.Delivery == domain.DeliveryFailed {
+			n.Delivery = domain.DeliveryPending
+		}
+	default:
+		notice, _ := domain.NoticeOf(r.Event)
+		return n.begin(domain.NotificationOf(r.ID), notice, r.Metadata.OccurredAt)
 	}
 	return n
 }
 
-// because is the end of a text that has a reason.
-func because(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ": " + reason
+func (n Notification) begin(id domain.NotificationID, notice domain.Notice, at time.Time) Notification {
+	n.ID, n.Booking, n.Room, n.User, n.Kind = id, notice.Booking, notice.Room, notice.To, notice.Kind
+	n.Contents, n.SentAt, n.Delivery = notice.Sentence(), shown(at), domain.DeliveryPending
+	return n
 }

@@ -9,19 +9,18 @@ import (
 	"roombook/eventstore"
 )
 
-// OtherLog means that a list was made from another log than the present one: the log went back, because a backup was put in its
-// place, or another event store stands at its address. What such a list says is not to be shown, and cannot be mended but by
-// making it anew.
+// OtherLog means that a list was built from a different log: a backup of the log was restored, or the address is that of another event
+// store. Such a list must not be shown and can only be rebuilt.
 type OtherLog struct {
 	Projection string
-	Position   eventstore.Position // of the last event of the list, which the log does not have there
+	Position   eventstore.Position // where the log does not have the last event of the list
 }
 
 func (e *OtherLog) Error() string {
-	return fmt.Sprintf("the list %s was made from another log, which had another event at position %d: a program that keeps lists makes it anew, and so does roombook replay %[1]s", e.Projection, e.Position)
+	return fmt.Sprintf("the list %s was built from another log, which had another event at position %d: a program that keeps lists rebuilds it, and so does roombook replay %[1]s", e.Projection, e.Position)
 }
 
-// origin checks that a generation was made from the log, and returns the event after which to go on.
+// origin checks that a generation was built from the log, and returns the event after which to continue.
 func origin(ctx context.Context, log Log, g Generation) (after Point, err error) {
 	last := g.Last()
 	if last.Position > 0 {
@@ -35,7 +34,7 @@ func origin(ctx context.Context, log Log, g Generation) (after Point, err error)
 		last.Event = id
 	}
 	if further := g.Considered; further.Position > last.Position {
-		// The event may also be gone because its stream keeps only the latest. Then what lies between is read again.
+		// The event may be gone because its stream is truncated. Then what lies between is read again.
 		id, found, err := log.EventAt(ctx, further.Position)
 		switch {
 		case err != nil:

@@ -2,8 +2,8 @@ package projections
 
 import "slices"
 
-// schema has an index for each order that callers can ask for, and for each key that they can filter by. Orders by the status come with
-// those by the start, since every index begins with the status.
+// schema has an index for each order that callers can sort by and for each key that they can filter by. Every index starts with the
+// status, so the index by start also serves the order by status.
 func (l list[D]) schema() Schema {
 	orders := []Order{{Start: true}}
 	for _, s := range l.sorts {
@@ -15,14 +15,13 @@ func (l list[D]) schema() Schema {
 	var indexes []Index
 	for _, o := range orders {
 		if !slices.ContainsFunc(indexes, func(i Index) bool { return i.Order == o }) {
-			indexes = append(indexes, Index{o, beside(o)})
+			indexes = append(indexes, Index{o, covered(o)})
 		}
 	}
 	return SchemaOf[D](indexes...)
 }
 
-// filters are the keys that are filtered by, those first that usually leave the fewest documents. A booking that is the document itself
-// needs no index.
+// filters are the keys that callers can filter by, the most selective ones first. A booking that is the document itself needs no index.
 func (l list[D]) filters() []Column {
 	if l.aBooking {
 		return []Column{ColumnUser, ColumnRoom}
@@ -30,10 +29,10 @@ func (l list[D]) filters() []Column {
 	return []Column{ColumnBooking, ColumnUser, ColumnRoom}
 }
 
-// beside are the columns that documents are filtered by while they are read in an order. A booking has few of them.
-func beside(o Order) []Column {
+// covered are the columns by which documents may have to be filtered while they are read in an order.
+func covered(o Order) []Column {
 	switch {
-	case o.By == ColumnBooking:
+	case o.By == ColumnBooking: // of which there are few
 		return nil
 	case !o.Start:
 		return []Column{ColumnStart, ColumnEnd}
@@ -41,12 +40,12 @@ func beside(o Order) []Column {
 		return []Column{ColumnEnd, ColumnUser}
 	case o.By == ColumnUser:
 		return []Column{ColumnEnd, ColumnRoom}
-	default: // what a time has is also sorted by these
+	default: // a range of time may also be sorted by these
 		return []Column{ColumnEnd, ColumnRoom, ColumnUser}
 	}
 }
 
-// indexed is the order of the index in which documents of one status are in an order.
+// indexed is the order of the index that has the documents of each single status in order o.
 func indexed(o Order) Order {
 	if o.By == ColumnStatus {
 		o.By = ""
@@ -54,55 +53,56 @@ func indexed(o Order) Order {
 	return o
 }
 
-// few is the number of documents that are read, and if need be sorted, for every query without further ado.
-const few = 10_000
+// maxNarrow is the number of documents that may be read, and sorted, to answer any query.
+const maxNarrow = 10_000
 
-// way says how a selection is answered.
-type way struct {
-	// narrow are the paths that answer it if they lead to few documents, the likeliest first; or to no more than MaxSorted, if it is wide.
-	narrow []Path
-	// path is the one that answers it otherwise. Unless it is wide, it reads little more than what the page has: a part of an index for
-	// each status, in the order asked for.
+// plan says how to answer a selection.
+type plan struct {
+	// candidates are the paths to take if their range is narrow enough, the most promising first: maxNarrow documents, or MaxSorted for a
+	// wide query.
+	candidates []Path
+	// path is the one to take otherwise. Unless the query is wide, it reads little more than the page: for each status a range of an
+	// index that has the order asked for.
 	path Path
 	wide bool
-	// count is the path to count by, unless one of the narrow ones is taken.
+	// count is the path to count by, unless a candidate is taken.
 	count Path
 }
 
-// way finds how a selection is answered that has statuses and no id.
-func (l list[D]) way(s Selection) way {
-	var w way
+// plan plans a selection that has statuses and no id.
+func (l list[D]) plan(s Selection) plan {
+	var p plan
 	inTime := indexed(s.Order) == Order{Start: true}
 	for _, key := range l.filters() {
 		if s.Has(key) != "" {
-			w.narrow = append(w.narrow, Path{Index: Order{By: key, Start: true}, Sort: !inTime})
+			p.candidates = append(p.candidates, Path{Index: Order{By: key, Start: true}, Sort: !inTime})
 		}
 	}
-	keys := len(w.narrow)
+	keys := len(p.candidates)
 	window := s.From != nil || s.To != nil
 	switch {
 	case keys == 0 && (inTime || !window):
-		w.path = Path{Index: indexed(s.Order)}
+		p.path = Path{Index: indexed(s.Order)}
 	case keys == 0:
-		w.narrow = []Path{{Index: Order{Start: true}, Sort: true}}
-		w.path, w.wide = Path{Index: indexed(s.Order)}, true
+		p.candidates = []Path{{Index: Order{Start: true}, Sort: true}}
+		p.path, p.wide = Path{Index: indexed(s.Order)}, true
 	case keys == 1 && inTime:
-		w.path, w.narrow = w.narrow[0], nil
+		p.path, p.candidates = p.candidates[0], nil
 	case inTime:
-		w.path, w.wide = w.narrow[0], true
+		p.path, p.wide = p.candidates[0], true
 	default:
-		w.path, w.wide = Path{Index: indexed(s.Order)}, true
+		p.path, p.wide = Path{Index: indexed(s.Order)}, true
 	}
-	w.count = w.path
-	if len(w.narrow) > 0 {
-		w.count = w.narrow[0]
+	p.count = p.path
+	if len(p.candidates) > 0 {
+		p.count = p.candidates[0]
 	}
-	return w
+	return p
 }
 
-// probe selects what a path reads, to count it.
-func (s Selection) probe(p Path, most int64) Selection {
-	probe := Selection{Statuses: s.Statuses, From: s.From, To: s.To, Path: &p, Count: most + 1}
+// probe counts the range of a path, up to one more than max.
+func (s Selection) probe(p Path, max int64) Selection {
+	probe := Selection{Statuses: s.Statuses, From: s.From, To: s.To, Path: &p, Count: max + 1}
 	switch p.Index.By {
 	case ColumnBooking:
 		probe.Booking = s.Booking
@@ -114,7 +114,7 @@ func (s Selection) probe(p Path, most int64) Selection {
 	return probe
 }
 
-// fixed leaves out of the order what is the same in all documents that are selected, and sets the mark accordingly: it may be from pages
+// fixed drops the order's By column if all selected documents have the same value in it, and adjusts the mark, which may come from a page
 // of other documents.
 func (s Selection) fixed() Selection {
 	value := s.Has(s.Order.By)
@@ -126,9 +126,9 @@ func (s Selection) fixed() Selection {
 		return s
 	}
 	if (s.After.By < value) != s.Descending {
-		s.After = nil // the documents all come after it
+		s.After = nil // every selected document follows it
 	} else {
-		s.Limit = 0 // and these before it
+		s.Limit = 0 // every selected document precedes it
 	}
 	return s
 }

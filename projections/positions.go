@@ -7,68 +7,69 @@ import (
 	"roombook/eventstore"
 )
 
-// Positions are how far the workers of this process have brought the lists that readers see. They connect [Workers] and
-// [Queries]: a query that waits for a position is woken when it is there, and a worker that gathers events writes at once
-// when somebody waits. May be used from any goroutine.
+// Positions are the positions that this process knows the active generations to have reached. They connect [Workers] and [Queries]: a
+// worker wakes the queries that wait for a position once the list has reached it, and stops gathering events while queries wait. It may
+// be used concurrently.
 type Positions struct {
 	mu     sync.Mutex
 	byName map[string]*progress
 }
 
-// progress is what is known of one list, and who waits for it.
+// progress is the known position of a list, and the waiters for later ones.
 type progress struct {
 	position eventstore.Position
 	waiting  waiters
-	// joined has a token when somebody has begun to wait since it was last taken: for the worker, and for whoever asks the store.
-	joined, asked chan struct{}
-	// turn is held by the one of those who wait that asks the store, for all of them.
-	turn chan struct{}
+	// wanted and joined receive a token when a waiter is added, the former for the worker, the latter for the poller.
+	wanted, joined chan struct{}
+	// poller holds a token while one of the waiters polls the store on behalf of all.
+	poller chan struct{}
 }
 
-// waiter waits for a list to have a position.
+// waiter waits for a list to reach a position.
 type waiter struct {
 	list     *progress
 	position eventstore.Position
-	index    int           // in list.waiting, -1 when it is not there any more
-	there    chan struct{} // closed when the list has the position
+	index    int           // in list.waiting, -1 once it has been removed
+	reached  chan struct{} // closed when the list has reached the position
 }
 
-// NewPositions knows of no position.
+// NewPositions returns Positions with no position known.
 func NewPositions() *Positions { return &Positions{byName: map[string]*progress{}} }
 
-// list is that of a name. p.mu must be held.
+// list returns the progress of a list. p.mu must be held.
 func (p *Positions) list(name string) *progress {
 	l := p.byName[name]
 	if l == nil {
-		l = &progress{joined: make(chan struct{}, 1), asked: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+		l = &progress{wanted: make(chan struct{}, 1), joined: make(chan struct{}, 1), poller: make(chan struct{}, 1)}
 		p.byName[name] = l
 	}
 	return l
 }
 
-// reached reports whether a list is known to have a position.
+// reached reports whether a list is known to have reached a position.
 func (p *Positions) reached(projection string, position eventstore.Position) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.list(projection).position >= position
 }
 
-// wait begins to wait for a list to have a position. Call leave when it is over.
+// wait adds a waiter for a list to reach a position. The caller must cancel it.
 func (p *Positions) wait(projection string, position eventstore.Position) *waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &waiter{list: p.list(projection), position: position, index: -1, there: make(chan struct{})}
+	w := &waiter{list: p.list(projection), position: position, index: -1, reached: make(chan struct{})}
 	if w.list.position >= position {
-		close(w.there)
+		close(w.reached)
 		return w
 	}
 	heap.Push(&w.list.waiting, w)
+	signal(w.list.wanted)
 	signal(w.list.joined)
-	signal(w.list.asked)
 	return w
 }
 
-func (p *Positions) leave(w *waiter) {
+// cancel removes a waiter, if it still waits.
+func (p *Positions) cancel(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w.index >= 0 {
@@ -76,7 +77,7 @@ func (p *Positions) leave(w *waiter) {
 	}
 }
 
-// advance tells that a list has a position, and has it for good.
+// advance notes that a list has reached a position.
 func (p *Positions) advance(projection string, position eventstore.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,15 +86,15 @@ func (p *Positions) advance(projection string, position eventstore.Position) {
 	l.wake(position)
 }
 
-// found tells those who wait that a list was seen at a position.
-func (p *Positions) found(projection string, position eventstore.Position) {
+// observe wakes the waiters for a position at which the list was seen, without noting it: the list may since have been rebuilt.
+func (p *Positions) observe(projection string, position eventstore.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.list(projection).wake(position)
 }
 
-// begin tells that a list is kept from a position on, whatever was known of it: it may have been made anew from another log.
-func (p *Positions) begin(projection string, position eventstore.Position) {
+// reset sets the position of a list, even to an earlier one: the list may have been rebuilt from another log.
+func (p *Positions) reset(projection string, position eventstore.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.list(projection)
@@ -101,22 +102,22 @@ func (p *Positions) begin(projection string, position eventstore.Position) {
 	l.wake(position)
 }
 
-// wanted reports whether somebody waits for a list, and returns what has a token when somebody has begun to.
+// wanted reports whether there are waiters for a list, and returns the channel that receives a token when one is added.
 func (p *Positions) wanted(projection string) (bool, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.list(projection)
-	return len(l.waiting) > 0, l.joined
+	return len(l.waiting) > 0, l.wanted
 }
 
-// wake wakes those, and only those, who wait for no more than a position.
+// wake wakes the waiters for positions up to this one.
 func (l *progress) wake(position eventstore.Position) {
 	for len(l.waiting) > 0 && l.waiting[0].position <= position {
-		close(heap.Pop(&l.waiting).(*waiter).there)
+		close(heap.Pop(&l.waiting).(*waiter).reached)
 	}
 }
 
-// waiters are a heap whose first waits for the least position.
+// waiters are a heap with the least position first.
 type waiters []*waiter
 
 func (w waiters) Len() int           { return len(w) }

@@ -13,14 +13,14 @@ import (
 
 func reached(w *waiter) bool {
 	select {
-	case <-w.there:
+	case <-w.reached:
 		return true
 	default:
 		return false
 	}
 }
 
-// Who waits is woken when the list has his position, and not before.
+// A waiter is woken when the list has reached its position, and not before.
 func TestPositions(t *testing.T) {
 	p := NewPositions()
 	waiters := map[eventstore.Position]*waiter{}
@@ -28,42 +28,42 @@ func TestPositions(t *testing.T) {
 		waiters[at] = p.wait("list", at)
 	}
 	other := p.wait("other", 1)
-	want := func(what string, there ...eventstore.Position) {
+	want := func(what string, woken ...eventstore.Position) {
 		t.Helper()
 		for at, w := range waiters {
-			if reached(w) != slices.Contains(there, at) {
-				t.Errorf("%s: who waits for %d is woken: %v", what, at, reached(w))
+			if reached(w) != slices.Contains(woken, at) {
+				t.Errorf("%s: the waiter for %d is woken: %v", what, at, reached(w))
 			}
 		}
 	}
 	want("at the beginning")
 	p.advance("list", 6)
 	want("at 6", 3, 5)
-	p.leave(waiters[9])
-	p.leave(waiters[3])
-	p.found("list", 9)
+	p.cancel(waiters[9])
+	p.cancel(waiters[3])
+	p.observe("list", 9)
 	want("seen at 9", 3, 5, 7)
 	if p.reached("list", 7) || !p.reached("list", 6) {
-		t.Error("what was seen once is taken for what is so for good, or the other way round")
+		t.Error("a position that was only observed counts as reached, or the other way round")
 	}
 	if wanted, _ := p.wanted("list"); !wanted {
-		t.Error("nobody is known to wait")
+		t.Error("there are no waiters")
 	}
 	p.advance("list", 12)
 	want("at 12", 3, 5, 7, 12)
 	if wanted, _ := p.wanted("list"); wanted || reached(other) {
-		t.Error("somebody is said to wait, or was woken for another list")
+		t.Error("there still are waiters, or one was woken for another list")
 	}
 	if late := p.wait("list", 11); !reached(late) {
-		t.Error("who waits for what is there waits")
+		t.Error("a waiter waits for a position that has been reached")
 	}
-	p.begin("list", 4)
+	p.reset("list", 4)
 	if p.reached("list", 5) || !p.reached("list", 4) {
-		t.Error("what was so of another log is taken for what is")
+		t.Error("the position was not reset")
 	}
 }
 
-// Who does not take what was gathered holds up the subscription, and loses nothing.
+// A gatherer that is not emptied holds up its subscription and loses nothing.
 func TestGathererHoldsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const batches, each = 40, 512

@@ -8,31 +8,31 @@ import (
 	"roombook/eventstore"
 )
 
-// Projection is one of the lists: which events it follows, how they become documents, and how documents are looked for.
+// Projection is one of the lists: the events that it follows, how they become documents, and how documents are found.
 type Projection struct {
 	Name string
-	// Version is that of the fold and of the documents. It grows whenever a document would come out differently, and whenever
-	// the indexes change; then the list is rebuilt. Documents of the version before can still be read.
+	// Version is incremented whenever the fold, the documents or the indexes change, which has the list rebuilt. Lists of older
+	// versions can be read and kept in the meantime.
 	Version int
 	Filter  eventstore.Filter
 	Schema  Schema
-	// Sorts and Statuses are those that a [Query] may ask for.
+	// Sorts and Statuses are the values that a [Query] accepts, the default sort first.
 	Sorts, Statuses []string
 
-	// statuses are all that documents have as their key.
+	// statuses are all status keys.
 	statuses []string
 
 	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
-	// keys are those of a document.
+	// keys are the keys of a document.
 	keys func(document any) Keys
 }
 
-// All are the projections of this program.
+// All returns the projections of this program.
 func All() []Projection {
 	return []Projection{bookingList().projection(), roomUseList().projection(), notifications().projection()}
 }
 
-// Named is the projection with the name.
+// Named returns the projection with a name.
 func Named(name string) (Projection, bool) {
 	all := All()
 	i := slices.IndexFunc(all, func(p Projection) bool { return p.Name == name })
@@ -42,7 +42,7 @@ func Named(name string) (Projection, bool) {
 	return all[i], true
 }
 
-// ordering is an order that callers can ask for by name.
+// ordering is an order under the name that callers know it by.
 type ordering struct {
 	name  string
 	order Order
@@ -52,12 +52,12 @@ type ordering struct {
 type list[D comparable] struct {
 	name     string
 	version  int
-	aBooking bool       // a document's id is that of its booking
-	sorts    []ordering // the first is the default
+	aBooking bool       // the id of a document is the id of its booking
+	sorts    []ordering // the first one is the default
 	statuses statuses
-	key      func(eventstore.Recorded) (id string, first bool) // of the document that the event is folded into, "" for none
+	key      func(eventstore.Recorded) (id string, first bool) // the id of the event's document, "" for none, and whether the event creates it
 	fold     func(D, eventstore.Recorded) D
-	status   func(D) string // what a document is found by as its status
+	status   func(D) string // the status key of a document
 }
 
 func (l list[D]) projection() Projection {
@@ -65,7 +65,7 @@ func (l list[D]) projection() Projection {
 	return Projection{
 		Name:     l.name,
 		Version:  l.version,
-		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-"}},
+		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
 		Schema:   schema,
 		Sorts:    l.sortNames(),
 		Statuses: l.statuses.all,
@@ -83,19 +83,19 @@ func (l list[D]) keys(schema Schema, document *D) Keys {
 	return k
 }
 
-// loader reads stored documents by id.
+// loader loads stored documents by id.
 type loader func(ctx context.Context, ids []string) ([]Row, error)
 
-// folded is what a batch of events became.
+// folded is the result of folding a batch.
 type folded struct {
 	rows    []Row // the documents that changed
-	longest int64 // of all documents that the batch concerns, changed or not
-	skipped int   // events that this program cannot decode
+	longest int64 // the greatest End-Start of all documents that the batch concerns
+	skipped int   // the number of events that this program cannot decode
 }
 
-// foldBatch folds events, in the order of the log, into the documents that they concern. Documents are loaded first, but for
-// those that begin within the batch. An event at or below the position of a loaded document is part of it already. An event
-// of a document whose beginning could not be decoded is passed over.
+// foldBatch folds events, in log order, into their documents. It loads documents first, except those that are created within the batch.
+// It skips events at or below the position of their document, which contains them already, and events of a document whose first event
+// could not be decoded.
 func (l list[D]) foldBatch(ctx context.Context, schema Schema, load loader, events []eventstore.Recorded) (folded, error) {
 	type entry struct {
 		row            Row
@@ -105,7 +105,7 @@ func (l list[D]) foldBatch(ctx context.Context, schema Schema, load loader, even
 	var (
 		out     folded
 		missing []string
-		concern = make([]*entry, len(events)) // by event
+		concern = make([]*entry, len(events)) // the document of each event
 		byID    = make(map[string]*entry, len(events))
 		ordered = make([]*entry, 0, len(events))
 		entries = make([]entry, 0, len(events))

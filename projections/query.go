@@ -21,101 +21,100 @@ const (
 	MaxSize     = 200
 )
 
-// MaxTotal is the most documents that are counted for a [Page].
+// MaxTotal is the maximum Total of a [Page].
 const MaxTotal = 10_000
 
-// Query asks for a page of a list. The zero value asks for the first page of everything that the list shows by default.
+// Query asks for a page of a list. The zero value asks for the first page of what the list shows by default.
 type Query struct {
-	// Room, User and Booking leave only the documents of that room, user and booking; empty for any.
+	// Room, User and Booking select the documents of a room, user and booking; empty selects any.
 	Room    domain.RoomID
 	User    domain.UserID
 	Booking domain.BookingID
-	// Statuses leaves only documents with one of these. They are values of [Status], for notifications of [Delivery];
-	// [StatusAll] among them is all. None is the list's default: bookings and room uses that are not CANCELLED,
-	// notifications of every delivery.
+	// Statuses selects documents with one of these statuses: values of [Status], for notifications of [Delivery], or [StatusAll].
+	// None selects the list's default: all but CANCELLED bookings and room uses, and all notifications.
 	Statuses []string
-	// Answers, in place of Statuses, leaves only bookings that are live, or were denied, with one of these answers of the administrator. Only
-	// the booking list has them.
+	// Answers, instead of Statuses, selects bookings with one of these answers of the administrator that are live or were denied. Only
+	// the booking list supports it.
 	Answers []domain.Answer
-	// Used leaves only bookings that have a real use, by default of every status. Only the room-use list has them.
+	// Used selects bookings that have a real use, by default in every status. Only the room-use list supports it.
 	Used bool
-	// From and To leave only what overlaps [From, To): the booked slot, for notifications the time of sending. Zero is open.
+	// From and To select what overlaps [From, To): booked slots, or the times at which notifications were sent. Zero leaves that side open.
 	From, To time.Time
 
-	// Sort names the order as callers know it: see [Queries.BookingLists] and the others. Empty is the list's default order.
+	// Sort names the order, see [Queries.BookingLists] and the others. Empty is the list's default order.
 	Sort       string
 	Descending bool
-	// Size is the most documents in the page, 1 to MaxSize; 0 is DefaultSize.
+	// Size is the maximum number of documents on the page, 1 to MaxSize; 0 is DefaultSize.
 	Size int
-	// Cursor is the Next of the page before this one, asked with the same Sort and Descending; empty for the first page. A
-	// cursor says after which document the page begins, so that it stays good when documents come and go and when the list
+	// Cursor is the Next of the preceding page, which must have been queried with the same Sort and Descending; empty for the first page.
+	// It identifies the document after which the page starts, so it remains valid when documents are added or removed and when the list
 	// is rebuilt.
 	Cursor string
-	// Total asks for the number of documents on all pages, counted up to MaxTotal.
+	// Total asks for the number of documents on all pages, up to MaxTotal.
 	Total bool
 
-	// MinPosition makes the query wait until the list has this position: read your writes. 0 does not wait.
+	// MinPosition makes the query wait until the list has reached this position, to read one's own writes. 0 does not wait.
 	MinPosition eventstore.Position
 }
 
-// Page is a part of a list.
+// Page is a page of a list.
 type Page[T any] struct {
 	Items []T
-	Next  string // the cursor of the next page; empty on the last one
-	Total *int64 // if it was asked for; MaxTotal if there are as many or more
-	// More reports that there are more than Total.
+	Next  string // the cursor of the next page; empty on the last page
+	Total *int64 // nil unless it was asked for
+	// More means that there are more documents than Total, which is MaxTotal.
 	More bool
-	// Position is that of the list when it was read: every event up to there is in it.
+	// Position is the position up to which the list contained every event when it was read.
 	Position eventstore.Position
 }
 
 const (
 	// DefaultReadWait is how long a query waits for a list that is behind.
 	DefaultReadWait = 2 * time.Second
-	// DefaultBudget is how long a wide query may take.
+	// DefaultBudget is the time that a wide query may take.
 	DefaultBudget = time.Second
 )
 
-// QueryOptions say how lists are read.
+// QueryOptions configure Queries.
 type QueryOptions struct {
-	// ReadWait is how long a query with a MinPosition waits for it; 0 is DefaultReadWait.
+	// ReadWait is the maximum time that a query waits for its MinPosition; 0 is DefaultReadWait.
 	ReadWait time.Duration
-	// Budget bounds a wide query: one that no index has in its order, and that concerns more than 10,000 documents by each of its
-	// filters, so that there is no saying how many it reads. It waits for so long until it is its turn, and may then take as long; 0 is
+	// Budget limits wide queries. A query is wide if no index provides its order and each of its filters selects more than 10,000
+	// documents, so that the number of documents to read is unbounded. It may wait this long to start and then run this long; 0 is
 	// DefaultBudget.
 	Budget time.Duration
-	// Wide is the most wide queries that are answered at a time, so that all others have the store to themselves; 0 is half the
-	// processors.
+	// Wide is the maximum number of wide queries that run concurrently, which leaves the store's remaining capacity to all others; 0 is
+	// half the number of processors.
 	Wide int
-	// Positions are those of the workers in this process, whose writes then wake waiting queries at once. Without it, and for
-	// what other processes write, the store is asked again and again while queries wait.
+	// Positions are those of the workers in this process, which wake waiting queries when they write. Without it, and for what other
+	// processes write, the store is polled while queries wait.
 	Positions *Positions
-	// Log is asked whether it has an event at a MinPosition that a list does not reach. Without it such a query waits for nothing.
+	// Log is asked whether there is an event at a MinPosition that a list does not reach. Without it such a query waits in vain.
 	Log Points
 }
 
-// Queries answers questions from the lists. Its methods may be called from any goroutine. They return
+// Queries reads the lists. Its methods may be called concurrently. They return
 //
-//   - *InvalidQuery for a query that the list cannot answer,
-//   - ErrBehind when the list did not reach MinPosition in time,
-//   - ErrNoSuchPosition when the log has no event at MinPosition,
-//   - ErrNotFound when a document asked for by its id is not there,
-//   - ErrTooWide when a wide query had no turn, or took more than its time,
-//   - ErrUnavailable when the read store fails or the list has not been built yet,
-//   - the context's error when it ends.
+//   - *InvalidQuery if the list cannot answer the query,
+//   - ErrBehind if the list did not reach MinPosition in time,
+//   - ErrNoSuchPosition if the log has no event at MinPosition,
+//   - ErrNotFound if there is no document with the id,
+//   - ErrTooWide if a wide query could not start or did not finish in time,
+//   - ErrUnavailable if the read store fails or the list has not been built yet,
+//   - the context's error if it ends.
 type Queries struct {
 	store         Store
 	readWait      time.Duration
 	positions     *Positions
 	log           Points
 	budget        time.Duration
-	wide          chan struct{} // has a token for each wide query that is answered
+	wide          chan struct{} // holds a token for each wide query that runs
 	bookingList   reader[BookingList]
 	roomUseList   reader[RoomUseList]
 	notifications reader[Notification]
 }
 
-// NewQueries makes the query side of a store.
+// NewQueries returns Queries of the lists in a store.
 func NewQueries(store Store, o QueryOptions) *Queries {
 	if o.ReadWait == 0 {
 		o.ReadWait = DefaultReadWait
@@ -136,8 +135,7 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 	return q
 }
 
-// Ready reports whether questions are answered: whether each list has been built and can be read. Its error is that of a query, and
-// names the list.
+// Ready returns nil if each list has been built and can be read, and otherwise the error of a query, with the name of the list.
 func (q *Queries) Ready(ctx context.Context) error {
 	for _, p := range All() {
 		if _, err := q.store.Find(ctx, p.Name, p.Schema, Selection{Limit: 1}); err != nil {
@@ -147,39 +145,39 @@ func (q *Queries) Ready(ctx context.Context) error {
 	return nil
 }
 
-// BookingLists is a page of the booking list. Sort is one of useStartDtm (the default), bookingDtm (the order in which the
-// bookings were made), roomId, bookingUserId and status (these three: then useStartDtm).
+// BookingLists returns a page of the booking list. Sort is useStartDtm (the default), bookingDtm (the order in which the bookings were
+// made), roomId, bookingUserId or status; the last three are followed by useStartDtm.
 func (q *Queries) BookingLists(ctx context.Context, query Query) (Page[BookingList], error) {
 	return q.bookingList.page(ctx, query)
 }
 
-// BookingList is one document of the booking list, cancelled or not, once the list has the position min; 0 does not wait.
+// BookingList returns a document of the booking list, cancelled or not, once the list has reached position min; 0 does not wait.
 func (q *Queries) BookingList(ctx context.Context, id domain.BookingID, min eventstore.Position) (BookingList, error) {
 	return q.bookingList.document(ctx, string(id), min)
 }
 
-// RoomUseLists is a page of the room-use list. Sort is one of bookedUseStartDtm (the default), bookingDtm (the order in which
-// the bookings were made), roomId, bookingUserId and status (these three: then bookedUseStartDtm).
+// RoomUseLists returns a page of the room-use list. Sort is bookedUseStartDtm (the default), bookingDtm (the order in which the bookings
+// were made), roomId, bookingUserId or status; the last three are followed by bookedUseStartDtm.
 func (q *Queries) RoomUseLists(ctx context.Context, query Query) (Page[RoomUseList], error) {
 	return q.roomUseList.page(ctx, query)
 }
 
-// RoomUseList is one document of the room-use list, cancelled or not, once the list has the position min; 0 does not wait.
+// RoomUseList returns a document of the room-use list, cancelled or not, once the list has reached position min; 0 does not wait.
 func (q *Queries) RoomUseList(ctx context.Context, id domain.BookingID, min eventstore.Position) (RoomUseList, error) {
 	return q.roomUseList.document(ctx, string(id), min)
 }
 
-// Notifications is a page of the notifications. Sort is one of sendDtm (the default) and userId (then sendDtm).
+// Notifications returns a page of the notifications. Sort is sendDtm (the default) or userId, followed by sendDtm.
 func (q *Queries) Notifications(ctx context.Context, query Query) (Page[Notification], error) {
 	return q.notifications.page(ctx, query)
 }
 
-// Notification is one notification, once the list has the position min; 0 does not wait.
-func (q *Queries) Notification(ctx context.Context, id NotificationID, min eventstore.Position) (Notification, error) {
+// Notification returns a notification, once the list has reached position min; 0 does not wait.
+func (q *Queries) Notification(ctx context.Context, id domain.NotificationID, min eventstore.Position) (Notification, error) {
 	return q.notifications.document(ctx, string(id), min)
 }
 
-// reader reads documents of one projection.
+// reader reads the documents of a projection.
 type reader[D comparable] struct {
 	queries *Queries
 	list[D]
@@ -193,7 +191,7 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	if err != nil {
 		return Page[D]{}, err
 	}
-	found, err := r.since(ctx, query.MinPosition, func() (Found, error) { return r.search(ctx, s, query.Total) })
+	found, err := r.atPosition(ctx, query.MinPosition, func() (Found, error) { return r.search(ctx, s, query.Total) })
 	if err != nil {
 		return Page[D]{}, err
 	}
@@ -225,29 +223,26 @@ func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	return page, nil
 }
 
-// search finds a page by the path that leads to the fewest documents, and counts all pages if that is asked for.
+// search finds a page by the best path, and counts all pages if asked to.
 func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, error) {
 	if s.ID != "" {
 		if total {
 			s.Count = MaxTotal + 1
 		}
-		return r.look(ctx, s)
+		return r.find(ctx, s)
 	}
-	w := r.way(s)
-	find := r.look
-	narrowed, err := w.narrowed(ctx, s, few, find)
+	p := r.plan(s)
+	find := r.find
+	narrow, err := p.narrow(ctx, s, maxNarrow, find)
 	if err != nil {
 		return Found{}, err
 	}
-	if narrowed {
-		w.wide = false
-	}
-	if w.wide {
-		leave, err := r.queries.enter(ctx)
+	if p.wide && !narrow {
+		release, err := r.queries.acquireWide(ctx)
 		if err != nil {
 			return Found{}, err
 		}
-		defer leave()
+		defer release()
 		within, cancel := context.WithTimeoutCause(ctx, r.queries.budget, ErrTooWide)
 		defer cancel()
 		find = func(_ context.Context, s Selection) (Found, error) {
@@ -260,52 +255,52 @@ func (r reader[D]) search(ctx context.Context, s Selection, total bool) (Found, 
 			}
 			return found, nil
 		}
-		if _, err := w.narrowed(ctx, s, MaxSorted, find); err != nil {
+		if _, err := p.narrow(ctx, s, MaxSorted, find); err != nil {
 			return Found{}, err
 		}
 	}
-	s.Path = &w.path
+	s.Path = &p.path
 	found, err := find(ctx, s)
 	if err != nil || !total {
 		return found, err
 	}
-	s.Path, s.Limit, s.Count = &w.count, 0, MaxTotal+1
+	s.Path, s.Limit, s.Count = &p.count, 0, MaxTotal+1
 	counted, err := find(ctx, s)
 	found.Count = counted.Count
 	return found, err
 }
 
-// narrowed takes the first path that leads to no more than so many documents, if there is one.
-func (w *way) narrowed(ctx context.Context, s Selection, most int64, find func(context.Context, Selection) (Found, error)) (bool, error) {
-	for _, path := range w.narrow {
-		found, err := find(ctx, s.probe(path, most))
+// narrow takes the first candidate whose range has no more than max documents, and reports whether there is one.
+func (p *plan) narrow(ctx context.Context, s Selection, max int64, find func(context.Context, Selection) (Found, error)) (bool, error) {
+	for _, path := range p.candidates {
+		found, err := find(ctx, s.probe(path, max))
 		if err != nil {
 			return false, err
 		}
-		if found.Count <= most {
-			w.path, w.count = path, path
+		if found.Count <= max {
+			p.path, p.count = path, path
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// enter waits for the turn of a wide query, which it is until leave is called.
-func (q *Queries) enter(ctx context.Context) (leave func(), err error) {
-	patience := time.NewTimer(q.budget)
-	defer patience.Stop()
+// acquireWide waits until a wide query may run, which ends with release.
+func (q *Queries) acquireWide(ctx context.Context) (release func(), err error) {
+	timeout := time.NewTimer(q.budget)
+	defer timeout.Stop()
 	select {
 	case q.wide <- struct{}{}:
 		return func() { <-q.wide }, nil
-	case <-patience.C:
+	case <-timeout.C:
 		return nil, ErrTooWide
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// selection translates a query, and finds its order. It asks for one document more than the page has, to know whether there
-// is a next page.
+// selection translates a query and returns its order. It asks for one more document than the page holds, to know whether there is a
+// next page.
 func (l list[D]) selection(q Query) (s Selection, order ordering, err error) {
 	s = Selection{Room: string(q.Room), User: string(q.User), Descending: q.Descending, Limit: q.Size + 1}
 	if l.aBooking {
@@ -319,7 +314,7 @@ func (l list[D]) selection(q Query) (s Selection, order ordering, err error) {
 	if q.Size < 0 || q.Size > MaxSize {
 		return s, order, &InvalidQuery{ParameterSize, fmt.Sprintf("must be between 1 and %d", MaxSize)}
 	}
-	if s.Statuses, err = l.statuses.choose(q); err != nil {
+	if s.Statuses, err = l.statuses.keysFor(q); err != nil {
 		return s, order, err
 	}
 	if !q.From.IsZero() {
@@ -370,7 +365,7 @@ func (l list[D]) sortNames() []string {
 
 func (r reader[D]) document(ctx context.Context, id string, min eventstore.Position) (D, error) {
 	var zero D
-	found, err := r.since(ctx, min, func() (Found, error) { return r.look(ctx, Selection{ID: id, Limit: 1}) })
+	found, err := r.atPosition(ctx, min, func() (Found, error) { return r.find(ctx, Selection{ID: id, Limit: 1}) })
 	if err != nil {
 		return zero, err
 	}
@@ -380,82 +375,82 @@ func (r reader[D]) document(ctx context.Context, id string, min eventstore.Posit
 	return *found.Rows[0].Document.(*D), nil
 }
 
-// findTime bounds a look into the read store, whatever its server does, so that the caller is told before its own time is over.
-const findTime = 5 * time.Second
+// findTimeout limits a read from the store, so that the caller gets an answer in time even if the server hangs.
+const findTimeout = 5 * time.Second
 
-// since looks once the list has a position. A list that is behind what was known of it has been made anew, from another log and by
-// another process: what was known does not count any more.
-func (r reader[D]) since(ctx context.Context, min eventstore.Position, look func() (Found, error)) (Found, error) {
+// atPosition reads once the list has reached a position. If the list then turns out to be behind, another process has rebuilt it from
+// another log, and its known position is reset.
+func (r reader[D]) atPosition(ctx context.Context, min eventstore.Position, read func() (Found, error)) (Found, error) {
 	for {
 		if min > 0 {
 			if err := r.queries.await(ctx, r.name, min); err != nil {
 				return Found{}, err
 			}
 		}
-		found, err := look()
+		found, err := read()
 		if err != nil || found.Position >= min {
 			return found, err
 		}
-		r.queries.positions.begin(r.name, found.Position)
+		r.queries.positions.reset(r.name, found.Position)
 	}
 }
 
-// look looks into the read store for something that is soon found.
-func (r reader[D]) look(ctx context.Context, s Selection) (Found, error) {
-	looking, cancel := context.WithTimeout(ctx, findTime)
+// find reads from the store what is quickly found.
+func (r reader[D]) find(ctx context.Context, s Selection) (Found, error) {
+	within, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	found, err := r.queries.store.Find(looking, r.name, r.schema, s)
+	found, err := r.queries.store.Find(within, r.name, r.schema, s)
 	if err != nil {
 		return Found{}, cause(ctx, err)
 	}
 	return found, nil
 }
 
-// await waits until the active generation of a projection has a position. Of those who wait for the same list one asks the store again
-// and again, for what other processes write.
+// await waits until the active generation of a projection has reached a position. Of all that wait for the same list one polls the store,
+// in case another process writes to it.
 func (q *Queries) await(ctx context.Context, projection string, position eventstore.Position) error {
 	if q.positions.reached(projection, position) {
 		return nil
 	}
 	waiting, cancel := context.WithTimeout(ctx, q.readWait)
 	defer cancel()
-	at, err := q.at(waiting, projection)
+	reached, err := q.position(waiting, projection)
 	switch {
-	case err == nil && at >= position:
+	case err == nil && reached >= position:
 		return nil
 	case err != nil && !over(waiting, err):
 		return unavailable(err)
 	}
 
 	w := q.positions.wait(projection, position)
-	defer q.positions.leave(w)
+	defer q.positions.cancel(w)
 	pauses := backoff.ExponentialBackOff{InitialInterval: 2 * time.Millisecond, Multiplier: 2, MaxInterval: 100 * time.Millisecond}
 	var (
-		ask   = time.NewTimer(time.Hour)
-		turn  = w.list.turn
-		asked chan struct{}
-		lost  = q.lost(waiting, position)
+		poll   = time.NewTimer(time.Hour)
+		poller = w.list.poller
+		joined chan struct{}
+		absent = q.absent(waiting, position)
 	)
-	defer ask.Stop()
+	defer poll.Stop()
 	for {
 		select {
-		case <-w.there:
+		case <-w.reached:
 			return nil
-		case turn <- struct{}{}:
-			defer func() { <-w.list.turn }()
-			turn, asked = nil, w.list.asked
-			ask.Reset(pauses.NextBackOff())
-		case <-asked: // somebody came, who has not seen what this one has
+		case poller <- struct{}{}: // this one polls from here on
+			defer func() { <-w.list.poller }()
+			poller, joined = nil, w.list.joined
+			poll.Reset(pauses.NextBackOff())
+		case <-joined: // the newcomer has just written
 			pauses.Reset()
-			ask.Reset(pauses.NextBackOff())
-		case <-ask.C:
-			at, err := q.at(waiting, projection)
+			poll.Reset(pauses.NextBackOff())
+		case <-poll.C:
+			reached, err := q.position(waiting, projection)
 			if err != nil && !over(waiting, err) {
 				return unavailable(err)
 			}
-			q.positions.found(projection, at)
-			ask.Reset(pauses.NextBackOff())
-		case <-lost:
+			q.positions.observe(projection, reached)
+			poll.Reset(pauses.NextBackOff())
+		case <-absent:
 			return ErrNoSuchPosition
 		case <-waiting.Done():
 			if ctx.Err() != nil {
@@ -466,42 +461,42 @@ func (q *Queries) await(ctx context.Context, projection string, position eventst
 	}
 }
 
-// over reports whether a look failed because its time is over, or is about to be: MongoDB's driver does not send what it expects to be
+// over reports whether a read failed because its time is up, or nearly so: MongoDB's driver does not send what it expects to be
 // answered too late.
 func over(ctx context.Context, err error) bool {
 	deadline, _ := ctx.Deadline()
-	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && time.Until(deadline) < doubt
+	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) && time.Until(deadline) < 10*time.Millisecond
 }
 
-// at is the position of the active generation of a projection, 0 without one.
-func (q *Queries) at(ctx context.Context, projection string) (eventstore.Position, error) {
+// position is the position of a projection's active generation, 0 if there is none.
+func (q *Queries) position(ctx context.Context, projection string) (eventstore.Position, error) {
 	state, err := q.store.State(ctx, projection)
 	g, _ := state.Generation(state.Active)
 	return g.Position, err
 }
 
-// doubt is how long a list may be behind a position before it is asked whether there is an event at all.
-const doubt = 10 * time.Millisecond
+// absentDelay is how long a query waits for a position before it asks the log whether there is an event at all.
+const absentDelay = 10 * time.Millisecond
 
-// lost is closed when it turns out that the log has no event at a position, so that no list will ever be said to have it. The log
-// itself knows: a list, or a member of a cluster, may only be behind.
-func (q *Queries) lost(ctx context.Context, position eventstore.Position) <-chan struct{} {
-	lost := make(chan struct{})
+// absent returns a channel that is closed if the log has no event at a position, which no list will ever reach then. Only the log itself
+// can tell: a list or a cluster member may just be behind.
+func (q *Queries) absent(ctx context.Context, position eventstore.Position) <-chan struct{} {
+	absent := make(chan struct{})
 	if q.log == nil {
-		return lost
+		return absent
 	}
 	go func() {
-		if sleep(ctx, doubt) != nil {
+		if sleep(ctx, absentDelay) != nil {
 			return
 		}
 		if _, found, err := q.log.EventAt(ctx, position); err == nil && !found {
-			close(lost)
+			close(absent)
 		}
 	}()
-	return lost
+	return absent
 }
 
-// cause is the error of a failed look: the context's if it ended.
+// cause is the error of a failed read: the context's error if it has ended.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// several is one booking in each of some statuses, a day apart, in rooms 1 and 2.
+// several are the events of bookings with different statuses, a day apart, in rooms 1 and 2.
 func several() []eventstore.Recorded {
 	lives := [][]domain.Event{
 		{created(), requested()},
@@ -69,7 +69,7 @@ func TestQueries(t *testing.T) {
 	tests := []struct {
 		name string
 		projections.Query
-		want string // bookings in their order
+		want string // the bookings in order
 	}{
 		{"all that is live or done", projections.Query{}, "b1 b2 b3 b4"},
 		{"everything", projections.Query{Statuses: []string{projections.StatusAll}}, "b1 b2 b3 b4 b5"},
@@ -120,11 +120,11 @@ func TestQueries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var kinds []projections.Kind
+		var kinds []domain.NotificationKind
 		for _, n := range page.Items {
 			kinds = append(kinds, n.Kind)
 		}
-		if want := []projections.Kind{projections.KindUseEnded, projections.KindUseStarted, projections.KindBooked}; !slices.Equal(kinds, want) {
+		if want := []domain.NotificationKind{domain.KindUseEnded, domain.KindUseStarted, domain.KindBooked}; !slices.Equal(kinds, want) {
 			t.Errorf("got %v, want %v", kinds, want)
 		}
 		if page, err := q.Notifications(t.Context(), projections.Query{Statuses: []string{"FAILED"}}); err != nil || len(page.Items) != 0 {
@@ -231,7 +231,7 @@ func TestInvalidQueries(t *testing.T) {
 	}
 }
 
-// A booking has a real use from the event of its use on, not from its check-in, and keeps it if an operator ends the booking.
+// A booking has a real use from UseStarted on, not from the check-in, and keeps it if an operator cancels the booking.
 func TestRealUses(t *testing.T) {
 	for name, test := range map[string]struct {
 		events []domain.Event
@@ -256,7 +256,7 @@ func TestRealUses(t *testing.T) {
 	}
 }
 
-// Documents are counted up to a bound, and the page tells whether there are more.
+// Documents are counted up to a maximum, and the page says whether there are more.
 func TestTotals(t *testing.T) {
 	store := openSQLite(t)
 	p, _ := projections.Named(projections.NotificationName)
@@ -266,7 +266,7 @@ func TestTotals(t *testing.T) {
 		rows := make([]projections.Row, add)
 		for i := range rows {
 			position++
-			n := projections.Notification{ID: projections.NotificationID(fmt.Sprint(position)), Booking: "b", Delivery: projections.DeliveryPending}
+			n := projections.Notification{ID: domain.NotificationID(fmt.Sprint(position)), Booking: "b", Delivery: domain.DeliveryPending}
 			rows[i] = projections.Row{ID: string(n.ID), Created: position, Position: position, Status: string(n.Delivery), Document: &n}
 		}
 		if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: position}); err != nil {
@@ -285,7 +285,7 @@ func TestTotals(t *testing.T) {
 	}
 }
 
-// A cursor goes with other filters than those of the page that gave it: what comes after it is what comes after it among those documents.
+// A cursor may be used with other filters than those of the page that it is from, and selects what follows it among the other documents.
 func TestCursorsOfOtherFilters(t *testing.T) {
 	q := queries(t, several()) // by room: b1 b3 in 1, b2 b4 in 2
 	for _, test := range []struct {

@@ -12,23 +12,23 @@ import (
 	"roombook/eventstore"
 )
 
-// Progress says how far a rebuild is.
+// Progress is the progress of a rebuild.
 type Progress struct {
 	Projection string
 	Generation int
-	// Done and Total are positions: how far the generation is, and where the log ended when that was last asked.
+	// Done and Total are the positions that the generation has reached and at which the log ended when last asked.
 	Done, Total eventstore.Position
-	// Events counts the events folded so far, and Undecodable those among them that this program cannot decode and passes over.
+	// Events is the number of events folded so far, Undecodable the number of those that this program cannot decode and skipped.
 	Events, Undecodable int64
-	// Elapsed is the time since the rebuild began.
+	// Elapsed is the time since the start.
 	Elapsed time.Duration
-	// Active reports that the rebuilt generation is the one that readers see: the rebuild is over.
+	// Active means that the new generation is the active one and the rebuild is complete.
 	Active bool
-	// ByOther reports that it was rebuilt by somebody else at the same time, who was ready first.
+	// ByOther means that a concurrent rebuild was completed first and is the result.
 	ByOther bool
 }
 
-// Rate is in events a second.
+// Rate is the number of events per second.
 func (p Progress) Rate() float64 {
 	if p.Elapsed <= 0 {
 		return 0
@@ -36,7 +36,7 @@ func (p Progress) Rate() float64 {
 	return float64(p.Events) / p.Elapsed.Seconds()
 }
 
-// Left estimates the time that is left, by positions.
+// Left estimates the remaining time from the positions.
 func (p Progress) Left() time.Duration {
 	if p.Done == 0 || p.Done >= p.Total {
 		return 0
@@ -44,13 +44,13 @@ func (p Progress) Left() time.Duration {
 	return time.Duration(float64(p.Elapsed) * float64(p.Total-p.Done) / float64(p.Done))
 }
 
-// RebuilderOptions say how lists are rebuilt.
+// RebuilderOptions configure a Rebuilder.
 type RebuilderOptions struct {
 	Abandoned time.Duration // see [WorkerOptions]
 	Logger    *slog.Logger  // nil discards
 }
 
-// Rebuilder makes lists anew.
+// Rebuilder rebuilds lists. It may be used concurrently.
 type Rebuilder struct {
 	store   Store
 	log     Log
@@ -60,7 +60,7 @@ type Rebuilder struct {
 	watched map[Ref]watched
 }
 
-// NewRebuilder makes a Rebuilder. Goroutines may share it.
+// NewRebuilder returns a Rebuilder of lists in a store.
 func NewRebuilder(store Store, log Log, o RebuilderOptions) *Rebuilder {
 	if o.Abandoned == 0 {
 		o.Abandoned = time.Minute
@@ -71,10 +71,10 @@ func NewRebuilder(store Store, log Log, o RebuilderOptions) *Rebuilder {
 	return &Rebuilder{store: store, log: log, options: o, watched: map[Ref]watched{}}
 }
 
-// Rebuild folds the log from its beginning into a new generation, beside the one that readers see and workers keep, and makes it the
-// active one once it has everything that the other has. If it fails, or the context ends, the list is as it was; but one that was
-// made from another log is removed first. Of several rebuilds at once the first to be ready wins, and is what the others return as their
-// own, see [Progress.ByOther]. Progress, if not nil, is called from time to time.
+// Rebuild folds the log from its beginning into a new generation, beside the active one, and activates it once it contains everything that
+// the active one does. If it fails or the context ends, the list is unchanged, except that a generation that was built from another log
+// is discarded first. Of concurrent rebuilds the first one to finish wins, and the others return its result as their own, see
+// [Progress.ByOther]. It calls progress, if not nil, from time to time.
 func (r *Rebuilder) Rebuild(ctx context.Context, p Projection, progress func(Progress)) error {
 	if err := r.rebuildOrJoin(ctx, p, progress); err != nil {
 		return fmt.Errorf("rebuild %s: %w", p.Name, err)
@@ -91,7 +91,7 @@ func (r *Rebuilder) rebuildOrJoin(ctx context.Context, p Projection, progress fu
 		return err
 	}
 	for _, g := range before.Generations {
-		if g.Number < before.Active { // replaced, and everybody has had a whole rebuild's time to notice
+		if g.Number < before.Active { // replaced since before the last rebuild, which is time enough for everyone to notice
 			if err := r.drop(ctx, g); err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func (r *Rebuilder) rebuildOrJoin(ctx context.Context, p Projection, progress fu
 	}
 }
 
-// dropTime bounds the removal of a generation that did not become active.
+// dropTime limits the removal of a generation that did not become active.
 const dropTime = 10 * time.Second
 
 func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Progress)) (err error) {
@@ -130,7 +130,7 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 		var other *OtherLog
 		switch {
 		case errors.As(err, &other):
-			r.options.Logger.Warn("the list is made anew", "because", err)
+			r.options.Logger.Warn("the list is rebuilt", "because", err)
 			if err := r.store.Discard(ctx, active.Ref); err != nil {
 				return err
 			}
@@ -169,21 +169,21 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 	return nil
 }
 
-// replay is one rebuild.
+// replay is a rebuild in progress.
 type replay struct {
 	builder
 	log      Log
-	from     int // the generation that is to be replaced
+	from     int // the generation to replace
 	began    time.Time
-	end      eventstore.Position // of the log, when last asked, to tell how far it is
+	end      eventstore.Position // where the log ended when last asked
 	events   int64
 	skipped  int64
 	active   bool
 	progress func(Progress)
 }
 
-// patience is how often in a row the log may fail without any progress.
-const patience = 6
+// maxFailures is the number of times that the log may fail in a row without progress.
+const maxFailures = 6
 
 func (r *replay) run(ctx context.Context) error {
 	failures, pauses := 0, newBackOff()
@@ -197,7 +197,7 @@ func (r *replay) run(ctx context.Context) error {
 			failures = 0
 			pauses.Reset()
 		}
-		if !errors.Is(err, eventstore.ErrUnavailable) || failures == patience {
+		if !errors.Is(err, eventstore.ErrUnavailable) || failures == maxFailures {
 			return err
 		}
 		failures++
@@ -207,8 +207,8 @@ func (r *replay) run(ctx context.Context) error {
 	}
 }
 
-// catchUp follows the log until the generation has everything that the active one has and has taken its place. How far it is, the
-// subscription alone says: a member of a cluster that is asked for the end of the log may be ahead of the one that is followed.
+// catchUp follows the log until the generation contains everything that the active one does and has replaced it. Only the subscription
+// says how far it is: the end of the log may come from a cluster member that is ahead of the one that serves the subscription.
 func (r *replay) catchUp(ctx context.Context) (err error) {
 	if _, err := origin(ctx, r.log, r.generation); err != nil {
 		return err
@@ -220,7 +220,7 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 		return r.log.Subscribe(ctx, after, r.projection.Filter)
 	})
 	defer events.stop()
-	sameLog := false // since the subscription began
+	sameLog := false // whether the log was checked since the subscription started
 	for {
 		gathered := events.gathered()
 		if !sameLog && (gathered.events > 0 || gathered.caughtUp) {
@@ -238,7 +238,7 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 			}
 			r.events += int64(len(batch.Events))
 			r.skipped += int64(done.skipped)
-			r.tell()
+			r.report()
 			continue
 		case gathered.caughtUp:
 			if err := r.activate(ctx); err != nil || r.active {
@@ -256,7 +256,7 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 	}
 }
 
-// activate makes the generation the active one, unless that has more, which is then still to come.
+// activate activates the generation, unless the active one is still ahead of it.
 func (r *replay) activate(ctx context.Context) error {
 	err := r.store.Activate(ctx, r.generation.Projection, r.from, r.generation.Number)
 	if errors.Is(err, ErrNotCaughtUp) {
@@ -264,12 +264,12 @@ func (r *replay) activate(ctx context.Context) error {
 	}
 	if err == nil {
 		r.active = true
-		r.tell()
+		r.report()
 	}
 	return err
 }
 
-func (r *replay) tell() {
+func (r *replay) report() {
 	total := max(r.end, r.generation.Position)
 	if r.active {
 		total = r.generation.Position
@@ -286,9 +286,8 @@ func (r *replay) tell() {
 	})
 }
 
-// sweep drops the generations that are not the active one and that nobody writes to: those that were replaced, and what a rebuild
-// left that was killed. Whether somebody writes it finds out by watching, from one sweep to another, and by its own clock alone. It
-// returns the active one.
+// sweep drops generations that are neither active nor written to any more: replaced ones, and the remains of rebuilds that were killed.
+// It observes from sweep to sweep whether they are written to, which depends on no clock but its own. It returns the active generation.
 func (r *Rebuilder) sweep(ctx context.Context, projection string) (active int, err error) {
 	state, err := r.store.State(ctx, projection)
 	if err != nil {
@@ -319,13 +318,13 @@ func (r *Rebuilder) drop(ctx context.Context, g Generation) error {
 	return nil
 }
 
-// watched is a generation as it was seen, and since when it is so.
+// watched says since when a generation has had a number of writes.
 type watched struct {
 	writes int64
 	since  time.Time
 }
 
-// abandoned reports whether a generation has been seen, for long enough, not to be written to.
+// abandoned reports whether a generation has not been written to for long enough.
 func (r *Rebuilder) abandoned(g Generation) bool {
 	if g.Dropped {
 		return true

@@ -11,24 +11,23 @@ import (
 // RoomUseListName names the projection.
 const RoomUseListName = "room_use_list"
 
-// RoomUseList is a document of the room-use list: what was booked against what was really used, one a booking. A booking that
-// nobody has used yet has no real use.
+// RoomUseList is a document of the room-use list: a booking, and when the room was really used. Until the use starts there is none.
 type RoomUseList struct {
-	Booking   domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
-	Room      domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
-	User      domain.UserID    `json:"bookingUserId" bson:"bookingUserId" key:"user"`
-	Start     time.Time        `json:"bookedUseStartDtm" bson:"bookedUseStartDtm" key:"start"`
-	End       time.Time        `json:"bookedUseEndDtm" bson:"bookedUseEndDtm" key:"end"`
-	Status    Status           `json:"status" bson:"status"`
-	RealUse   domain.RealUseID `json:"realUseId,omitzero" bson:"realUseId,omitempty"`             // empty until the use has started
-	StartedAt time.Time        `json:"realUseStartDtm,omitzero" bson:"realUseStartDtm,omitempty"` // zero until the use has started
-	EndedAt   time.Time        `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`     // zero until the use has ended
-	// RoomStillInUseBy is another booking whose use of the room had not ended when this use started. Empty if none was found.
+	Booking domain.BookingID `json:"bookingId" bson:"bookingId" key:"id"`
+	Room    domain.RoomID    `json:"roomId" bson:"roomId" key:"room"`
+	User    domain.UserID    `json:"bookingUserId" bson:"bookingUserId" key:"user"`
+	Start   time.Time        `json:"bookedUseStartDtm" bson:"bookedUseStartDtm" key:"start"`
+	End     time.Time        `json:"bookedUseEndDtm" bson:"bookedUseEndDtm" key:"end"`
+	Status  Status           `json:"status" bson:"status"`
+	// BookedMinutes is the length of the booked slot, UsedMinutes that of the real use, 0 until it has ended; both are rounded to the
+	// nearest minute.
+	BookedMinutes int              `json:"bookedMinutes" bson:"bookedMinutes"`
+	UsedMinutes   int              `json:"usedMinutes" bson:"usedMinutes"`
+	RealUse       domain.RealUseID `json:"realUseId,omitzero" bson:"realUseId,omitempty"`             // empty until the use has started
+	StartedAt     time.Time        `json:"realUseStartDtm,omitzero" bson:"realUseStartDtm,omitempty"` // zero until the use has started
+	EndedAt       time.Time        `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`     // zero until the use has ended
+	// RoomStillInUseBy is another booking whose use of the room had not ended when this one started; empty if there was none.
 	RoomStillInUseBy domain.BookingID `json:"roomStillInUseBy,omitzero" bson:"roomStillInUseBy,omitempty"`
-	// BookedMinutes is the length of the booked slot, to the nearest minute, and UsedMinutes is how long the room was really used; 0
-	// until the use has ended.
-	BookedMinutes int `json:"bookedMinutes" bson:"bookedMinutes"`
-	UsedMinutes   int `json:"usedMinutes" bson:"usedMinutes"`
 }
 
 // measure sets the minutes.
@@ -39,7 +38,7 @@ func (l *RoomUseList) measure() {
 	}
 }
 
-// minutes is the time between, to the nearest minute. A [time.Duration] would end at 292 years.
+// minutes is the time between, rounded to the nearest minute. A [time.Duration] would overflow at 292 years.
 func minutes(from, to time.Time) int {
 	const minute = 60_000 // milliseconds
 	return int((to.UnixMilli() - from.UnixMilli() + minute/2) / minute)
@@ -48,7 +47,7 @@ func minutes(from, to time.Time) int {
 func roomUseList() list[RoomUseList] {
 	return list[RoomUseList]{
 		name:     RoomUseListName,
-		version:  3,
+		version:  4,
 		aBooking: true,
 		sorts:    bookingSorts("bookedUseStartDtm"),
 		statuses: roomUseListStatuses(),
@@ -58,10 +57,10 @@ func roomUseList() list[RoomUseList] {
 	}
 }
 
-// keyUsed is the key of documents with a status that have a real use. It comes right after the status in order.
+// keyUsed is the status key of documents with a real use. It sorts right after the status.
 func keyUsed(s Status) string { return string(s) + " USED" }
 
-// statusKey is what a document is found by, whether it is asked for by its status or as a real use.
+// statusKey is the status key, which serves queries by status and for real uses.
 func (l RoomUseList) statusKey() string {
 	if l.RealUse != "" && slices.Contains(usable, l.Status) {
 		return keyUsed(l.Status)
@@ -69,8 +68,8 @@ func (l RoomUseList) statusKey() string {
 	return string(l.Status)
 }
 
-// usable are the statuses of documents that may have a real use. One that is IN_USE has none until the event of its use has come, and one
-// that is CANCELLED has one if an operator ended the booking.
+// usable are the statuses in which a document may have a real use: IN_USE once UseStarted has followed the check-in, and CANCELLED if an
+// operator cancelled the booking during its use.
 var usable = []Status{StatusInUse, StatusEnded, StatusCancelled}
 
 func roomUseListStatuses() statuses {

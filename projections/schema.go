@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// Schema says what the documents of a projection are and how they are looked for. A store makes the indexes.
+// Schema describes the documents of a projection and their indexes.
 type Schema struct {
-	// Document is the type of the documents: a struct.
+	// Document is the type of the documents, a struct.
 	Document reflect.Type
 	Fields   []Field
 	Indexes  []Index
 }
 
-// Field is a field of a document: a text, a whole number (an int) or a time, which is in UTC and of whole milliseconds.
+// Field is a field of a document: a string, an int, or a time.Time in UTC of whole milliseconds.
 type Field struct {
-	// Name is the field's name in JSON and in BSON alike, and in replies.
+	// Name is the field's name in JSON, in BSON and in replies.
 	Name string
-	// Optional means that the field is absent where it has nothing to say, which is its zero value. All others are always there.
+	// Optional fields are absent while they are zero. All other fields are always present.
 	Optional bool
-	// Key is the column of the keys that the field is; empty for most.
+	// Key is the key that the field holds; empty for most fields.
 	Key Column
-	// Index is that of the field in the struct.
+	// Index is the index of the field in the struct.
 	Index int
 }
 
-// SchemaOf is the schema of documents of type D, whose fields have tags: json and bson with the same name, and omitzero and omitempty if
-// they are optional; key for those that are keys.
+// SchemaOf derives the schema of documents of type D from the tags of its fields: json and bson hold the same name, with omitzero and
+// omitempty for an optional field; key holds the column of a key. It panics if D is not such a struct.
 func SchemaOf[D any](indexes ...Index) Schema {
 	s := Schema{Document: reflect.TypeFor[D](), Indexes: indexes}
 	for f := range s.Document.Fields() {
@@ -41,14 +41,14 @@ func SchemaOf[D any](indexes ...Index) Schema {
 		kind := f.Type.Kind()
 		if name == "" || options != "" && options != "omitzero" || f.Tag.Get("bson") != bson ||
 			kind != reflect.String && kind != reflect.Int && f.Type != reflect.TypeFor[time.Time]() {
-			panic(fmt.Sprintf("the field %s of %s is not one of a document", f.Name, s.Document))
+			panic(fmt.Sprintf("field %s of %s cannot be a field of a document", f.Name, s.Document))
 		}
 		s.Fields = append(s.Fields, Field{Name: name, Optional: options != "", Key: Column(f.Tag.Get("key")), Index: f.Index[0]})
 	}
 	return s
 }
 
-// Field is the field that is a key.
+// Field is the field that holds a key.
 func (s Schema) Field(key Column) (Field, bool) {
 	i := slices.IndexFunc(s.Fields, func(f Field) bool { return f.Key == key })
 	if i < 0 {
@@ -57,7 +57,7 @@ func (s Schema) Field(key Column) (Field, bool) {
 	return s.Fields[i], true
 }
 
-// Keys are those that a document has in its fields. What has no end is about a moment.
+// Keys are the keys that a document holds in its fields. A document without an end is about an instant.
 func (s Schema) Keys(document any) Keys {
 	var k Keys
 	d := reflect.ValueOf(document).Elem()
@@ -82,5 +82,5 @@ func (s Schema) Keys(document any) Keys {
 	return k
 }
 
-// shown cuts a time of an event to what documents and replies have of it: whole milliseconds, in UTC.
+// shown is an event's time as documents and replies show it: in UTC, cut to whole milliseconds.
 func shown(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

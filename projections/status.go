@@ -7,21 +7,21 @@ import (
 	"roombook/domain"
 )
 
-// Status says where a booking is in its life, as the lists show it.
+// Status is the state of a booking as the lists show it.
 type Status string
 
 const (
-	StatusBooked    Status = "BOOKED"    // waits for the administrator's answer
-	StatusConfirmed Status = "CONFIRMED" // the administrator said yes
+	StatusBooked    Status = "BOOKED"    // awaits the administrator's answer
+	StatusConfirmed Status = "CONFIRMED" // confirmed by the administrator
 	StatusInUse     Status = "IN_USE"    // the use has started
-	StatusEnded     Status = "ENDED"     // the use has ended, and with it the booking
-	StatusCancelled Status = "CANCELLED" // over without having been used
+	StatusEnded     Status = "ENDED"     // the use has ended, and the booking with it
+	StatusCancelled Status = "CANCELLED" // over for any other reason
 )
 
-// StatusAll, in a [Query], asks for documents of every status.
+// StatusAll, in a [Query], selects documents of every status.
 const StatusAll = "all"
 
-// after folds one event.
+// after is the status after one more event.
 func (s Status) after(event domain.Event) Status {
 	switch e := event.(type) {
 	case domain.BookingCreated, domain.ConfirmRequested:
@@ -41,20 +41,21 @@ func (s Status) after(event domain.Event) Status {
 	return s
 }
 
-// statuses are those that the documents of a list can have, and those that it shows when it is not asked for others: all if
-// shown is nil.
+// statuses are the statuses of a list, and the status keys that documents are selected by. A key says more than a status where a query can
+// ask for more.
 type statuses struct {
-	all, shown []string
-	// keys are those of the documents that have a status, where that is not the only one.
+	all   []string
+	shown []string // the statuses that are shown by default; nil for all
+	// keys are the keys of each status that has others than itself.
 	keys map[string][]string
-	// used are the keys of the documents with a status that have a real use; nil where that is not asked for.
+	// used are the keys of each status whose documents have a real use; nil if a query cannot ask for that.
 	used map[string][]string
-	// answers are the keys of the documents that have an answer of the administrator; nil where that is not asked for.
+	// answers are the keys of each answer of the administrator; nil if a query cannot ask for that.
 	answers map[string][]string
 }
 
-// choose translates the statuses, or the answers, of a query into the keys of a selection, each of them once and in order.
-func (s statuses) choose(q Query) ([]string, error) {
+// keysFor translates the statuses or answers of a query into the distinct keys to select, in order.
+func (s statuses) keysFor(q Query) ([]string, error) {
 	if len(q.Answers) > 0 {
 		var keys []string
 		for _, answer := range q.Answers {
@@ -100,7 +101,7 @@ func distinct(keys []string) []string {
 	return slices.Compact(keys)
 }
 
-// keysOf are the keys of the documents with a status.
+// keysOf are the keys of a status.
 func (s statuses) keysOf(status string) []string {
 	if of := s.keys[status]; of != nil {
 		return of
@@ -108,7 +109,7 @@ func (s statuses) keysOf(status string) []string {
 	return []string{status}
 }
 
-// every is every key that a document can have.
+// every returns all keys.
 func (s statuses) every() []string {
 	var keys []string
 	for _, status := range s.all {

@@ -12,72 +12,72 @@ import (
 	"roombook/eventstore"
 )
 
-// Store keeps the documents of projections, in generations, and a pointer for each projection that names the active one.
-// Package storetest holds every Store to what is written here. All methods may be called from any goroutine and by several
-// processes at once; all leave when their context ends, with an error that wraps its cause. Other errors mean that the store
-// did not do what was asked, or (of Write, Activate and Drop) that its outcome is unknown; all of these may be tried again.
+// Store keeps the documents of projections in generations, and for each projection a pointer to the active generation.
+// Package storetest checks every implementation against this contract. Methods may be called concurrently, from any number of
+// goroutines and processes. When its context ends a method returns early with an error that wraps the context's cause. Any other error
+// means that the operation failed or, for Write, Activate and Drop, that its outcome is unknown; all of them are safe to retry.
+// Methods that take a Schema expect the same one for all calls that concern a generation.
 type Store interface {
-	// State says what there is of a projection. A projection that was never begun has the zero State.
+	// State returns the generations of a projection and which one is active: the zero State if there never was one.
 	State(ctx context.Context, projection string) (State, error)
 
-	// Begin makes an empty generation, with a number greater than any that the projection ever had, and its indexes.
+	// Begin creates an empty generation and its indexes. Its number is greater than any that the projection ever had.
 	Begin(ctx context.Context, projection string, version int, schema Schema) (Generation, error)
 
-	// Ensure makes those indexes of a generation that are missing.
+	// Ensure creates the indexes that a generation lacks.
 	Ensure(ctx context.Context, ref Ref, schema Schema) error
 
-	// Load reads documents by id, in any order, leaving out those that are not there. Of the rows ID, Created, Position and Document
-	// are set. ErrForeign means that one of them is no document of the list.
+	// Load reads documents by id, in no particular order, and omits those that do not exist. It sets ID, Created, Position and
+	// Document of each row. It returns ErrForeign if what is stored under one of the ids is not a document.
 	Load(ctx context.Context, ref Ref, schema Schema, ids []string) ([]Row, error)
 
-	// Write stores documents and then, never before, raises the generation's checkpoint. A document that the store has at the
-	// same or a later position is left as it is: that is not an error. No part of a checkpoint goes backwards, and an event stays with
-	// its position. The ids are distinct. What was written is what Load and State then find, in whatever process.
-	// ErrRetired means that the generation is not there any more, or that a later one is active; then some of the
-	// documents may have been written, which does no harm, and the checkpoint was not.
+	// Write stores documents, whose ids are distinct, and after that raises the generation's checkpoint. It skips a document that is
+	// already stored at the same or a later position, without an error. No part of a checkpoint ever decreases, and Event stays paired
+	// with Position. Once Write has returned, Load and State see its effect in every process.
+	// It returns ErrRetired if the generation is gone or a later one is active. Some documents may have been written then, which is
+	// harmless; the checkpoint was not.
 	Write(ctx context.Context, ref Ref, schema Schema, rows []Row, checkpoint Checkpoint) error
 
-	// Activate points a projection at another generation, if it still points at the one named by from (0: at none) and if
-	// the new one's checkpoint is not behind the old one's. ErrFlipped means that it points elsewhere, or that the new generation is not
-	// there; ErrNotCaughtUp that it is behind. All or nothing; readers see either the old generation or the new one. An old
-	// checkpoint that does not say which event it is at is not compared.
+	// Activate atomically makes generation to the active one, if generation from is active (0: none) and the checkpoint of to is not
+	// behind that of from. It returns ErrFlipped if another generation is active or to does not exist, and ErrNotCaughtUp if to is
+	// behind. A checkpoint of from without an Event is not compared.
 	Activate(ctx context.Context, projection string, from, to int) error
 
-	// Drop removes a generation and its documents. The active one is not removed: ErrActive. What is not there is no error.
+	// Drop removes a generation and its documents. It returns ErrActive for the active one, and nil if there is no such generation.
 	Drop(ctx context.Context, ref Ref) error
 
-	// Discard removes a generation and its documents even if it is the active one: then the projection has none. What is not there
-	// is no error.
+	// Discard removes a generation and its documents even if it is active; the projection then has no active generation. It returns nil
+	// if there is no such generation.
 	Discard(ctx context.Context, ref Ref) error
 
-	// Find reads documents of the active generation. What it finds is at least as new as the position that it returns with
-	// them. ErrNotBuilt means that no generation is active, ErrForeign that something that is no document of the list was found.
+	// Find reads documents of the active generation. The result includes every write up to the position that it returns. It returns
+	// ErrNotBuilt if no generation is active, and ErrForeign if it comes across something that is not a document.
 	Find(ctx context.Context, projection string, schema Schema, s Selection) (Found, error)
 
-	// Scan reads the documents of a generation in the order of Created, those after a position, and also what is no document, see
-	// Row.Foreign. It returns fewer than limit only if there are no more.
+	// Scan reads the documents of a generation whose Created is greater than after, in the order of Created, and also what is not a
+	// document, see Row.Foreign. It returns fewer than limit rows only at the end.
 	Scan(ctx context.Context, ref Ref, schema Schema, after eventstore.Position, limit int) ([]Row, error)
 
-	// Ping reports whether the store answers.
+	// Ping returns an error unless the store responds.
 	Ping(ctx context.Context) error
 
-	// Close lets go of everything. It is idempotent.
+	// Close releases all resources. It is idempotent.
 	Close() error
 }
 
 var (
-	// ErrRetired means that a generation is not to be written any more.
+	// ErrRetired means that a generation must no longer be written to.
 	ErrRetired = errors.New("the generation is retired")
-	// ErrFlipped means that a projection does not point where it was expected to.
+	// ErrFlipped means that another generation is active than the caller expected.
 	ErrFlipped = errors.New("another generation was made active meanwhile")
 	// ErrNotCaughtUp means that a generation is behind the one that it is to replace.
 	ErrNotCaughtUp = errors.New("the generation is behind the active one")
-	// ErrActive means that a generation is the one that readers see.
+	// ErrActive means that a generation cannot be dropped because it is the active one.
 	ErrActive = errors.New("the generation is active")
 	// ErrNotBuilt means that a projection has no active generation yet.
 	ErrNotBuilt = errors.New("the list has not been built yet")
-	// ErrForeign means that something else is stored in the place of a document: no program of this kind has written it.
-	ErrForeign = errors.New("no document of the list")
+	// ErrForeign means that something is stored in place of a document that no version of this program has written.
+	ErrForeign = errors.New("not a document of the list")
 )
 
 // Ref names a generation of a projection.
@@ -86,16 +86,16 @@ type Ref struct {
 	Number     int // from 1
 }
 
-// String is the name of the table or collection that holds the generation's documents.
+// String is the name of the table or collection of the generation.
 func (r Ref) String() string { return fmt.Sprintf("%s_g%d", r.Projection, r.Number) }
 
-// State is what there is of a projection.
+// State describes a projection.
 type State struct {
-	Active      int // the generation that readers see; 0 for none
+	Active      int // the number of the generation that readers see; 0 for none
 	Generations []Generation
 }
 
-// Generation finds a generation by its number.
+// Generation returns the generation with a number.
 func (s State) Generation(number int) (Generation, bool) {
 	for _, g := range s.Generations {
 		if g.Number == number {
@@ -105,32 +105,32 @@ func (s State) Generation(number int) (Generation, bool) {
 	return Generation{}, false
 }
 
-// Generation is one making of a projection.
+// Generation is one build of a projection.
 type Generation struct {
 	Ref
-	// Version is that of the code that made it.
+	// Version is the version of the projection that built it.
 	Version int
 	Checkpoint
-	// Writes grows with every write, and with nothing else: who sees it grow knows that somebody writes.
+	// Writes increases with every write and at no other time, so that others can tell whether the generation is still written to.
 	Writes int64
-	// Dropped reports that it is half removed, which Drop finishes.
+	// Dropped means that Drop was interrupted. Calling it again completes it.
 	Dropped bool
 }
 
-// Checkpoint says how far a generation is.
+// Checkpoint says how much of the log a generation contains.
 type Checkpoint struct {
-	// Position is that of the last event of the projection's streams that was folded, and Event is its id: together they say of what
-	// log the generation was made. Event is zero where that was not noted.
+	// Position is the position of the last event folded, and Event is its id. Together they identify the log that the generation was
+	// built from. Event is zero if it is not known.
 	Position eventstore.Position
 	Event    uuid.UUID
-	// Considered is an event further on, if there is one, up to which the log has no other event of the projection's streams. It spares
-	// a restart reading what other streams have.
+	// Considered is a later event up to which the log has no further events of the projection's streams; zero if there is none. After a
+	// restart reading continues there.
 	Considered Point
-	// Longest is the greatest End-Start, in microseconds, that a document ever had. It bounds the search for what overlaps a time.
+	// Longest is the greatest End-Start, in microseconds, that any document ever had. It bounds searches for what overlaps a time.
 	Longest int64
 }
 
-// Last is the last event that was folded.
+// Last is the last event folded.
 func (c Checkpoint) Last() Point { return Point{c.Position, c.Event} }
 
 // Point is an event of a log.
@@ -139,10 +139,10 @@ type Point struct {
 	Event    uuid.UUID
 }
 
-// String is a text that grows with the position, for stores to keep and compare.
+// String encodes the point so that stores can keep it as text; texts compare as their positions do.
 func (p Point) String() string { return fmt.Sprintf("%020d %s", p.Position, p.Event) }
 
-// ParsePoint is the point of a text that String made, and the zero Point of any other.
+// ParsePoint decodes what String has encoded. It returns the zero Point for any other text.
 func ParsePoint(text string) Point {
 	var p Point
 	var event string
@@ -157,35 +157,35 @@ func ParsePoint(text string) Point {
 	return p
 }
 
-// Row is a document with what a store keeps beside it.
+// Row is a document and its bookkeeping.
 type Row struct {
 	ID string
-	// Created is the position of the event that the document began with. No two documents of a projection have the same, so that
-	// it settles the order of documents that are otherwise equal, in every generation alike.
+	// Created is the position of the event that created the document. It is unique within a projection and the same in every
+	// generation, and breaks ties in every order.
 	Created eventstore.Position
-	// Position is that of the last event that changed the document.
+	// Position is the position of the last event that changed the document.
 	Position eventstore.Position
-	// Status is what the document is found by as its status: it may tell more than the document's own.
+	// Status is the status key that queries select the document by. It may say more than the status that the document shows.
 	Status string
-	// Document is a pointer to a struct of the type that the Schema names.
+	// Document is a pointer to a struct of the Schema's type.
 	Document any
-	// Loaded is a hint to Write: the document is likely to be in the store already.
+	// Loaded is a hint to Write that the document is probably stored already.
 	Loaded bool
-	// Foreign is what Scan found in the place of a document, and then Document is nil: something that a store would not have written.
+	// Foreign is set by Scan if what is stored is not what a store writes: it is then that, as text, and Document is nil.
 	Foreign string
 }
 
-// Keys are what documents are filtered and ordered by.
+// Keys are the values that queries filter and sort by.
 type Keys struct {
-	Booking string // empty where it is the document's own id
+	Booking string // empty if the booking is the document's own id
 	Room    string
 	User    string
 	Status  string
-	// Start and End are the time that the document is about, [Start, End), in microseconds since 1970.
+	// Start and End are the time that the document is about, the half-open interval [Start, End), in microseconds since 1970.
 	Start, End int64
 }
 
-// Column names a key, or what a store keeps beside a document.
+// Column names a key or a part of a document's bookkeeping.
 type Column string
 
 const (
@@ -199,13 +199,13 @@ const (
 	ColumnCreated Column = "created"
 )
 
-// Order is an order of documents: by a column if one is named, then by Start if that is asked for, then by Created.
+// Order is a sort order: by a column if there is one, then by Start if that is set, then by Created.
 type Order struct {
-	By    Column // one of the keys' texts; empty for none
+	By    Column // a key that is a text; empty for none
 	Start bool
 }
 
-// Columns are those of the order.
+// Columns are the columns to sort by.
 func (o Order) Columns() []Column {
 	columns := make([]Column, 0, 3)
 	if o.By != "" {
@@ -217,28 +217,28 @@ func (o Order) Columns() []Column {
 	return append(columns, ColumnCreated)
 }
 
-// Index is an order in which the documents of each status can be read: it has the status, then the columns of the order. So documents
-// of several statuses are the merge of as many parts of it.
+// Index is an index on the status and then on the columns of an order, so that the documents of one status can be read in that order, and
+// those of several by merging one range for each.
 type Index struct {
 	Order
-	// Beside are columns that it has as well, so that documents that are not wanted need not be looked at.
-	Beside []Column
+	// Covered are further columns of the index, by which documents are filtered without being read.
+	Covered []Column
 }
 
-// Columns are those of the index.
+// Columns are the columns of the index.
 func (i Index) Columns() []Column {
-	return slices.Concat([]Column{ColumnStatus}, i.Order.Columns(), i.Beside)
+	return slices.Concat([]Column{ColumnStatus}, i.Order.Columns(), i.Covered)
 }
 
-// Mark is a document's place in an order.
+// Mark is a position in an order: that of a document.
 type Mark struct {
-	By      string              `json:"b,omitzero"` // the value of the order's column, if it has one
-	Start   int64               `json:"t,omitzero"` // if the order has it
+	By      string              `json:"b,omitzero"` // the value in the order's By column
+	Start   int64               `json:"t,omitzero"` // if the order includes it
 	Created eventstore.Position `json:"c"`
 }
 
-// In is the mark's value in a column of its order: a whole number or a text.
-func (m Mark) In(c Column) any {
+// Value is the mark's value in a column of the order: an int64 or a string.
+func (m Mark) Value(c Column) any {
 	switch c {
 	case ColumnStart:
 		return m.Start
@@ -249,7 +249,7 @@ func (m Mark) In(c Column) any {
 	}
 }
 
-// Mark is the place that a document with these keys has in the order.
+// Mark is the position in the order of a document with these keys.
 func (o Order) Mark(k Keys, created eventstore.Position) Mark {
 	m := Mark{Created: created}
 	switch o.By {
@@ -268,40 +268,40 @@ func (o Order) Mark(k Keys, created eventstore.Position) Mark {
 	return m
 }
 
-// Selection says which documents are looked for.
+// Selection says which documents to find, and in what order.
 type Selection struct {
-	// ID, Booking, Room and User, where not empty, are what the documents must have.
+	// ID, Booking, Room and User select documents with these values; empty selects any.
 	ID, Booking, Room, User string
-	// Statuses, where there are any, are those that the documents may have.
+	// Statuses selects documents with one of these status keys; none selects any.
 	Statuses []string
-	// From and To, where not nil, leave the documents with Start < To and End > From.
+	// From and To select documents with Start < To and End > From; nil leaves that side open.
 	From, To *int64
 
 	Order      Order
-	Descending bool  // of the whole order
-	After      *Mark // nil for the beginning; otherwise what follows it in the order and direction given
-	// Limit is the most documents to be found; 0 for none at all.
+	Descending bool  // reverses the whole order
+	After      *Mark // selects what follows it, in the order and direction given; nil starts at the beginning
+	// Limit is the maximum number of documents to return; 0 returns none.
 	Limit int
-	// Count asks for the number of documents, without regard to After and Limit, and is the most that are counted; 0 for none at all.
+	// Count asks for the number of documents that match, regardless of After and Limit, and caps it; 0 does not count.
 	Count int64
-	// Path says how the documents are found; nil is as the store likes. It asks for Statuses.
+	// Path says how to find the documents, which requires Statuses; nil leaves it to the store.
 	Path *Path
 }
 
-// Path leads to the documents of a Selection.
+// Path says by which index to find the documents of a Selection.
 type Path struct {
-	// Index is that of an index of the Schema. If the Selection has a value for its By, only the documents with that are read, and if
-	// Start comes next, only those that From and To leave.
+	// Index is the order of an index of the Schema. If the Selection has a value for its By column, only the range with that value is read;
+	// if Start comes next, only what From and To select of it.
 	Index Order
-	// Sort means that Index does not have the order of the Selection, so that all that it leads to are read, and sorted. Whoever sets it
-	// knows of no more than MaxSorted; the store may pass over what is beyond twice as many.
+	// Sort means that the index does not provide the order of the Selection: everything in the range is read and sorted. The caller has
+	// made sure that there are no more than MaxSorted documents; a store may stop reading at twice that number.
 	Sort bool
 }
 
-// MaxSorted is the most documents that are sorted to answer a query: a wide one, see [QueryOptions].
+// MaxSorted is the maximum number of documents that are sorted to answer a wide query, see [QueryOptions].
 const MaxSorted = 100_000
 
-// Has is the value that the documents of a Selection must have in a column; empty for any.
+// Has is the value that a Selection requires in a column; empty for any.
 func (s Selection) Has(c Column) string {
 	switch c {
 	case ColumnID:
@@ -316,8 +316,7 @@ func (s Selection) Has(c Column) string {
 	return ""
 }
 
-// Terms are the columns in which the documents of a Selection must have a value, and that, those first that usually leave the fewest
-// documents.
+// Terms are the columns in which a Selection requires a value, and the values, the most selective ones first.
 func (s Selection) Terms() iter.Seq2[Column, string] {
 	return func(yield func(Column, string) bool) {
 		for _, c := range [...]Column{ColumnID, ColumnBooking, ColumnUser, ColumnRoom} {
@@ -328,7 +327,7 @@ func (s Selection) Terms() iter.Seq2[Column, string] {
 	}
 }
 
-// Leads reports whether the column is one that the index of the path finds documents by, besides the status.
+// Leads reports whether the range of the path's index is bounded by a column, besides the status.
 func (s Selection) Leads(c Column) bool {
 	index := s.Path.Index
 	if c == ColumnStart {
@@ -337,10 +336,10 @@ func (s Selection) Leads(c Column) bool {
 	return c == index.By
 }
 
-// Found is what a Selection found. Of its rows only Created and Document are set.
+// Found is the result of a Selection. Only Created and Document of its rows are set.
 type Found struct {
-	Ref      Ref                 // the generation in which it was found
-	Position eventstore.Position // of its checkpoint, before the rows were read
+	Ref      Ref                 // the generation that was read
+	Position eventstore.Position // of the generation's checkpoint, read before the rows
 	Rows     []Row
 	Count    int64
 }

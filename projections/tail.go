@@ -11,26 +11,25 @@ import (
 	"roombook/eventstore"
 )
 
-// tailEvents is the least number of events that a tail keeps, once it has had them; it keeps less than twice as many.
+// tailEvents is the minimum number of events that a tail retains once it has received them; it retains less than twice as many.
 const tailEvents = 2048
 
-// tail is the newest part of the log, received and decoded once for all lists of a process. Whoever follows it from a position
-// that is older, or has fallen behind it, follows the log with a subscription of its own until it has caught up with the
-// tail: so nobody holds up the tail, nor anybody else through it, and nobody needs it.
+// tail holds the latest events of the log, received and decoded once for all lists of a process. A follower that is behind the tail uses
+// a subscription of its own until it has caught up, so that a slow follower delays neither the tail nor other followers.
 //
-// When the subscription breaks, the next one may be answered by another log. So whoever followed it begins anew, from an event that it
-// can find again.
+// When the tail's subscription breaks, the next one may come from another log. So its followers start over, from an event that they can
+// look up in the log.
 type tail struct {
 	log    Log
 	filter eventstore.Filter
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and replaced, when what follows changes
-	begun   int           // counts the subscriptions
-	open    bool          // there is a subscription
-	live    bool          // it has reached the end of the log
+	changed chan struct{} // closed and replaced whenever the fields below change
+	begun   int           // the number of subscriptions so far
+	open    bool          // whether there is a subscription
+	live    bool          // whether it has reached the end of the log
 	events  []eventstore.Recorded
-	from    eventstore.Position // events has everything after it, up to to
+	from    eventstore.Position // events holds everything after from, up to to
 	to      eventstore.Position
 }
 
@@ -38,8 +37,8 @@ func newTail(log Log, f eventstore.Filter) *tail {
 	return &tail{log: log, filter: f, changed: make(chan struct{})}
 }
 
-// run receives the tail until the context ends, and begins anew, with pauses, whenever the subscription breaks. What is wrong
-// with the event store its followers find out themselves.
+// run receives the tail until the context ends, and subscribes again, with backoff, whenever the subscription breaks. It reports no
+// errors, as the followers meet them as well.
 func (t *tail) run(ctx context.Context) error {
 	for pauses := newBackOff(); ; {
 		if t.receive(ctx) {
@@ -51,7 +50,7 @@ func (t *tail) run(ctx context.Context) error {
 	}
 }
 
-// receive has the tail begin at the end of the log and go on until the subscription breaks. It reports whether anything came.
+// receive subscribes from the end of the log until the subscription breaks, and reports whether it received anything.
 func (t *tail) receive(ctx context.Context) (received bool) {
 	end, err := t.log.End(ctx)
 	if err != nil {
@@ -81,7 +80,7 @@ func (t *tail) shut() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open, t.events = false, nil
-	t.tell()
+	t.notify()
 }
 
 func (t *tail) add(batch eventstore.Batch) {
@@ -89,34 +88,34 @@ func (t *tail) add(batch eventstore.Batch) {
 	defer t.mu.Unlock()
 	t.events = append(t.events, batch.Events...)
 	if excess := len(t.events) - tailEvents; excess >= tailEvents {
-		// Followers may hold parts of the old array.
+		// Followers may hold slices of the old array.
 		t.from = t.events[excess-1].Position
 		t.events = slices.Clone(t.events[t.after(t.from):])
 	}
 	t.to, t.live = batch.Position, batch.CaughtUp
-	t.tell()
+	t.notify()
 }
 
-// tell wakes those who wait. t.mu must be held.
-func (t *tail) tell() {
+// notify wakes the followers. t.mu must be held.
+func (t *tail) notify() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
-// after is the index of the first event after a position. t.mu must be held.
+// after returns the index of the first event after a position. t.mu must be held.
 func (t *tail) after(position eventstore.Position) int {
 	return sort.Search(len(t.events), func(i int) bool { return t.events[i].Position > position })
 }
 
-// reaches reports whether the tail has everything after a position, and tells by which subscription.
+// reaches reports whether the tail holds everything after a position, and from which subscription.
 func (t *tail) reaches(position eventstore.Position) (subscription int, reaches bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.begun, t.open && position >= t.from
 }
 
-// since is what a subscription of the tail has after a position, if it reaches back to there and goes on, and what tells that there
-// is more to have.
+// since returns the events of a subscription after a position and a channel that is closed when there are more. It reports false if the
+// subscription has broken or does not reach back that far.
 func (t *tail) since(position eventstore.Position, subscription int) (batch eventstore.Batch, more <-chan struct{}, reaches bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -130,17 +129,17 @@ func (t *tail) since(position eventstore.Position, subscription int) (batch even
 	}, t.changed, true
 }
 
-// errMoved means that what was followed cannot be followed further, or is to be had from the tail now: begin anew.
-var errMoved = errors.New("the rest of the log is to be had in another way")
+// errResubscribe tells a follower to call follow again: its subscription has broken, or it can follow the tail now.
+var errResubscribe = errors.New("the log must be subscribed to again")
 
-// follow yields what Subscribe of the log would, from one subscription, and errMoved when that is not the one to follow any more.
+// follow yields what the log's Subscribe would, from a single subscription, and errResubscribe when another one must take over.
 func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
 		if subscription, reaches := t.reaches(after); reaches {
 			t.followTail(ctx, after, subscription, yield)
 			return
 		}
-		known := after // the last event that can be found again
+		known := after // the position of the last event, which can be looked up in the log
 		for batch, err := range t.log.Subscribe(ctx, after, t.filter) {
 			if !yield(batch, err) || err != nil {
 				return
@@ -149,7 +148,7 @@ func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[
 				known = batch.Events[n-1].Position
 			}
 			if _, reaches := t.reaches(known); reaches {
-				yield(eventstore.Batch{}, errMoved)
+				yield(eventstore.Batch{}, errResubscribe)
 				return
 			}
 		}
@@ -157,12 +156,12 @@ func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[
 }
 
 func (t *tail) followTail(ctx context.Context, after eventstore.Position, subscription int, yield func(eventstore.Batch, error) bool) {
-	caughtUp := false // has been told to the caller
+	caughtUp := false // as last yielded
 	for {
 		batch, more, reaches := t.since(after, subscription)
 		switch {
 		case !reaches:
-			yield(eventstore.Batch{}, errMoved)
+			yield(eventstore.Batch{}, errResubscribe)
 			return
 		case batch.Position > after || batch.CaughtUp && !caughtUp:
 			if !yield(batch, nil) {

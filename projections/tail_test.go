@@ -19,7 +19,7 @@ import (
 	"roombook/projections"
 )
 
-// counted is a log that counts its open subscriptions.
+// counted counts the open subscriptions of a log.
 type counted struct {
 	projections.Log
 	open atomic.Int64
@@ -33,10 +33,10 @@ func (l *counted) Subscribe(ctx context.Context, after eventstore.Position, f ev
 	}
 }
 
-// follower follows a tail and takes down what it gets.
+// follower follows a tail and records what it receives.
 type follower struct {
 	from eventstore.Position
-	held sync.Mutex // while it is locked, nothing is taken
+	held sync.Mutex // blocks the follower while it is locked
 
 	mu       sync.Mutex
 	got      []uuid.UUID
@@ -46,7 +46,7 @@ type follower struct {
 
 func newFollower(from eventstore.Position) *follower { return &follower{from: from, position: from} }
 
-// run follows until the context ends, again after each error.
+// run follows until the context ends, and again after each error.
 func (f *follower) run(ctx context.Context, t *testing.T, tail projections.Tail) {
 	for ctx.Err() == nil {
 		after, _ := f.at()
@@ -83,8 +83,8 @@ func (f *follower) at() (position eventstore.Position, caughtUp bool) {
 	return f.position, f.caughtUp
 }
 
-// Whoever follows a tail, from wherever, at whatever pace, and whatever the network does, gets each event once and in order. Who is
-// slow holds up nobody. Those who keep up share one subscription.
+// Followers of a tail receive each event once and in order, wherever they start, however fast they are, and whatever connections break. A
+// slow one delays no other. Those that keep up share one subscription.
 func TestTail(t *testing.T) {
 	network := eventstoretest.Node(t)
 	store := network.Open(t, eventstore.Options{Timeout: 10 * time.Second})
@@ -191,8 +191,7 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// Who follows the tail is told when its subscription broke, even if there is a new one by then that goes on from where he is: that may be
-// of another log.
+// Followers learn that the tail's subscription has broken even if the next one continues from their position: it may be from another log.
 func TestTailBreaks(t *testing.T) {
 	log := &scripted{begun: make(chan struct{}), breaks: make(chan struct{}), again: make(chan struct{})}
 	tail := projections.NewTail(log, eventstore.Filter{})
@@ -216,7 +215,7 @@ func TestTailBreaks(t *testing.T) {
 		got = append(got, batch.Position)
 		if len(got) == 1 {
 			close(log.breaks)
-			<-log.again // the next subscription has begun
+			<-log.again // the next subscription has started
 		}
 		if len(got) == 2 {
 			break
@@ -227,7 +226,7 @@ func TestTailBreaks(t *testing.T) {
 	}
 }
 
-// scripted is a log that ends at 10 and then has an event at 11; the one after it ends at 5, and has one at 12.
+// scripted is a log that ends at 10 and then gets an event at 11, and is replaced by one that ends at 5 and gets one at 12.
 type scripted struct {
 	mu                   sync.Mutex
 	subscriptions        int

@@ -29,8 +29,8 @@ var (
 	timesOver     = flag.Duration("times.over", 20*time.Millisecond, "BenchmarkEveryQuery tells of each query that takes longer")
 )
 
-// lived makes the events of bookings over three years, each with all that has become of it by nine tenths of that time. A twentieth are
-// of room 0, and a fiftieth of user-0; the others are of 100 rooms and 5,000 users. They are made up to 30 days before they start.
+// lived returns the events of bookings over three years, with everything that happened to them in the first nine tenths of that time. A
+// twentieth are for room 0 and a fiftieth by user-0, the others for 100 rooms and by 5,000 users. They are booked up to 30 days ahead.
 func lived(random *rand.Rand, first, n, of int) []eventstore.Recorded {
 	const years = 3 * 365 * 24 * time.Hour
 	began := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -83,7 +83,7 @@ func lived(random *rand.Rand, first, n, of int) []eventstore.Recorded {
 	return events
 }
 
-// livedStore is a store of bookings and what became of them.
+// livedStore returns a store with the lists of such bookings.
 func livedStore(b *testing.B, n int) *sqlite.Store {
 	file := cmp.Or(*timesStore, filepath.Join(b.TempDir(), "views.db"))
 	store, err := sqlite.Open(file)
@@ -105,7 +105,7 @@ func livedStore(b *testing.B, n int) *sqlite.Store {
 		}
 		bookings := n
 		if p.Name == projections.NotificationName {
-			bookings /= 5 // of each there are about as many
+			bookings /= 5 // about five for each booking
 		}
 		began := time.Now()
 		random := rand.New(rand.NewPCG(1, 2))
@@ -121,13 +121,13 @@ func livedStore(b *testing.B, n int) *sqlite.Store {
 	return store
 }
 
-// choice is a value of one filter; its name is empty for none.
+// choice is a value of a filter, or none if its name is empty.
 type choice struct {
 	name string
 	set  func(*projections.Query)
 }
 
-// BenchmarkEveryQuery tells how long every kind of query takes, in each list: the slowest of its orders, directions and pages.
+// BenchmarkEveryQuery prints how long every kind of query takes in each list, and for which of its sorts, directions and pages longest.
 func BenchmarkEveryQuery(b *testing.B) {
 	store := livedStore(b, *timesBookings)
 	queries := projections.NewQueries(store, projections.QueryOptions{Budget: time.Minute})
@@ -180,7 +180,7 @@ func BenchmarkEveryQuery(b *testing.B) {
 			deep := map[string]string{}
 			for _, sort := range p.Sorts {
 				for _, descending := range []bool{false, true} {
-					// In the middle of all documents, as far as orders go.
+					// In the middle of the list in every order.
 					q := projections.Query{Sort: sort, Descending: descending, Size: 1, From: day(2025, 6, 1), To: day(2025, 6, 8), Room: "50"}
 					next, err := ask(b.Context(), q)
 					if err != nil {

@@ -14,17 +14,17 @@ import (
 	"roombook/eventstore"
 )
 
-// Difference is a document that is not what the log says.
+// Difference is a document that differs from what the log says.
 type Difference struct {
 	Projection string
 	ID         string
-	// Created is the position of the event that the document began with.
+	// Created is the position of the event that created the document.
 	Created eventstore.Position
-	// Stored and Expected are the documents as JSON, or what is stored in the place of one; empty where there is none.
+	// Stored and Expected are the documents as JSON, or whatever is stored instead; empty if there is none.
 	Stored, Expected string
-	// StoredPosition and ExpectedPosition are those of the last event in each.
+	// StoredPosition and ExpectedPosition are the positions of the last event in each.
 	StoredPosition, ExpectedPosition eventstore.Position
-	// StoredStatus and ExpectedStatus are what each is found by.
+	// StoredStatus and ExpectedStatus are the status keys.
 	StoredStatus, ExpectedStatus string
 }
 
@@ -41,27 +41,27 @@ func (d Difference) String() string {
 	}
 }
 
-// Verdict is what Verify found of a list.
+// Verdict is the result of Verify.
 type Verdict struct {
 	Projection string
-	// Position is how far the list says that it is, and Behind counts the events of its streams that the log has after it.
+	// Position is the position of the list's checkpoint, and Behind the number of events of its streams that the log has after it.
 	Position eventstore.Position
 	Behind   int
-	// Differences are the documents that are not what the log says, in the order in which they began.
+	// Differences are the documents that differ from what the log says, in the order in which they were created.
 	Differences []Difference
-	// Unseen says what is wrong with how readers find documents that are themselves as they should be.
+	// Unseen says which documents, correct in themselves, queries may not find.
 	Unseen []string
 }
 
-// Faults is the number of things that are wrong with the list. To be behind is none.
+// Faults is the number of faults of the list. Being behind is not one.
 func (v Verdict) Faults() int { return len(v.Differences) + len(v.Unseen) }
 
-// scanned is how many documents Verify reads at a time.
-const scanned = 500
+// scanLimit is the number of documents that Verify reads at a time.
+const scanLimit = 500
 
-// Verify folds the log again, in memory, and tells what of the active generation differs from that, the documents themselves and what
-// readers find them by. It judges what the list claims to have; workers may go on meanwhile. ErrNotBuilt means that there is no list,
-// *OtherLog that it was made from another log.
+// Verify folds the log in memory and compares the active generation with the result: the documents, and whether queries find them. It
+// judges only what the list's checkpoint covers, so workers may keep writing. It returns ErrNotBuilt if there is no list, and *OtherLog if
+// it was built from another log.
 func Verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
 	for {
 		verdict, err := verify(ctx, store, log, p)
@@ -75,7 +75,7 @@ func Verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, e
 	}
 }
 
-// verify returns errReplaced if the generation was replaced meanwhile, and so may have been read in part.
+// verify returns errReplaced if the generation was replaced meanwhile, so that only a part of it may have been read.
 func verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
 	state, err := store.State(ctx, p.Name)
 	if err != nil {
@@ -101,21 +101,21 @@ func verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, e
 	return v.Verdict, nil
 }
 
-// verification is one comparison of a generation with the log. What the checkpoint covers has to be there, all of it. A document past
-// the checkpoint was written by a worker since: what it says has to be so at its own position.
+// verification compares a generation with the log. Everything that the checkpoint covers must be there. A document past the checkpoint,
+// which a worker has just written, must be correct as of its own position.
 type verification struct {
 	Verdict
 	memory
 	generation Generation
-	newer      map[string]Row // the stored documents that are past the checkpoint
+	newer      map[string]Row // the stored documents past the checkpoint
 	scanned    int
-	longest    int64 // of the stored documents
+	longest    int64 // the greatest End-Start of the stored documents
 }
 
 func (v *verification) run(ctx context.Context, store Store, log Log) error {
 	var stored []Row
 	for after := eventstore.Position(0); ; {
-		rows, err := store.Scan(ctx, v.generation.Ref, v.projection.Schema, after, scanned)
+		rows, err := store.Scan(ctx, v.generation.Ref, v.projection.Schema, after, scanLimit)
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (v *verification) run(ctx context.Context, store Store, log Log) error {
 			}
 		}
 		v.scanned += len(rows)
-		if len(rows) < scanned {
+		if len(rows) < scanLimit {
 			break
 		}
 	}
@@ -150,12 +150,11 @@ func (v *verification) run(ctx context.Context, store Store, log Log) error {
 	if v.longest > v.generation.Longest {
 		v.Unseen = append(v.Unseen, fmt.Sprintf("%s: the longest document is known as %d µs and is of %d: who asks for a time may not be shown it", v.Projection, v.generation.Longest, v.longest))
 	}
-	return v.look(ctx, store)
+	return v.findAll(ctx, store)
 }
 
-// fold folds the whole log: up to the checkpoint everything, and after it each of the newer documents up to its own position. It goes
-// on until it has met the last event that the list has and the subscription has caught up: one that has caught up may follow a member of
-// a cluster that is behind.
+// fold folds the log: everything up to the checkpoint, and beyond it each newer document up to its own position. It continues until it has
+// seen the last event in the list and the subscription has caught up, which alone proves nothing: the cluster member may be behind.
 func (v *verification) fold(ctx context.Context, log Log) error {
 	last := v.generation.Position
 	for _, row := range v.newer {
@@ -203,7 +202,7 @@ func (v *verification) foldNewer(ctx context.Context, event []eventstore.Recorde
 	return nil
 }
 
-// memory is a generation in memory.
+// memory holds a generation in memory.
 type memory struct {
 	projection Projection
 	rows       map[string]Row
@@ -230,11 +229,11 @@ func (m *memory) foldAll(ctx context.Context, events []eventstore.Recorded) erro
 	return nil
 }
 
-// compare judges a stored document, and forgets what was expected of it.
+// compare compares a stored document with the expected one, and removes the latter.
 func (v *verification) compare(stored Row) {
 	expected := v.rows[stored.ID]
 	delete(v.rows, stored.ID)
-	if stored.Position <= v.generation.Position && stored.Document != nil { // and so not written since the generation was looked at
+	if stored.Position <= v.generation.Position && stored.Document != nil { // otherwise it was written after the checkpoint was read
 		keys := v.projection.keys(stored.Document)
 		v.longest = max(v.longest, keys.End-keys.Start)
 	}
@@ -244,7 +243,7 @@ func (v *verification) compare(stored Row) {
 	}
 }
 
-// differ notes that a stored document is not what was expected.
+// differ adds a difference.
 func (v *verification) differ(stored, expected Row) {
 	v.Differences = append(v.Differences, Difference{
 		Projection: v.Projection, ID: stored.ID, Created: stored.Created,
@@ -253,7 +252,7 @@ func (v *verification) differ(stored, expected Row) {
 	})
 }
 
-// text is a document as people are shown it; empty for none.
+// text is a document as text; empty for none.
 func text(document any) string {
 	if document == nil {
 		return ""
@@ -265,21 +264,21 @@ func text(document any) string {
 	return text
 }
 
-// look walks the pages of every index, as readers do, and counts: an index that has lost a document hides it from them. Pages that
-// change meanwhile are walked again; if they always do, nothing is said of them.
-func (v *verification) look(ctx context.Context, store Store) error {
+// findAll pages through every index, as queries do, and counts the documents, to detect an index that lacks some. If the list changes
+// meanwhile it tries again, and after some attempts gives up without a verdict.
+func (v *verification) findAll(ctx context.Context, store Store) error {
 	const attempts = 5
 	for _, index := range v.projection.Schema.Indexes {
 		order := index.Order
 		for range attempts {
-			seen, still, err := v.walk(ctx, store, order)
+			seen, unchanged, err := v.walk(ctx, store, order)
 			if err != nil {
 				return err
 			}
-			if still && seen < v.scanned {
+			if unchanged && seen < v.scanned {
 				v.Unseen = append(v.Unseen, fmt.Sprintf("%s: of %d documents only %d are found in the order of %s", v.Projection, v.scanned, seen, order))
 			}
-			if still {
+			if unchanged {
 				break
 			}
 		}
@@ -287,28 +286,28 @@ func (v *verification) look(ctx context.Context, store Store) error {
 	return nil
 }
 
-// walk counts the documents on the pages of an order, and reports whether the list was still meanwhile.
-func (v *verification) walk(ctx context.Context, store Store, order Order) (seen int, still bool, err error) {
-	s := Selection{Statuses: v.projection.statuses, Order: order, Limit: scanned, Path: &Path{Index: order}}
-	still = true
+// walk counts the documents on all pages in an order, and reports whether the list was unchanged meanwhile.
+func (v *verification) walk(ctx context.Context, store Store, order Order) (seen int, unchanged bool, err error) {
+	s := Selection{Statuses: v.projection.statuses, Order: order, Limit: scanLimit, Path: &Path{Index: order}}
+	unchanged = true
 	for began := eventstore.Position(0); ; {
 		found, err := store.Find(ctx, v.Projection, v.projection.Schema, s)
-		if errors.Is(err, ErrForeign) { // it is among the differences
+		if errors.Is(err, ErrForeign) { // Scan has reported it
 			return seen, false, nil
 		}
 		if err != nil {
-			return seen, still, err
+			return seen, unchanged, err
 		}
 		if found.Ref != v.generation.Ref {
-			return seen, still, errReplaced
+			return seen, unchanged, errReplaced
 		}
 		if began == 0 {
 			began = found.Position
 		}
-		still = still && found.Position == began
+		unchanged = unchanged && found.Position == began
 		seen += len(found.Rows)
-		if len(found.Rows) < scanned {
-			return seen, still, nil
+		if len(found.Rows) < scanLimit {
+			return seen, unchanged, nil
 		}
 		last := found.Rows[len(found.Rows)-1]
 		mark := order.Mark(v.projection.keys(last.Document), last.Created)

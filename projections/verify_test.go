@@ -16,7 +16,7 @@ import (
 	"roombook/projections"
 )
 
-// hiding is a store whose readers do not find a document in one of the orders, as where an index has lost it.
+// hiding is a store in which queries in one order do not find a document, as if an index had lost it.
 type hiding struct {
 	projections.Store
 	in projections.Order
@@ -31,7 +31,7 @@ func (s hiding) Find(ctx context.Context, projection string, schema projections.
 	return found, err
 }
 
-// A document that is right, and that readers do not find in one of the orders, is told.
+// Verify reports a correct document that queries in one of the orders do not find.
 func TestVerifyWalksEveryOrder(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
@@ -52,7 +52,7 @@ func TestVerifyWalksEveryOrder(t *testing.T) {
 	}
 }
 
-// singly is a log whose events come one by one.
+// singly is a log that yields batches of one event.
 type singly struct{ projections.Log }
 
 func (l singly) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
@@ -78,8 +78,8 @@ func (l singly) Subscribe(ctx context.Context, after eventstore.Position, f even
 	}
 }
 
-// A booking that was long for a moment, and was never kept so since its list folded both events at once, makes no fault of the longest
-// document that the list knows.
+// A booking that was longer between two events of one batch, and thus was never stored so, does not make the checkpoint's longest document
+// wrong.
 func TestVerifyJudgesTheLongestThatWasKept(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)

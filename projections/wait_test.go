@@ -17,7 +17,7 @@ import (
 	"roombook/projections"
 )
 
-// looking is a store that counts how often it is asked for its state, and can keep to itself how far its lists are.
+// looking is a store that counts calls of State and can hide the positions of generations.
 type looking struct {
 	projections.Store
 	looks  atomic.Int64
@@ -35,7 +35,7 @@ func (s *looking) State(ctx context.Context, projection string) (projections.Sta
 	return state, err
 }
 
-// Many who wait for a list that is behind cost hardly more than one.
+// Many queries that wait for a list cost hardly more than one.
 func TestManyWait(t *testing.T) {
 	p, _ := projections.Named(projections.BookingListName)
 	store := &looking{Store: openSQLite(t)}
@@ -57,12 +57,12 @@ func TestManyWait(t *testing.T) {
 	}
 }
 
-// A query that waits is woken by the worker that writes: nobody has to look into the store.
+// A waiting query is woken by the worker's write, without polling the store.
 func TestTheWriterWakesWhoWaits(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
 	positions := projections.NewPositions()
-	// It would gather for an hour if it were not told that somebody waits.
+	// It would gather for an hour if it did not know of the query.
 	run(t, projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Hour, Positions: positions}))
 	queries := projections.NewQueries(&looking{Store: store, secret: true}, projections.QueryOptions{ReadWait: time.Hour, Positions: positions})
 	h := history(11)
@@ -77,14 +77,14 @@ func TestTheWriterWakesWhoWaits(t *testing.T) {
 	}
 }
 
-// away is a log that does not answer who asks for an event.
+// away is a log in which events cannot be looked up.
 type away struct{}
 
 func (away) EventAt(context.Context, eventstore.Position) (id uuid.UUID, found bool, err error) {
 	return id, false, eventstore.ErrUnavailable
 }
 
-// A position at which the log has nothing is refused, and one at which it has something is waited for.
+// A query for a position at which the log has no event fails, and one for any other position waits.
 func TestPositionsThatAreNotInTheLog(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
@@ -119,7 +119,7 @@ func TestPositionsThatAreNotInTheLog(t *testing.T) {
 	}
 }
 
-// The lists of a process receive what is new together.
+// The lists of a process share one subscription.
 func TestListsShareASubscription(t *testing.T) {
 	log, store, h := &counted{Log: eventstoretest.Open(t)}, openSQLite(t), history(13)
 	start := func() (workers *projections.Workers, stop func()) {
@@ -132,7 +132,7 @@ func TestListsShareASubscription(t *testing.T) {
 	})
 	stop()
 	happen(t, log.Log.(*eventstore.Store), h, 5)
-	workers, _ = start() // behind the end, where what is new begins
+	workers, _ = start() // behind the end of the log
 	until(t, "three lists use one subscription", func() bool {
 		position := happen(t, log.Log.(*eventstore.Store), h, 1)
 		until(t, "all have caught up", func() bool {
@@ -142,7 +142,7 @@ func TestListsShareASubscription(t *testing.T) {
 	})
 }
 
-// broken is a store whose looks end in the middle.
+// broken is a store whose reads fail half-way.
 type broken struct{ projections.Store }
 
 func (s broken) Find(ctx context.Context, projection string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
@@ -150,7 +150,7 @@ func (s broken) Find(ctx context.Context, projection string, schema projections.
 	return found, errors.Join(err, errors.New("the connection is lost"))
 }
 
-// What was found before a look broke off is no answer.
+// What was found before a read failed is not returned.
 func TestALookThatBreaksOff(t *testing.T) {
 	store := openSQLite(t)
 	for _, p := range projections.All() {
@@ -179,7 +179,7 @@ func TestALookThatBreaksOff(t *testing.T) {
 	}
 }
 
-// What a process knows of a list does not count once another process has made it anew, from another log.
+// What a process knows of a list's position is forgotten once another process has rebuilt the list from another log.
 func TestAListThatWentBackIsWaitedFor(t *testing.T) {
 	p, _ := projections.Named(projections.BookingListName)
 	store, log := openSQLite(t), eventstoretest.Open(t)

@@ -14,7 +14,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// crowded is a store that says that whatever is counted is very much.
+// crowded is a store in which every count reaches its cap.
 type crowded struct{ projections.Store }
 
 func (c crowded) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
@@ -23,21 +23,21 @@ func (c crowded) Find(ctx context.Context, projection string, schema projections
 	return found, err
 }
 
-// A query is wide only if it names more than one of booking, user and room, or if its order is not that of the time and it names one or
-// a time; and only if there are many documents by each of these. Others have no budget that they could exceed.
+// A query is wide only if it filters by more than one of booking, user and room, or if it is not sorted by time and filters by one of them
+// or by time; and only if there are many documents for each filter. All others have no budget to exceed.
 func TestWhichQueriesAreWide(t *testing.T) {
 	store := openSQLite(t)
 	for _, p := range projections.All() {
 		begun(t, store, p)
 	}
-	// Whoever has so little time exceeds it.
+	// Any wide query exceeds this budget.
 	few := projections.NewQueries(store, projections.QueryOptions{Budget: time.Nanosecond})
 	many := projections.NewQueries(crowded{store}, projections.QueryOptions{Budget: time.Nanosecond})
 	for _, p := range projections.All() {
 		wide := 0
 		for _, q := range storetest.EveryQuery(t, p) {
 			if q.Cursor != "" || q.Descending || q.Statuses != nil || q.Answers != nil || q.Used {
-				continue // which have no part in it
+				continue // as these are irrelevant
 			}
 			ask := func(queries *projections.Queries) (err error) {
 				switch p.Name {
@@ -62,7 +62,7 @@ func TestWhichQueriesAreWide(t *testing.T) {
 			inTime := q.Sort == p.Sorts[0] || q.Sort == "status" || q.Sort == "roomId" && q.Room != "" || q.Sort != "roomId" && q.Sort != "bookingDtm" && q.User != ""
 			want := keys > 1 || !inTime && (keys > 0 || !q.From.IsZero() || !q.To.IsZero())
 			if q.Booking != "" && p.Name != projections.NotificationName {
-				want = false // it is the document itself
+				want = false // the id of the document
 			}
 			err := ask(many)
 			if want {
@@ -76,11 +76,11 @@ func TestWhichQueriesAreWide(t *testing.T) {
 	}
 }
 
-// slow holds wide queries up, and counts them.
+// slow blocks wide queries and counts them.
 type slow struct {
 	projections.Store
-	arrived chan struct{} // has a token for each wide query that the store was asked for
-	release chan struct{} // closed when they may go on
+	arrived chan struct{} // receives a token for each wide query
+	release chan struct{} // closed to let them continue
 
 	mu        sync.Mutex
 	now, most int
@@ -104,8 +104,8 @@ func (s *slow) Find(ctx context.Context, projection string, schema projections.S
 	return s.Store.Find(ctx, projection, schema, sel)
 }
 
-// Many who ask at once for what is found only by looking at half of all documents get no further than the places for such queries, while
-// everybody else is answered; and are answered themselves, one after the other, if they wait for long enough.
+// Of many concurrent queries that would each read half of the documents only a few run at a time, so that all other queries are answered; and
+// they are answered one after the other if they wait long enough.
 func TestAFloodOfWideQueries(t *testing.T) {
 	const documents, places, clients, cheap = 50_000, 2, 32, 200
 	store := openSQLite(t)
@@ -122,7 +122,7 @@ func TestAFloodOfWideQueries(t *testing.T) {
 	if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: documents, Longest: time.Millisecond.Microseconds()}); err != nil {
 		t.Fatal(err)
 	}
-	worst := projections.Query{Room: "room-0", User: "user-1"} // which never meet
+	worst := projections.Query{Room: "room-0", User: "user-1"} // who never books it
 
 	held := &slow{Store: store, arrived: make(chan struct{}, clients), release: make(chan struct{})}
 	impatient := projections.NewQueries(held, projections.QueryOptions{Wide: places, Budget: 3 * time.Second})
@@ -145,7 +145,7 @@ func TestAFloodOfWideQueries(t *testing.T) {
 			t.Fatalf("while the places are taken: %v, %d items", err, len(page.Items))
 		}
 	}
-	for range clients - places { // which began to wait after those who have the places
+	for range clients - places { // which do not run
 		<-ended
 	}
 	close(held.release)

@@ -18,41 +18,41 @@ import (
 	"roombook/eventstore"
 )
 
-// Log is the log of events as projections follow it; see the methods of [eventstore.Store]. In a cluster each call may be answered by
-// another member: only what a subscription itself yields says how far it is.
+// Log is the log of events; see the methods of [eventstore.Store]. In a cluster each call may be answered by a different member, so only
+// what a subscription yields says how far that subscription is.
 type Log interface {
 	Points
 	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
 	End(ctx context.Context) (eventstore.Position, error)
 }
 
-// Points are the events of the log by their positions. The answer has everything that was ever acknowledged.
+// Points looks up events of the log by position. It sees every event that was ever acknowledged.
 type Points interface {
 	EventAt(ctx context.Context, position eventstore.Position) (id uuid.UUID, found bool, err error)
 }
 
-// WorkerOptions say how lists are kept.
+// WorkerOptions configure Workers.
 type WorkerOptions struct {
-	// Gather is the least time between two writes that nobody waits for: what happens in between is written together, which
-	// costs much less. 0 is 100 ms.
+	// Gather is the minimum time between two writes while no query waits. Events that arrive in between are written together, which is
+	// much cheaper. 0 is 100 ms.
 	Gather time.Duration
-	// Abandoned is how long a worker watches a generation that readers do not see, without anybody writing to it, before it drops it. 0
-	// is a minute. It matters for tidiness only: a writer that comes back later is told.
+	// Abandoned is how long an inactive generation must not have been written to before a worker drops it; 0 is a minute. Its writer, if
+	// there still is one, gets ErrRetired.
 	Abandoned time.Duration
-	// Positions connect the workers with the queries of this process.
+	// Positions connects the workers with the queries of this process.
 	Positions *Positions
 	Logger    *slog.Logger          // nil discards
 	Metrics   prometheus.Registerer // nil registers nowhere
 	Tracer    trace.Tracer          // nil traces nothing
 }
 
-// newBackOff has the pauses after failures. They are random, so that those who failed together do not try again together.
+// newBackOff returns the backoff after failures. It is randomized, so that what failed together does not retry together.
 func newBackOff() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
 }
 
-// Workers keep the lists: one worker for each projection, which goes at its own pace, so that one that fails holds up no
-// other. What is new they receive together. Any number of processes may keep the same lists.
+// Workers keep the lists up to date, with one worker for each projection, so that one that fails or is slow delays no other. They share
+// the subscription to new events. Any number of processes may keep the same lists.
 type Workers struct {
 	store     Store
 	log       Log
@@ -60,10 +60,10 @@ type Workers struct {
 	metrics   *metrics
 	rebuilder *Rebuilder
 	workers   []*worker
-	tails     []*tail // one for each filter
+	tails     []*tail // one per filter
 }
 
-// NewWorkers makes the workers of some projections. They do nothing before Run.
+// NewWorkers returns Workers for some projections. They start with Run.
 func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers {
 	if o.Gather == 0 {
 		o.Gather = 100 * time.Millisecond
@@ -85,8 +85,8 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 			projection: p,
 			tail:       ws.tailOf(p.Filter),
 			logger:     o.Logger.With("projection", p.Name),
-			unkept:     eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list is not kept", "the list is kept again"),
-			unrenewed:  eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list could not be rebuilt and is kept as it was", ""),
+			failing:    eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list is not kept", "the list is kept again"),
+			unrebuilt:  eventstore.NewTrouble(o.Logger.With("projection", p.Name), slog.LevelError, "the list could not be rebuilt and is kept as it was", ""),
 			health:     Health{Projection: p.Name, State: Starting},
 		})
 	}
@@ -96,7 +96,7 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 	return ws
 }
 
-// tailOf is the tail that all who follow the same streams share.
+// tailOf returns the tail that all workers with the same filter share.
 func (ws *Workers) tailOf(f eventstore.Filter) *tail {
 	for _, t := range ws.tails {
 		if slices.Equal(t.filter.StreamPrefixes, f.StreamPrefixes) {
@@ -108,8 +108,8 @@ func (ws *Workers) tailOf(f eventstore.Filter) *tail {
 	return t
 }
 
-// Run keeps the lists until the context ends, whatever happens to the stores. What has been received by then is still
-// written. Its error is the context's.
+// Run keeps the lists up to date until the context ends, whatever fails meanwhile. It still writes what it has received by then, and
+// returns the context's error.
 func (ws *Workers) Run(ctx context.Context) error {
 	var group errgroup.Group
 	for _, t := range ws.tails {
@@ -121,7 +121,7 @@ func (ws *Workers) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Health says how each list does.
+// Health returns the health of each list.
 func (ws *Workers) Health() []Health {
 	all := make([]Health, len(ws.workers))
 	for i, w := range ws.workers {
@@ -130,51 +130,51 @@ func (ws *Workers) Health() []Health {
 	return all
 }
 
-// Activity is what a worker is at.
+// Activity is the state of a worker.
 type Activity string
 
 const (
 	Starting   Activity = "starting"
-	Building   Activity = "building" // makes the first generation: readers see nothing yet
+	Building   Activity = "building" // builds the first generation, so there is nothing to read yet
 	Following  Activity = "following"
-	Failing    Activity = "failing" // tries again, with pauses
+	Failing    Activity = "failing" // retries with backoff
 	Stopped    Activity = "stopped"
-	Superseded Activity = "superseded" // a newer program keeps the list
+	Superseded Activity = "superseded" // a newer version of the program keeps the list
 )
 
-// Health says how a list does.
+// Health is the health of a list.
 type Health struct {
 	Projection string
 	State      Activity
-	// Generation is the one that is written, 0 if there is none yet.
+	// Generation is the generation being written, 0 if there is none yet.
 	Generation int
-	// Position is how far the list is: the position up to which it has all events that are its own, wherever the last of them is.
+	// Position is the position in the log up to which the list contains all of its events.
 	Position eventstore.Position
-	// CaughtUp reports that the list had everything when it was last written.
+	// CaughtUp means that the list contained everything when it was last written.
 	CaughtUp bool
-	// Gathered counts the events that have been received and are to be written next.
+	// Gathered is the number of events received but not yet written.
 	Gathered int
-	// Behind is how long ago the newest event of the list occurred, while the list has not caught up.
+	// Behind is the age of the list's newest event while the list has not caught up.
 	Behind time.Duration
-	// Rebuilding reports that a generation is being made beside the one that readers see.
+	// Rebuilding means that a generation is being built beside the active one.
 	Rebuilding bool
-	// Error is why the list fails, and Since when it began to.
+	// Error says why the list is failing, and Since since when.
 	Error error
 	Since time.Time
 }
 
-// worker keeps one list.
+// worker keeps a list up to date.
 type worker struct {
 	*Workers
 	projection Projection
 	tail       *tail
 	logger     *slog.Logger
 
-	unkept, unrenewed *eventstore.Trouble
+	failing, unrebuilt *eventstore.Trouble
 
 	mu     sync.Mutex
 	health Health
-	newest time.Time // when the newest event of the list occurred
+	newest time.Time // when the list's newest event occurred
 }
 
 func (w *worker) reported() Health {
@@ -209,7 +209,7 @@ func (w *worker) run(ctx context.Context) error {
 			continue
 		}
 		w.metrics.failures.WithLabelValues(w.projection.Name).Inc()
-		w.unkept.Failed(err)
+		w.failing.Failed(err)
 		w.report(func(h *Health) {
 			h.State, h.Error, h.CaughtUp = Failing, err, false
 			if h.Since.IsZero() {
@@ -225,7 +225,7 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// sleep returns early if the context ends, with its error.
+// sleep waits for a while, and returns early with the context's error if it ends.
 func sleep(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -237,11 +237,11 @@ func sleep(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// errSuperseded means that the list was made by a newer version of its projection, which alone may write to it.
+// errSuperseded means that the list was built by a newer version of the projection, so that this one must not write to it.
 var errSuperseded = errors.New("a newer version of this program keeps the list")
 
-// keep brings the active generation up to date and keeps it so. Without an active generation, or with one that was made from
-// another log, it makes one. It returns nil when another generation has become the active one.
+// keep keeps the active generation up to date. It builds one if there is none, and discards one that was built from another log. It
+// returns nil when another generation has become active.
 func (w *worker) keep(ctx context.Context) error {
 	if _, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 		return err
@@ -252,11 +252,11 @@ func (w *worker) keep(ctx context.Context) error {
 	}
 	g, ok := state.Generation(state.Active)
 	if !ok {
-		w.options.Positions.begin(w.projection.Name, 0)
+		w.options.Positions.reset(w.projection.Name, 0)
 		w.report(func(h *Health) { h.State, h.Generation, h.Position, h.CaughtUp = Building, 0, 0, false })
 		err := w.rebuilder.rebuild(ctx, w.projection, w.metrics.built)
 		if errors.Is(err, ErrFlipped) || errors.Is(err, ErrRetired) {
-			return nil // another worker was first
+			return nil // another worker has built one
 		}
 		return err
 	}
@@ -276,8 +276,8 @@ func (w *worker) keep(ctx context.Context) error {
 	var other *OtherLog
 	switch {
 	case errors.As(err, &other):
-		w.logger.Warn("the list is made anew", "because", err)
-		w.options.Positions.begin(w.projection.Name, 0)
+		w.logger.Warn("the list is rebuilt", "because", err)
+		w.options.Positions.reset(w.projection.Name, 0)
 		return w.store.Discard(ctx, g.Ref)
 	case errors.Is(err, errReplaced):
 		return nil
@@ -285,11 +285,11 @@ func (w *worker) keep(ctx context.Context) error {
 	return err
 }
 
-// errReplaced ends the work on a generation that is not the active one any more.
+// errReplaced means that the generation is no longer the active one.
 var errReplaced = errors.New("another generation is active")
 
-// renew rebuilds the list because a newer version of the projection makes other documents. It returns errReplaced when that
-// is done, by whatever worker.
+// renew rebuilds a list that an older version of the projection has built. It returns errReplaced once this or another worker has done
+// so.
 func (w *worker) renew(ctx context.Context, g Generation) error {
 	w.report(func(h *Health) { h.Rebuilding = true })
 	defer w.report(func(h *Health) { h.Rebuilding = false })
@@ -302,14 +302,14 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		w.unrenewed.Failed(err)
+		w.unrebuilt.Failed(err)
 		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}
 }
 
-// followAll follows the log by one subscription after the other.
+// followAll keeps a generation up to date with one subscription after another.
 func (w *worker) followAll(ctx context.Context, g Generation) error {
 	b := &builder{store: w.store, projection: w.projection, generation: g}
 	for {
@@ -317,16 +317,19 @@ func (w *worker) followAll(ctx context.Context, g Generation) error {
 		if err != nil {
 			return err
 		}
-		// Less than was known, if another worker has made the list anew from another log.
-		w.options.Positions.begin(w.projection.Name, b.generation.Position)
-		if err := w.follow(ctx, b, after); !errors.Is(err, errMoved) {
+		// It may be less than was known, if another worker has rebuilt the list from another log.
+		w.options.Positions.reset(w.projection.Name, b.generation.Position)
+		if err := w.follow(ctx, b, after); !errors.Is(err, errResubscribe) {
 			return err
 		}
 	}
 }
 
-// follow folds what comes after an event into the generation, until another generation is active (errReplaced), the log is to be
-// followed in another way (errMoved) or something fails.
+// lookEvery is how often an idle worker checks that its generation is still the active one. It may be gone, with a damaged file.
+const lookEvery = 2 * time.Second
+
+// follow folds what comes after an event into the generation, until another generation is active (errReplaced), another subscription must
+// take over (errResubscribe) or something fails.
 func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	w.report(func(h *Health) {
 		if h.Generation != b.generation.Number {
@@ -336,30 +339,30 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	})
 	events := gather(ctx, after.Position, w.tail.follow)
 	defer events.stop()
-	tidy := time.NewTicker(w.options.Abandoned)
-	defer tidy.Stop()
+	look := time.NewTicker(min(w.options.Abandoned, lookEvery))
+	defer look.Stop()
 	due := time.NewTimer(w.options.Gather)
 	defer due.Stop()
 
 	var written time.Time
-	var sameLog bool // since the subscription began
+	var sameLog bool // whether the log was checked since the subscription started
 	hint := hint{every: 100 * w.options.Gather}
 	for {
-		waitedFor, waiting := w.options.Positions.wanted(w.projection.Name)
+		wanted, nextWaiter := w.options.Positions.wanted(w.projection.Name)
 		gathered := events.gathered()
 		if !sameLog && (gathered.position > after.Position || gathered.caughtUp) {
 			switch now, err := origin(ctx, w.log, b.generation); {
 			case err != nil:
 				return err
 			case now != after:
-				return errMoved
+				return errResubscribe
 			}
 			sameLog = true
 		}
 		left := w.options.Gather - time.Since(written)
 		w.gathered(gathered.events)
 		switch {
-		case gathered.events > 0 && (waitedFor || gathered.full || gathered.ended || left <= 0):
+		case gathered.events > 0 && (wanted || gathered.full || gathered.ended || left <= 0):
 			if err := w.write(ctx, b, events.take()); err != nil {
 				return err
 			}
@@ -377,9 +380,9 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 		}
 		select {
 		case <-events.arrived:
-		case <-waiting:
+		case <-nextWaiter:
 		case <-due.C:
-		case <-tidy.C:
+		case <-look.C:
 			if active, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 				return err
 			} else if active != b.generation.Number {
@@ -389,14 +392,14 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	}
 }
 
-// hint keeps how far the log has nothing for a list, which spares the next start reading that again.
+// hint stores up to where the log has no further events of a list, so that the next start need not read that part again.
 type hint struct {
 	every time.Duration
 	asked time.Time
-	point Point // to be kept once the subscription has gone on: what the log told then was of the same log
+	point Point // is stored once the subscription has advanced, which proves that it was looked up in the same log
 }
 
-// note takes note of how far the subscription is without any more events of the list.
+// note notes how far the subscription has advanced past the last event of the list.
 func (h *hint) note(ctx context.Context, w *worker, b *builder, position eventstore.Position) error {
 	if position <= max(b.generation.Position, b.generation.Considered.Position, h.point.Position) {
 		return nil
@@ -425,10 +428,10 @@ func (h *hint) note(ctx context.Context, w *worker, b *builder, position eventst
 	return err
 }
 
-// flushTime is what a write may still take after the worker's context has ended.
+// flushTime is the time that a write may take after the worker's context has ended.
 const flushTime = 3 * time.Second
 
-// outlast is a context that ends some time after its parent.
+// outlast returns a context that ends some time after its parent.
 func outlast(parent context.Context, by time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	stop := context.AfterFunc(parent, func() { time.AfterFunc(by, cancel) })
@@ -438,8 +441,8 @@ func outlast(parent context.Context, by time.Duration) (context.Context, context
 	}
 }
 
-// write folds a batch and tells who waits for it. ErrRetired becomes errReplaced: the batch is then folded again, into the
-// generation that is active now.
+// write folds and writes a batch and wakes the queries that wait for it. It returns errReplaced if the generation is retired; the batch
+// is then folded into the active one.
 func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) error {
 	ctx, cancel := outlast(ctx, flushTime)
 	defer cancel()
@@ -475,9 +478,9 @@ func (w *worker) gathered(events int) {
 	w.health.Gathered = events
 }
 
-// follows reports that the list has everything that was received.
+// follows reports that the list contains everything received.
 func (w *worker) follows(g Generation, received gathered) {
-	w.unkept.Over()
+	w.failing.Over()
 	w.report(func(h *Health) {
 		h.State, h.Error, h.Since = Following, nil, time.Time{}
 		h.Generation, h.Position, h.CaughtUp = g.Number, max(g.Position, received.position), received.caughtUp

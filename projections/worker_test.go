@@ -38,14 +38,14 @@ func run(t *testing.T, workers *projections.Workers) (stop func()) {
 	return stop
 }
 
-// patience is how long the tests wait for what must come.
+// patience is how long tests wait for something that must happen.
 const patience = 30 * time.Second
 
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it never came that %s", what)
+			t.Fatalf("timed out before %s", what)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func history(seed uint64) *storetest.History {
 	return storetest.NewHistory(rand.New(rand.NewPCG(seed, 0)))
 }
 
-// happen appends some steps of a history, and returns the position of the last one.
+// happen appends some steps of a history and returns the position of the last event.
 func happen(t *testing.T, log *eventstore.Store, h *storetest.History, steps int) (position eventstore.Position) {
 	t.Helper()
 	for range steps {
@@ -72,7 +72,7 @@ func all(workers *projections.Workers, so func(projections.Health) bool) bool {
 	return !slices.ContainsFunc(workers.Health(), func(h projections.Health) bool { return !so(h) })
 }
 
-// The event store goes away and comes back: the workers say so, and go on.
+// Workers report an outage of the event store and its end, and continue.
 func TestEventStoreOutage(t *testing.T) {
 	network := eventstoretest.Node(t)
 	log := network.Open(t, eventstore.Options{Timeout: 500 * time.Millisecond})
@@ -142,14 +142,14 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// count is how many of them say so.
+// count returns the number of lines that contain a text.
 func (l *lines) count(what string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), what)
 }
 
-// What cannot be decoded is counted and passed over.
+// Events that cannot be decoded are counted and skipped.
 func TestUndecodableEvents(t *testing.T) {
 	network := eventstoretest.Node(t)
 	log, store, metrics := network.Open(t, eventstore.Options{}), openSQLite(t), prometheus.NewRegistry()
@@ -172,7 +172,7 @@ func TestUndecodableEvents(t *testing.T) {
 		t.Errorf("%v events were counted", followed)
 	}
 
-	// They are as well while a list is built: by who asked for it, or at the start of a worker that finds none.
+	// This also holds while a list is built, whether by a Rebuilder or by a worker that finds none.
 	var last projections.Progress
 	if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, func(now projections.Progress) { last = now }); err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestUndecodableEvents(t *testing.T) {
 	}
 }
 
-// metric is the value of a counter or gauge of a projection.
+// metric returns the value of a projection's counter or gauge.
 func metric(t *testing.T, gatherer prometheus.Gatherer, name, projection string) float64 {
 	t.Helper()
 	families, err := gatherer.Gather()
@@ -207,7 +207,7 @@ func metric(t *testing.T, gatherer prometheus.Gatherer, name, projection string)
 	return 0
 }
 
-// The checkpoint moves past events that are not the projection's, so that a restart need not read them again.
+// The checkpoint advances past events of other streams, so that they are not read again after a restart.
 func TestCheckpointWithoutEvents(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
@@ -228,7 +228,7 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 	})
 }
 
-// What a worker has received when it is told to stop is written.
+// A worker that stops writes what it has received.
 func TestStopWritesWhatWasGathered(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
@@ -258,4 +258,25 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 	if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
 		t.Errorf("%+v, %v", verdict, err)
 	}
+}
+
+// A list that is gone, as with a file that was damaged, is made anew though nothing happens in the log.
+func TestAListThatIsGoneIsMadeAnew(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond})
+	run(t, workers)
+	position := happen(t, log, history(9), 3)
+	until(t, "the list is kept", func() bool { return workers.Health()[0].Position >= position })
+	state, err := store.State(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Discard(t.Context(), state.Generations[0].Ref); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the list is made anew", func() bool {
+		_, err := projections.NewQueries(store, projections.QueryOptions{}).BookingLists(t.Context(), projections.Query{})
+		return err == nil
+	})
 }

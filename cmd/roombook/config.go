@@ -73,23 +73,25 @@ const (
 	roleAPI         = "api"
 	roleProjections = "projections"
 	roleRecovery    = "recovery"
+	roleDispatch    = "dispatch"
 )
 
-var allRoles = []string{roleAPI, roleProjections, roleRecovery}
+var allRoles = []string{roleAPI, roleProjections, roleRecovery, roleDispatch}
 
 // serveConfig is everything that serve can be told.
 type serveConfig struct {
 	storeConfig
+	dispatchConfig
 	listen         string
 	adminListen    string
 	publicURLs     []string
-	timezone       string
 	roles          []string
 	readWait       time.Duration
 	grace          time.Duration
 	requestTimeout time.Duration
 	maxCommands    int
 	calendarCache  int // MiB
+	calendarKeep   time.Duration
 	trustedProxies []string
 	policy         domain.Policy
 	logLevel       string
@@ -104,17 +106,18 @@ type serveConfig struct {
 
 func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.storeConfig.register(f)
+	c.dispatchConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
 	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
 	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
-	f.StringVar(&c.timezone, "timezone", "Asia/Seoul", "time zone of local times in requests and of all times in replies")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "how long a query may wait for its list to reach the requested position")
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a command may stay half-finished before recovery settles it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "how long a request may take")
 	f.IntVar(&c.maxCommands, "max-commands", 512, "how many commands may run at once, and four times as many queries; any more get 503")
 	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars, live bookings and uses; the least recently used are evicted")
+	f.DurationVar(&c.calendarKeep, "calendar-keep", commands.DefaultCalendarKeep, "how long reservations that are over stay in that memory; a booking further back reads all of its room's calendar")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are trusted")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", c.policy.LongestBooking, "longest booking; 0 for no limit")
 	f.BoolVar(&c.policy.RefusePast, "refuse-past", c.policy.RefusePast, "refuse to start a booking in the past, or to move its start there")
@@ -138,12 +141,14 @@ func (c *serveConfig) check() error {
 			return usagef("--roles: there is no role %q; the roles are %s", role, strings.Join(allRoles, ", "))
 		}
 	}
-	if c.timezone == "" {
-		return usagef("--timezone is empty; it must be a time zone like Asia/Seoul, or UTC")
-	}
 	var err error
-	if c.policy.Zone, err = time.LoadLocation(c.timezone); err != nil {
-		return usagef("--timezone: %w", err)
+	if c.policy.Zone, err = c.zone(); err != nil {
+		return err
+	}
+	if c.has(roleDispatch) {
+		if err := c.dispatchConfig.check(); err != nil {
+			return err
+		}
 	}
 	if c.level.UnmarshalText([]byte(c.logLevel)) != nil {
 		return usagef("--log-level is %q; it must be debug, info, warn or error", c.logLevel)
@@ -159,6 +164,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.calendarCache < 1 {
 		return usagef("--calendar-cache must be at least 1")
+	}
+	if c.calendarKeep <= 0 {
+		return usagef("--calendar-keep must be longer than 0")
 	}
 	if c.readWait < 0 || c.readWait >= c.requestTimeout {
 		return usagef("--read-wait must be at least 0 and shorter than --request-timeout")

@@ -23,7 +23,7 @@ func newExportCommand() *cobra.Command {
 		Use:   "export FILE",
 		Short: "Copy all events to a file that another event store can import",
 		Long: `Write all events, in their order, to a file of JSON lines: with their ids, streams, revisions, types, data, metadata and times. The last
-line has their number and hash. What is the event store's own is left out, and so are checkpoints, which mean nothing elsewhere.
+line has their number and hash. What is the event store's own is left out, and so are checkpoints and snapshots.
 
 Bookings may go on meanwhile; the file has what was there when the command began. To move to another event store, stop the program
 first. A command that was interrupted continues the file when it is run again.

@@ -18,11 +18,12 @@ var allowed = map[string][]string{
 	"eventstore":         {"domain"},
 	"eventstore/node":    {},
 	"commands":           {"domain", "eventstore"},
+	"commands/notify":    {"domain", "eventstore"},
 	"projections":        {"domain", "eventstore"},
 	"projections/mongo":  {"domain", "eventstore", "projections"},
 	"projections/sqlite": {"domain", "eventstore", "projections"},
-	"api":                {"domain", "eventstore", "commands", "projections"},
-	"cmd/roombook":       {"domain", "eventstore", "eventstore/node", "commands", "projections", "projections/mongo", "projections/sqlite", "api"},
+	"api":                {"domain", "eventstore", "commands", "commands/notify", "projections"},
+	"cmd/roombook":       {"domain", "eventstore", "eventstore/node", "commands", "commands/notify", "projections", "projections/mongo", "projections/sqlite", "api"},
 }
 
 // only says which packages may import a module or package that belongs in one place.
@@ -34,9 +35,11 @@ var only = map[string][]string{
 	"go.mongodb.org/mongo-driver/v2":                       {"projections/mongo"},
 	"modernc.org/sqlite":                                   {"projections/sqlite"},
 	"github.com/gorilla/mux":                               {"api"},
-	"net/http":                                             {"api", "cmd/roombook"},
 	"go.opentelemetry.io/otel/sdk":                         {"cmd/roombook"},
 	"go.opentelemetry.io/otel/exporters":                   {"cmd/roombook"},
+	"net/http":                                             {"api", "cmd/roombook", "commands/notify"},
+	"github.com/wneessen/go-mail":                          {"commands/notify"},
+	"github.com/emersion/go-ical":                          {"commands/notify"},
 	"github.com/spf13/cobra":                               {"cmd/roombook"},
 }
 

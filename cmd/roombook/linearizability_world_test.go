@@ -170,7 +170,7 @@ func (w *linearizableWorld) try(i intent, id string) (answer resource, o outcome
 	}
 	if status == http.StatusServiceUnavailable {
 		switch strings.TrimPrefix(answer.Type, "/problems/") {
-		case "event-store-unavailable", "too-much-contention", "shutting-down", "overloaded":
+		case "event-store-unavailable", "too-much-contention", "history-busy", "shutting-down", "overloaded":
 			return answer, nothing, sent, nil
 		}
 		return answer, unknown, sent, nil

@@ -4,7 +4,10 @@
 //	roombook serve               run the whole system
 //	roombook replay PROJECTION   rebuild a list from events
 //	roombook verify              check the log against the rules and the lists against the log
+//	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
+//	roombook notifications parked|retry|test
+//	                             look after notifications that could not be sent
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook version
 //
@@ -41,10 +44,11 @@ func main() {
 // run carries out a command line until it is done or ctx ends, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newGroup("roombook", "Meeting rooms that cannot be double-booked",
-		newServeCommand(), newReplayCommand(), newVerifyCommand(),
+		newServeCommand(), newReplayCommand(), newVerifyCommand(), newSetupCommand(),
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
+		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

@@ -46,7 +46,7 @@ func (p *process) awaitReady(t testing.TB) {
 }
 
 // nodeOf is the connection string of the node in a data folder.
-func nodeOf(t *testing.T, data string) string {
+func nodeOf(t testing.TB, data string) string {
 	t.Helper()
 	address, err := os.ReadFile(filepath.Join(data, "node.address"))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,24 @@ import (
 // string.
 func secured(t *testing.T, address string, password *atomic.Value) (connectionString string) {
 	t.Helper()
+	return "esdb://roombook:secret@" + securedBy(t, address, func(r *http.Request) (status int) {
+		if user, given, _ := r.BasicAuth(); user != "roombook" || given != password.Load() {
+			return unauthenticated
+		}
+		return 0
+	})
+}
+
+// Statuses of gRPC.
+const (
+	permissionDenied = 7
+	unauthenticated  = 16
+)
+
+// securedBy puts TLS and a check that returns a gRPC status, or 0, in front of an event store, and returns a connection string without a
+// user and a scheme.
+func securedBy(t *testing.T, address string, check func(*http.Request) (status int)) (connectionString string) {
+	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
 	proxy.FlushInterval = -1
 	transport := &http.Transport{Protocols: new(http.Protocols)}
@@ -29,9 +48,9 @@ func secured(t *testing.T, address string, password *atomic.Value) (connectionSt
 	t.Cleanup(transport.CloseIdleConnections)
 	proxy.Transport = transport
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, given, _ := r.BasicAuth(); user != "roombook" || given != password.Load() {
+		if status := check(r); status != 0 {
 			w.Header().Set("Content-Type", "application/grpc")
-			w.Header().Set("Grpc-Status", "16") // UNAUTHENTICATED
+			w.Header().Set("Grpc-Status", strconv.Itoa(status))
 			return
 		}
 		proxy.ServeHTTP(w, r)
@@ -43,7 +62,7 @@ func secured(t *testing.T, address string, password *atomic.Value) (connectionSt
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return "esdb://roombook:secret@" + server.Listener.Addr().String() + "?tlsCAFile=" + ca
+	return server.Listener.Addr().String() + "?tlsCAFile=" + ca
 }
 
 // The event store refuses the password: every command fails with one line that says so, and exit code 1.

@@ -117,7 +117,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return nil
 	})
 
-	handler := commands.New(store, commands.Options{Policy: c.policy, CacheBytes: c.calendarCache << 20})
+	handler := commands.New(store, commands.Options{Policy: c.policy, CacheBytes: c.calendarCache << 20, CalendarKeep: c.calendarKeep})
 	registry.MustRegister(handler.Collectors()...)
 	if c.has(roleRecovery) {
 		recovery := commands.NewRecovery(handler, store, commands.RecoveryOptions{Grace: c.grace, Logger: log})
@@ -130,6 +130,15 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: workersProbe(workers), Advisory: true})
 		start(running, workers.Run)
 	}
+	if c.has(roleDispatch) {
+		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log)
+		if err != nil {
+			return err
+		}
+		registry.MustRegister(dispatcher.Collectors()...)
+		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
+		start(serving, dispatcher.Run)
+	}
 	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
@@ -137,6 +146,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	server := api.New(api.Options{
 		Commands:       handler,
 		Lists:          queries,
+		Streams:        store,
 		End:            store.End,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
@@ -162,6 +172,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	stopRunning()
 	return errors.Join(err, parts.Wait())
+}
+
+// link is the address that notifications have links to.
+func (c *serveConfig) link(at net.Addr) string {
+	if len(c.publicURLs) > 0 {
+		return c.publicURLs[0]
+	}
+	return "http://" + at.String()
 }
 
 // greet prints the address first, and then where everything is.

@@ -88,7 +88,11 @@ func checkAccess(connectionString string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if refused, ok := errors.AsType[*eventstore.Refused](store.Ping(ctx)); ok {
-		return errors.Join(fmt.Errorf("%w: check the user, the password and the user's rights in --eventstore", refused), store.Close())
+		advice := "check the user, the password and the user's rights in --eventstore"
+		if refused.Denied {
+			advice = fmt.Sprintf("give the user the right to read $all, as an administrator of the event store, with: roombook setup --eventstore esdb://admin… --user %s", refused.User)
+		}
+		return errors.Join(fmt.Errorf("%w: %s", refused, advice), store.Close())
 	}
 	return store.Close()
 }

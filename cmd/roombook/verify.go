@@ -101,6 +101,11 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 			break
 		}
 	}
+	snapshots, err := audit.Snapshots(ctx, store)
+	if err != nil {
+		return 0, err
+	}
+	findings = append(findings, snapshots...)
 	for _, f := range findings {
 		fmt.Fprintln(stdout, f)
 	}

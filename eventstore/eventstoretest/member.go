@@ -1,6 +1,7 @@
 package eventstoretest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -34,6 +35,7 @@ const (
 	methodDelete      = "/event_store.client.streams.Streams/Delete"
 	methodTombstone   = "/event_store.client.streams.Streams/Tombstone"
 	methodGossip      = "/event_store.client.gossip.Gossip/Read"
+	methodGroup       = "/event_store.client.persistent_subscriptions.PersistentSubscriptions/Read"
 	methodFeatures    = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods"
 )
 
@@ -63,6 +65,8 @@ func (m *member) handle(_ any, caller grpc.ServerStream) error {
 		return m.batchAppend(ctx, caller)
 	case Read:
 		return m.read(ctx, caller)
+	case methodGroup:
+		return m.readGroup(ctx, caller)
 	case methodGossip:
 		return m.answerGossip(caller)
 	case methodFeatures:
@@ -72,6 +76,43 @@ func (m *member) handle(_ any, caller grpc.ServerStream) error {
 		return err
 	}
 	return m.relay(ctx, caller, method)
+}
+
+// readGroup serves a client of a persistent subscription: events are passed on when they can be read. Groups are the leader's, who drops
+// their clients when it resigns.
+func (m *member) readGroup(ctx context.Context, caller grpc.ServerStream) error {
+	if leads, err := m.admit(caller, true); !leads {
+		return cmp.Or(err, errNotReady)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		m.untilResigned(ctx)
+	}()
+	err := m.relay(ctx, caller, methodGroup)
+	if caller.Context().Err() == nil && ctx.Err() != nil {
+		caller.SetTrailer(metadata.Pairs("exception", "persistent-subscription-dropped"))
+		return status.Error(codes.Canceled, "Subscription was dropped.")
+	}
+	return err
+}
+
+// untilResigned waits until the member does not lead any more.
+func (m *member) untilResigned(ctx context.Context) {
+	s := m.servers
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		leads, changed := s.leader == m.number, s.index.nextChange()
+		s.mu.Unlock()
+		if !leads {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // admit reports whether the member leads. The error is that of a call it refuses.
@@ -159,7 +200,12 @@ func (m *member) relay(ctx context.Context, caller grpc.ServerStream, method str
 			}
 		}
 	}()
-	return passAnswers(caller, call, func(frame) (step, error) { return pass, nil })
+	return passAnswers(caller, call, func(answer frame) (step, error) {
+		if method != methodGroup {
+			return pass, nil
+		}
+		return pass, m.awaitVisible(ctx, deliveredPosition(answer))
+	})
 }
 
 // step says what to do with an answer.

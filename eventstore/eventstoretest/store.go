@@ -61,18 +61,27 @@ func Backend(t testing.TB) string {
 // Serve runs a node until the end of the test, on a data folder or, if dir is empty, in memory. It returns its address, on loopback.
 func Serve(t testing.TB, dir string) (address string) {
 	t.Helper()
+	address = ClosedPort(t)
+	t.Cleanup(ServeUntil(t, dir, address))
+	return address
+}
+
+// ServeUntil is [Serve] at an address, until stop is called, which must be before the end of the test. A node that is stopped can be served
+// again from its folder.
+func ServeUntil(t testing.TB, dir, address string) (stop func()) {
+	t.Helper()
 	n, err := node.Open(node.Options{Dir: dir})
 	if err != nil {
 		t.Fatalf("open a node: %v", err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- n.Serve(ctx, listener) }()
-	t.Cleanup(func() {
+	return func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
@@ -80,8 +89,7 @@ func Serve(t testing.TB, dir string) (address string) {
 		if err := n.Close(); err != nil {
 			t.Errorf("close the node: %v", err)
 		}
-	})
-	return listener.Addr().String()
+	}
 }
 
 // Node returns an event store behind a network that fails on demand. Both are closed at the end of the test.

@@ -129,3 +129,9 @@ func parseReadResp(answer frame) (r readResp) {
 	}
 	return r
 }
+
+// deliveredPosition is the position of an event that a group hands out, 0 in other messages.
+func deliveredPosition(answer frame) uint64 {
+	_, position := within(answer, respEvent, readEventPosition)
+	return position
+}

@@ -3,7 +3,9 @@ package node_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -28,17 +30,20 @@ const (
 	crashRoundVariable = "ROOMBOOK_NODE_CRASH_ROUND"
 )
 
+var crashRounds = flag.Int("crash.rounds", 6, "how often TestKill kills a process")
+
 const (
-	crashRounds = 6
 	// crashWriters is the number of writers of each kind, each with a stream of its own.
 	crashWriters = 8
-	// crashGroup is a group on the first writer's stream.
+	// crashGroup is a group of the events that are appended, but for those of streams that are deleted.
 	crashGroup = "g"
+	// crashPark is every how many events its consumer parks one.
+	crashPark = 7
 )
 
 // writeUntilKilled serves the folder and writes to it in every way, and prints a line for each write that was acknowledged:
-// "event stream revision id", "deleted stream" or "tombstoned stream". A consumer prints "received revision" before it
-// acknowledges an event to the node.
+// "event stream revision id", "deleted stream" or "tombstoned stream". A consumer prints "received revision@stream" before it
+// acknowledges an event to the node, and parks some events without a word.
 func writeUntilKilled(dir, round string) int {
 	n, err := node.Open(node.Options{Dir: dir})
 	if err != nil {
@@ -144,11 +149,13 @@ func deleteUntilKilled(c *esdb.Client, say func(string, ...any), stream string) 
 func consumeUntilKilled(c *esdb.Client, say func(string, ...any)) error {
 	settings := esdb.SubscriptionSettingsDefault()
 	settings.CheckpointUpperBound = 20
-	err := c.CreatePersistentSubscription(context.Background(), "s-0", crashGroup, esdb.PersistentStreamSubscriptionOptions{StartFrom: esdb.Start{}, Settings: &settings})
+	err := c.CreatePersistentSubscriptionToAll(context.Background(), crashGroup, esdb.PersistentAllSubscriptionOptions{
+		StartFrom: esdb.Start{}, Settings: &settings, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"s-", "b-"}},
+	})
 	if e, ok := esdb.FromError(err); !ok && e.Code() != esdb.ErrorCodeResourceAlreadyExists {
 		return err
 	}
-	sub, err := c.SubscribeToPersistentSubscription(context.Background(), "s-0", crashGroup, esdb.SubscribeToPersistentSubscriptionOptions{})
+	sub, err := c.SubscribeToPersistentSubscriptionToAll(context.Background(), crashGroup, esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: 50})
 	if err != nil {
 		return err
 	}
@@ -157,8 +164,14 @@ func consumeUntilKilled(c *esdb.Client, say func(string, ...any)) error {
 		if e.SubscriptionDropped != nil {
 			return e.SubscriptionDropped.Error
 		}
-		say("received %d\n", e.EventAppeared.Event.OriginalEvent().EventNumber)
-		if err := sub.Ack(e.EventAppeared.Event); err != nil {
+		event := e.EventAppeared.Event.OriginalEvent()
+		if event.EventNumber%crashPark == 0 {
+			err = sub.Nack("", esdb.NackActionPark, e.EventAppeared.Event)
+		} else {
+			say("received %d@%s\n", event.EventNumber, event.StreamID)
+			err = sub.Ack(e.EventAppeared.Event)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -170,13 +183,13 @@ func crashed(err error) int {
 }
 
 // TestKill kills a process again and again in the middle of appends, batches, deletes and a group's traffic: all that was
-// acknowledged is there afterwards, the log is whole, and the group has had every event.
+// acknowledged is there afterwards, the log is whole, and the group has had every event or has it parked.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := map[string]uuid.UUID{} // by revision@stream
 	deleted := map[string]bool{}           // by stream; true: for good
-	received := map[uint64]bool{}
-	for round := range crashRounds {
+	received := map[string]bool{}          // by revision@stream
+	for round := range *crashRounds {
 		runUntilKilled(t, dir, round, acknowledged, deleted, received)
 	}
 	s := startIn(t, dir)
@@ -196,28 +209,45 @@ func TestKill(t *testing.T) {
 			t.Errorf("%s was deleted and reads as %v", stream, err)
 		}
 	}
-	total := events["s-0"]
-	sub, err := c.SubscribeToPersistentSubscription(t.Context(), "s-0", crashGroup, esdb.SubscribeToPersistentSubscriptionOptions{})
+	for _, link := range readStream(t, c, "$persistentsubscription-$all::"+crashGroup+"-parked", esdb.ReadStreamOptions{}) {
+		received[string(link.Data)] = true
+	}
+	total, before := 0, len(received)
+	for stream, count := range events {
+		if strings.HasPrefix(stream, "s-") || strings.HasPrefix(stream, "b-") {
+			total += int(count)
+		}
+	}
+	sub, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), crashGroup, esdb.SubscribeToPersistentSubscriptionOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sub.Close()
-	for uint64(len(received)) < total {
+	if _, err := c.AppendToStream(t.Context(), "s-last", esdb.AppendToStreamOptions{}, event("A")); err != nil {
+		t.Fatal(err)
+	}
+	for !received["0@s-last"] {
 		e := sub.Recv()
 		if e.SubscriptionDropped != nil {
-			t.Fatalf("%d of %d events: %v", len(received), total, e.SubscriptionDropped.Error)
+			t.Fatal(e.SubscriptionDropped.Error)
 		}
 		if e.EventAppeared != nil {
-			received[e.EventAppeared.Event.OriginalEvent().EventNumber] = true
+			event := e.EventAppeared.Event.OriginalEvent()
+			received[fmt.Sprintf("%d@%s", event.EventNumber, event.StreamID)] = true
 			if err := sub.Ack(e.EventAppeared.Event); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	if got := len(received) - 1; got != total {
+		t.Errorf("the group has handed out or parked %d of %d events", got, total)
+	}
+	t.Logf("the group had handed out or parked %d of %d events", before, total)
+	t.Logf("%d events in %d rounds", s.Position(), *crashRounds)
 }
 
 // runUntilKilled runs a process until it has said enough, and takes down what it said.
-func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string]uuid.UUID, deleted map[string]bool, received map[uint64]bool) {
+func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string]uuid.UUID, deleted map[string]bool, received map[string]bool) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), crashDirVariable+"="+dir, crashRoundVariable+"="+strconv.Itoa(round))
@@ -229,7 +259,7 @@ func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := 0
+	said, last := 0, 1+rand.IntN(2000)
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		words := strings.Split(lines.Text(), " ")
@@ -241,10 +271,9 @@ func runUntilKilled(t *testing.T, dir string, round int, acknowledged map[string
 		case words[0] == "tombstoned" && len(words) == 2:
 			deleted[words[1]] = true
 		case words[0] == "received" && len(words) == 2:
-			revision, _ := strconv.ParseUint(words[1], 10, 64)
-			received[revision] = true
+			received[words[1]] = true
 		}
-		if said++; said == 1000 {
+		if said++; said == last {
 			if err := child.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -264,10 +293,12 @@ func verifyKilled(t *testing.T, c *esdb.Client, position uint64, acknowledged ma
 	}
 	next := map[string]uint64{}
 	log := collect(t, r)
-	for i, e := range log {
-		if e.Position.Commit != uint64(i+1) {
-			t.Fatalf("event %d of the log is at position %d", i, e.Position.Commit)
+	last := uint64(0)
+	for _, e := range log {
+		if e.Position.Commit <= last {
+			t.Fatalf("position %d follows %d", e.Position.Commit, last)
 		}
+		last = e.Position.Commit
 		if e.EventType == "$streamDeleted" {
 			continue
 		}
@@ -295,8 +326,15 @@ func verifyKilled(t *testing.T, c *esdb.Client, position uint64, acknowledged ma
 			t.Errorf("%s has %d events in $all and %d in its own order", stream, count, len(events))
 		}
 	}
-	if position != uint64(len(log)) {
-		t.Errorf("position is %d, the log has %d events", position, len(log))
+	hidden := uint64(0)
+	for _, suffix := range []string{"checkpoint", "parked"} {
+		own := readStream(t, c, "$persistentsubscription-$all::"+crashGroup+"-"+suffix, esdb.ReadStreamOptions{Direction: esdb.Backwards, From: esdb.End{}})
+		if len(own) > 0 {
+			hidden += own[0].EventNumber + 1
+		}
+	}
+	if position != uint64(len(log))+hidden {
+		t.Errorf("position is %d, the log has %d events and %d of the group", position, len(log), hidden)
 	}
 	return next
 }

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -108,11 +110,14 @@ func (l *eventLog) inspect() (last uint64, err error) {
 		return 0, l.damage(fmt.Errorf("its file %06d.log is missing", known.wal))
 	}
 	last, err = l.count()
+	damaged, isDamaged := errors.AsType[*DamagedError](err)
 	switch {
+	case isDamaged:
+		return 0, l.damage(located(damaged.err, store, files))
 	case err != nil:
 		return 0, err
 	case found && last < known.position:
-		return 0, l.damage(fmt.Errorf("it ends at position %d and had come to %d", last, known.position))
+		return 0, l.damage(fmt.Errorf("it ends at position %d and had come to %d: the end of its log is missing, in %s", last, known.position, walNames(files)))
 	case known.wal == 0:
 		return last, nil
 	}
@@ -121,6 +126,28 @@ func (l *eventLog) inspect() (last uint64, err error) {
 		return 0, l.unusable(err)
 	}
 	return last, nil
+}
+
+// located adds to what the database says of damage in which file it is, where the database does not say so itself.
+func located(err error, store *pebble.DBDesc, files []string) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "replaying WAL"):
+		return fmt.Errorf("its log cannot be read, in %s: %w", walNames(files), err)
+	case strings.Contains(text, "key=value"):
+		return fmt.Errorf("its file %s is malformed: %w", filepath.Base(store.OptionsFilename), err)
+	case strings.Contains(text, "unknown to the objstorage provider"):
+		return fmt.Errorf("its files are not those that %s lists: %w", filepath.Base(store.ManifestFilename), err)
+	}
+	return err
+}
+
+// walNames are the names of the database's own logs.
+func walNames(files []string) string {
+	logs := slices.DeleteFunc(slices.Clone(files), func(name string) bool {
+		_, _, ok := wal.ParseLogFilename(name)
+		return !ok
+	})
+	return strings.Join(logs, " or ")
 }
 
 // newestWAL is the number of the newest of the database's own logs.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -217,6 +218,22 @@ func TestLogIsNotWhole(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestEventIsMissing: a table lacks an event before the last, as does a log whose MANIFEST has forgotten a table of several.
+func TestEventIsMissing(t *testing.T) {
+	dir := storeLog(t)
+	n, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.log.db.Delete(appendEventKey(nil, storedEvents/2), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(n.log.db.Flush(), n.log.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false), n.Close()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, contents(t, dir), wholeLog(dir, storedEvents))
 }
 
 // TestCutManifest cuts the MANIFEST at many places, as a copy that was interrupted does: the log is there as a whole, or refused.

@@ -163,7 +163,7 @@ type databaseLogger struct{ log *eventLog }
 func (d databaseLogger) Infof(string, ...any) {}
 
 func (d databaseLogger) Errorf(format string, args ...any) {
-	d.log.errors.report("event log", "error", fmt.Sprintf(format, args...))
+	d.log.errors.report("event log", fmt.Errorf(format, args...))
 }
 
 func (d databaseLogger) Fatalf(format string, args ...any) {
@@ -273,12 +273,13 @@ func (l *eventLog) backgroundError(err error) {
 	if noRoom(err) || errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrPermission) || lasting > backgroundPatience {
 		l.fail(err)
 	} else if !l.hasFailed() {
-		l.errors.report("event log", "error", err)
+		l.errors.report("event log", err)
 	}
 	time.Sleep(backgroundPause)
 }
 
-// errorLog writes at most one error a second, and how many it has left out. Safe for concurrent use.
+// errorLog writes at most one error a second, in one line without the stacks of Pebble's errors, and how many it has left out. Safe for
+// concurrent use.
 type errorLog struct {
 	logger *slog.Logger
 
@@ -287,7 +288,7 @@ type errorLog struct {
 	leftOut int
 }
 
-func (e *errorLog) report(message string, args ...any) {
+func (e *errorLog) report(message string, err error, args ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if now := time.Now(); now.Sub(e.last) >= time.Second {
@@ -296,6 +297,7 @@ func (e *errorLog) report(message string, args ...any) {
 		e.leftOut++
 		return
 	}
+	args = append(args, "error", oneLine(err))
 	if e.leftOut > 0 {
 		args = append(args, "leftOut", e.leftOut)
 		e.leftOut = 0

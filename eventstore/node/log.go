@@ -203,7 +203,7 @@ func (l *eventLog) scanStreams() {
 	defer close(l.scanning.done)
 	complete, err := l.addStoredStreams()
 	if err != nil && !l.hasFailed() {
-		l.errors.report("event log: scan streams", "error", err)
+		l.errors.report("event log: scan streams", err)
 	}
 	l.streams.complete.Store(complete)
 }

@@ -66,7 +66,10 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 	n := &Node{log: log, errors: reported, backups: &backupService{log: log}}
 	n.groups, err = openGroups(log, &n.patterns, func(operation string, err error) { reportError(log, reported, operation, err) })
 	if err != nil {
-		return nil, errors.Join(err, log.close())
+		if failure := log.close(); failure != nil { // which says more: what a reader finds wrong fails the log
+			err = failure
+		}
+		return nil, log.unusable(err)
 	}
 	n.closing, n.close = context.WithCancel(context.Background())
 	return n, nil

@@ -129,5 +129,5 @@ func reportError(log *eventLog, to *errorLog, operation string, err error) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return
 	}
-	to.report("event store", "operation", operation, "error", err)
+	to.report("event store", err, "operation", operation)
 }

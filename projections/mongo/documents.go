@@ -52,7 +52,7 @@ func (s *Store) write(ctx context.Context, ref projections.Ref, schema projectio
 	return errors.Join(projections.ErrRetired, s.bury(ctx, ref))
 }
 
-// raised are the parts of a checkpoint, none of which goes backwards.
+// raised are the parts of a checkpoint, for $max: none of them decreases.
 func raised(ref projections.Ref, c projections.Checkpoint) bson.D {
 	parts := bson.D{
 		{Key: field(ref.Number, "position"), Value: int64(c.Position)},
@@ -67,7 +67,7 @@ func raised(ref projections.Ref, c projections.Checkpoint) bson.D {
 	return parts
 }
 
-// bury removes a collection that a late write has brought back after its generation was dropped.
+// bury removes a collection that a late write has recreated after its generation was dropped.
 func (s *Store) bury(ctx context.Context, ref projections.Ref) error {
 	p, err := s.read(ctx, ref.Projection)
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *Store) bury(ctx context.Context, ref projections.Ref) error {
 	return s.documents(ref).Drop(ctx)
 }
 
-// upsert is the write of a document that must not be there at the same or a later position. One without a position, which this
-// program has not written, is written over.
+// upsert writes a document unless it is stored at the same or a later position. It overwrites one without a position, which this program
+// has not written.
 func (f form) upsert(row projections.Row) (mongo.WriteModel, error) {
 	document, err := f.encode(row)
 	if err != nil {
@@ -90,10 +90,10 @@ func (f form) upsert(row projections.Row) (mongo.WriteModel, error) {
 		SetFilter(bson.D{{Key: "_id", Value: row.ID}, {Key: f.position(), Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: int64(row.Position)}}}}}}), nil
 }
 
-// upsert writes in bulk, in order. A duplicate key, which ends a bulk, has two meanings: the document is there at the same or a
-// later position, or another worker inserted an older one at the same moment. To tell, the positions of what is left are
-// read: what the store has already is left out, and the others are tried again, and now found if they are older. What fails twice
-// at the same document has another reason.
+// upsert writes rows in bulk, in order. A duplicate key ends a bulk and has two possible reasons: the document is stored at the same or a
+// later position, or another worker has just inserted an older one. So the positions of the remaining documents are read, those that are
+// stored already are skipped, and the others are tried again, which now finds older ones. If the same document fails twice there is
+// another reason.
 func (s *Store) upsert(ctx context.Context, ref projections.Ref, form form, rows []projections.Row) (err error) {
 	for last := ""; len(rows) > 0; {
 		upserts := make([]mongo.WriteModel, len(rows))
@@ -124,7 +124,7 @@ func (s *Store) upsert(ctx context.Context, ref projections.Ref, form form, rows
 	return nil
 }
 
-// newer leaves out the rows that the store has at the same or a later position.
+// newer returns the rows that are not stored at the same or a later position.
 func (s *Store) newer(ctx context.Context, ref projections.Ref, form form, rows []projections.Row) ([]projections.Row, error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
@@ -204,7 +204,7 @@ func (s *Store) Scan(ctx context.Context, ref projections.Ref, schema projection
 	return rows, nil
 }
 
-// scan begins with what has no place in the order of documents, however much that is.
+// scan starts with everything that has no valid created position, regardless of the limit.
 func (s *Store) scan(ctx context.Context, ref projections.Ref, schema projections.Schema, after eventstore.Position, limit int) ([]projections.Row, error) {
 	form, err := s.form(ctx, ref, schema)
 	if err != nil {
@@ -231,17 +231,20 @@ func (s *Store) scan(ctx context.Context, ref projections.Ref, schema projection
 	return rows, err
 }
 
-// Find implements [projections.Store]. The checkpoint is read first, so that what is found then is at least as new.
+// Find implements [projections.Store]. It reads the checkpoint first, so that the documents are at least as new.
 func (s *Store) Find(ctx context.Context, name string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
 	for {
 		found, err := s.find(ctx, name, schema, sel)
-		if errors.Is(err, projections.ErrNotBuilt) {
+		switch {
+		case errors.Is(err, projections.ErrNotBuilt):
 			return found, err
+		case err != nil && found.Ref.Number == 0: // the pointer could not be read
+			return found, fmt.Errorf("find in %s: %w", name, err)
 		}
 		if err == nil && (len(found.Rows) > 0 || sel.Limit == 0) {
 			return found, nil
 		}
-		// The collection may have been replaced and dropped after the pointer was read: then it is empty, or breaks off.
+		// The generation may have been replaced and dropped after the pointer was read. Then the collection is empty, or the read fails.
 		p, again := s.read(ctx, name)
 		switch {
 		case err == nil && again != nil:

@@ -30,7 +30,7 @@ type document struct {
 
 func schema() projections.Schema { return projections.SchemaOf[document]() }
 
-// A document that has lost its position, or has something else there, is not newer than what is written.
+// A document without a valid position is overwritten.
 func TestADocumentWithoutAPosition(t *testing.T) {
 	store := open(t)
 	ref := begin(t, store)
@@ -51,7 +51,7 @@ func TestADocumentWithoutAPosition(t *testing.T) {
 	}
 }
 
-// A collection that a late write has brought back, and that its writer did not live to remove, is removed at the next start.
+// A collection that a late write has recreated and whose writer died before removing it is removed at the next start.
 func TestALeftCollectionIsCollected(t *testing.T) {
 	store := open(t)
 	left, kept := begin(t, store), begin(t, store)

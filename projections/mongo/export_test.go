@@ -5,7 +5,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 )
 
-// OpenWatched is Open with somebody who sees every command.
+// OpenWatched is Open with a command monitor.
 func OpenWatched(uri string, monitor *event.CommandMonitor) (*Store, error) {
 	address, err := connstring.ParseAndValidate(uri)
 	if err != nil {

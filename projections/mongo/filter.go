@@ -6,7 +6,7 @@ import (
 	"roombook/projections"
 )
 
-// keys are the fields of an index or a sort. What no field is of is left out.
+// keys are the fields of an index or a sort. Columns that have no field are left out.
 func (f form) keys(columns []projections.Column, direction int) bson.D {
 	d := make(bson.D, 0, len(columns))
 	for _, c := range columns {
@@ -17,7 +17,7 @@ func (f form) keys(columns []projections.Column, direction int) bson.D {
 	return d
 }
 
-// and is the condition that all terms hold. Terms may name the same field.
+// and is the conjunction of terms, which may name the same field.
 func and(terms []bson.D) bson.D {
 	switch len(terms) {
 	case 0:
@@ -47,7 +47,7 @@ func (f form) filter(g projections.Generation, s projections.Selection) []bson.D
 	start, end := f.name(projections.ColumnStart), f.name(projections.ColumnEnd)
 	switch {
 	case s.From == nil:
-	case end == "": // the documents are about moments
+	case end == "": // the documents are about instants
 		terms = append(terms, is(start, "$gt", f.time(*s.From-1)))
 	default:
 		terms = append(terms, is(start, "$gt", f.time(*s.From-g.Longest)), is(end, "$gt", f.time(*s.From)))
@@ -58,8 +58,8 @@ func (f form) filter(g projections.Generation, s projections.Selection) []bson.D
 	return terms
 }
 
-// after is the condition that a document comes after a mark: it is beyond in the first field in which it differs. The bound on
-// the first field alone follows from that, and is what an index begins with.
+// after is the condition that a document follows a mark: it is greater in the first field in which they differ. The redundant bound on
+// the first field lets MongoDB start at the right place of the index.
 func (f form) after(o projections.Order, direction int, m projections.Mark) []bson.D {
 	beyond, bound := "$gt", "$gte"
 	if direction < 0 {
@@ -67,7 +67,7 @@ func (f form) after(o projections.Order, direction int, m projections.Mark) []bs
 	}
 	var at bson.D // the mark
 	for _, c := range o.Columns() {
-		value := m.In(c)
+		value := m.Value(c)
 		if c == projections.ColumnStart {
 			value = f.time(m.Start)
 		}

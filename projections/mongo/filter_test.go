@@ -13,9 +13,9 @@ import (
 	"roombook/projections/storetest"
 )
 
-// Every query of every list is served by an index: what the filter fixes comes first in it, the status, of which there may be several, and a
-// key; and then what the query is sorted by, or the bounds of its time. MongoDB merges the parts of an index that several statuses have. The
-// queries come by way of a store in a file, since none of this needs a server.
+// An index serves every query of every list: it starts with the fields that the filter fixes, the status key (of which there may be several)
+// and possibly another key, followed by what the query is sorted by or by the field of its time range. MongoDB merges the ranges of several
+// statuses. The selections come from queries of a SQLite store, as no server is needed.
 func TestEveryQueryHasAnIndex(t *testing.T) {
 	for name, crowded := range map[string]bool{"few": false, "many": true} {
 		t.Run(name, func(t *testing.T) {

@@ -13,22 +13,22 @@ import (
 	"roombook/projections"
 )
 
-// form is how the documents of a generation are stored.
+// form is the form in which the documents of a generation are stored.
 type form struct {
 	schema projections.Schema
-	// text is set for generations of older programs: a document is one JSON text, beside copies of its keys.
+	// text is set for the form of older versions of this program: a JSON text and copies of the keys.
 	text bool
 }
 
-// bookkeeping is what a document has under the name _roombook.
+// bookkeeping is the value of the key _roombook.
 type bookkeeping struct {
 	Created  int64 `bson:"created"`
 	Position int64 `bson:"position"`
-	// Status is what the document is found by as its status, unless that is one of its fields.
+	// Status is the status key; absent if one of the document's fields is.
 	Status string `bson:"status,omitempty"`
 }
 
-// text is a document of a generation of an older program.
+// text is a document in the form of older versions of this program.
 type text struct {
 	ID       string `bson:"_id"`
 	Created  int64  `bson:"created"`
@@ -42,7 +42,7 @@ type text struct {
 	Document string `bson:"document"`
 }
 
-// name is that of the field that a column is; empty if there is none.
+// name is the name of a column's field; empty if it has none.
 func (f form) name(c projections.Column) string {
 	field, ok := f.schema.Field(c)
 	switch {
@@ -58,7 +58,7 @@ func (f form) name(c projections.Column) string {
 	return ""
 }
 
-// position is the name of the field that says which event changed the document last.
+// position is the name of the field with the position of the last event.
 func (f form) position() string {
 	if f.text {
 		return "position"
@@ -66,7 +66,7 @@ func (f form) position() string {
 	return "_roombook.position"
 }
 
-// time is what a time in microseconds since 1970 is compared with, which is cut to the milliseconds that a date has.
+// time is a time in microseconds since 1970 as it is compared with the start or end, rounded down to the milliseconds of a date.
 func (f form) time(µs int64) any {
 	if f.text {
 		return µs
@@ -78,7 +78,7 @@ func (f form) time(µs int64) any {
 	return bson.DateTime(ms)
 }
 
-// encode is a row as it is stored.
+// encode encodes a row for storage.
 func (f form) encode(row projections.Row) (any, error) {
 	if f.text {
 		k := f.schema.Keys(row.Document)
@@ -99,13 +99,13 @@ func (f form) encode(row projections.Row) (any, error) {
 	}
 	start, document := bsoncore.AppendDocumentStart(nil)
 	document = bsoncore.AppendStringElement(document, "_id", row.ID)
-	document = append(document, fields[4:len(fields)-1]...) // its elements
+	document = append(document, fields[4:len(fields)-1]...) // without length and terminator
 	document = bsoncore.AppendDocumentElement(document, "_roombook", beside)
 	document, err = bsoncore.AppendDocumentEnd(document, start)
 	return bson.Raw(document), err
 }
 
-// decode makes a row of what is stored. Its error is ErrForeign.
+// decode decodes a row. Its error is ErrForeign.
 func (f form) decode(stored bson.Raw) (projections.Row, error) {
 	row := projections.Row{ID: id(stored)}
 	err := f.decodeInto(&row, stored)
@@ -143,9 +143,9 @@ func (f form) decodeInto(row *projections.Row, stored bson.Raw) error {
 	return nil
 }
 
-var errRewritten = errors.New("it is stored otherwise than it is written")
+var errAltered = errors.New("it is not stored as it was written")
 
-// check finds out whether what is stored is what was written.
+// check compares what is stored with what is written for a row.
 func (f form) check(row projections.Row, stored bson.Raw) error {
 	if f.text {
 		var t text
@@ -153,18 +153,18 @@ func (f form) check(row projections.Row, stored bson.Raw) error {
 			return err
 		}
 		if f.schema.Misplaces(row.Document, projections.Keys{Booking: t.Booking, Room: t.Room, User: t.User, Start: t.Start, End: t.End}) {
-			return errRewritten
+			return errAltered
 		}
 		return nil
 	}
 	written, err := f.encode(row)
 	if err == nil && !bytes.Equal(written.(bson.Raw), stored) {
-		err = errRewritten
+		err = errAltered
 	}
 	return err
 }
 
-// id is that of a document, whoever made it.
+// id is the id of a stored document, or, if it is not a string, its JSON.
 func id(stored bson.Raw) string {
 	id := stored.Lookup("_id")
 	if text, ok := id.StringValueOK(); ok {
@@ -173,7 +173,7 @@ func id(stored bson.Raw) string {
 	return id.String()
 }
 
-// validator is the schema of the documents as MongoDB checks it. Fields of which it says nothing are let in: those of later versions.
+// validator is the collection's validator. It allows unknown fields, since a later version may keep the generation while it rebuilds it.
 func (f form) validator() bson.D {
 	kinds := map[reflect.Kind]any{reflect.String: "string", reflect.Int: bson.A{"int", "long"}, reflect.Struct: "date"}
 	of := func(kind any) bson.D { return bson.D{{Key: "bsonType", Value: kind}} }

@@ -21,7 +21,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// build makes all lists of a history.
+// build builds all lists of a history.
 func build(t *testing.T, store projections.Store, steps int) (log *eventstoretest.Part) {
 	t.Helper()
 	history := storetest.NewHistory(rand.New(rand.NewPCG(7, 8)))
@@ -40,7 +40,7 @@ func build(t *testing.T, store projections.Store, steps int) (log *eventstoretes
 	return log
 }
 
-// active is the collection of a list, found as the README tells: by the document in projections.
+// active returns the collection that the document in projections points at.
 func active(t *testing.T, database *driver.Database, list string) *driver.Collection {
 	t.Helper()
 	var pointer struct{ Active int }
@@ -61,14 +61,14 @@ func found(t *testing.T, cursor *driver.Cursor, err error) (documents []bson.M) 
 	return documents
 }
 
-// Whoever has the driver, and nothing of this program, finds, sorts and sums up what is in the lists, by the names that replies have.
+// The driver alone, without any code of this program, finds, sorts and aggregates documents by the names that replies have.
 func TestListsWithTheDriverAlone(t *testing.T) {
 	store := open(t)
 	build(t, store, 150)
 	database := beside(t, store)
 	queries := projections.NewQueries(store, projections.QueryOptions{})
 
-	// Found and sorted: the bookings of a room from a time on.
+	// Find and sort the bookings of a room from some time on.
 	from := time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)
 	bookings := active(t, database, projections.BookingListName)
 	cursor, err := bookings.Find(t.Context(),
@@ -104,7 +104,7 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 		}
 		delete(got, "_roombook")
 		for name, value := range want {
-			if value == nil { // what has nothing to say is not there
+			if value == nil { // an empty optional field is absent
 				delete(want, name)
 			} else if got[name] != value {
 				t.Errorf("%v: %s is %v, want %v", got["_id"], name, got[name], value)
@@ -115,7 +115,7 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 		}
 	}
 
-	// Summed up: the minutes that were booked and used, by room. FerretDB sums up one field at a time.
+	// Sum up the booked and the used minutes by room: one after the other, as FerretDB returns 0 for the second of two sums.
 	uses, err := queries.RoomUseLists(t.Context(), projections.Query{Used: true, Size: projections.MaxSize})
 	if err != nil || len(uses.Items) == 0 {
 		t.Fatalf("%d uses, %v", len(uses.Items), err)
@@ -147,7 +147,7 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 		}
 	}
 
-	// The latest of what a user was told.
+	// Find the latest notifications.
 	cursor, err = active(t, database, projections.NotificationName).Find(t.Context(), bson.D{{Key: "delivery", Value: "PENDING"}, {Key: "attempts", Value: 0}},
 		options.Find().SetSort(bson.D{{Key: "sendDtm", Value: -1}}).SetLimit(3))
 	latest := found(t, cursor, err)
@@ -162,12 +162,12 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 	}
 }
 
-// A program that knows documents only as texts goes on while a list with fields is made beside its own, and fails once that is active: it
-// must not take it for an empty one.
+// A version that stores documents as texts can read a projection while a generation of natural documents is built, and fails once that is
+// active, as it would take it for an empty list.
 func TestOlderProgramsFail(t *testing.T) {
 	store := open(t)
 	pointer := beside(t, store).Collection("projections").FindOne
-	var older struct { // as they read it
+	var older struct { // as these versions decode it
 		Active      int                                      `bson:"active"`
 		Generations map[string]struct{ Number, Version int } `bson:"generations"`
 	}
@@ -188,7 +188,7 @@ func TestOlderProgramsFail(t *testing.T) {
 	}
 }
 
-// Whatever somebody has changed by hand in a document is told by verification, with the document's id, and nothing else is.
+// Verify reports each document that was edited by hand, whatever was changed, and no other.
 func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 	store := open(t)
 	log := build(t, store, 60)
@@ -266,8 +266,8 @@ func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 	}
 }
 
-// A collection is made with a validator that takes what is written, and refuses fields of other kinds and documents without what they must
-// have. A server that has no validators says so by refusing the command.
+// Collections are created with a validator that accepts what the store writes, and rejects fields of other types and documents that lack
+// required fields. FerretDB rejects the command as not implemented, so there a small evaluator stands in for the server.
 func TestValidator(t *testing.T) {
 	var commands []bson.Raw
 	var refusals []error
@@ -321,7 +321,7 @@ func TestValidator(t *testing.T) {
 			for _, value := range []any{nil, true} {
 				changed := slices.Clone(whole)
 				changed[i].Value = value
-				if value == nil && field.Key != "_id" { // which there is always
+				if value == nil && field.Key != "_id" {
 					changed = slices.Delete(changed, i, i+1)
 				}
 				raw, err := bson.Marshal(changed)
@@ -343,7 +343,7 @@ func TestValidator(t *testing.T) {
 	}
 }
 
-// fits says what is wrong with a document by a schema of the few words that are used here; any other is wrong itself.
+// fits evaluates a $jsonSchema that uses only the keywords bsonType, required and properties, and says why a document does not match it.
 func fits(schema, document bson.Raw) string {
 	kinds := map[string]bson.Type{"string": bson.TypeString, "int": bson.TypeInt32, "long": bson.TypeInt64, "date": bson.TypeDateTime, "object": bson.TypeEmbeddedDocument}
 	var words struct {

@@ -12,7 +12,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// Lists of programs that stored a document as one text are read, kept and rebuilt.
+// Lists of versions that stored a document as one text are read, kept and rebuilt.
 func TestOlderLists(t *testing.T) {
 	storetest.RunOlder(t, open, func(t *testing.T, store projections.Store) storetest.Older { return texts{beside(t, store)} })
 }

@@ -2,21 +2,23 @@
 //
 // Three ideas:
 //
-//   - A generation is a collection. A document has the fields of the list as replies name them, texts, numbers and dates, and leaves
-//     out those that have nothing to say; its _id is that of the booking or notification. What the store keeps beside them is under the one
-//     name _roombook: the positions of the events with which the document began and changed last, and what it is found by as its status
-//     where that tells more than the field. A validator keeps others from writing anything else, where the server has validators (FerretDB 1
-//     has none).
-//   - All that is known about a projection is one document of the collection projections: its pointer, and for each generation how far it
-//     is. MongoDB changes a document atomically, so that a flip, or a checkpoint that finds its generation retired, needs no transaction.
-//   - Documents are written in bulk, each by an upsert that asks for an older document: one that is newer is not found, so that the
-//     upsert wants to insert and meets the _id that is there. That error is the guard at work. The checkpoint follows once all
-//     documents are written; what is between the two when a worker dies is written again and meets the guard.
+//   - A generation is a collection of natural documents, for any tool to query: strings, numbers and dates under the names that replies
+//     have. Optional fields are absent while they are empty. The _id is the id of the booking or notification. The bookkeeping is under
+//     the key _roombook: the positions of the events that created and last changed the document, and its status key unless one of its
+//     fields is that. Each index starts with the status key; the rest are the natural fields. A validator rejects documents of any
+//     other shape, if the server supports validators (FerretDB 1 does not).
+//   - Everything about a projection is in one document of the collection projections: the pointer to the active generation, and the
+//     checkpoint of each generation. MongoDB updates a document atomically, so neither a flip nor a checkpoint that must find its generation
+//     not retired needs a transaction.
+//   - Documents are written in bulk, each by an upsert whose filter requires an older position. If the stored document is newer, the filter
+//     finds nothing, and the upsert tries to insert and fails with a duplicate _id: this error is the guard. The checkpoint is written after
+//     all documents. If a worker dies in between, they are written again and meet the guard.
 //
-// Programs before these kept a document as one JSON text. Their lists are read, and kept as they are, until they have been made anew. They
-// do not take the new ones for theirs: the document in projections is none to them once one is active.
+// Older versions of this program stored a document as one JSON text. Such a generation is read, and kept in its form, until it has been
+// rebuilt. Once a generation of natural documents is active, these versions fail to decode the document in projections: this keeps them
+// from showing an empty list.
 //
-// Writes are acknowledged by a majority, and reads are of what a majority has, from the primary.
+// Writes are acknowledged by a majority. Reads are from the primary with read concern majority.
 package mongo
 
 import (
@@ -44,12 +46,12 @@ import (
 )
 
 const (
-	// DefaultDatabase is used where the address names none.
+	// DefaultDatabase is the database if the address names none.
 	DefaultDatabase = "roombook"
-	// timeout bounds an operation whose context has no end of its own.
+	// timeout limits an operation whose context has no deadline.
 	timeout = 10 * time.Second
-	// serverSelection is how long a server is looked for that can be asked, unless the address says less. While there is none, queries
-	// fail after that time, and workers try again.
+	// serverSelection limits the search for a server, unless the address has a shorter limit. While there is none, queries fail after that
+	// time and workers retry.
 	serverSelection = 2 * time.Second
 )
 
@@ -59,13 +61,13 @@ type Store struct {
 	database    *mongo.Database
 	projections *mongo.Collection
 	close       func() error
-	// texts are the generations that were last seen to be of documents that are texts, or not to be, by projections.Ref.
+	// texts says of each generation, by projections.Ref, whether its documents are texts, as last seen.
 	texts sync.Map
 }
 
 var _ projections.Store = (*Store)(nil)
 
-// Open takes the address of a server or a replica set, mongodb://host/database. It does no I/O.
+// Open returns a Store at the address of a server or replica set, mongodb://host/database. It does no I/O.
 func Open(uri string) (*Store, error) {
 	address, err := connstring.ParseAndValidate(uri)
 	if err != nil {
@@ -101,8 +103,8 @@ func clientOptions(uri string, address *connstring.ConnString) *options.ClientOp
 	if address.ServerSelectionTimeoutSet {
 		selection = min(selection, address.ServerSelectionTimeout)
 	}
-	// What a worker reads it folds on, and how far a list is goes with what is in it: so everything is read where it is written,
-	// whatever the address prefers.
+	// A worker folds on what it reads, and a checkpoint must match the documents. So everything is read where it is written, whatever
+	// the address prefers.
 	return options.Client().ApplyURI(uri).SetAppName("roombook").SetTimeout(timeout).SetServerSelectionTimeout(selection).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(writeconcern.Majority())
 }
@@ -117,29 +119,30 @@ func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil)
 type projection struct {
 	Name   string `bson:"_id"`
 	Active int    `bson:"active"`
-	Last   int    `bson:"last"` // the greatest number ever given
-	// Stored are the generations and, since one is active whose documents have fields, a text.
+	Last   int    `bson:"last"` // the greatest number ever allotted
+	// Stored are the generations by key, and the fence.
 	Stored      map[string]bson.RawValue `bson:"generations"`
 	Generations map[string]generation    `bson:"-"`
 }
 
-// fence is the name of the text among the generations. Programs that know of documents only as texts fail when they meet it: they would
-// find nothing in the collection, and show that.
+// fence is the key of a text among the generations, which is there once a generation of natural documents is active. Versions of this
+// program that store documents as texts fail to decode it; else they would look for keys that natural documents do not have, and show an
+// empty list.
 const fence = "fence"
 
-// generation is what a projection's document says of one generation, under the name g and its number.
+// generation is a generation in a projection's document. Its key is g and its number.
 type generation struct {
 	Number     int    `bson:"number"`
 	Version    int    `bson:"version"`
-	Fields     bool   `bson:"fields,omitempty"` // the documents have fields; else they are texts
+	Natural    bool   `bson:"natural,omitempty"` // whether documents are natural, and not texts
 	Position   int64  `bson:"position"`
-	Event      string `bson:"event,omitempty"`      // the one at the position: a projections.Point
+	Event      string `bson:"event,omitempty"`      // at the position: a projections.Point
 	Considered string `bson:"considered,omitempty"` // another projections.Point
 	Longest    int64  `bson:"longest"`
 	Writes     int64  `bson:"writes"`
-	// Touched is when it was written to. Older programs drop what was not for long.
+	// Touched is the time of the last write. The first versions drop generations that were not written to for long.
 	Touched time.Time `bson:"touched"`
-	// Dropped is set before the collection is removed, so that the generation cannot become the active one meanwhile.
+	// Dropped is set before the collection is removed, so that the generation cannot be activated meanwhile.
 	Dropped bool `bson:"dropped,omitempty"`
 }
 
@@ -162,7 +165,7 @@ func (p projection) generation(number int) (projections.Generation, bool) {
 	return generation, ok && !g.Dropped
 }
 
-// read is the projection's document, or one that says nothing if there is none.
+// read reads the projection's document. It is empty if there is none.
 func (s *Store) read(ctx context.Context, name string) (projection, error) {
 	p := projection{Name: name}
 	err := s.projections.FindOne(ctx, bson.D{{Key: "_id", Value: name}}).Decode(&p)
@@ -177,18 +180,18 @@ func (s *Store) read(ctx context.Context, name string) (projection, error) {
 		var g generation
 		err = stored.Unmarshal(&g)
 		p.Generations[key] = g
-		s.texts.Store(projections.Ref{Projection: name, Number: g.Number}, !g.Fields)
+		s.texts.Store(projections.Ref{Projection: name, Number: g.Number}, !g.Natural)
 	}
 	return p, err
 }
 
-// form is that of a generation.
+// form is the form of a generation.
 func (p projection) form(number int, schema projections.Schema) form {
-	g, noted := p.Generations[fmt.Sprint("g", number)]
-	return form{schema: schema, text: noted && !g.Fields}
+	g, ok := p.Generations[fmt.Sprint("g", number)]
+	return form{schema: schema, text: ok && !g.Natural}
 }
 
-// form is that of a generation, as it was last seen.
+// form is the form of a generation, as last seen.
 func (s *Store) form(ctx context.Context, ref projections.Ref, schema projections.Schema) (form, error) {
 	if text, ok := s.texts.Load(ref); ok {
 		return form{schema, text.(bool)}, nil
@@ -227,7 +230,7 @@ func (s *Store) Begin(ctx context.Context, name string, version int, schema proj
 
 func (s *Store) begin(ctx context.Context, name string, version int, schema projections.Schema) (projections.Generation, error) {
 	number, err := s.number(ctx, name)
-	if mongo.IsDuplicateKeyError(err) { // two made the document at once
+	if mongo.IsDuplicateKeyError(err) { // another process has created the document concurrently
 		number, err = s.number(ctx, name)
 	}
 	if err != nil {
@@ -238,7 +241,7 @@ func (s *Store) begin(ctx context.Context, name string, version int, schema proj
 		Version: version,
 	}
 	_, err = s.projections.UpdateByID(ctx, name, bson.D{{Key: "$set", Value: bson.D{
-		{Key: field(number), Value: generation{Number: number, Version: version, Fields: true, Touched: time.Now()}},
+		{Key: field(number), Value: generation{Number: number, Version: version, Natural: true, Touched: time.Now()}},
 	}}})
 	if err != nil {
 		return g, err
@@ -254,7 +257,7 @@ func (s *Store) begin(ctx context.Context, name string, version int, schema proj
 	return g, s.index(ctx, g.Ref, form)
 }
 
-// notImplemented is the code with which a server refuses what it knows of and does not have, as FerretDB 1 does with validators.
+// notImplemented is the error code of a server that does not support an option, as FerretDB 1 validators.
 const notImplemented = 238
 
 func (s *Store) number(ctx context.Context, name string) (int, error) {
@@ -316,8 +319,8 @@ func (s *Store) activate(ctx context.Context, name string, from, to int) error {
 		if !ok || p.Active != from {
 			return projections.ErrFlipped
 		}
-		// The new generation can only have come further since it was read; the old one must not have. An old one that does not note
-		// its event is not compared.
+		// Since they were read, the new generation may have advanced but the old one must not have. An old one without an event is not
+		// compared.
 		filter := bson.D{
 			{Key: "_id", Value: name},
 			{Key: "active", Value: from},
@@ -332,7 +335,7 @@ func (s *Store) activate(ctx context.Context, name string, from, to int) error {
 		}
 		set := bson.D{{Key: "active", Value: to}}
 		if !p.form(to, projections.Schema{}).text {
-			set = append(set, bson.E{Key: "generations." + fence, Value: "documents have fields; older programs know them as texts"})
+			set = append(set, bson.E{Key: "generations." + fence, Value: "older versions of the program must stop here"})
 		}
 		result, err := s.projections.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: set}})
 		if err != nil {
@@ -371,7 +374,7 @@ func (s *Store) drop(ctx context.Context, ref projections.Ref) error {
 	return s.remove(ctx, ref)
 }
 
-// remove ends what has begun with the mark that a generation is dropped.
+// remove completes the removal of a generation that is marked as dropped.
 func (s *Store) remove(ctx context.Context, ref projections.Ref) error {
 	if err := s.documents(ref).Drop(ctx); err != nil {
 		return err
@@ -403,11 +406,12 @@ func (s *Store) discard(ctx context.Context, ref projections.Ref) error {
 	if err := s.drop(ctx, ref); !errors.Is(err, projections.ErrActive) {
 		return err
 	}
-	return s.discard(ctx, ref) // it became the active one meanwhile
+	return s.discard(ctx, ref) // it was activated meanwhile
 }
 
-// collect removes the collections that late writes have brought back after their generations were dropped, and that those who wrote did
-// not live to bury. A generation is noted before it has a collection, so one that is seen first and then not noted is left over.
+// collect removes collections that a late write has recreated after their generation was dropped, and whose writer died before it could
+// remove them. A generation is recorded before its collection is created, so a collection that is seen first and then has no generation is
+// left over.
 func (s *Store) collect(ctx context.Context, name string) error {
 	collections, err := s.database.ListCollectionNames(ctx, bson.D{})
 	if err != nil {
@@ -423,7 +427,7 @@ func (s *Store) collect(ctx context.Context, name string) error {
 		if err != nil || ref.String() != collection || number > p.Last {
 			continue
 		}
-		if _, noted := p.Generations[fmt.Sprint("g", number)]; noted {
+		if _, ok := p.Generations[fmt.Sprint("g", number)]; ok {
 			continue
 		}
 		if err := s.documents(ref).Drop(ctx); err != nil {

@@ -26,7 +26,7 @@ import (
 	"roombook/projections/storetest"
 )
 
-// address is that of the server that the tests use: the one that ROOMBOOK_TEST_MONGO names, or a FerretDB of their own.
+// address is the address of the server: the one that ROOMBOOK_TEST_MONGO names, or that of a FerretDB that the tests start.
 var address string
 
 func TestMain(m *testing.M) {
@@ -73,14 +73,13 @@ type ferretDB struct {
 	stdin   io.Closer
 }
 
-// startFerretDB starts a server on a folder, at host:port. The first time it is built, which takes a minute or two; then Go has it in
-// its cache.
+// startFerretDB starts a server with its data in a folder, at host:port. The first time it is built, which takes a minute or two.
 func startFerretDB(folder, at string) (*ferretDB, error) {
 	command := exec.Command("go", "run", ".", folder, at)
 	command.Dir = "ferretdb"
 	command.Env = append(os.Environ(), "GOWORK=off")
 	command.Stderr = os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts can be told from others
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that what it starts can be signalled
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -92,7 +91,7 @@ func startFerretDB(folder, at string) (*ferretDB, error) {
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
-	// Bounded below the ten minutes that tests have, so that it is this that is reported.
+	// This is less than the ten minutes that tests have, so that the failure is reported here.
 	tooLong := time.AfterFunc(8*time.Minute, func() { command.Process.Kill() })
 	defer tooLong.Stop()
 	line, err := bufio.NewReader(stdout).ReadString('\n')
@@ -107,7 +106,7 @@ func (f *ferretDB) stop() error {
 	return f.command.Wait()
 }
 
-// open gives a store in a database of its own, which is removed at the end of the test.
+// open returns a store in a database of its own, which is dropped at the end of the test.
 func open(t *testing.T) projections.Store { return openBy(t, mongo.Open) }
 
 func openBy(t *testing.T, open func(uri string) (*mongo.Store, error)) projections.Store {
@@ -133,10 +132,10 @@ func openBy(t *testing.T, open func(uri string) (*mongo.Store, error)) projectio
 	return store
 }
 
-// databases are the names of those of stores.
+// databases maps stores to the names of their databases.
 var databases sync.Map
 
-// beside is the database of a store, for somebody who does not go through the store.
+// beside returns direct access to the database of a store.
 func beside(t *testing.T, store projections.Store) *driver.Database {
 	t.Helper()
 	name, ok := databases.Load(store)

@@ -3,136 +3,172 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"roombook/projections"
 )
 
-// form is how a generation's table has documents: a column for each field, which is that of a key where the field is one. Tables of older
-// programs have one JSON text in its place.
-type form struct {
-	schema projections.Schema // of the fields that the table has
-	text   bool
-	read   string   // the columns that a document is read from, of a table d
-	beside []string // those of them that are no keys
+// documents encodes and decodes the documents of a generation. A document is one text: the values of its fields, joined in the order that
+// the generation records, with times in milliseconds since 1970 and absent fields empty. This is faster to read than JSON or a column for
+// each field. A generation without a recorded order was built by an older version and has JSON.
+type documents struct {
+	schema projections.Schema
+	order  []int // for each value the index of its field, or -1 if the schema has no such field; nil for JSON
+	err    error // the errors of read
+
+	// made holds zero documents, which are allocated in one go, as many as the caller expects; filled of them are in use.
+	made   reflect.Value
+	filled int
+	likely int
 }
 
-// column is that of a field.
-func column(f projections.Field) string {
-	if f.Key != "" {
-		return quoted(f.Key)
+// empty returns a zero document.
+func (d *documents) empty() reflect.Value {
+	if !d.made.IsValid() || d.filled == d.made.Len() {
+		n := max(1, d.likely)
+		d.made, d.filled = reflect.MakeSlice(reflect.SliceOf(d.schema.Document), n, n), 0
 	}
-	return `"document.` + f.Name + `"`
+	d.filled++
+	return d.made.Index(d.filled - 1)
 }
 
-// definitions are the columns of a table beside those of the keys.
-func definitions(schema projections.Schema) string {
-	var sql strings.Builder
-	for _, f := range schema.Fields {
-		if f.Key != "" {
-			continue
-		}
-		kind := "INTEGER" // times are microseconds since 1970
-		if schema.Document.Field(f.Index).Type.Kind() == reflect.String {
-			kind = "TEXT"
-		}
-		if !f.Optional {
-			kind += " NOT NULL"
-		}
-		sql.WriteString(",\n" + column(f) + " " + kind)
+// separator is ASCII's unit separator. It and escape itself are escaped within values.
+const (
+	separator = "\x1f"
+	escape    = "\x1b"
+)
+
+var (
+	escaped   = strings.NewReplacer(escape, escape+"0", separator, escape+"1")
+	unescaped = strings.NewReplacer(escape+"0", escape, escape+"1", separator)
+)
+
+// order is the order of fields as a generation records it.
+func order(schema projections.Schema) string {
+	names := make([]string, len(schema.Fields))
+	for i, f := range schema.Fields {
+		names[i] = f.Name
 	}
-	return sql.String()
+	return strings.Join(names, " ")
 }
 
-// formOf is the form of a generation, whatever version of this program made it.
-func formOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (*form, error) {
-	var columns []string
-	err := c.query(ctx, "SELECT name FROM pragma_table_info(?)", []driver.Value{ref.String()}, func(v []driver.Value) {
-		columns = append(columns, quoted(projections.Column(v[0].(string))))
-	})
+// documents is documentsOf with a cache, which relies on there being one schema per generation.
+func (f *file) documents(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (*documents, error) {
+	if order, ok := f.orders.Load(ref); ok {
+		return &documents{schema: schema, order: order.([]int)}, nil
+	}
+	d, found, err := documentsOf(ctx, c, ref, schema)
+	if found {
+		f.orders.Store(ref, d.order)
+	}
+	return d, err
+}
+
+// documentsOf returns the documents of a generation, and whether there is one.
+func documentsOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (d *documents, found bool, err error) {
+	d = &documents{schema: schema}
+	err = c.query(ctx, "SELECT fields FROM generations WHERE projection = ? AND number = ?", []driver.Value{ref.Projection, int64(ref.Number)},
+		func(v []driver.Value) {
+			found = true
+			for name := range strings.FieldsSeq(v[0].(string)) {
+				d.order = append(d.order, slices.IndexFunc(schema.Fields, func(f projections.Field) bool { return f.Name == name }))
+			}
+		})
+	return d, found, err
+}
+
+// read decodes a document. It returns nil if that fails, and adds to the errors.
+func (d *documents) read(text string) any {
+	document, err := d.parse(text)
 	if err != nil {
-		return nil, err
+		d.err = errors.Join(d.err, fmt.Errorf("%w: %w", projections.ErrForeign, err))
+		return nil
 	}
-	f := &form{schema: schema}
-	if slices.Contains(columns, `"document"`) {
-		f.text, f.read, f.beside = true, "d.document", []string{"document"}
-		return f, nil
-	}
-	f.schema.Fields = slices.DeleteFunc(slices.Clone(schema.Fields), func(field projections.Field) bool { return !slices.Contains(columns, column(field)) })
-	var read []string
-	for _, field := range f.schema.Fields {
-		read = append(read, "d."+column(field))
-		if field.Key == "" {
-			f.beside = append(f.beside, column(field))
-		}
-	}
-	f.read = strings.Join(read, ", ")
-	return f, nil
+	return document
 }
 
-// form is formOf, which does not change and is remembered.
-func (f *file) form(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (*form, error) {
-	if known, ok := f.forms.Load(ref); ok {
-		return known.(*form), nil
-	}
-	form, err := formOf(ctx, c, ref, schema)
-	if err == nil && form.read != "" {
-		f.forms.Store(ref, form)
-	}
-	return form, err
-}
+var errOtherFields = errors.New("the number of fields is wrong")
 
-// document is what the columns that it is read from say.
-func (f *form) document(values []driver.Value) (any, error) {
-	if f.text {
-		document, err := f.schema.ParseDocument(values[0].(string))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", projections.ErrForeign, err)
-		}
-		return document, nil
+func (d *documents) parse(text string) (any, error) {
+	if d.order == nil {
+		return d.schema.ParseDocument(text)
 	}
-	document := reflect.New(f.schema.Document)
-	for i, field := range f.schema.Fields {
-		if values[i] == nil {
+	document := d.empty()
+	more := true
+	for _, i := range d.order {
+		if !more {
+			return nil, errOtherFields
+		}
+		var value string
+		value, text, more = strings.Cut(text, separator)
+		if i < 0 || value == "" {
 			continue
 		}
-		switch into := document.Elem().Field(field.Index); into.Kind() {
+		switch field := document.Field(d.schema.Fields[i].Index); field.Kind() {
 		case reflect.String:
-			into.SetString(values[i].(string))
-		case reflect.Int:
-			into.SetInt(values[i].(int64))
+			if strings.Contains(value, escape) {
+				value = unescaped.Replace(value)
+			}
+			field.SetString(value)
 		default:
-			*into.Addr().Interface().(*time.Time) = time.UnixMicro(values[i].(int64)).UTC()
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return nil, err
+			}
+			if field.Kind() == reflect.Int {
+				field.SetInt(n)
+			} else {
+				*field.Addr().Interface().(*time.Time) = time.UnixMilli(n).UTC()
+			}
 		}
 	}
-	return document.Interface(), nil
+	if more {
+		return nil, errOtherFields
+	}
+	return document.Addr().Interface(), nil
 }
 
-// values are those of the columns beside the keys.
-func (f *form) values(document any) ([]driver.Value, error) {
-	if f.text {
-		text, err := projections.DocumentText(document)
-		return []driver.Value{text}, err
+// write encodes a document.
+func (d *documents) write(document any) (string, error) {
+	if d.order == nil {
+		return projections.DocumentText(document)
 	}
-	values := make([]driver.Value, 0, len(f.beside))
-	d := reflect.ValueOf(document).Elem()
-	for _, field := range f.schema.Fields {
-		v := d.Field(field.Index)
+	text := make([]byte, 0, 256)
+	value := reflect.ValueOf(document).Elem()
+	for place, i := range d.order {
+		if place > 0 {
+			text = append(text, separator...)
+		}
+		if i < 0 {
+			continue
+		}
+		field := value.Field(d.schema.Fields[i].Index)
 		switch {
-		case field.Key != "":
-		case field.Optional && v.IsZero():
-			values = append(values, nil)
-		case v.Kind() == reflect.String:
-			values = append(values, v.String())
-		case v.Kind() == reflect.Int:
-			values = append(values, v.Int())
+		case d.schema.Fields[i].Optional && field.IsZero():
+		case field.Kind() == reflect.String:
+			text = append(text, escaped.Replace(field.String())...)
+		case field.Kind() == reflect.Int:
+			text = strconv.AppendInt(text, field.Int(), 10)
 		default:
-			values = append(values, v.Addr().Interface().(*time.Time).UnixMicro())
+			text = strconv.AppendInt(text, field.Addr().Interface().(*time.Time).UnixMilli(), 10)
 		}
 	}
-	return values, nil
+	return string(text), nil
+}
+
+// kept reports whether a row, as it is stored, is as it was written: its text and its keys.
+func (d *documents) kept(row projections.Row, keys projections.Keys, text string) bool {
+	if d.order != nil {
+		written, err := d.write(row.Document)
+		if err != nil || written != text {
+			return false
+		}
+	}
+	return !d.schema.Misplaces(row.Document, keys)
 }

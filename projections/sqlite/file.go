@@ -16,6 +16,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"roombook/projections"
 )
 
 // file is an open database: the file that was at the path when it was opened.
@@ -31,8 +33,8 @@ type file struct {
 
 	// known has the generation of each projection that was active when it was last read.
 	known sync.Map
-	// forms are those of generations, by projections.Ref.
-	forms sync.Map
+	// orders are the orders of fields in the documents of generations, by projections.Ref.
+	orders sync.Map
 }
 
 // openFile opens the file at the path, and creates it if it is missing, unless it must exist.
@@ -104,9 +106,26 @@ func (f *file) createTables(existing bool) error {
 					err = w.script(ctx, "ALTER TABLE generations ADD COLUMN "+column+" TEXT NOT NULL DEFAULT ''")
 				}
 			}
-			return err
+			if err != nil || !slices.Contains(missing, "fields") {
+				return err
+			}
+			return discardColumns(ctx, w)
 		})
 	})
+}
+
+// discardColumns discards the generations in which each field of a document is a column. Only one version of the program reads them.
+func discardColumns(ctx context.Context, w *connection) error {
+	var refs []projections.Ref
+	err := w.query(ctx, `SELECT projection, number FROM generations WHERE EXISTS (
+			SELECT 1 FROM pragma_table_info(projection || '_g' || number) WHERE name LIKE 'document.%')`, nil,
+		func(v []driver.Value) {
+			refs = append(refs, projections.Ref{Projection: v[0].(string), Number: int(v[1].(int64))})
+		})
+	for _, ref := range refs {
+		err = errors.Join(err, discard(ctx, w, ref))
+	}
+	return err
 }
 
 func missingColumns(ctx context.Context, c *connection) (missing []string, err error) {

@@ -162,26 +162,24 @@ func texts(values []string) []driver.Value {
 // page finds the rows, and reports whether they are those of the active generation, as far as it can tell: without a row it
 // cannot.
 func (f *file) page(ctx context.Context, c *connection, schema projections.Schema, s projections.Selection, found *projections.Found) (active bool, err error) {
-	form, err := f.form(ctx, c, found.Ref, schema)
+	documents, err := f.documents(ctx, c, found.Ref, schema)
 	if err != nil {
 		return false, err
 	}
-	text, args := pageQuery(found.Ref, form, s)
-	found.Rows = make([]projections.Row, 0, min(s.Limit, 256))
-	var foreign error
+	documents.likely = min(s.Limit, 256)
+	text, args := pageQuery(found.Ref, s)
+	found.Rows = make([]projections.Row, 0, documents.likely)
 	err = c.query(ctx, text, args, func(v []driver.Value) {
 		if at, ok := v[1].(int64); ok {
 			active, found.Position = true, eventstore.Position(at)
 		}
-		document, err := form.document(v[2:])
-		foreign = errors.Join(foreign, err)
-		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: document})
+		found.Rows = append(found.Rows, projections.Row{Created: position(v[0]), Document: documents.read(v[2].(string))})
 	})
 	if s.Path != nil && isWithoutIndex(err) {
 		s.Path = nil
 		return f.page(ctx, c, schema, s, found)
 	}
-	return active, errors.Join(err, foreign)
+	return active, errors.Join(err, documents.err)
 }
 
 // none finds nothing.
@@ -189,7 +187,7 @@ const none = "SELECT 1 WHERE false"
 
 // pageQuery selects created, the position of the generation if it is the active one, and the document. The page is materialized before the
 // first row is returned, because that is as far as the driver lets a context interrupt a query.
-func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text string, args []driver.Value) {
+func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	var rows string
 	switch {
 	case s.Path == nil:
@@ -204,7 +202,7 @@ func pageQuery(ref projections.Ref, form *form, s projections.Selection) (text s
 	}
 	text = `WITH page AS MATERIALIZED (` + rows + orderBy(s.Order.Columns(), s) + ` LIMIT ?)
 		SELECT d.created, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?), ` + form.read + ` FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
+		WHERE p.name = ? AND p.active = ?), d.document FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
 	return text, append(args, int64(s.Limit), ref.Projection, int64(ref.Number))
 }
 
@@ -223,6 +221,7 @@ func inOrder(ref projections.Ref, s projections.Selection) (text string, args []
 func merged(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
 	columns := s.Order.Columns()
 	byStatus := s.Order.By == projections.ColumnStatus
+	read := `SELECT ` + list(columns) + source(ref, s)
 	var parts []string
 	for _, status := range s.Statuses {
 		part, within := s, columns
@@ -243,7 +242,7 @@ func merged(ref projections.Ref, s projections.Selection) (text string, args []d
 		case part.After != nil:
 			where.after(list(within), within, part)
 		}
-		parts = append(parts, `SELECT `+list(columns)+source(ref, s)+where.sql.String())
+		parts = append(parts, read+where.sql.String())
 		args = append(args, where.args...)
 	}
 	return strings.Join(parts, " UNION ALL "), args
@@ -265,7 +264,7 @@ func sorted(ref projections.Ref, s projections.Selection) (text string, args []d
 func (c *condition) after(names string, columns []projections.Column, s projections.Selection) {
 	values := make([]driver.Value, len(columns))
 	for i, column := range columns {
-		values[i] = s.After.In(column)
+		values[i] = s.After.Value(column)
 	}
 	relation := ">"
 	if s.Descending {

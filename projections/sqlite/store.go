@@ -2,8 +2,8 @@
 //
 // Three ideas:
 //
-//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The fields of
-//     documents are columns. Every index begins with the status, and pages are merged from its parts.
+//   - A generation is a table. Its rows are in the order in which documents began, which is the tie-break of every order. The keys are
+//     columns, the document is one text. Every index begins with the status, and pages are merged from its parts.
 //   - One connection writes, documents and checkpoint in one transaction; others read at the same time (write-ahead log) and see whole
 //     transactions. A power failure may undo the last transactions (synchronous=NORMAL), each as a whole, so that the checkpoint still
 //     fits the documents: the events after it are folded again.
@@ -62,11 +62,12 @@ CREATE TABLE IF NOT EXISTS generations (
 	touched    INTEGER NOT NULL,            -- grows with every write; older programs read it as its time, in microseconds since 1970
 	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
 	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
+	fields     TEXT    NOT NULL DEFAULT '', -- the order of fields in its documents
 	PRIMARY KEY (projection, number)
 ) WITHOUT ROWID`
 
 // added are the columns of generations that its first version did not have.
-var added = []string{"event", "considered"}
+var added = []string{"event", "considered", "fields"}
 
 // Options say how a file is opened.
 type Options struct {
@@ -165,24 +166,23 @@ func (s *Store) State(ctx context.Context, projection string) (projections.State
 // Load implements [projections.Store].
 func (s *Store) Load(ctx context.Context, ref projections.Ref, schema projections.Schema, ids []string) ([]projections.Row, error) {
 	found := make([]projections.Row, 0, len(ids))
+	text := `SELECT id, created, position, document FROM ` + table(ref) + ` WHERE id = ?`
 	err := s.read(ctx, func(f *file, c *connection) error {
-		form, err := f.form(ctx, c, ref, schema)
+		documents, err := f.documents(ctx, c, ref, schema)
 		if err != nil {
 			return err
 		}
-		text := `SELECT id, created, position, status, ` + form.read + ` FROM ` + table(ref) + ` d WHERE id = ?`
 		for _, id := range ids {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			var foreign error
 			err := c.query(context.WithoutCancel(ctx), text, []driver.Value{id}, func(v []driver.Value) {
-				var row projections.Row
-				row, foreign = form.row(v)
+				row := row(v)
+				row.Document = documents.read(v[3].(string))
 				found = append(found, row)
 			})
-			if err := errors.Join(err, foreign); err != nil {
-				return err
+			if err := errors.Join(err, documents.err); err != nil {
+				return fmt.Errorf("document %s: %w", id, err)
 			}
 		}
 		return nil
@@ -197,21 +197,22 @@ func (s *Store) Load(ctx context.Context, ref projections.Ref, schema projection
 func (s *Store) Scan(ctx context.Context, ref projections.Ref, schema projections.Schema, after eventstore.Position, limit int) ([]projections.Row, error) {
 	var found []projections.Row
 	err := s.read(ctx, func(f *file, c *connection) error {
-		form, err := f.form(ctx, c, ref, schema)
+		documents, err := f.documents(ctx, c, ref, schema)
 		if err != nil {
 			return err
 		}
-		text := `SELECT booking, room, user, start, "end", id, created, position, status, ` + form.read + ` FROM ` + table(ref) + ` d WHERE created > ? ORDER BY created LIMIT ?`
-		return c.query(ctx, text, []driver.Value{int64(after), int64(limit)}, func(v []driver.Value) {
-			keys := projections.Keys{Booking: v[0].(string), Room: v[1].(string), User: v[2].(string), Start: v[3].(int64), End: v[4].(int64)}
-			row, err := form.row(v[5:])
-			if err != nil {
-				row.Foreign = err.Error()
-			} else if schema.Misplaces(row.Document, keys) {
-				row.Foreign, row.Document = fmt.Sprintf("a document that is found and ordered by %+v", keys), nil
-			}
-			found = append(found, row)
-		})
+		return c.query(ctx, `SELECT id, created, position, document, booking, room, user, status, start, "end" FROM `+table(ref)+` WHERE created > ? ORDER BY created LIMIT ?`,
+			[]driver.Value{int64(after), int64(limit)}, func(v []driver.Value) {
+				r, text := row(v), v[3].(string)
+				r.Status = v[7].(string)
+				keys := projections.Keys{Booking: v[4].(string), Room: v[5].(string), User: v[6].(string), Status: r.Status, Start: v[8].(int64), End: v[9].(int64)}
+				if r.Document = documents.read(text); r.Document == nil {
+					r.Foreign = text
+				} else if !documents.kept(r, keys, text) {
+					r.Document, r.Foreign = nil, fmt.Sprintf("%s, found and ordered by %+v", text, keys)
+				}
+				found = append(found, r)
+			})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", ref, err)
@@ -219,14 +220,9 @@ func (s *Store) Scan(ctx context.Context, ref projections.Ref, schema projection
 	return found, nil
 }
 
-// row is made of id, created, position, status and the columns that documents are read from.
-func (f *form) row(v []driver.Value) (projections.Row, error) {
-	r := projections.Row{ID: v[0].(string), Created: position(v[1]), Position: position(v[2]), Status: v[3].(string)}
-	var err error
-	if r.Document, err = f.document(v[4:]); err != nil {
-		err = fmt.Errorf("%s: %w", r.ID, err)
-	}
-	return r, err
+// row is made of id, created and position.
+func row(v []driver.Value) projections.Row {
+	return projections.Row{ID: v[0].(string), Created: position(v[1]), Position: position(v[2])}
 }
 
 func position(v driver.Value) eventstore.Position { return eventstore.Position(v.(int64)) }

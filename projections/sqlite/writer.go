@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,16 +50,16 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projectio
 		if err := writable(always, w, ref); err != nil {
 			return err
 		}
-		form, err := formOf(always, w, ref, schema)
+		documents, _, err := documentsOf(always, w, ref, schema)
 		if err != nil {
 			return err
 		}
-		statements := statementsOf(ref, form)
+		statements := statementsOf(ref)
 		for i := range rows {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := write(always, w, form, statements, &rows[i]); err != nil {
+			if err := write(always, w, documents, statements, &rows[i]); err != nil {
 				return fmt.Errorf("document %s: %w", rows[i].ID, err)
 			}
 		}
@@ -105,47 +104,36 @@ type statements struct {
 	upsert string
 }
 
-func statementsOf(ref projections.Ref, form *form) statements {
+func statementsOf(ref projections.Ref) statements {
 	const same = ` WHERE id = ? AND position < ? AND booking = ? AND room = ? AND user = ? AND start = ? AND "end" = ?`
-	var set, names, places, excluded strings.Builder
-	for _, column := range form.beside {
-		set.WriteString(", " + column + " = ?")
-		names.WriteString(", " + column)
-		places.WriteString(", ?")
-		excluded.WriteString(", " + column + " = excluded." + column)
-	}
 	return statements{
-		same:   `UPDATE ` + table(ref) + ` SET position = ?` + set.String() + same + ` AND status = ?`,
-		update: `UPDATE ` + table(ref) + ` SET position = ?` + set.String() + `, status = ?` + same,
-		upsert: `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end"` + names.String() + `)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?` + places.String() + `)
+		same:   `UPDATE ` + table(ref) + ` SET position = ?, document = ?` + same + ` AND status = ?`,
+		update: `UPDATE ` + table(ref) + ` SET position = ?, document = ?, status = ?` + same,
+		upsert: `INSERT INTO ` + table(ref) + ` (created, id, position, booking, room, user, status, start, "end", document)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET position = excluded.position, booking = excluded.booking, room = excluded.room, user = excluded.user,
-				status = excluded.status, start = excluded.start, "end" = excluded."end"` + excluded.String() + `
+				status = excluded.status, start = excluded.start, "end" = excluded."end", document = excluded.document
 			WHERE excluded.position > position`,
 	}
 }
 
-func write(ctx context.Context, w *connection, form *form, s statements, r *projections.Row) error {
-	document, err := form.values(r.Document)
+func write(ctx context.Context, w *connection, d *documents, s statements, r *projections.Row) error {
+	document, err := d.write(r.Document)
 	if err != nil {
 		return err
 	}
-	k := form.schema.Keys(r.Document)
-	at := []driver.Value{int64(r.Position)}
-	keys := []driver.Value{r.ID, int64(r.Position), k.Booking, k.Room, k.User, k.Start, k.End}
-	status := []driver.Value{r.Status}
+	k := d.schema.Keys(r.Document)
 	if r.Loaded {
-		changed, err := w.exec(ctx, s.same, slices.Concat(at, document, keys, status)...)
+		changed, err := w.exec(ctx, s.same, int64(r.Position), document, r.ID, int64(r.Position), k.Booking, k.Room, k.User, k.Start, k.End, r.Status)
 		if err != nil || changed > 0 {
 			return err
 		}
-		changed, err = w.exec(ctx, s.update, slices.Concat(at, document, status, keys)...)
+		changed, err = w.exec(ctx, s.update, int64(r.Position), document, r.Status, r.ID, int64(r.Position), k.Booking, k.Room, k.User, k.Start, k.End)
 		if err != nil || changed > 0 {
 			return err
 		}
 	}
-	all := []driver.Value{int64(r.Created), r.ID, int64(r.Position), k.Booking, k.Room, k.User, r.Status, k.Start, k.End}
-	_, err = w.exec(ctx, s.upsert, append(all, document...)...)
+	_, err = w.exec(ctx, s.upsert, int64(r.Created), r.ID, int64(r.Position), k.Booking, k.Room, k.User, r.Status, k.Start, k.End, document)
 	return err
 }
 
@@ -160,8 +148,8 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 			return err
 		}
 		g.Number = int(number)
-		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched) VALUES (?, ?, ?, 0, 0, ?)`,
-			projection, number, int64(version), g.Writes)
+		_, err = w.exec(ctx, `INSERT INTO generations (projection, number, version, position, longest, touched, fields) VALUES (?, ?, ?, 0, 0, ?, ?)`,
+			projection, number, int64(version), g.Writes, order(schema))
 		if err != nil {
 			return err
 		}
@@ -174,7 +162,8 @@ func (s *Store) Begin(ctx context.Context, projection string, version int, schem
 			user     TEXT    NOT NULL,
 			status   TEXT    NOT NULL,
 			start    INTEGER NOT NULL,    -- microseconds since 1970
-			"end"    INTEGER NOT NULL`+definitions(schema)+`)`)
+			"end"    INTEGER NOT NULL,
+			document TEXT    NOT NULL)`)
 		if err != nil {
 			return err
 		}
@@ -263,17 +252,19 @@ func (s *Store) Drop(ctx context.Context, ref projections.Ref) error {
 
 // Discard implements [projections.Store].
 func (s *Store) Discard(ctx context.Context, ref projections.Ref) error {
-	err := s.transaction(ctx, func(ctx context.Context, w *connection) error {
-		_, err := w.exec(ctx, `UPDATE projections SET active = 0 WHERE name = ? AND active = ?`, ref.Projection, int64(ref.Number))
-		if err != nil {
-			return err
-		}
-		return drop(ctx, w, ref)
-	})
+	err := s.transaction(ctx, func(ctx context.Context, w *connection) error { return discard(ctx, w, ref) })
 	if err != nil {
 		return fmt.Errorf("discard %s: %w", ref, err)
 	}
 	return nil
+}
+
+func discard(ctx context.Context, w *connection, ref projections.Ref) error {
+	_, err := w.exec(ctx, `UPDATE projections SET active = 0 WHERE name = ? AND active = ?`, ref.Projection, int64(ref.Number))
+	if err != nil {
+		return err
+	}
+	return drop(ctx, w, ref)
 }
 
 func drop(ctx context.Context, w *connection, ref projections.Ref) error {

@@ -15,34 +15,42 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// History makes bookings live: it decides, as the domain does, what happens next to bookings picked at random, and records it. Given the
-// same source it makes the same events but for the ids of bookings, which no other history has.
+// History generates a plausible log: it picks bookings at random and has the domain decide what happens to them next. The same source
+// yields the same events, except that the ids of bookings are unique to each History.
 type History struct {
 	random *rand.Rand
 	space  uuid.UUID
 	now    time.Time
 	lives  []*life
-	// Events are all that happened, in the order of the log.
+	// Events are all events so far, in log order.
 	Events  []eventstore.Recorded
-	streams sync.Map // that they are in
+	streams sync.Map // those with events
+	notices []*notice
+}
+
+// notice is an event that somebody is told of.
+type notice struct {
+	event      int // in Events
+	revision   domain.Revision
+	deliveries domain.Deliveries
 }
 
 // life is a booking and its use.
 type life struct {
 	booking     domain.Booking
 	use         domain.RealUse
-	revision    domain.Revision // of the last event of the booking
+	revision    domain.Revision // of the booking's last event
 	useRevision domain.Revision
-	// stillInUseBy is what the use's start tells of the room.
+	// stillInUseBy is the RoomStillInUseBy of the check-in.
 	stillInUseBy domain.BookingID
 }
 
-// NewHistory begins a history in which nothing has happened.
+// NewHistory returns an empty History.
 func NewHistory(random *rand.Rand) *History {
 	return &History{random: random, space: uuid.New(), now: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)}
 }
 
-// Open is a log of which only this history is seen, whoever writes to it as well. It is closed at the end of the test.
+// Open opens a log that shows only this history, whoever else writes to it. It is closed at the end of the test.
 func (h *History) Open(t testing.TB) *eventstoretest.Part {
 	t.Helper()
 	log := eventstoretest.PartOf(eventstoretest.Open(t), func(r eventstore.Recorded) bool {
@@ -56,7 +64,7 @@ func (h *History) Open(t testing.TB) *eventstoretest.Part {
 	return log
 }
 
-// Step lets one thing happen, and returns what was recorded: the events of one append.
+// Step decides one more command and returns the append that it leads to.
 func (h *History) Step() (stream string, expected domain.Revision, events []eventstore.Proposed) {
 	for {
 		h.now = h.now.Add(time.Duration(1+h.random.IntN(90)) * time.Second)
@@ -66,11 +74,66 @@ func (h *History) Step() (stream string, expected domain.Revision, events []even
 			decided := domain.DecideCreate(l.booking, h.reservation(domain.BookingID(h.id(len(h.lives)).String())))
 			return h.record(l, decided)
 		}
+		if len(h.notices) > 0 && h.random.IntN(4) == 0 {
+			n := h.notices[h.random.IntN(len(h.notices))]
+			if decided := h.deliver(n); len(decided) > 0 {
+				return h.recordDelivery(n, decided)
+			}
+			continue
+		}
 		l := h.lives[h.random.IntN(len(h.lives))]
 		if decided := h.decide(l); len(decided) > 0 {
 			return h.record(l, decided)
 		}
 	}
+}
+
+// deliver is what happens next to what is told of an event: to its user, or to an approver once that is asked for.
+func (h *History) deliver(n *notice) []domain.Event {
+	event := h.Events[n.event]
+	told, _ := domain.NoticeOf(event.Event)
+	id := domain.NotificationOf(event.ID)
+	if h.random.IntN(2) == 0 {
+		if id = id.ForApprover(1); len(n.deliveries.Requested) == 0 {
+			return []domain.Event{domain.NotificationRequested{NotificationID: id, Kind: told.Kind, BookingID: told.Booking, RoomID: told.Room, UserID: "admin", At: h.now}}
+		}
+	}
+	c := n.deliveries.On(id, []domain.Channel{domain.ChannelMail, domain.ChannelWebhook}[h.random.IntN(2)])
+	switch {
+	case c.Delivery != domain.DeliveryPending:
+		return domain.DecideRetry(n.deliveries, id, h.now)
+	case h.random.IntN(2) == 0:
+		return []domain.Event{domain.NotificationDelivered{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, At: h.now}}
+	default:
+		return []domain.Event{domain.NotificationFailed{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, Reason: "full", Parked: h.random.IntN(2) == 0, At: h.now}}
+	}
+}
+
+func (h *History) recordDelivery(n *notice, decided []domain.Event) (stream string, expected domain.Revision, events []eventstore.Proposed) {
+	stream, expected = domain.NotificationOf(h.Events[n.event].ID).Stream(), n.revision
+	for _, event := range decided {
+		n.deliveries = n.deliveries.Evolve(event)
+		n.revision++
+		events = append(events, h.happened(stream, n.revision, event))
+	}
+	return stream, expected, events
+}
+
+// happened records an event.
+func (h *History) happened(stream string, revision domain.Revision, event domain.Event) eventstore.Proposed {
+	h.streams.Store(stream, nil)
+	p := eventstore.Proposed{
+		Event:    event,
+		Metadata: eventstore.Metadata{Actor: "test", OccurredAt: h.now},
+	}
+	if _, told := domain.NoticeOf(event); told {
+		h.notices = append(h.notices, &notice{event: len(h.Events), revision: eventstore.NoStream})
+	}
+	h.Events = append(h.Events, eventstore.Recorded{
+		ID: h.id(-1_000_000 - len(h.Events)), Stream: stream, Revision: revision, Type: event.EventType(), Event: event, Metadata: p.Metadata,
+		Position: eventstore.Position(10 * (len(h.Events) + 1)),
+	})
+	return p
 }
 
 func (h *History) id(n int) uuid.UUID {
@@ -89,7 +152,7 @@ func (h *History) reservation(id domain.BookingID) domain.SlotReserved {
 	}
 }
 
-// decide is what happens next to a booking: nothing if the rules do not let it.
+// decide decides a random command on a booking; it returns no events if the domain refuses it.
 func (h *History) decide(l *life) []domain.Event {
 	b := l.booking
 	var decided []domain.Event
@@ -132,20 +195,11 @@ func (h *History) record(l *life, decided []domain.Event) (stream string, expect
 			revision = &l.useRevision
 			stream = l.use.ID.Stream()
 		}
-		h.streams.Store(stream, nil)
 		if i == 0 {
 			expected = *revision
 		}
 		*revision++
-		p := eventstore.Proposed{
-			Event:    event,
-			Metadata: eventstore.Metadata{Actor: "test", OccurredAt: h.now},
-		}
-		events = append(events, p)
-		h.Events = append(h.Events, eventstore.Recorded{
-			ID: h.id(-1_000_000 - len(h.Events)), Stream: stream, Revision: *revision, Type: event.EventType(), Event: event, Metadata: p.Metadata,
-			Position: eventstore.Position(10 * (len(h.Events) + 1)),
-		})
+		events = append(events, h.happened(stream, *revision, event))
 	}
 	return stream, expected, events
 }

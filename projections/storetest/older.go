@@ -15,22 +15,22 @@ import (
 	"roombook/projections"
 )
 
-// Older is a store as programs left it that stored each document as one JSON text.
+// Older gives direct access to lists in the form of the versions of this program that stored each document as one JSON text.
 type Older interface {
-	// Make makes an active list, its first generation.
+	// Make creates a list whose first generation is active.
 	Make(projection string, version int, checkpoint projections.Checkpoint, documents []OlderDocument) error
-	// Texts are the documents of the list, by id.
+	// Texts returns the documents of that generation by id.
 	Texts(projection string) (map[string]string, error)
 }
 
-// OlderDocument is a document with what was kept beside it.
+// OlderDocument is a document with its bookkeeping.
 type OlderDocument struct {
 	projections.Row // without a Document
 	projections.Keys
 	Text string
 }
 
-// RunOlder has a store with lists of older programs read, kept and rebuilt. Open gives a store that is empty.
+// RunOlder tests that a store reads, keeps and rebuilds lists of older versions. Open must return an empty store.
 func RunOlder(t *testing.T, open func(t *testing.T) projections.Store, older func(t *testing.T, store projections.Store) Older) {
 	for _, p := range projections.All() {
 		t.Run(p.Name, func(t *testing.T) {
@@ -40,8 +40,7 @@ func RunOlder(t *testing.T, open func(t *testing.T) projections.Store, older fun
 	}
 }
 
-// A list of an older program is answered, by each query as a list of this one is, and kept as that program would keep it, until it has
-// been rebuilt.
+// Until a list of an older version has been rebuilt it answers each query as a list of this version does, and is kept in its own form.
 func testOlder(t *testing.T, s *system, p projections.Projection, older Older) {
 	position := s.happen(60)
 	other := p
@@ -98,8 +97,7 @@ func testOlder(t *testing.T, s *system, p projections.Projection, older Older) {
 	s.until("the old one is removed", func() bool { return len(s.state(p).Generations) == 1 })
 }
 
-// olderText is a document as older programs wrote it: with every field, of which one without a value is an empty text. They did not write
-// minutes.
+// olderText encodes a document as older versions did: with every field, where an empty string stands for no value, and without minutes.
 func olderText(schema projections.Schema, document any) string {
 	var fields []string
 	d := reflect.ValueOf(document).Elem()
@@ -110,7 +108,7 @@ func olderText(schema projections.Schema, document any) string {
 			value = v
 		case time.Time:
 			if !v.IsZero() {
-				value = v.Add(999 * time.Nanosecond).Format(time.RFC3339Nano) // which documents do not tell any more
+				value = v.Add(999 * time.Nanosecond).Format(time.RFC3339Nano) // which documents no longer hold
 			}
 		default:
 			value = fmt.Sprint(v)
@@ -124,7 +122,7 @@ func olderText(schema projections.Schema, document any) string {
 	return "{" + strings.Join(fields, ",") + "}"
 }
 
-// wantReadable reads a text as older programs do where they do not find its fields in order: as an object, of which a missing field is empty.
+// wantReadable decodes a text as older versions do, for which a missing field is empty.
 func wantReadable(t *testing.T, schema projections.Schema, id, text string) {
 	t.Helper()
 	var fields map[string]any
@@ -148,12 +146,12 @@ func wantReadable(t *testing.T, schema projections.Schema, id, text string) {
 	}
 }
 
-// wantSameAnswers asks two lists the same. Both have the same documents.
+// wantSameAnswers compares the answers of two lists with the same documents.
 func (s *system) wantSameAnswers(p, other projections.Projection) {
 	s.Helper()
 	asked := 0
 	for i, q := range EveryQuery(s, p) {
-		if i%67 != 0 || q.Cursor != "" { // some of them
+		if i%67 != 0 || q.Cursor != "" { // a sample
 			continue
 		}
 		q.Size = 7
@@ -176,7 +174,7 @@ func (s *system) wantSameAnswers(p, other projections.Projection) {
 	s.Logf("%d pages are the same", asked)
 }
 
-// ask asks for a page of a list.
+// ask queries a page of a list.
 func (s *system) ask(store projections.Store, p projections.Projection, q projections.Query) (items any, next string, err error) {
 	queries := projections.NewQueries(store, projections.QueryOptions{Budget: patience})
 	switch p.Name {
@@ -192,7 +190,7 @@ func (s *system) ask(store projections.Store, p projections.Projection, q projec
 	}
 }
 
-// renamed is a store in which readers find one list by the name of any.
+// renamed is a store in which queries of any list read the one with this name.
 type renamed struct {
 	projections.Store
 	name string
@@ -202,7 +200,7 @@ func (n renamed) Find(ctx context.Context, _ string, schema projections.Schema, 
 	return n.Store.Find(ctx, n.name, schema, s)
 }
 
-// unread is a log that is not read from its beginning until it is let.
+// unread is a log in which subscriptions from the beginning block until they are let.
 type unread struct {
 	projections.Log
 	let chan struct{}

@@ -12,13 +12,13 @@ import (
 
 // Server is the process behind a store.
 type Server interface {
-	Silence() // it answers nobody any more
+	Silence() // stops responding
 	Kill()
-	Restart() // on what it had written, at the same address
+	Restart() // with the data that it had written, at the same address
 }
 
-// RunOutage has the server of an empty store fall silent, be killed, and start again. Queries fail within their time meanwhile, and say
-// that it is the read store if they have enough of it; the worker, which nobody starts again, then brings the list up to date.
+// RunOutage has the server of an empty store stop responding, be killed, and restart. Meanwhile queries fail in time, and say that the
+// read store is unavailable if their deadline allows; afterwards the same worker brings the list up to date.
 func RunOutage(t *testing.T, store projections.Store, server Server) {
 	s := newSystem(t, store, rand.NewPCG(1, 2))
 	p := bookingList()
@@ -51,7 +51,7 @@ func (s *system) wantNoAnswer() {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		s.Errorf("%v, want that time is over", err)
 	}
-	// Requests have ten seconds.
+	// This is the deadline of requests.
 	ctx, cancel = context.WithTimeout(s.Context(), 10*time.Second)
 	defer cancel()
 	if _, err := s.queries(nil).BookingLists(ctx, projections.Query{}); !errors.Is(err, projections.ErrUnavailable) {

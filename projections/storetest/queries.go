@@ -12,8 +12,8 @@ import (
 	"roombook/projections"
 )
 
-// EveryQuery are the queries of a list that differ in what a store has to do: every combination of filters, orders and directions, each for
-// the first page and, with the Cursor "next", for another one. A field of [projections.Query] that is not known here fails the test.
+// EveryQuery returns the queries of a list that make a store do different things: every combination of filters, sorts and directions, for the
+// first page and, with the Cursor "next", for a later one. It fails the test if [projections.Query] has a field that it does not know.
 func EveryQuery(t testing.TB, p projections.Projection) []projections.Query {
 	t.Helper()
 	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
@@ -41,23 +41,23 @@ func EveryQuery(t testing.TB, p projections.Projection) []projections.Query {
 		"User":       {none, func(q *projections.Query) { q.User = "user1" }},
 		"Booking":    {none, func(q *projections.Query) { q.Booking = "b" }},
 		"Statuses":   statuses,
-		"Answers":    {none}, // are among the statuses, and so is
+		"Answers":    {none}, // among the statuses, as is Used
 		"Used":       {none},
 		"From":       {none, func(q *projections.Query) { q.From = at }},
 		"To":         {none, func(q *projections.Query) { q.To = at.AddDate(0, 0, 1) }},
 		"Sort":       sorts,
 		"Descending": {none, func(q *projections.Query) { q.Descending = true }},
-		"Size":       {none}, // neither this nor the next but one
+		"Size":       {none}, // is irrelevant
 		"Cursor":     {none, func(q *projections.Query) { q.Cursor = "next" }},
-		"Total":      {func(q *projections.Query) { q.Total = true }}, // which is asked for besides the page
-		// is waited for before the list is asked.
+		"Total":      {func(q *projections.Query) { q.Total = true }}, // is counted in addition to the page
+		// is waited for before the store is read.
 		"MinPosition": {none},
 	}
 	queries := []projections.Query{{}}
 	for field := range reflect.TypeFor[projections.Query]().Fields() {
 		of := byField[field.Name]
 		if of == nil {
-			t.Fatalf("of %s it is not known what it makes a store do", field.Name)
+			t.Fatalf("the values of %s are not known", field.Name)
 		}
 		var next []projections.Query
 		for _, q := range queries {
@@ -72,15 +72,15 @@ func EveryQuery(t testing.TB, p projections.Projection) []projections.Query {
 	return queries
 }
 
-// Selected is what a store was asked for by a query.
+// Selected is a selection that a store was asked for, and the query that it was for.
 type Selected struct {
 	projections.Projection
 	projections.Query
 	projections.Selection
 }
 
-// Selections are what a store is asked for by every query of every list, once each. The store is an empty one of any kind; crowded makes
-// it say that whatever is counted is very much.
+// Selections returns every selection that every query of every list asks a store for. The store must be empty; crowded makes every count
+// reach its cap.
 func Selections(t *testing.T, store projections.Store, crowded bool) []Selected {
 	t.Helper()
 	r := &recorder{Store: store, crowded: crowded}
@@ -114,7 +114,7 @@ func Selections(t *testing.T, store projections.Store, crowded bool) []Selected 
 			rows = append(rows, projections.Row{ID: id, Created: at + 1, Position: at + 1, Status: p.Statuses[0], Document: map[string]any{
 				projections.BookingListName:  &projections.BookingList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
 				projections.RoomUseListName:  &projections.RoomUseList{Booking: domain.BookingID(id), Start: time.Unix(0, 0).UTC(), End: time.Unix(1, 0).UTC()},
-				projections.NotificationName: &projections.Notification{ID: projections.NotificationID(id), Delivery: projections.DeliveryPending},
+				projections.NotificationName: &projections.Notification{ID: domain.NotificationID(id), Delivery: domain.DeliveryPending},
 			}[p.Name]})
 		}
 		if err := store.Write(t.Context(), g.Ref, p.Schema, rows, projections.Checkpoint{Position: 5}); err != nil {
@@ -144,7 +144,7 @@ func Selections(t *testing.T, store projections.Store, crowded bool) []Selected 
 	return all
 }
 
-// recorder notes what a store is asked to find.
+// recorder records the selections that a store is asked for.
 type recorder struct {
 	projections.Store
 	crowded  bool
@@ -160,15 +160,15 @@ func (r *recorder) Find(ctx context.Context, projection string, schema projectio
 	return found, err
 }
 
-// taken are the selections since it was last asked.
+// taken returns the selections since the last call.
 func (r *recorder) taken() []projections.Selection {
 	taken := r.selected
 	r.selected = nil
 	return taken
 }
 
-// Reads says what a store has to look up in the index of the selection's path to keep its promise: the columns that have one value each
-// or, the status, one of several; the columns that are then in order; and whether the time is bounded between these.
+// Reads says how a store must read the index of the selection's path: equal are the columns with a fixed value (several for the status),
+// order those that are then sorted, and window reports whether the start is bounded after the equal columns.
 func Reads(s projections.Selection) (equal, order []projections.Column, window bool) {
 	equal = []projections.Column{projections.ColumnStatus}
 	if by := s.Path.Index.By; s.Has(by) != "" {

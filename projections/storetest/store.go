@@ -1,4 +1,4 @@
-// Package storetest holds implementations of [projections.Store] to its contract: one suite for all of them.
+// Package storetest is the conformance suite of [projections.Store].
 package storetest
 
 import (
@@ -19,8 +19,8 @@ import (
 	"roombook/projections"
 )
 
-// Run holds a store to the contract. Open gives a store that is empty, or shared with others: the suite uses names that
-// nobody else uses. The store is closed when the test ends, by whoever opened it.
+// Run tests a store against its contract. Open may return a store that is shared, as the suite uses unique names, and must close it when
+// the test ends.
 func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t *testing.T, store projections.Store) Beside) {
 	store := open(t)
 	for name, test := range map[string]func(*testing.T, *list){
@@ -50,15 +50,15 @@ func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t 
 	t.Run("Closed", func(t *testing.T) { testClosed(t, open(t)) })
 }
 
-// Beside is a way to a store's documents that does not lead through the store.
+// Beside gives direct access to the database of a store.
 type Beside interface {
-	// Indexes counts the indexes of a generation.
+	// Indexes returns the number of indexes of a generation.
 	Indexes(ref projections.Ref) (int, error)
-	// Unique makes the database refuse documents of a generation that have the same start.
+	// Unique makes the database reject documents of a generation with the same start.
 	Unique(ref projections.Ref) error
 }
 
-// document is one of the suite's.
+// document is the type of the suite's documents.
 type document struct {
 	ID      string    `json:"id" bson:"id" key:"id"`
 	Booking string    `json:"bookingId" bson:"bookingId" key:"booking"`
@@ -74,21 +74,21 @@ type document struct {
 	Later   time.Time `json:"laterDtm,omitzero" bson:"laterDtm,omitempty"`
 }
 
-// of is the row's document.
+// of is a row's document.
 func of(row projections.Row) *document { return row.Document.(*document) }
 
-// schema has every kind of index.
+// schema has an index of every kind.
 func schema() projections.Schema {
 	return projections.SchemaOf[document](
 		projections.Index{},
-		projections.Index{Order: projections.Order{Start: true}, Beside: []projections.Column{projections.ColumnEnd}},
-		projections.Index{Order: projections.Order{By: projections.ColumnRoom, Start: true}, Beside: []projections.Column{projections.ColumnEnd, projections.ColumnUser}},
+		projections.Index{Order: projections.Order{Start: true}, Covered: []projections.Column{projections.ColumnEnd}},
+		projections.Index{Order: projections.Order{By: projections.ColumnRoom, Start: true}, Covered: []projections.Column{projections.ColumnEnd, projections.ColumnUser}},
 		projections.Index{Order: projections.Order{By: projections.ColumnUser, Start: true}},
 		projections.Index{Order: projections.Order{By: projections.ColumnBooking, Start: true}},
 	)
 }
 
-// orders are those of the indexes.
+// orders are the orders of the indexes.
 func orders() []projections.Order {
 	var orders []projections.Order
 	for _, index := range schema().Indexes {
@@ -97,7 +97,7 @@ func orders() []projections.Order {
 	return orders
 }
 
-// byPaths is the selection by every path that leads to it, and by none.
+// byPaths returns a selection without a path and with each path that can answer it.
 func byPaths(s projections.Selection, statuses ...string) []projections.Selection {
 	ways := []projections.Selection{s}
 	if len(s.Statuses) == 0 {
@@ -110,7 +110,7 @@ func byPaths(s projections.Selection, statuses ...string) []projections.Selectio
 	for _, index := range orders() {
 		has := index
 		if s.Has(index.By) != "" && want.By != index.By {
-			has.By = "" // it is the same in all
+			has.By = "" // is the same in all documents
 		}
 		sorted, inOrder := s, s
 		sorted.Path = &projections.Path{Index: index, Sort: true}
@@ -123,7 +123,7 @@ func byPaths(s projections.Selection, statuses ...string) []projections.Selectio
 	return ways
 }
 
-// list is a projection of a name of its own.
+// list is a projection with a unique name.
 type list struct {
 	*testing.T
 	store projections.Store
@@ -160,7 +160,7 @@ func (l *list) begin() projections.Ref {
 	return g.Ref
 }
 
-// active begins a generation and makes it the active one.
+// active begins and activates a generation.
 func (l *list) active() projections.Ref {
 	l.Helper()
 	ref := l.begin()
@@ -204,7 +204,7 @@ func (l *list) find(s projections.Selection) projections.Found {
 	return found
 }
 
-// documents are all that the generation has, in the order in which they began.
+// documents are the names of all documents of a generation, in the order in which they were created.
 func (l *list) documents(ref projections.Ref) []string {
 	l.Helper()
 	rows, err := l.store.Scan(l.Context(), ref, schema(), 0, 1000)
@@ -236,7 +236,7 @@ func (l *list) wantDocuments(ref projections.Ref, want ...string) {
 	}
 }
 
-// row is a document that began at a position and says that it is at another.
+// row returns a document that was created at one position and last changed at another.
 func row(created, position eventstore.Position) projections.Row {
 	id := fmt.Sprint("id-", created)
 	start := at(int64(created) * 100)
@@ -248,7 +248,7 @@ func row(created, position eventstore.Position) projections.Row {
 	}
 }
 
-// name is that of what row makes.
+// name identifies a document and its state in test failures.
 func name(created, position eventstore.Position) string {
 	return fmt.Sprintf("%d at %d", created, position)
 }
@@ -310,7 +310,7 @@ func testActivate(t *testing.T, l *list) {
 	}
 }
 
-// Of many that flip the same pointer one does.
+// Of concurrent activations exactly one succeeds.
 func testActivateOnce(t *testing.T, l *list) {
 	l.active()
 	refs := make([]projections.Ref, 4)
@@ -385,7 +385,7 @@ func testGuard(t *testing.T, l *list) {
 	}
 }
 
-// Whoever writes when, the newest document stays.
+// However concurrent writes interleave, the newest document remains.
 func testGuardWhileWriting(t *testing.T, l *list) {
 	const writers, documents, rounds = 4, 5, 6
 	ref := l.active()
@@ -417,7 +417,7 @@ func testGuardWhileWriting(t *testing.T, l *list) {
 	}
 }
 
-// Batches in any order, as often as you like, end in the same documents.
+// Batches that are delivered in any order, any number of times, lead to the same documents.
 func testAnyDelivery(t *testing.T, l *list) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -475,7 +475,7 @@ func testCheckpoint(t *testing.T, l *list) {
 	}
 	l.wantDocuments(ref, name(1, 9), name(2, 3))
 
-	// Another program may have raised the position alone.
+	// Another program may raise the position without an event.
 	if err := l.store.Write(t.Context(), ref, schema(), nil, projections.Checkpoint{Position: 12}); err != nil {
 		t.Fatal(err)
 	}
@@ -484,7 +484,7 @@ func testCheckpoint(t *testing.T, l *list) {
 	}
 }
 
-// What was written is read, whoever reads: a worker that folded on an older document would lose what is between.
+// A write is visible to the next read: a worker that folded on an older document would lose events.
 func testWrittenIsLoaded(t *testing.T, l *list) {
 	ref := l.active()
 	for at := eventstore.Position(1); at <= 20; at++ {
@@ -504,14 +504,14 @@ func testWrittenIsLoaded(t *testing.T, l *list) {
 	}
 }
 
-// Whatever a document says is read as it was written, and what it has nothing to say of is nothing.
+// Documents are read as they were written, whatever their fields hold, and optional fields can be emptied again.
 func testDocuments(t *testing.T, l *list) {
 	ref := l.active()
 	long := strings.Repeat("é", 100_000)
 	for i, d := range []document{
 		{},
 		{Start: at(-1), End: at(0), Time: at(-62135596800000 + 1), Later: time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
-		{Text: "\"\\\x00\n\u2028'$.{}", Remark: long, Number: math.MinInt64, More: math.MaxInt64},
+		{Text: "\"\\\x00\n\x1b\x1b0\x1f\x1b1\u2028'$.{}", Remark: long, Number: math.MinInt64, More: math.MaxInt64},
 		{Text: "$set", Remark: " ", Number: math.MaxInt32 + 1, More: math.MinInt32, Time: time.Date(1969, 12, 31, 23, 59, 59, 1e6, time.UTC)},
 	} {
 		position := eventstore.Position(i + 1)
@@ -530,7 +530,7 @@ func testDocuments(t *testing.T, l *list) {
 				t.Errorf("%s %.200v, want %.200v", how, rows, d)
 			}
 		}
-		d.Remark, d.More, d.Later = "", 0, time.Time{} // and now less
+		d.Remark, d.More, d.Later = "", 0, time.Time{} // an update without optional fields
 		r.Position, r.Loaded = 100, true
 		l.write(ref, position, r)
 		if rows := l.find(projections.Selection{ID: d.ID, Limit: 1}).Rows; len(rows) != 1 || *of(rows[0]) != d {
@@ -539,7 +539,7 @@ func testDocuments(t *testing.T, l *list) {
 	}
 }
 
-// A document that the database does not take leaves the checkpoint where it was.
+// If the database rejects a document the checkpoint does not move.
 func testUnwritable(t *testing.T, l *list, beside Beside) {
 	ref := l.active()
 	l.write(ref, 5, row(1, 5), row(3, 5))
@@ -565,14 +565,14 @@ func testRetired(t *testing.T, l *list) {
 	l.write(old, 10, row(1, 10))
 	beside, aside := l.begin(), l.begin()
 	l.write(beside, 10, row(1, 10))
-	l.write(old, 10, row(2, 4)) // goes on while another is made
+	l.write(old, 10, row(2, 4)) // is still allowed while another one is built
 	l.activate(old.Number, beside.Number)
 
 	l.wantErr(l.store.Write(t.Context(), old, schema(), []projections.Row{row(1, 12)}, projections.Checkpoint{Position: 12}), projections.ErrRetired)
 	if g, _ := l.state().Generation(old.Number); g.Position != 10 {
 		t.Errorf("a retired generation's checkpoint went to %d", g.Position)
 	}
-	l.write(aside, 11, row(1, 11)) // another rebuild, later than the one that is active
+	l.write(aside, 11, row(1, 11)) // a rebuild that started after the active one
 	l.write(beside, 12, row(1, 12))
 	l.wantDocuments(beside, name(1, 12))
 
@@ -594,7 +594,7 @@ func testDrop(t *testing.T, l *list) {
 	l.wantErr(l.store.Drop(t.Context(), one), projections.ErrActive)
 	l.wantDocuments(one, name(1, 5))
 	l.activate(one.Number, two.Number)
-	for range 2 { // what is not there is dropped
+	for range 2 { // the second time there is nothing to drop
 		if err := l.store.Drop(t.Context(), one); err != nil {
 			t.Error(err)
 		}
@@ -605,11 +605,11 @@ func testDrop(t *testing.T, l *list) {
 	l.wantDocuments(two, name(1, 5))
 }
 
-// What is discarded is gone, though readers saw it, and nobody writes to it any more.
+// Discard removes even the active generation, and nothing can be written to it afterwards.
 func testDiscard(t *testing.T, l *list) {
 	one := l.active()
 	l.write(one, 90, row(1, 90))
-	for range 2 { // what is not there is discarded
+	for range 2 { // the second time there is nothing to discard
 		if err := l.store.Discard(t.Context(), one); err != nil {
 			t.Error(err)
 		}
@@ -622,12 +622,12 @@ func testDiscard(t *testing.T, l *list) {
 	}
 	l.wantErr(l.store.Write(t.Context(), one, schema(), []projections.Row{row(1, 91)}, checkpoint(91, nil)), projections.ErrRetired)
 
-	two := l.begin() // from another log, which is shorter
+	two := l.begin() // from another, shorter log
 	l.write(two, 3, row(1, 3))
 	l.activate(0, two.Number)
 	l.wantErr(l.store.Activate(t.Context(), l.name, one.Number, two.Number), projections.ErrFlipped)
 	three := l.begin()
-	if err := l.store.Discard(t.Context(), three); err != nil { // one that readers do not see
+	if err := l.store.Discard(t.Context(), three); err != nil { // not the active one
 		t.Error(err)
 	}
 	if state := l.state(); two.Number <= one.Number || state.Active != two.Number || len(state.Generations) != 1 {
@@ -654,12 +654,12 @@ func testFind(t *testing.T, l *list) {
 			Document: &document{ID: d.id, Booking: d.booking, Room: d.room, User: d.user, Start: at(d.start), End: at(d.end)}})
 	}
 	l.write(ref, 20, rows...)
-	const ms = 1000 // in microseconds
+	const ms = 1000 // microseconds
 	at := func(t int64) *int64 { t *= ms; return &t }
 	tests := []struct {
 		name string
 		projections.Selection
-		want string // ids in the order found
+		want string // the ids in order
 	}{
 		{"all, as they began", projections.Selection{}, "abcde"},
 		{"the latest first", projections.Selection{Descending: true}, "edcba"},
@@ -729,7 +729,7 @@ func testFind(t *testing.T, l *list) {
 	}
 }
 
-// Pages put together are the whole, in every order and direction, also where documents are equal but for their beginning.
+// The pages together are the whole list, in every order and direction, even if documents differ only in their creation.
 func testPages(t *testing.T, l *list) {
 	ref := l.active()
 	var rows []projections.Row
@@ -778,7 +778,7 @@ func mark(o projections.Order, row projections.Row) *projections.Mark {
 	return &m
 }
 
-// Who reads pages while documents are written sees each document that was there all the time, once.
+// Paging while documents are written returns each document that existed throughout exactly once.
 func testPagesWhileWriting(t *testing.T, l *list) {
 	ref := l.active()
 	var rows []projections.Row
@@ -834,10 +834,10 @@ func testPagesWhileWriting(t *testing.T, l *list) {
 	writing.Wait()
 }
 
-// somewhere is a time among those of row.
+// somewhere returns a time among those of row.
 func somewhere(position eventstore.Position) time.Time { return at(int64(position*37%1000) * 10) }
 
-// A reader never fails, and never sees an unfinished generation, while generations follow each other.
+// While generations replace each other queries never fail and never see an unfinished one.
 func testFindWhileReplaced(t *testing.T, l *list) {
 	const flips = 4
 	rows := []projections.Row{row(1, 10), row(2, 10)}

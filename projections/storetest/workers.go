@@ -19,8 +19,7 @@ import (
 	"roombook/projections"
 )
 
-// RunWorkers holds the workers, rebuilds and verification to what they promise, on stores of one kind and a real log. Open
-// gives a store that is empty.
+// RunWorkers tests workers, rebuilds and verification on a kind of store and a real log. Open must return an empty store.
 func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 	for name, test := range map[string]func(*testing.T, *system){
 		"Follow":                 testFollow,
@@ -49,7 +48,7 @@ func RunWorkers(t *testing.T, open func(t *testing.T) projections.Store) {
 	}
 }
 
-// system is a log with a history in it, and a store.
+// system is a store and a log that a history is appended to.
 type system struct {
 	*testing.T
 	store projections.Store
@@ -66,7 +65,7 @@ func newSystem(t *testing.T, store projections.Store, source rand.Source) *syste
 	return &system{T: t, store: store, history: history, log: history.Open(t)}
 }
 
-// happen lets some things happen, and returns the position of the last one.
+// happen appends some steps of the history and returns the position of the last event.
 func (s *system) happen(steps int) eventstore.Position {
 	s.Helper()
 	s.mu.Lock()
@@ -85,7 +84,7 @@ func (s *system) happen(steps int) eventstore.Position {
 	return s.last
 }
 
-// work runs workers until the test ends or stop is called. They write at once.
+// work runs workers, which do not gather events, until the test ends or stop is called.
 func (s *system) work(o projections.WorkerOptions, of ...projections.Projection) (workers *projections.Workers, stop func()) {
 	s.Helper()
 	return s.workOn(s.log, o, of...)
@@ -111,19 +110,19 @@ func (s *system) workOn(log projections.Log, o projections.WorkerOptions, of ...
 	return workers, stop
 }
 
-// patience is how long the tests wait for what must come.
+// patience is how long tests wait for something that must happen.
 const patience = 30 * time.Second
 
 func (s *system) queries(positions *projections.Positions) *projections.Queries {
 	return projections.NewQueries(s.store, projections.QueryOptions{ReadWait: patience, Positions: positions})
 }
 
-// until waits until something is so.
+// until waits until a condition holds.
 func (s *system) until(what string, so func() bool) {
 	s.Helper()
 	for deadline := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.Fatalf("it never came that %s", what)
+			s.Fatalf("timed out before %s", what)
 		}
 	}
 }
@@ -137,7 +136,7 @@ func (s *system) state(p projections.Projection) projections.State {
 	return state
 }
 
-// wantVerified waits until a list has a position, and then holds it to the log.
+// wantVerified waits until a list has reached a position, and then verifies it.
 func (s *system) wantVerified(p projections.Projection, position eventstore.Position) {
 	s.Helper()
 	s.until("the list has the last position", func() bool {
@@ -158,7 +157,7 @@ func (s *system) wantVerified(p projections.Projection, position eventstore.Posi
 	s.wantBookings(p)
 }
 
-// wantBookings counts the bookings of the history in a list, which Verify, that folds as the workers do, takes on trust.
+// wantBookings checks that a list has all bookings of the history. Verify cannot tell, as it folds like the workers.
 func (s *system) wantBookings(p projections.Projection) {
 	s.Helper()
 	s.mu.Lock()
@@ -171,7 +170,9 @@ func (s *system) wantBookings(p projections.Projection) {
 		clear(want)
 		for _, e := range s.history.Events {
 			switch event := e.Event.(type) {
-			case domain.ConfirmRequested, domain.BookingCheckedIn:
+			case domain.ConfirmRequested, domain.BookingCheckedIn, domain.NotificationDelivered, domain.NotificationFailed, domain.NotificationRetried:
+			case domain.NotificationRequested:
+				want[string(event.NotificationID)] = true
 			case domain.BookingCancelled:
 				want[e.ID.String()] = event.Reason == domain.CancelledByUser
 			default:
@@ -218,7 +219,7 @@ func testFollow(t *testing.T, s *system) {
 	})
 }
 
-// A log that ends with what is not the projection's does not hold up a build.
+// Events of other streams at the end of the log do not delay a build.
 func testOthersAtTheEnd(t *testing.T, s *system) {
 	others := func() {
 		_, err := s.log.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, eventstore.Proposed{Event: domain.SlotReleased{}})
@@ -241,7 +242,7 @@ func testOthersAtTheEnd(t *testing.T, s *system) {
 	}
 }
 
-// terse is a log that says when its reader has caught up, and not with what, as EventStoreDB did before it told the position.
+// terse is a log whose subscriptions report that they have caught up but not at which position, like older EventStoreDBs.
 type terse struct{ projections.Log }
 
 func (l terse) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
@@ -258,13 +259,13 @@ func (l terse) Subscribe(ctx context.Context, after eventstore.Position, f event
 	}
 }
 
-// A query sees what its caller has done, though the list does not have it yet, and is told if that takes too long.
+// A query waits for its caller's own writes, and fails if that takes too long.
 func testReadYourWrites(t *testing.T, s *system) {
 	hasty := projections.NewQueries(s.store, projections.QueryOptions{ReadWait: 100 * time.Millisecond, Log: s.log})
 	for name, positions := range map[string]*projections.Positions{"the process of the worker": projections.NewPositions(), "another process": nil} {
 		p := bookingList()
 		log := &cluster{Log: s.log, upTo: s.happen(2), let: make(chan struct{})}
-		// Nobody waits for the gathering, unless nobody tells the worker that somebody waits.
+		// Gathering would take longer than the query waits, unless the worker does not know of the query.
 		o := projections.WorkerOptions{Positions: positions}
 		if positions != nil {
 			o.Gather = 2 * patience
@@ -315,7 +316,7 @@ func testTwoWorkers(t *testing.T, s *system) {
 	}
 }
 
-// A worker was killed after it wrote documents and before it wrote the checkpoint.
+// A worker was killed after it had written documents and before it wrote the checkpoint.
 func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	p := bookingList()
 	_, stop := s.work(projections.WorkerOptions{}, p)
@@ -327,7 +328,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	s.wantVerified(p, position)
 	stop()
 
-	// The documents of now, in a generation with the checkpoint of then.
+	// A generation with the current documents and the earlier checkpoint.
 	rows, err := s.store.Scan(t.Context(), behind.Ref, p.Schema, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +340,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	if err := s.store.Write(t.Context(), g.Ref, p.Schema, rows, behind.Checkpoint); err != nil {
 		t.Fatal(err)
 	}
-	// The flip is refused to a generation that is behind, so that the killed worker's list is put into another store's place by name.
+	// A generation that is behind cannot be activated, so it becomes the first one of a list with another name.
 	if err := s.store.Activate(t.Context(), p.Name, 1, g.Number); !errors.Is(err, projections.ErrNotCaughtUp) {
 		t.Fatalf("a generation that is behind: %v", err)
 	}
@@ -362,7 +363,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 	s.wantVerified(renamed, s.happen(3))
 }
 
-// Documents that are wrong, missing and superfluous are reported, and a rebuild puts them right.
+// Verify reports wrong, missing and superfluous documents, and a rebuild repairs them.
 func testRepair(t *testing.T, s *system) {
 	p := bookingList()
 	_, stop := s.work(projections.WorkerOptions{}, p)
@@ -406,7 +407,7 @@ func testRepair(t *testing.T, s *system) {
 		t.Errorf("after the rebuild the state is %+v", state)
 	}
 
-	// A generation of which a document is missing.
+	// A generation that lacks a document.
 	renamed := p
 	renamed.Name = "incomplete"
 	g, err := s.store.Begin(t.Context(), renamed.Name, p.Version, p.Schema)
@@ -423,11 +424,11 @@ func testRepair(t *testing.T, s *system) {
 	if differences := verdict.Differences; err != nil || len(differences) != 1 || differences[0].ID != rows[0].ID || differences[0].Stored != "" || differences[0].Expected != text(t, rows[0]) {
 		t.Errorf("found %v, %v", differences, err)
 	}
-	if len(verdict.Unseen) != 1 { // nobody noted how long its documents are
+	if len(verdict.Unseen) != 1 { // the checkpoint does not have the longest document
 		t.Errorf("found %v", verdict.Unseen)
 	}
 
-	// A document that is right, in a place where nobody looks for it.
+	// A correct document with a wrong status key.
 	renamed.Name = "misplaced"
 	g, err = s.store.Begin(t.Context(), renamed.Name, p.Version, p.Schema)
 	if err != nil {
@@ -450,7 +451,7 @@ func testRepair(t *testing.T, s *system) {
 		t.Errorf("found %v, %v", verdict, err)
 	}
 
-	// How far a list is behind is told, and is no fault.
+	// That a list is behind is reported but not a fault.
 	before := len(s.history.Events)
 	s.happen(7)
 	verdict, err = projections.Verify(t.Context(), s.store, s.log, p)
@@ -468,7 +469,7 @@ func text(t *testing.T, row projections.Row) string {
 	return text
 }
 
-// Lists are rebuilt, again and again, while workers keep them, bookings go on, and a reader looks.
+// A list is rebuilt several times while a worker keeps it and clients book and query.
 func testRebuildWhileFollowing(t *testing.T, s *system) {
 	p := bookingList()
 	positions := projections.NewPositions()
@@ -478,7 +479,7 @@ func testRebuildWhileFollowing(t *testing.T, s *system) {
 
 	stop := make(chan struct{})
 	var others sync.WaitGroup
-	others.Go(func() { // books, and reads what was booked
+	others.Go(func() { // books, and reads its own writes
 		queries := s.queries(positions)
 		for {
 			select {
@@ -522,7 +523,7 @@ func testRebuildInterrupted(t *testing.T, s *system) {
 	position := s.happen(5)
 	s.wantVerified(p, position)
 
-	// The first write of the rebuild is told before its flip.
+	// The rebuild is interrupted before its flip.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log := &interrupting{Log: s.log, cancel: cancel}
@@ -536,7 +537,7 @@ func testRebuildInterrupted(t *testing.T, s *system) {
 	s.wantVerified(p, s.happen(2))
 }
 
-// interrupting is a log whose reader is interrupted once it has read something.
+// interrupting is a log that cancels its reader's context once it has yielded something.
 type interrupting struct {
 	projections.Log
 	cancel func()
@@ -553,13 +554,13 @@ func (l *interrupting) Subscribe(ctx context.Context, after eventstore.Position,
 	}
 }
 
-// Of several that rebuild a list at once each ends with a list that was rebuilt, and goes on to its next one.
+// Concurrent rebuilds all end with a rebuilt list, of which one is the active generation.
 func testTwoRebuilds(t *testing.T, s *system) {
 	p := bookingList()
 	s.work(projections.WorkerOptions{}, p)
 	s.wantVerified(p, s.happen(8))
 	var mu sync.Mutex
-	won := map[int]int{} // by the generation that was told
+	won := map[int]int{} // by generation
 	var rebuilding sync.WaitGroup
 	for range 3 {
 		rebuilding.Go(func() {
@@ -583,8 +584,8 @@ func testTwoRebuilds(t *testing.T, s *system) {
 	s.wantVerified(p, position)
 }
 
-// What a killed rebuild left is removed, and so are generations that were replaced: by who has seen for long enough that nobody writes to
-// them, whatever their writers' clocks say, and the latter by the next rebuild.
+// The remains of a killed rebuild are removed once a worker has observed for long enough that they are not written to, and so are
+// replaced generations, which the next rebuild removes at the latest.
 func testAbandoned(t *testing.T, s *system) {
 	p := bookingList()
 	position := s.happen(3)
@@ -598,10 +599,10 @@ func testAbandoned(t *testing.T, s *system) {
 	const watched = 300 * time.Millisecond
 	_, stop = s.work(projections.WorkerOptions{Abandoned: watched}, p)
 	last := time.Now()
-	for began := last; time.Since(began) < 3*watched; last = time.Now() { // somebody is still writing to it
+	for began := last; time.Since(began) < 3*watched; last = time.Now() { // it is still being written to
 		err := s.store.Write(t.Context(), left.Ref, p.Schema, nil, projections.Checkpoint{})
 		if errors.Is(err, projections.ErrRetired) && time.Since(last) > watched/2 {
-			t.Logf("the writer itself was late")
+			t.Logf("the writer was too slow itself")
 			break
 		}
 		if err != nil {
@@ -622,7 +623,7 @@ func testAbandoned(t *testing.T, s *system) {
 	s.wantVerified(p, position)
 }
 
-// A list that an older program made is rebuilt on its own, and is read and kept until then.
+// A list that an older version has built is rebuilt automatically, and read and kept until then.
 func testNewerVersion(t *testing.T, s *system) {
 	p := bookingList()
 	position := s.happen(5)
@@ -643,7 +644,7 @@ func testNewerVersion(t *testing.T, s *system) {
 	})
 }
 
-// A list that a newer program keeps is left alone.
+// A list that a newer version keeps is not touched.
 func testOlderVersion(t *testing.T, s *system) {
 	p := bookingList()
 	position := s.happen(2)
@@ -662,8 +663,8 @@ func testOlderVersion(t *testing.T, s *system) {
 	}
 }
 
-// The log may tell finer times than lists do, which have what every reply has of them: milliseconds. Such a list is as the log says, is found by the
-// times that it shows, and goes by the log where these are the same.
+// Times in the log may be finer than the milliseconds that lists and replies have. Documents are then found and sorted by the times that they
+// show, and by their order in the log where these are equal.
 func testFinerTimes(t *testing.T, s *system) {
 	start := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	finer := func(µs int) time.Time { return start.Add(time.Duration(µs)*time.Microsecond + 789*time.Nanosecond) }
@@ -721,7 +722,7 @@ func testFinerTimes(t *testing.T, s *system) {
 	}
 }
 
-// made makes a list with the documents that the log gives, as if it had been made from another one: with another event at its end.
+// made creates an active list as if it had been built from a log whose last event was at.
 func (s *system) made(p projections.Projection, at projections.Point) projections.Generation {
 	s.Helper()
 	g, err := s.store.Begin(s.Context(), p.Name, p.Version, p.Schema)
@@ -738,7 +739,7 @@ func (s *system) made(p projections.Projection, at projections.Point) projection
 	return g
 }
 
-// otherLogs are what a list may say of a log that is not this one: it was longer, or it was as long and had another event.
+// otherLogs are last events of logs other than this one: one is longer, one has another event at the same position.
 func (s *system) otherLogs() map[string]projections.Point {
 	return map[string]projections.Point{
 		"longer":  {Position: 1 << 60, Event: uuid.New()},
@@ -746,7 +747,7 @@ func (s *system) otherLogs() map[string]projections.Point {
 	}
 }
 
-// A list that was made from another log is made anew, and is not shown until then.
+// A list that was built from another log is rebuilt, and not shown until then.
 func testAnotherLog(t *testing.T, s *system) {
 	for name, at := range s.otherLogs() {
 		p := bookingList()
@@ -765,7 +766,7 @@ func testAnotherLog(t *testing.T, s *system) {
 		})
 		s.until("it is being built", func() bool { return workers.Health()[0].State == projections.Building })
 		close(log.let)
-		s.until("it is made anew", func() bool {
+		s.until("it is rebuilt", func() bool {
 			h := workers.Health()[0]
 			return h.State == projections.Following && h.Generation > was.Number
 		})
@@ -785,7 +786,7 @@ func testReplayOfAnotherLog(t *testing.T, s *system) {
 	}
 }
 
-// held is a log whose subscriptions yield nothing until they are let.
+// held is a log whose subscriptions block until let is closed.
 type held struct {
 	projections.Log
 	let chan struct{}
@@ -802,7 +803,7 @@ func (l *held) Subscribe(ctx context.Context, after eventstore.Position, f event
 	}
 }
 
-// While a worker follows, its log goes away and another one, that has a part of the same, comes to its place: a backup was put back.
+// While workers follow the log a backup is restored: the log is replaced by one that has only its first events.
 func testLogGoesBack(t *testing.T, s *system) {
 	p := bookingList()
 	s.log = ownLog(t)
@@ -814,18 +815,18 @@ func testLogGoesBack(t *testing.T, s *system) {
 	log := &replaced{logs: []projections.Log{s.log, backup}, broken: make(chan struct{})}
 	positions := projections.NewPositions()
 	s.workOn(log, projections.WorkerOptions{Positions: positions}, p)
-	s.workOn(log, projections.WorkerOptions{}, p) // another process, which may be the first to notice
+	s.workOn(log, projections.WorkerOptions{}, p) // another process, which may notice first
 	s.wantVerified(p, lost)
 	queries := s.queries(positions)
 	if page, err := queries.BookingLists(t.Context(), projections.Query{MinPosition: lost}); err != nil || page.Position < lost {
 		t.Errorf("before it goes back: %+v, %v", page, err)
 	}
 
-	was := s.state(p).Active // not always the first: two workers made one at once
+	was := s.state(p).Active // which may not be the first one, as both workers build one
 	log.replace()
-	s.log, s.history = backup, NewHistory(rand.New(rand.NewPCG(3, 4))) // what comes now is not what was lost
-	s.until("the list is made anew", func() bool { return s.state(p).Active > was })
-	for range 4 { // what was known of the lost log's positions does not count
+	s.log, s.history = backup, NewHistory(rand.New(rand.NewPCG(3, 4))) // the events differ from those that were lost
+	s.until("the list is rebuilt", func() bool { return s.state(p).Active > was })
+	for range 4 { // positions that were known of the lost log do not count
 		position := s.happen(1)
 		if position >= lost {
 			t.Fatalf("the new log is at %d, the lost one ended at %d", position, lost)
@@ -844,7 +845,7 @@ func testLogGoesBack(t *testing.T, s *system) {
 	}
 }
 
-// The log goes back between the look at it and the subscription.
+// The log is replaced between the worker's check and its subscription.
 func testLogGoesBackUnnoticed(t *testing.T, s *system) {
 	p := bookingList()
 	s.log = ownLog(t)
@@ -857,11 +858,11 @@ func testLogGoesBackUnnoticed(t *testing.T, s *system) {
 	s.log, s.history = log.logs[1].(*eventstoretest.Part), NewHistory(rand.New(rand.NewPCG(3, 4)))
 	position = s.happen(30)
 	s.workOn(log, projections.WorkerOptions{}, p)
-	s.until("the list is made anew", func() bool { return s.state(p).Active > 1 })
+	s.until("the list is rebuilt", func() bool { return s.state(p).Active > 1 })
 	s.wantVerified(p, position)
 }
 
-// lookedAt is a log that is replaced once somebody has looked at it.
+// lookedAt is a log that is replaced after the first EventAt.
 type lookedAt struct {
 	replaced
 	looked sync.Once
@@ -873,7 +874,7 @@ func (l *lookedAt) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUI
 	return id, found, err
 }
 
-// ownLog is a log that nobody else has, whatever server other tests use.
+// ownLog returns a log of its own, whatever server other tests share.
 func ownLog(t *testing.T) *eventstoretest.Part {
 	t.Helper()
 	log, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://" + eventstoretest.Serve(t, "") + "?tls=false"})
@@ -888,7 +889,7 @@ func ownLog(t *testing.T) *eventstoretest.Part {
 	return eventstoretest.PartOf(log, func(eventstore.Recorded) bool { return true })
 }
 
-// copyTo appends everything of the history so far to another log.
+// copyTo appends the history so far to another log.
 func (s *system) copyTo(to *eventstoretest.Part) {
 	s.Helper()
 	for _, e := range s.history.Events {
@@ -898,7 +899,7 @@ func (s *system) copyTo(to *eventstoretest.Part) {
 	}
 }
 
-// replaced is a log that another one takes the place of.
+// replaced is a log that can be replaced by another one.
 type replaced struct {
 	mu     sync.Mutex
 	logs   []projections.Log
@@ -945,8 +946,8 @@ func (l *replaced) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUI
 	return log.EventAt(ctx, p)
 }
 
-// cluster is a log of two members: one has everything and tells where the log ends; the other one, which is subscribed to, has it up to a
-// position until it is let have the rest, and says that this is all.
+// cluster is a log with two members. One has everything and answers for the end of the log. The other one serves subscriptions, has events
+// up to a position only, and reports to have caught up there, until let is closed.
 type cluster struct {
 	projections.Log
 	upTo eventstore.Position
@@ -997,8 +998,8 @@ func (l *cluster) Subscribe(ctx context.Context, after eventstore.Position, f ev
 	}
 }
 
-// A member of a cluster that is behind says that it has told everything. A list that is rebuilt from it does not take the place of one
-// that has more, and one that is built from it says that it is where the member is.
+// A cluster member that is behind reports to have caught up. A list that is rebuilt from it does not replace one that is ahead, and a list
+// that is built from it is at the member's position.
 func testMemberBehind(t *testing.T, s *system) {
 	p := bookingList()
 	half := s.happen(6)
@@ -1041,7 +1042,8 @@ func testMemberBehind(t *testing.T, s *system) {
 	s.wantVerified(p, all)
 }
 
-// What a member has not told yet does not count as a difference: neither what the checkpoint covers nor what a worker wrote after it.
+// Verify takes nothing for a difference just because the cluster member is behind: neither what the checkpoint covers nor what a worker has
+// written since.
 func testVerifyMemberBehind(t *testing.T, s *system) {
 	p := bookingList()
 	half := s.happen(6)

@@ -1,0 +1,367 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"roombook/commands/notify/notifytest"
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// mailFlags are those of a process that sends by the server.
+func mailFlags(s *notifytest.MailServer) []string {
+	return []string{"--smtp", s.URL, "--smtp-password-file", s.PasswordFile, "--mail-from", "rooms@example.org"}
+}
+
+// trusting is a command that runs the program, which trusts the mail server.
+func trusting(t testing.TB, s *notifytest.MailServer) *exec.Cmd {
+	cmd := exec.Command(program(t))
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+s.CAFile)
+	return cmd
+}
+
+// messageID is the id of the notification that a mail is.
+func messageID(m notifytest.Mail) domain.NotificationID {
+	id, _, _ := strings.Cut(strings.Trim(m.Message.Header.Get("Message-Id"), "<>"), "@")
+	return domain.NotificationID(id)
+}
+
+// noticed are the events of the log that somebody is told of, oldest first, and when each was recorded as delivered by mail.
+func noticed(t testing.TB, node string) (all []eventstore.Recorded, delivered map[domain.NotificationID]time.Time) {
+	t.Helper()
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	delivered = map[domain.NotificationID]time.Time{}
+	for batch, err := range store.Subscribe(t.Context(), 0, eventstore.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range batch.Events {
+			if e, ok := r.Event.(domain.NotificationDelivered); ok && e.Channel == domain.ChannelMail {
+				if _, again := delivered[e.NotificationID]; again {
+					t.Errorf("%s is recorded as delivered twice", e.NotificationID)
+				}
+				delivered[e.NotificationID] = e.At
+			}
+			if _, told := domain.NoticeOf(r.Event); told {
+				all = append(all, r)
+			}
+		}
+		if batch.CaughtUp {
+			break
+		}
+	}
+	return all, delivered
+}
+
+// awaitMails waits until everything that somebody is told of is recorded as delivered.
+func awaitMails(t testing.TB, node string, limit time.Duration) (all []eventstore.Recorded, delivered map[domain.NotificationID]time.Time) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		all, delivered = noticed(t, node)
+		if len(delivered) >= len(all) {
+			return all, delivered
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("of %d notifications %d are delivered", len(all), len(delivered))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// wantInOrder checks that what arrived came in the order of its events, for each recipient. Of what arrived twice the first counts.
+func wantInOrder(t testing.TB, all []eventstore.Recorded, mails []notifytest.Mail) {
+	t.Helper()
+	want, got := map[string][]domain.NotificationID{}, map[string][]domain.NotificationID{}
+	for _, r := range all {
+		notice, _ := domain.NoticeOf(r.Event)
+		to := string(notice.To) + "@example.com"
+		want[to] = append(want[to], domain.NotificationOf(r.ID))
+	}
+	seen := map[domain.NotificationID]bool{}
+	for _, m := range mails {
+		if id := messageID(m); !seen[id] {
+			seen[id] = true
+			got[m.To] = append(got[m.To], id)
+		}
+	}
+	for to, ids := range want {
+		if !slices.Equal(got[to], ids) {
+			t.Errorf("to %s: got %d, want %d, in another order:\n%s\n%s", to, len(got[to]), len(ids), got[to], ids)
+		}
+	}
+}
+
+// bookAndCancel makes a booking of a room and a time that nobody else has, and cancels it.
+func (c caller) bookAndCancel(t testing.TB, i int) {
+	t.Helper()
+	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(i) * time.Hour)
+	body := fmt.Sprintf(`{"roomId":"r%d","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"u%d"}`, i%7, start.Format(time.RFC3339), start.Add(time.Hour).Format(time.RFC3339), i%5)
+	var b booked
+	if status, _, err := c.call("POST", "/bookings", body, nil, &b); err != nil || status != http.StatusCreated {
+		t.Fatalf("book: %d, %v", status, err)
+	}
+	if status, _, err := c.call("DELETE", "/bookings/"+b.BookingID, "", nil, nil); err != nil || status != http.StatusNoContent {
+		t.Fatalf("cancel: %d, %v", status, err)
+	}
+}
+
+// TestKillsOfDispatch kills replicas that send notifications, a hundred times, while bookings go on: every notification arrives, in the order
+// of its events for each recipient, and only those twice that were being sent when their process was killed.
+func TestKillsOfDispatch(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	server := notifytest.NewMailServer(t, true)
+	main := startServe(t, data, "--roles", "api,projections,recovery", "--log-level", "error")
+	node := nodeOf(t, data)
+	c := newCaller(t, main)
+	replica := func(i int) *process {
+		flags := append(mailFlags(server), "--roles", "dispatch", "--eventstore", node, "--log-level", "error")
+		return startServeBy(t, trusting(t, server), filepath.Join(dir, fmt.Sprint("replica", i)), flags...)
+	}
+	replicas := []*process{replica(0), replica(1), replica(2)}
+	const kills = 100
+	var killed []time.Time
+	booked := 0
+	for len(killed) < kills {
+		// Something is to be under way when the next one is killed.
+		arrived := len(server.All())
+		for range 3 {
+			c.bookAndCancel(t, booked)
+			booked++
+		}
+		for deadline := time.Now().Add(20 * time.Second); len(server.All()) == arrived; {
+			if time.Now().After(deadline) {
+				t.Fatalf("after %d kills no mail arrives", len(killed))
+			}
+			time.Sleep(time.Millisecond)
+		}
+		i := len(killed) % len(replicas)
+		killed = append(killed, time.Now())
+		replicas[i].kill()
+		replicas[i] = replica(i)
+	}
+	all, delivered := awaitMails(t, node, 2*time.Minute)
+	mails := server.All()
+	if len(all) != 2*booked {
+		t.Errorf("%d events to be told of, of %d bookings", len(all), booked)
+	}
+	arrivals := map[domain.NotificationID][]time.Time{}
+	for _, m := range mails {
+		arrivals[messageID(m)] = append(arrivals[messageID(m)], m.At)
+	}
+	twice := 0
+	for _, r := range all {
+		id := domain.NotificationOf(r.ID)
+		at := arrivals[id]
+		if len(at) == 0 {
+			t.Errorf("%s, %s, has not arrived", id, r.Type)
+		}
+		for i := 1; i < len(at); i++ {
+			twice++
+			// A kill lies between, before which the first was not recorded.
+			if !slices.ContainsFunc(killed, func(kill time.Time) bool {
+				return at[i-1].Before(kill.Add(time.Second)) && kill.Before(at[i]) && kill.Before(delivered[id])
+			}) {
+				t.Errorf("%s arrived at %s and again at %s, without a kill in between", id, at[i-1], at[i])
+			}
+		}
+	}
+	wantInOrder(t, all, mails)
+	t.Logf("%d notifications, %d kills, %d of them sent twice", len(all), len(killed), twice)
+	if twice > 8*kills {
+		t.Errorf("%d were sent twice in %d kills", twice, kills)
+	}
+	for _, p := range replicas {
+		p.kill()
+	}
+
+	// Rebuilding the lists sends nothing, and they say what was delivered.
+	replay := exec.Command(program(t), "replay", "--all", "--data", data)
+	if out, err := replay.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if n := len(server.All()); n != len(mails) {
+		t.Errorf("the replay sent %d mails", n-len(mails))
+	}
+	var page struct {
+		Page struct {
+			TotalElements int `json:"totalElements"`
+		} `json:"page"`
+	}
+	if status, _, err := c.call("GET", "/notifications?status=DELIVERED&size=1&total=true", "", nil, &page); err != nil || status != 200 || page.Page.TotalElements != len(all) {
+		t.Errorf("%d notifications are listed as delivered, of %d: %d, %v", page.Page.TotalElements, len(all), status, err)
+	}
+	main.stop(t)
+}
+
+// TestMailServerDown has the mail server refuse, and then be silent, while bookings go on: commands and lists are answered, /readyz says what
+// is wrong and stays ready, and afterwards everything arrives in order.
+func TestMailServerDown(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server := notifytest.NewMailServer(t, false)
+	p := startServeBy(t, trusting(t, server), data, append(mailFlags(server), "--log-level", "error")...)
+	p.awaitReady(t)
+	c := newCaller(t, p)
+	server.Stop()
+	for i := range 30 {
+		c.bookAndCancel(t, i)
+	}
+	notSending := func() bool {
+		var health struct {
+			Components map[string]struct{ Status string }
+		}
+		status, _, err := c.call("GET", "/readyz", "", nil, &health)
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("/readyz: %d, %v", status, err)
+		}
+		return health.Components["notifications"].Status == "DOWN"
+	}
+	for deadline := time.Now().Add(time.Minute); !notSending(); {
+		if time.Now().After(deadline) {
+			t.Fatal("/readyz does not say that notifications are not sent")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	silent, err := net.Listen("tcp", server.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		c.bookAndCancel(t, 30+i)
+	}
+	if n := len(c.list(t, "bookingLists", "&status=all", "")); n == 0 {
+		t.Error("the list is empty")
+	}
+	if n := len(server.All()); n != 0 {
+		t.Errorf("%d mails", n)
+	}
+	silent.Close()
+	server.Start(t)
+	all, _ := awaitMails(t, nodeOf(t, data), 2*time.Minute)
+	mails := server.All()
+	if len(all) != 120 || len(mails) != len(all) {
+		t.Errorf("%d events to be told of, %d mails", len(all), len(mails))
+	}
+	wantInOrder(t, all, mails)
+	p.stop(t)
+}
+
+// TestNotificationsCommands has a notification given up, listed, and tried again by the command line, and a mail sent to see whether that
+// works.
+func TestNotificationsCommands(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server := notifytest.NewMailServer(t, false)
+	directory := filepath.Join(t.TempDir(), "directory.yaml")
+	if err := os.WriteFile(directory, []byte("users:\n- user: u0\n  mail: nobody@example.net\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.Answer(func(to string) error {
+		if to == "nobody@example.net" {
+			return notifytest.NoSuchUser
+		}
+		return nil
+	})
+	p := startServeBy(t, trusting(t, server), data, append(mailFlags(server), "--directory", directory, "--log-level", "error")...)
+	p.awaitReady(t)
+	c := newCaller(t, p)
+	c.bookAndCancel(t, 0)
+	type notification struct {
+		ID       string `json:"notificationId"`
+		Delivery string `json:"delivery"`
+		Attempts int    `json:"attempts"`
+		Reason   string `json:"reason"`
+	}
+	list := func(status string) []notification {
+		var page struct {
+			Embedded struct {
+				Notifications []notification `json:"notifications"`
+			} `json:"_embedded"`
+		}
+		if code, _, err := c.call("GET", "/notifications?status="+status, "", nil, &page); err != nil || code != 200 {
+			t.Fatalf("%d, %v", code, err)
+		}
+		return page.Embedded.Notifications
+	}
+	await := func(status string, n int) []notification {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			if found := list(status); len(found) == n {
+				return found
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %+v, want %d", status, list(status), n)
+			}
+		}
+	}
+	failed := await("FAILED", 2)
+	if failed[0].Attempts != 1 || !strings.Contains(failed[0].Reason, "nobody here") {
+		t.Errorf("%+v", failed)
+	}
+	roombook := func(args ...string) string {
+		t.Helper()
+		cmd := trusting(t, server)
+		cmd.Args = append(cmd.Args, args...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	if out := roombook("notifications", "parked", "--data", data); !strings.Contains(out, "2 parked") || !strings.Contains(out, failed[0].ID) || !strings.Contains(out, "nobody here") {
+		t.Errorf("%s", out)
+	}
+	server.Answer(nil)
+	if out := roombook("notifications", "retry", failed[0].ID, "--data", data); !strings.Contains(out, "1 notification will be tried again") {
+		t.Errorf("%s", out)
+	}
+	await("FAILED", 1)
+	if out := roombook("notifications", "retry", "--all", "--data", data); !strings.Contains(out, "1 notification will be tried again") {
+		t.Errorf("%s", out)
+	}
+	await("DELIVERED", 2)
+	if out := roombook("notifications", "parked", "--data", data); out != "0 parked\n" {
+		t.Errorf("%s", out)
+	}
+	out := roombook(append([]string{"notifications", "test", "somebody@example.net"}, mailFlags(server)...)...)
+	mails := server.All()
+	if last := mails[len(mails)-1]; last.To != "somebody@example.net" || !strings.Contains(out, "accepted") {
+		t.Errorf("%s: to %s", out, last.To)
+	}
+	if out := roombook("setup", "--data", data); !strings.Contains(out, "was there already") {
+		t.Errorf("%s", out)
+	}
+
+	response, err := http.Get("http://" + p.address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	metrics, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`roombook_notifications_sent_total{channel="mail"} 2`, `roombook_notifications_parked_total{channel="mail"} 2`, `roombook_notifications_queue_length{group="roombook-notifications"} 0`,
+		`roombook_notifications_queue_age_seconds{group="roombook-notifications"} 0`, `roombook_notifications_breaker_state{channel="mail",destination="localhost:`, `roombook_notifications_delivery_seconds_count{channel="mail"} 2`,
+	} {
+		if !strings.Contains(string(metrics), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	p.stop(t)
+}

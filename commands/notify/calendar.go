@@ -1,0 +1,167 @@
+package notify
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/emersion/go-ical"
+
+	"roombook/domain"
+)
+
+// Meeting is a booking as a calendar has it.
+type Meeting struct {
+	Booking   domain.BookingID
+	Room      domain.RoomID
+	User      domain.UserID
+	Slot      domain.Slot
+	Sequence  int       // how often it was changed
+	Stamp     time.Time // when this became true
+	Status    MeetingStatus
+	Summary   string
+	Organizer string // mail address, empty for none
+	Attendee  string // likewise
+	URL       string // may be empty
+}
+
+// MeetingStatus says whether a meeting takes place.
+type MeetingStatus = ical.EventStatus
+
+const (
+	Tentative MeetingStatus = ical.EventTentative // it waits for an answer
+	Confirmed MeetingStatus = ical.EventConfirmed
+	Cancelled MeetingStatus = ical.EventCancelled
+)
+
+// The methods of a calendar that is sent: RFC 5546.
+const (
+	methodRequest = "REQUEST"
+	methodCancel  = "CANCEL"
+)
+
+// productID names the program in calendars.
+const productID = "-//Roombook//Roombook//EN"
+
+// meeting is the booking of a message as its receiver's calendar is to have it; method is empty if the calendar stays as it is.
+func (m Message) meeting(organizer, attendee, summary string) (meeting Meeting, method string) {
+	meeting = Meeting{
+		Booking: m.Booking, Room: m.Room, User: m.To, Slot: m.Slot, Sequence: m.Sequence, Stamp: m.At, Status: Tentative,
+		Summary: summary, Organizer: organizer, Attendee: attendee,
+	}
+	switch m.Kind {
+	case domain.KindBooked, domain.KindChanged, domain.KindConfirmed:
+		method = methodRequest
+		if m.Confirmed {
+			meeting.Status = Confirmed
+		}
+	case domain.KindCancelled, domain.KindDenied, domain.KindHandedOver:
+		method, meeting.Status = methodCancel, Cancelled
+	}
+	return meeting, method
+}
+
+// WriteCalendar writes meetings as an iCalendar object, RFC 5545. Without a method it is a feed.
+func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error {
+	c := ical.NewCalendar()
+	c.Props.SetText(ical.PropVersion, "2.0")
+	c.Props.SetText(ical.PropProductID, productID)
+	if method != "" {
+		c.Props.SetText(ical.PropMethod, method)
+	}
+	if name != "" {
+		c.Props.SetText(ical.PropName, clean(name))
+	}
+	for _, m := range meetings {
+		c.Children = append(c.Children, m.event().Component)
+	}
+	out := &folder{w: w}
+	if len(meetings) == 0 { // the encoder refuses a calendar without events
+		fmt.Fprintf(out, "BEGIN:VCALENDAR\r\nNAME:%s\r\nPRODID:%s\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n", c.Props.Get(ical.PropName).Value, productID)
+		return out.err
+	}
+	if err := ical.NewEncoder(out).Encode(c); err != nil {
+		return err
+	}
+	return out.err
+}
+
+func (m Meeting) event() *ical.Event {
+	e := ical.NewEvent()
+	e.Props.SetText(ical.PropUID, clean(string(m.Booking))+"@roombook")
+	e.Props.SetDateTime(ical.PropDateTimeStamp, m.Stamp.UTC())
+	e.Props.SetDateTime(ical.PropDateTimeStart, m.Slot.Start.UTC())
+	e.Props.SetDateTime(ical.PropDateTimeEnd, m.Slot.End.UTC())
+	sequence := ical.NewProp(ical.PropSequence)
+	sequence.Value = strconv.Itoa(m.Sequence)
+	e.Props.Set(sequence)
+	e.SetStatus(m.Status)
+	e.Props.SetText(ical.PropSummary, clean(m.Summary))
+	e.Props.SetText(ical.PropLocation, clean(string(m.Room)))
+	if m.URL != "" {
+		url := ical.NewProp(ical.PropURL)
+		url.Value = m.URL
+		e.Props.Set(url)
+	}
+	if m.Organizer != "" {
+		organizer := ical.NewProp(ical.PropOrganizer)
+		organizer.Value = "mailto:" + m.Organizer
+		e.Props.Set(organizer)
+	}
+	if m.Attendee != "" {
+		attendee := ical.NewProp(ical.PropAttendee)
+		attendee.Params.Set(ical.ParamParticipationStatus, "ACCEPTED")
+		attendee.Params.Set(ical.ParamRole, "REQ-PARTICIPANT")
+		attendee.Params.Set(ical.ParamRSVP, "FALSE")
+		attendee.Value = "mailto:" + m.Attendee
+		e.Props.Add(attendee)
+	}
+	return e
+}
+
+// clean leaves control characters out, which neither a header nor a calendar can have.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// foldAt is how many bytes a line may have, without its end.
+const foldAt = 75
+
+// folder folds the long lines of a calendar between characters. It is written whole lines.
+type folder struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (f *folder) Write(line []byte) (int, error) {
+	var out bytes.Buffer
+	for text := range bytes.Lines(line) {
+		room := foldAt
+		for len(bytes.TrimRight(text, "\r\n")) > room {
+			cut := room
+			for !utf8.RuneStart(text[cut]) {
+				cut--
+			}
+			out.Write(text[:cut])
+			out.WriteString("\r\n ")
+			text = text[cut:]
+			room = foldAt - 1 // the space counts
+		}
+		out.Write(text)
+	}
+	if f.err == nil {
+		_, f.err = f.w.Write(out.Bytes())
+	}
+	return len(line), f.err
+}

@@ -1,0 +1,339 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// handle tells whoever is to be told of an event. Lasting is the context of what has begun, which outlasts ctx a little.
+func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Recorded) eventstore.Settlement {
+	if !tells(e.Event) {
+		return eventstore.Ack()
+	}
+	defer d.metrics.take(r.group, e)()
+	err := d.tell(ctx, lasting, r, e)
+	switch {
+	case err == nil:
+		return eventstore.Ack()
+	case ctx.Err() != nil:
+		return eventstore.Retry("the process that had it has ended")
+	default:
+		d.log.Error("nobody can be told of an event, which is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
+			"correlation", e.Metadata.CorrelationID, "error", err)
+		return eventstore.Park(err.Error())
+	}
+}
+
+// tells reports whether anybody may have to be told of an event.
+func tells(event domain.Event) bool {
+	switch event.(type) {
+	case domain.ConfirmRequested, domain.NotificationRetried:
+		return true
+	}
+	_, told := domain.NoticeOf(event)
+	return told
+}
+
+// bookingOf is the booking that an event is about.
+func bookingOf(event domain.Event) domain.BookingID {
+	switch e := event.(type) {
+	case domain.ConfirmRequested:
+		return e.BookingID
+	case domain.NotificationRetried:
+		return e.BookingID
+	}
+	notice, _ := domain.NoticeOf(event)
+	return notice.Booking
+}
+
+func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.Recorded) error {
+	messages, cause, err := d.messages(ctx, e)
+	if err != nil {
+		return err
+	}
+	var all errgroup.Group
+	for _, m := range messages {
+		all.Go(func() error { return d.deliver(ctx, lasting, r, m, cause) })
+	}
+	return all.Wait()
+}
+
+// messages are what is told because of an event, and the event that they tell of: another one if this one asks for a retry.
+func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messages []Message, cause eventstore.Recorded, err error) {
+	var only domain.NotificationID
+	cause = e
+	if retried, ok := e.Event.(domain.NotificationRetried); ok {
+		only = retried.NotificationID
+		if cause, err = d.find(ctx, retried.BookingID, only.Event()); err != nil {
+			return nil, cause, err
+		}
+	}
+	before, after, err := d.booking(ctx, bookingOf(cause.Event), cause)
+	if err != nil {
+		return nil, cause, err
+	}
+	if notice, told := domain.NoticeOf(cause.Event); told {
+		return []Message{Compose(notice, cause, before, after)}, cause, nil
+	}
+	asked, ok := cause.Event.(domain.ConfirmRequested)
+	if !ok {
+		return nil, cause, fmt.Errorf("event %s tells nobody anything", cause.ID)
+	}
+	requested, err := d.requested(ctx, cause, asked)
+	for _, q := range requested {
+		if only == "" || only == q.NotificationID {
+			m := ask(cause, asked, after)
+			m.ID, m.To = q.NotificationID, q.UserID
+			messages = append(messages, m)
+		}
+	}
+	return messages, cause, err
+}
+
+// find finds an event of a booking or of its use by its id.
+func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id string) (eventstore.Recorded, error) {
+	for _, stream := range []string{booking.Stream(), domain.RealUseOf(booking).Stream()} {
+		events, err := d.read(ctx, stream)
+		if err != nil {
+			return eventstore.Recorded{}, err
+		}
+		if i := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.ID.String() == id }); i >= 0 {
+			return events[i], nil
+		}
+	}
+	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id)
+}
+
+// booking is a booking without an event and with it.
+func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventstore.Recorded) (before, after domain.Booking, err error) {
+	events, err := d.read(ctx, id.Stream())
+	for _, r := range events {
+		switch {
+		case r.Stream == e.Stream && r.Revision == e.Revision:
+			return after, after.Evolve(r.Event), err
+		case r.Stream != e.Stream && r.Position > e.Position:
+			return after, after, err
+		}
+		after = after.Evolve(r.Event)
+	}
+	return after, after, err
+}
+
+// requested are the notifications of approvers. Who they are is decided once, and recorded before any is sent.
+func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, asked domain.ConfirmRequested) ([]domain.NotificationRequested, error) {
+	id := domain.NotificationOf(cause.ID)
+	for {
+		s, err := d.deliveries(ctx, id)
+		if err != nil || len(s.Requested) > 0 {
+			return s.Requested, err
+		}
+		var events []domain.Event
+		for i, user := range d.who.approvers(asked.RoomID) {
+			events = append(events, domain.NotificationRequested{
+				NotificationID: id.ForApprover(i + 1), Kind: domain.KindConfirmRequested, BookingID: asked.BookingID, RoomID: asked.RoomID, UserID: user, At: asked.At,
+			})
+		}
+		if len(events) == 0 {
+			return nil, nil
+		}
+		if _, err := d.append(ctx, s, cause, cause.Metadata.OccurredAt, events...); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// deliver delivers a message by the route's channel, or by the fallback if that gives it up.
+func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, cause eventstore.Recorded) error {
+	if r.people && slices.Contains(d.who.person(m.To).OptOut, m.Kind) {
+		s, err := d.deliveries(ctx, m.ID)
+		if err != nil || s.On(m.ID, domain.ChannelList).Delivery == domain.DeliveryDelivered || s.On(m.ID, r.lane.name()).Delivery == domain.DeliveryDelivered {
+			return err
+		}
+		return d.record(lasting, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: domain.ChannelList, At: time.Now().UTC()})
+	}
+	delivered, err := d.try(ctx, lasting, r.lane, m, cause)
+	if err == nil && !delivered && r.fallback != nil {
+		_, err = d.try(ctx, lasting, r.fallback, m, cause)
+	}
+	return err
+}
+
+// try tries to deliver a message by a channel until that succeeds or is given up.
+func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (delivered bool, err error) {
+	for {
+		pause, done, err := d.attempt(ctx, lasting, l, m, cause)
+		if err != nil || done != domain.DeliveryPending {
+			return done == domain.DeliveryDelivered, err
+		}
+		if err := sleep(ctx, jittered(pause)); err != nil {
+			return false, err
+		}
+	}
+}
+
+// attempt tries once, when the destination is ready for it, unless that is not needed any more. If it is to be tried again it says after how
+// long.
+func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (pause time.Duration, done domain.Delivery, err error) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-ctx.Done():
+		return 0, "", ctx.Err()
+	}
+	if err := l.breaker.wait(ctx); err != nil {
+		return 0, "", err
+	}
+	s, err := d.deliveries(ctx, m.ID)
+	if err != nil {
+		return 0, "", err
+	}
+	before := s.On(m.ID, l.name())
+	if before.Delivery != domain.DeliveryPending {
+		return 0, before.Delivery, nil
+	}
+	probe, ok := l.breaker.try()
+	if !ok {
+		return 0, domain.DeliveryPending, nil
+	}
+	began := time.Now()
+	failed := l.send(lasting, m)
+	f := failureOf(failed)
+	if failed != nil && f.down {
+		l.breaker.record(failed)
+	} else {
+		l.breaker.record(nil)
+	}
+	n := before.Attempts + 1
+	log := d.log.With("notification", m.ID, "kind", m.Kind, "to", m.To, "channel", l.name(), "attempt", n, "correlation", m.CorrelationID)
+	switch {
+	case failed == nil:
+		log.Debug("notification sent", "took", time.Since(began))
+		d.metrics.sent(l.name(), time.Since(cause.Metadata.OccurredAt))
+		err := d.record(lasting, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: l.name(), Attempt: n, At: time.Now().UTC()})
+		return 0, domain.DeliveryDelivered, err
+	case lasting.Err() != nil:
+		return 0, "", lasting.Err()
+	case f.down && probe:
+		return 0, domain.DeliveryPending, nil // the breaker is open again
+	}
+	pause, more := l.pause(n - before.Allowance)
+	parked := f.permanent || !more
+	d.metrics.failed(l.name(), parked)
+	if parked {
+		log.Warn("notification given up", "error", failed)
+	} else {
+		log.Info("notification not sent yet", "error", failed, "again", pause)
+	}
+	err = d.record(lasting, s, m, cause, domain.NotificationFailed{
+		NotificationID: m.ID, BookingID: m.Booking, Channel: l.name(), Attempt: n, Reason: reason(failed), Parked: parked, At: time.Now().UTC(),
+	})
+	if parked {
+		return 0, domain.DeliveryFailed, err
+	}
+	return max(pause, f.after), domain.DeliveryPending, err
+}
+
+// maxReason bounds what is recorded of a failure, in bytes.
+const maxReason = 500
+
+func reason(err error) string {
+	text := clean(err.Error())
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}
+
+// deliveries are the state of a notification stream and its revision.
+type deliveries struct {
+	domain.Deliveries
+	stream   string
+	revision domain.Revision
+}
+
+func (d *Dispatcher) deliveries(ctx context.Context, id domain.NotificationID) (deliveries, error) {
+	s := deliveries{stream: id.Stream(), revision: eventstore.NoStream}
+	events, err := d.read(ctx, s.stream)
+	for _, r := range events {
+		s.Deliveries, s.revision = s.Evolve(r.Event), r.Revision
+	}
+	return s, err
+}
+
+// read reads a stream, however long the event store is away.
+func (d *Dispatcher) read(ctx context.Context, stream string) (events []eventstore.Recorded, err error) {
+	err = d.persist(ctx, func() error {
+		events = events[:0]
+		for r, err := range d.store.ReadStream(ctx, stream, 0) {
+			if err != nil {
+				return err
+			}
+			events = append(events, r)
+		}
+		return nil
+	})
+	return events, err
+}
+
+// persist does something with the event store again and again while that is not available.
+func (d *Dispatcher) persist(ctx context.Context, do func() error) error {
+	for pauses := newBackOff(); ; {
+		err := do()
+		if !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) || ctx.Err() != nil {
+			return err
+		}
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+			return err
+		}
+	}
+}
+
+// record records what became of an attempt, after others that were recorded meanwhile, unless it is there already.
+func (d *Dispatcher) record(ctx context.Context, s deliveries, m Message, cause eventstore.Recorded, outcome domain.Event) error {
+	channel, attempt := domain.ChannelList, int64(0)
+	switch e := outcome.(type) {
+	case domain.NotificationDelivered:
+		channel, attempt = e.Channel, e.Attempt
+	case domain.NotificationFailed:
+		channel, attempt = e.Channel, e.Attempt
+	}
+	for {
+		if lost, err := d.append(ctx, s, cause, time.Now().UTC(), outcome); !lost {
+			return err
+		}
+		var err error
+		if s, err = d.deliveries(ctx, m.ID); err != nil {
+			return err
+		}
+		if c := s.On(m.ID, channel); c.Booking != "" && c.Attempts >= attempt {
+			return nil
+		}
+	}
+}
+
+// append appends events at the revision of the state, unless the stream is at another one: then lost is true.
+func (d *Dispatcher) append(ctx context.Context, s deliveries, cause eventstore.Recorded, at time.Time, events ...domain.Event) (lost bool, err error) {
+	proposed := make([]eventstore.Proposed, len(events))
+	for i, e := range events {
+		proposed[i] = eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{
+			CorrelationID: cause.Metadata.CorrelationID, CausationID: cause.ID.String(), Actor: "roombook", OccurredAt: at, TraceParent: cause.Metadata.TraceParent,
+		}}
+	}
+	err = d.persist(ctx, func() error {
+		_, err := d.store.Append(ctx, s.stream, s.revision, proposed...)
+		return err
+	})
+	if _, lost := errors.AsType[*eventstore.WrongRevision](err); lost {
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,188 @@
+package notify
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net/mail"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// DefaultAddress is the template of the addresses of users that no directory names.
+const DefaultAddress = "{user}@example.com"
+
+// person is what is known of a user.
+type person struct {
+	User     domain.UserID             `yaml:"user"`
+	Mail     string                    `yaml:"mail"`     // empty: by the template
+	Language string                    `yaml:"language"` // empty: the default
+	OptOut   []domain.NotificationKind `yaml:"opt-out"`  // what the user does not want to be sent
+	Approves []domain.RoomID           `yaml:"approves"` // rooms; "*" for all
+}
+
+// directoryFile is the file that an operator writes.
+type directoryFile struct {
+	Users []person `yaml:"users"`
+}
+
+// directory knows users by a file, which is read again when it changes. Goroutines may share it.
+type directory struct {
+	path     string // empty: there is no file
+	template string // of addresses
+	language string // of users that it has no language for
+	broken   *eventstore.Trouble
+
+	mu      sync.Mutex
+	seen    time.Time // the file's time
+	size    int64
+	people  map[domain.UserID]person
+	ordered []person
+}
+
+// openDirectory reads the file. The error says what is wrong with it or with the template.
+func openDirectory(path, template, language string, log *slog.Logger) (*directory, error) {
+	d := &directory{
+		path:     path,
+		template: template,
+		language: language,
+		broken:   eventstore.NewTrouble(log, slog.LevelError, "the directory cannot be read and is used as it was", "the directory is read again"),
+	}
+	if _, err := d.byTemplate("user"); err != nil || !strings.Contains(template, "{user}") {
+		return nil, fmt.Errorf("%q is not a template of mail addresses; it must be like %s", template, DefaultAddress)
+	}
+	if path == "" {
+		return d, nil
+	}
+	return d, d.read()
+}
+
+// read reads the file if it has changed.
+func (d *directory) read() error {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return err
+	}
+	if info.ModTime().Equal(d.seen) && info.Size() == d.size {
+		return nil
+	}
+	text, err := os.ReadFile(d.path)
+	if err != nil {
+		return err
+	}
+	file, err := parseDirectory(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	d.seen, d.size = info.ModTime(), info.Size()
+	d.ordered = file.Users
+	d.people = make(map[domain.UserID]person, len(file.Users))
+	for _, p := range file.Users {
+		d.people[p.User] = p
+	}
+	return nil
+}
+
+func parseDirectory(text []byte) (file directoryFile, err error) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return file, nil
+	}
+	if err := yaml.Load(text, &file, yaml.WithKnownFields()); err != nil {
+		return file, err
+	}
+	known := map[domain.UserID]bool{}
+	for _, p := range file.Users {
+		switch {
+		case p.User == "":
+			return file, fmt.Errorf("an entry has no user")
+		case known[p.User]:
+			return file, fmt.Errorf("user %s has two entries", p.User)
+		}
+		known[p.User] = true
+		if p.Mail != "" {
+			if _, err := mail.ParseAddress(p.Mail); err != nil {
+				return file, fmt.Errorf("user %s: %q is not a mail address", p.User, p.Mail)
+			}
+		}
+		for _, kind := range p.OptOut {
+			if !slices.Contains(domain.NotificationKinds, kind) {
+				return file, fmt.Errorf("user %s: there is no kind of notifications %q", p.User, kind)
+			}
+		}
+	}
+	return file, nil
+}
+
+// refresh reads the file if it has changed; if that fails, what was read before stays. d.mu must be held.
+func (d *directory) refresh() {
+	if d.path == "" {
+		return
+	}
+	if err := d.read(); err != nil {
+		d.broken.Failed(err)
+		return
+	}
+	d.broken.Over()
+}
+
+// person is what is known of a user.
+func (d *directory) person(user domain.UserID) person {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refresh()
+	p := d.people[user]
+	p.User, p.Language = user, cmp.Or(p.Language, d.language)
+	return p
+}
+
+// approvers are the users who answer for a room.
+func (d *directory) approvers(room domain.RoomID) (users []domain.UserID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refresh()
+	for _, p := range d.ordered {
+		if slices.Contains(p.Approves, room) || slices.Contains(p.Approves, "*") {
+			users = append(users, p.User)
+		}
+	}
+	return users
+}
+
+// address is where a person gets mail.
+func (d *directory) address(p person) (*mail.Address, error) {
+	if p.Mail != "" {
+		return mail.ParseAddress(p.Mail)
+	}
+	return d.byTemplate(p.User)
+}
+
+func (d *directory) byTemplate(user domain.UserID) (*mail.Address, error) {
+	text := strings.ReplaceAll(d.template, "{user}", string(user))
+	// A name that cannot stand in an address as it is can be quoted there, but never holds another address.
+	if local, host, ok := cutLast(text, "@"); ok && strings.ContainsFunc(local, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("user %q has no mail address", user)
+	} else if ok {
+		text = (&mail.Address{Address: local + "@" + host}).String()
+	}
+	address, err := mail.ParseAddress(text)
+	if err != nil {
+		return nil, fmt.Errorf("user %q has no mail address: %w", user, err)
+	}
+	return address, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}

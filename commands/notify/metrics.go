@@ -1,0 +1,137 @@
+package notify
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// metrics is a [prometheus.Collector].
+type metrics struct {
+	of        *Dispatcher
+	delivered *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+	retries   *prometheus.CounterVec
+	parked    *prometheus.CounterVec
+	delay     *prometheus.HistogramVec
+
+	length, age, state *prometheus.Desc
+
+	mu      sync.Mutex
+	inHand  map[string]map[uuid.UUID]time.Time // by group, when each event occurred
+	waiting map[string]int                     // by group, what it has ready for whoever consumes it
+}
+
+func newMetrics(d *Dispatcher) *metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "roombook", Subsystem: "notifications", Name: name, Help: help}, []string{"channel"})
+	}
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("roombook_notifications_"+name, help, labels, nil)
+	}
+	return &metrics{
+		of:        d,
+		delivered: counter("sent_total", "Messages that a channel has delivered."),
+		failures:  counter("failed_total", "Attempts to deliver a message that failed."),
+		retries:   counter("retried_total", "Attempts to deliver a message that failed and are made again."),
+		parked:    counter("parked_total", "Messages that a channel has given up."),
+		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "roombook", Subsystem: "notifications", Name: "delivery_seconds", Help: "Time from an event to the delivery of what is told of it.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600},
+		}, []string{"channel"}),
+		length:  describe("queue_length", "Events that wait to be told, as far as the group has read the log.", "group"),
+		age:     describe("queue_age_seconds", "Age of the oldest event that this process is to tell; 0 if there is none.", "group"),
+		state:   describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, 2 open.", "channel", "destination"),
+		inHand:  map[string]map[uuid.UUID]time.Time{},
+		waiting: map[string]int{},
+	}
+}
+
+// watchEvery is how often a group is asked how much it has waiting.
+const watchEvery = 10 * time.Second
+
+// watch asks how much a group has waiting until the context ends.
+func (m *metrics) watch(ctx context.Context, store Store, group string) error {
+	for {
+		if info, err := store.Group(ctx, group); err == nil {
+			m.mu.Lock()
+			m.waiting[group] = info.Waiting
+			m.mu.Unlock()
+		}
+		if err := sleep(ctx, watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// take counts an event as in hand until the function is called that it returns.
+func (m *metrics) take(group string, e eventstore.Recorded) func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.inHand[group] == nil {
+		m.inHand[group] = map[uuid.UUID]time.Time{}
+	}
+	m.inHand[group][e.ID] = e.Metadata.OccurredAt
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.inHand[group], e.ID)
+	}
+}
+
+func (m *metrics) sent(on domain.Channel, after time.Duration) {
+	m.delivered.WithLabelValues(string(on)).Inc()
+	m.delay.WithLabelValues(string(on)).Observe(after.Seconds())
+}
+
+func (m *metrics) failed(on domain.Channel, parked bool) {
+	m.failures.WithLabelValues(string(on)).Inc()
+	if parked {
+		m.parked.WithLabelValues(string(on)).Inc()
+	} else {
+		m.retries.WithLabelValues(string(on)).Inc()
+	}
+}
+
+func (m *metrics) vectors() []prometheus.Collector {
+	return []prometheus.Collector{m.delivered, m.failures, m.retries, m.parked, m.delay}
+}
+
+// Describe implements [prometheus.Collector].
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, v := range m.vectors() {
+		v.Describe(to)
+	}
+	to <- m.length
+	to <- m.age
+	to <- m.state
+}
+
+// Collect implements [prometheus.Collector].
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	for _, v := range m.vectors() {
+		v.Collect(to)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.of.routes {
+		events := m.inHand[r.group]
+		age := 0.0
+		for _, at := range events {
+			age = max(age, time.Since(at).Seconds())
+		}
+		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(len(events)+m.waiting[r.group]), r.group)
+		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.group)
+	}
+	for _, l := range m.of.lanes {
+		state := map[circuitbreaker.State]float64{circuitbreaker.ClosedState: 0, circuitbreaker.HalfOpenState: 1, circuitbreaker.OpenState: 2}[l.breaker.State()]
+		to <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, state, string(l.name()), l.destination())
+	}
+}

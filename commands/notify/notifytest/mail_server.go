@@ -1,0 +1,226 @@
+// Package notifytest has a mail server for tests: a real one on loopback, with TLS and users, that can be stopped, be silent, or refuse.
+package notifytest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+)
+
+// Mail is a mail as the server got it.
+type Mail struct {
+	From, To string
+	At       time.Time // of its arrival
+	Raw      string
+	Message  *mail.Message
+}
+
+// MailServer is an SMTP server with TLS and users, on loopback. Goroutines may share it.
+type MailServer struct {
+	// URL is that of the server and its user, PasswordFile has the user's password, CAFile the certificate of who vouches for the server, and
+	// Roots the same.
+	URL          string
+	PasswordFile string
+	CAFile       string
+	Roots        *x509.CertPool
+
+	address string
+	tls     *tls.Config // with a certificate
+	wrapped bool        // TLS from the first byte, not by STARTTLS
+
+	mu       sync.Mutex
+	server   *smtp.Server
+	mails    []Mail
+	attempts int
+	refuse   func(to string) error // what to answer a recipient with, or nil
+}
+
+// The user of the server.
+const User, Password = "rooms", "s3cret ü"
+
+// NewMailServer starts a server, which stops at the end of the test. It has TLS from the first byte if it is wrapped, else by STARTTLS.
+func NewMailServer(t testing.TB, wrapped bool) *MailServer {
+	t.Helper()
+	dir := t.TempDir()
+	s := &MailServer{wrapped: wrapped, PasswordFile: filepath.Join(dir, "password"), CAFile: filepath.Join(dir, "ca.pem")}
+	var ca []byte
+	s.tls, ca = certificate(t)
+	s.Roots = x509.NewCertPool()
+	s.Roots.AppendCertsFromPEM(ca)
+	for path, content := range map[string][]byte{s.PasswordFile: []byte(Password + "\n"), s.CAFile: ca} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = l.Addr().String()
+	_, port, _ := net.SplitHostPort(s.address)
+	s.URL = map[bool]string{false: "smtp", true: "smtps"}[wrapped] + "://" + User + "@localhost:" + port
+	s.serve(l)
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// certificate is one for loopback, and the same as PEM.
+func certificate(t testing.TB) (*tls.Config, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func (s *MailServer) serve(l net.Listener) {
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		return &session{server: s}, nil
+	}))
+	server.Domain = "localhost"
+	server.TLSConfig = s.tls
+	server.ReadTimeout, server.WriteTimeout = time.Minute, time.Minute
+	server.ErrorLog = quiet{}
+	s.mu.Lock()
+	s.server = server
+	s.mu.Unlock()
+	if s.wrapped {
+		l = tls.NewListener(l, s.tls)
+	}
+	go func() { _ = server.Serve(l) }()
+}
+
+// NoSuchUser is an answer to a recipient that refuses for good.
+var NoSuchUser error = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody here"}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+func (quiet) Println(...any)        {}
+
+// Stop has the server refuse connections.
+func (s *MailServer) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server != nil {
+		s.server.Close()
+		s.server = nil
+	}
+}
+
+// Start has the server answer again.
+func (s *MailServer) Start(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(l)
+}
+
+// Answer sets what a recipient is answered with.
+func (s *MailServer) Answer(refuse func(to string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = refuse
+}
+
+// All are the mails so far.
+func (s *MailServer) All() []Mail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Mail(nil), s.mails...)
+}
+
+// Tried is the number of recipients that were named to the server so far.
+func (s *MailServer) Tried() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attempts
+}
+
+// Address is where the server listens.
+func (s *MailServer) Address() string { return s.address }
+
+// session is a connection of a client.
+type session struct {
+	server   *MailServer
+	signedIn bool
+	from, to string
+}
+
+func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
+
+func (s *session) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(_, user, password string) error {
+		if user != User || password != Password {
+			return smtp.ErrAuthFailed
+		}
+		s.signedIn = true
+		return nil
+	}), nil
+}
+
+func (s *session) Reset()        {}
+func (s *session) Logout() error { return nil }
+
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	if !s.signedIn {
+		return smtp.ErrAuthRequired
+	}
+	s.from = from
+	return nil
+}
+
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.server.mu.Lock()
+	s.server.attempts++
+	s.to = to
+	refuse := s.server.refuse
+	s.server.mu.Unlock()
+	if refuse != nil {
+		return refuse(to)
+	}
+	return nil
+}
+
+func (s *session) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	message, err := mail.ReadMessage(strings.NewReader(string(raw)))
+	if err != nil {
+		return errors.New("not a mail")
+	}
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	s.server.mails = append(s.server.mails, Mail{s.from, s.to, time.Now(), string(raw), message})
+	return nil
+}

@@ -1,0 +1,172 @@
+package notify
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	htmltemplate "html/template"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	texttemplate "text/template"
+	"time"
+
+	"roombook/domain"
+)
+
+// DefaultLanguage is the one whose texts stand in for those that another language does not have.
+const DefaultLanguage = "en"
+
+//go:embed texts
+var embedded embed.FS
+
+// texts are the words of messages, by language. They are immutable, so goroutines may share them.
+//
+// A language is two files: xx.txt with templates of text/template, xx.html with those of html/template. Of each kind of notifications the
+// former has "<kind>.subject" and "<kind>", the first words of the message; "layout" in either is the whole message. Files in an
+// operator's folder replace the templates that they define and leave the others as they are.
+type texts struct {
+	languages map[string]language
+	zone      *time.Location
+	link      string // of the server, without a slash at its end; may be empty
+}
+
+type language struct {
+	text *texttemplate.Template
+	html *htmltemplate.Template
+}
+
+// words are a message in a language.
+type words struct {
+	subject, text, html string
+}
+
+// view is what templates see.
+type view struct {
+	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason string
+	Start, End, OldStart, OldEnd, Started, Ended                 time.Time
+	Confirmed                                                    bool
+	Link                                                         string // to answer at, or to the booking
+	Subject, Lead                                                string // for the layout
+}
+
+// readTexts reads the texts, and those of the folder, which may be empty, over them. It tries every template on a message.
+func readTexts(folder string, zone *time.Location, link string) (*texts, error) {
+	t := &texts{languages: map[string]language{}, zone: zone, link: strings.TrimSuffix(link, "/")}
+	own, err := fs.Sub(embedded, "texts")
+	if err != nil {
+		return nil, err
+	}
+	if err := t.add(own); err != nil {
+		return nil, err
+	}
+	if folder != "" {
+		if err := t.add(os.DirFS(folder)); err != nil {
+			return nil, fmt.Errorf("texts in %s: %w", folder, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.languages)) {
+		for _, kind := range domain.NotificationKinds {
+			if _, err := t.words(name, Message{Notice: domain.Notice{Kind: kind, To: "1", User: "1", Room: "1"}}); err != nil {
+				return nil, fmt.Errorf("texts of the language %s: %w", name, err)
+			}
+		}
+	}
+	return t, nil
+}
+
+// add parses the files of a folder.
+func (t *texts) add(folder fs.FS) error {
+	files, err := fs.Glob(folder, "*.*")
+	if err != nil {
+		return err
+	}
+	if files == nil {
+		if _, err := fs.ReadDir(folder, "."); err != nil {
+			return err
+		}
+	}
+	functions := map[string]any{"when": t.when, "at": t.at, "particle": particle}
+	for _, path := range files {
+		content, err := fs.ReadFile(folder, path)
+		if err != nil {
+			return err
+		}
+		extension := filepath.Ext(path)
+		name := strings.TrimSuffix(path, extension)
+		l, ok := t.languages[name]
+		if !ok {
+			l.text = texttemplate.New("").Funcs(functions).Option("missingkey=error")
+			l.html = htmltemplate.New("").Funcs(functions)
+		}
+		switch extension {
+		case ".txt":
+			_, err = l.text.Parse(string(content))
+		case ".html":
+			_, err = l.html.Parse(string(content))
+		default:
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		t.languages[name] = l
+	}
+	return nil
+}
+
+// words are a message in a language, or in the default language where that has no words for it.
+func (t *texts) words(name string, m Message) (w words, err error) {
+	v := view{
+		Kind: string(m.Kind), Sentence: m.Sentence(), Booking: string(m.Booking), Room: string(m.Room), OldRoom: string(m.OldRoom),
+		To: string(m.To), User: string(m.User), By: m.By, Reason: m.Reason,
+		Start: m.Slot.Start, End: m.Slot.End, OldStart: m.OldSlot.Start, OldEnd: m.OldSlot.End, Started: m.Started, Ended: m.Ended,
+		Confirmed: m.Confirmed,
+	}
+	switch {
+	case t.link == "":
+	case m.Kind == domain.KindConfirmRequested:
+		v.Link = t.link + "/confirms/" + v.Booking
+	default:
+		v.Link = t.link + "/bookingLists/" + v.Booking
+	}
+	subject, err := t.execute(name, v.Kind+".subject", &v, false)
+	lead, err2 := t.execute(name, v.Kind, &v, false)
+	v.Subject, v.Lead = clean(strings.TrimSpace(subject)), strings.TrimSpace(lead)
+	text, err3 := t.execute(name, "layout", &v, false)
+	html, err4 := t.execute(name, "layout", &v, true)
+	return words{v.Subject, strings.TrimSpace(text) + "\n", strings.TrimSpace(html) + "\n"}, errors.Join(err, err2, err3, err4)
+}
+
+func (t *texts) execute(name, template string, v *view, html bool) (string, error) {
+	var out strings.Builder
+	for _, name := range []string{name, DefaultLanguage} {
+		l, ok := t.languages[name]
+		switch {
+		case !ok:
+		case html && l.html.Lookup(template) != nil:
+			err := l.html.ExecuteTemplate(&out, template, v)
+			return out.String(), err
+		case !html && l.text.Lookup(template) != nil:
+			err := l.text.ExecuteTemplate(&out, template, v)
+			return out.String(), err
+		}
+	}
+	return "", fmt.Errorf("there is no template %q", template)
+}
+
+// at is a time in the server's zone.
+func (t *texts) at(at time.Time) string { return at.In(t.zone).Format("2006-01-02 15:04") }
+
+// when is a slot in the server's zone, with the date of its end only if that is another one.
+func (t *texts) when(start, end time.Time) string {
+	start, end = start.In(t.zone), end.In(t.zone)
+	layout := "2006-01-02 15:04"
+	if start.Format(time.DateOnly) == end.Format(time.DateOnly) {
+		layout = "15:04"
+	}
+	return fmt.Sprintf("%s–%s (%s)", t.at(start), end.Format(layout), t.zone)
+}

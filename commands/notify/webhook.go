@@ -1,0 +1,260 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"roombook/domain"
+)
+
+// WebhookOptions say where messages are posted, as the Standard Webhooks specification has it.
+type WebhookOptions struct {
+	URL string
+	// SecretFile has a secret a line, whsec_ and base64. Each signs every message, so that a secret can be replaced: the new one is added,
+	// the receiver changed, the old one removed. The file is read at each sending.
+	SecretFile string
+	// Allow are networks that the receiver may be in although they are not public.
+	Allow []netip.Prefix
+	// Timeout bounds one attempt; 0 is 20 s.
+	Timeout time.Duration
+	// Schedule are the waits after attempts that failed; nil is that of the specification.
+	Schedule []time.Duration
+}
+
+// webhookSchedule is the specification's, from the first retry on: about three days.
+var webhookSchedule = []time.Duration{
+	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+}
+
+const (
+	maxWebhookAnswer = 64 << 10       // bytes that are read of an answer
+	maxRetryAfter    = 24 * time.Hour // that an answer can ask for
+)
+
+// webhookChannel posts messages.
+type webhookChannel struct {
+	options WebhookOptions
+	url     *url.URL
+	client  *http.Client
+	texts   *texts
+	gone    atomic.Bool // the receiver wants nothing more
+}
+
+// newWebhookChannel checks the options.
+func newWebhookChannel(o WebhookOptions, t *texts) (*webhookChannel, error) {
+	to, err := url.Parse(o.URL)
+	if err != nil || to.Scheme != "https" && to.Scheme != "http" || to.Hostname() == "" {
+		return nil, fmt.Errorf("the webhook %q must be an address like https://example.com/hook", redacted(o.URL))
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 20 * time.Second
+	}
+	if o.Schedule == nil {
+		o.Schedule = webhookSchedule
+	}
+	c := &webhookChannel{options: o, url: to, texts: t}
+	dialer := &net.Dialer{Control: c.permit}
+	c.client = &http.Client{
+		Transport: &http.Transport{
+			Proxy:       nil, // a proxy would resolve the name by itself, and nobody would check the address
+			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
+			MaxResponseHeaderBytes: maxWebhookAnswer,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	_, err = c.secrets()
+	return c, err
+}
+
+func (c *webhookChannel) secrets() (signers []*standardwebhooks.Webhook, err error) {
+	text, err := os.ReadFile(c.options.SecretFile)
+	if err != nil {
+		return nil, fmt.Errorf("the webhook's secrets: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		signer, err := standardwebhooks.NewWebhook(line)
+		if err != nil {
+			return nil, fmt.Errorf("the webhook's secrets: line %d of %s is not whsec_ and base64", len(signers)+1, c.options.SecretFile)
+		}
+		signers = append(signers, signer)
+	}
+	if len(signers) == 0 {
+		return nil, fmt.Errorf("the webhook's secrets: there is none in %s", c.options.SecretFile)
+	}
+	return signers, nil
+}
+
+func (c *webhookChannel) name() domain.Channel { return domain.ChannelWebhook }
+func (c *webhookChannel) destination() string  { return c.url.Host }
+
+func (c *webhookChannel) pause(n int64) (time.Duration, bool) {
+	if n > int64(len(c.options.Schedule)) {
+		return 0, false
+	}
+	return c.options.Schedule[n-1], true
+}
+
+// permit refuses connections to addresses that are not public, after the name has been resolved: what is posted there could be orders to
+// an inner service.
+func (c *webhookChannel) permit(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	ip := to.Addr().Unmap()
+	for _, allowed := range c.options.Allow {
+		if allowed.Contains(ip) {
+			return nil
+		}
+	}
+	if !public(ip) {
+		return &failure{err: fmt.Errorf("%s is not a public address: allow its network with --webhook-allow if it is the receiver's", ip), permanent: true}
+	}
+	return nil
+}
+
+// special are networks that are not public, beside those that [netip.Addr] knows: shared, protocol assignments, documentation, benchmarks,
+// reserved, and the IPv4 addresses behind NAT64, 6to4 and Teredo.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("fec0::/10"),
+}
+
+func public(ip netip.Addr) bool {
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.Zone() != "" {
+		return false
+	}
+	for _, network := range special {
+		if network.Contains(ip) {
+			return false
+		}
+	}
+	return true
+}
+
+// payload is what is posted.
+type payload struct {
+	Type      string       `json:"type"` // notification. and the kind
+	Timestamp time.Time    `json:"timestamp"`
+	Data      notification `json:"data"`
+}
+
+type notification struct {
+	NotificationID domain.NotificationID   `json:"notificationId"`
+	Kind           domain.NotificationKind `json:"kind"`
+	BookingID      domain.BookingID        `json:"bookingId"`
+	RoomID         domain.RoomID           `json:"roomId"`
+	UserID         domain.UserID           `json:"userId"` // who is told
+	BookingUserID  domain.UserID           `json:"bookingUserId"`
+	By             string                  `json:"by,omitzero"`
+	Reason         string                  `json:"reason,omitzero"`
+	Contents       string                  `json:"contents"`
+	UseStartDtm    time.Time               `json:"useStartDtm"`
+	UseEndDtm      time.Time               `json:"useEndDtm"`
+	OldRoomID      domain.RoomID           `json:"oldRoomId,omitzero"`
+	OldUseStartDtm time.Time               `json:"oldUseStartDtm,omitzero"`
+	OldUseEndDtm   time.Time               `json:"oldUseEndDtm,omitzero"`
+}
+
+func (c *webhookChannel) send(ctx context.Context, m Message) error {
+	if c.gone.Load() {
+		return permanent("the webhook's receiver has answered 410 Gone: it wants nothing more")
+	}
+	body, err := json.Marshal(payload{"notification." + string(m.Kind), m.At.UTC(), notification{
+		NotificationID: m.ID, Kind: m.Kind, BookingID: m.Booking, RoomID: m.Room, UserID: m.To, BookingUserID: m.User, By: m.By, Reason: m.Reason, Contents: m.Sentence(),
+		UseStartDtm: m.Slot.Start.In(c.texts.zone), UseEndDtm: m.Slot.End.In(c.texts.zone),
+		OldRoomID: m.OldRoom, OldUseStartDtm: m.OldSlot.Start, OldUseEndDtm: m.OldSlot.End,
+	}})
+	if err != nil {
+		return permanent("%w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(body))
+	if err != nil {
+		return permanent("%w", err)
+	}
+	now := time.Now()
+	signers, err := c.secrets()
+	if err != nil {
+		return &failure{err: err, down: true}
+	}
+	var signatures []string
+	for _, signer := range signers {
+		signature, err := signer.Sign(string(m.ID), now, body)
+		if err != nil {
+			return permanent("%w", err)
+		}
+		signatures = append(signatures, signature)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "Roombook")
+	request.Header.Set(standardwebhooks.HeaderWebhookID, string(m.ID))
+	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	answer, err := c.client.Do(request)
+	if f, ok := errors.AsType[*failure](err); ok {
+		return &failure{err: f.err, permanent: true}
+	}
+	if err != nil {
+		return &failure{err: withoutURL(err), down: true}
+	}
+	defer answer.Body.Close()
+	_, _ = io.CopyN(io.Discard, answer.Body, maxWebhookAnswer) // so that the connection can be used again
+	switch status := answer.StatusCode; {
+	case status >= 200 && status < 300:
+		return nil
+	case status == http.StatusGone:
+		c.gone.Store(true)
+		return permanent("%s", answer.Status)
+	default:
+		return &failure{
+			err:   fmt.Errorf("the webhook's receiver answered %s", answer.Status),
+			down:  status >= 500 || status == http.StatusTooManyRequests,
+			after: retryAfter(answer.Header.Get("Retry-After"), now),
+		}
+	}
+}
+
+// withoutURL is err without the address, which may have a secret in it and is recorded for ever otherwise.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// retryAfter reads the header of that name: seconds, or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if value == "" {
+		return 0
+	}
+	var after time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		after = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		after = at.Sub(now)
+	}
+	return min(max(after, 0), maxRetryAfter)
+}
