@@ -83,7 +83,9 @@ func (s *Server) root(x *exchange) error {
 	add("liveness", "/healthz")
 	add("readiness", "/readyz")
 	add("health", "/actuator/health")
-	add("metrics", "/metrics")
+	if !s.withoutMetrics {
+		add("metrics", "/metrics")
+	}
 	add("version", "/version")
 	return x.reply(&r)
 }

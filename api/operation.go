@@ -33,6 +33,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	if x == nil {
 		x = new(exchange)
 	}
+	ctx, span := o.trace(ctx, r)
 	x.open(ctx, o.server, w, r, vars)
 
 	err := o.run(x)
@@ -49,6 +50,9 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	took := time.Since(start)
 	o.latency.WithLabelValues(statusLabel(x.status)).Observe(took.Seconds())
 	o.log(x, took, err)
+	if span != nil {
+		endTrace(span, x.status, x.id)
+	}
 	cancel()
 	broken := x.sent && err != nil
 	x.close()

@@ -9,7 +9,7 @@ import (
 // operationsRoutes are the routes for operators.
 func (s *Server) operationsRoutes() []route {
 	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
-	return []route{
+	routes := []route{
 		// Whether the process is alive.
 		{method: "GET", path: "/healthz", handle: s.liveness, raw: true},
 		// Whether it is ready to do its work.
@@ -20,11 +20,14 @@ func (s *Server) operationsRoutes() []route {
 		{method: "GET", path: "/actuator/health/liveness", handle: s.liveness, raw: true},
 		// Spring's readiness group.
 		{method: "GET", path: "/actuator/health/readiness", handle: s.readiness, raw: true},
-		// Metrics in the format of Prometheus.
-		{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.delegate(metrics) }, raw: true},
 		// Which version runs.
 		{method: "GET", path: "/version", handle: s.versionOf, raw: true},
 	}
+	if !s.withoutMetrics {
+		// Metrics in the format of Prometheus.
+		routes = append(routes, route{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.delegate(metrics) }, raw: true})
+	}
+	return routes
 }
 
 // Version describes the running program.

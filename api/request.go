@@ -49,7 +49,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}
-	trace := traceParent(x.r)
+	trace := x.traceParent()
 	correlation := identifier(x.r.Header.Get("X-Correlation-Id"))
 	if correlation == "" && trace != "" {
 		correlation = trace[3:35]

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"roombook/commands"
 	"roombook/commands/notify"
@@ -52,6 +53,10 @@ type Options struct {
 	// at Debug, including requests that find nothing (404) or come too late (409, 412). At Info and above, similar requests share one line
 	// per second with their number. Nil discards the log.
 	Logger *slog.Logger
+	// Tracer traces requests, those for operators excepted. Nil traces nothing.
+	Tracer trace.Tracer
+	// WithoutMetrics leaves out /metrics, where it is served elsewhere.
+	WithoutMetrics bool
 	// AccessLog logs every request in a line of its own, at Info or above.
 	AccessLog bool
 	// Timeout bounds the time for a request, except for an append in progress, which has the event store's timeout. 0 is 10 s.
@@ -88,6 +93,8 @@ type Server struct {
 	version        Version
 	registry       *prometheus.Registry
 	log            *slog.Logger
+	tracer         trace.Tracer
+	withoutMetrics bool
 	accessLog      bool
 	timeout        time.Duration
 	drain          time.Duration
@@ -147,6 +154,8 @@ func New(o Options) *Server {
 		version:        o.Version,
 		registry:       o.Registry,
 		log:            o.Logger,
+		tracer:         o.Tracer,
+		withoutMetrics: o.WithoutMetrics,
 		accessLog:      o.AccessLog,
 		logSampler:     logSampler{log: o.Logger},
 		keys:           keys{inUse: make(map[uuid.UUID]chan struct{})},

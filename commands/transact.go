@@ -43,7 +43,9 @@ func (r Request) decided(events []domain.Event, refused error) (decision, error)
 // without an append is decided on what is stored. A command with a key that was asked before gets the same answer as then. Before transact
 // returns a refusal or a no-op it settles the aggregate: a half-finished command may be the cause. A condition that fails is a refusal too,
 // with the lowest precedence. An error of decide means that nothing could be decided.
-func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregate[S], decide func(context.Context, loaded[S]) (decision, error)) (loaded[S], error) {
+func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregate[S], decide func(context.Context, loaded[S]) (decision, error)) (result loaded[S], err error) {
+	ctx, span := eventstore.StartSpan(ctx, "command", a.stream)
+	defer func() { span.End(err) }()
 	var none loaded[S]
 	l := recall[S](h, a.stream) // before the key is claimed: other tries of the command append after that
 	key, first, err := h.claim(ctx, r)

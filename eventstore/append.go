@@ -42,8 +42,10 @@ const maxAppendBytes = 1 << 20
 // When no answer comes, Append looks for the ids in the stream, and if they are not there sends the same again, until the time-out.
 // The event store, too, compares the ids with those stored from the expected revision on, so that nothing is written twice and
 // nothing that was written goes unnoticed. With [Any] both compare with the stream's last events only.
-func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (Appended, error) {
+func (s *Store) Append(ctx context.Context, stream string, expected domain.Revision, events ...Proposed) (at Appended, err error) {
 	start := time.Now()
+	ctx, span := StartSpan(ctx, "append", stream)
+	defer func() { span.End(err) }()
 	proposed, err := s.propose(stream, expected, events)
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %q: %w", stream, err)
@@ -95,12 +97,18 @@ type proposed struct {
 	message *streams.BatchAppendReq_ProposedMessage
 }
 
+// The content types that an event store knows.
+const (
+	contentJSON   = "application/json"
+	contentBinary = "application/octet-stream"
+)
+
 // newProposed makes an event with a new id from its JSON.
 func newProposed(eventType string, data, metadata []byte) proposed {
 	id := uuid.New()
 	return proposed{id, &streams.BatchAppendReq_ProposedMessage{
 		Id:             structuredID(binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])),
-		Metadata:       map[string]string{"type": eventType, "content-type": "application/json"},
+		Metadata:       map[string]string{"type": eventType, "content-type": contentJSON},
 		CustomMetadata: metadata,
 		Data:           data,
 	}}

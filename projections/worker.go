@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"roombook/eventstore"
@@ -42,6 +43,7 @@ type WorkerOptions struct {
 	Positions *Positions
 	Logger    *slog.Logger          // nil discards
 	Metrics   prometheus.Registerer // nil registers nowhere
+	Tracer    trace.Tracer          // nil traces nothing
 }
 
 // newBackOff returns the backoff after failures. It is randomized, so that what failed together does not retry together.
@@ -445,7 +447,9 @@ func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) 
 	ctx, cancel := outlast(ctx, flushTime)
 	defer cancel()
 	began := time.Now()
+	ctx, span := eventstore.StartBatchSpan(ctx, w.options.Tracer, "fold "+w.projection.Name, batch.Events)
 	done, err := b.write(ctx, batch)
+	span.End(err)
 	if errors.Is(err, ErrRetired) {
 		return errReplaced
 	}

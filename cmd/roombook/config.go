@@ -30,10 +30,20 @@ type storeConfig struct {
 }
 
 func (c *storeConfig) register(f *pflag.FlagSet) {
-	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
+	c.registerEvents(f)
 	f.StringVar(&c.node, "node", "127.0.0.1:2113", "loopback address of the embedded event store")
-	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded event store")
 	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB to keep the lists in instead of a file")
+}
+
+// registerData is register for the commands that are about the data folder only.
+func (c *storeConfig) registerData(f *pflag.FlagSet) {
+	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
+}
+
+// registerEvents is register for the commands that are about the events only.
+func (c *storeConfig) registerEvents(f *pflag.FlagSet) {
+	c.registerData(f)
+	f.StringVar(&c.eventstore, "eventstore", "", "connection string (esdb://…) of an EventStoreDB to use instead of the embedded event store")
 }
 
 // eventsDir and viewsFile are what the data folder holds.
@@ -73,6 +83,7 @@ type serveConfig struct {
 	storeConfig
 	dispatchConfig
 	listen         string
+	adminListen    string
 	publicURLs     []string
 	roles          []string
 	readWait       time.Duration
@@ -98,6 +109,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.dispatchConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
 	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
 	f.DurationVar(&c.readWait, "read-wait", 2*time.Second, "how long a query may wait for its list to reach the requested position")
@@ -178,6 +190,11 @@ func (c *serveConfig) checkAddresses() error {
 		return err
 	}
 	c.hosts = []string{host}
+	if c.adminListen != "" {
+		if _, err := hostOf("--admin-listen", adminAddress(c.adminListen)); err != nil {
+			return err
+		}
+	}
 	for _, text := range c.publicURLs {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {

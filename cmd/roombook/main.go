@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newServeCommand(), newReplayCommand(), newVerifyCommand(), newSetupCommand(),
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
+		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
 		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true

@@ -50,12 +50,24 @@ the requests under way, brings the lists up to date and closes its files. A seco
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err error) {
 	log := newLogger(stderr, c.level, c.logFormat)
 	collectLessOften()
+	tracer, stopTracing, err := startTracing(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 
 	listener, err := listen(c.listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
+	admin, err := listenAdmin(c.adminListen, log)
+	if err != nil {
+		return err
+	}
+	if admin != nil {
+		defer admin.Close()
+	}
 	if !isLoopback(listener.Addr()) {
 		log.Warn("other machines can reach the HTTP server, which does not authenticate anybody: listen on loopback, or behind a gateway that authenticates", "address", listener.Addr())
 	}
@@ -94,6 +106,9 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		})
 	}
 	start(running, store.run)
+	if admin != nil {
+		start(running, func(ctx context.Context) error { return serveAdmin(ctx, admin, registry) })
+	}
 	start(serving, func(serving context.Context) error {
 		<-serving.Done()
 		if ctx.Err() != nil {
@@ -111,7 +126,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	var workers *projections.Workers
 	if c.has(roleProjections) {
-		workers = projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions, Logger: log, Metrics: registry})
+		workers = projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions, Logger: log, Metrics: registry, Tracer: tracer})
 		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: workersProbe(workers), Advisory: true})
 		start(running, workers.Run)
 	}
@@ -142,12 +157,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Version:        version(),
 		Registry:       registry,
 		Logger:         log,
+		Tracer:         tracer,
+		WithoutMetrics: admin != nil,
 		AccessLog:      c.accessLog,
 		Timeout:        c.requestTimeout,
 		MaxCommands:    c.maxCommands,
 		MaxConnections: maxConnections(),
 	})
-	greet(stdout, c, listener.Addr())
+	greet(stdout, c, listener.Addr(), admin)
 	err = server.Run(serving, listener)
 	stopServing()
 	if workers != nil {
@@ -166,7 +183,7 @@ func (c *serveConfig) link(at net.Addr) string {
 }
 
 // greet prints the address first, and then where everything is.
-func greet(stdout io.Writer, c serveConfig, at net.Addr) {
+func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
 	address := "http://" + at.String()
 	events, lists := c.eventsDir(), c.viewsFile()
 	if c.eventstore != "" {
@@ -177,13 +194,17 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "roombook listens on %s\n", address)
-	for _, line := range [][2]string{
+	lines := [][2]string{
 		{"documentation", address + "/docs"},
 		{"events", events},
 		{"lists", lists},
 		{"time zone", c.timezone},
 		{"to stop", "Ctrl-C, or SIGTERM"},
-	} {
+	}
+	if admin != nil {
+		lines = append(lines, [2]string{"for operators", "http://" + admin.Addr().String() + "/debug/pprof/ and /metrics"})
+	}
+	for _, line := range lines {
 		fmt.Fprintf(&b, "  %-14s %s\n", line[0], line[1])
 	}
 	fmt.Fprint(stdout, b.String())
@@ -220,9 +241,9 @@ func recoveryProbe(recovery *commands.Recovery) func(context.Context) error {
 func newLogger(stderr io.Writer, level slog.Level, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(stderr, options))
+		return slog.New(traceHandler{slog.NewJSONHandler(stderr, options)})
 	}
-	return slog.New(slog.NewTextHandler(stderr, options))
+	return slog.New(traceHandler{slog.NewTextHandler(stderr, options)})
 }
 
 // collectLessOften lets the heap grow further between garbage collections than Go does by default: most of what lives long is in

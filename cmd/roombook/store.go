@@ -19,6 +19,7 @@ import (
 // events is a connection to the event store, and the embedded event store itself where this process runs it.
 type events struct {
 	*eventstore.Store
+	address     string     // of the embedded event store of this process or another; empty if the event store was named
 	node        *node.Node // nil if another process runs the event store
 	served      chan error // how serving the node ended
 	stop        context.CancelFunc
@@ -56,7 +57,25 @@ func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s is in use by a process whose address is not known: %w; try again, or stop that process", c.data, err)
 	}
-	return connect(connectionString(strings.TrimSpace(string(address))), log)
+	at := strings.TrimSpace(string(address))
+	if e, err = connect(connectionString(at), log); err != nil {
+		return nil, err
+	}
+	e.address = at
+	return e, nil
+}
+
+// openOrAttach is attachEvents for a command that may create the data folder.
+func openOrAttach(c storeConfig, log *slog.Logger) (*events, error) {
+	if c.eventstore == "" {
+		if err := c.makeDataFolder(); err != nil {
+			return nil, err
+		}
+		if err := badFolder(os.MkdirAll(c.eventsDir(), 0o750)); err != nil {
+			return nil, err
+		}
+	}
+	return attachEvents(c, log)
 }
 
 // checkAccess gives an event store a moment to refuse this program's user, which only an operator can put right. An event store that
@@ -117,7 +136,7 @@ func runNode(c storeConfig, address string, log *slog.Logger) (*events, error) {
 		return nil, errors.Join(err, listener.Close(), n.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	e.node, e.served, e.stop = n, make(chan error, 1), stop
+	e.address, e.node, e.served, e.stop = at, n, make(chan error, 1), stop
 	go func() { e.served <- n.Serve(ctx, listener) }()
 	if err := os.WriteFile(c.addressFile(), []byte(at+"\n"), 0o600); err != nil {
 		return nil, errors.Join(badFolder(err), e.Close())

@@ -10,8 +10,14 @@ import (
 	"roombook/api"
 )
 
-// version is the program's module version and, if it was built from a checkout, its commit.
+// release and revision are set by the linker where the program is built without its repository, as in deploy/Dockerfile.
+var release, revision string
+
+// version is the program's version, or that of its module, and its commit if that is known.
 func version() api.Version {
+	if release != "" {
+		return api.Version{Version: release, Revision: revision}
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return api.Version{Version: "unknown"}

@@ -194,7 +194,7 @@ func (fs guardedFS) ReuseForWrite(oldName, newName string, category vfs.DiskWrit
 }
 
 func (fs guardedFS) guard(name string, err error) error {
-	if err != nil && filepath.Ext(name) == ".log" && fs.log.db != nil {
+	if err != nil && filepath.Ext(name) == ".log" && fs.log.db != nil && !fs.inCheckpoint(name) {
 		fs.log.park(err)
 	}
 	return err
@@ -205,7 +205,16 @@ func (fs guardedFS) OpenDir(name string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if fs.inCheckpoint(name) {
+		return f, nil
+	}
 	return guardedFolder{f, fs.log}, nil
+}
+
+// inCheckpoint reports whether a path is a checkpoint's, which is made for a caller who is told of errors.
+func (fs guardedFS) inCheckpoint(path string) bool {
+	dir := fs.log.checkpointDir()
+	return path == dir || fs.PathDir(path) == dir
 }
 
 // Unwrap returns the file system below.

@@ -107,6 +107,9 @@ func (l *eventLog) open() (err error) {
 		if l.last, err = l.inspect(); err != nil {
 			return l.giveUp(err)
 		}
+		if err := l.fs.RemoveAll(l.checkpointDir()); err != nil { // of a process that was killed
+			return l.giveUp(l.unusable(err))
+		}
 	}
 	l.durable.Store(l.last) // what survived is on disk
 	l.recent.reset(l.last + 1)

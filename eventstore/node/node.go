@@ -23,9 +23,10 @@ type Options struct {
 
 // Node is an open event log and the servers on it. Its methods may be called from several goroutines.
 type Node struct {
-	log    *eventLog
-	groups *groups
-	errors *errorLog
+	log     *eventLog
+	groups  *groups
+	errors  *errorLog
+	backups *backupService
 
 	patterns atomic.Bool // a filter by regular expression was used
 	told     atomic.Bool // Serve has returned why the log failed
@@ -62,7 +63,7 @@ func open(o Options, dir string, fs vfs.FS) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{log: log, errors: reported}
+	n := &Node{log: log, errors: reported, backups: &backupService{log: log}}
 	n.groups, err = openGroups(log, &n.patterns, func(operation string, err error) { reportError(log, reported, operation, err) })
 	if err != nil {
 		if failure := log.close(); failure != nil { // which says more: what a reader finds wrong fails the log

@@ -85,6 +85,7 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	groups := &persistentService{groups: n.groups, streams: service, stopping: stopping}
 	persistent.RegisterPersistentSubscriptionsServer(server, groups)
 	registerOperations(server, groups)
+	registerBackup(server, n.backups)
 	serverfeatures.RegisterServerFeaturesServer(server, featuresService{})
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 

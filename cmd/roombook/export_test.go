@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+// storedEvents are the events of an event store that an export has.
+func storedEvents(t *testing.T, connectionString string) (all []eventstore.Stored) {
+	t.Helper()
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for e, err := range store.StoredAfter(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// A trial on the embedded event store moves to another one with nothing lost: the same events in the same order, whatever their data, and
+// a system that goes on from there. Both commands go on where they were stopped.
+func TestExportAndImport(t *testing.T) {
+	dir := t.TempDir()
+	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "rooms.jsonl")
+	p := startServe(t, data)
+	c := newCaller(t, p)
+	ids := c.bookSome(t, "1", 12)
+	c.wantListed(t, ids)
+	for _, odd := range []struct{ data, metadata string }{
+		{`{"a": 1,` + "\n" + `"a": "\u00e9<&>", "n": 1.0e0}`, `{ "x" : [ ] }`}, {"\x00\xff no JSON", ""}, {"", "null"}, {`{"broken":`, `{"ü":"\u2028"}`}, {`"x"`, "\n"},
+	} {
+		eventstoretest.AppendRaw(t, nodeOf(t, data), "odd-"+uuid.NewString(), "Odd\n\"type\"", odd.data, odd.metadata)
+	}
+	original := storedEvents(t, nodeOf(t, data))
+
+	verb(t, "export", file, "--data", data) // of a running program
+	p.stop(t)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	if len(lines) != len(original)+2 { // the last line and what is after it
+		t.Fatalf("%d lines for %d events", len(lines), len(original))
+	}
+
+	// Interrupted in the middle of a line, it is continued to the same file; of another log it is refused.
+	if err := os.WriteFile(file, append(bytes.Join(lines[:7], nil), lines[7][:20]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "is not complete", "import", file, "--data", filepath.Join(dir, "early"))
+	verb(t, "export", file, "--data", data)
+	if again, err := os.ReadFile(file); err != nil || !bytes.Equal(again, whole) {
+		t.Errorf("continued, the export is another: %v, %s", err, again)
+	}
+	refused(t, "is a complete export already", "export", file, "--data", data)
+
+	// The other event store already has a part of it.
+	target := eventstoretest.Backend(t)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: target})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var part []eventstore.Stored
+	for e, err := range readLogFile(open(t, file)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		part = append(part, e)
+	}
+	if err := store.AppendStored(t.Context(), part[:9]); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once more changes nothing
+		verb(t, "import", file, "--eventstore", target)
+	}
+	moved := storedEvents(t, target)
+	if !slices.EqualFunc(moved, original, func(a, b eventstore.Stored) bool {
+		return a.ID == b.ID && a.Stream == b.Stream && a.Revision == b.Revision && a.Type == b.Type && a.JSON == b.JSON &&
+			bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Metadata, b.Metadata)
+	}) {
+		t.Errorf("imported were %v of %v", moved, original)
+	}
+	other := filepath.Join(dir, "other")
+	p = startServe(t, other, "--eventstore", target)
+	c = newCaller(t, p)
+	c.wantListed(t, append(ids, c.bookSome(t, "2", 2)...))
+	p.stop(t)
+	verb(t, "verify", "--data", other, "--eventstore", target)
+	refused(t, "is not in the file", "import", file, "--eventstore", target)
+}
+
+// A file that is damaged is refused before anything is written.
+func TestDamagedExportIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "rooms.jsonl")
+	p := startServe(t, data)
+	newCaller(t, p).bookSome(t, "1", 3)
+	p.stop(t)
+	verb(t, "export", file, "--data", data)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for damage, text := range map[string][]byte{
+		"a value":        bytes.Replace(whole, []byte(`"roomId":"1"`), []byte(`"roomId":"2"`), 1),
+		"a missing line": whole[bytes.IndexByte(whole, '\n')+1:],
+		"more":           append(bytes.Clone(whole), whole...),
+		"another file":   []byte("# Roombook\n"),
+		"no file":        nil,
+	} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fresh := filepath.Join(dir, "fresh")
+		refused(t, file, "import", file, "--data", fresh)
+		if _, err := os.Stat(fresh); err == nil {
+			t.Errorf("%s: something was written", damage)
+		}
+	}
+}
+
+func open(t *testing.T, file string) *os.File {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// refused runs a command that must fail with one line that has the words.
+func refused(t *testing.T, words string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t), args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), words) || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("roombook %s: %v, %s", strings.Join(args, " "), err, out)
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"roombook/eventstore"
+	"roombook/projections"
+)
+
+func newImportCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Fill an event store from an export",
+		Long: `Append the events of a file that roombook export wrote to an event store that has none: in their order, with their ids, revisions, data
+and metadata. Then read them back and compare number and hash. Nothing is written if the file is damaged or incomplete.
+
+No roombook may run on that event store before the command is done. One that was interrupted goes on where it stopped when it is run
+again. Positions and the times of writing are the new event store's own; when a thing happened is in the events' metadata.`,
+		Example: "  roombook import rooms.jsonl --eventstore esdb://…",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return usagef("name the file to read")
+			}
+			return importLog(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.registerEvents(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	whole := newLogSum()
+	for e, err := range readLogFile(f) {
+		if err != nil {
+			return err
+		}
+		whole.add(e)
+	}
+	log := newLogger(stderr, slog.LevelWarn, "text")
+	store, err := openOrAttach(c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	skip, err := imported(ctx, store, f)
+	if err != nil {
+		return err
+	}
+	if skip > 0 {
+		fmt.Fprintf(stdout, "continues after %s\n", counted(int(skip), "event"))
+	}
+	if err := appendFile(ctx, store, f, skip, whole.events, stdout); err != nil {
+		return err
+	}
+	there := newLogSum()
+	for e, err := range store.StoredAfter(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		there.add(e)
+	}
+	if there.end() != whole.end() {
+		return fmt.Errorf("the event store has %d events with the hash %s, and the file has %d with %s: somebody else has written to it; empty it, and import again",
+			there.events, there.end().SHA256, whole.events, whole.end().SHA256)
+	}
+	fmt.Fprintf(stdout, "import %s: %s, sha256 %s, as the event store has them now\n", file, counted(int(whole.events), "event"), whole.end().SHA256)
+	return nil
+}
+
+// imported is the number of the file's events that the event store has. It is an error if it has others.
+func imported(ctx context.Context, store *events, f *os.File) (n int64, err error) {
+	last, err := store.LastStored(ctx)
+	if err != nil || last == nil {
+		return 0, err
+	}
+	for e, err := range readLogFile(f) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+		if e.ID == last.ID {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("the event store has an event that is not in the file, of stream %s: import into one that is empty", last.Stream)
+}
+
+// The events that are sent at a time.
+const (
+	importEvents = 512
+	importBytes  = 4 << 20
+)
+
+// appendFile appends the events of the file, but for the first that are to be skipped.
+func appendFile(ctx context.Context, store *events, f *os.File, skip, total int64, stdout io.Writer) error {
+	show, done := progressOf("import", stdout)
+	defer done()
+	begun := time.Now()
+	var next []eventstore.Stored
+	size, read := 0, int64(0)
+	flush := func() error {
+		err := store.AppendStored(ctx, next)
+		next, size = next[:0], 0
+		show(projections.Progress{
+			Projection: "import", Done: eventstore.Position(read), Total: eventstore.Position(total), Events: read - skip, Elapsed: time.Since(begun),
+		})
+		return err
+	}
+	for e, err := range readLogFile(f) {
+		if err != nil {
+			return err
+		}
+		if read++; read <= skip {
+			continue
+		}
+		next = append(next, e)
+		size += len(e.Data) + len(e.Metadata)
+		if len(next) == importEvents || size >= importBytes {
+			if err := flush(); err != nil {
+				return importStopped(err)
+			}
+		}
+	}
+	return importStopped(flush())
+}
+
+func importStopped(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: run the command again, it goes on where it stopped", err)
+}

@@ -1,0 +1,166 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/promql/promqltest"
+)
+
+// others are metrics of Prometheus itself and of the kubelet.
+var others = regexp.MustCompile(`^(up|kubelet_volume_stats_(available|capacity)_bytes)$`)
+
+// checkExpression looks whether the program has every metric of a query.
+func (f *faults) checkExpression(where, query string, p *program) {
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
+	if err != nil {
+		f.add("%s: %v", where, err)
+		return
+	}
+	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+		if s, ok := node.(*parser.VectorSelector); ok && !others.MatchString(s.Name) && !p.hasMetric(s.Name) {
+			f.add("%s: the program has no metric %s", where, s.Name)
+		}
+		return nil
+	})
+}
+
+func parseRules(dir string) (*rulefmt.RuleGroups, []error) {
+	return rulefmt.ParseFile(filepath.Join(dir, "prometheus", "rules.yaml"), false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+}
+
+func checkRules(dir string, p *program) []string {
+	var f faults
+	groups, errs := parseRules(dir)
+	for _, err := range errs {
+		f.add("rules: %v", err)
+	}
+	if groups == nil {
+		return f
+	}
+	for _, group := range groups.Groups {
+		for _, rule := range group.Rules {
+			f.checkExpression("rule "+rule.Alert, rule.Expr, p)
+			if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.Annotations["action"] == "" {
+				f.add("rule %s does not say how bad it is, what it is and what to do", rule.Alert)
+			}
+		}
+	}
+	return f
+}
+
+func checkDashboard(dir string, p *program) []string {
+	var f faults
+	var board struct {
+		UID    string
+		Panels []struct {
+			ID      int
+			Type    string
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct {
+				Expr       string
+				Datasource struct{ Type, UID string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(f.read(filepath.Join(dir, "grafana", "roombook.json"))), &board); err != nil {
+		f.add("dashboard: %v", err)
+		return f
+	}
+	source := f.read(filepath.Join(dir, "grafana", "provisioning", "datasources", "prometheus.yaml"))
+	seen := map[int]bool{}
+	for _, panel := range board.Panels {
+		if seen[panel.ID] || panel.GridPos.X+panel.GridPos.W > 24 {
+			f.add("dashboard: panel %q: id %d, place %v", panel.Title, panel.ID, panel.GridPos)
+		}
+		seen[panel.ID] = true
+		if panel.Type != "row" && len(panel.Targets) == 0 {
+			f.add("dashboard: panel %q shows nothing", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			query := strings.NewReplacer("$__rate_interval", "1m", "$job", ".*").Replace(target.Expr)
+			f.checkExpression(fmt.Sprintf("dashboard, panel %q", panel.Title), query, p)
+			if !strings.Contains(source, "uid: "+target.Datasource.UID+"\n") {
+				f.add("dashboard: panel %q: there is no data source %s", panel.Title, target.Datasource.UID)
+			}
+		}
+	}
+	return f
+}
+
+// TestAlerts feeds each alert with a situation in which it must fire and one in which it must not. How long it must last is not part of the
+// expression.
+func TestAlerts(t *testing.T) {
+	scenarios := map[string]struct{ fires, quiet string }{
+		"RoombookDown":        {`up{job="roombook",instance="a"} 0+0x20`, `up{job="roombook",instance="a"} 1+0x20`},
+		"RoombookErrors":      {requests("503", "+6") + requests("200", "+60"), requests("503", "+0.1") + requests("200", "+60")},
+		"RoombookSlow":        {latency("POST", "+1", "+60"), latency("POST", "+60", "+60") + latency("GET", "+1", "+60")},
+		"RoombookRefusing":    {`roombook_http_refused_total{job="roombook",kind="command"} 0+5x20`, `roombook_http_refused_total{job="roombook",kind="command"} 7+0x20`},
+		"RoombookListBehind":  {lists("roombook_projection_lag_seconds", "100", "90"), lists("roombook_projection_lag_seconds", "100", "0")},
+		"RoombookListNotKept": {lists("roombook_projection_following", "0", "0"), lists("roombook_projection_following", "0", "1")},
+		"RoombookListFailing": {lists("roombook_projection_failures_total", "0+1x20", "0"), lists("roombook_projection_failures_total", "3", "0")},
+		"RoombookEventStoreAway": {`roombook_eventstore_connections{job="roombook",instance="a"} 0+0x20` + "\n" + `roombook_eventstore_connections{job="roombook",instance="b"} 2+0x20`,
+			`roombook_eventstore_connections{job="roombook",instance="a"} 1+0x20`},
+		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x20`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x20`},
+		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x20`,
+			`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x20`},
+		"RoombookUndecodable": {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 0+1x20`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x20`},
+		"RoombookLogReplaced": {`roombook_eventstore_log_replaced_total{job="roombook"} 0 0 0 0 0 1+0x20`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x20`},
+		"RoombookDiskFilling": {disk("9"), disk("50")},
+	}
+	groups, errs := parseRules("..")
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
+	for _, group := range groups.Groups {
+		for _, rule := range group.Rules {
+			s, ok := scenarios[rule.Alert]
+			if !ok {
+				t.Errorf("%s: no scenario", rule.Alert)
+				continue
+			}
+			t.Run(rule.Alert, func(t *testing.T) {
+				query := strings.Join(strings.Fields(rule.Expr), " ")
+				for want, series := range map[string]string{"1": s.fires, "0": s.quiet} {
+					promqltest.RunTest(t, fmt.Sprintf("load 1m\n  %s\n\neval instant at 15m clamp_max(count(%s) or vector(0), 1)\n  {} %s\n",
+						strings.ReplaceAll(strings.TrimSpace(series), "\n", "\n  "), query, want), engine)
+				}
+			})
+		}
+	}
+}
+
+func requests(status, rate string) string {
+	return fmt.Sprintf("roombook_http_request_duration_seconds_count{job=\"roombook\",method=\"POST\",status=%q} 0%sx20\n", status, rate)
+}
+
+func latency(method, second, all string) string {
+	line := "roombook_http_request_duration_seconds_bucket{job=\"roombook\",method=%q,le=%q} 0%sx20\n"
+	return fmt.Sprintf(line+line+line, method, "1", second, method, "2.5", all, method, "+Inf", all)
+}
+
+func lists(metric, first, second string) string {
+	var b strings.Builder
+	for instance, value := range map[string]string{"a": first, "b": second} {
+		if !strings.Contains(value, "x") {
+			value += "+0x20"
+		}
+		fmt.Fprintf(&b, "%s{job=\"roombook\",instance=%q,projection=\"booking_list\"} %s\n", metric, instance, value)
+	}
+	return b.String()
+}
+
+func disk(free string) string {
+	return `kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-roombook-0"} ` + free + "+0x20\n" +
+		`kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-roombook-0"} 100+0x20`
+}
