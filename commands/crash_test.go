@@ -22,7 +22,7 @@ type node struct {
 	address string
 	store   *eventstore.Store
 	handler func(Store) *Handler // of those that interrupt, repeat and settle
-	claims  int // appends of a command before the one that decides: of one with a key, that of the key
+	claims  int                  // appends of a command before the one that decides: of one with a key, that of the key
 }
 
 func openNode(t *testing.T) node {
