@@ -237,7 +237,7 @@ func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := server.All()[0]
-	if len(got.Message.Header["Bcc"]) != 0 || got.To != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") {
+	if len(got.Message.Header["Bcc"]) != 0 || got.To != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") || strings.ContainsAny(header(t, got, "Subject"), "\r\n") {
 		t.Errorf("%s", got.Raw)
 	}
 	_, all := parts(t, got)
