@@ -23,6 +23,7 @@ type breaker struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, when the state changes
 	reason  error         // of the last failure, nil once the destination works
+	after   time.Time     // before which the destination wants to be left alone
 }
 
 func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *breaker {
@@ -53,12 +54,11 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 func (b *breaker) wait(ctx context.Context) error {
 	for ctx.Err() == nil {
 		b.mu.Lock()
-		changed := b.changed
+		changed, wait := b.changed, time.Until(b.after)
 		b.mu.Unlock()
-		var wait time.Duration
 		switch b.State() {
 		case circuitbreaker.OpenState:
-			wait = b.RemainingDelay()
+			wait = max(wait, b.RemainingDelay())
 		case circuitbreaker.HalfOpenState: // another message is being tried
 			wait = time.Minute
 		}
@@ -83,12 +83,15 @@ func (b *breaker) try() (probe, ok bool) {
 	return probe, b.TryAcquirePermit()
 }
 
-// record says how an attempt ended: with err if the destination does not work.
-func (b *breaker) record(err error) {
+// record says how an attempt ended: with a failure if the destination does not work, else with nil.
+func (b *breaker) record(f *failure) {
 	b.mu.Lock()
-	b.reason = err
+	b.reason = nil
+	if f != nil {
+		b.reason, b.after = f.err, time.Now().Add(f.after)
+	}
 	b.mu.Unlock()
-	if err != nil {
+	if f != nil {
 		b.RecordFailure()
 	} else {
 		b.RecordSuccess()

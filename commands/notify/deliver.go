@@ -214,7 +214,7 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	failed := l.send(lasting, m)
 	f := failureOf(failed)
 	if failed != nil && f.down {
-		l.breaker.record(failed)
+		l.breaker.record(f)
 	} else {
 		l.breaker.record(nil)
 	}

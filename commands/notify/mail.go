@@ -178,24 +178,23 @@ func (d *Dispatcher) Test(ctx context.Context, address string) error {
 	return c.transmit(ctx, message)
 }
 
-// classify tells what an attempt failed by. go-mail calls a failure temporary only if the server's answer says so.
+// classify tells what an attempt failed by. go-mail calls a failure temporary only if the server's answer says so. What the server says of
+// the sender, or of itself (421, and 4.3 as RFC 3463 has it), is not the message's: it would say the same of any other.
 func classify(ctx context.Context, err error) *failure {
 	sending, ok := errors.AsType[*mail.SendError](err)
-	if !ok || ctx.Err() != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		}
+	switch {
+	case ctx.Err() != nil:
+		return &failure{err: fmt.Errorf("%w: %w", context.Cause(ctx), err), down: true}
+	case !ok:
 		return &failure{err: err, down: true}
 	}
 	switch code := sending.ErrorCode(); {
-	case sending.IsTemp() || code >= 400 && code < 500:
-		return &failure{err: err, down: code == 421}
-	case code >= 500:
-		return &failure{err: err, permanent: true}
 	case sending.Reason == mail.ErrGetSender, sending.Reason == mail.ErrGetRcpts, sending.Reason == mail.ErrNoUnencoded:
 		return &failure{err: err, permanent: true}
-	default:
+	case code < 400, code == 421, sending.Reason == mail.ErrSMTPMailFrom, strings.HasPrefix(sending.EnhancedStatusCode(), "4.3."):
 		return &failure{err: err, down: true}
+	default:
+		return &failure{err: err, permanent: code >= 500}
 	}
 }
 

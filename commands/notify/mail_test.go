@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -237,7 +238,7 @@ func TestNamesDoNotBecomeAnythingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := server.All()[0]
-	if len(got.Message.Header["Bcc"]) != 0 || got.To != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") {
+	if len(got.Message.Header["Bcc"]) != 0 || got.To != "kim@example.com" || !strings.Contains(header(t, got, "Subject"), "Bcc: eve@example.com") || strings.ContainsAny(header(t, got, "Subject"), "\r\n") {
 		t.Errorf("%s", got.Raw)
 	}
 	_, all := parts(t, got)
@@ -285,15 +286,17 @@ func TestMailFailures(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		code            int
+		code, subject   int
 		permanent, down bool
-	}{{450, false, false}, {452, false, false}, {421, false, true}, {550, true, false}, {553, true, false}} {
-		server.Answer(func(string) error {
-			return &smtp.SMTPError{Code: test.code, EnhancedCode: smtp.EnhancedCode{test.code / 100, 2, 1}, Message: "as the test says"}
-		})
-		want("an answer", test.permanent, test.down, "as the test says")
+	}{{450, 2, false, false}, {451, 7, false, false}, {452, 3, false, true}, {421, 2, false, true}, {550, 1, true, false}, {553, 1, true, false}, {554, 3, true, false}} {
+		answer := &smtp.SMTPError{Code: test.code, EnhancedCode: smtp.EnhancedCode{test.code / 100, test.subject, 1}, Message: "as the test says"}
+		server.Answer(func(string) error { return answer })
+		want(fmt.Sprint("to a recipient: ", answer.Code), test.permanent, test.down, "as the test says")
+		server.Answer(nil)
+		server.AnswerSender(answer) // whoever it is to
+		want(fmt.Sprint("to the sender: ", answer.Code), false, true, "as the test says")
+		server.AnswerSender(nil)
 	}
-	server.Answer(nil)
 	if err := os.WriteFile(server.PasswordFile, []byte("wrong"), 0o600); err != nil {
 		t.Fatal(err)
 	}

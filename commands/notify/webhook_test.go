@@ -238,7 +238,7 @@ func TestWebhookSchedule(t *testing.T) {
 // A breaker opens after failures in a row, lets one message try, and closes when that succeeds.
 func TestBreaker(t *testing.T) {
 	b := newBreaker(BreakerOptions{Failures: 2, Delay: 10 * time.Millisecond}, func(circuitbreaker.State, circuitbreaker.State) {})
-	attempt := func(err error) (probe bool) {
+	attempt := func(f *failure) (probe bool) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -249,19 +249,29 @@ func TestBreaker(t *testing.T) {
 		if !ok {
 			t.Fatal("no message may try")
 		}
-		b.record(err)
+		b.record(f)
 		return probe
 	}
-	down := context.DeadlineExceeded
+	down := &failure{err: context.DeadlineExceeded}
 	for i, test := range []struct {
-		err   error
-		probe bool
-		open  bool
+		failed *failure
+		probe  bool
+		open   bool
 	}{{down, false, false}, {nil, false, false}, {down, false, false}, {down, false, true}, {down, true, true}, {nil, true, false}, {down, false, false}} {
-		if probe := attempt(test.err); probe != test.probe || b.IsOpen() != test.open || (b.trouble() != nil) != test.open {
+		if probe := attempt(test.failed); probe != test.probe || b.IsOpen() != test.open || (b.trouble() != nil) != test.open {
 			t.Errorf("%d: probe %t, open %t, %v", i, probe, b.IsOpen(), b.trouble())
 		}
 	}
+	attempt(&failure{err: down, after: time.Hour})
+	time.Sleep(15 * time.Millisecond) // the breaker would let a message try
+	waiting, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	if b.wait(waiting) == nil {
+		t.Error("a destination is not left alone for as long as it asks")
+	}
+	b.Close()
+	b.after = time.Time{}
+	attempt(down)
 	attempt(down)
 	if _, ok := b.try(); ok {
 		t.Error("an open breaker lets a message try")

@@ -53,6 +53,7 @@ type MailServer struct {
 	attempts int
 	sessions int
 	refuse   func(to string) error // what to answer a recipient with, or nil
+	noSender error                 // what to answer every sender with, or nil
 }
 
 // The user of the server.
@@ -160,6 +161,13 @@ func (s *MailServer) Answer(refuse func(to string) error) {
 	s.refuse = refuse
 }
 
+// AnswerSender sets what every sender is answered with.
+func (s *MailServer) AnswerSender(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noSender = err
+}
+
 // All are the mails so far.
 func (s *MailServer) All() []Mail {
 	s.mu.Lock()
@@ -211,7 +219,9 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 		return smtp.ErrAuthRequired
 	}
 	s.from = from
-	return nil
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	return s.server.noSender
 }
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
