@@ -4,7 +4,11 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/url"
@@ -50,8 +54,8 @@ func startCluster(t *testing.T) *rest.Config {
 		t.Fatal(err)
 	}
 	key := filepath.Join(dir, "service-accounts.key")
-	if out, err := exec.Command("openssl", "genrsa", "-out", key, "2048").CombinedOutput(); err != nil {
-		t.Fatalf("make a key: %v %s", err, out)
+	if err := os.WriteFile(key, newKey(t), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	port := freePort(t)
 	command := app.NewAPIServerCommand()
@@ -77,6 +81,16 @@ func startCluster(t *testing.T) *rest.Config {
 		return client.RESTClient().Get().AbsPath("/readyz").Do(t.Context()).Error()
 	})
 	return config
+}
+
+// newKey is a key that signs tokens of service accounts.
+func newKey(t *testing.T) []byte {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 }
 
 func startStore(t *testing.T, dir string) (address string) {
@@ -162,17 +176,28 @@ func (a *applier) resource(o *unstructured.Unstructured) (dynamic.ResourceInterf
 }
 
 // apply is server-side apply with strict validation, which refuses what the schema does not have.
-func (a *applier) apply(ctx context.Context, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (a *applier) apply(ctx context.Context, o *unstructured.Unstructured) error {
+	return a.patch(ctx, o)
+}
+
+// admits is apply without storing anything.
+func (a *applier) admits(ctx context.Context, o *unstructured.Unstructured) error {
+	return a.patch(ctx, o, meta.DryRunAll)
+}
+
+func (a *applier) patch(ctx context.Context, o *unstructured.Unstructured, dryRun ...string) error {
 	to, err := a.resource(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	text, err := json.Marshal(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	force := true
-	return to.Patch(ctx, o.GetName(), types.ApplyPatchType, text, meta.PatchOptions{FieldManager: "test", FieldValidation: "Strict", Force: &force})
+	_, err = to.Patch(ctx, o.GetName(), types.ApplyPatchType, text,
+		meta.PatchOptions{FieldManager: "test", FieldValidation: "Strict", Force: &force, DryRun: dryRun})
+	return err
 }
 
 // objects are the objects of an overlay.
@@ -246,9 +271,11 @@ func version(t *testing.T, module string) string {
 	return module + "@" + strings.TrimSpace(string(out))
 }
 
-// TestApply applies every overlay, strictly, to a namespace where only restricted pods may run. What the schema does not have is refused.
-func TestApply(t *testing.T) {
-	a := newApplier(t, startCluster(t))
+// TestCluster applies every overlay, strictly, to a namespace where only restricted pods may run. What the schema does not have is refused.
+// Then Kubernetes' controllers work on what was applied.
+func TestCluster(t *testing.T) {
+	config := startCluster(t)
+	a := newApplier(t, config)
 	crds := append(definitions(t, version(t, "sigs.k8s.io/gateway-api"), "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
 		definitions(t, operatorModule, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml")...)
 	for _, o := range definitions(t, version(t, "istio.io/api"), "kubernetes/customresourcedefinitions.gen.yaml") {
@@ -257,7 +284,7 @@ func TestApply(t *testing.T) {
 		}
 	}
 	for _, o := range crds {
-		if _, err := a.apply(t.Context(), o); err != nil {
+		if err := a.apply(t.Context(), o); err != nil {
 			t.Fatalf("%s: %v", o.GetName(), err)
 		}
 	}
@@ -274,19 +301,20 @@ func TestApply(t *testing.T) {
 
 	for _, overlay := range []string{"setup", "overlays/local", "overlays/production", "overlays/production-istio"} {
 		for _, o := range objects(t, overlay) {
-			if _, err := a.apply(t.Context(), o); err != nil {
+			if err := a.apply(t.Context(), o); err != nil {
 				t.Errorf("%s: %s %s: %v", overlay, o.GetKind(), o.GetName(), err)
 			}
 			pod := podOf(o)
 			if pod == nil {
 				continue
 			}
-			if _, err := a.apply(t.Context(), pod); err != nil {
+			if err := a.admits(t.Context(), pod); err != nil {
 				t.Errorf("%s: the pod of %s %s: %v", overlay, o.GetKind(), o.GetName(), err)
 			}
 		}
 	}
 	t.Run("refused", func(t *testing.T) { refused(t, a) })
+	t.Run("controllers", func(t *testing.T) { controllers(t, config, a) })
 }
 
 // podOf is a pod as the controller of a workload would make it, or nil: pod security applies to pods only.
@@ -359,7 +387,7 @@ func refused(t *testing.T, a *applier) {
 		if err := broken.change(found.Object); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.apply(t.Context(), found); err == nil || !strings.Contains(err.Error(), broken.words) {
+		if err := a.apply(t.Context(), found); err == nil || !strings.Contains(err.Error(), broken.words) {
 			t.Errorf("%s %s with a wrong %s: %v", broken.kind, broken.name, broken.words, err)
 		} else {
 			t.Logf("%.200s", err.Error())
