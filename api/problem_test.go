@@ -201,6 +201,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
 		"eventstore.WrongRevision":     unheard, // commands decide again
+		"eventstore.NoGroup":           unheard, // of who sends notifications, to nobody
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",
 		"projections.ErrNoSuchPosition": "no-such-position",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query

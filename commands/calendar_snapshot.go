@@ -5,17 +5,17 @@ import (
 	"errors"
 	"math"
 	"sync/atomic"
-	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
 )
 
 const (
-	// snapshotEvery is after how many events a calendar gets another snapshot, or half as many as it has reservations if those are more.
-	snapshotEvery = 1000
+	// snapshotEvery is after how many events a calendar gets another snapshot, or a quarter as many as it has reservations if those are
+	// more: an event of a room that is read costs the event store about as much as 100 reservations in a snapshot.
+	snapshotEvery = 128
 	// snapshotPeek is how many events of a room that is not remembered are read before a snapshot is looked for: most rooms have no more.
-	snapshotPeek = 128
+	snapshotPeek = 32
 )
 
 // snapshots are the calendars' snapshots. They save reads and nothing depends on them: one that cannot be written or read is done without.
@@ -27,7 +27,6 @@ type snapshots struct {
 
 	writing atomic.Bool // one at a time
 	refused atomic.Bool // the event store lets this user write none
-	rests   atomic.Int64
 }
 
 // load returns the room's calendar as of its snapshot and the events after it, or nil if there is no snapshot that fits.
@@ -82,19 +81,17 @@ func (s *snapshots) goOn(ctx context.Context, c domain.Calendar, eventID string,
 	return c, fits, failed
 }
 
-// consider writes a snapshot of the calendar, in the background, if its last one is old enough. It spends a tenth of the time on that at
-// most.
+// consider writes a snapshot of the calendar, in the background, if its last one is old enough and no other is being written.
 func (s *snapshots) consider(ctx context.Context, room domain.RoomID, cal *calendar) {
 	last, now := cal.snapshot.Load(), int64(cal.Revision())
-	if now-last < int64(max(s.every, cal.Len()/2)) || s.refused.Load() || time.Now().UnixNano() < s.rests.Load() || !s.writing.CompareAndSwap(false, true) {
+	if now-last < int64(max(s.every, cal.Len()/4)) || s.refused.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
 	cal.snapshot.Store(now)
 	ctx = context.WithoutCancel(ctx) // the event store's time-outs bound it
 	go func() {
 		defer s.writing.Store(false)
-		began := time.Now()
-		switch err := s.write(ctx, room, cal.Calendar); {
+		switch err := s.write(ctx, room, cal.Calendar, last < 0); {
 		case err == nil:
 			s.metrics.snapshots.Inc()
 		case !errors.Is(err, errNoSnapshot):
@@ -103,14 +100,14 @@ func (s *snapshots) consider(ctx context.Context, room domain.RoomID, cal *calen
 				s.refused.Store(true)
 			}
 		}
-		s.rests.Store(time.Now().Add(9 * time.Since(began)).UnixNano())
 	}()
 }
 
 // errNoSnapshot means that there can be no snapshot of the calendar.
 var errNoSnapshot = errors.New("no snapshot of this calendar is possible")
 
-func (s *snapshots) write(ctx context.Context, room domain.RoomID, c domain.Calendar) error {
+// write writes a snapshot. The first one that is known of a room limits its stream to the last.
+func (s *snapshots) write(ctx context.Context, room domain.RoomID, c domain.Calendar, first bool) error {
 	var last eventstore.Recorded
 	for r, err := range s.store.ReadStream(ctx, room.Stream(), c.Revision()) {
 		if err != nil {
@@ -123,8 +120,10 @@ func (s *snapshots) write(ctx context.Context, room domain.RoomID, c domain.Cale
 	if !ok || last.Revision != c.Revision() {
 		return errNoSnapshot
 	}
-	if err := s.store.SetMaxCount(ctx, room.SnapshotStream(), 1); err != nil {
-		return err
+	if first {
+		if err := s.store.SetMaxCount(ctx, room.SnapshotStream(), 1); err != nil {
+			return err
+		}
 	}
 	_, err := s.store.Append(ctx, room.SnapshotStream(), eventstore.Any, eventstore.Proposed{
 		Event: snapshot, Metadata: eventstore.Metadata{OccurredAt: last.Metadata.OccurredAt},

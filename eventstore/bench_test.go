@@ -48,7 +48,7 @@ func reservation(booking domain.BookingID) eventstore.Proposed {
 // BenchmarkAppend has goroutines append to a stream of their own each, one event at a time at an explicit revision. The node is in this
 // process and in memory, unless the environment names an event store.
 func BenchmarkAppend(b *testing.B) {
-	for _, goroutines := range []int{1, 16, 64} {
+	for _, goroutines := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprint("batches/", goroutines), func(b *testing.B) { benchmarkAppend(b, goroutines, false) })
 		b.Run(fmt.Sprint("singly/", goroutines), func(b *testing.B) { benchmarkAppend(b, goroutines, true) })
 	}
@@ -64,7 +64,7 @@ func benchmarkAppend(b *testing.B, goroutines int, singly bool) {
 		b.Fatal(err)
 	}
 	if singly {
-		s.AppendSingly()
+		s.AppendSingly(b.Context())
 	}
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -66,6 +66,8 @@ func TestTheLeaderIsRequired(t *testing.T) {
 	defer s.Close()
 	stream := newStream()
 	at := mustAppend(t, s, stream, eventstore.NoStream, events(1)...)
+	group := newGroup(t, s, nil)
+	group.write(t, s, 1, 1)
 	for name, test := range map[string]struct {
 		ask  func(context.Context) error
 		want string
@@ -79,8 +81,23 @@ func TestTheLeaderIsRequired(t *testing.T) {
 		"read":  {func(ctx context.Context) error { return lastError(s.ReadStream(ctx, stream, 0)) }, "true"},
 		"at":    {func(ctx context.Context) error { _, _, err := s.EventAt(ctx, at.Position); return err }, "true"},
 		"ping":  {s.Ping, "true"},
-		"end":   {func(ctx context.Context) error { _, err := s.End(ctx); return err }, ""},
-		"load":  {func(ctx context.Context) error { _, err := s.LoadCheckpoint(ctx, newStream()); return err }, ""},
+		"group": {func(ctx context.Context) error {
+			_, err := s.EnsureGroup(ctx, group.name, group.settings)
+			return err
+		}, "true"},
+		"consume": {func(ctx context.Context) error {
+			ctx, cancel := context.WithCancel(ctx)
+			err := s.Consume(ctx, group.name, eventstore.ConsumeOptions{}, func(context.Context, eventstore.Delivery) eventstore.Settlement {
+				cancel()
+				return eventstore.Ack()
+			})
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		}, "true"},
+		"end":  {func(ctx context.Context) error { _, err := s.End(ctx); return err }, ""},
+		"load": {func(ctx context.Context) error { _, err := s.LoadCheckpoint(ctx, newStream()); return err }, ""},
 		"subscription": {func(ctx context.Context) error {
 			for b, err := range s.Subscribe(ctx, 0, eventstore.Filter{}) {
 				if err != nil || b.CaughtUp {

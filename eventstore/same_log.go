@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+
+	"roombook/domain"
 )
 
 // A log may be replaced: a backup is restored, or another event store answers at the address. Whoever remembers something of the former log
@@ -80,8 +82,10 @@ func (l *log) replaced(gone Incarnation) bool {
 	return true
 }
 
-// stays reports whether the events of a stream stay in the log forever.
-func stays(stream string) bool { return !strings.HasPrefix(stream, "$") }
+// stays reports whether the events of a stream stay in the log forever. Of snapshots only the last does.
+func stays(stream string) bool {
+	return !strings.HasPrefix(stream, "$") && !strings.HasPrefix(stream, domain.SnapshotCategory+"-")
+}
 
 // dial connects to the member, unless its log is not the one that the member's calls are for.
 func (m *member) dial(ctx context.Context, address string) (net.Conn, error) {

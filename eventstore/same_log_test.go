@@ -9,6 +9,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -120,6 +121,33 @@ func TestTheLogIsReplacedUnderAReader(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A log that has lost a snapshot, which the next one has replaced, is still the same log.
+func TestASnapshotThatIsGone(t *testing.T) {
+	t.Parallel()
+	room := domain.RoomID(uuid.NewString())
+	kept := esdb.EventData{EventID: uuid.New(), EventType: "SlotReleased", ContentType: esdb.ContentTypeJson, Data: []byte(`{}`)}
+	first, second := serve(t), serve(t)
+	for _, at := range []string{first, second} {
+		client := eventstoretest.Client(t, eventstoretest.Before(t, at).ConnectionString())
+		if _, err := client.AppendToStream(t.Context(), room.Stream(), esdb.AppendToStreamOptions{}, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	network := eventstoretest.Before(t, first)
+	eventstoretest.AppendRaw(t, network.ConnectionString(), room.SnapshotStream(), "CalendarSnapshot", `{}`, "")
+	s := network.Open(t, eventstore.Options{Timeout: time.Minute})
+	remembered := eventstore.On(t.Context(), s.Incarnation())
+	for _, stream := range []string{room.Stream(), room.SnapshotStream()} {
+		if got := all(t, s.ReadStream(remembered, stream, 0)); len(got) != 1 {
+			t.Fatalf("%s has %d events", stream, len(got))
+		}
+	}
+	network.Redirect(second)
+	if _, err := s.Append(remembered, room.Stream(), 0, events(1)...); err != nil {
+		t.Error(err)
 	}
 }
 

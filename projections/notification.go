@@ -20,7 +20,7 @@ type Notification struct {
 	Contents    string                  `json:"contents" bson:"contents"`           // the text as the user reads it
 	SentAt      time.Time               `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
 	Delivery    domain.Delivery         `json:"delivery" bson:"delivery" key:"status"`
-	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery, so far, on any channel
+	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery so far, on any channel
 	DeliveredAt time.Time               `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
 	Reason      string                  `json:"reason,omitzero" bson:"reason,omitempty"`             // of the last attempt that failed
 }

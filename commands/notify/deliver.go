@@ -77,6 +77,10 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 			return nil, cause, err
 		}
 	}
+	asked, isAsked := cause.Event.(domain.ConfirmRequested)
+	if isAsked && only == "" && len(d.who.approvers(asked.RoomID)) == 0 {
+		return nil, cause, nil // so it is with most events of this type, which are not worth a look at the booking
+	}
 	before, after, err := d.booking(ctx, bookingOf(cause.Event), cause)
 	if err != nil {
 		return nil, cause, err
@@ -84,8 +88,7 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	if notice, told := domain.NoticeOf(cause.Event); told {
 		return []Message{Compose(notice, cause, before, after)}, cause, nil
 	}
-	asked, ok := cause.Event.(domain.ConfirmRequested)
-	if !ok {
+	if !isAsked {
 		return nil, cause, fmt.Errorf("event %s tells nobody anything", cause.ID)
 	}
 	requested, err := d.requested(ctx, cause, asked)
@@ -115,6 +118,9 @@ func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id stri
 
 // booking is a booking without an event and with it.
 func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventstore.Recorded) (before, after domain.Booking, err error) {
+	if e.Stream == id.Stream() && e.Revision == 0 {
+		return before, before.Evolve(e.Event), nil
+	}
 	events, err := d.read(ctx, id.Stream())
 	for _, r := range events {
 		switch {

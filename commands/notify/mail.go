@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,6 +52,9 @@ type mailChannel struct {
 	from    *netmail.Address
 	texts   *texts
 	who     *directory
+
+	mu   sync.Mutex
+	idle []*mailConnection
 }
 
 // newMailChannel checks the options.
@@ -134,21 +138,28 @@ func (c *mailChannel) send(ctx context.Context, m Message) error {
 	return c.transmit(ctx, message)
 }
 
-// transmit sends a mail.
+// transmit sends a mail on a connection that is there, or on a new one.
 func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
-	connection := &mailConnection{server: c}
-	client, err := connection.client(ctx)
-	if err != nil {
-		return &failure{err: err, down: true}
+	for {
+		connection, used, err := c.connect(ctx)
+		if err != nil {
+			return &failure{err: err, down: true}
+		}
+		err = connection.send(ctx, message)
+		if err == nil || message.IsDelivered() { // what follows the server's acceptance does not matter
+			c.keep(connection, err == nil)
+			return nil
+		}
+		f := classify(ctx, err)
+		c.keep(connection, !f.down)
+		sending, ok := errors.AsType[*mail.SendError](err)
+		if used && ok && sending.Reason == mail.ErrConnCheck && ctx.Err() == nil {
+			continue // the server has closed it meanwhile
+		}
+		return f
 	}
-	defer connection.close()
-	err = client.DialAndSendWithContext(ctx, message)
-	if err == nil || message.IsDelivered() { // what follows the server's acceptance does not matter
-		return nil
-	}
-	return classify(ctx, err)
 }
 
 // Test sends a mail to an address, not from an event and only once.
@@ -185,64 +196,6 @@ func classify(ctx context.Context, err error) *failure {
 		return &failure{err: err, permanent: true}
 	default:
 		return &failure{err: err, down: true}
-	}
-}
-
-// mailConnection is the connection of one sending. The library's own time-out begins anew with each command, and it does not close what it
-// could not sign in on.
-type mailConnection struct {
-	server *mailChannel
-	net.Conn
-	stop func() bool
-}
-
-// client is a client that sends on the connection, which ends with the context.
-func (m *mailConnection) client(ctx context.Context) (*mail.Client, error) {
-	c := m.server
-	config := &tls.Config{}
-	if c.options.TLS != nil {
-		config = c.options.TLS.Clone()
-	}
-	config.ServerName, config.MinVersion = c.server.Hostname(), tls.VersionTLS12
-	policy := mail.TLSMandatory
-	switch {
-	case c.server.Scheme == "smtps", c.local() && c.server.User == nil:
-		policy = mail.NoTLS // none on top of what is there, or none at all
-	case c.local():
-		policy = mail.TLSOpportunistic
-	}
-	options := []mail.Option{
-		mail.WithPort(c.port), mail.WithTimeout(c.options.Timeout), mail.WithTLSConfig(config), mail.WithTLSPolicy(policy), mail.WithoutNoop(),
-		mail.WithDialContextFunc(func(dialing context.Context, network, address string) (net.Conn, error) {
-			var dialer interface {
-				DialContext(context.Context, string, string) (net.Conn, error)
-			} = &net.Dialer{}
-			if c.server.Scheme == "smtps" {
-				dialer = &tls.Dialer{Config: config}
-			}
-			connection, err := dialer.DialContext(dialing, network, address)
-			if err != nil {
-				return nil, err
-			}
-			m.Conn, m.stop = connection, context.AfterFunc(ctx, func() { connection.Close() })
-			return connection, nil
-		}),
-	}
-	if user := c.server.User.Username(); user != "" {
-		password, err := c.password()
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, mail.WithUsername(user), mail.WithPassword(password),
-			mail.WithSMTPAuth(mail.SMTPAuthOpportunistic), mail.WithOpportunisticSMTPAuth(mail.SMTPAuthSCRAMSHA256, mail.SMTPAuthPlain, mail.SMTPAuthLogin))
-	}
-	return mail.NewClient(c.server.Hostname(), options...)
-}
-
-func (m *mailConnection) close() {
-	if m.Conn != nil {
-		m.stop()
-		m.Conn.Close()
 	}
 }
 

@@ -297,6 +297,8 @@ func TestMailFailures(t *testing.T) {
 	if err := os.WriteFile(server.PasswordFile, []byte("wrong"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	server.Stop() // what was signed in is
+	server.Start(t)
 	want("a wrong password", false, true, "Authentication failed")
 	if err := os.WriteFile(server.PasswordFile, []byte(notifytest.Password), 0o600); err != nil {
 		t.Fatal(err)
@@ -316,6 +318,53 @@ func TestMailFailures(t *testing.T) {
 	defer silent.Close()
 	c.options.Timeout = 50 * time.Millisecond
 	want("silent", false, true, "")
+}
+
+// One connection takes many mails, and is replaced when the server has closed it: nothing fails by that.
+func TestMailConnectionsAreKept(t *testing.T) {
+	for _, wrapped := range []bool{false, true} {
+		server := notifytest.NewMailServer(t, wrapped)
+		c := newTestMail(t, server, "")
+		send := func() {
+			t.Helper()
+			if err := c.send(t.Context(), told(domain.KindBooked)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			send()
+		}
+		sessions := func() int { // STARTTLS begins a second one on the same connection
+			if wrapped {
+				return server.Sessions()
+			}
+			return server.Sessions() / 2
+		}
+		if n := sessions(); n != 1 {
+			t.Errorf("%d connections for 10 mails", n)
+		}
+		server.Stop()
+		server.Start(t)
+		send()
+		server.Answer(func(string) error { return notifytest.NoSuchUser })
+		if err := c.send(t.Context(), told(domain.KindBooked)); err == nil {
+			t.Error("it was not refused")
+		}
+		server.Answer(nil)
+		send()
+		if n := sessions(); n != 2 {
+			t.Errorf("%d connections to a server that was started twice", n)
+		}
+		for range mailsConnection {
+			send()
+		}
+		if n := sessions(); n != 3 {
+			t.Errorf("%d connections, of which each takes %d mails", n, mailsConnection)
+		}
+		if n := len(server.All()); n != 12+mailsConnection {
+			t.Errorf("%d mails", n)
+		}
+	}
 }
 
 // Each option that is wrong is told before anything is sent.

@@ -2,7 +2,12 @@ package node_test
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,12 +18,14 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+
+	"roombook/eventstore/node"
 )
 
 // BenchmarkAppend appends one event to a new stream an operation, through the official client over loopback. It reports the
 // processor time of client and node together, which other load on the machine does not change.
 func BenchmarkAppend(b *testing.B) {
-	for _, writers := range []int{1, 16, 64} {
+	for _, writers := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			c := startIn(b, b.TempDir()).client(b)
 			data := []byte(`{"bookingId":"0191f0a0-7b1c-7000-8000-000000000000","roomId":"room-1","userId":"user-1","start":"2026-01-01T10:00:00Z","end":"2026-01-01T11:00:00Z"}`)
@@ -49,8 +56,14 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow appends from 64 writers while three subscriptions follow.
+// BenchmarkFollow appends from 64 writers while subscriptions follow.
 func BenchmarkFollow(b *testing.B) {
+	for _, subscriptions := range []int{3, 32} {
+		b.Run(fmt.Sprintf("subscriptions=%d", subscriptions), func(b *testing.B) { benchmarkFollow(b, subscriptions) })
+	}
+}
+
+func benchmarkFollow(b *testing.B, subscriptions int) {
 	s := startIn(b, b.TempDir())
 	writer, reader := s.client(b), s.client(b)
 	appendOne := func() {
@@ -61,7 +74,7 @@ func BenchmarkFollow(b *testing.B) {
 		}
 	}
 	var followed sync.WaitGroup
-	for range 3 {
+	for range subscriptions {
 		sub, err := reader.SubscribeToAll(b.Context(), esdb.SubscribeToAllOptions{From: esdb.Start{}, Filter: &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: []string{"booking-"}}})
 		if err != nil {
 			b.Fatal(err)
@@ -178,7 +191,7 @@ func report(b *testing.B, before time.Duration) {
 // BenchmarkBatchAppend appends one event to a new stream an operation, in batches of their own over one call, so many under way
 // at a time.
 func BenchmarkBatchAppend(b *testing.B) {
-	for _, underWay := range []int{1, 16, 64} {
+	for _, underWay := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("underWay=%d", underWay), func(b *testing.B) {
 			call, err := streams.NewStreamsClient(startIn(b, b.TempDir()).dial(b)).BatchAppend(b.Context())
 			if err != nil {
@@ -243,4 +256,98 @@ func BenchmarkGroup(b *testing.B) {
 		end()
 	}
 	group.Wait()
+}
+
+var largeEvents = flag.Int("large.events", 200_000, "length of the log of BenchmarkLargeLog")
+
+// BenchmarkLargeLog appends a large log, opens it and reads all of it through the official client. Run it with -benchtime 1x.
+func BenchmarkLargeLog(b *testing.B) {
+	dir := b.TempDir()
+	appended := false
+	b.Run("append", func(b *testing.B) {
+		if !appended {
+			appended = true
+			appendLarge(b, dir)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		for range b.N {
+			n, err := node.Open(node.Options{Dir: dir})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			if err := n.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		c := startIn(b, dir).client(b)
+		before := processorTime(b)
+		b.ResetTimer()
+		events := 0
+		for range b.N {
+			r, err := c.ReadAll(b.Context(), esdb.ReadAllOptions{}, 1<<63)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, err = r.Recv(); err == nil; _, err = r.Recv() {
+				events++
+			}
+			if !errors.Is(err, io.EOF) {
+				b.Fatal(err)
+			}
+			r.Close()
+		}
+		b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
+		b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(events), "cpu-µs/event")
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		b.ReportMetric(float64(memory.Sys>>20), "memory-MiB")
+	})
+}
+
+// appendLarge appends the events of lives of bookings, five to a stream.
+func appendLarge(b *testing.B, dir string) {
+	const perStream, underWay = 5, 512
+	call, err := streams.NewStreamsClient(startIn(b, dir).dial(b)).BatchAppend(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	appends := *largeEvents / perStream
+	free := make(chan struct{}, underWay)
+	go func() {
+		for range appends {
+			free <- struct{}{}
+			booking := uuid.NewString()
+			r := batchOf(uuid.New(), "booking-"+booking, perStream, 0)
+			for _, p := range r.ProposedMessages {
+				p.Data = fmt.Appendf(nil, `{"bookingId":"%s","reservationId":"%s","roomId":"room-1","userId":"user-1","start":"2026-01-01T10:00:00Z","end":"2026-01-01T11:00:00Z"}`, booking, uuid.NewString())
+				p.CustomMetadata = fmt.Appendf(nil, `{"$correlationId":"%s","$causationId":"%s","actor":"user-1","occurredAt":"2026-01-01T09:00:00Z","schemaVersion":1}`, booking, uuid.NewString())
+			}
+			if call.Send(r) != nil {
+				return // Recv says why
+			}
+		}
+	}()
+	for range appends {
+		if answer, err := call.Recv(); err != nil || answer.GetSuccess() == nil {
+			b.Fatal(answer, err)
+		}
+		<-free
+	}
+	b.ReportMetric(float64(appends*perStream)/b.Elapsed().Seconds(), "events/s")
+	size := int64(0)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil { // else it was removed meanwhile
+			size += info.Size()
+		}
+	}
+	b.ReportMetric(float64(size)/float64(appends*perStream), "bytes/event")
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -359,6 +360,38 @@ func TestMetadataOfOlderPosition(t *testing.T) {
 		v, err := n.log.view("s", n.Position())
 		if err != nil || v.first != want || v.exists != (want != softDeleted) {
 			t.Errorf("got %+v, %v; the stream is shown from %d", v, err, want)
+		}
+	}
+}
+
+// TestMetadataWithReaders: whoever asks once new metadata is acknowledged is told that, whatever others have asked for at the same time.
+func TestMetadataWithReaders(t *testing.T) {
+	n, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := n.log.streamMetadata("s"); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for want := int64(1); want <= 3000; want++ {
+		metadata := metadataEvent("$$s", fmt.Appendf(nil, `{"$tb":%d}`, want))
+		if _, err := n.log.append(ctx, change{stream: "$$s", expected: expectAny, events: []*event{metadata}}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := n.log.streamMetadata("s"); err != nil || m.truncateBefore != want {
+			t.Fatalf("got %+v, %v after $tb %d", m, err, want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"roombook/projections"
 )
 
-// documents encodes and decodes the documents of a generation. A document is one text: the values of its fields, joined in the order that
+// documents encodes and decodes the documents of a generation. A document is one text: the values of its fields, in the order that
 // the generation records, with times in milliseconds since 1970 and absent fields empty. This is faster to read than JSON or a column for
 // each field. A generation without a recorded order was built by an older version and has JSON.
 type documents struct {
@@ -38,15 +38,15 @@ func (d *documents) empty() reflect.Value {
 	return d.made.Index(d.filled - 1)
 }
 
-// separator is ASCII's unit separator. It and escape itself are escaped within values.
+// separator is ASCII's unit separator, which ends each value. It and escape itself are escaped within values.
 const (
-	separator = "\x1f"
+	separator = '\x1f'
 	escape    = "\x1b"
 )
 
 var (
-	escaped   = strings.NewReplacer(escape, escape+"0", separator, escape+"1")
-	unescaped = strings.NewReplacer(escape+"0", escape, escape+"1", separator)
+	escaped   = strings.NewReplacer(escape, escape+"0", string(separator), escape+"1")
+	unescaped = strings.NewReplacer(escape+"0", escape, escape+"1", string(separator))
 )
 
 // order is the order of fields as a generation records it.
@@ -100,19 +100,20 @@ func (d *documents) parse(text string) (any, error) {
 		return d.schema.ParseDocument(text)
 	}
 	document := d.empty()
-	more := true
+	escapes := strings.Contains(text, escape)
 	for _, i := range d.order {
-		if !more {
+		end := strings.IndexByte(text, separator)
+		if end < 0 {
 			return nil, errOtherFields
 		}
-		var value string
-		value, text, more = strings.Cut(text, separator)
+		value := text[:end]
+		text = text[end+1:]
 		if i < 0 || value == "" {
 			continue
 		}
 		switch field := document.Field(d.schema.Fields[i].Index); field.Kind() {
 		case reflect.String:
-			if strings.Contains(value, escape) {
+			if escapes {
 				value = unescaped.Replace(value)
 			}
 			field.SetString(value)
@@ -128,7 +129,7 @@ func (d *documents) parse(text string) (any, error) {
 			}
 		}
 	}
-	if more {
+	if text != "" {
 		return nil, errOtherFields
 	}
 	return document.Addr().Interface(), nil
@@ -141,11 +142,9 @@ func (d *documents) write(document any) (string, error) {
 	}
 	text := make([]byte, 0, 256)
 	value := reflect.ValueOf(document).Elem()
-	for place, i := range d.order {
-		if place > 0 {
-			text = append(text, separator...)
-		}
+	for _, i := range d.order {
 		if i < 0 {
+			text = append(text, separator)
 			continue
 		}
 		field := value.Field(d.schema.Fields[i].Index)
@@ -158,6 +157,7 @@ func (d *documents) write(document any) (string, error) {
 		default:
 			text = strconv.AppendInt(text, field.Addr().Interface().(*time.Time).UnixMilli(), 10)
 		}
+		text = append(text, separator)
 	}
 	return string(text), nil
 }

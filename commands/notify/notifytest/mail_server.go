@@ -44,11 +44,14 @@ type MailServer struct {
 	address string
 	tls     *tls.Config // with a certificate
 	wrapped bool        // TLS from the first byte, not by STARTTLS
+	serving sync.WaitGroup
 
 	mu       sync.Mutex
-	server   *smtp.Server
+	server   *smtp.Server // nil while it is stopped
+	listener net.Listener
 	mails    []Mail
 	attempts int
+	sessions int
 	refuse   func(to string) error // what to answer a recipient with, or nil
 }
 
@@ -101,19 +104,22 @@ func certificate(t testing.TB) (*tls.Config, []byte) {
 
 func (s *MailServer) serve(l net.Listener) {
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sessions++
 		return &session{server: s}, nil
 	}))
 	server.Domain = "localhost"
 	server.TLSConfig = s.tls
 	server.ReadTimeout, server.WriteTimeout = time.Minute, time.Minute
 	server.ErrorLog = quiet{}
-	s.mu.Lock()
-	s.server = server
-	s.mu.Unlock()
 	if s.wrapped {
 		l = tls.NewListener(l, s.tls)
 	}
-	go func() { _ = server.Serve(l) }()
+	s.mu.Lock()
+	s.server, s.listener = server, l
+	s.mu.Unlock()
+	s.serving.Go(func() { _ = server.Serve(l) })
 }
 
 // NoSuchUser is an answer to a recipient that refuses for good.
@@ -127,11 +133,14 @@ func (quiet) Println(...any)        {}
 // Stop has the server refuse connections.
 func (s *MailServer) Stop() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.server != nil {
-		s.server.Close()
-		s.server = nil
+	server := s.server
+	s.server = nil
+	if server != nil {
+		s.listener.Close() // which the server may not know of yet
+		server.Close()
 	}
+	s.mu.Unlock()
+	s.serving.Wait()
 }
 
 // Start has the server answer again.
@@ -163,6 +172,13 @@ func (s *MailServer) Tried() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.attempts
+}
+
+// Sessions is the number of connections that were made so far.
+func (s *MailServer) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions
 }
 
 // Address is where the server listens.
