@@ -37,6 +37,29 @@ func (s Span) End(err error) {
 	s.span.End()
 }
 
+// In is ctx within the step.
+func (s Span) In(ctx context.Context) context.Context {
+	if s.span == nil {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, s.span)
+}
+
+// StartEventSpan starts a step that follows from an event, in the trace in which the event was decided. A nil tracer records nothing.
+func StartEventSpan(ctx context.Context, tracer trace.Tracer, name string, e Recorded) (context.Context, Span) {
+	if tracer == nil {
+		return ctx, Span{}
+	}
+	ctx, span := tracer.Start(decidedIn(ctx, e.Metadata.TraceParent), name, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("stream", e.Stream), attribute.String("event", e.ID.String())))
+	return ctx, Span{span}
+}
+
+// decidedIn is ctx within the trace that an event carries.
+func decidedIn(ctx context.Context, traceParent string) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceParent})
+}
+
 // maxLinks is the number of links that a span keeps by default.
 const maxLinks = 128
 
@@ -51,8 +74,7 @@ func StartBatchSpan(ctx context.Context, tracer trace.Tracer, name string, event
 	for _, e := range events {
 		if parent := e.Metadata.TraceParent; parent != "" && parent != last && len(links) < maxLinks {
 			last = parent
-			carrier := propagation.MapCarrier{"traceparent": parent}
-			links = append(links, trace.LinkFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier)))
+			links = append(links, trace.LinkFromContext(decidedIn(context.Background(), parent)))
 		}
 	}
 	ctx, span := tracer.Start(ctx, name, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),

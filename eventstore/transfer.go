@@ -3,7 +3,6 @@ package eventstore
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -13,8 +12,6 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"roombook/domain"
 )
@@ -120,100 +117,17 @@ func storedEvent(e *recordedEvent) Stored {
 	}
 }
 
-// AppendStored appends events as they were stored elsewhere, in order, each at the revision that it had. An event that is there already is
-// not written again, so that a call may be repeated. The events are sent without waiting for one another's answers; with an error, one of
-// [Store.Append]'s, an unknown number of them has been written, from the beginning, and the call is to be repeated before any other.
-//
-// Nobody else may append meanwhile.
-func (s *Store) AppendStored(ctx context.Context, events []Stored) error {
-	w, stop := s.newIdleContext(ctx)
-	defer stop()
-	pauses := newPauses()
-	var failure error
-	for len(events) > 0 {
-		done, err := s.appendStoredOnce(w, events)
-		events = events[done:]
-		if done > 0 { // progress
-			w.resume()
-			pauses.Reset()
-		}
-		var refused *refusal
-		var lost *WrongRevision
-		switch {
-		case err == nil:
-			continue
-		case errors.As(err, &refused):
-			return fmt.Errorf("append to %q: %w", events[0].Stream, refused.err)
-		case errors.As(err, &lost):
-			return &WrongRevision{Stream: events[0].Stream, Expected: events[0].Revision - 1, Actual: lost.Actual}
-		}
-		failure = reason(w, failure, err)
-		if !pause(w, pauses) {
-			return fmt.Errorf("append to %q: %w", events[0].Stream, w.ended(failure))
-		}
+// AppendStored appends an event as it was stored elsewhere, at the revision that it had. If it is there already it is not written again, so
+// that a call may be repeated. Events that are appended one after the other are in the log in that order. The errors are those of
+// [Store.Append].
+func (s *Store) AppendStored(ctx context.Context, e Stored) error {
+	if !validStream(e.Stream) || e.Revision < 0 {
+		return fmt.Errorf("append event %d of %q: %w", e.Revision, e.Stream, errNoStreamName)
+	}
+	if _, err := s.append(ctx, e.Stream, e.Revision-1, []proposed{e.proposed()}); err != nil {
+		return fmt.Errorf("append event %d of %q: %w", e.Revision, e.Stream, err)
 	}
 	return nil
-}
-
-// appendStoredOnce makes one call that carries the events, and returns how many of them, from the first on, have been written.
-func (s *Store) appendStoredOnce(ctx context.Context, events []Stored) (done int, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c, err := s.connections.leader.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer c.done()
-	call, err := c.BatchAppend(c)
-	if status.Code(err) == codes.Unimplemented {
-		return 0, &refusal{errors.New("the event store has no BatchAppend: it must be version 21.10 or newer")}
-	}
-	if err != nil {
-		return 0, c.failed(err)
-	}
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		for i, e := range events {
-			request := newBatch(e.Stream, e.Revision-1, []proposed{e.proposed()})
-			request.CorrelationId = structuredID(0, uint64(i))
-			if call.Send(request) != nil {
-				return // the answer says why
-			}
-		}
-	}()
-	defer func() {
-		cancel()
-		<-sent
-	}()
-	// The answers come in any order.
-	written := make([]bool, len(events))
-	for answers := 0; answers < len(events); answers++ {
-		answer, err := call.Recv()
-		if err != nil {
-			return done, c.member.failed(err, call.Trailer())
-		}
-		at := answer.GetCorrelationId().GetStructured().GetLeastSignificantBits()
-		if at < 0 || at >= int64(len(events)) {
-			return done, fmt.Errorf("an answer to an append that was not sent: %d", at)
-		}
-		if failed, ok := answer.GetResult().(*streams.BatchAppendResp_Error); ok {
-			// Of several failures the first one is the cause: the others are of its stream.
-			if int(at) == done {
-				_, err := c.member.batchFailed(events[at].Stream, failed.Error)
-				return done, err
-			}
-			continue
-		}
-		written[at] = true
-		for done < len(events) && written[done] {
-			done++
-		}
-	}
-	if done < len(events) {
-		return done, errors.New("the event store refused some appends and did others")
-	}
-	return done, nil
 }
 
 // proposed is the event to send again, under its id.

@@ -2,9 +2,11 @@ package projections_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,5 +99,53 @@ func TestVerifyJudgesTheLongestThatWasKept(t *testing.T) {
 	}
 	if verdict, err := projections.Verify(t.Context(), store, singly{log}, p); err != nil || verdict.Faults() != 0 {
 		t.Errorf("%+v, %v", verdict, err)
+	}
+}
+
+// readings is a log that counts how often it is read from its beginning.
+type readings struct {
+	projections.Log
+	n atomic.Int64
+}
+
+func (l *readings) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	if after == 0 {
+		l.n.Add(1)
+	}
+	return l.Log.Subscribe(ctx, after, f)
+}
+
+// VerifyAll reads the log once for all lists, and judges each by itself: one that is behind, one with a fault, one that is not there.
+func TestVerifyAllReadsTheLogOnce(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	all := projections.All()
+	h := history(15)
+	happen(t, log, h, 20)
+	rebuilder := projections.NewRebuilder(store, log, projections.RebuilderOptions{})
+	if err := rebuilder.Rebuild(t.Context(), all[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	happen(t, log, h, 20)
+	if err := rebuilder.Rebuild(t.Context(), all[1], nil); err != nil {
+		t.Fatal(err)
+	}
+	ref := projections.Ref{Projection: all[1].Name, Number: 1}
+	ghost := projections.Row{ID: "ghost", Created: 1, Position: 1, Status: all[1].Statuses[0], Document: &projections.RoomUseList{Booking: "ghost"}}
+	if err := store.Write(t.Context(), ref, all[1].Schema, []projections.Row{ghost}, projections.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	counted := &readings{Log: log}
+	verdicts, errs := projections.VerifyAll(t.Context(), store, counted, all)
+	if n := counted.n.Load(); n != 1 {
+		t.Errorf("the log was read %d times", n)
+	}
+	if errs[0] != nil || verdicts[0].Faults() != 0 || verdicts[0].Behind == 0 {
+		t.Errorf("the one behind: %+v, %v", verdicts[0], errs[0])
+	}
+	if errs[1] != nil || len(verdicts[1].Differences) != 1 || verdicts[1].Differences[0].ID != "ghost" || verdicts[1].Behind != 0 {
+		t.Errorf("the one with a fault: %+v, %v", verdicts[1], errs[1])
+	}
+	if !errors.Is(errs[2], projections.ErrNotBuilt) {
+		t.Errorf("the one that is not there: %+v, %v", verdicts[2], errs[2])
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel/trace"
 
 	"roombook/commands/notify"
 	"roombook/domain"
@@ -56,18 +57,18 @@ func (c *dispatchConfig) zone() (*time.Location, error) {
 
 // check finds the mistakes in the flags.
 func (c *dispatchConfig) check() error {
-	_, err := c.dispatcher(nil, "", slog.New(slog.DiscardHandler))
+	_, err := c.dispatcher(nil, "", slog.New(slog.DiscardHandler), nil)
 	return err
 }
 
 // dispatcher makes what sends notifications. link is the server's address.
-func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.Logger) (*notify.Dispatcher, error) {
+func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.Logger, tracer trace.Tracer) (*notify.Dispatcher, error) {
 	zone, err := c.zone()
 	if err != nil {
 		return nil, err
 	}
 	o := notify.Options{
-		Fallback: domain.Channel(c.fallback), Directory: c.directory, Address: c.mailAddress, Texts: c.texts, Language: c.language, Zone: zone, Link: link, Logger: log,
+		Fallback: domain.Channel(c.fallback), Directory: c.directory, Address: c.mailAddress, Texts: c.texts, Language: c.language, Zone: zone, Link: link, Logger: log, Tracer: tracer,
 	}
 	switch {
 	case c.smtp != "" && c.mailFrom == "":

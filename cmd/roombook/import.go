@@ -100,27 +100,11 @@ func imported(ctx context.Context, store *events, f *os.File) (n int64, err erro
 	return 0, fmt.Errorf("the event store has an event that is not in the file, of stream %s: import into one that is empty", last.Stream)
 }
 
-// The events that are sent at a time.
-const (
-	importEvents = 512
-	importBytes  = 4 << 20
-)
-
-// appendFile appends the events of the file, but for the first that are to be skipped.
+// appendFile appends the events of the file, but for the first that are to be skipped: one after the other, so that their order is the same.
 func appendFile(ctx context.Context, store *events, f *os.File, skip, total int64, stdout io.Writer) error {
 	show, done := progressOf("import", stdout)
 	defer done()
-	begun := time.Now()
-	var next []eventstore.Stored
-	size, read := 0, int64(0)
-	flush := func() error {
-		err := store.AppendStored(ctx, next)
-		next, size = next[:0], 0
-		show(projections.Progress{
-			Projection: "import", Done: eventstore.Position(read), Total: eventstore.Position(total), Events: read - skip, Elapsed: time.Since(begun),
-		})
-		return err
-	}
+	begun, read := time.Now(), int64(0)
 	for e, err := range readLogFile(f) {
 		if err != nil {
 			return err
@@ -128,20 +112,12 @@ func appendFile(ctx context.Context, store *events, f *os.File, skip, total int6
 		if read++; read <= skip {
 			continue
 		}
-		next = append(next, e)
-		size += len(e.Data) + len(e.Metadata)
-		if len(next) == importEvents || size >= importBytes {
-			if err := flush(); err != nil {
-				return importStopped(err)
-			}
+		if err := store.AppendStored(ctx, e); err != nil {
+			return fmt.Errorf("%w: run the command again, it goes on where it stopped", err)
 		}
+		show(projections.Progress{
+			Projection: "import", Done: eventstore.Position(read), Total: eventstore.Position(total), Events: read - skip, Elapsed: time.Since(begun),
+		})
 	}
-	return importStopped(flush())
-}
-
-func importStopped(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: run the command again, it goes on where it stopped", err)
+	return nil
 }

@@ -140,7 +140,7 @@ func newNotificationsTestCommand() *cobra.Command {
 			if c.smtp == "" {
 				return usagef("--smtp must name the mail server")
 			}
-			d, err := c.dispatcher(nil, "", newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+			d, err := c.dispatcher(nil, "", newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"), nil)
 			if err != nil {
 				return err
 			}

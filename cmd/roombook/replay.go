@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -71,6 +72,8 @@ func chooseProjections(names []string, all bool) ([]projections.Projection, erro
 }
 
 func replay(ctx context.Context, c storeConfig, chosen []projections.Projection, stdout, stderr io.Writer) (err error) {
+	// A replay keeps little of the much that it allocates.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	log := newLogger(stderr, slog.LevelWarn, "text")
 	store, err := attachEvents(c, log)
 	if err != nil {

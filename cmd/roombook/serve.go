@@ -131,7 +131,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		start(running, workers.Run)
 	}
 	if c.has(roleDispatch) {
-		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log)
+		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log, tracer)
 		if err != nil {
 			return err
 		}

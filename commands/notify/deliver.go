@@ -20,7 +20,9 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 		return eventstore.Ack()
 	}
 	defer d.metrics.take(r.group, e)()
-	err := d.tell(ctx, lasting, r, e)
+	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e)
+	err := d.tell(ctx, span.In(lasting), r, e)
+	span.End(err)
 	switch {
 	case err == nil:
 		return eventstore.Ack()

@@ -23,6 +23,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"roombook/domain"
@@ -77,6 +78,7 @@ type Options struct {
 	// Sending is how many messages are sent at a time to one destination; 0 is 8.
 	Sending int
 	Logger  *slog.Logger // nil discards
+	Tracer  trace.Tracer // nil traces nothing
 }
 
 // Dispatcher sends notifications. Goroutines may share it.
@@ -85,6 +87,7 @@ type Dispatcher struct {
 	who     *directory
 	routes  []*route
 	log     *slog.Logger
+	tracer  trace.Tracer
 	metrics *metrics
 	lanes   []*lane
 }
@@ -126,7 +129,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	if o.Sending == 0 {
 		o.Sending = 8
 	}
-	d := &Dispatcher{store: store, log: o.Logger}
+	d := &Dispatcher{store: store, log: o.Logger, tracer: o.Tracer}
 	var err error
 	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, o.Logger); err != nil {
 		return nil, err

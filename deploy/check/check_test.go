@@ -29,6 +29,7 @@ func TestChecksCanFail(t *testing.T) {
 		{"compose", "compose.yaml", "restart: unless-stopped", "restrat: unless-stopped", "restrat"},
 		{"compose", "compose.yaml", `"127.0.0.1:2113:2113"`, `"2113:2113"`, "open to other machines"},
 		{"compose", "compose.yaml", "ROOMBOOK_ROLES: recovery", "ROOMBOOK_ROLES: recover", "the role recover"},
+		{"compose", "compose.yaml", "  build:\n    context: ..\n    dockerfile: deploy/Dockerfile\n", "", "is not built"},
 		{"names", "compose.yaml", "ROOMBOOK_MONGO:", "ROOMBOOK_MONGODB:", "no flag is set by ROOMBOOK_MONGODB"},
 		{"names", "prometheus/rules.yaml", "a higher --max-commands", "a higher --max-requests", "no flag --max-requests"},
 		{"names", "prometheus/rules.yaml", "roombook recovery status", "roombook recovery list", `no command "recovery list"`},

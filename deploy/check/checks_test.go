@@ -182,6 +182,9 @@ func checkCompose(dir string, p *program) []string {
 			}
 		}
 		if ours {
+			if s.Build == nil {
+				f.add("compose: %s has an image that is nowhere to be pulled from, and is not built", name)
+			}
 			if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") {
 				f.add("compose: %s may write to its image or has capabilities", name)
 			}
