@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// snapshotEvery is after how many events a calendar gets another snapshot, or half as many as it has reservations if those are more.
-	snapshotEvery = 250
+	// snapshotEvery is after how many events a calendar gets another snapshot, or a quarter as many as it has reservations if those are
+	// more: an event of a room that is read costs the event store about as much as 100 reservations in a snapshot.
+	snapshotEvery = 128
 	// snapshotPeek is how many events of a room that is not remembered are read before a snapshot is looked for: most rooms have no more.
-	snapshotPeek = 64
+	snapshotPeek = 32
 )
 
 // snapshots are the calendars' snapshots. They save reads and nothing depends on them: one that cannot be written or read is done without.
@@ -83,7 +84,7 @@ func (s *snapshots) goOn(ctx context.Context, c domain.Calendar, eventID string,
 // consider writes a snapshot of the calendar, in the background, if its last one is old enough and no other is being written.
 func (s *snapshots) consider(ctx context.Context, room domain.RoomID, cal *calendar) {
 	last, now := cal.snapshot.Load(), int64(cal.Revision())
-	if now-last < int64(max(s.every, cal.Len()/2)) || s.refused.Load() || !s.writing.CompareAndSwap(false, true) {
+	if now-last < int64(max(s.every, cal.Len()/4)) || s.refused.Load() || !s.writing.CompareAndSwap(false, true) {
 		return
 	}
 	cal.snapshot.Store(now)

@@ -144,11 +144,11 @@ func TestCallsOfEachCommand(t *testing.T) {
 			"read booking, read realuse, append booking"},
 	} {
 		for _, of := range []struct {
-			temper, calls string
+			memory, calls string
 			warm          bool
 		}{{"warm", c.warm, true}, {"cold", c.cold, false}} {
 			for _, digest := range []string{"", "digest"} {
-				name := c.name + ", " + of.temper
+				name := c.name + ", " + of.memory
 				if digest != "" {
 					name += ", with a key"
 				}

@@ -751,14 +751,14 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 	const rooms, kept, reservations = 10_000, 2_000, 2_000
 	const limit = kept * (calendarBytes + reservationBytes)
 	// Calendars get into the cache in two ways: with what the handler has written, and with what it has read.
-	var booking, reading, crowded *Handler
+	var booking, reading, full *Handler
 
 	t.Run("the bound holds", func(t *testing.T) {
 		store := eventstoretest.Open(t) // it ends with this part, and is not weighed
 		open := func() *Handler {
 			return New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: limit})
 		}
-		booking, reading, crowded = open(), open(), open()
+		booking, reading, full = open(), open(), open()
 		touch := func(h *Handler, n int, once func(i int) error) {
 			t.Helper()
 			const clients = 64
@@ -798,7 +798,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 		})
 		old := newRoom()
 		age(t, store, old, reservations)
-		if c, err := crowded.calendars.complete(t.Context(), old, noon); err != nil || c.Len() != reservations {
+		if c, err := full.calendars.complete(t.Context(), old, noon); err != nil || c.Len() != reservations {
 			t.Errorf("the calendar has %d reservations, want %d: %v", c.Len(), reservations, err)
 		}
 
@@ -836,7 +836,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 	}{
 		{"calendars that were booked in", booking, limit},
 		{"calendars that were read", reading, limit},
-		{"a calendar with many reservations", crowded, calendarBytes + reservations*reservationBytes},
+		{"a calendar with many reservations", full, calendarBytes + reservations*reservationBytes},
 	} {
 		weight := freed(func() { c.h.cache.lru = nil })
 		t.Logf("%s: counted %d bytes, weighed %d", c.name, c.counted, weight)
@@ -851,7 +851,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 	if weight > otherwise {
 		t.Errorf("two handlers without calendars weigh %d bytes after %d rooms", weight, rooms)
 	}
-	runtime.KeepAlive(crowded)
+	runtime.KeepAlive(full)
 }
 
 // gauge is the value of one of the handler's metrics.

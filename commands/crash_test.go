@@ -21,7 +21,8 @@ import (
 type node struct {
 	address string
 	store   *eventstore.Store
-	claims  int // appends of a command before the one that decides: of one with a key, that of the key
+	handler func(Store) *Handler // of those that interrupt, repeat and settle
+	claims  int                  // appends of a command before the one that decides: of one with a key, that of the key
 }
 
 func openNode(t *testing.T) node {
@@ -32,7 +33,7 @@ func openNode(t *testing.T) node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	return node{address: address, store: store}
+	return node{address: address, store: store, handler: newHandler}
 }
 
 // point is where a process dies: at its n-th append, counted from 1, just before that is done or, if done is set, just before its
@@ -76,7 +77,7 @@ func (n node) process(t *testing.T, p point, timeout time.Duration) process {
 	if p.done {
 		dieAt = network.DieAtAnswer
 	}
-	return process{newHandler(store), store, p, p.n <= n.claims || !p.done && p.n == n.claims+1, dieAt(eventstoretest.Append, p.n)}
+	return process{n.handler(store), store, p, p.n <= n.claims || !p.done && p.n == n.claims+1, dieAt(eventstoretest.Append, p.n)}
 }
 
 // died reports whether the process died where it was supposed to, and judges the error of its command. If it did not, the machine was slow
@@ -113,6 +114,7 @@ func (n node) dies(t *testing.T, p point, command func(h *Handler) error) {
 // world is where one command happens: two rooms, with a booking in the first.
 type world struct {
 	store    *eventstore.Store
+	handler  func(Store) *Handler
 	from, to domain.RoomID
 	booking  domain.BookingID
 	since    eventstore.Position // of the last event before the command
@@ -191,7 +193,7 @@ func (c breakable) world(t *testing.T, n node) *world {
 // worldBy lets a handler make the world, which remembers it then.
 func (c breakable) worldBy(t *testing.T, n node, h *Handler) *world {
 	t.Helper()
-	w := &world{store: n.store, from: newRoom(), to: newRoom()}
+	w := &world{store: n.store, handler: n.handler, from: newRoom(), to: newRoom()}
 	c.given(t, h, w)
 	var err error
 	if w.since, err = n.store.End(t.Context()); err != nil {
@@ -202,7 +204,7 @@ func (c breakable) worldBy(t *testing.T, n node, h *Handler) *world {
 
 // again asks another replica for the same command.
 func (c breakable) again(ctx context.Context, w *world, r Request) error {
-	err := c.when(ctx, newHandler(w.store), w, r)
+	err := c.when(ctx, w.handler(w.store), w, r)
 	if err != nil && c.repeat != nil && c.repeat(err) {
 		return nil
 	}
@@ -469,44 +471,57 @@ func TestEveryCommandIsBroken(t *testing.T) {
 	}
 }
 
+// newForgetful returns a handler that caches nothing, and whose calendars have forgotten whatever a command asks about.
+func newForgetful(store Store) *Handler {
+	h := New(store, Options{Policy: domain.DefaultPolicy(), CacheBytes: 1})
+	h.calendars.keepFor, h.calendars.keepFew = -1_000*time.Hour, 0
+	h.calendars.tick(noon)
+	return h
+}
+
 // TestACrashBetweenAnyTwoAppends lets the process of each command die at each of its appends, either before it is done or before its
 // answer arrives, and shows that settling alone, the caller's retry alone, and another command in the way lead to the same result as the
-// uninterrupted command. Other tests show that for recovery, and for all at once: a recovery would leave nothing to find here.
+// uninterrupted command, whether the rooms are remembered or have to be read whole. Other tests show that for recovery, and for all at once: a
+// recovery would leave nothing to find here.
 func TestACrashBetweenAnyTwoAppends(t *testing.T) {
-	n := openNode(t)
-	for _, c := range breakables() {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			whole := c.whole(t, n)
-			t.Logf("appends: %s", strings.Join(whole.appends, " · "))
-			eachBroken := func(name string, points []point, check func(t *testing.T, w left)) {
-				t.Run(name, func(t *testing.T) {
-					for _, w := range c.broken(t, n, whole, points...) {
-						t.Run(w.at.String(), func(t *testing.T) { check(t, w) })
-					}
-				})
-			}
-			eachBroken("settle", whole.points(), func(t *testing.T, w left) {
-				if err := w.settle(t.Context()); err != nil {
-					t.Fatal(err)
+	remembering := openNode(t)
+	forgetful := remembering
+	forgetful.handler = newForgetful
+	for memory, n := range map[string]node{"remembered": remembering, "forgotten": forgetful} {
+		for _, c := range breakables() {
+			t.Run(c.name+", "+memory, func(t *testing.T) {
+				t.Parallel()
+				whole := c.whole(t, n)
+				t.Logf("appends: %s", strings.Join(whole.appends, " · "))
+				eachBroken := func(name string, points []point, check func(t *testing.T, w left)) {
+					t.Run(name, func(t *testing.T) {
+						for _, w := range c.broken(t, n, whole, points...) {
+							t.Run(w.at.String(), func(t *testing.T) { check(t, w) })
+						}
+					})
 				}
-				w.wantEnd(t, whole.settled(w.at))
-			})
-			eachBroken("retry", whole.points(), func(t *testing.T, w left) {
-				for range 2 {
-					if err := c.again(t.Context(), w.world, w.request); err != nil {
+				eachBroken("settle", whole.points(), func(t *testing.T, w left) {
+					if err := w.settle(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-				}
-				w.wantEnd(t, whole.after)
+					w.wantEnd(t, whole.settled(w.at))
+				})
+				eachBroken("retry", whole.points(), func(t *testing.T, w left) {
+					for range 2 {
+						if err := c.again(t.Context(), w.world, w.request); err != nil {
+							t.Fatal(err)
+						}
+					}
+					w.wantEnd(t, whole.after)
+				})
+				eachBroken("another command in the way", whole.halfway(), func(t *testing.T, w left) {
+					if err := c.other(t.Context(), n.handler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) {
+						t.Fatal(err)
+					}
+					w.wantEnd(t, whole.after)
+				})
 			})
-			eachBroken("another command in the way", whole.halfway(), func(t *testing.T, w left) {
-				if err := c.other(t.Context(), newHandler(n.store), w.world); errors.Is(err, eventstore.ErrOutcomeUnknown) {
-					t.Fatal(err)
-				}
-				w.wantEnd(t, whole.after)
-			})
-		})
+		}
 	}
 }
 
@@ -554,7 +569,7 @@ func TestACrashMetByAllAtOnce(t *testing.T) {
 
 // settle settles the world as recovery does.
 func (w world) settle(ctx context.Context) error {
-	_, err := newHandler(w.store).settle(ctx, w.booking, everywhere(w.from, w.to)...)
+	_, err := w.handler(w.store).settle(ctx, w.booking, everywhere(w.from, w.to)...)
 	return err
 }
 

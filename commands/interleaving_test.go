@@ -89,7 +89,7 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &drawn{Rand: rand.New(rand.NewPCG(seed, 0))}
 		of := func(rates ...float64) float64 { return rates[r.IntN(len(rates))] }
-		r.rates = [strays]float64{
+		r.rates = [exceptions]float64{
 			switching: of(0.1, 0.3, 0.8),
 			stale:     of(0, 0.3, 0.6),
 			failing:   of(0, 0, 0.01, 0.05),
@@ -124,10 +124,10 @@ func interleave(t *testing.T, seed uint64) (s *scheduler) {
 				s.begin(replica, a, request)
 				j.look()
 			}
-			j.turn(anybody)
+			j.advance(anybody)
 		}
 		for range r.IntN(100) {
-			j.turn(anybody)
+			j.advance(anybody)
 		}
 		j.wantEverythingOfEachRoom()
 		if r.IntN(2) == 0 {
@@ -288,7 +288,7 @@ func TestInterleavingsOneByOne(t *testing.T) {
 					for i, a := range c.given {
 						given := ask(a, 100+i, "")
 						for !given.gone {
-							j.turn(anybody)
+							j.advance(anybody)
 						}
 					}
 					w.left = left

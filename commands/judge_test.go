@@ -84,7 +84,7 @@ type judge struct {
 	audit    *Audit
 	judged   map[*caller]bool
 	bookings []domain.BookingID
-	turns    int
+	steps    int
 }
 
 func newJudge(t *testing.T, s *scheduler, run string) *judge {
@@ -113,14 +113,14 @@ func (j *judge) close() {
 
 func anybody(*halted) bool { return true }
 
-// turn lets something happen: a goroutine goes on, a process dies, or a late append is done. It reports false if nothing can.
-func (j *judge) turn(may func(*halted) bool) bool {
+// advance lets something happen: a goroutine goes on, a process dies, or a late append is done. It reports false if nothing can.
+func (j *judge) advance(may func(*halted) bool) bool {
 	j.Helper()
 	s := j.s
-	if j.turns++; j.turns == 20_000 {
+	if j.steps++; j.steps == 20_000 {
 		j.failf("no end in sight")
 	}
-	if i := s.stray(landing, len(s.late)+1); i > 0 {
+	if i := s.exception(landing, len(s.late)+1); i > 0 {
 		s.land(i - 1)
 	}
 	var busy []*replica
@@ -129,7 +129,7 @@ func (j *judge) turn(may func(*halted) bool) bool {
 			busy = append(busy, r)
 		}
 	}
-	if i := s.stray(crashing, len(busy)+1); i > 0 {
+	if i := s.exception(crashing, len(busy)+1); i > 0 {
 		s.crash(busy[i-1])
 	}
 	went := s.step(may)
@@ -176,7 +176,7 @@ func (j *judge) look() {
 // finish lets everything that is running come to its end.
 func (j *judge) finish() {
 	j.Helper()
-	for j.turn(anybody) {
+	for j.advance(anybody) {
 	}
 }
 
@@ -187,7 +187,7 @@ func (j *judge) wantEverythingOfEachRoom() {
 		r := j.s.start(DefaultCacheBytes)
 		id := commandID(1000 + r.number)
 		c := j.s.begin(r, asked{kind: "create", booking: domain.BookingID(id.String()), room: room, slot: slot(0, 24)}, Request{ID: id})
-		for j.turn(func(h *halted) bool { return h.replica == r }) {
+		for j.advance(func(h *halted) bool { return h.replica == r }) {
 		}
 		if !c.gone {
 			j.failf("caller %d waits for others", c.number)
@@ -206,7 +206,7 @@ func (j *judge) wantSettled() {
 	behind := s.behind // then answers need not be true
 	s.behind = false
 	if d, ok := s.chooser.(*drawn); ok {
-		d.rates = [strays]float64{stale: 0.3, switching: 0.5}
+		d.rates = [exceptions]float64{stale: 0.3, switching: 0.5}
 	}
 	j.settleAll()
 	for len(s.late) > 0 {
@@ -451,8 +451,8 @@ func (j *judge) refused(c *caller) {
 				if r.Used { // what is left of it is held forever
 					taken = r.Slot
 				}
-				stands := other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
-				return stands && other.Room == room && taken.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
+				backing := other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()
+				return backing && other.Room == room && taken.Overlaps(slot) && other.ID != c.booking && (c.kind == "create" || b.Live())
 			})
 		}
 	case *domain.AlreadyCancelled:
@@ -553,18 +553,18 @@ func (j *judge) wantConditionsKept() {
 func (j *judge) wantInPlaceOfTheFormer() {
 	j.Helper()
 	made := make(map[domain.ReservationID]domain.SlotReserved)
-	stands := make(map[domain.BookingID]domain.ReservationID)
+	backing := make(map[domain.BookingID]domain.ReservationID)
 	for _, r := range j.s.log {
 		switch e := r.Event.(type) {
 		case domain.SlotReserved:
 			made[e.ReservationID] = e
 		case domain.BookingCreated:
-			stands[e.BookingID] = e.ReservationID
+			backing[e.BookingID] = e.ReservationID
 		case domain.BookingChanged:
-			if before := stands[e.BookingID]; e.ReservationID != before && made[e.ReservationID].Replaces != before {
+			if before := backing[e.BookingID]; e.ReservationID != before && made[e.ReservationID].Replaces != before {
 				j.failf("booking %s moved from %s to %+v", e.BookingID, before, made[e.ReservationID])
 			}
-			stands[e.BookingID] = e.ReservationID
+			backing[e.BookingID] = e.ReservationID
 		}
 	}
 }

@@ -52,7 +52,7 @@ type scheduler struct {
 	kept   map[string]eventstore.Recorded // snapshots by stream
 	halted []*halted
 	last   *caller // who went on last
-	trace  []moment
+	trace  []traced
 }
 
 // replica is a process: a handler whose event store is the scheduler.
@@ -79,8 +79,8 @@ type late struct {
 	events   []eventstore.Proposed
 }
 
-// moment is one step of a run.
-type moment struct {
+// traced is one step of a run.
+type traced struct {
 	replica, caller int
 	what, stream    string
 	revision        domain.Revision
@@ -88,7 +88,7 @@ type moment struct {
 	n               domain.Revision
 }
 
-func (m moment) String() string {
+func (m traced) String() string {
 	if m.replica < 0 {
 		return fmt.Sprintf("%s %s %d: %s %d", m.what, m.stream, m.revision, m.became, m.n)
 	}
@@ -99,31 +99,31 @@ func (m moment) String() string {
 type chooser interface {
 	// pick chooses one of n equal options.
 	pick(n int) int
-	// stray is 0 for the usual course, or one of n-1 exceptions.
-	stray(kind stray, n int) int
+	// exception is 0 for the usual course, or one of n-1 exceptions.
+	exception(kind exception, n int) int
 }
 
-// stray is a kind of exception.
-type stray int
+// exception is a kind of departure from the usual course.
+type exception int
 
 const (
-	switching stray = iota // another goroutine goes on than the one that went on last
-	stale                  // a read does not see what was taken and not acknowledged
-	failing                // a call fails
-	crashing               // a process dies
-	landing                // a late append is done
-	strays
+	switching exception = iota // another goroutine goes on than the one that went on last
+	stale                      // a read does not see what was taken and not acknowledged
+	failing                    // a call fails
+	crashing                   // a process dies
+	landing                    // a late append is done
+	exceptions
 )
 
 // drawn chooses at random.
 type drawn struct {
 	*rand.Rand
-	rates [strays]float64
+	rates [exceptions]float64
 }
 
 func (d *drawn) pick(n int) int { return d.IntN(n) }
 
-func (d *drawn) stray(kind stray, n int) int {
+func (d *drawn) exception(kind exception, n int) int {
 	if n < 2 || d.Float64() >= d.rates[kind] {
 		return 0
 	}
@@ -168,7 +168,7 @@ func (w *walked) pick(n int) int {
 	return w.path[w.at-1].taken
 }
 
-func (w *walked) stray(kind stray, n int) int {
+func (w *walked) exception(kind exception, n int) int {
 	if w.left < kind.costs() {
 		return 0
 	}
@@ -179,8 +179,8 @@ func (w *walked) stray(kind stray, n int) int {
 	return taken
 }
 
-// costs is the price of such an exception.
-func (k stray) costs() int {
+// costs is the price of an exception.
+func (k exception) costs() int {
 	if k == switching || k == stale {
 		return 1
 	}
@@ -283,11 +283,11 @@ func (s *scheduler) step(may func(*halted) bool) bool {
 		return false
 	}
 	slices.SortStableFunc(all, func(a, b *halted) int {
-		return cmp.Or(cmp.Compare(s.turn(a), s.turn(b)), cmp.Compare(a.replica.number, b.replica.number), cmp.Compare(a.number(), b.number()))
+		return cmp.Or(cmp.Compare(s.rank(a), s.rank(b)), cmp.Compare(a.replica.number, b.replica.number), cmp.Compare(a.number(), b.number()))
 	})
 	i := 0
-	if s.turn(all[0]) == 0 {
-		i = s.stray(switching, len(all))
+	if s.rank(all[0]) == 0 {
+		i = s.exception(switching, len(all))
 	} else {
 		i = s.pick(len(all))
 	}
@@ -296,8 +296,8 @@ func (s *scheduler) step(may func(*halted) bool) bool {
 	return true
 }
 
-// turn is 0 for the goroutine that went on last.
-func (s *scheduler) turn(h *halted) int {
+// rank is 0 for the goroutine that went on last.
+func (s *scheduler) rank(h *halted) int {
 	if h.caller != nil && h.caller == s.last {
 		return 0
 	}
@@ -315,7 +315,7 @@ func (s *scheduler) goesOn(h *halted) {
 func (s *scheduler) crash(r *replica) {
 	r.dead = true
 	s.faults++
-	s.saw(moment{replica: r.number, caller: -1, what: "dies"})
+	s.saw(traced{replica: r.number, caller: -1, what: "dies"})
 	for _, h := range slices.Clone(s.halted) {
 		if h.replica != r {
 			continue
@@ -331,14 +331,14 @@ func (s *scheduler) crash(r *replica) {
 func (s *scheduler) land(i int) {
 	l := s.late[i]
 	s.late = slices.Delete(s.late, i, i+1)
-	m := moment{replica: -1, what: "late append", stream: l.stream, revision: l.expected}
+	m := traced{replica: -1, what: "late append", stream: l.stream, revision: l.expected}
 	if at, err := s.take(l); err == nil {
 		m.became, m.n = "done", at.Revision
 	}
 	s.saw(m)
 }
 
-func (s *scheduler) saw(m moment) { s.trace = append(s.trace, m) }
+func (s *scheduler) saw(m traced) { s.trace = append(s.trace, m) }
 
 // take does an append at its expected revision, or not at all.
 func (s *scheduler) take(l late) (eventstore.Appended, error) {
@@ -366,9 +366,9 @@ func (r *replica) Incarnation() eventstore.Incarnation { return 0 }
 
 func (r *replica) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (at eventstore.Appended, err error) {
 	s, l := r.scheduler, late{stream, expected, slices.Clone(events)}
-	m := moment{replica: r.number, what: "append " + l.types(), stream: stream, revision: expected}
+	m := traced{replica: r.number, what: "append " + l.types(), stream: stream, revision: expected}
 	m.caller = r.halt(ctx, "append", &l)
-	how := s.stray(failing, 5)
+	how := s.exception(failing, 5)
 	if how > 0 {
 		s.faults++
 	}
@@ -402,7 +402,7 @@ func (r *replica) Append(ctx context.Context, stream string, expected domain.Rev
 	s.saw(m)
 	r.halt(ctx, "answer", nil)
 	s.shown = max(s.shown, at.Position)
-	s.saw(moment{replica: r.number, caller: m.caller, what: "acknowledged", stream: stream, revision: at.Revision})
+	s.saw(traced{replica: r.number, caller: m.caller, what: "acknowledged", stream: stream, revision: at.Revision})
 	return at, nil
 }
 
@@ -449,12 +449,12 @@ func (l late) types() string {
 func (r *replica) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		s := r.scheduler
-		m := moment{replica: r.number, what: "read", stream: stream, revision: from}
+		m := traced{replica: r.number, what: "read", stream: stream, revision: from}
 		m.caller = r.halt(ctx, "read", nil)
 		events := s.readable(stream)
 		events = events[min(int(from), len(events)):]
 		m.became, m.n = "sees", domain.Revision(len(events))
-		fails := s.stray(failing, 2) == 1
+		fails := s.exception(failing, 2) == 1
 		if fails {
 			s.faults++
 			events = events[:s.pick(len(events)+1)]
@@ -477,10 +477,10 @@ func (s *scheduler) readable(stream string) []eventstore.Recorded {
 	events := s.streams[stream]
 	if s.behind {
 		ends := append([]int{0}, s.ends[stream]...)
-		return events[:ends[len(ends)-1-s.stray(stale, min(len(ends), 4))]]
+		return events[:ends[len(ends)-1-s.exception(stale, min(len(ends), 4))]]
 	}
 	seen := eventstore.Position(len(s.log))
-	if n := s.upTo(stream, s.shown); n < len(events) && s.stray(stale, 2) == 1 {
+	if n := s.upTo(stream, s.shown); n < len(events) && s.exception(stale, 2) == 1 {
 		seen = s.shown
 	}
 	s.shown = seen
@@ -526,7 +526,7 @@ func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	c.request.Actor = "ann"
 	c.request.At = noon.Add(time.Duration(c.number) * cmp.Or(s.pace, time.Second))
 	s.callers = append(s.callers, c)
-	s.saw(moment{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
+	s.saw(traced{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})
 	ctx := context.WithValue(context.Background(), callerKey{}, c)
 	go func() {
 		defer func() {

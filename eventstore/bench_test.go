@@ -64,7 +64,7 @@ func benchmarkAppend(b *testing.B, goroutines int, singly bool) {
 		b.Fatal(err)
 	}
 	if singly {
-		s.AppendSingly()
+		s.AppendSingly(b.Context())
 	}
 	b.ReportAllocs()
 	b.ResetTimer()

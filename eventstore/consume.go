@@ -78,7 +78,8 @@ type ConsumeOptions struct {
 //
 // Every event is handled at least once: until its settlement has reached the event store, and that has written a checkpoint, it may be
 // handed out again, to this consumer or another one. Within one call of Consume an event that comes again while it is being handled, or
-// shortly after, is not handled twice: its settlement is repeated.
+// shortly after, is not handled twice: its settlement is repeated. One that waits for a handler when the connection is lost is left to the
+// consumer to which it comes next.
 //
 // The order of events is that of the log, for each key, if three conditions hold. A handler does not [Retry] but tries again by itself
 // until it settles. The group's [GroupSettings.MessageTimeout] is longer than an event may wait and be handled. And all events with the key
@@ -123,6 +124,7 @@ type consumer struct {
 	handling sync.WaitGroup
 
 	mu      sync.Mutex
+	call    *groupCall               // nil while there is none
 	stopped bool                     // no further event is to be handled
 	held    map[uuid.UUID]*heldEvent // that are not settled, or were lately
 	settled []uuid.UUID              // those of held that are, in their order
@@ -203,6 +205,8 @@ func (c *consumer) read() (progress bool, err error) {
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	defer g.cancel()
+	c.began(g)
+	defer c.began(nil)
 	sending.Go(func() { c.send(g) })
 	ended := make(chan error, 1)
 	sending.Go(func() { ended <- c.receive(g) })
@@ -217,6 +221,13 @@ func (c *consumer) read() (progress bool, err error) {
 	c.stop()
 	c.flush(w, g)
 	return true, nil
+}
+
+// began makes g the call that events are in hand by.
+func (c *consumer) began(g *groupCall) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.call = g
 }
 
 // stop lets no further event be handled, and waits for those that are.
@@ -332,14 +343,25 @@ func (c *consumer) handleNext(key string) (more bool) {
 	return h != nil && c.settle(key, h, c.handle(context.WithoutCancel(c.ctx), h.delivery))
 }
 
-// next is the first event with a key, nil once the consumer is to stop.
+// next is the first event with a key, nil if there is none left or the consumer is to stop. Those that came on a call that has ended are not
+// in this consumer's hands any more, and unless they have come again by now they are left to whom they come to.
 func (c *consumer) next(key string) *heldEvent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped || c.ctx.Err() != nil {
 		return nil
 	}
-	return c.queues[key][0]
+	for len(c.queues[key]) > 0 {
+		h := c.queues[key][0]
+		if h.call == c.call {
+			return h
+		}
+		delete(c.held, structured(h.id))
+		<-c.slots
+		c.queues[key] = c.queues[key][1:]
+	}
+	delete(c.queues, key)
+	return nil
 }
 
 // settle settles the first event with a key, and reports whether there are more.

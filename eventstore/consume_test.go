@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -579,6 +580,52 @@ func TestConsumeOverABrokenNetwork(t *testing.T) {
 	if len(got) != len(written) {
 		t.Errorf("%d events were handled %d times", len(written), len(got))
 	}
+}
+
+// notices are the lines of a log.
+type notices chan string
+
+func (n notices) Write(line []byte) (int, error) {
+	select {
+	case n <- string(line):
+	default:
+	}
+	return len(line), nil
+}
+
+// A consumer that has lost its connection leaves to the others what it has not begun to handle.
+func TestConsumerIsReplaced(t *testing.T) {
+	connection := eventstoretest.ConnectionString(t)
+	network := eventstoretest.BeforeStore(t, connection)
+	s := openStore(t, connection)
+	g := newGroup(t, s, func(o *eventstore.GroupSettings) { o.MaxConsumers = 1 })
+	former, begun, going := newHandled(), make(chan struct{}, 8), make(chan struct{})
+	broken := make(notices, 8)
+	first := g.consume(t, network.Open(t, eventstore.Options{Logger: slog.New(slog.NewTextHandler(broken, nil))}), eventstore.ConsumeOptions{}, func(ctx context.Context, d eventstore.Delivery) eventstore.Settlement {
+		begun <- struct{}{}
+		<-going
+		return former.ack(ctx, d)
+	})
+	written := g.write(t, s, 1, 3)
+	<-begun
+	g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.InFlight == len(written) })
+	network.Stop()
+	for !strings.Contains(<-broken, "a persistent subscription cannot be read") {
+	}
+	h := newHandled()
+	second := g.consume(t, s, eventstore.ConsumeOptions{}, h.ack)
+	if got := deliveredIDs(h.wait(len(written))); !slices.Equal(got, written) {
+		t.Errorf("the other consumer handled %v, want %v", got, written)
+	}
+	second.end(t)
+	close(going)
+	network.Start()
+	last := g.write(t, s, 1, 1)
+	got := deliveredIDs(former.until(func(all []eventstore.Delivery) bool { return slices.Contains(deliveredIDs(all), last[0]) }))
+	if want := []domain.ReservationID{written[0], last[0]}; !slices.Equal(got, want) {
+		t.Errorf("the consumer that was cut off handled %v, want %v", got, want)
+	}
+	first.end(t)
 }
 
 // The event store restarts on its data while consumers compete: everything is handled, and what was settled is handed out again no further

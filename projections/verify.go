@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -63,42 +64,42 @@ const scanLimit = 500
 // judges only what the list's checkpoint covers, so workers may keep writing. It returns ErrNotBuilt if there is no list, and *OtherLog if
 // it was built from another log.
 func Verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
-	for {
-		verdict, err := verify(ctx, store, log, p)
-		if errors.Is(err, errReplaced) {
-			continue
-		}
-		if err != nil {
-			return Verdict{}, fmt.Errorf("verify %s: %w", p.Name, err)
-		}
-		return verdict, nil
-	}
+	verdicts, errs := VerifyAll(ctx, store, log, []Projection{p})
+	return verdicts[0], errs[0]
 }
 
-// verify returns errReplaced if the generation was replaced meanwhile, so that only a part of it may have been read.
-func verify(ctx context.Context, store Store, log Log, p Projection) (Verdict, error) {
-	state, err := store.State(ctx, p.Name)
-	if err != nil {
-		return Verdict{}, err
+// VerifyAll is Verify for several lists with the same filter, for all of which it reads the log once. It returns a verdict or an error for
+// each.
+func VerifyAll(ctx context.Context, store Store, log Log, of []Projection) ([]Verdict, []error) {
+	all := make([]*verification, len(of))
+	for {
+		var begun []*verification
+		for i, p := range of {
+			if all[i] == nil || errors.Is(all[i].err, errReplaced) {
+				all[i] = &verification{memory: memory{projection: p, rows: map[string]Row{}}, newer: map[string]Row{}}
+				all[i].err = all[i].begin(ctx, store, log)
+				begun = append(begun, all[i])
+			}
+		}
+		if len(begun) == 0 {
+			break
+		}
+		foldTogether(ctx, log, begun)
+		var judging sync.WaitGroup
+		for _, v := range begun {
+			judging.Go(func() { v.judge(ctx, store, log) })
+		}
+		judging.Wait()
 	}
-	g, ok := state.Generation(state.Active)
-	if !ok {
-		return Verdict{}, ErrNotBuilt
+	verdicts, errs := make([]Verdict, len(of)), make([]error, len(of))
+	for i, v := range all {
+		if v.err != nil {
+			errs[i] = fmt.Errorf("verify %s: %w", v.projection.Name, v.err)
+		} else {
+			verdicts[i] = v.Verdict
+		}
 	}
-	if _, err := origin(ctx, log, g); err != nil {
-		return Verdict{}, err
-	}
-	v := &verification{memory: memory{projection: p, rows: map[string]Row{}}, generation: g, newer: map[string]Row{}}
-	v.Projection, v.Position = p.Name, g.Position
-	err = v.run(ctx, store, log)
-	again, stateErr := store.State(ctx, p.Name)
-	switch {
-	case stateErr == nil && again.Active != g.Number:
-		return Verdict{}, errReplaced
-	case err != nil || stateErr != nil:
-		return Verdict{}, cmp.Or(err, stateErr)
-	}
-	return v.Verdict, nil
+	return verdicts, errs
 }
 
 // verification compares a generation with the log. Everything that the checkpoint covers must be there. A document past the checkpoint,
@@ -107,13 +108,82 @@ type verification struct {
 	Verdict
 	memory
 	generation Generation
-	newer      map[string]Row // the stored documents past the checkpoint
+	at         eventstore.Position // of the last event that was folded
+	newer      map[string]Row      // the stored documents past the checkpoint
 	scanned    int
 	longest    int64 // the greatest End-Start of the stored documents
+	// err is why there is no verdict: errReplaced if the generation was replaced meanwhile, so that only a part of it may have been read.
+	err error
+}
+
+func (v *verification) begin(ctx context.Context, store Store, log Log) error {
+	state, err := store.State(ctx, v.projection.Name)
+	if err != nil {
+		return err
+	}
+	g, ok := state.Generation(state.Active)
+	if !ok {
+		return ErrNotBuilt
+	}
+	v.generation, v.Projection, v.Position = g, v.projection.Name, g.Position
+	_, err = origin(ctx, log, g)
+	return err
+}
+
+// foldTogether folds the log into each, up to its checkpoint.
+func foldTogether(ctx context.Context, log Log, all []*verification) {
+	caughtUp := false
+	unfinished := func(v *verification) bool {
+		return v.err == nil && v.at < v.generation.Position && !(caughtUp && v.generation.Event == uuid.Nil)
+	}
+	if !slices.ContainsFunc(all, unfinished) {
+		return
+	}
+	for batch, err := range log.Subscribe(ctx, 0, all[0].projection.Filter) {
+		for _, v := range all {
+			if unfinished(v) {
+				v.err = cmp.Or(err, v.add(ctx, batch.Events))
+			}
+		}
+		caughtUp = batch.CaughtUp
+		if !slices.ContainsFunc(all, unfinished) {
+			return
+		}
+	}
+	for _, v := range all {
+		if unfinished(v) {
+			v.err = ctx.Err()
+		}
+	}
+}
+
+// add folds the events that the checkpoint covers.
+func (v *verification) add(ctx context.Context, events []eventstore.Recorded) error {
+	if len(events) == 0 {
+		return nil
+	}
+	v.at = events[len(events)-1].Position
+	for len(events) > 0 && events[len(events)-1].Position > v.generation.Position {
+		events = events[:len(events)-1]
+	}
+	return v.foldAll(ctx, events)
+}
+
+// judge compares what is stored with what was folded.
+func (v *verification) judge(ctx context.Context, store Store, log Log) {
+	if v.err != nil {
+		return
+	}
+	v.err = v.run(ctx, store, log)
+	switch state, err := store.State(ctx, v.Projection); {
+	case err != nil:
+		v.err = cmp.Or(v.err, err)
+	case state.Active != v.generation.Number:
+		v.err = errReplaced
+	}
 }
 
 func (v *verification) run(ctx context.Context, store Store, log Log) error {
-	var stored []Row
 	for after := eventstore.Position(0); ; {
 		rows, err := store.Scan(ctx, v.generation.Ref, v.projection.Schema, after, scanLimit)
 		if err != nil {
@@ -124,7 +194,7 @@ func (v *verification) run(ctx context.Context, store Store, log Log) error {
 			if row.Position > v.generation.Position {
 				v.newer[row.ID] = row
 			} else {
-				stored = append(stored, row)
+				v.compare(row)
 			}
 		}
 		v.scanned += len(rows)
@@ -132,11 +202,8 @@ func (v *verification) run(ctx context.Context, store Store, log Log) error {
 			break
 		}
 	}
-	if err := v.fold(ctx, log); err != nil {
+	if err := v.foldBeyond(ctx, log); err != nil {
 		return err
-	}
-	for _, row := range stored {
-		v.compare(row)
 	}
 	for _, row := range v.newer {
 		v.compare(row)
@@ -153,34 +220,23 @@ func (v *verification) run(ctx context.Context, store Store, log Log) error {
 	return v.findAll(ctx, store)
 }
 
-// fold folds the log: everything up to the checkpoint, and beyond it each newer document up to its own position. It continues until it has
-// seen the last event in the list and the subscription has caught up, which alone proves nothing: the cluster member may be behind.
-func (v *verification) fold(ctx context.Context, log Log) error {
-	last := v.generation.Position
+// foldBeyond folds each newer document from the checkpoint up to its own position. It continues until it has seen the last event of them
+// and the subscription has caught up, which alone proves nothing: the cluster member may be behind.
+func (v *verification) foldBeyond(ctx context.Context, log Log) error {
+	var last, at eventstore.Position
 	for _, row := range v.newer {
 		last = max(last, row.Position)
 	}
-	var at eventstore.Position
-	for batch, err := range log.Subscribe(ctx, 0, v.projection.Filter) {
+	for batch, err := range log.Subscribe(ctx, v.generation.Position, v.projection.Filter) {
 		if err != nil {
 			return err
 		}
-		covered := batch.Events
-		for len(covered) > 0 && covered[len(covered)-1].Position > v.generation.Position {
-			covered = covered[:len(covered)-1]
-		}
-		if err := v.foldAll(ctx, covered); err != nil {
-			return err
-		}
-		beyond := batch.Events[len(covered):]
-		v.Behind += len(beyond)
-		for i := range beyond {
-			if err := v.foldNewer(ctx, beyond[i:i+1]); err != nil {
+		v.Behind += len(batch.Events)
+		for i, r := range batch.Events {
+			at = r.Position
+			if err := v.foldNewer(ctx, batch.Events[i:i+1]); err != nil {
 				return err
 			}
-		}
-		if n := len(batch.Events); n > 0 {
-			at = batch.Events[n-1].Position
 		}
 		if batch.CaughtUp && (at >= last || v.generation.Event == uuid.Nil) {
 			return nil

@@ -90,7 +90,7 @@ type serveConfig struct {
 	grace          time.Duration
 	requestTimeout time.Duration
 	maxCommands    int
-	calendarCache  int // MiB
+	calendarCache  float64 // MiB
 	calendarKeep   time.Duration
 	trustedProxies []string
 	policy         domain.Policy
@@ -116,7 +116,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.grace, "grace", 5*time.Second, "how long a command may stay half-finished before recovery settles it")
 	f.DurationVar(&c.requestTimeout, "request-timeout", 10*time.Second, "how long a request may take")
 	f.IntVar(&c.maxCommands, "max-commands", 512, "how many commands may run at once, and four times as many queries; any more get 503")
-	f.IntVar(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars, live bookings and uses; the least recently used are evicted")
+	f.Float64Var(&c.calendarCache, "calendar-cache", commands.DefaultCacheBytes>>20, "MiB of memory for room calendars, live bookings and uses; the least recently used are evicted")
 	f.DurationVar(&c.calendarKeep, "calendar-keep", commands.DefaultCalendarKeep, "how long reservations that are over stay in that memory; a booking further back reads all of its room's calendar")
 	f.StringSliceVar(&c.trustedProxies, "trusted-proxies", nil, "networks (CIDR) of proxies whose X-Forwarded-* headers are trusted")
 	f.DurationVar(&c.policy.LongestBooking, "longest-booking", c.policy.LongestBooking, "longest booking; 0 for no limit")
@@ -162,8 +162,8 @@ func (c *serveConfig) check() error {
 	if c.maxCommands < 1 {
 		return usagef("--max-commands must be at least 1")
 	}
-	if c.calendarCache < 1 {
-		return usagef("--calendar-cache must be at least 1")
+	if !(c.calendarCache > 0) {
+		return usagef("--calendar-cache must be more than 0")
 	}
 	if c.calendarKeep <= 0 {
 		return usagef("--calendar-keep must be longer than 0")

@@ -15,6 +15,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
 )
 
 var (
@@ -34,8 +37,8 @@ const (
 )
 
 // TestLinearizable runs three processes on one node, kills them now and then, and lets clients book, change, cancel, answer, use and
-// read a few rooms. All replies must be what carrying out one request after another would have given, and in the end the
-// program's own verify must find no fault.
+// read a few rooms. The processes remember much or little of them. All replies must be what carrying out one request after another would
+// have given, and in the end the program's own verify must find no fault.
 func TestLinearizable(t *testing.T) {
 	seed := *linearizableSeed
 	if seed == 0 {
@@ -73,12 +76,23 @@ func TestLinearizable(t *testing.T) {
 		}
 	}
 	r.settled(t)
+	snapshots := 0
+	for _, w := range r.worlds {
+		for number := 1; w.aged() && number <= worldRooms; number++ {
+			for range r.store.ReadStream(t.Context(), domain.RoomID(w.room(number)).SnapshotStream(), 0) {
+				snapshots++
+			}
+		}
+	}
+	if snapshots == 0 && !t.Failed() {
+		t.Error("no room has a snapshot")
+	}
 	unknown := 0
 	for _, w := range r.worlds {
 		unknown += w.unknown()
 	}
-	t.Logf("%d worlds, %d requests, %d of them of unknown outcome, %d kills, in %s",
-		len(r.worlds), r.sent.Load(), unknown, r.killed, time.Since(started).Round(time.Millisecond))
+	t.Logf("%d worlds, %d requests, %d of them of unknown outcome, %d kills, %d rooms with a snapshot, in %s",
+		len(r.worlds), r.sent.Load(), unknown, r.killed, snapshots, time.Since(started).Round(time.Millisecond))
 }
 
 // linearizableRun holds the processes of a run and its worlds.
@@ -87,6 +101,7 @@ type linearizableRun struct {
 	seed  uint64
 	start time.Time
 	http  *http.Client
+	store *eventstore.Store
 	ctx   context.Context // ends when a world has failed, or the test has
 	fail  context.CancelFunc
 	kill  chan kill
@@ -99,6 +114,13 @@ type linearizableRun struct {
 	next     kill
 	nextKill func() (kill, bool)
 	worlds   []*linearizableWorld
+}
+
+// memories are what the processes remember: one some rooms, without what is over; one nearly nothing; and one everything.
+var memories = [processes][]string{
+	{"--calendar-cache", "0.02", "--calendar-keep", "1h"},
+	{"--calendar-cache", "0.002", "--calendar-keep", "1s"},
+	{"--calendar-keep", "1000000h"},
 }
 
 // member is one of the processes, and how to restart it.
@@ -132,6 +154,7 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 			t.Fatal(err)
 		}
 		m.args = []string{"--log-level", "error", "--grace", "500ms", "--request-timeout", "2s", "--read-wait", "1s"}
+		m.args = append(m.args, memories[i]...)
 		if i == 0 {
 			m.args = append(m.args, "--node", node)
 		} else {
@@ -140,6 +163,12 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 		m.up = make(chan struct{})
 		m.startAgain(t)
 	}
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString(node)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	r.store = store
 	return r
 }
 

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/google/uuid"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // linearizableWorld records what happened in one world.
@@ -50,6 +52,9 @@ func (r *linearizableRun) world(number int) {
 	r.mu.Lock()
 	r.worlds = append(r.worlds, w)
 	r.mu.Unlock()
+	if w.aged() {
+		w.age()
+	}
 	p := newPlan(r.seed, number)
 	var clients sync.WaitGroup
 	for client, intents := range p {
@@ -64,6 +69,53 @@ func (r *linearizableRun) world(number int) {
 	clients.Wait()
 	w.readAll()
 	w.check()
+}
+
+// aged reports whether the world's slots are long over, and its rooms have a past: then a process that forgets what is over decides on whole
+// calendars, and one that does not remember the rooms begins with their snapshots.
+func (w *linearizableWorld) aged() bool { return w.number%3 == 1 }
+
+// age gives the world's rooms a past: slots that were given up again, enough for a snapshot, and, after all slots of the world, bookings that
+// nobody came to, more than a calendar keeps of what is over.
+func (w *linearizableWorld) age() {
+	const givenUp, over = 130, 40
+	at := w.begins()
+	for number := 1; number <= worldRooms; number++ {
+		room := domain.RoomID(w.room(number))
+		var calendar []eventstore.Proposed
+		bookings := map[string][]eventstore.Proposed{}
+		proposed := func(e domain.Event) eventstore.Proposed {
+			return eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: at}}
+		}
+		for i := range givenUp + over {
+			start := at.AddDate(0, 0, 1).Add(time.Duration(i) * time.Hour)
+			r := domain.SlotReserved{
+				ReservationID: domain.ReservationID(uuid.NewString()), BookingID: domain.BookingID(uuid.NewString()),
+				RoomID: room, UserID: "past", Slot: domain.Slot{Start: start, End: start.Add(time.Hour)}, At: at,
+			}
+			if calendar = append(calendar, proposed(r)); i < givenUp {
+				calendar = append(calendar, proposed(domain.SlotReleased{ReservationID: r.ReservationID, BookingID: r.BookingID, RoomID: room}))
+				continue
+			}
+			for _, e := range domain.DecideCreate(domain.Booking{}, r) {
+				bookings[r.BookingID.Stream()] = append(bookings[r.BookingID.Stream()], proposed(e))
+			}
+		}
+		w.run.put(room.Stream(), calendar)
+		for stream, events := range bookings {
+			w.run.put(stream, events)
+		}
+	}
+}
+
+// put appends the first events of a stream, whatever is killed meanwhile, unless somebody else has.
+func (r *linearizableRun) put(stream string, events []eventstore.Proposed) {
+	for r.ctx.Err() == nil {
+		_, err := r.store.Append(r.ctx, stream, eventstore.NoStream, events...)
+		if _, there := errors.AsType[*eventstore.WrongRevision](err); err == nil || there {
+			return
+		}
+	}
 }
 
 // readAll reads every booking of the world whose id is known.
@@ -223,8 +275,8 @@ func (w *linearizableWorld) request(i intent, id string) message {
 		}
 	}
 	set("roomId", a.room != 0, w.room(a.room))
-	set("useStartDtm", a.start != 0, minute(a.start))
-	set("useEndDtm", a.end != 0, minute(a.end))
+	set("useStartDtm", a.start != 0, w.minute(a.start))
+	set("useEndDtm", a.end != 0, w.minute(a.end))
 	set("bookingUserId", a.user != 0, a.user)
 	set("confirmUserId", a.by != 0, a.by)
 	confirm := "/confirms/" + id
@@ -244,9 +296,9 @@ func (w *linearizableWorld) request(i intent, id string) message {
 	case opDeny:
 		m.method, m.path, values["status"] = "PATCH", confirm, "DENIED"
 	case opStart:
-		m.method, m.path, values["bookingId"], values["realUseStartDtm"] = "POST", "/realuses", id, minute(a.at)
+		m.method, m.path, values["bookingId"], values["realUseStartDtm"] = "POST", "/realuses", id, w.minute(a.at)
 	case opEnd:
-		m.method, m.path, values["realUseEndDtm"] = "PATCH", use, minute(a.at)
+		m.method, m.path, values["realUseEndDtm"] = "PATCH", use, w.minute(a.at)
 	case opBooking:
 		m.method = "GET"
 	case opAnswer:
@@ -269,17 +321,23 @@ func (w *linearizableWorld) room(number int) string {
 	return fmt.Sprintf("%x-%d-%d", w.run.seed, w.number, number)
 }
 
-var worldsBegin = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func minute(m int) string {
-	return worldsBegin.Add(time.Duration(m) * time.Minute).Format(time.RFC3339)
+// begins is when the first slot of the world may start: some years from now, or long ago, in a world that is aged.
+func (w *linearizableWorld) begins() time.Time {
+	if w.aged() {
+		return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)
 }
 
-func minuteOf(t *time.Time) int {
+func (w *linearizableWorld) minute(m int) string {
+	return w.begins().Add(time.Duration(m) * time.Minute).Format(time.RFC3339)
+}
+
+func (w *linearizableWorld) minuteOf(t *time.Time) int {
 	if t == nil {
 		return 0
 	}
-	return int(t.Sub(worldsBegin) / time.Minute)
+	return int(t.Sub(w.begins()) / time.Minute)
 }
 
 // resource has every field that a reply may have.
@@ -305,7 +363,7 @@ type resource struct {
 func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	r := reply{
 		code: answer.code, problem: strings.TrimPrefix(answer.Type, "/problems/"), reason: answer.CancelReason,
-		start: minuteOf(answer.Start), end: minuteOf(answer.End), useStart: minuteOf(answer.UseStart), useEnd: minuteOf(answer.UseEnd),
+		start: w.minuteOf(answer.Start), end: w.minuteOf(answer.End), useStart: w.minuteOf(answer.UseStart), useEnd: w.minuteOf(answer.UseEnd),
 	}
 	r.status, _ = answer.Status.(string)
 	for room := range worldRooms {
@@ -318,7 +376,7 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	r.revision, _ = strconv.Atoi(strings.Trim(answer.etag, `"`))
 	var inTheWay []rawHeld
 	for _, b := range answer.ConflictsWith {
-		inTheWay = append(inTheWay, rawHeld{b.BookingID, minuteOf(b.Start), minuteOf(b.End)})
+		inTheWay = append(inTheWay, rawHeld{b.BookingID, w.minuteOf(b.Start), w.minuteOf(b.End)})
 	}
 	return r, inTheWay
 }

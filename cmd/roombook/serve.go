@@ -117,7 +117,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return nil
 	})
 
-	handler := commands.New(store, commands.Options{Policy: c.policy, CacheBytes: c.calendarCache << 20, CalendarKeep: c.calendarKeep})
+	handler := commands.New(store, commands.Options{Policy: c.policy, CacheBytes: int(max(1, c.calendarCache*(1<<20))), CalendarKeep: c.calendarKeep})
 	registry.MustRegister(handler.Collectors()...)
 	if c.has(roleRecovery) {
 		recovery := commands.NewRecovery(handler, store, commands.RecoveryOptions{Grace: c.grace, Logger: log})

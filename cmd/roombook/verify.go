@@ -57,8 +57,9 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	for _, p := range projections.All() {
-		n, err := verifyList(ctx, views, store, p, stdout)
+	verdicts, errs := projections.VerifyAll(ctx, views, store, projections.All())
+	for i, p := range projections.All() {
+		n, err := printVerdict(stdout, p.Name, verdicts[i], errs[i])
 		if err != nil {
 			return err
 		}
@@ -150,16 +151,15 @@ func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f
 	}
 }
 
-// verifyList prints the faults of a list and returns their number.
-func verifyList(ctx context.Context, views projections.Store, store *events, p projections.Projection, stdout io.Writer) (wrong int, err error) {
-	verdict, err := projections.Verify(ctx, views, store, p)
+// printVerdict prints the faults of a list and returns their number. It returns the error if the list could not be judged.
+func printVerdict(stdout io.Writer, name string, verdict projections.Verdict, err error) (wrong int, _ error) {
 	var other *projections.OtherLog
 	switch {
 	case errors.Is(err, projections.ErrNotBuilt):
-		fmt.Fprintf(stdout, "%s: not built yet; roombook serve or roombook replay %[1]s builds it\n", p.Name)
+		fmt.Fprintf(stdout, "%s: not built yet; roombook serve or roombook replay %[1]s builds it\n", name)
 		return 1, nil
 	case errors.As(err, &other):
-		fmt.Fprintf(stdout, "%s: %v\n", p.Name, other)
+		fmt.Fprintf(stdout, "%s: %v\n", name, other)
 		return 1, nil
 	case err != nil:
 		return 0, err
@@ -170,7 +170,7 @@ func verifyList(ctx context.Context, views projections.Store, store *events, p p
 	for _, unseen := range verdict.Unseen {
 		fmt.Fprintln(stdout, unseen)
 	}
-	fmt.Fprintf(stdout, "%s: up to position %d, %s", p.Name, verdict.Position, faults(verdict.Faults()))
+	fmt.Fprintf(stdout, "%s: up to position %d, %s", name, verdict.Position, faults(verdict.Faults()))
 	if verdict.Behind > 0 {
 		fmt.Fprintf(stdout, "; %s behind the log", counted(verdict.Behind, "event"))
 	}

@@ -199,7 +199,7 @@ func checkCompose(dir string, p *program) []string {
 var (
 	variableName = regexp.MustCompile(`\bROOMBOOK_[A-Z_]+\b`)
 	flagName     = regexp.MustCompile(`(?:^|[\s(])--([a-z][a-z-]+)`)
-	verbName     = regexp.MustCompile("(?:^|[\\s`/\"])roombook ((?:recovery|booking) )?([a-z]+)( --[a-z-]+)*[;,.`)]? ")
+	verbName     = regexp.MustCompile("(?:^|[\\s`/\"])roombook ((?:recovery|booking|notifications) )?([a-z]+)( --[a-z-]+)*[;,.`)]? ")
 	otherProgram = regexp.MustCompile(`\b(kubectl|docker|aws|curl|git|buildx|kustomize|cloudformation|sha256sum|mongod|wget|jq)\b|rollout\.sh|--(platform|build-arg|tag|mount|from|chown|interval|timeout|start|retries|quiet|eval|replSet|bind_ip_all|parameter-overrides|capabilities)`)
 )
 

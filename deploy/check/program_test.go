@@ -86,7 +86,7 @@ func (p *program) start(dir string) (stop func(), err error) {
 
 // ask fills in what the program has.
 func (p *program) ask() error {
-	for _, command := range append([]string{"recovery status", "booking release"}, p.commands()...) {
+	for _, command := range append([]string{"recovery status", "booking release", "notifications parked", "notifications retry", "notifications test"}, p.commands()...) {
 		help, err := exec.Command(p.path, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			return fmt.Errorf("roombook %s --help: %w", command, err)
@@ -215,7 +215,7 @@ func (p *program) hasMetric(name string) bool {
 	if !strings.HasPrefix(name, "roombook_") {
 		return false
 	}
-	for _, prefix := range []string{"roombook_", "roombook_eventstore_", "roombook_projection_"} {
+	for _, prefix := range []string{"roombook_", "roombook_eventstore_", "roombook_projection_", "roombook_notifications_"} {
 		if short, ok := strings.CutPrefix(name, prefix); ok && (strings.Contains(p.source, `"`+short+`"`) || strings.Contains(p.source, `"`+name+`"`)) {
 			return true
 		}

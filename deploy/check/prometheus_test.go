@@ -113,9 +113,12 @@ func TestAlerts(t *testing.T) {
 		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x20`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x20`},
 		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x20`,
 			`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x20`},
-		"RoombookUndecodable": {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 0+1x20`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x20`},
-		"RoombookLogReplaced": {`roombook_eventstore_log_replaced_total{job="roombook"} 0 0 0 0 0 1+0x20`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x20`},
-		"RoombookDiskFilling": {disk("9"), disk("50")},
+		"RoombookUndecodable":         {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 0+1x20`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x20`},
+		"RoombookBreakerOpen":         {breaker("0 1 2+0x20"), breaker("2 1 0+0x20")},
+		"RoombookNotificationsLate":   {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x20`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x20`},
+		"RoombookNotificationsParked": {`roombook_notifications_parked_total{job="roombook",channel="mail"} 0+1x20`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x20`},
+		"RoombookLogReplaced":         {`roombook_eventstore_log_replaced_total{job="roombook"} 0 0 0 0 0 1+0x20`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x20`},
+		"RoombookDiskFilling":         {disk("9"), disk("50")},
 	}
 	groups, errs := parseRules("..")
 	if len(errs) > 0 {
@@ -158,6 +161,10 @@ func lists(metric, first, second string) string {
 		fmt.Fprintf(&b, "%s{job=\"roombook\",instance=%q,projection=\"booking_list\"} %s\n", metric, instance, value)
 	}
 	return b.String()
+}
+
+func breaker(states string) string {
+	return `roombook_notifications_breaker_state{job="roombook",channel="mail",destination="mail.example:587"} ` + states
 }
 
 func disk(free string) string {

@@ -311,7 +311,7 @@ func BenchmarkLargeLog(b *testing.B) {
 
 // appendLarge appends the events of lives of bookings, five to a stream.
 func appendLarge(b *testing.B, dir string) {
-	const perStream, underWay = 5, 64
+	const perStream, underWay = 5, 512
 	call, err := streams.NewStreamsClient(startIn(b, dir).dial(b)).BatchAppend(b.Context())
 	if err != nil {
 		b.Fatal(err)

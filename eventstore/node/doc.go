@@ -28,6 +28,7 @@
 //	persistent subscriptions             Services/PersistentSubscription                             persistent/*, TestGroupAfterRestart, TestGroupWithoutAcks, TestPinned
 //	errors, trailers                     Services/Transport/Grpc/RpcExceptions.cs                    all of the conversations
 //	durability                           -                                                           TestKill, TestPowerLoss, TestFailedSync
+//	damaged files                        -                                                           TestSpoiltFiles, TestLogIsNotWhole, TestDamageWhileRunning
 //
 // What is answered otherwise, for good:
 //
@@ -43,6 +44,10 @@
 //	persistent/ack-bad-id                   later acks of the call are ignored     they count                               kinder
 //	persistent/replay-parked-stop-at-zero   the group never replays again          it does                                  kinder
 //	parked events that are being replayed   are lost if the server stops           can be replayed again                    kinder
+//	a regular expression that takes more    goes on                                an error; a group takes the event        bounded time
+//	  than 200 ms on one event
+//	group reads with a huge buffer_size     as many in flight                      65,536 at most                           bounded memory
+//	GetInfo: status, measurements           all of its states, and histograms      Behind or Live, none                     not served
 //	read/all-odd-positions                  InvalidPosition between records        every number up to the end is one        positions are dense
 //	  and backwards from beyond the end     an error                               the newest events                        kinder
 //	links, batches: .NET's texts of what    the exception's text                   one of ours where none is recorded       a text of .NET

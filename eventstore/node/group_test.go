@@ -343,6 +343,27 @@ func TestGroupEndsWithServer(t *testing.T) {
 	}
 }
 
+// TestListGroupsOfAll: where there never was a group on $all that is an error, and where the last is gone it is not.
+func TestListGroupsOfAll(t *testing.T) {
+	c := start(t).client(t)
+	list := func() error {
+		_, err := c.ListPersistentSubscriptionsToAll(t.Context(), esdb.ListPersistentSubscriptionsOptions{})
+		return err
+	}
+	if e, ok := esdb.FromError(list()); ok || e.Code() != esdb.ErrorCodeResourceNotFound {
+		t.Errorf("got %v", e)
+	}
+	if err := c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeletePersistentSubscriptionToAll(t.Context(), "g", esdb.DeletePersistentSubscriptionOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := list(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestGroupWithOfficialClient goes through what the official client can do.
 func TestGroupWithOfficialClient(t *testing.T) {
 	c := start(t).client(t)

@@ -128,11 +128,11 @@ func (s *groups) get(key string) *group {
 	return s.entries[key]
 }
 
-// known reports whether a stream has had a group since the node was opened. No stream and $all always have.
+// known reports whether a stream, or $all, has had a group since the node was opened. No stream always has.
 func (s *groups) known(stream string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return stream == "" || stream == allStream || s.sources[stream]
+	return stream == "" || s.sources[stream]
 }
 
 // list returns the groups on stream, or all, in order of source and name.

@@ -356,17 +356,18 @@ func (s *persistentService) GetInfo(ctx context.Context, request *persistent.Get
 
 // List tells about all groups, or those on one stream.
 func (s *persistentService) List(ctx context.Context, request *persistent.ListReq) (*persistent.ListResp, error) {
-	stream := ""
+	stream, named := "", false
 	if of := request.GetOptions().GetListForStream(); of != nil {
 		var ok bool
 		if stream, ok = source(of.GetStream(), of.GetAll()); !ok {
 			return nil, errHandler
 		}
+		named = of.GetAll() == nil && stream == allStream // by its name $all is always known
 	} else if request.GetOptions().GetListAllSubscriptions() == nil {
 		return nil, errHandler
 	}
 	list := s.groups.list(stream)
-	if list == nil && !s.groups.known(stream) {
+	if list == nil && !named && !s.groups.known(stream) {
 		return nil, s.answer(ctx, "list groups", noGroup(stream, ""))
 	}
 	answer := &persistent.ListResp{}

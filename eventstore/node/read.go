@@ -111,7 +111,8 @@ func (s *streamsService) readStream(r readRequest, stream streams.Streams_ReadSe
 			return context.Cause(ctx)
 		}
 		var more bool
-		if next, more, err = s.log.readStream(&p, v, next, r.backward, r.limit-sent); err != nil {
+		// A page is no longer than everything before it: many readers stop soon, and each event of a stream may be in a block of its own.
+		if next, more, err = s.log.readStream(&p, v, next, r.backward, min(r.limit-sent, max(sent, firstPageEvents))); err != nil {
 			return err
 		}
 		for _, e := range p.events {

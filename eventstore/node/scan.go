@@ -12,6 +12,8 @@ import (
 const (
 	pageEvents = 256
 	pageBytes  = 256 << 10
+
+	firstPageEvents = 32 // of a read of a stream
 )
 
 // page is a run of events that is read at once, so that no database iterator is open while a slow client is being served. It is

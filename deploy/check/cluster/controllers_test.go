@@ -1,0 +1,247 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/scale"
+	"k8s.io/kubernetes/pkg/controller/cronjob"
+	"k8s.io/kubernetes/pkg/controller/deployment"
+	"k8s.io/kubernetes/pkg/controller/disruption"
+	"k8s.io/kubernetes/pkg/controller/podautoscaler"
+	"k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
+	"k8s.io/kubernetes/pkg/controller/replicaset"
+	"k8s.io/utils/ptr"
+)
+
+const namespace = "roombook"
+
+// load is what the pods of the api use, in thousandths of a processor each, and how many events the lists are behind.
+type load struct {
+	client kubernetes.Interface
+	cpu    atomic.Int64
+	behind atomic.Int64
+}
+
+// GetResourceMetric implements [metrics.MetricsClient].
+func (l *load) GetResourceMetric(ctx context.Context, _ core.ResourceName, namespace string, selector labels.Selector, _ string) (metrics.PodMetricsInfo, time.Time, error) {
+	pods, err := l.client.CoreV1().Pods(namespace).List(ctx, meta.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	now, all := time.Now(), metrics.PodMetricsInfo{}
+	for _, p := range pods.Items {
+		all[p.Name] = metrics.PodMetric{Timestamp: now, Window: time.Minute, Value: l.cpu.Load()}
+	}
+	return all, now, nil
+}
+
+// GetExternalMetric implements [metrics.MetricsClient].
+func (l *load) GetExternalMetric(string, string, labels.Selector) ([]int64, time.Time, error) {
+	return []int64{1000 * l.behind.Load()}, time.Now(), nil
+}
+
+var errNoMetric = errors.New("no autoscaler of ours asks for this")
+
+// GetRawMetric implements [metrics.MetricsClient].
+func (*load) GetRawMetric(string, string, labels.Selector, labels.Selector) (metrics.PodMetricsInfo, time.Time, error) {
+	return nil, time.Time{}, errNoMetric
+}
+
+// GetObjectMetric implements [metrics.MetricsClient].
+func (*load) GetObjectMetric(string, string, *autoscaling.CrossVersionObjectReference, labels.Selector) (int64, time.Time, error) {
+	return 0, time.Time{}, errNoMetric
+}
+
+// startControllers runs those of Kubernetes' controllers that the manifests are for, until the end of the test.
+func startControllers(t *testing.T, config *rest.Config, a *applier, l *load) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	client := l.client
+	scales, err := scale.NewForConfig(config, a.mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(client.Discovery()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := informers.NewSharedInformerFactory(client, 0)
+	core, sets := f.Core().V1(), f.Apps().V1()
+	deployments, err := deployment.NewDeploymentController(ctx, sets.Deployments(), sets.ReplicaSets(), core.Pods(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replicas := replicaset.NewReplicaSetController(ctx, sets.ReplicaSets(), core.Pods(), client, replicaset.BurstReplicas)
+	budgets := disruption.NewDisruptionController(ctx, core.Pods(), f.Policy().V1().PodDisruptionBudgets(), core.ReplicationControllers(),
+		sets.ReplicaSets(), sets.Deployments(), sets.StatefulSets(), client, a.mapper, scales, client.Discovery())
+	const tolerance = 0.1
+	scalers := podautoscaler.NewHorizontalController(ctx, client.CoreV1(), scales, client.AutoscalingV2(), a.mapper, l,
+		f.Autoscaling().V2().HorizontalPodAutoscalers(), core.Pods(), time.Second, 5*time.Minute, tolerance, 0, 0)
+	jobs, err := cronjob.NewControllerV2(ctx, f.Batch().V1().Jobs(), f.Batch().V1().CronJobs(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Start(ctx.Done())
+	go deployments.Run(ctx, 2)
+	go replicas.Run(ctx, 2)
+	go budgets.Run(ctx)
+	go scalers.Run(ctx, 2)
+	go jobs.Run(ctx, 2)
+	go keepReady(ctx, client)
+}
+
+// keepReady does for the test what a node does: it makes every pod ready.
+func keepReady(ctx context.Context, client kubernetes.Interface) {
+	for ctx.Err() == nil {
+		pods, err := client.CoreV1().Pods(namespace).List(ctx, meta.ListOptions{})
+		if err == nil {
+			for _, p := range pods.Items {
+				if p.Status.Phase == core.PodRunning {
+					continue
+				}
+				now := meta.Now()
+				p.Status.Phase, p.Status.StartTime = core.PodRunning, &now
+				p.Status.Conditions = []core.PodCondition{{Type: core.PodReady, Status: core.ConditionTrue, LastTransitionTime: now}}
+				_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{}) // else the next time
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// controllers lets Kubernetes' controllers work on the production overlay, which has been applied.
+func controllers(t *testing.T, config *rest.Config, a *applier) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &load{client: client}
+	l.cpu.Store(10)
+	startControllers(t, config, a, l)
+	replicas := func(name string, want int32) {
+		t.Helper()
+		await(t, fmt.Sprintf("%s with %d replicas", name, want), func() error {
+			d, err := client.AppsV1().Deployments(namespace).Get(t.Context(), name, meta.GetOptions{})
+			if err == nil && (*d.Spec.Replicas != want || d.Status.ReadyReplicas != want || d.Status.ObservedGeneration != d.Generation) {
+				err = fmt.Errorf("it has %+v", d.Status)
+			}
+			return err
+		})
+	}
+	replicas("roombook-api", 1)
+	replicas("roombook-recovery", 2)
+	replicas("roombook-dispatch", 2)
+	replicas("roombook-projections", 2)
+	owned(t, client)
+
+	// Each pod uses two and a half times of what it asks for, as in the first version's load test; then next to nothing.
+	l.cpu.Store(625)
+	replicas("roombook-api", 10)
+	budget(t, client, "roombook-api", 10)
+	l.behind.Store(50_000)
+	replicas("roombook-projections", 4)
+
+	// It goes down after five minutes, and one pod a minute, which would take longer than all else.
+	scaler, err := client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "roombook-api", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if window := scaler.Spec.Behavior.ScaleDown.StabilizationWindowSeconds; *window != 300 {
+		t.Errorf("it goes down after %d s", *window)
+	}
+	l.cpu.Store(10)
+	await(t, "another window", func() error {
+		scaler, err := client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "roombook-api", meta.GetOptions{})
+		if err != nil {
+			return err
+		}
+		scaler.Spec.Behavior.ScaleDown = &autoscaling.HPAScalingRules{
+			StabilizationWindowSeconds: ptr.To[int32](0),
+			Policies:                   []autoscaling.HPAScalingPolicy{{Type: autoscaling.PercentScalingPolicy, Value: 100, PeriodSeconds: 1}},
+		}
+		_, err = client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Update(t.Context(), scaler, meta.UpdateOptions{})
+		return err
+	})
+	replicas("roombook-api", 1)
+	job(t, client)
+}
+
+// owned looks whether each Deployment has made a ReplicaSet of its own.
+func owned(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	sets, err := client.AppsV1().ReplicaSets(namespace).List(t.Context(), meta.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := map[string]int{}
+	for _, s := range sets.Items {
+		if owner := meta.GetControllerOf(&s); owner != nil && owner.Kind == "Deployment" {
+			of[owner.Name]++
+		}
+	}
+	deployments, err := client.AppsV1().Deployments(namespace).List(t.Context(), meta.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range deployments.Items {
+		if of[d.Name] == 0 || !available(d) {
+			t.Errorf("%s has %d ReplicaSets and is %+v", d.Name, of[d.Name], d.Status.Conditions)
+		}
+	}
+}
+
+func available(d apps.Deployment) bool {
+	for _, c := range d.Status.Conditions {
+		if c.Type == apps.DeploymentAvailable {
+			return c.Status == core.ConditionTrue
+		}
+	}
+	return false
+}
+
+// budget waits until a budget counts the pods and allows one of them to go.
+func budget(t *testing.T, client kubernetes.Interface, name string, pods int32) {
+	t.Helper()
+	await(t, "the budget of "+name, func() error {
+		b, err := client.PolicyV1().PodDisruptionBudgets(namespace).Get(t.Context(), name, meta.GetOptions{})
+		if err == nil && (b.Status.ExpectedPods != pods || b.Status.CurrentHealthy != pods || b.Status.DisruptionsAllowed != 1) {
+			err = fmt.Errorf("it counts %+v", b.Status)
+		}
+		return err
+	})
+}
+
+// job lets the CronJob be due, and waits for its Job.
+func job(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
+	await(t, "a CronJob that is due", func() error {
+		c, err := client.BatchV1().CronJobs(namespace).Get(t.Context(), "roombook-verify", meta.GetOptions{})
+		if err != nil {
+			return err
+		}
+		c.Status.LastScheduleTime = ptr.To(meta.NewTime(time.Now().Add(-25 * time.Hour)))
+		_, err = client.BatchV1().CronJobs(namespace).UpdateStatus(t.Context(), c, meta.UpdateOptions{})
+		return err
+	})
+	await(t, "its Job", func() error {
+		jobs, err := client.BatchV1().Jobs(namespace).List(t.Context(), meta.ListOptions{})
+		if err == nil && len(jobs.Items) != 1 {
+			err = fmt.Errorf("there are %d", len(jobs.Items))
+		}
+		if err == nil && jobs.Items[0].Spec.Template.Spec.Containers[0].Args[0] != "verify" {
+			t.Errorf("it runs %v", jobs.Items[0].Spec.Template.Spec.Containers[0].Args)
+		}
+		return err
+	})
+}
