@@ -63,7 +63,10 @@ func openDirectory(path, template, language string, log *slog.Logger) (*director
 	if path == "" {
 		return d, nil
 	}
-	return d, d.read()
+	if err := d.read(); err != nil {
+		return nil, fmt.Errorf("the directory of users: %w", err)
+	}
+	return d, nil
 }
 
 // read reads the file if it has changed.

@@ -64,6 +64,9 @@ func readTexts(folder string, zone *time.Location, link string) (*texts, error) 
 		return nil, err
 	}
 	if folder != "" {
+		if _, err := os.Stat(folder); err != nil {
+			return nil, fmt.Errorf("the folder of texts: %w", err)
+		}
 		if err := t.add(os.DirFS(folder)); err != nil {
 			return nil, fmt.Errorf("texts in %s: %w", folder, err)
 		}
@@ -83,11 +86,6 @@ func (t *texts) add(folder fs.FS) error {
 	files, err := fs.Glob(folder, "*.*")
 	if err != nil {
 		return err
-	}
-	if files == nil {
-		if _, err := fs.ReadDir(folder, "."); err != nil {
-			return err
-		}
 	}
 	functions := map[string]any{"when": t.when, "at": t.at, "particle": particle}
 	for _, path := range files {
