@@ -154,7 +154,7 @@ func TestCallsOfEachCommand(t *testing.T) {
 				}
 				t.Run(name, func(t *testing.T) {
 					counted := &counting{Store: store}
-					earlier, w := newHandler(counted), &world{store: store, from: newRoom(), to: newRoom()}
+					earlier, w := newHandler(counted), &world{store: store, handler: newHandler, from: newRoom(), to: newRoom()}
 					for i, given := range c.given {
 						if err := given(earlier, w, request()); err != nil {
 							t.Fatalf("given %d: %v", i, err)

@@ -154,7 +154,7 @@ func keyedCommands() []keyedCommand {
 }
 
 func (c keyedCommand) world(t *testing.T, store *eventstore.Store) *world {
-	w := &world{store: store, from: newRoom(), to: newRoom()}
+	w := &world{store: store, handler: newHandler, from: newRoom(), to: newRoom()}
 	c.given(t, newHandler(store), w)
 	return w
 }
@@ -226,7 +226,7 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 				var tries sync.WaitGroup
 				for i := range outcomes {
 					tries.Go(func() {
-						own := &world{store: store, from: w.from, to: w.to, booking: booking}
+						own := &world{store: store, handler: newHandler, from: w.from, to: w.to, booking: booking}
 						o := &outcomes[i]
 						o.answer, o.err = c.when(t.Context(), handlers[i%2], own, r())
 					})

@@ -109,7 +109,7 @@ func TestARepeatIsNotDecidedFromMemory(t *testing.T) {
 	for _, c := range keyedCommands() {
 		t.Run(c.name, func(t *testing.T) {
 			h, other := newHandler(store), newHandler(store)
-			w, r := &world{store: store, from: newRoom(), to: newRoom()}, keyed("digest")
+			w, r := &world{store: store, handler: newHandler, from: newRoom(), to: newRoom()}, keyed("digest")
 			c.given(t, h, w)
 			first, err := c.when(t.Context(), other, w, r())
 			if err != nil {

@@ -27,7 +27,7 @@ func newRestored(t *testing.T) *restored {
 	network := eventstoretest.Before(t, first)
 	r := &restored{store: network.Open(t, eventstore.Options{}), former: first, put: func() { network.Redirect(second) }}
 	direct := eventstoretest.Before(t, second)
-	r.node = node{address: direct.ConnectionString(), store: direct.Open(t, eventstore.Options{})}
+	r.node = node{address: direct.ConnectionString(), store: direct.Open(t, eventstore.Options{}), handler: newHandler}
 	return r
 }
 

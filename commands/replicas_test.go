@@ -106,7 +106,7 @@ func TestReplicasAreAskedWithOneKey(t *testing.T) {
 // Many clients of several replicas settle one booking that was left half-done: each step is done once.
 func TestReplicasFinishOneBooking(t *testing.T) {
 	handlers, server := replicas(t, 3)
-	n := node{address: server.ConnectionString(), store: server.Open(t, eventstore.Options{})}
+	n := node{address: server.ConnectionString(), store: server.Open(t, eventstore.Options{}), handler: newHandler}
 	const clients = 12
 	for _, c := range breakables() {
 		t.Run(c.name, func(t *testing.T) {

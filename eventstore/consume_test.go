@@ -237,7 +237,7 @@ func TestConsume(t *testing.T) {
 		t.Errorf("handed %v again, want %v", ids, last)
 	}
 	c.end(t)
-	info := g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.Checkpoint == i.Known && i.Consumers == 0 })
+	info := g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.Checkpoint >= i.Known && i.Consumers == 0 })
 	if info.Parked != 0 || info.InFlight != 0 || info.Waiting != 0 || info.Known < got[len(got)-1].Position {
 		t.Errorf("the group is %+v", info)
 	}
@@ -511,7 +511,7 @@ func TestSlowConsumer(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond) // time-outs are looked for every second
 	close(going)
 	got := h.wait(len(written))
-	g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.InFlight == 0 && i.Waiting == 0 && i.Checkpoint == i.Known })
+	g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.InFlight == 0 && i.Waiting == 0 && i.Checkpoint >= i.Known })
 	if n := len(h.wait(0)); n != len(written) {
 		t.Errorf("%d events were handled %d times", len(written), n)
 	}

@@ -118,9 +118,9 @@ func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, 
 	return config, config.Validate()
 }
 
-// Close ends subscriptions, reads and waits for a connection with [ErrClosed], lets appends that have been sent be answered or time out,
-// and returns when all connections are closed. It may be called more than once, but not from within a loop over a read or a
-// subscription, for which it would wait.
+// Close ends subscriptions, consumers, reads and waits for a connection with [ErrClosed], lets handlers of consumers return and appends that
+// have been sent be answered or time out, and returns when all connections are closed. It may be called more than once, but not from within
+// a loop over a read or a subscription, or a handler, for which it would wait.
 func (s *Store) Close() error {
 	s.connections.shutdown()
 	return nil

@@ -272,11 +272,13 @@ func BenchmarkLargeLog(b *testing.B) {
 	})
 	b.Run("open", func(b *testing.B) {
 		for range b.N {
+			before := processorTime(b)
 			n, err := node.Open(node.Options{Dir: dir})
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
+			report(b, before)
 			if err := n.Close(); err != nil {
 				b.Fatal(err)
 			}
