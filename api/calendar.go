@@ -23,11 +23,11 @@ func (s *Server) calendarRoutes() []route {
 	}
 }
 
-// The bookings of a feed: those that end after some time ago, the earliest first, up to a number.
+// Limits of a feed.
 const (
 	feedPast    = 30 * 24 * time.Hour
 	maxFeed     = 2000
-	maxFeedTags = 4096 // feeds whose Last-Modified is known
+	maxFeedTags = 4096 // feeds whose Last-Modified is remembered
 )
 
 const mediaCalendar = "text/calendar; charset=utf-8"
@@ -42,7 +42,7 @@ func (s *Server) userCalendar(x *exchange) error {
 	return s.calendar(x, "Rooms of "+string(user), projections.Query{User: user}, func(b *projections.BookingList) string { return "Room " + string(b.Room) })
 }
 
-// calendar replies with the bookings of a query as an iCalendar feed.
+// calendar replies with an iCalendar feed of the bookings that match a query.
 func (s *Server) calendar(x *exchange, name string, q projections.Query, summary func(*projections.BookingList) string) error {
 	if !validID(x.vars["id"]) {
 		return errNoSuchPath
@@ -54,7 +54,7 @@ func (s *Server) calendar(x *exchange, name string, q projections.Query, summary
 	for len(meetings) < maxFeed {
 		page, err := s.lists.BookingLists(x.ctx, q)
 		if _, ok := errors.AsType[*projections.InvalidQuery](err); ok && q.Cursor != "" {
-			return projections.ErrUnavailable // the list was rebuilt in between
+			return projections.ErrUnavailable // the list has been rebuilt meanwhile
 		}
 		if err != nil {
 			return err
@@ -75,7 +75,7 @@ func (s *Server) calendar(x *exchange, name string, q projections.Query, summary
 	modified := s.feeds.modified(x.r.URL.Path, tag, x.now())
 	x.header("Etag", tag)
 	x.header("Last-Modified", modified.Format(http.TimeFormat))
-	if x.r.Header["If-None-Match"] != nil { // which goes before the date, and is looked at later
+	if x.r.Header["If-None-Match"] != nil { // takes precedence, and is checked later
 		return nil
 	}
 	if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !modified.After(since) {
@@ -99,8 +99,8 @@ func (x *exchange) meeting(b *projections.BookingList, summary string) notify.Me
 	return m
 }
 
-// feedTags know since when feeds are as they are. What a list has of a booking does not tell when it was moved out of a feed, so that is
-// since when this server has known. Goroutines may share it.
+// feedTags remembers when this server first saw the current content of each feed. The list cannot tell, because it does not record when a
+// booking was moved out of a feed. It is safe for concurrent use.
 type feedTags struct {
 	*lru.Cache[string, feedTag]
 }
@@ -113,12 +113,12 @@ type feedTag struct {
 func newFeedTags() feedTags {
 	cache, err := lru.New[string, feedTag](maxFeedTags)
 	if err != nil {
-		panic(err) // the size is a constant
+		panic(err) // the size is valid
 	}
 	return feedTags{cache}
 }
 
-// modified is when a feed became what it is, in whole seconds: never before that, so that nobody is told of no change when there was one.
+// modified returns the Last-Modified time of a feed, in whole seconds. It is rounded up, so that a change is never missed.
 func (f feedTags) modified(feed, tag string, now time.Time) time.Time {
 	known, ok := f.Get(feed)
 	if !ok || known.tag != tag {

@@ -9,16 +9,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// The events of a notification stream, which belongs to one event that somebody is told of. They are stored forever.
+// The events of a notification stream, which records the notifications of one event. They are stored forever.
 type (
-	// NotificationRequested says that somebody beside the booking's user is told of the event: an approver. The booking's own user is
-	// told without it.
+	// NotificationRequested says that an approver is to be notified of the event. The notification to the booking's user is implied by the
+	// event itself.
 	NotificationRequested struct {
 		NotificationID NotificationID   `json:"notificationId"`
 		Kind           NotificationKind `json:"kind"`
 		BookingID      BookingID        `json:"bookingId"`
 		RoomID         RoomID           `json:"roomId"`
-		UserID         UserID           `json:"userId"` // who is told
+		UserID         UserID           `json:"userId"` // the recipient
 		At             time.Time        `json:"at"`
 	}
 
@@ -27,7 +27,7 @@ type (
 		NotificationID NotificationID `json:"notificationId"`
 		BookingID      BookingID      `json:"bookingId"`
 		Channel        Channel        `json:"channel"`
-		// Attempt is the number of the attempt on the channel, counted from 1.
+		// Attempt counts the attempts on the channel, from 1.
 		Attempt int64     `json:"attempt"`
 		At      time.Time `json:"at"`
 	}
@@ -39,12 +39,12 @@ type (
 		Channel        Channel        `json:"channel"`
 		Attempt        int64          `json:"attempt"`
 		Reason         string         `json:"reason"`
-		// Parked says that it was the last attempt, unless somebody asks for more.
+		// Parked means that there are no further attempts unless an operator requests a retry.
 		Parked bool      `json:"parked,omitempty"`
 		At     time.Time `json:"at"`
 	}
 
-	// NotificationRetried says that an operator asks for the notification to be delivered after all, on each channel that has given up.
+	// NotificationRetried says that an operator requested further attempts on each channel on which the notification is parked.
 	NotificationRetried struct {
 		NotificationID NotificationID `json:"notificationId"`
 		BookingID      BookingID      `json:"bookingId"`
@@ -57,39 +57,39 @@ func (NotificationDelivered) EventType() string { return "NotificationDelivered"
 func (NotificationFailed) EventType() string    { return "NotificationFailed" }
 func (NotificationRetried) EventType() string   { return "NotificationRetried" }
 
-// NotificationID names what one user is told of one event. For the booking's user it is the event's id, the text form of a UUID; for an
-// approver a dot and a number follow.
+// NotificationID identifies the notification of one user about one event. For the booking's user it is the event's id, the text form of a
+// UUID; for an approver it is followed by a dot and a number.
 type NotificationID string
 
-// NotificationOf names what the booking's user is told of an event.
+// NotificationOf returns the id of the notification to the booking's user about an event.
 func NotificationOf(event uuid.UUID) NotificationID { return NotificationID(event.String()) }
 
-// ForApprover names what the n-th of the approvers is told of the event, counted from 1.
+// ForApprover returns the id of the notification to the n-th approver about the same event, counted from 1.
 func (id NotificationID) ForApprover(n int) NotificationID {
 	return NotificationID(fmt.Sprintf("%s.%d", id, n))
 }
 
-// Event is the id of the event.
+// Event returns the id of the event.
 func (id NotificationID) Event() string {
 	event, _, _ := strings.Cut(string(id), ".")
 	return event
 }
 
-// Stream is the name of the stream of all that is told of the event.
+// Stream is the name of the stream of the notifications of the event.
 func (id NotificationID) Stream() string { return NotificationCategory + "-" + id.Event() }
 
-// Channel is a way by which notifications are delivered.
+// Channel is a way to deliver notifications.
 type Channel string
 
 const (
 	ChannelLog     Channel = "log"
 	ChannelMail    Channel = "mail"
 	ChannelWebhook Channel = "webhook"
-	// ChannelList delivers what a user does not want to be sent: it is in the list of notifications.
+	// ChannelList stands for the list of notifications, where users who opted out find what they are not sent.
 	ChannelList Channel = "list"
 )
 
-// NotificationKind says what a notification tells, in a word that stays the same whatever the texts become.
+// NotificationKind is the kind of a notification. It is independent of the text.
 type NotificationKind string
 
 const (
@@ -109,18 +109,18 @@ var NotificationKinds = []NotificationKind{
 	KindBooked, KindConfirmRequested, KindChanged, KindHandedOver, KindConfirmed, KindDenied, KindUseStarted, KindUseEnded, KindCancelled,
 }
 
-// Notice is what somebody is told of an event.
+// Notice is what a notification is about.
 type Notice struct {
 	Kind    NotificationKind
 	Booking BookingID
 	Room    RoomID
 	To      UserID
-	User    UserID // whose booking it is now
+	User    UserID // the booking's user after the event
 	Reason  string // of an answer, may be empty
 }
 
-// NoticeOf is what the booking's user is told of an event, or who was its user until then; false if nothing. Who ends a use is told of the
-// end and not also of the cancellation that follows from it; who is denied, of the denial.
+// NoticeOf returns the notice of an event to the booking's user or former user; false if there is none. The cancellations that follow from the
+// end of a use and from a denial have none, as the end and the denial have one already.
 func NoticeOf(event Event) (Notice, bool) {
 	switch e := event.(type) {
 	case BookingCreated:
@@ -145,7 +145,7 @@ func NoticeOf(event Event) (Notice, bool) {
 	return Notice{}, false
 }
 
-// Sentence is the notice in one English sentence, as the list of notifications has it and every mail begins.
+// Sentence returns the notice as an English sentence: the text in the list of notifications, and the first line of an English mail.
 func (n Notice) Sentence() string {
 	switch n.Kind {
 	case KindBooked:
@@ -169,7 +169,7 @@ func (n Notice) Sentence() string {
 	}
 }
 
-// because is the end of a sentence that has a reason.
+// because formats a reason to be appended to a sentence.
 func because(reason string) string {
 	if reason == "" {
 		return ""
@@ -177,32 +177,32 @@ func because(reason string) string {
 	return ": " + reason
 }
 
-// Delivery says whether a notification has reached its user.
+// Delivery is the state of the delivery of a notification.
 type Delivery string
 
 const (
 	DeliveryPending   Delivery = "PENDING"
 	DeliveryDelivered Delivery = "DELIVERED"
-	DeliveryFailed    Delivery = "FAILED" // given up, unless an operator asks for more attempts
+	DeliveryFailed    Delivery = "FAILED" // parked: no further attempts unless an operator requests a retry
 )
 
-// Deliveries is the state of a notification stream. The zero value is that of a stream without events. It is a value, as a [Booking] is.
+// Deliveries is the state of a notification stream. The zero value is the state of an empty stream. Deliveries is a value, like [Booking].
 type Deliveries struct {
 	Requested []NotificationRequested // to approvers
-	Channels  []ChannelDelivery       // those that have made an attempt
+	Channels  []ChannelDelivery       // with at least one attempt
 }
 
-// ChannelDelivery is how far a channel has got with a notification.
+// ChannelDelivery is the state of the delivery of a notification on a channel.
 type ChannelDelivery struct {
 	Notification NotificationID
 	Booking      BookingID // empty before the first attempt
 	Channel      Channel
 	Delivery     Delivery
-	Attempts     int64 // made
-	Allowance    int64 // of Attempts, those before the last retry, which do not count towards giving up
+	Attempts     int64 // in total
+	Allowance    int64 // attempts before the last retry, which do not count towards the maximum
 }
 
-// On is how far a channel has got with a notification.
+// On returns the state of the delivery of a notification on a channel.
 func (d Deliveries) On(id NotificationID, channel Channel) ChannelDelivery {
 	if i := d.index(id, channel); i >= 0 {
 		return d.Channels[i]
@@ -251,9 +251,9 @@ func (d Deliveries) with(c ChannelDelivery) Deliveries {
 	return d
 }
 
-// DecideRetry has a notification delivered that a channel has given up.
+// DecideRetry requests further attempts for a parked notification.
 //
-//	given a channel has given it up  then NotificationRetried
+//	given it is parked on a channel  then NotificationRetried
 //	otherwise                        then nothing
 func DecideRetry(d Deliveries, id NotificationID, at time.Time) []Event {
 	for _, c := range d.Channels {

@@ -12,7 +12,7 @@ import (
 	"roombook/domain"
 )
 
-// dispatchConfig says how notifications are sent.
+// dispatchConfig configures notifications.
 type dispatchConfig struct {
 	timezone      string
 	smtp          string
@@ -43,7 +43,7 @@ func (c *dispatchConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.fallback, "fallback", "", "where notifications go that the mail server refuses for good: log or webhook")
 }
 
-// zone is the time zone.
+// zone returns the time zone.
 func (c *dispatchConfig) zone() (*time.Location, error) {
 	if c.timezone == "" {
 		return nil, usagef("--timezone is empty; it must be a time zone like Asia/Seoul, or UTC")
@@ -55,13 +55,13 @@ func (c *dispatchConfig) zone() (*time.Location, error) {
 	return zone, nil
 }
 
-// check finds the mistakes in the flags.
+// check reports mistakes in the flags.
 func (c *dispatchConfig) check() error {
 	_, err := c.dispatcher(nil, "", slog.New(slog.DiscardHandler), nil)
 	return err
 }
 
-// dispatcher makes what sends notifications. link is the server's address.
+// dispatcher returns a dispatcher. link is the base URL of links in messages.
 func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.Logger, tracer trace.Tracer) (*notify.Dispatcher, error) {
 	zone, err := c.zone()
 	if err != nil {

@@ -45,7 +45,7 @@ list of notifications; roombook notifications retry has them tried again.`,
 	return fromEnvironment(cmd)
 }
 
-// parked yields the notifications that were given up.
+// parked yields the parked notifications.
 func parked(ctx context.Context, views projections.Store) iter.Seq2[projections.Notification, error] {
 	return func(yield func(projections.Notification, error) bool) {
 		queries := projections.NewQueries(views, projections.QueryOptions{})
@@ -117,7 +117,7 @@ func retry(ctx context.Context, c storeConfig, ids []string, all bool, stdout, s
 	asked := 0
 	for _, id := range ids {
 		switch _, err := notify.Retry(ctx, store, domain.NotificationID(id), request.Actor, request.ID.String()); {
-		case errors.Is(err, notify.ErrNotFailed) && all: // somebody else was faster
+		case errors.Is(err, notify.ErrNotFailed) && all: // retried by somebody else meanwhile
 		case err != nil:
 			return fmt.Errorf("notification %s: %w", id, err)
 		default:

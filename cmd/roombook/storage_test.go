@@ -22,7 +22,7 @@ func limited(ctx context.Context, t *testing.T, limit string, args ...string) *e
 // serveLimited is startServe under a limit.
 func serveLimited(t *testing.T, limit, data string) *process {
 	t.Helper()
-	return startServeBy(t, limited(context.Background(), t, limit), data)
+	return startServeBy(t, limited(context.Background(), t, limit), data, "--log-level", "warn") // notifications, a line each, do not count
 }
 
 // toldOnce checks that a program failed, that its last line has the words, and that there are not too many lines before it.

@@ -8,22 +8,22 @@ import (
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
-// BreakerOptions say when a destination that does not work is left alone.
+// BreakerOptions configure the circuit breakers of destinations.
 type BreakerOptions struct {
-	// Failures are how many in a row open the breaker; 0 is 3.
+	// Failures is the number of consecutive failures that opens a breaker; 0 is 3.
 	Failures uint
-	// Delay is how long it stays open before one message is tried; 0 is 10 s.
+	// Delay is how long a breaker stays open before it lets one message through as a probe; 0 is 10 s.
 	Delay time.Duration
 }
 
-// breaker holds messages back while their destination does not work. Goroutines may share it.
+// breaker holds messages back while their destination is down. It is safe for concurrent use.
 type breaker struct {
 	circuitbreaker.CircuitBreaker[any]
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, when the state changes
-	reason  error         // of the last failure, nil once the destination works
-	after   time.Time     // before which the destination wants to be left alone
+	reason  error         // the last failure, nil after a success
+	after   time.Time     // the earliest time for the next attempt, by Retry-After
 }
 
 func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *breaker {
@@ -50,7 +50,7 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 	return b
 }
 
-// wait waits until a message may be tried, as far as can be told.
+// wait waits until try is likely to succeed.
 func (b *breaker) wait(ctx context.Context) error {
 	for ctx.Err() == nil {
 		b.mu.Lock()
@@ -59,7 +59,7 @@ func (b *breaker) wait(ctx context.Context) error {
 		switch b.State() {
 		case circuitbreaker.OpenState:
 			wait = max(wait, b.RemainingDelay())
-		case circuitbreaker.HalfOpenState: // another message is being tried
+		case circuitbreaker.HalfOpenState: // a probe is in progress
 			wait = time.Minute
 		}
 		if wait <= 0 {
@@ -76,14 +76,14 @@ func (b *breaker) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// try reports whether a message may be tried now. The outcome must be recorded then. A probe finds out whether the destination works again;
-// that it does not is not held against the message.
+// try reports whether a message may be sent now; if so, the caller must record the outcome. A probe tests whether the destination has
+// recovered, and its failure does not count as an attempt.
 func (b *breaker) try() (probe, ok bool) {
 	probe = !b.IsClosed()
 	return probe, b.TryAcquirePermit()
 }
 
-// record says how an attempt ended: with a failure if the destination does not work, else with nil.
+// record records the outcome of an attempt: a failure if the destination is down, nil otherwise.
 func (b *breaker) record(f *failure) {
 	b.mu.Lock()
 	b.reason = nil
@@ -98,14 +98,14 @@ func (b *breaker) record(f *failure) {
 	}
 }
 
-// lastReason is why the destination did not work when it was last tried, nil if it did.
+// lastReason returns the error of the last attempt, nil if the destination worked.
 func (b *breaker) lastReason() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.reason
 }
 
-// trouble is why messages are held back, nil if they are not.
+// trouble returns why messages are held back, nil if they are not.
 func (b *breaker) trouble() error {
 	if b.IsClosed() {
 		return nil

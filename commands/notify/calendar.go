@@ -15,14 +15,14 @@ import (
 	"roombook/domain"
 )
 
-// Meeting is a booking as a calendar has it.
+// Meeting is a calendar entry for a booking.
 type Meeting struct {
 	Booking   domain.BookingID
 	Room      domain.RoomID
 	User      domain.UserID
 	Slot      domain.Slot
-	Sequence  int       // how often it was changed
-	Stamp     time.Time // when this became true
+	Sequence  int       // number of changes
+	Stamp     time.Time // time of the last change
 	Status    MeetingStatus
 	Summary   string
 	Organizer string // mail address, empty for none
@@ -30,25 +30,25 @@ type Meeting struct {
 	URL       string // may be empty
 }
 
-// MeetingStatus says whether a meeting takes place.
+// MeetingStatus is the STATUS of a calendar entry.
 type MeetingStatus = ical.EventStatus
 
 const (
-	Tentative MeetingStatus = ical.EventTentative // it waits for an answer
+	Tentative MeetingStatus = ical.EventTentative // not confirmed yet
 	Confirmed MeetingStatus = ical.EventConfirmed
 	Cancelled MeetingStatus = ical.EventCancelled
 )
 
-// The methods of a calendar that is sent: RFC 5546.
+// iTIP methods (RFC 5546).
 const (
 	methodRequest = "REQUEST"
 	methodCancel  = "CANCEL"
 )
 
-// productID names the program in calendars.
+// productID is the PRODID of calendars.
 const productID = "-//Roombook//Roombook//EN"
 
-// meeting is the booking of a message as its receiver's calendar is to have it; method is empty if the calendar stays as it is.
+// meeting returns the calendar entry of a message and the iTIP method. The method is empty if the recipient's calendar need not change.
 func (m Message) meeting(organizer, attendee, summary string) (meeting Meeting, method string) {
 	meeting = Meeting{
 		Booking: m.Booking, Room: m.Room, User: m.To, Slot: m.Slot, Sequence: m.Sequence, Stamp: m.At, Status: Tentative,
@@ -66,7 +66,7 @@ func (m Message) meeting(organizer, attendee, summary string) (meeting Meeting, 
 	return meeting, method
 }
 
-// WriteCalendar writes meetings as an iCalendar object, RFC 5545. Without a method it is a feed.
+// WriteCalendar writes meetings as an iCalendar object (RFC 5545). A feed has no method.
 func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error {
 	c := ical.NewCalendar()
 	c.Props.SetText(ical.PropVersion, "2.0")
@@ -81,7 +81,7 @@ func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error 
 		c.Children = append(c.Children, m.event().Component)
 	}
 	out := &folder{w: w}
-	if len(meetings) == 0 { // the encoder refuses a calendar without events
+	if len(meetings) == 0 { // which the encoder refuses
 		fmt.Fprintf(out, "BEGIN:VCALENDAR\r\nNAME:%s\r\nPRODID:%s\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n", c.Props.Get(ical.PropName).Value, productID)
 		return out.err
 	}
@@ -124,7 +124,7 @@ func (m Meeting) event() *ical.Event {
 	return e
 }
 
-// clean leaves control characters out, which neither a header nor a calendar can have.
+// clean replaces control characters and line separators by spaces, so that text cannot break out of a header or a content line.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
@@ -134,10 +134,10 @@ func clean(text string) string {
 	}, text)
 }
 
-// foldAt is how many bytes a line may have, without its end.
+// foldAt is the maximum length of a content line in bytes, without its end.
 const foldAt = 75
 
-// folder folds the long lines of a calendar between characters. It is written whole lines.
+// folder folds long content lines at character boundaries. Every Write must consist of whole lines.
 type folder struct {
 	w   io.Writer
 	err error

@@ -10,26 +10,27 @@ import (
 	"roombook/domain"
 )
 
-// channel delivers messages to one destination, a server or the log. Goroutines may share it.
+// channel delivers messages to a destination: a server or the log. It is safe for concurrent use.
 type channel interface {
 	name() domain.Channel
-	// destination names what the breaker is for: a host, without secrets.
+	// destination names the destination in metrics and logs: a host, without secrets.
 	destination() string
-	// send delivers a message within the context. It returns nil once the destination has accepted it, a [*failure] if it has not, or may
-	// not have.
+	// send delivers a message. It returns nil if the destination has accepted the message, and a [*failure] if it has not, or if that is
+	// unknown.
 	send(ctx context.Context, m Message) error
-	// pause is how long to wait after the n-th attempt that failed, counted from 1; false after the last.
+	// pause returns how long to wait after the n-th failed attempt, counted from 1. It returns false after the last one.
 	pause(n int64) (time.Duration, bool)
 }
 
-// failure is why a message was not delivered.
+// failure is the error of an attempt.
 type failure struct {
 	err error
-	// permanent means that it would fail again, however often.
+	// permanent means that another attempt would fail as well.
 	permanent bool
-	// down means that the destination as a whole does not work: it cannot be reached, does not answer, or says so.
+	// down means that the failure is not specific to the message: the destination cannot be reached, does not answer, or reports an error
+	// of its own.
 	down bool
-	// after is how long the destination asks to be left alone; 0 if it does not.
+	// after is the least time until the next attempt, as the destination requested; 0 if it did not.
 	after time.Duration
 }
 
@@ -40,7 +41,7 @@ func permanent(format string, args ...any) error {
 	return &failure{err: fmt.Errorf(format, args...), permanent: true}
 }
 
-// failureOf is err as a failure. What a channel does not classify is the destination's.
+// failureOf returns err as a failure. An unclassified error counts as a failure of the destination.
 func failureOf(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
@@ -48,7 +49,7 @@ func failureOf(err error) *failure {
 	return &failure{err: err, down: true}
 }
 
-// logChannel writes messages to the log, a line each.
+// logChannel logs messages, one line each.
 type logChannel struct {
 	log   *slog.Logger
 	texts *texts

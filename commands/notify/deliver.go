@@ -14,7 +14,7 @@ import (
 	"roombook/eventstore"
 )
 
-// handle tells whoever is to be told of an event. Lasting is the context of what has begun, which outlasts ctx a little.
+// handle sends the notifications of an event. lasting is the context of deliveries in progress; it ends a little later than ctx.
 func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Recorded) eventstore.Settlement {
 	if !tells(e.Event) {
 		return eventstore.Ack()
@@ -35,7 +35,7 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	}
 }
 
-// tells reports whether anybody may have to be told of an event.
+// tells reports whether an event may have notifications.
 func tells(event domain.Event) bool {
 	switch event.(type) {
 	case domain.ConfirmRequested, domain.NotificationRetried:
@@ -69,7 +69,7 @@ func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.R
 	return all.Wait()
 }
 
-// messages are what is told because of an event, and the event that they tell of: another one if this one asks for a retry.
+// messages returns the messages to send because of an event, and the event that they are about, which for a retry is an earlier one.
 func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messages []Message, cause eventstore.Recorded, err error) {
 	var only domain.NotificationID
 	cause = e
@@ -81,7 +81,7 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	}
 	asked, isAsked := cause.Event.(domain.ConfirmRequested)
 	if isAsked && only == "" && len(d.who.approvers(asked.RoomID)) == 0 {
-		return nil, cause, nil // so it is with most events of this type, which are not worth a look at the booking
+		return nil, cause, nil // the usual case, which needs no read
 	}
 	before, after, err := d.booking(ctx, bookingOf(cause.Event), cause)
 	if err != nil {
@@ -104,7 +104,7 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	return messages, cause, err
 }
 
-// find finds an event of a booking or of its use by its id.
+// find returns the event with an id from the stream of a booking or of its real use.
 func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id string) (eventstore.Recorded, error) {
 	for _, stream := range []string{booking.Stream(), domain.RealUseOf(booking).Stream()} {
 		events, err := d.read(ctx, stream)
@@ -118,7 +118,7 @@ func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id stri
 	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id)
 }
 
-// booking is a booking without an event and with it.
+// booking returns a booking before and after an event.
 func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventstore.Recorded) (before, after domain.Booking, err error) {
 	if e.Stream == id.Stream() && e.Revision == 0 {
 		return before, before.Evolve(e.Event), nil
@@ -136,7 +136,7 @@ func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventst
 	return after, after, err
 }
 
-// requested are the notifications of approvers. Who they are is decided once, and recorded before any is sent.
+// requested returns the notifications to approvers. The approvers are determined once, and recorded before any message is sent.
 func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, asked domain.ConfirmRequested) ([]domain.NotificationRequested, error) {
 	id := domain.NotificationOf(cause.ID)
 	for {
@@ -159,7 +159,7 @@ func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, a
 	}
 }
 
-// deliver delivers a message by the route's channel, or by the fallback if that gives it up.
+// deliver delivers a message through the route's channel, or through the fallback if that fails.
 func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, cause eventstore.Recorded) error {
 	if r.people && slices.Contains(d.who.person(m.To).OptOut, m.Kind) {
 		s, err := d.deliveries(ctx, m.ID)
@@ -175,7 +175,7 @@ func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, 
 	return err
 }
 
-// try tries to deliver a message by a channel until that succeeds or is given up.
+// try attempts delivery through a channel until it succeeds or the message is parked.
 func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (delivered bool, err error) {
 	for {
 		pause, done, err := d.attempt(ctx, lasting, l, m, cause)
@@ -188,8 +188,8 @@ func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause
 	}
 }
 
-// attempt tries once, when the destination is ready for it, unless that is not needed any more. If it is to be tried again it says after how
-// long.
+// attempt attempts delivery once, as soon as the breaker permits, unless the message has been delivered or parked already. If done is
+// pending, the next attempt is due after the pause.
 func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (pause time.Duration, done domain.Delivery, err error) {
 	select {
 	case l.slots <- struct{}{}:
@@ -250,7 +250,7 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	return max(pause, f.after), domain.DeliveryPending, err
 }
 
-// maxReason bounds what is recorded of a failure, in bytes.
+// maxReason is the maximum length of a recorded reason, in bytes.
 const maxReason = 500
 
 func reason(err error) string {
@@ -261,7 +261,7 @@ func reason(err error) string {
 	return text
 }
 
-// deliveries are the state of a notification stream and its revision.
+// deliveries is the state of a notification stream with its revision.
 type deliveries struct {
 	domain.Deliveries
 	stream   string
@@ -277,7 +277,7 @@ func (d *Dispatcher) deliveries(ctx context.Context, id domain.NotificationID) (
 	return s, err
 }
 
-// read reads a stream, however long the event store is away.
+// read reads a stream. It retries while the event store is unavailable.
 func (d *Dispatcher) read(ctx context.Context, stream string) (events []eventstore.Recorded, err error) {
 	err = d.persist(ctx, func() error {
 		events = events[:0]
@@ -292,7 +292,7 @@ func (d *Dispatcher) read(ctx context.Context, stream string) (events []eventsto
 	return events, err
 }
 
-// persist does something with the event store again and again while that is not available.
+// persist calls do until it succeeds or fails for another reason than that the event store is unavailable.
 func (d *Dispatcher) persist(ctx context.Context, do func() error) error {
 	for pauses := newBackOff(); ; {
 		err := do()
@@ -305,7 +305,7 @@ func (d *Dispatcher) persist(ctx context.Context, do func() error) error {
 	}
 }
 
-// record records what became of an attempt, after others that were recorded meanwhile, unless it is there already.
+// record appends the outcome of an attempt, unless the stream has it already.
 func (d *Dispatcher) record(ctx context.Context, s deliveries, m Message, cause eventstore.Recorded, outcome domain.Event) error {
 	channel, attempt := domain.ChannelList, int64(0)
 	switch e := outcome.(type) {
@@ -328,7 +328,7 @@ func (d *Dispatcher) record(ctx context.Context, s deliveries, m Message, cause 
 	}
 }
 
-// append appends events at the revision of the state, unless the stream is at another one: then lost is true.
+// append appends events at the revision of s. lost reports that the stream is at another revision and nothing was appended.
 func (d *Dispatcher) append(ctx context.Context, s deliveries, cause eventstore.Recorded, at time.Time, events ...domain.Event) (lost bool, err error) {
 	proposed := make([]eventstore.Proposed, len(events))
 	for i, e := range events {

@@ -18,38 +18,38 @@ import (
 	"roombook/eventstore"
 )
 
-// DefaultAddress is the template of the addresses of users that no directory names.
+// DefaultAddress is the default template for mail addresses.
 const DefaultAddress = "{user}@example.com"
 
-// person is what is known of a user.
+// person is an entry of the directory.
 type person struct {
 	User     domain.UserID             `yaml:"user"`
-	Mail     string                    `yaml:"mail"`     // empty: by the template
+	Mail     string                    `yaml:"mail"`     // empty: from the template
 	Language string                    `yaml:"language"` // empty: the default
-	OptOut   []domain.NotificationKind `yaml:"opt-out"`  // what the user does not want to be sent
+	OptOut   []domain.NotificationKind `yaml:"opt-out"`  // kinds that are not sent to the user
 	Approves []domain.RoomID           `yaml:"approves"` // rooms; "*" for all
 }
 
-// directoryFile is the file that an operator writes.
+// directoryFile is the content of the file.
 type directoryFile struct {
 	Users []person `yaml:"users"`
 }
 
-// directory knows users by a file, which is read again when it changes. Goroutines may share it.
+// directory looks users up in a file, which is reloaded when it changes. It is safe for concurrent use.
 type directory struct {
-	path     string // empty: there is no file
+	path     string // empty: no file
 	template string // of addresses
-	language string // of users that it has no language for
+	language string // default language
 	broken   *eventstore.Trouble
 
 	mu      sync.Mutex
-	seen    time.Time // the file's time
+	seen    time.Time // modification time of what was read
 	size    int64
 	people  map[domain.UserID]person
 	ordered []person
 }
 
-// openDirectory reads the file. The error says what is wrong with it or with the template.
+// openDirectory reads the file. The error describes what is wrong with it or with the template.
 func openDirectory(path, template, language string, log *slog.Logger) (*directory, error) {
 	d := &directory{
 		path:     path,
@@ -63,7 +63,10 @@ func openDirectory(path, template, language string, log *slog.Logger) (*director
 	if path == "" {
 		return d, nil
 	}
-	return d, d.read()
+	if err := d.read(); err != nil {
+		return nil, fmt.Errorf("the directory of users: %w", err)
+	}
+	return d, nil
 }
 
 // read reads the file if it has changed.
@@ -122,7 +125,7 @@ func parseDirectory(text []byte) (file directoryFile, err error) {
 	return file, nil
 }
 
-// refresh reads the file if it has changed; if that fails, what was read before stays. d.mu must be held.
+// refresh reads the file if it has changed. On failure the previous content stays in use. d.mu must be held.
 func (d *directory) refresh() {
 	if d.path == "" {
 		return
@@ -134,7 +137,7 @@ func (d *directory) refresh() {
 	d.broken.Over()
 }
 
-// person is what is known of a user.
+// person returns the entry of a user, with defaults.
 func (d *directory) person(user domain.UserID) person {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -144,7 +147,7 @@ func (d *directory) person(user domain.UserID) person {
 	return p
 }
 
-// approvers are the users who answer for a room.
+// approvers returns the users who confirm bookings of a room.
 func (d *directory) approvers(room domain.RoomID) (users []domain.UserID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -157,7 +160,7 @@ func (d *directory) approvers(room domain.RoomID) (users []domain.UserID) {
 	return users
 }
 
-// address is where a person gets mail.
+// address returns the mail address of a person.
 func (d *directory) address(p person) (*mail.Address, error) {
 	if p.Mail != "" {
 		return mail.ParseAddress(p.Mail)
@@ -167,7 +170,7 @@ func (d *directory) address(p person) (*mail.Address, error) {
 
 func (d *directory) byTemplate(user domain.UserID) (*mail.Address, error) {
 	text := strings.ReplaceAll(d.template, "{user}", string(user))
-	// A name that cannot stand in an address as it is can be quoted there, but never holds another address.
+	// A user id that is not a valid local part is quoted, so that it cannot contain a second address.
 	if local, host, ok := cutLast(text, "@"); ok && strings.ContainsFunc(local, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("user %q has no mail address", user)
 	} else if ok {

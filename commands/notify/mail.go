@@ -22,26 +22,26 @@ import (
 	"roombook/domain"
 )
 
-// MailOptions say how mail is sent.
+// MailOptions configure mail.
 type MailOptions struct {
-	// Server is smtp://user@host:port, with STARTTLS, or smtps://user@host:port, with TLS. Without a user nobody signs in. A server on this
-	// machine need not have STARTTLS, and without a user is not asked for it.
+	// Server is smtp://user@host:port, which uses STARTTLS, or smtps://user@host:port, which uses implicit TLS. Without a user there is no
+	// authentication. STARTTLS is required except on loopback, where it is used if offered, and not used without a user.
 	Server string
-	// PasswordFile has the user's password. It is read at each sending.
+	// PasswordFile contains the user's password. It is read for each connection.
 	PasswordFile string
-	// From is the sender, who is also the organizer of the meetings that mails carry.
+	// From is the sender address, and the organizer of calendar entries.
 	From string
-	// Timeout bounds the sending of one mail, from dialling to the last answer; 0 is 30 s.
+	// Timeout limits the time to send one mail, including connecting; 0 is 30 s.
 	Timeout time.Duration
-	// Attempts is how often one mail is tried; 0 is 8. Pause is the wait after the first attempt, which triples each time up to ten minutes;
-	// 0 is 2 s.
+	// Attempts is the maximum number of attempts per mail; 0 is 8. Pause is the pause after the first attempt, which triples with each
+	// further one, up to ten minutes; 0 is 2 s.
 	Attempts int64
 	Pause    time.Duration
-	// TLS has the authorities to trust; nil are the system's.
+	// TLS provides the trusted root certificates; nil uses those of the system.
 	TLS *tls.Config
 }
 
-// maxMailPause is the longest wait between two attempts.
+// maxMailPause is the longest pause between attempts.
 const maxMailPause = 10 * time.Minute
 
 // mailChannel sends mail.
@@ -57,7 +57,7 @@ type mailChannel struct {
 	idle []*mailConnection
 }
 
-// newMailChannel checks the options.
+// newMailChannel returns a channel, or an error that describes what is wrong with the options.
 func newMailChannel(o MailOptions, t *texts, who *directory) (*mailChannel, error) {
 	server, err := url.Parse(o.Server)
 	if err != nil || server.Scheme != "smtp" && server.Scheme != "smtps" || server.Hostname() == "" || server.Path != "" && server.Path != "/" {
@@ -138,7 +138,7 @@ func (c *mailChannel) send(ctx context.Context, m Message) error {
 	return c.transmit(ctx, message)
 }
 
-// transmit sends a mail on a connection that is there, or on a new one.
+// transmit sends a mail on an idle connection or a new one.
 func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
@@ -148,7 +148,7 @@ func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 			return &failure{err: err, down: true}
 		}
 		err = connection.send(ctx, message)
-		if err == nil || message.IsDelivered() { // what follows the server's acceptance does not matter
+		if err == nil || message.IsDelivered() { // once accepted it is delivered, whatever fails afterwards
 			c.keep(connection, err == nil)
 			return nil
 		}
@@ -156,13 +156,13 @@ func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 		c.keep(connection, !f.down)
 		sending, ok := errors.AsType[*mail.SendError](err)
 		if used && ok && sending.Reason == mail.ErrConnCheck && ctx.Err() == nil {
-			continue // the server has closed it meanwhile
+			continue // the server closed the idle connection
 		}
 		return f
 	}
 }
 
-// Test sends a mail to an address, not from an event and only once.
+// Test sends a test mail to an address, in a single attempt.
 func (d *Dispatcher) Test(ctx context.Context, address string) error {
 	c, ok := d.routes[0].lane.channel.(*mailChannel)
 	if !ok {
@@ -178,8 +178,9 @@ func (d *Dispatcher) Test(ctx context.Context, address string) error {
 	return c.transmit(ctx, message)
 }
 
-// classify tells what an attempt failed by. go-mail calls a failure temporary only if the server's answer says so. What the server says of
-// the sender, or of itself (421, and 4.3 as RFC 3463 has it), is not the message's: it would say the same of any other.
+// classify classifies the error of an attempt. An error that concerns the sender or the server itself (421, or an enhanced status code 4.3.x,
+// RFC 3463) counts as a failure of the destination, because every other message would fail in the same way. So does an error that is not a
+// reply of the server.
 func classify(ctx context.Context, err error) *failure {
 	sending, ok := errors.AsType[*mail.SendError](err)
 	switch {
@@ -198,14 +199,14 @@ func classify(ctx context.Context, err error) *failure {
 	}
 }
 
-// local reports whether the mail server is on this machine, where nothing need be encrypted.
+// local reports whether the mail server is on loopback.
 func (c *mailChannel) local() bool {
 	host := c.server.Hostname()
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// envelope is a mail without its words.
+// envelope returns a mail without subject and body.
 func (c *mailChannel) envelope(to *netmail.Address, id string) *mail.Msg {
 	message := mail.NewMsg()
 	message.FromMailAddress(c.from)
@@ -217,7 +218,7 @@ func (c *mailChannel) envelope(to *netmail.Address, id string) *mail.Msg {
 	return message
 }
 
-// compose makes the mail: multipart/alternative of text, HTML and, if the receiver's calendar is to change, iCalendar.
+// compose returns a multipart/alternative mail with text, HTML and, if the recipient's calendar has to change, iCalendar as the last part.
 func (c *mailChannel) compose(m Message, to *netmail.Address, language string) (*mail.Msg, error) {
 	w, err := c.texts.words(language, m)
 	if err != nil {

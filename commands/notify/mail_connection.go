@@ -11,14 +11,14 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// A connection is kept for further mails for a while: to sign in takes much longer than to send.
+// Connections are reused, because TLS and authentication take much longer than sending a mail.
 const (
 	mailIdleTime    = 5 * time.Second
-	mailsConnection = 100 // mails sent on one
+	mailsConnection = 100 // mails per connection
 )
 
-// mailConnection is a connection to the mail server on which the client has signed in. The library's time-out begins anew with each command,
-// and it does not close a connection on which it could not sign in.
+// mailConnection is an authenticated connection to the mail server. It makes up for two traits of the library: its time-out restarts with each
+// command, and it leaks the connection if the handshake fails.
 type mailConnection struct {
 	net.Conn
 	client  *mail.Client
@@ -27,7 +27,7 @@ type mailConnection struct {
 	expiry  *time.Timer
 }
 
-// connect takes a connection that is kept, which was used before, or makes one.
+// connect returns an idle connection, or a new one. used reports that it has been used before.
 func (c *mailChannel) connect(ctx context.Context) (connection *mailConnection, used bool, err error) {
 	c.mu.Lock()
 	if n := len(c.idle); n > 0 {
@@ -43,7 +43,7 @@ func (c *mailChannel) connect(ctx context.Context) (connection *mailConnection, 
 	return connection, false, err
 }
 
-// keep keeps a connection for other mails if it is good for that, and closes it otherwise.
+// keep keeps a connection for reuse if it is good, and closes it otherwise.
 func (c *mailChannel) keep(connection *mailConnection, good bool) {
 	if connection.mails++; !good || connection.mails >= mailsConnection {
 		connection.Close()
@@ -61,20 +61,20 @@ func (c *mailChannel) keep(connection *mailConnection, good bool) {
 		c.mu.Unlock()
 		if i >= 0 {
 			_ = connection.SetDeadline(time.Now().Add(time.Second))
-			_ = connection.client.CloseWithSMTPClient(connection.session) // politely
+			_ = connection.client.CloseWithSMTPClient(connection.session) // sends QUIT
 			connection.Close()
 		}
 	})
 }
 
-// send sends a mail, within the context.
+// send sends a mail. It closes the connection if the context ends.
 func (m *mailConnection) send(ctx context.Context, message *mail.Msg) error {
 	stop := context.AfterFunc(ctx, func() { m.Close() })
 	defer stop()
 	return m.client.SendWithSMTPClient(m.session, message)
 }
 
-// dial makes a connection and signs in, within the context.
+// dial connects and authenticates.
 func (c *mailChannel) dial(ctx context.Context) (*mailConnection, error) {
 	config := &tls.Config{}
 	if c.options.TLS != nil {
@@ -84,7 +84,7 @@ func (c *mailChannel) dial(ctx context.Context) (*mailConnection, error) {
 	policy := mail.TLSMandatory
 	switch {
 	case c.server.Scheme == "smtps", c.local() && c.server.User == nil:
-		policy = mail.NoTLS // none on top of what is there, or none at all
+		policy = mail.NoTLS // it is TLS already, or plain text on loopback
 	case c.local():
 		policy = mail.TLSOpportunistic
 	}

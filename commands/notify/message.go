@@ -7,25 +7,25 @@ import (
 	"roombook/eventstore"
 )
 
-// Message is what one user is told of one event.
+// Message is the content of one notification, for all channels.
 type Message struct {
 	domain.Notice
 	ID      domain.NotificationID
 	At      time.Time // when the event occurred
-	By      string    // who did it, may be empty
+	By      string    // the actor, may be empty
 	Slot    domain.Slot
-	OldRoom domain.RoomID // before a change
+	OldRoom domain.RoomID // only for a change, as OldSlot
 	OldSlot domain.Slot
-	Started time.Time // of a use, else zero
+	Started time.Time // only for a real use, as Ended
 	Ended   time.Time
-	// Sequence is that of the booking in calendars: how often it was changed, the cancellation included.
+	// Sequence is the SEQUENCE of the calendar entry: the number of changes of the booking, including its cancellation.
 	Sequence  int
 	Confirmed bool
-	// CorrelationID is common to all that follows from one request.
+	// CorrelationID is the correlation id of the event.
 	CorrelationID string
 }
 
-// Compose is what is told of an event. Before and after are the booking without the event and with it.
+// Compose returns the message for a notice of an event. before and after are the booking before and after the event.
 func Compose(notice domain.Notice, r eventstore.Recorded, before, after domain.Booking) Message {
 	m := Message{
 		Notice:        notice,
@@ -65,7 +65,7 @@ func answeredBy(user domain.UserID, actor string) string {
 	return actor
 }
 
-// ask is what the approvers are told of a booking that waits for an answer. Who is told is for the caller to say.
+// ask returns the message that asks an approver for confirmation, without its recipient and id.
 func ask(r eventstore.Recorded, e domain.ConfirmRequested, booking domain.Booking) Message {
 	return Compose(domain.Notice{Kind: domain.KindConfirmRequested, Booking: e.BookingID, Room: e.RoomID, User: e.UserID}, r, booking, booking)
 }

@@ -25,8 +25,8 @@ type metrics struct {
 	length, age, state *prometheus.Desc
 
 	mu      sync.Mutex
-	inHand  map[string]map[uuid.UUID]time.Time // by group, when each event occurred
-	waiting map[string]int                     // by group, what it has ready for whoever consumes it
+	inHand  map[string]map[uuid.UUID]time.Time // by group: when each unacknowledged event occurred
+	waiting map[string]int                     // by group: events buffered in the event store
 }
 
 func newMetrics(d *Dispatcher) *metrics {
@@ -54,10 +54,10 @@ func newMetrics(d *Dispatcher) *metrics {
 	}
 }
 
-// watchEvery is how often a group is asked how much it has waiting.
+// watchEvery is the interval at which groups are polled.
 const watchEvery = 10 * time.Second
 
-// watch asks how much a group has waiting until the context ends.
+// watch polls a group for its waiting events until the context ends.
 func (m *metrics) watch(ctx context.Context, store Store, group string) error {
 	for {
 		if info, err := store.Group(ctx, group); err == nil {
@@ -71,7 +71,7 @@ func (m *metrics) watch(ctx context.Context, store Store, group string) error {
 	}
 }
 
-// take counts an event as in hand until the function is called that it returns.
+// take counts an event as unacknowledged until the returned function is called.
 func (m *metrics) take(group string, e eventstore.Recorded) func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

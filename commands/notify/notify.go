@@ -1,13 +1,15 @@
-// Package notify sends notifications: what is told of an event, to whom, by which channel, and what became of it.
+// Package notify sends notifications: it decides who is notified of an event, composes the messages, delivers them through channels, and
+// records the outcome.
 //
-// A [Dispatcher] consumes a persistent subscription to the log, in any number of processes. Of each event that somebody is told of it makes
-// messages and hands them to a channel: the log, mail, or a webhook. What a channel did is an event of the stream notification-<event>,
-// which is looked at before a message is sent and written before the subscription is told that the event is done. So a message is sent
-// once, but for those that were being sent when a process was killed.
+// A [Dispatcher] consumes a persistent subscription to the log, in any number of processes. It turns each event into messages and passes them
+// to a channel: the log, mail, or a webhook. The outcome of each attempt is an event in the stream notification-<event>, which is read before
+// a message is sent and appended before the event is acknowledged. So a message is sent once, except that one in flight when its process is
+// killed may be sent again.
 //
-// No command waits for any of this. A destination that does not work is left alone by a circuit breaker, and what is for it waits in the
-// subscription, in its order for each recipient. A message that a working destination refuses is tried again if the refusal is temporary, and
-// given up otherwise; its last event says so, the list of notifications shows it as FAILED, and [Retry] has it tried again.
+// No command waits for this. While a destination is down, a circuit breaker holds its messages back; they stay in the subscription and are
+// later sent to each recipient in the order of their events. If a working destination refuses a message, the message is retried if the error
+// is temporary, and parked otherwise or after the last attempt. The list of notifications shows it as FAILED then, and [Retry] requests
+// another round of attempts.
 package notify
 
 import (
@@ -30,16 +32,16 @@ import (
 	"roombook/eventstore"
 )
 
-// The groups, persistent subscriptions to the log. A webhook has one of its own, so that it holds up no mail.
+// The groups, which are persistent subscriptions to the log. A webhook has a group of its own, so that it cannot hold up mail.
 const (
 	Group        = "roombook-notifications"
 	WebhookGroup = "roombook-notifications-webhook"
 )
 
-// maxInHand is how many events a process has in hand of each group, those included that wait for their destination.
+// maxInHand is the maximum number of unacknowledged events per group in a process, including those that wait for their destination.
 const maxInHand = 512
 
-// Store is what the sending of notifications needs of the event store. See [eventstore.Store] for the contract.
+// Store is the part of the event store that a [Dispatcher] uses. See [eventstore.Store] for the contract.
 type Store interface {
 	Streams
 	Groups
@@ -47,13 +49,13 @@ type Store interface {
 	Group(ctx context.Context, group string) (eventstore.GroupInfo, error)
 }
 
-// Streams are those of an event store.
+// Streams reads and appends to streams. See [eventstore.Store] for the contract.
 type Streams interface {
 	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
 	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
 }
 
-// Groups are an event store's persistent subscriptions.
+// Groups manages persistent subscriptions. See [eventstore.Store] for the contract.
 type Groups interface {
 	End(ctx context.Context) (eventstore.Position, error)
 	EnsureGroup(ctx context.Context, group string, g eventstore.GroupSettings) (changed bool, err error)
@@ -61,21 +63,22 @@ type Groups interface {
 
 // Options configure a [Dispatcher].
 type Options struct {
-	Mail    *MailOptions    // nil: what is for people is logged, a line a message
-	Webhook *WebhookOptions // nil: there is none
-	// Fallback gets what mail has given up: [domain.ChannelLog], or [domain.ChannelWebhook], which then gets nothing else. Empty is none.
+	Mail    *MailOptions    // nil: messages to users are logged, one line each
+	Webhook *WebhookOptions // nil: no webhook
+	// Fallback receives the messages that could not be mailed. It is [domain.ChannelLog], or [domain.ChannelWebhook], in which case the
+	// webhook receives only those. Empty means none.
 	Fallback domain.Channel
-	// Directory is a file that names users; empty is none. Address is the template of the addresses of all others; empty is
-	// [DefaultAddress].
+	// Directory is the path of a YAML file that describes users; empty means none. Address is the template for the mail addresses of all
+	// other users; empty is [DefaultAddress].
 	Directory, Address string
-	// Texts is a folder with texts in place of the program's own; empty is none. Language is that of users whom the directory gives none;
-	// empty is [DefaultLanguage].
+	// Texts is a folder with templates that override the embedded ones; empty means none. Language is the language of users without an
+	// entry in the directory; empty is [DefaultLanguage].
 	Texts, Language string
-	Zone            *time.Location // of the times in messages; nil is UTC
-	// Link is the server's address, for links in messages; empty leaves them out.
+	Zone            *time.Location // time zone of times in messages; nil is UTC
+	// Link is the base URL of links in messages; empty leaves links out.
 	Link    string
 	Breaker BreakerOptions
-	// Sending is how many messages are sent at a time to one destination; 0 is 8.
+	// Sending is the maximum number of concurrent deliveries to a destination; 0 is 8.
 	Sending int
 	Logger  *slog.Logger // nil discards
 	Tracer  trace.Tracer // nil traces nothing
@@ -92,27 +95,27 @@ type Dispatcher struct {
 	lanes   []*lane
 }
 
-// route is what a group's events are for.
+// route delivers the events of a group.
 type route struct {
 	group    string
 	lane     *lane
-	fallback *lane // nil for none
+	fallback *lane // may be nil
 	key      func(eventstore.Recorded) string
-	people   bool // whom it tells may opt out
+	people   bool // recipients may opt out
 	unread   *eventstore.Trouble
 
 	mu  sync.Mutex
 	err error // why the group is not consumed
 }
 
-// lane is a channel with what is to be known of its destination.
+// lane is a channel with the circuit breaker of its destination.
 type lane struct {
 	channel
 	breaker *breaker
-	slots   chan struct{} // one for each message that is being sent
+	slots   chan struct{} // limits concurrent deliveries
 }
 
-// New returns a dispatcher. The error says what is wrong with the options.
+// New returns a dispatcher, or an error that describes what is wrong with the options.
 func New(store Store, o Options) (*Dispatcher, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -188,7 +191,7 @@ func (d *Dispatcher) lane(c channel, o Options) *lane {
 	return l
 }
 
-// byRecipient has what is told to one user told in order. Approvers are asked in an order of their own.
+// byRecipient is the key by which messages to a user are delivered in order. Requests for confirmation, which go to approvers, share a key.
 func byRecipient(r eventstore.Recorded) string {
 	if notice, told := domain.NoticeOf(r.Event); told {
 		return "user " + string(notice.To)
@@ -199,13 +202,13 @@ func byRecipient(r eventstore.Recorded) string {
 	return r.Stream
 }
 
-// byBooking has what is told of one booking told in order.
+// byBooking is the key by which messages about a booking are delivered in order.
 func byBooking(r eventstore.Recorded) string { return string(bookingOf(r.Event)) }
 
 // Collectors are the dispatcher's metrics.
 func (d *Dispatcher) Collectors() []prometheus.Collector { return []prometheus.Collector{d.metrics} }
 
-// Health is nil, or the first reason why notifications are not sent at the moment.
+// Health returns the first reason why notifications are not being sent, or nil.
 func (d *Dispatcher) Health() error {
 	for _, r := range d.routes {
 		r.mu.Lock()
@@ -223,9 +226,9 @@ func (d *Dispatcher) Health() error {
 	return nil
 }
 
-// EnsureGroup creates a group that is missing, to begin at the end of the log: nobody is told of what happened before. One that differs from
-// what it should be is updated. changed reports whether either was done. The error may be an [*eventstore.Refused]: who may consume a group
-// need not be one who may create it.
+// EnsureGroup creates a group if it is missing, and updates its settings if they differ. A new group starts at the end of the log: nobody is
+// notified of earlier events. changed reports whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a
+// group takes more rights than to consume it.
 func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
 	end, err := store.End(ctx)
 	if err != nil {
@@ -234,10 +237,11 @@ func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool,
 	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
 		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
 		From:   end,
-		// One process has all events, so that it can keep the order of each recipient's; the others stand by.
+		// One process receives all events, so that it can keep them in order for each recipient. The others are on standby.
 		Strategy:     eventstore.DispatchToSingle,
 		MaxConsumers: 1,
-		// An event is in hand for as long as its destination is away. If the process is gone, the group knows by the connection.
+		// An event stays unacknowledged for as long as its destination is down. If the consumer dies its connection closes, and the group
+		// redelivers at once.
 		MessageTimeout:   20 * 24 * time.Hour,
 		MaxRetries:       1_000_000,
 		CheckpointAfter:  time.Second,
@@ -245,7 +249,7 @@ func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool,
 	})
 }
 
-// grace is how long a message that is being sent when the context ends may take, and the record of it.
+// grace is how long a delivery in progress may continue after the context has ended.
 const grace = 5 * time.Second
 
 // Run sends notifications until the context ends, whatever happens meanwhile. Its error is the context's.
@@ -262,7 +266,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return parts.Wait()
 }
 
-// follow consumes a group until the context ends. A group that is missing is created, if that is allowed.
+// follow consumes a group until the context ends. It creates the group if it is missing and the user is allowed to.
 func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 	missing := false
 	for pauses := newBackOff(); ; {
@@ -298,7 +302,7 @@ func (r *route) report(err error) {
 	}
 }
 
-// newBackOff has the pauses after failures of the event store.
+// newBackOff returns the pauses between retries on the event store.
 func newBackOff() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
 }
@@ -314,7 +318,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// jittered is a pause a quarter longer or shorter, so that what failed together is not tried again together.
+// jittered varies a pause by up to a quarter, so that messages that failed together are not retried together.
 func jittered(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }

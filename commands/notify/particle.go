@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// particle appends to a word the one of two Korean particles that goes with its last sound, as "을/를" or "으로/로": the former after a
-// consonant. Where the sound is not known both are written, as in 을(를).
+// particle appends a Korean particle to a word. pair names its two forms, after a consonant and after a vowel, as in "을/를" or "으로/로". If
+// the pronunciation of the word is unknown both forms are written, as in 을(를).
 func particle(word, pair string) string {
 	after, otherwise, _ := strings.Cut(pair, "/")
 	switch final := finalOf(word); {
@@ -20,23 +20,23 @@ func particle(word, pair string) string {
 	}
 }
 
-// final is how the last syllable of a word ends, as it is read in Korean.
+// final is how the last syllable of a word ends when it is read in Korean.
 type final int
 
 const (
 	unknownFinal final = iota
-	noFinal            // with a vowel
-	finalL             // with ㄹ
-	otherFinal         // with another consonant
+	noFinal            // in a vowel
+	finalL             // in ㄹ
+	otherFinal         // in another consonant
 )
 
-// finalOf reads Hangul, digits and Latin letters.
+// finalOf supports Hangul, digits and Latin letters.
 func finalOf(word string) final {
 	word = strings.TrimRightFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	r, _ := utf8.DecodeLastRuneInString(word)
 	const (
 		firstSyllable, lastSyllable = '가', '힣'
-		finals                      = 28 // of a syllable, none among them
+		finals                      = 28 // per initial and vowel, including none
 		rieul                       = 8
 	)
 	switch {
@@ -58,8 +58,8 @@ func finalOf(word string) final {
 	}
 }
 
-// finalOfNumber is that of the last digit, 영 일 이 삼 사 오 육 칠 팔 구. What ends with zeros is read as 십, 백, 천, 만 or 억, which all end
-// with a consonant other than ㄹ, as 영 does.
+// finalOfNumber goes by the last digit: 영 일 이 삼 사 오 육 칠 팔 구. Numbers that end in zeros are read as 십, 백, 천, 만 or 억, which end in a
+// consonant other than ㄹ, as 영 does.
 func finalOfNumber(word string) final {
 	switch word[len(word)-1] {
 	case '2', '4', '5', '9':
@@ -71,8 +71,8 @@ func finalOfNumber(word string) final {
 	}
 }
 
-// finalOfLatin is that of the name of a letter that stands alone or ends an abbreviation (엘, 엠, 엔, 알), or else of a word as it is usually
-// written in Hangul: Kim 김, Carol 캐롤, Bob 밥, but Peter 피터, desk 데스크.
+// finalOfLatin reads single letters and abbreviations by the names of letters (엘, 엠, 엔, 알), and words as they are usually transcribed: Kim 김,
+// Carol 캐롤, Bob 밥, but Peter 피터, desk 데스크.
 func finalOfLatin(word string) final {
 	start := strings.LastIndexFunc(word, func(r rune) bool { return r >= utf8.RuneSelf || !unicode.IsLetter(r) }) + 1
 	letters := word[start:]
@@ -102,7 +102,7 @@ func finalOfLatin(word string) final {
 	}
 }
 
-// closed reports whether a word ends with one short vowel and one consonant, as Bob does.
+// closed reports whether a word ends in a single vowel and a consonant, as Bob does.
 func closed(letters string) bool {
 	n := len(letters)
 	return n >= 2 && vowel(letters[n-2]) && (n == 2 || !vowel(letters[n-3]))

@@ -9,12 +9,12 @@ import (
 	"roombook/eventstore"
 )
 
-// ErrNotFailed means that no channel has given the notification up: it is delivered, or still tried.
+// ErrNotFailed means that the notification is not parked: it has been delivered, or is still being attempted.
 var ErrNotFailed = errors.New("the notification has not failed")
 
-// Retry asks for a notification that was given up to be delivered after all, with as many attempts as a new one, and returns where in the
-// log that was asked. Whoever dispatches notifications does it. The error is [ErrNotFailed], or one of package eventstore; then nothing has
-// changed, or with [eventstore.ErrOutcomeUnknown] may have.
+// Retry requests that a parked notification is attempted again, as often as a new one, by whichever process dispatches notifications. It
+// returns the position of the request in the log. The error is [ErrNotFailed] or one of package eventstore; nothing was requested then, except
+// perhaps with [eventstore.ErrOutcomeUnknown].
 func Retry(ctx context.Context, store Streams, id domain.NotificationID, actor, correlation string) (eventstore.Position, error) {
 	for {
 		var state domain.Deliveries

@@ -17,21 +17,21 @@ import (
 	"roombook/domain"
 )
 
-// DefaultLanguage is the one whose texts stand in for those that another language does not have.
+// DefaultLanguage is the default language, whose templates also replace those that another language lacks.
 const DefaultLanguage = "en"
 
 //go:embed texts
 var embedded embed.FS
 
-// texts are the words of messages, by language. They are immutable, so goroutines may share them.
+// texts are the templates of messages, by language. They are immutable, and safe for concurrent use.
 //
-// A language is two files: xx.txt with templates of text/template, xx.html with those of html/template. Of each kind of notifications the
-// former has "<kind>.subject" and "<kind>", the first words of the message; "layout" in either is the whole message. Files in an
-// operator's folder replace the templates that they define and leave the others as they are.
+// A language has two files: xx.txt for text/template and xx.html for html/template. For each kind of notification the former defines
+// "<kind>.subject" and "<kind>", the first sentence of the message. "layout" in either file is the whole message. Files in an operator's folder
+// override the templates that they define.
 type texts struct {
 	languages map[string]language
 	zone      *time.Location
-	link      string // of the server, without a slash at its end; may be empty
+	link      string // base URL without a trailing slash; may be empty
 }
 
 type language struct {
@@ -39,21 +39,21 @@ type language struct {
 	html *htmltemplate.Template
 }
 
-// words are a message in a language.
+// words is a rendered message.
 type words struct {
 	subject, text, html string
 }
 
-// view is what templates see.
+// view is the data of a template.
 type view struct {
 	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason string
 	Start, End, OldStart, OldEnd, Started, Ended                 time.Time
 	Confirmed                                                    bool
-	Link                                                         string // to answer at, or to the booking
-	Subject, Lead                                                string // for the layout
+	Link                                                         string // to the confirmation or the booking
+	Subject, Lead                                                string // for the layout only
 }
 
-// readTexts reads the texts, and those of the folder, which may be empty, over them. It tries every template on a message.
+// readTexts parses the embedded templates and those in a folder, if it is not empty. It renders each kind once to find errors.
 func readTexts(folder string, zone *time.Location, link string) (*texts, error) {
 	t := &texts{languages: map[string]language{}, zone: zone, link: strings.TrimSuffix(link, "/")}
 	own, err := fs.Sub(embedded, "texts")
@@ -64,6 +64,9 @@ func readTexts(folder string, zone *time.Location, link string) (*texts, error) 
 		return nil, err
 	}
 	if folder != "" {
+		if _, err := os.Stat(folder); err != nil {
+			return nil, fmt.Errorf("the folder of texts: %w", err)
+		}
 		if err := t.add(os.DirFS(folder)); err != nil {
 			return nil, fmt.Errorf("texts in %s: %w", folder, err)
 		}
@@ -78,16 +81,11 @@ func readTexts(folder string, zone *time.Location, link string) (*texts, error) 
 	return t, nil
 }
 
-// add parses the files of a folder.
+// add parses the files in a folder.
 func (t *texts) add(folder fs.FS) error {
 	files, err := fs.Glob(folder, "*.*")
 	if err != nil {
 		return err
-	}
-	if files == nil {
-		if _, err := fs.ReadDir(folder, "."); err != nil {
-			return err
-		}
 	}
 	functions := map[string]any{"when": t.when, "at": t.at, "particle": particle}
 	for _, path := range files {
@@ -118,7 +116,7 @@ func (t *texts) add(folder fs.FS) error {
 	return nil
 }
 
-// words are a message in a language, or in the default language where that has no words for it.
+// words renders a message in a language.
 func (t *texts) words(name string, m Message) (w words, err error) {
 	v := view{
 		Kind: string(m.Kind), Sentence: m.Sentence(), Booking: string(m.Booking), Room: string(m.Room), OldRoom: string(m.OldRoom),
@@ -158,10 +156,10 @@ func (t *texts) execute(name, template string, v *view, html bool) (string, erro
 	return "", fmt.Errorf("there is no template %q", template)
 }
 
-// at is a time in the server's zone.
+// at formats a time.
 func (t *texts) at(at time.Time) string { return at.In(t.zone).Format("2006-01-02 15:04") }
 
-// when is a slot in the server's zone, with the date of its end only if that is another one.
+// when formats a slot. It repeats the date only if the slot ends on another day.
 func (t *texts) when(start, end time.Time) string {
 	start, end = start.In(t.zone), end.In(t.zone)
 	layout := "2006-01-02 15:04"

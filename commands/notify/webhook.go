@@ -23,40 +23,40 @@ import (
 	"roombook/domain"
 )
 
-// WebhookOptions say where messages are posted, as the Standard Webhooks specification has it.
+// WebhookOptions configure a webhook, which follows the Standard Webhooks specification.
 type WebhookOptions struct {
 	URL string
-	// SecretFile has a secret a line, whsec_ and base64. Each signs every message, so that a secret can be replaced: the new one is added,
-	// the receiver changed, the old one removed. The file is read at each sending.
+	// SecretFile contains one secret per line: whsec_ followed by base64. Every message is signed with each of them, so that secrets can be
+	// rotated. The file is read for each attempt.
 	SecretFile string
-	// Allow are networks that the receiver may be in although they are not public.
+	// Allow lists networks in which the receiver may be although they are not public.
 	Allow []netip.Prefix
-	// Timeout bounds one attempt; 0 is 20 s.
+	// Timeout limits one attempt; 0 is 20 s.
 	Timeout time.Duration
-	// Schedule are the waits after attempts that failed; nil is that of the specification.
+	// Schedule lists the pauses between attempts; nil is the schedule of the specification.
 	Schedule []time.Duration
 }
 
-// webhookSchedule is the specification's, from the first retry on: about three days.
+// webhookSchedule is the schedule of the specification: ten attempts in about three days.
 var webhookSchedule = []time.Duration{
 	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
 }
 
 const (
-	maxWebhookAnswer = 64 << 10       // bytes that are read of an answer
-	maxRetryAfter    = 24 * time.Hour // that an answer can ask for
+	maxWebhookAnswer = 64 << 10       // bytes read of a response
+	maxRetryAfter    = 24 * time.Hour // longest Retry-After that is honoured
 )
 
-// webhookChannel posts messages.
+// webhookChannel posts messages to a webhook.
 type webhookChannel struct {
 	options WebhookOptions
 	url     *url.URL
 	client  *http.Client
 	texts   *texts
-	gone    atomic.Bool // the receiver wants nothing more
+	gone    atomic.Bool // the receiver has answered 410
 }
 
-// newWebhookChannel checks the options.
+// newWebhookChannel returns a channel, or an error that describes what is wrong with the options.
 func newWebhookChannel(o WebhookOptions, t *texts) (*webhookChannel, error) {
 	to, err := url.Parse(o.URL)
 	if err != nil || to.Scheme != "https" && to.Scheme != "http" || to.Hostname() == "" {
@@ -72,7 +72,7 @@ func newWebhookChannel(o WebhookOptions, t *texts) (*webhookChannel, error) {
 	dialer := &net.Dialer{Control: c.permit}
 	c.client = &http.Client{
 		Transport: &http.Transport{
-			Proxy:       nil, // a proxy would resolve the name by itself, and nobody would check the address
+			Proxy:       nil, // a proxy would resolve the name, and permit would not see the address
 			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: o.Timeout, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxWebhookAnswer,
 		},
@@ -113,8 +113,8 @@ func (c *webhookChannel) pause(n int64) (time.Duration, bool) {
 	return c.options.Schedule[n-1], true
 }
 
-// permit refuses connections to addresses that are not public, after the name has been resolved: what is posted there could be orders to
-// an inner service.
+// permit refuses connections to addresses that are not public. It is called after name resolution, so that a name cannot resolve to an
+// internal service (SSRF).
 func (c *webhookChannel) permit(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -132,8 +132,8 @@ func (c *webhookChannel) permit(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// special are networks that are not public, beside those that [netip.Addr] knows: shared, protocol assignments, documentation, benchmarks,
-// reserved, and the IPv4 addresses behind NAT64, 6to4 and Teredo.
+// special lists networks that are not public besides those that [netip.Addr] recognizes: shared address space, protocol assignments,
+// documentation, benchmarking, reserved, and IPv6 networks that embed IPv4 addresses (NAT64, 6to4, Teredo).
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("192.0.2.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
@@ -153,9 +153,9 @@ func public(ip netip.Addr) bool {
 	return true
 }
 
-// payload is what is posted.
+// payload is the body of a request.
 type payload struct {
-	Type      string       `json:"type"` // notification. and the kind
+	Type      string       `json:"type"` // "notification." and the kind
 	Timestamp time.Time    `json:"timestamp"`
 	Data      notification `json:"data"`
 }
@@ -165,7 +165,7 @@ type notification struct {
 	Kind           domain.NotificationKind `json:"kind"`
 	BookingID      domain.BookingID        `json:"bookingId"`
 	RoomID         domain.RoomID           `json:"roomId"`
-	UserID         domain.UserID           `json:"userId"` // who is told
+	UserID         domain.UserID           `json:"userId"` // the recipient
 	BookingUserID  domain.UserID           `json:"bookingUserId"`
 	By             string                  `json:"by,omitzero"`
 	Reason         string                  `json:"reason,omitzero"`
@@ -221,7 +221,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 		return &failure{err: withoutURL(err), down: true}
 	}
 	defer answer.Body.Close()
-	_, _ = io.CopyN(io.Discard, answer.Body, maxWebhookAnswer) // so that the connection can be used again
+	_, _ = io.CopyN(io.Discard, answer.Body, maxWebhookAnswer) // so that the connection can be reused
 	switch status := answer.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
@@ -237,7 +237,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	}
 }
 
-// withoutURL is err without the address, which may have a secret in it and is recorded for ever otherwise.
+// withoutURL removes the URL from an error: it may contain a secret, and the error is recorded forever.
 func withoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
@@ -245,7 +245,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// retryAfter reads the header of that name: seconds, or a date.
+// retryAfter parses a Retry-After header.
 func retryAfter(value string, now time.Time) time.Duration {
 	if value == "" {
 		return 0

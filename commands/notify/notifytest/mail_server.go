@@ -1,4 +1,5 @@
-// Package notifytest has a mail server for tests: a real one on loopback, with TLS and users, that can be stopped, be silent, or refuse.
+// Package notifytest provides a mail server for tests: an SMTP server on loopback with TLS and authentication, which can be stopped, or told to
+// refuse mail.
 package notifytest
 
 import (
@@ -24,18 +25,18 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Mail is a mail as the server got it.
+// Mail is a mail that the server has received.
 type Mail struct {
 	From, To string
-	At       time.Time // of its arrival
+	At       time.Time // when it was received
 	Raw      string
 	Message  *mail.Message
 }
 
-// MailServer is an SMTP server with TLS and users, on loopback. Goroutines may share it.
+// MailServer is an SMTP server on loopback. It is safe for concurrent use.
 type MailServer struct {
-	// URL is that of the server and its user, PasswordFile has the user's password, CAFile the certificate of who vouches for the server, and
-	// Roots the same.
+	// URL is the address of the server with the user, PasswordFile the file with the user's password, and CAFile the file with the server's
+	// root certificate, which Roots contains too.
 	URL          string
 	PasswordFile string
 	CAFile       string
@@ -43,7 +44,7 @@ type MailServer struct {
 
 	address string
 	tls     *tls.Config // with a certificate
-	wrapped bool        // TLS from the first byte, not by STARTTLS
+	wrapped bool        // implicit TLS instead of STARTTLS
 	serving sync.WaitGroup
 
 	mu       sync.Mutex
@@ -52,14 +53,14 @@ type MailServer struct {
 	mails    []Mail
 	attempts int
 	sessions int
-	refuse   func(to string) error // what to answer a recipient with, or nil
-	noSender error                 // what to answer every sender with, or nil
+	refuse   func(to string) error // returns the reply to RCPT TO; may be nil
+	noSender error                 // the reply to MAIL FROM; may be nil
 }
 
-// The user of the server.
+// User and Password are the credentials of the server.
 const User, Password = "rooms", "s3cret ü"
 
-// NewMailServer starts a server, which stops at the end of the test. It has TLS from the first byte if it is wrapped, else by STARTTLS.
+// NewMailServer starts a server that runs until the end of the test. If wrapped is true it uses implicit TLS, otherwise STARTTLS.
 func NewMailServer(t testing.TB, wrapped bool) *MailServer {
 	t.Helper()
 	dir := t.TempDir()
@@ -85,7 +86,7 @@ func NewMailServer(t testing.TB, wrapped bool) *MailServer {
 	return s
 }
 
-// certificate is one for loopback, and the same as PEM.
+// certificate returns a self-signed certificate for loopback, also as PEM.
 func certificate(t testing.TB) (*tls.Config, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -123,7 +124,7 @@ func (s *MailServer) serve(l net.Listener) {
 	s.serving.Go(func() { _ = server.Serve(l) })
 }
 
-// NoSuchUser is an answer to a recipient that refuses for good.
+// NoSuchUser is a permanent refusal of a recipient.
 var NoSuchUser error = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "nobody here"}
 
 type quiet struct{}
@@ -131,20 +132,20 @@ type quiet struct{}
 func (quiet) Printf(string, ...any) {}
 func (quiet) Println(...any)        {}
 
-// Stop has the server refuse connections.
+// Stop stops the server: connections are refused.
 func (s *MailServer) Stop() {
 	s.mu.Lock()
 	server := s.server
 	s.server = nil
 	if server != nil {
-		s.listener.Close() // which the server may not know of yet
+		s.listener.Close() // Serve may not have been called yet
 		server.Close()
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
 }
 
-// Start has the server answer again.
+// Start starts the server again, at the same address.
 func (s *MailServer) Start(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", s.address)
@@ -154,45 +155,45 @@ func (s *MailServer) Start(t testing.TB) {
 	s.serve(l)
 }
 
-// Answer sets what a recipient is answered with.
+// Answer sets the reply to RCPT TO; nil accepts all recipients.
 func (s *MailServer) Answer(refuse func(to string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = refuse
 }
 
-// AnswerSender sets what every sender is answered with.
+// AnswerSender sets the reply to MAIL FROM; nil accepts all senders.
 func (s *MailServer) AnswerSender(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noSender = err
 }
 
-// All are the mails so far.
+// All returns the mails received so far.
 func (s *MailServer) All() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Mail(nil), s.mails...)
 }
 
-// Tried is the number of recipients that were named to the server so far.
+// Tried returns the number of RCPT TO commands so far.
 func (s *MailServer) Tried() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.attempts
 }
 
-// Sessions is the number of connections that were made so far.
+// Sessions returns the number of SMTP sessions so far; STARTTLS begins a second one on the same connection.
 func (s *MailServer) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sessions
 }
 
-// Address is where the server listens.
+// Address returns the address that the server listens on.
 func (s *MailServer) Address() string { return s.address }
 
-// session is a connection of a client.
+// session is an SMTP session.
 type session struct {
 	server   *MailServer
 	signedIn bool
