@@ -33,6 +33,8 @@ type Delivery struct {
 	// Replayed reports that it was parked, and is handed out again because of [Store.ReplayParked]. Its Position is then that at which it
 	// was parked.
 	Replayed bool
+	// Fresh reports that nobody can have been handed it before: it was appended after the group had accepted the call that it came on.
+	Fresh bool
 }
 
 // Settlement is what a consumer wants the group to do about an event that it was handed. The zero value is that of [Ack].
@@ -133,10 +135,10 @@ type consumer struct {
 
 // heldEvent is an event in a consumer's hands.
 type heldEvent struct {
-	id       *shared.UUID // by which it is settled
-	delivery Delivery
+	id *shared.UUID // by which it is settled
 
 	// Guarded by the mutex of the consumer:
+	delivery   Delivery
 	call       *groupCall // on which it came last
 	settlement *Settlement
 }
@@ -171,6 +173,7 @@ func (c *consumer) consume() error {
 type groupCall struct {
 	*call
 	stream persistent.PersistentSubscriptions_ReadClient
+	since  Position      // the end of the log when the group had accepted the call
 	wake   chan struct{} // signalled when there are answers
 
 	// Guarded by the mutex of the consumer:
@@ -198,6 +201,9 @@ func (c *consumer) read() (progress bool, err error) {
 	g := &groupCall{call: of, wake: make(chan struct{}, 1)}
 	if err := g.open(c); err != nil {
 		return false, g.groupFailed(c.group, err)
+	}
+	if g.since, err = c.store.end(w, c.store.connections.leader); err != nil {
+		return false, err
 	}
 	w.suspend()
 	g.member.answered()
@@ -296,6 +302,7 @@ func (c *consumer) take(g *groupCall, message *persistent.ReadResp_ReadEvent) {
 		Retries:  int(message.GetRetryCount()),
 		Replayed: message.GetLink() != nil,
 	}}
+	h.delivery.Fresh = h.delivery.Retries == 0 && !h.delivery.Replayed && h.delivery.Position > g.since
 	key := c.options.Key(h.delivery.Recorded)
 	select {
 	case c.slots <- struct{}{}:
@@ -330,7 +337,7 @@ func (c *consumer) again(g *groupCall, id uuid.UUID, by *shared.UUID) bool {
 	case h.settlement != nil:
 		g.answer(by, *h.settlement)
 	default:
-		h.call = g
+		h.call, h.delivery.Fresh = g, false
 	}
 	return true
 }
@@ -339,29 +346,29 @@ func (c *consumer) again(g *groupCall, id uuid.UUID, by *shared.UUID) bool {
 func (c *consumer) handleNext(key string) (more bool) {
 	c.handlers <- struct{}{}
 	defer func() { <-c.handlers }()
-	h := c.next(key)
-	return h != nil && c.settle(key, h, c.handle(context.WithoutCancel(c.ctx), h.delivery))
+	h, delivery := c.next(key)
+	return h != nil && c.settle(key, h, c.handle(context.WithoutCancel(c.ctx), delivery))
 }
 
 // next is the first event with a key, nil if there is none left or the consumer is to stop. Those that came on a call that has ended are not
 // in this consumer's hands any more, and unless they have come again by now they are left to whom they come to.
-func (c *consumer) next(key string) *heldEvent {
+func (c *consumer) next(key string) (*heldEvent, Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped || c.ctx.Err() != nil {
-		return nil
+		return nil, Delivery{}
 	}
 	for len(c.queues[key]) > 0 {
 		h := c.queues[key][0]
 		if h.call == c.call {
-			return h
+			return h, h.delivery
 		}
 		delete(c.held, structured(h.id))
 		<-c.slots
 		c.queues[key] = c.queues[key][1:]
 	}
 	delete(c.queues, key)
-	return nil
+	return nil, Delivery{}
 }
 
 // settle settles the first event with a key, and reports whether there are more.

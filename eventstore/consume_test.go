@@ -485,6 +485,38 @@ func TestConsumersStandBy(t *testing.T) {
 	}
 }
 
+// Only what was appended while a consumer has the group, and is handed out for the first time, is fresh.
+func TestFresh(t *testing.T) {
+	s := eventstoretest.Open(t)
+	g := newGroup(t, s, nil)
+	before := g.write(t, s, 1, 4)
+	h := newHandled()
+	retried := map[domain.ReservationID]bool{}
+	g.consume(t, s, eventstore.ConsumeOptions{Handlers: 1}, func(_ context.Context, d eventstore.Delivery) eventstore.Settlement {
+		h.add(d)
+		if id := idOf(d.Event); !retried[id] {
+			retried[id] = true
+			return eventstore.Retry("again")
+		}
+		return eventstore.Ack()
+	})
+	h.distinct(len(before))
+	fresh := func(d eventstore.Delivery) bool { return d.Fresh }
+	var after []domain.ReservationID
+	for all := h.wait(0); !slices.ContainsFunc(all, fresh); all = h.wait(0) {
+		after = append(after, g.write(t, s, 1, 1)...)
+	}
+	got := h.wait(2 * (len(before) + len(after)))
+	for _, d := range got {
+		if id := idOf(d.Event); d.Fresh && (slices.Contains(before, id) || d.Retries > 0) {
+			t.Errorf("event %d is fresh, at its retry %d", d.Revision, d.Retries)
+		}
+	}
+	if last := got[len(got)-1]; idOf(last.Event) != after[len(after)-1] || last.Retries != 1 {
+		t.Errorf("the last one is event %d, at its retry %d", last.Revision, last.Retries)
+	}
+}
+
 // A slow consumer has no more in its hands than it asks for, and nothing is lost or comes twice, though the time that an event may take
 // passes meanwhile.
 func TestSlowConsumer(t *testing.T) {

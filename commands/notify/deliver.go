@@ -15,12 +15,12 @@ import (
 )
 
 // handle sends the notifications of an event. lasting is the context of deliveries in progress; it ends a little later than ctx.
-func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Recorded) eventstore.Settlement {
+func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Delivery) eventstore.Settlement {
 	if !tells(e.Event) {
 		return eventstore.Ack()
 	}
-	defer d.metrics.take(r.group, e)()
-	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e)
+	defer d.metrics.take(r.group, e.Recorded)()
+	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e.Recorded)
 	err := d.tell(ctx, span.In(lasting), r, e)
 	span.End(err)
 	switch {
@@ -57,13 +57,14 @@ func bookingOf(event domain.Event) domain.BookingID {
 	return notice.Booking
 }
 
-func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.Recorded) error {
-	messages, cause, err := d.messages(ctx, e)
+func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
+	messages, cause, err := d.messages(ctx, e.Recorded)
 	if err != nil {
 		return err
 	}
 	var all errgroup.Group
 	for _, m := range messages {
+		m.first = e.Fresh && m.ID == domain.NotificationOf(e.ID)
 		all.Go(func() error { return d.deliver(ctx, lasting, r, m, cause) })
 	}
 	return all.Wait()
@@ -170,6 +171,7 @@ func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, 
 	}
 	delivered, err := d.try(ctx, lasting, r.lane, m, cause)
 	if err == nil && !delivered && r.fallback != nil {
+		m.first = false
 		_, err = d.try(ctx, lasting, r.fallback, m, cause)
 	}
 	return err
@@ -182,6 +184,7 @@ func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause
 		if err != nil || done != domain.DeliveryPending {
 			return done == domain.DeliveryDelivered, err
 		}
+		m.first = false
 		if err := sleep(ctx, jittered(pause)); err != nil {
 			return false, err
 		}
@@ -200,9 +203,11 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	if err := l.breaker.wait(ctx); err != nil {
 		return 0, "", err
 	}
-	s, err := d.deliveries(ctx, m.ID)
-	if err != nil {
-		return 0, "", err
+	s := deliveries{stream: m.ID.Stream(), revision: eventstore.NoStream}
+	if !m.first || l.name() != domain.ChannelLog { // a process that was frozen may log a line a second time, but must not send a mail
+		if s, err = d.deliveries(ctx, m.ID); err != nil {
+			return 0, "", err
+		}
 	}
 	before := s.On(m.ID, l.name())
 	if before.Delivery != domain.DeliveryPending {

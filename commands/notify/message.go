@@ -23,6 +23,7 @@ type Message struct {
 	Confirmed bool
 	// CorrelationID is the correlation id of the event.
 	CorrelationID string
+	first         bool // nobody can have tried to deliver it before
 }
 
 // Compose returns the message for a notice of an event. before and after are the booking before and after the event.

@@ -277,7 +277,7 @@ func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 			r.report(nil)
 			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Key: r.key},
 				func(_ context.Context, e eventstore.Delivery) eventstore.Settlement {
-					return d.handle(ctx, lasting, r, e.Recorded)
+					return d.handle(ctx, lasting, r, e)
 				})
 			_, missing = errors.AsType[*eventstore.NoGroup](err)
 		}
