@@ -38,6 +38,8 @@ func TestChecksCanFail(t *testing.T) {
 		{"workflow", "github/deploy.yml", "runs-on: ubuntu-24.04", "runs_on: ubuntu-24.04", "runs_on"},
 		{"workflow", "github/deploy.yml", "steps.image.outputs.digest", "steps.images.outputs.digest", `"images"`},
 		{"workflow", "github/deploy.yml", "deploy/rollout.sh", "deploy/roll-out.sh", "roll-out.sh"},
+		{"workflow", "github/deploy.yml", "-${{ github.run_id }}-${{ github.run_attempt }}", "", "pushes a tag that is there already"},
+		{"buildspec", "buildspec.yml", "-$CODEBUILD_BUILD_NUMBER", "", "it does not :$CODEBUILD_RESOLVED_SOURCE_VERSION-$CODEBUILD_BUILD_NUMBER"},
 		{"buildspec", "buildspec.yml", "post_build:", "postbuild:", "postbuild"},
 		{"buildspec", "buildspec.yml", "DIGEST=$(jq", "DIGESTS=$(jq", "DIGEST is used before it is set"},
 		{"pipeline", "aws/pipeline.yaml", "!Ref Deploy]", "!Ref Deployment]", "there is no Deployment"},
@@ -88,9 +90,15 @@ func TestRollout(t *testing.T) {
 	if err != nil || !strings.Contains(calls, "applied image: "+image) || !strings.Contains(calls, "rollout status deployment.apps/roombook-recovery") || strings.Contains(calls, "undo") {
 		t.Errorf("a roll-out that succeeds: %v\n%s", err, calls)
 	}
-	calls, err = rolledOut("..", image, "rollout status deployment.apps/roombook-recovery")
-	if err == nil || !strings.Contains(calls, "rollout undo deployment.apps/roombook-api") || !strings.Contains(calls, "rollout undo deployment.apps/roombook-recovery") {
-		t.Errorf("a roll-out that fails: %v\n%s", err, calls)
+	for _, failing := range []string{"apply", "rollout status deployment.apps/roombook-recovery"} {
+		calls, err = rolledOut("..", image, failing)
+		if err == nil || !strings.Contains(calls, "rollout undo deployment/roombook-api --to-revision=7\n") ||
+			!strings.Contains(calls, "rollout undo deployment/roombook-recovery --to-revision=4\n") || !strings.HasSuffix(calls, "rollout status deployment/roombook-recovery --timeout=5m\n") {
+			t.Errorf("a roll-out in which %s fails: %v\n%s", failing, err, calls)
+		}
+	}
+	if !strings.Contains(calls, "apply --server-side --force-conflicts ") {
+		t.Errorf("what a rollback has set stands in the way of the next roll-out:\n%s", calls)
 	}
 	if calls, err = rolledOut("..", "roombook:latest", ""); err == nil || calls != "" {
 		t.Errorf("of an image that is not named by its digest: %v\n%s", err, calls)

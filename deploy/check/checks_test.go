@@ -281,6 +281,9 @@ func checkWorkflow(dir string, _ *program) []string {
 		f.add("workflow: %v", e)
 	}
 	f.checkScripts(dir, path, text)
+	if !regexp.MustCompile(`(?m)^ *tags: .*github\.run_id.*github\.run_attempt`).MatchString(text) {
+		f.add("workflow: a job that is repeated pushes a tag that is there already, and the repository's tags are immutable")
+	}
 	if regexp.MustCompile(`secrets\.`).MatchString(text) {
 		f.add("workflow: it has secrets, where it should sign in by OIDC")
 	}
@@ -348,7 +351,7 @@ func checkBuildspec(dir string, _ *program) []string {
 		}
 	}
 	script := strings.Join(all, "\n")
-	for _, needed := range []string{"go test ./...", "docker buildx build", "--push", "deploy/rollout.sh \"$REGISTRY@$DIGEST\""} {
+	for _, needed := range []string{"go test ./...", "docker buildx build", "--push", ":$CODEBUILD_RESOLVED_SOURCE_VERSION-$CODEBUILD_BUILD_NUMBER\"", "deploy/rollout.sh \"$REGISTRY@$DIGEST\""} {
 		if !strings.Contains(script, needed) {
 			f.add("buildspec: it does not %s", needed)
 		}
@@ -420,6 +423,7 @@ func rolledOut(dir, image, failing string) (calls string, err error) {
 echo "$*" >> %q
 case "$*" in
   kustomize*) echo 'image: roombook:local' ;;
+  *"get deployments"*jsonpath*) echo roombook-api 7; echo roombook-recovery 4 ;;
   *"get deployments"*) echo deployment.apps/roombook-api; echo deployment.apps/roombook-recovery ;;
   apply*) sed 's/^/applied /' >> %[1]q ;;
 esac
