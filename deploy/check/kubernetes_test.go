@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,6 +54,7 @@ type manifests struct {
 	policies     []networking.NetworkPolicy
 	monitors     []monitoring.ServiceMonitor
 	routes       map[string]map[string]int32 // ports of the services that gateways send to
+	mesh         bool                        // pods get a sidecar
 }
 
 // istio is an object of Istio. Its specification is decoded by protojson, since its own types accept fields that they do not know.
@@ -185,6 +187,7 @@ func (m *manifests) decode(kind, name string, text []byte) {
 	case "DestinationRule":
 		specification(new(networkingistio.DestinationRule))
 	case "PeerAuthentication":
+		m.mesh = true
 		specification(new(securityistio.PeerAuthentication))
 	default:
 		m.add("%s: what is %s %s?", m.overlay, kind, name)
@@ -246,6 +249,9 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.SeccompProfile == nil || s.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault {
 		wrong("it may run as root or without a seccomp profile")
 	}
+	if ends := strings.HasPrefix(name, "CronJob "); ends && m.mesh && pod.Labels["sidecar.istio.io/inject"] != "false" {
+		wrong("its sidecar may keep it from ending")
+	}
 	for _, c := range pod.Spec.Containers {
 		m.checkCommand(m.overlay+": "+name, p, c.Args)
 		if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem ||
@@ -277,6 +283,11 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 		}
 		if len(c.Ports) != 1 || environment["ROOMBOOK_LISTEN"] != ":"+strconv.Itoa(int(c.Ports[0].ContainerPort)) {
 			wrong("the program listens on %s, and the ports are %v", environment["ROOMBOOK_LISTEN"], c.Ports)
+		}
+		for _, network := range strings.Split(environment["ROOMBOOK_TRUSTED_PROXIES"], ",") {
+			if _, err := netip.ParsePrefix(network); err != nil {
+				wrong("links have the gateway's https only if its networks are trusted: %v", err)
+			}
 		}
 		m.checkProbes(p, wrong, c)
 		m.checkGrace(wrong, pod, c, environment["ROOMBOOK_REQUEST_TIMEOUT"])
