@@ -262,6 +262,10 @@ func unpack(dir string, backup io.Reader) error {
 	if _, err := io.Copy(io.Discard, compressed); err != nil {
 		return err
 	}
+	// Without one, whatever else was in the archive would do for an empty log.
+	if _, found, err := readExtent(vfs.Default, dir); err == nil && !found {
+		return fmt.Errorf("it has no file %s: it is an archive of something else", extentName)
+	}
 	return syncFolder(dir)
 }
 

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -143,8 +145,17 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	whole := backup.Bytes()
 	flipped := bytes.Clone(whole)
 	flipped[len(flipped)/2] ^= 1
+	var other bytes.Buffer
+	compressed := gzip.NewWriter(&other)
+	archive := tar.NewWriter(compressed)
+	if err := archive.WriteHeader(&tar.Header{Name: "photo.jpg", Mode: 0o640}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
+		t.Fatal(err)
+	}
 	for what, damaged := range map[string][]byte{
-		"nothing": nil, "half": whole[:len(whole)/2], "no end": whole[:len(whole)-1], "a bit": flipped, "no archive": []byte("this is no archive"),
+		"another archive": other.Bytes(), "nothing": nil, "half": whole[:len(whole)/2], "no end": whole[:len(whole)-1], "a bit": flipped, "no archive": []byte("this is no archive"),
 	} {
 		dir := filepath.Join(t.TempDir(), "restored")
 		if _, err := Restore(dir, bytes.NewReader(damaged)); err == nil {
