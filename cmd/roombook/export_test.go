@@ -106,6 +106,14 @@ func TestExportAndImport(t *testing.T) {
 	p.stop(t)
 	verb(t, "verify", "--data", other, "--eventstore", target)
 	refused(t, "is not in the file", "import", file, "--eventstore", target)
+
+	// What setup has written stands in the way of an import, which would be told to everybody.
+	prepared := filepath.Join(dir, "prepared")
+	if err := os.MkdirAll(filepath.Join(prepared, "events"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	verb(t, "setup", "--data", prepared)
+	refused(t, "before roombook setup", "import", file, "--data", prepared)
 }
 
 // A file that is damaged is refused before anything is written.

@@ -23,8 +23,9 @@ func newImportCommand() *cobra.Command {
 		Long: `Append the events of a file that roombook export wrote to an event store that has none: in their order, with their ids, revisions, data
 and metadata. Then read them back and compare number and hash. Nothing is written if the file is damaged or incomplete.
 
-No roombook may run on that event store before the command is done. One that was interrupted goes on where it stopped when it is run
-again. Positions and the times of writing are the new event store's own; when a thing happened is in the events' metadata.`,
+No roombook may run on that event store before the command is done, and roombook setup comes after it; so, where the event store has users,
+--eventstore names an administrator, who may read the log without it. A command that was interrupted goes on where it stopped when it is
+run again. Positions and the times of writing are the new event store's own; when a thing happened is in the events' metadata.`,
 		Example: "  roombook import rooms.jsonl --eventstore esdb://…",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
@@ -97,7 +98,7 @@ func imported(ctx context.Context, store *events, f *os.File) (n int64, err erro
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("the event store has an event that is not in the file, of stream %s: import into one that is empty", last.Stream)
+	return 0, fmt.Errorf("the event store has an event that is not in the file, of stream %s: import into one that is empty, before roombook setup", last.Stream)
 }
 
 // appendFile appends the events of the file, but for the first that are to be skipped: one after the other, so that their order is the same.
