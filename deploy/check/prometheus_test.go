@@ -98,26 +98,26 @@ func checkDashboard(dir string, p *program) []string {
 }
 
 // TestAlerts feeds each alert with a situation in which it must fire and one in which it must not. How long it must last is not part of the
-// expression.
+// expression. A counter with a label appears with its first count.
 func TestAlerts(t *testing.T) {
 	scenarios := map[string]struct{ fires, quiet string }{
-		"RoombookDown":        {`up{job="roombook",instance="a"} 0+0x20`, `up{job="roombook",instance="a"} 1+0x20`},
+		"RoombookDown":        {`up{job="roombook",instance="a"} 0+0x90`, `up{job="roombook",instance="a"} 1+0x90`},
 		"RoombookErrors":      {requests("503", "+6") + requests("200", "+60"), requests("503", "+0.1") + requests("200", "+60")},
 		"RoombookSlow":        {latency("POST", "+1", "+60"), latency("POST", "+60", "+60") + latency("GET", "+1", "+60")},
-		"RoombookRefusing":    {`roombook_http_refused_total{job="roombook",kind="command"} 0+5x20`, `roombook_http_refused_total{job="roombook",kind="command"} 7+0x20`},
+		"RoombookRefusing":    {`roombook_http_refused_total{job="roombook",kind="command"} 0+5x90`, `roombook_http_refused_total{job="roombook",kind="command"} 7+0x90`},
 		"RoombookListBehind":  {lists("roombook_projection_lag_seconds", "100", "90"), lists("roombook_projection_lag_seconds", "100", "0")},
 		"RoombookListNotKept": {lists("roombook_projection_following", "0", "0"), lists("roombook_projection_following", "0", "1")},
-		"RoombookListFailing": {lists("roombook_projection_failures_total", "0+1x20", "0"), lists("roombook_projection_failures_total", "3", "0")},
-		"RoombookEventStoreAway": {`roombook_eventstore_connections{job="roombook",instance="a"} 0+0x20` + "\n" + `roombook_eventstore_connections{job="roombook",instance="b"} 2+0x20`,
-			`roombook_eventstore_connections{job="roombook",instance="a"} 1+0x20`},
-		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x20`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x20`},
-		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x20`,
-			`roombook_recovery_failures_total{job="roombook"} 0+1x20` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x20`},
-		"RoombookUndecodable":         {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 0+1x20`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x20`},
-		"RoombookBreakerOpen":         {breaker("0 1 2+0x20"), breaker("2 1 0+0x20")},
-		"RoombookNotificationsLate":   {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x20`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x20`},
-		"RoombookNotificationsParked": {`roombook_notifications_parked_total{job="roombook",channel="mail"} 0+1x20`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x20`},
-		"RoombookLogReplaced":         {`roombook_eventstore_log_replaced_total{job="roombook"} 0 0 0 0 0 1+0x20`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x20`},
+		"RoombookListFailing": {lists("roombook_projection_failures_total", "0+1x90", "0"), lists("roombook_projection_failures_total", "3", "0")},
+		"RoombookEventStoreAway": {`roombook_eventstore_connections{job="roombook",instance="a"} 0+0x90` + "\n" + `roombook_eventstore_connections{job="roombook",instance="b"} 2+0x90`,
+			`roombook_eventstore_connections{job="roombook",instance="a"} 1+0x90`},
+		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x90`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x90`},
+		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x90`,
+			`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x90`},
+		"RoombookUndecodable":         {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} _x40 1+0x50`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x90`},
+		"RoombookBreakerOpen":         {breaker("0 1 2+0x90"), breaker("2 1 0+0x90")},
+		"RoombookNotificationsLate":   {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x90`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x90`},
+		"RoombookNotificationsParked": {`roombook_notifications_parked_total{job="roombook",channel="mail"} _x40 1+0x50`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x90`},
+		"RoombookLogReplaced":         {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
 		"RoombookDiskFilling":         {disk("9"), disk("50")},
 	}
 	groups, errs := parseRules("..")
@@ -135,7 +135,7 @@ func TestAlerts(t *testing.T) {
 			t.Run(rule.Alert, func(t *testing.T) {
 				query := strings.Join(strings.Fields(rule.Expr), " ")
 				for want, series := range map[string]string{"1": s.fires, "0": s.quiet} {
-					promqltest.RunTest(t, fmt.Sprintf("load 1m\n  %s\n\neval instant at 15m clamp_max(count(%s) or vector(0), 1)\n  {} %s\n",
+					promqltest.RunTest(t, fmt.Sprintf("load 1m\n  %s\n\neval instant at 75m clamp_max(count(%s) or vector(0), 1)\n  {} %s\n",
 						strings.ReplaceAll(strings.TrimSpace(series), "\n", "\n  "), query, want), engine)
 				}
 			})
@@ -144,11 +144,11 @@ func TestAlerts(t *testing.T) {
 }
 
 func requests(status, rate string) string {
-	return fmt.Sprintf("roombook_http_request_duration_seconds_count{job=\"roombook\",method=\"POST\",status=%q} 0%sx20\n", status, rate)
+	return fmt.Sprintf("roombook_http_request_duration_seconds_count{job=\"roombook\",method=\"POST\",status=%q} 0%sx90\n", status, rate)
 }
 
 func latency(method, second, all string) string {
-	line := "roombook_http_request_duration_seconds_bucket{job=\"roombook\",method=%q,le=%q} 0%sx20\n"
+	line := "roombook_http_request_duration_seconds_bucket{job=\"roombook\",method=%q,le=%q} 0%sx90\n"
 	return fmt.Sprintf(line+line+line, method, "1", second, method, "2.5", all, method, "+Inf", all)
 }
 
@@ -156,7 +156,7 @@ func lists(metric, first, second string) string {
 	var b strings.Builder
 	for instance, value := range map[string]string{"a": first, "b": second} {
 		if !strings.Contains(value, "x") {
-			value += "+0x20"
+			value += "+0x90"
 		}
 		fmt.Fprintf(&b, "%s{job=\"roombook\",instance=%q,projection=\"booking_list\"} %s\n", metric, instance, value)
 	}
@@ -168,6 +168,6 @@ func breaker(states string) string {
 }
 
 func disk(free string) string {
-	return `kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-roombook-0"} ` + free + "+0x20\n" +
-		`kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-roombook-0"} 100+0x20`
+	return `kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-roombook-0"} ` + free + "+0x90\n" +
+		`kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-roombook-0"} 100+0x90`
 }
