@@ -4,7 +4,7 @@
 #
 #   deploy/rollout.sh REGISTRY/roombook@sha256:… [OVERLAY]
 #
-# OVERLAY is a folder of deploy/kubernetes/overlays, production by default. ROLLOUT_TIMEOUT is how long to wait for each Deployment, 5m by
+# OVERLAY is production, which is the default, or production-istio. ROLLOUT_TIMEOUT is how long to wait for each Deployment, 5m by
 # default.
 set -euo pipefail
 
