@@ -205,6 +205,9 @@ func (c *consumer) read() (progress bool, err error) {
 	if g.since, err = c.store.end(w, c.store.connections.leader); err != nil {
 		return false, err
 	}
+	if !opening() { // from here on the call outlasts ctx
+		return false, nil
+	}
 	w.suspend()
 	g.member.answered()
 	c.broken.Over("group", c.group)
@@ -216,13 +219,11 @@ func (c *consumer) read() (progress bool, err error) {
 	sending.Go(func() { c.send(g) })
 	ended := make(chan error, 1)
 	sending.Go(func() { ended <- c.receive(g) })
-	if opening() {
-		select {
-		case err := <-ended:
-			return g.progress, g.groupFailed(c.group, err)
-		case <-c.ctx.Done():
-		case <-w.Done():
-		}
+	select {
+	case err := <-ended:
+		return g.progress, g.groupFailed(c.group, err)
+	case <-c.ctx.Done():
+	case <-w.Done():
 	}
 	c.stop()
 	c.flush(w, g)
