@@ -64,8 +64,10 @@ func TestTextsOfAFolder(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if _, err := readTexts(folder+"x", seoul, ""); err == nil {
-		t.Error("a folder that is not there is read")
+	for _, none := range []string{folder + "x", filepath.Join(folder, "de.txt")} {
+		if _, err := readTexts(none, seoul, ""); err == nil {
+			t.Errorf("%s is no folder, and is read", none)
+		}
 	}
 }
 
