@@ -64,6 +64,9 @@ func readTexts(folder string, zone *time.Location, link string) (*texts, error) 
 		return nil, err
 	}
 	if folder != "" {
+		if _, err := os.Stat(folder); err != nil {
+			return nil, fmt.Errorf("the folder of texts: %w", err)
+		}
 		if err := t.add(os.DirFS(folder)); err != nil {
 			return nil, fmt.Errorf("texts in %s: %w", folder, err)
 		}
