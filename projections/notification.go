@@ -17,9 +17,9 @@ type Notification struct {
 	Room        domain.RoomID           `json:"roomId" bson:"roomId" key:"room"`
 	User        domain.UserID           `json:"userId" bson:"userId" key:"user"`
 	Kind        domain.NotificationKind `json:"kind" bson:"kind"`
-	Contents    string                  `json:"contents" bson:"contents"`           // the text as the user reads it
-	SentAt      time.Time               `json:"sendDtm" bson:"sendDtm" key:"start"` // when the event occurred
-	Delivery    domain.Delivery         `json:"delivery" bson:"delivery" key:"status"`
+	Contents    string                  `json:"contents" bson:"contents"`                            // the text as the user reads it
+	SentAt      time.Time               `json:"sendDtm" bson:"sendDtm" key:"start"`                  // when the event occurred
+	Delivery    domain.Delivery         `json:"delivery" bson:"delivery" key:"status"`               // FAILED once a channel has parked it, whatever others did
 	Attempts    int                     `json:"attempts" bson:"attempts"`                            // at delivery so far, on any channel
 	DeliveredAt time.Time               `json:"deliveredDtm,omitzero" bson:"deliveredDtm,omitempty"` // zero until delivered
 	Reason      string                  `json:"reason,omitzero" bson:"reason,omitempty"`             // of the last attempt that failed
@@ -29,7 +29,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(domain.DeliveryPending), string(domain.DeliveryDelivered), string(domain.DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 6,
+		version: 7,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
@@ -65,12 +65,15 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		notice := domain.Notice{Kind: e.Kind, Booking: e.BookingID, Room: e.RoomID, To: e.UserID}
 		return n.begin(e.NotificationID, notice, r.Metadata.OccurredAt)
 	case domain.NotificationDelivered:
-		n.Delivery, n.DeliveredAt = domain.DeliveryDelivered, shown(e.At)
+		n.DeliveredAt = shown(e.At)
+		if n.Delivery == domain.DeliveryPending {
+			n.Delivery = domain.DeliveryDelivered
+		}
 		n.Attempts += min(int(e.Attempt), 1)
 	case domain.NotificationFailed:
 		n.Attempts++
 		n.Reason = e.Reason
-		if e.Parked && n.Delivery == domain.DeliveryPending {
+		if e.Parked {
 			n.Delivery = domain.DeliveryFailed
 		}
 	case domain.NotificationRetried:

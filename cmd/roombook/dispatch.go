@@ -81,6 +81,8 @@ func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.L
 	switch {
 	case (c.webhook == "") != (c.webhookSecret == ""):
 		return nil, usagef("--webhook and --webhook-secret-file go together")
+	case c.webhook == "" && len(c.webhookAllow) > 0:
+		return nil, usagef("--webhook-allow is for a webhook, which --webhook names")
 	case c.webhook != "":
 		o.Webhook = &notify.WebhookOptions{URL: c.webhook, SecretFile: c.webhookSecret}
 		for _, text := range c.webhookAllow {

@@ -93,8 +93,9 @@ func newMailChannel(o MailOptions, t *texts, who *directory) (*mailChannel, erro
 	return c, nil
 }
 
+// redacted is an address that may be malformed, without what may be a password.
 func redacted(address string) string {
-	if u, err := url.Parse(address); err == nil {
+	if u, err := url.Parse(address); err == nil && !strings.Contains(u.Opaque+u.Path, "@") {
 		return u.Redacted()
 	}
 	return "…"

@@ -377,6 +377,8 @@ func TestMailOptions(t *testing.T) {
 	for name, change := range map[string]func(*MailOptions){
 		"http://":   func(o *MailOptions) { o.Server = "http://localhost" },
 		"in a file": func(o *MailOptions) { o.Server = "smtp://rooms:secret@localhost" },
+		"must be":   func(o *MailOptions) { o.Server = "rooms:secret@localhost:587" },
+		"host:port": func(o *MailOptions) { o.Server = "smtp:rooms:secret@localhost:587" },
 		"together":  func(o *MailOptions) { o.PasswordFile = "" },
 		"no such":   func(o *MailOptions) { o.PasswordFile += "x" },
 		"sender":    func(o *MailOptions) { o.From = "rooms" },

@@ -24,9 +24,9 @@ type metrics struct {
 
 	length, age, state *prometheus.Desc
 
-	mu      sync.Mutex
-	inHand  map[string]map[uuid.UUID]time.Time // by group: when each unacknowledged event occurred
-	waiting map[string]int                     // by group: events buffered in the event store
+	mu     sync.Mutex
+	inHand map[string]map[uuid.UUID]time.Time // by group: when each event that is being handled occurred
+	polled map[string]eventstore.GroupInfo    // by group
 }
 
 func newMetrics(d *Dispatcher) *metrics {
@@ -46,32 +46,48 @@ func newMetrics(d *Dispatcher) *metrics {
 			Namespace: "roombook", Subsystem: "notifications", Name: "delivery_seconds", Help: "Time from an event to the delivery of what is told of it.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600},
 		}, []string{"channel"}),
-		length:  describe("queue_length", "Events that wait to be told, as far as the group has read the log.", "group"),
-		age:     describe("queue_age_seconds", "Age of the oldest event that this process is to tell; 0 if there is none.", "group"),
-		state:   describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, 2 open.", "channel", "destination"),
-		inHand:  map[string]map[uuid.UUID]time.Time{},
-		waiting: map[string]int{},
+		length: describe("queue_length", "Events that wait to be told, as far as the group has read the log.", "group"),
+		age:    describe("queue_age_seconds", "Age of the oldest event that this process is to tell; 0 if there is none.", "group"),
+		state:  describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, 2 open.", "channel", "destination"),
+		inHand: map[string]map[uuid.UUID]time.Time{},
+		polled: map[string]eventstore.GroupInfo{},
 	}
 }
 
 // watchEvery is the interval at which groups are polled.
 const watchEvery = 10 * time.Second
 
-// watch polls a group for its waiting events until the context ends.
+// watch polls a group until the context ends.
 func (m *metrics) watch(ctx context.Context, store Store, group string) error {
 	for {
-		if info, err := store.Group(ctx, group); err == nil {
-			m.mu.Lock()
-			m.waiting[group] = info.Waiting
-			m.mu.Unlock()
-		}
+		m.poll(ctx, store, group)
 		if err := sleep(ctx, watchEvery); err != nil {
 			return err
 		}
 	}
 }
 
-// take counts an event as unacknowledged until the returned function is called.
+func (m *metrics) poll(ctx context.Context, store Store, group string) {
+	info, err := store.Group(ctx, group)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.polled[group] = info
+}
+
+// queueLength returns the number of events of a group that are not told yet. Those that wait in this process behind another to the same
+// recipient are known from the last poll only. m.mu must be held.
+func (m *metrics) queueLength(group string) int {
+	length := len(m.inHand[group])
+	if length > 0 {
+		length = max(length, m.polled[group].InFlight)
+	}
+	return length + m.polled[group].Waiting
+}
+
+// take counts an event as being handled until the returned function is called.
 func (m *metrics) take(group string, e eventstore.Recorded) func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,12 +138,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.of.routes {
-		events := m.inHand[r.group]
 		age := 0.0
-		for _, at := range events {
+		for _, at := range m.inHand[r.group] {
 			age = max(age, time.Since(at).Seconds())
 		}
-		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(len(events)+m.waiting[r.group]), r.group)
+		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(m.queueLength(r.group)), r.group)
 		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.group)
 	}
 	for _, l := range m.of.lanes {

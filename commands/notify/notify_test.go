@@ -330,6 +330,25 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 	w.until("all is well", func() bool { return d.Health() == nil })
 }
 
+// The length of the queue counts what waits behind another message to the same user.
+func TestQueueLength(t *testing.T) {
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
+	d, _ := w.start(Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: time.Hour}})
+	server.Stop()
+	group := d.routes[0].group
+	w.book(w.user("kim"))
+	w.until("the breaker is open", func() bool { return d.Health() != nil })
+	for range 4 {
+		w.book(w.user("kim"))
+	}
+	w.until("all is in hand, and counted", func() bool {
+		d.metrics.poll(t.Context(), w.store, group)
+		d.metrics.mu.Lock()
+		defer d.metrics.mu.Unlock()
+		return d.metrics.queueLength(group) == 5
+	})
+}
+
 // A user is not sent what it does not want; the list has it.
 func TestOptOut(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)

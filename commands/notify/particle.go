@@ -72,7 +72,7 @@ func finalOfNumber(word string) final {
 }
 
 // finalOfLatin reads single letters and abbreviations by the names of letters (엘, 엠, 엔, 알), and words as they are usually transcribed: Kim 김,
-// Carol 캐롤, Bob 밥, but Peter 피터, desk 데스크.
+// Carol 캐롤, Bob 밥, Eric 에릭, but Peter 피터, desk 데스크.
 func finalOfLatin(word string) final {
 	start := strings.LastIndexFunc(word, func(r rune) bool { return r >= utf8.RuneSelf || !unicode.IsLetter(r) }) + 1
 	letters := word[start:]
@@ -89,13 +89,13 @@ func finalOfLatin(word string) final {
 	}
 	letters = strings.ToLower(letters)
 	switch {
-	case strings.HasSuffix(letters, "le") && len(letters) > 2 && !vowel(letters[len(letters)-3]), last == 'l': // table 테이블
+	case strings.HasSuffix(letters, "le") && len(letters) > 2, last == 'l': // table 테이블, Nicole 니콜
 		return finalL
-	case last == 'm', last == 'n', strings.HasSuffix(letters, "ng"):
+	case last == 'm', last == 'n', strings.HasSuffix(letters, "ng"), silent(letters): // Jane 제인
 		return otherFinal
 	case strings.HasSuffix(letters, "ck"):
 		return otherFinal
-	case strings.IndexByte("bkpt", last) >= 0 && closed(letters):
+	case strings.IndexByte("bckpt", last) >= 0 && closed(letters):
 		return otherFinal
 	default:
 		return noFinal
@@ -106,6 +106,12 @@ func finalOfLatin(word string) final {
 func closed(letters string) bool {
 	n := len(letters)
 	return n >= 2 && vowel(letters[n-2]) && (n == 2 || !vowel(letters[n-3]))
+}
+
+// silent reports whether a word ends in m or n and a silent e, as Jane and Anne do, but not Daphne.
+func silent(letters string) bool {
+	n := len(letters)
+	return n >= 3 && letters[n-1] == 'e' && (letters[n-2] == 'm' || letters[n-2] == 'n') && (vowel(letters[n-3]) || letters[n-3] == letters[n-2])
 }
 
 func vowel(c byte) bool { return strings.IndexByte("aeiouy", c) >= 0 }

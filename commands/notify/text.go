@@ -83,30 +83,31 @@ func readTexts(folder string, zone *time.Location, link string) (*texts, error) 
 
 // add parses the files in a folder.
 func (t *texts) add(folder fs.FS) error {
-	files, err := fs.Glob(folder, "*.*")
+	files, err := fs.ReadDir(folder, ".")
 	if err != nil {
 		return err
 	}
 	functions := map[string]any{"when": t.when, "at": t.at, "particle": particle}
-	for _, path := range files {
+	for _, file := range files {
+		path := file.Name()
+		extension := filepath.Ext(path)
+		if extension != ".txt" && extension != ".html" {
+			continue
+		}
 		content, err := fs.ReadFile(folder, path)
 		if err != nil {
 			return err
 		}
-		extension := filepath.Ext(path)
 		name := strings.TrimSuffix(path, extension)
 		l, ok := t.languages[name]
 		if !ok {
 			l.text = texttemplate.New("").Funcs(functions).Option("missingkey=error")
 			l.html = htmltemplate.New("").Funcs(functions)
 		}
-		switch extension {
-		case ".txt":
+		if extension == ".txt" {
 			_, err = l.text.Parse(string(content))
-		case ".html":
+		} else {
 			_, err = l.html.Parse(string(content))
-		default:
-			continue
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)

@@ -20,6 +20,8 @@ func TestParticle(t *testing.T) {
 		"kim": "kim을 kim이 kim은 kim으로", "lee": "lee를 lee가 lee는 lee로", "Carol": "Carol을 Carol이 Carol은 Carol로", "Peter": "Peter를 Peter가 Peter는 Peter로",
 		"Bob": "Bob을 Bob이 Bob은 Bob으로", "desk": "desk를 desk가 desk는 desk로", "Patrick": "Patrick을 Patrick이 Patrick은 Patrick으로", "Kate": "Kate를 Kate가 Kate는 Kate로",
 		"room-7": "room-7을 room-7이 room-7은 room-7로", "kim_": "kim_을 kim_이 kim_은 kim_으로", "会議室": "会議室을(를) 会議室이(가) 会議室은(는) 会議室으로(로)", "": "을(를) 이(가) 은(는) 으로(로)",
+		"Jane": "Jane을 Jane이 Jane은 Jane으로", "Anne": "Anne을 Anne이 Anne은 Anne으로", "Nicole": "Nicole을 Nicole이 Nicole은 Nicole로", "Kyle": "Kyle을 Kyle이 Kyle은 Kyle로",
+		"Eric": "Eric을 Eric이 Eric은 Eric으로", "Daphne": "Daphne를 Daphne가 Daphne는 Daphne로", "table": "table을 table이 table은 table로", "Le": "Le를 Le가 Le는 Le로", "One": "One을 One이 One은 One으로",
 		"Meeting": "Meeting을 Meeting이 Meeting은 Meeting으로",
 	} {
 		var got []string
@@ -64,8 +66,10 @@ func TestTextsOfAFolder(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if _, err := readTexts(folder+"x", seoul, ""); err == nil {
-		t.Error("a folder that is not there is read")
+	for _, none := range []string{folder + "x", filepath.Join(folder, "de.txt")} {
+		if _, err := readTexts(none, seoul, ""); err == nil {
+			t.Errorf("%s is no folder, and is read", none)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package notify
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,7 +28,7 @@ import (
 // WebhookOptions configure a webhook, which follows the Standard Webhooks specification.
 type WebhookOptions struct {
 	URL string
-	// SecretFile contains one secret per line: whsec_ followed by base64. Every message is signed with each of them, so that secrets can be
+	// SecretFile contains one secret per line: whsec_ followed by 24 bytes or more in base64. Every message is signed with each of them, so that secrets can be
 	// rotated. The file is read for each attempt.
 	SecretFile string
 	// Allow lists networks in which the receiver may be although they are not public.
@@ -43,6 +45,7 @@ var webhookSchedule = []time.Duration{
 }
 
 const (
+	minSecret        = 24             // bytes of a secret, by the specification
 	maxWebhookAnswer = 64 << 10       // bytes read of a response
 	maxRetryAfter    = 24 * time.Hour // longest Retry-After that is honoured
 )
@@ -87,13 +90,17 @@ func (c *webhookChannel) secrets() (signers []*standardwebhooks.Webhook, err err
 	if err != nil {
 		return nil, fmt.Errorf("the webhook's secrets: %w", err)
 	}
-	for line := range strings.Lines(string(text)) {
+	for i, line := range slices.Collect(strings.Lines(string(text))) {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		signer, err := standardwebhooks.NewWebhook(line)
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(line, "whsec_"))
+		if err != nil || len(key) < minSecret {
+			return nil, fmt.Errorf("the webhook's secrets: line %d of %s is not whsec_ and at least %d bytes in base64", i+1, c.options.SecretFile, minSecret)
+		}
+		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
-			return nil, fmt.Errorf("the webhook's secrets: line %d of %s is not whsec_ and base64", len(signers)+1, c.options.SecretFile)
+			return nil, err
 		}
 		signers = append(signers, signer)
 	}
@@ -184,7 +191,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	body, err := json.Marshal(payload{"notification." + string(m.Kind), m.At.UTC(), notification{
 		NotificationID: m.ID, Kind: m.Kind, BookingID: m.Booking, RoomID: m.Room, UserID: m.To, BookingUserID: m.User, By: m.By, Reason: m.Reason, Contents: m.Sentence(),
 		UseStartDtm: m.Slot.Start.In(c.texts.zone), UseEndDtm: m.Slot.End.In(c.texts.zone),
-		OldRoomID: m.OldRoom, OldUseStartDtm: m.OldSlot.Start, OldUseEndDtm: m.OldSlot.End,
+		OldRoomID: m.OldRoom, OldUseStartDtm: m.OldSlot.Start.In(c.texts.zone), OldUseEndDtm: m.OldSlot.End.In(c.texts.zone),
 	}})
 	if err != nil {
 		return permanent("%w", err)

@@ -122,6 +122,14 @@ func TestWebhookIsVerified(t *testing.T) {
 	if verify(1, renewed) != nil || verify(1, old) == nil || r.heads[0].Get("webhook-id") != r.heads[1].Get("webhook-id") || r.heads[0].Get("webhook-id") != string(told("").ID) {
 		t.Errorf("after the rotation: %v", r.heads[1])
 	}
+	changed := told(domain.KindChanged)
+	changed.OldRoom, changed.OldSlot = "8", domain.Slot{Start: nine.UTC(), End: ten.UTC()}
+	if err := c.send(t.Context(), changed); err != nil || strings.Contains(r.bodies[1], "old") {
+		t.Fatalf("%v, after %s", err, r.bodies[1])
+	}
+	if !strings.Contains(r.bodies[2], `"oldUseStartDtm":"2026-11-24T09:00:00+09:00","oldUseEndDtm":"2026-11-24T10:00:00+09:00"`) {
+		t.Errorf("%s", r.bodies[2])
+	}
 }
 
 // What the receiver answers decides what follows.
@@ -222,7 +230,7 @@ func TestWebhookSchedule(t *testing.T) {
 	if n != 10 || all != 75*time.Hour+35*time.Minute+5*time.Second {
 		t.Errorf("%d attempts within %s", n, all)
 	}
-	for secrets, want := range map[string]string{"": "none", "whsec_!!": "line 1", secret("x") + "\n?": "line 2"} {
+	for secrets, want := range map[string]string{"": "none", "whsec_!!": "line 1", "whsec_": "line 1", secret("a secret of 23 bytes ..") + "\n": "line 1", secret("a secret of 24 bytes ...") + "\n\n?": "line 3"} {
 		o.SecretFile = write(t, secrets)
 		if _, err := newWebhookChannel(*o, nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "!!") {
 			t.Errorf("%q: %v", secrets, err)
