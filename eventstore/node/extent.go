@@ -133,7 +133,7 @@ func located(err error, store *pebble.DBDesc, files []string) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "replaying WAL"):
 		return fmt.Errorf("its log cannot be read, in %s: %w", walNames(files), err)
-	case strings.Contains(text, "key=value"):
+	case strings.Contains(text, "key=value"), strings.Contains(text, "name from file"), strings.Contains(text, "WALRecoveryDirs"):
 		return fmt.Errorf("its file %s is malformed: %w", filepath.Base(store.OptionsFilename), err)
 	case strings.Contains(text, "unknown to the objstorage provider"):
 		return fmt.Errorf("its files are not those that %s lists: %w", filepath.Base(store.ManifestFilename), err)
