@@ -345,7 +345,7 @@ func TestQueueLength(t *testing.T) {
 		d.metrics.poll(t.Context(), w.store, group)
 		d.metrics.mu.Lock()
 		defer d.metrics.mu.Unlock()
-		return d.metrics.queueLength(group) == 5
+		return d.metrics.queueLength(group) >= 5 // others may write to the log as well
 	})
 }
 
