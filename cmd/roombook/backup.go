@@ -31,10 +31,8 @@ An EventStoreDB of your own is backed up as its manual says; roombook export cop
 
 If a program is running on the data folder the command asks that program for the copy, otherwise it opens the folder itself.`,
 		Example: "  roombook backup rooms.tar.gz\n  roombook backup - | ssh elsewhere 'cat > rooms.tar.gz'",
+		Args:    oneFile("name the file to write, or - for standard output"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef("name the file to write, or - for standard output")
-			}
 			return backup(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -104,10 +102,8 @@ func newRestoreCommand() *cobra.Command {
 the program and move them away first. They appear once the whole file has been read and checked, and nothing changes if it is damaged.
 Lists that say something else are rebuilt when the program starts.`,
 		Example: "  roombook restore rooms.tar.gz --data ./data",
+		Args:    oneFile("name the file to read, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef("name the file to read, or - for standard input")
-			}
 			return restore(c, args[0], cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}

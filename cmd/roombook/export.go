@@ -30,10 +30,8 @@ first. A command that was interrupted continues the file when it is run again.
 
 ` + attachHelp,
 		Example: "  roombook export rooms.jsonl\n  roombook import rooms.jsonl --eventstore esdb://…",
+		Args:    oneFile("name the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef("name the file to write")
-			}
 			return exportLog(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -71,10 +69,8 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 func resumeExport(ctx context.Context, store *events, f *os.File) (last eventstore.Position, sum *logSum, err error) {
 	sum = newLogSum()
 	var newest eventstore.Stored
-	err = nil
-	for e, reading := range readLogFile(f) {
+	for e, reading := range readLogFile(f, sum) {
 		if err = reading; err == nil {
-			sum.add(e)
 			newest = e
 		}
 	}

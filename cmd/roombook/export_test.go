@@ -78,7 +78,7 @@ func TestExportAndImport(t *testing.T) {
 	}
 	defer store.Close()
 	part := 0
-	for e, err := range readLogFile(open(t, file)) {
+	for e, err := range readLogFile(open(t, file), newLogSum()) {
 		if err == nil {
 			err = store.AppendStored(t.Context(), e)
 		}

@@ -27,10 +27,8 @@ No roombook may run on that event store before the command is done, and roombook
 --eventstore names an administrator, who may read the log without it. A command that was interrupted goes on where it stopped when it is
 run again. Positions and the times of writing are the new event store's own; when a thing happened is in the events' metadata.`,
 		Example: "  roombook import rooms.jsonl --eventstore esdb://…",
+		Args:    oneFile("name the file to read"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef("name the file to read")
-			}
 			return importLog(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -45,11 +43,10 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 	}
 	defer f.Close()
 	whole := newLogSum()
-	for e, err := range readLogFile(f) {
+	for _, err := range readLogFile(f, whole) {
 		if err != nil {
 			return err
 		}
-		whole.add(e)
 	}
 	log := newLogger(stderr, slog.LevelWarn, "text")
 	store, err := openOrAttach(c, log)
@@ -89,7 +86,7 @@ func imported(ctx context.Context, store *events, f *os.File) (n int64, err erro
 	if err != nil || last == nil {
 		return 0, err
 	}
-	for e, err := range readLogFile(f) {
+	for e, err := range readLogFile(f, newLogSum()) {
 		if err != nil {
 			return 0, err
 		}
@@ -106,7 +103,7 @@ func appendFile(ctx context.Context, store *events, f *os.File, skip, total int6
 	show, done := progressOf("import", stdout)
 	defer done()
 	begun, read := time.Now(), int64(0)
-	for e, err := range readLogFile(f) {
+	for e, err := range readLogFile(f, newLogSum()) {
 		if err != nil {
 			return err
 		}

@@ -121,14 +121,15 @@ func (s *logSum) add(e eventstore.Stored) {
 
 func (s *logSum) end() endLine { return endLine{s.events, hex.EncodeToString(s.hash.Sum(nil))} }
 
-// readLogFile yields the events of a log file. The error that may come last is an [*unfinished] if the file lacks its end.
-func readLogFile(f *os.File) iter.Seq2[eventstore.Stored, error] {
+// readLogFile yields the events of a log file, and adds each to sum before that. The error that may come last is an [*unfinished] if the file
+// lacks its end.
+func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {
 	return func(yield func(eventstore.Stored, error) bool) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			yield(eventstore.Stored{}, err)
 			return
 		}
-		lines, sum, size := bufio.NewReaderSize(f, 1<<20), newLogSum(), int64(0)
+		lines, size := bufio.NewReaderSize(f, 1<<20), int64(0)
 		for {
 			line, err := lines.ReadBytes('\n')
 			if errors.Is(err, io.EOF) {

@@ -107,3 +107,13 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	return usagef("there is no command %q", name)
 }
+
+// oneFile refuses anything but the name of a file, with what to do instead.
+func oneFile(advice string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usagef("%s", advice)
+		}
+		return nil
+	}
+}
