@@ -156,7 +156,7 @@ func (r *Recovery) Run(ctx context.Context) error {
 		}
 		r.followed(err)
 		r.unfollowed.Failed(err)
-		if sleep(ctx, wait.NextBackOff()) != nil {
+		if eventstore.Sleep(ctx, wait.NextBackOff()) != nil {
 			return nil
 		}
 	}

@@ -233,7 +233,7 @@ type scripted struct {
 func (l *scripted) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
 		for _, b := range l.batches {
-			if sleep(ctx, time.Minute) != nil || !yield(b, nil) {
+			if eventstore.Sleep(ctx, time.Minute) != nil || !yield(b, nil) {
 				return
 			}
 		}

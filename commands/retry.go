@@ -45,7 +45,7 @@ func (r *races) again(ctx context.Context, err error) error {
 	if r.lost++; r.lost == attempts {
 		return ErrContended
 	}
-	return sleep(ctx, r.pauses.NextBackOff())
+	return eventstore.Sleep(ctx, r.pauses.NextBackOff())
 }
 
 // readUntil reads until it gets to the revision that the event store has named: after a lost race, it may take some milliseconds until
@@ -56,21 +56,9 @@ func readUntil(ctx context.Context, named domain.Revision, read func() (domain.R
 		if err != nil || revision >= named {
 			return err
 		}
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep pauses, but no longer than ctx lasts.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -131,7 +131,7 @@ func validStream(name string) bool {
 func (s *Store) append(ctx context.Context, stream string, expected domain.Revision, events []proposed) (Appended, error) {
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	pauses, answerWaits := newPauses(), newBackOff(firstAnswerWait, s.timeout)
+	pauses, answerWaits := newPauses(), NewBackOff(firstAnswerWait, s.timeout)
 	unanswered := false            // it was sent, and no answer came
 	answerWait := time.Duration(0) // for the next try; 0 is until the time-out
 	var failure error

@@ -299,7 +299,7 @@ func (r *route) searchLocked(address string, wait time.Duration) {
 
 // search finds a member, however long that takes. It begins after the wait, at the address if that is given.
 func (r *route) search(previous *member, address string, wait time.Duration) {
-	waits := newBackOff(shortestReconnectWait, longestReconnectWait)
+	waits := NewBackOff(shortestReconnectWait, longestReconnectWait)
 	for {
 		select {
 		case <-time.After(wait):

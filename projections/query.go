@@ -486,7 +486,7 @@ func (q *Queries) absent(ctx context.Context, position eventstore.Position) <-ch
 		return absent
 	}
 	go func() {
-		if sleep(ctx, absentDelay) != nil {
+		if eventstore.Sleep(ctx, absentDelay) != nil {
 			return
 		}
 		if _, found, err := q.log.EventAt(ctx, position); err == nil && !found {

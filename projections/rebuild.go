@@ -201,7 +201,7 @@ func (r *replay) run(ctx context.Context) error {
 			return err
 		}
 		failures++
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func (t *tail) run(ctx context.Context) error {
 		if t.receive(ctx) {
 			pauses.Reset()
 		}
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ type WorkerOptions struct {
 
 // newBackOff returns the backoff after failures. It is randomized, so that what failed together does not retry together.
 func newBackOff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
+	return eventstore.NewBackOff(100*time.Millisecond, 10*time.Second)
 }
 
 // Workers keep the lists up to date, with one worker for each projection, so that one that fails or is slow delays no other. They share
@@ -219,21 +219,9 @@ func (w *worker) run(ctx context.Context) error {
 				h.State = Superseded
 			}
 		})
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep waits for a while, and returns early with the context's error if it ends.
-func sleep(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
@@ -303,7 +291,7 @@ func (w *worker) renew(ctx context.Context, g Generation) error {
 			return ctx.Err()
 		}
 		w.unrebuilt.Failed(err)
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause
 			return done == domain.DeliveryDelivered, err
 		}
 		m.first = false
-		if err := sleep(ctx, jittered(pause)); err != nil {
+		if err := eventstore.Sleep(ctx, jittered(pause)); err != nil {
 			return false, err
 		}
 	}
@@ -304,7 +304,7 @@ func (d *Dispatcher) persist(ctx context.Context, do func() error) error {
 		if !errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrOutcomeUnknown) || ctx.Err() != nil {
 			return err
 		}
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}

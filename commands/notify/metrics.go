@@ -61,7 +61,7 @@ const watchEvery = 10 * time.Second
 func (m *metrics) watch(ctx context.Context, store Store, group string) error {
 	for {
 		m.poll(ctx, store, group)
-		if err := sleep(ctx, watchEvery); err != nil {
+		if err := eventstore.Sleep(ctx, watchEvery); err != nil {
 			return err
 		}
 	}

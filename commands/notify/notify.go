@@ -285,7 +285,7 @@ func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 			return ctx.Err()
 		}
 		r.report(err)
-		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
 			return err
 		}
 	}
@@ -304,18 +304,7 @@ func (r *route) report(err error) {
 
 // newBackOff returns the pauses between retries on the event store.
 func newBackOff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return eventstore.NewBackOff(100*time.Millisecond, 10*time.Second)
 }
 
 // jittered varies a pause by up to a quarter, so that messages that failed together are not retried together.
