@@ -27,17 +27,33 @@ type BookingList struct {
 	// CancelReason and CancelledAt are set once the booking is CANCELLED or ENDED.
 	CancelReason domain.CancelReason `json:"cancelReason,omitzero" bson:"cancelReason,omitempty"`
 	CancelledAt  time.Time           `json:"cancelDtm,omitzero" bson:"cancelDtm,omitempty"`
+	// UseEndedAt is when the room was left; zero until then.
+	UseEndedAt time.Time `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`
+}
+
+// Occupied is the part of the slot for which the booking holds the room: all of it as long as the booking is live, what was used of it
+// once the use has ended, and none of it, an empty slot, once the booking is cancelled.
+func (l BookingList) Occupied() domain.Slot {
+	slot := domain.Slot{Start: l.Start, End: l.End}
+	switch {
+	case l.Status == StatusCancelled || l.Status == StatusEnded && !l.UseEndedAt.After(l.Start):
+		return domain.Slot{}
+	case l.Status == StatusEnded && l.UseEndedAt.Before(l.End):
+		slot.End = l.UseEndedAt
+	}
+	return slot
 }
 
 func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
-		version:  5,
+		version:  6,
 		aBooking: true,
 		sorts:    bookingSorts("useStartDtm"),
 		statuses: bookingListStatuses(),
 		key:      ofBooking,
 		fold:     BookingList.fold,
+		equal:    equal[BookingList],
 		status:   BookingList.statusKey,
 	}
 }
@@ -127,6 +143,8 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 		l = l.answered(domain.Confirmed, e.ConfirmUserID, e.Reason, e.At)
 	case domain.ConfirmDenied:
 		l = l.answered(domain.Denied, e.ConfirmUserID, e.Reason, e.At)
+	case domain.UseEnded:
+		l.UseEndedAt = shown(e.EndedAt)
 	case domain.BookingCancelled:
 		l.CancelReason, l.CancelledAt = e.Reason, shown(e.At)
 	}
