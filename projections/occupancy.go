@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"time"
 
@@ -182,36 +181,13 @@ func (r *Room) closed(window domain.Slot, bookings []*BookingList, zone *time.Lo
 	}
 	if r.Rules != nil && r.Rules.Hours != nil {
 		closed := window.Start
-		for open := range bookable(r.Rules.Hours, window, zone) {
+		for open := range r.Rules.Hours.During(window, zone) {
 			add(SpanHours, closed, open.Start)
 			closed = later(closed, open.End)
 		}
 		add(SpanHours, closed, window.End)
 	}
 	return spans
-}
-
-// bookable yields the hours of the days that overlap a window, in their order.
-func bookable(w *domain.WeekHours, window domain.Slot, zone *time.Location) iter.Seq[domain.Slot] {
-	week := [...][]domain.Hours{w.Sunday, w.Monday, w.Tuesday, w.Wednesday, w.Thursday, w.Friday, w.Saturday}
-	return func(yield func(domain.Slot) bool) {
-		year, month, first := window.Start.In(zone).Date()
-		for day := time.Date(year, month, first, 12, 0, 0, 0, time.UTC); ; day = day.AddDate(0, 0, 1) {
-			at := func(clock string) time.Time {
-				var hour, minute int
-				_, _ = fmt.Sscanf(clock, "%d:%d", &hour, &minute) // the rules have been checked
-				return time.Date(day.Year(), day.Month(), day.Day(), hour, minute, 0, 0, zone)
-			}
-			if !at("00:00").Before(window.End) {
-				return
-			}
-			for _, h := range week[day.Weekday()] {
-				if !yield(domain.Slot{Start: at(h.From), End: at(h.To)}) {
-					return
-				}
-			}
-		}
-	}
 }
 
 func later(a, b time.Time) time.Time {
