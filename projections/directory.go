@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ type Room struct {
 	RoomList
 	created eventstore.Position
 	zone    *time.Location // nil if the room has none of its own, or one that is not known here
+	// calendar is its calendar without reservations.
+	calendar domain.Calendar
 	// These are as they are searched, see searchable; text is the name, the id and the note.
 	name, building, floor, text string
 	equipment                   []string
@@ -72,7 +75,8 @@ func (q *Queries) readDirectory(ctx context.Context) (*Directory, error) {
 		if !ok {
 			return nil, unavailable(ErrNotBuilt)
 		}
-		if known := q.directory.Load(); known != nil && known.ref == g.Ref && known.changed == g.Changed {
+		known := q.directory.Load()
+		if known != nil && known.ref == g.Ref && known.changed == g.Changed {
 			now := *known
 			now.Position = g.Position
 			return &now, nil
@@ -82,7 +86,7 @@ func (q *Queries) readDirectory(ctx context.Context) (*Directory, error) {
 			return nil, err
 		}
 		if found.Ref == g.Ref { // else it has just been replaced
-			d := newDirectory(found.Rows)
+			d := newDirectory(found.Rows, known)
 			d.ref, d.changed, d.Position = g.Ref, g.Changed, g.Position
 			q.directory.Store(d)
 			return d, nil
@@ -90,25 +94,45 @@ func (q *Queries) readDirectory(ctx context.Context) (*Directory, error) {
 	}
 }
 
-func newDirectory(rows []Row) *Directory {
+// newDirectory makes a directory of what is stored. Rooms that have not changed are those of the previous one, if there is one.
+func newDirectory(rows []Row, previous *Directory) *Directory {
 	d := &Directory{rooms: make([]*Room, len(rows)), byID: make(map[domain.RoomID]*Room, len(rows))}
-	zones := map[string]*time.Location{"": nil}
 	for i, row := range rows {
-		r := &Room{RoomList: *row.Document.(*RoomList), created: row.Created}
-		zone, known := zones[r.Zone]
-		if !known {
-			zone, _ = time.LoadLocation(r.Zone) // nil if it is not known
-			zones[r.Zone] = zone
+		document := row.Document.(*RoomList)
+		var r *Room
+		if previous != nil {
+			r = previous.byID[document.Room]
 		}
-		r.zone = zone
-		r.name, r.building, r.floor = searchable(r.Name), searchable(r.Building), searchable(r.Floor)
-		r.text = strings.Join([]string{r.name, searchable(string(r.Room)), searchable(r.Note)}, "\n")
-		for _, e := range r.Equipment {
-			r.equipment = append(r.equipment, searchable(e))
+		if r == nil || r.created != row.Created || !reflect.DeepEqual(r.RoomList, *document) {
+			r = newRoom(*document, row.Created)
 		}
 		d.rooms[i], d.byID[r.Room] = r, r
 	}
 	return d
+}
+
+func newRoom(l RoomList, created eventstore.Position) *Room {
+	r := &Room{RoomList: l, created: created}
+	if r.Zone != "" {
+		r.zone, _ = time.LoadLocation(r.Zone) // nil if it is not known
+	}
+	events := []domain.Event{domain.RoomRegistered{RoomID: r.Room, Details: domain.Details{Zone: r.Zone}}}
+	if r.Rules != nil {
+		events = append(events, domain.RulesSet{RoomID: r.Room, Rules: *r.Rules})
+	}
+	for _, c := range r.Closures {
+		events = append(events, domain.PeriodClosed{ClosureID: c.ID, RoomID: r.Room, Slot: domain.Slot{Start: c.Start, End: c.End}, Reason: c.Reason})
+	}
+	if r.Status == RoomRetired {
+		events = append(events, domain.RoomRetired{RoomID: r.Room, From: r.RetiredFrom})
+	}
+	r.calendar = domain.Fold(r.calendar, events...)
+	r.name, r.building, r.floor = searchable(r.Name), searchable(r.Building), searchable(r.Floor)
+	r.text = strings.Join([]string{r.name, searchable(string(r.Room)), searchable(r.Note)}, "\n")
+	for _, e := range r.Equipment {
+		r.equipment = append(r.equipment, searchable(e))
+	}
+	return r
 }
 
 // searchable is a text without what a search ignores: case, accents, and forms of the same characters.

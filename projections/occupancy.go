@@ -16,6 +16,8 @@ const (
 	MaxOccupancyWindow   = 35 * 24 * time.Hour
 	MaxOccupancyRooms    = 500
 	maxOccupancyBookings = 50_000
+	// manyRooms is more rooms than it pays to look up one by one, rather than all that is booked in the time.
+	manyRooms = 128
 )
 
 // OccupancyQuery asks what rooms are taken by in [From, To), which must both be given.
@@ -119,6 +121,9 @@ func (q *Queries) bookingsOf(ctx context.Context, d *Directory, ids []domain.Roo
 	from, to := window.Start.Add(-gap).UnixMicro(), window.End.Add(gap).UnixMicro()
 	s.From, s.To = &from, &to
 	s.Path = &Path{Index: Order{By: ColumnRoom, Start: true}}
+	if len(ids) > manyRooms {
+		s.Path.Index.By = ""
+	}
 	found, err := q.bookingList.atPosition(ctx, min, func() (Found, error) { return q.bookingList.find(ctx, s) })
 	switch {
 	case err != nil:
