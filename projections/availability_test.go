@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,4 +162,65 @@ func TestAvailabilityIsWhatIsDecided(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkAvailability asks for rooms of 1,000 with 1,008,000 bookings, each hour's first half from 8 to 20 in 84 days. It reports the
+// processor time of the process, on average and for the slowest of 100 queries.
+func BenchmarkAvailability(b *testing.B) {
+	store, monday := bookedHouse(b, 1000, 84, domain.Rules{StepMinutes: 15, GapMinutes: 0, LongestMinutes: 240})
+	q := projections.NewQueries(store, projections.QueryOptions{Policy: domain.DefaultPolicy()})
+	for _, bench := range []struct {
+		name         string
+		within       func(day time.Time, i int) domain.Slot
+		length       time.Duration
+		capacity     int
+		rooms, other bool // what is found
+	}{
+		{"free", func(day time.Time, i int) domain.Slot {
+			start := day.Add(time.Duration(8+i%12)*time.Hour + 30*time.Minute)
+			return domain.Slot{Start: start, End: start.Add(30 * time.Minute)}
+		}, 30 * time.Minute, 6, true, false},
+		{"none-free", func(day time.Time, i int) domain.Slot {
+			start := day.Add(time.Duration(8+i%12) * time.Hour)
+			return domain.Slot{Start: start, End: start.Add(time.Hour)}
+		}, time.Hour, 0, false, true},
+		{"within-a-day", func(day time.Time, _ int) domain.Slot {
+			return domain.Slot{Start: day.Add(8 * time.Hour), End: day.Add(20 * time.Hour)}
+		}, 30 * time.Minute, 10, true, false},
+		{"none-within-a-day", func(day time.Time, _ int) domain.Slot {
+			return domain.Slot{Start: day.Add(8 * time.Hour), End: day.Add(20 * time.Hour)}
+		}, 45 * time.Minute, 20, false, true},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var took []time.Duration
+			for b.Loop() {
+				day := monday.AddDate(0, 0, 7*len(took)%84)
+				query := projections.AvailabilityQuery{Within: bench.within(day, len(took)), Length: bench.length, RoomFilter: projections.RoomFilter{Now: monday.Add(-time.Hour), Capacity: bench.capacity}}
+				before := processorTime(b)
+				a, err := q.Availability(b.Context(), query)
+				took = append(took, processorTime(b)-before)
+				if err != nil || len(a.Rooms) > 0 != bench.rooms || len(a.Suggestions) > 0 != bench.other {
+					b.Fatalf("%d rooms, %d suggestions, %v", len(a.Rooms), len(a.Suggestions), err)
+				}
+			}
+			slices.Sort(took)
+			sum := time.Duration(0)
+			for _, t := range took {
+				sum += t
+			}
+			b.ReportMetric(float64(sum.Microseconds())/float64(len(took))/1000, "cpu-ms/op")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "cpu-ms-p99")
+		})
+	}
+}
+
+// processorTime is what the process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

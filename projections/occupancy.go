@@ -16,8 +16,6 @@ const (
 	MaxOccupancyWindow   = 35 * 24 * time.Hour
 	MaxOccupancyRooms    = 500
 	maxOccupancyBookings = 50_000
-	// manyRooms is more rooms than it pays to look up one by one, rather than all that is booked in the time.
-	manyRooms = 128
 )
 
 // OccupancyQuery asks what rooms are taken by in [From, To), which must both be given.
@@ -93,6 +91,7 @@ func (q *Queries) Occupancy(ctx context.Context, query OccupancyQuery) (Occupanc
 	for i, id := range ids {
 		room := RoomOccupancy{Room: id, Zone: q.policy.Zone}
 		bookings := taken[id]
+		room.Spans = make([]Span, 0, 3*len(bookings))
 		for _, b := range bookings {
 			if slot := b.Occupied(); slot.Overlaps(window) {
 				room.Spans = append(room.Spans, Span{Kind: SpanBooking, Slot: slot, Booking: b})
@@ -100,9 +99,11 @@ func (q *Queries) Occupancy(ctx context.Context, query OccupancyQuery) (Occupanc
 		}
 		if r := d.byID[id]; r != nil {
 			room.Known, room.Zone = &r.RoomList, cmp.Or(r.zone, q.policy.Zone)
-			room.Spans = append(room.Spans, r.closed(window, bookings, room.Zone)...)
+			room.Spans = r.appendClosed(room.Spans, window, bookings, room.Zone)
 		}
-		slices.SortStableFunc(room.Spans, func(a, b Span) int { return a.Slot.Start.Compare(b.Slot.Start) })
+		slices.SortFunc(room.Spans, func(a, b Span) int {
+			return cmp.Or(a.Slot.Start.Compare(b.Slot.Start), a.Slot.End.Compare(b.Slot.End), cmp.Compare(a.Kind, b.Kind))
+		})
 		o.Rooms[i] = room
 	}
 	return o, nil
@@ -121,9 +122,6 @@ func (q *Queries) bookingsOf(ctx context.Context, d *Directory, ids []domain.Roo
 	from, to := window.Start.Add(-gap).UnixMicro(), window.End.Add(gap).UnixMicro()
 	s.From, s.To = &from, &to
 	s.Path = &Path{Index: Order{By: ColumnRoom, Start: true}}
-	if len(ids) > manyRooms {
-		s.Path.Index.By = ""
-	}
 	found, err := q.bookingList.atPosition(ctx, min, func() (Found, error) { return q.bookingList.find(ctx, s) })
 	switch {
 	case err != nil:
@@ -151,9 +149,8 @@ func (r *Room) gap() time.Duration {
 	return time.Duration(r.Rules.GapMinutes) * time.Minute
 }
 
-// closed returns the times in a window for which a room cannot be booked for other reasons than a booking.
-func (r *Room) closed(window domain.Slot, bookings []*BookingList, zone *time.Location) []Span {
-	var spans []Span
+// appendClosed appends the times in a window for which a room cannot be booked for other reasons than a booking.
+func (r *Room) appendClosed(spans []Span, window domain.Slot, bookings []*BookingList, zone *time.Location) []Span {
 	for i := range r.Closures {
 		c := &r.Closures[i]
 		if slot := (domain.Slot{Start: c.Start, End: c.End}); slot.Overlaps(window) {
