@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,14 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 		return h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(a.booking), EndedAt: a.endedAt})
 	case "look":
 		return h.Booking(ctx, a.booking)
+	case "clear":
+		ctx, end, err := h.begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		_, err = h.clear(ctx, a.room, a.places)
+		return nil, err
 	case "settle":
 		ctx, end, err := h.begin(ctx)
 		if err != nil {
@@ -230,7 +239,7 @@ func (j *judge) wantSettled() {
 func (j *judge) settleAll() {
 	j.Helper()
 	r := j.s.start(DefaultCacheBytes)
-	open := func() map[domain.BookingID]*openBooking {
+	open := func() map[subject]*openBooking {
 		steps := newOpenSteps(0)
 		for _, r := range j.s.log {
 			steps.add(r)
@@ -239,15 +248,21 @@ func (j *judge) settleAll() {
 	}
 	left := open()
 	j.s.shown = j.s.end() // it is found by following the log
-	for _, id := range slices.Sorted(maps.Keys(left)) {
-		c := j.s.begin(r, asked{kind: "settle", booking: id, places: left[id].places()}, Request{ID: commandID(len(j.s.callers))})
+	for _, id := range slices.SortedFunc(maps.Keys(left), func(a, b subject) int { return cmp.Compare(a.String(), b.String()) }) {
+		a := asked{kind: "settle", booking: id.booking, places: left[id].places()}
+		if id.room != "" {
+			a.kind, a.room = "clear", id.room
+		}
+		c := j.s.begin(r, a, Request{ID: commandID(len(j.s.callers))})
 		j.finish()
 		if c.err != nil {
-			j.failf("booking %s cannot be settled: %v", id, c.err)
+			j.failf("%s cannot be settled: %v", id, c.err)
 		}
 	}
 	for id, b := range open() {
-		j.failf("booking %s waits for %q after it was settled", id, b.names())
+		if id.room == "" { // that a room is settled is in no event
+			j.failf("%s waits for %q after it was settled", id, b.names())
+		}
 	}
 }
 

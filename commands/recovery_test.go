@@ -376,7 +376,7 @@ func TestOpenSteps(t *testing.T) {
 				steps.add(eventstore.Recorded{Position: eventstore.Position(i + 1), Event: e})
 			}
 			var open int
-			if b := steps.bookings[booking]; b != nil {
+			if b := steps.bookings[subject{booking: booking}]; b != nil {
 				open = len(b.steps)
 				for _, s := range c.want {
 					if _, ok := b.steps[s]; !ok {

@@ -98,6 +98,8 @@ type (
 		// UsedUntil is the end of the use that ended the booking. It is zero if no use did, and in events of older versions, which gave
 		// back the whole slot after a use.
 		UsedUntil time.Time `json:"usedUntil,omitzero"`
+		// Detail says in words why the room was closed; it may be empty.
+		Detail string `json:"detail,omitempty"`
 	}
 )
 
@@ -438,6 +440,7 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 // Cancel ends a booking before its use.
 type Cancel struct {
 	Reason CancelReason
+	Detail string // of [CancelledByClosure], may be empty
 	At     time.Time
 }
 
@@ -451,7 +454,9 @@ func DecideCancel(b Booking, c Cancel) ([]Event, error) {
 	if err := b.requireUnused(); err != nil {
 		return nil, err
 	}
-	return []Event{b.cancelled(c.Reason, c.At)}, nil
+	over := b.cancelled(c.Reason, c.At)
+	over.Detail = c.Detail
+	return []Event{over}, nil
 }
 
 // DecideUnblock ends a booking with events that could not be decoded, so that its state may be empty or wrong.

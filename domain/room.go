@@ -306,6 +306,12 @@ func (r Room) Cancels(s Slot) (because Revision, cancels bool) {
 	return 0, false
 }
 
+// CancelsAny reports whether there are slots for which bookings are to be cancelled, see [Room.Cancels].
+func (r Room) CancelsAny() bool {
+	return r.Retirement != nil && r.Retirement.Bookings == CancelBookings ||
+		slices.ContainsFunc(r.Closures, func(c Closure) bool { return c.Bookings == CancelBookings })
+}
+
 // text says all of the room, the same for the same room.
 func (r Room) text() string {
 	if r.ID == "" {
@@ -327,10 +333,11 @@ func (r Room) text() string {
 	return fmt.Sprintf("%q %#v %+v %t %+v %d %+v %+v %s %d", r.ID, r.Details, rules, always, hours, early, retirement, r.Closures, instant(r.Since), r.Revision)
 }
 
-// Same reports whether two rooms are the same in all but the closures that ended by a time.
-func (r Room) Same(o Room, ended time.Time) bool {
+// Same reports whether two rooms are the same in all but the closures that one of them has left out.
+func (r Room) Same(o Room) bool {
+	ended := latest(r.Since, o.Since)
 	r, o = r.forget(ended), o.forget(ended)
-	r.Since, o.Since = time.Time{}, time.Time{}
+	r.Since, o.Since = ended, ended
 	return r.text() == o.text()
 }
 

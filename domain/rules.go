@@ -174,8 +174,8 @@ func checkHours(field Field, hours []Hours) (faults []Fault) {
 	return faults
 }
 
-// limitsUsers reports whether a rule counts what a user has.
-func (r Rules) limitsUsers() bool { return r.UpcomingPerUser > 0 || r.WeeklyMinutesPerUser > 0 }
+// LimitUsers reports whether a rule counts what a user has.
+func (r Rules) LimitUsers() bool { return r.UpcomingPerUser > 0 || r.WeeklyMinutesPerUser > 0 }
 
 // Bookable reports whether all of the slot is within the bookable hours of the room, given the program's time zone.
 func (r Room) Bookable(s Slot, zone *time.Location) bool {

@@ -33,7 +33,7 @@ are among them; the recovery role of serve settles those that stay half-finished
 				return err
 			}
 			for _, b := range open {
-				fmt.Fprintf(cmd.OutOrStdout(), "booking %s, since %s: %s\n", b.Booking, b.Since.Format(time.RFC3339), strings.Join(b.Steps, ", "))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s, since %s: %s\n", b.Of(), b.Since.Format(time.RFC3339), strings.Join(b.Steps, ", "))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d open\n", len(open))
 			return nil

@@ -231,7 +231,7 @@ func recoveryProbe(recovery *commands.Recovery) func(context.Context) error {
 		}
 		for _, b := range open {
 			if b.Err != nil {
-				return fmt.Errorf("booking %s cannot be settled: %w", b.Booking, b.Err)
+				return fmt.Errorf("%s cannot be settled: %w", b.Of(), b.Err)
 			}
 		}
 		return nil
