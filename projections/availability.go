@@ -120,31 +120,29 @@ func (s *search) candidates(f RoomFilter) []*Room {
 	return rooms
 }
 
-// calendars returns the calendars of rooms with the bookings in a window.
-func (s *search) calendars(ctx context.Context, rooms []*Room, window domain.Slot) ([]domain.Calendar, error) {
+// taken returns the bookings of rooms in a window.
+func (s *search) taken(ctx context.Context, rooms []*Room, window domain.Slot) (map[domain.RoomID][]*BookingList, error) {
 	ids := make([]domain.RoomID, len(rooms))
 	for i, r := range rooms {
 		ids[i] = r.Room
 	}
 	taken, position, err := s.bookingsOf(ctx, s.directory, ids, window, s.MinPosition)
-	if err != nil {
-		return nil, err
-	}
 	s.position = min(s.position, position)
-	calendars := make([]domain.Calendar, len(rooms))
-	for i, r := range rooms {
-		calendars[i] = r.calendar
-		if bookings := taken[r.Room]; len(bookings) > 0 {
-			calendars[i] = r.calendar.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
-				for i, b := range bookings {
-					if held := b.Occupied(); held.Start.Before(held.End) {
-						yield(r.calendar.Revision()+1+domain.Revision(i), domain.SlotReserved{ReservationID: domain.ReservationID(b.Booking), BookingID: b.Booking, RoomID: r.Room, Slot: held})
-					}
-				}
-			})
-		}
+	return taken, err
+}
+
+// with is the room's calendar with some bookings.
+func (r *Room) with(bookings []*BookingList) domain.Calendar {
+	if len(bookings) == 0 {
+		return r.calendar
 	}
-	return calendars, nil
+	return r.calendar.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
+		for i, b := range bookings {
+			if held := b.Occupied(); held.Start.Before(held.End) {
+				yield(r.calendar.Revision()+1+domain.Revision(i), domain.SlotReserved{ReservationID: domain.ReservationID(b.Booking), BookingID: b.Booking, RoomID: r.Room, Slot: held})
+			}
+		}
+	})
 }
 
 // ask is the reservation that a booking of a slot would ask for.
@@ -158,18 +156,35 @@ func (s *search) first(r *Room, c domain.Calendar, length time.Duration, window 
 	return slot, ok && slot.Length() == length && !slot.End.After(window.End)
 }
 
+// leaves reports whether bookings, by start, leave as much of the window as was asked for, which is quickly said.
+func (s *search) leaves(bookings []*BookingList) bool {
+	free := s.Within.Start
+	for _, b := range bookings {
+		held := b.Occupied()
+		if held.Start.Sub(free) >= s.Length {
+			return true
+		}
+		free = later(free, held.End)
+	}
+	return s.Within.End.Sub(free) >= s.Length
+}
+
 // free returns the first n candidates that can be booked as they were asked for.
 func (s *search) free(ctx context.Context, candidates []*Room, n int) ([]Available, error) {
 	var found []Available
 	for some := firstCandidates; len(candidates) > 0 && len(found) < n; some = min(4*some, mostCandidates) {
 		rooms := candidates[:min(some, len(candidates))]
 		candidates = candidates[len(rooms):]
-		calendars, err := s.calendars(ctx, rooms, s.Within)
+		taken, err := s.taken(ctx, rooms, s.Within)
 		if err != nil {
 			return nil, err
 		}
-		for i, r := range rooms {
-			if slot, ok := s.first(r, calendars[i], s.Length, s.Within); ok && len(found) < n {
+		for _, r := range rooms {
+			bookings := taken[r.Room]
+			if len(found) == n || !s.leaves(bookings) {
+				continue
+			}
+			if slot, ok := s.first(r, r.with(bookings), s.Length, s.Within); ok {
 				found = append(found, Available{&r.RoomList, slot})
 			}
 		}
@@ -194,19 +209,20 @@ func (s *search) suggest(ctx context.Context, candidates []*Room) ([]Suggestion,
 	}
 	rooms := candidates[:min(suggestedRooms, len(candidates))]
 	around := domain.Slot{Start: s.Within.Start.Add(-suggestedBefore), End: s.Within.End.Add(suggestedWindow)}
-	calendars, err := s.calendars(ctx, rooms, around)
+	taken, err := s.taken(ctx, rooms, around)
 	if err != nil {
 		return nil, err
 	}
 	var otherTimes, shorter []Suggestion
 	asked := domain.Slot{Start: s.Within.Start, End: s.Within.Start.Add(s.Length)}
-	for i, r := range rooms {
-		_, because := domain.DecideReserve(calendars[i], s.ask(r, asked), s.policy)
-		for _, slot := range s.otherTimes(r, calendars[i], asked, around) {
+	for _, r := range rooms {
+		calendar := r.with(taken[r.Room])
+		_, because := domain.DecideReserve(calendar, s.ask(r, asked), s.policy)
+		for _, slot := range s.otherTimes(r, calendar, asked, around) {
 			otherTimes = append(otherTimes, Suggestion{Available{&r.RoomList, slot}, SuggestOtherTime, because})
 		}
 		for length := s.Length - suggestedStep; length >= max(suggestedStep, s.Length/2); length -= suggestedStep {
-			if slot, ok := s.first(r, calendars[i], length, s.Within); ok {
+			if slot, ok := s.first(r, calendar, length, s.Within); ok {
 				shorter = append(shorter, Suggestion{Available{&r.RoomList, slot}, SuggestShorter, because})
 				break
 			}

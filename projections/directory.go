@@ -52,6 +52,15 @@ func (d *Directory) Name(id domain.RoomID) string {
 	return ""
 }
 
+// RoomNames is the Name of the directory once it has reached position min; 0 does not wait.
+func (q *Queries) RoomNames(ctx context.Context, min eventstore.Position) (func(domain.RoomID) string, error) {
+	d, err := q.Directory(ctx, min)
+	if err != nil {
+		return nil, err
+	}
+	return d.Name, nil
+}
+
 // Directory returns the directory once it has reached position min; 0 does not wait.
 func (q *Queries) Directory(ctx context.Context, min eventstore.Position) (d *Directory, err error) {
 	_, err = q.roomList.atPosition(ctx, min, func() (Found, error) {

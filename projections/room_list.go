@@ -110,6 +110,13 @@ func (l RoomList) fold(r eventstore.Recorded) RoomList {
 	return l
 }
 
+// Details is what is known of the room.
+func (l RoomList) Details() domain.Details {
+	return domain.Details{
+		Name: l.Name, Building: l.Building, Floor: l.Floor, Capacity: l.Capacity, Equipment: l.Equipment, Zone: l.Zone, Colour: l.Colour, Note: l.Note, Approvers: l.Approvers,
+	}
+}
+
 func (l RoomList) described(d domain.Details) RoomList {
 	l.Name, l.Building, l.Floor, l.Capacity, l.Equipment = d.Name, d.Building, d.Floor, d.Capacity, d.Equipment
 	l.Zone, l.Colour, l.Note, l.Approvers = d.Zone, d.Colour, d.Note, d.Approvers
