@@ -24,7 +24,6 @@ func (s *Server) notificationRoutes() []route {
 type notificationReply struct {
 	NotificationID domain.NotificationID   `json:"notificationId"`
 	BookingID      domain.BookingID        `json:"bookingId"`
-	RoomID         domain.RoomID           `json:"roomId"`
 	RoomName       string                  `json:"roomName,omitzero"`
 	UserID         domain.UserID           `json:"userId"`
 	Kind           domain.NotificationKind `json:"kind"`
@@ -42,7 +41,7 @@ type notificationReply struct {
 }
 
 func (x *exchange) notificationReply(n *projections.Notification) (r notificationReply) {
-	r.NotificationID, r.BookingID, r.RoomID, r.RoomName, r.UserID = n.ID, n.Booking, n.Room, x.roomName(n.Room), n.User
+	r.NotificationID, r.BookingID, r.RoomName, r.UserID = n.ID, n.Booking, x.roomName(n.Room), n.User
 	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
 	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
 	r.Reason = orNull(n.Reason)
