@@ -75,7 +75,9 @@ func (s *Server) availability(x *exchange) error {
 	q := projections.AvailabilityQuery{RoomFilter: projections.RoomFilter{Now: x.now()}}
 	var minutes int
 	var slot, within domain.Slot
+	bySlot := true
 	err := x.listParams(&q.MinPosition, func(name, value string) (err error) {
+		bySlot = bySlot && name != "minutes" && name != "within"
 		switch name {
 		case "from":
 			slot.Start, err = parseTime(queryTime(value), s.zone)
@@ -95,7 +97,6 @@ func (s *Server) availability(x *exchange) error {
 		}
 		return err
 	})
-	bySlot := minutes == 0 && within.Start.IsZero()
 	err = faultIf(err, bySlot && slot.Start.IsZero(), "from", "must be given with to, or minutes with within")
 	err = faultIf(err, bySlot && slot.End.IsZero(), "to", "must be given with from, or minutes with within")
 	err = faultIf(err, bySlot && !slot.Start.Before(slot.End), "to", "must be after from")

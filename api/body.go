@@ -353,13 +353,22 @@ func (b *body) pathID(f *field, id string) {
 	}
 }
 
-// domainFaults adds what the domain finds wrong with the values of the body, unless it is in a member that is faulty already.
+// domainFaults adds what the domain finds wrong with the values of the body, but for members that are faulty already.
 func (b *body) domainFaults(faults []domain.Fault) {
+	known := slices.Clone(b.faults)
 	for _, f := range faultsAt(faults, nil) {
-		if !slices.ContainsFunc(b.faults, func(known fault) bool { return known.Pointer.Contains(*f.Pointer) }) {
+		if !slices.ContainsFunc(known, func(k fault) bool { return firstToken(*k.Pointer) == firstToken(*f.Pointer) }) {
 			b.faults = append(b.faults, f)
 		}
 	}
+}
+
+// firstToken names the member of the body that a pointer leads to or into.
+func firstToken(p jsontext.Pointer) string {
+	for token := range p.Tokens() {
+		return token
+	}
+	return ""
 }
 
 // kind names the type of a JSON value, with its article.

@@ -249,13 +249,13 @@ func (b *body) details(in *detailsRequest) domain.Details {
 	b.value(&in.Colour, &d.Colour)
 	b.value(&in.Note, &d.Note)
 	b.value(&in.Approvers, &d.Approvers)
+	_, faults := d.Normal()
+	b.domainFaults(faults)
 	for i, user := range d.Approvers {
 		if user != "" && !validID(string(user)) {
 			b.faults = append(b.faults, fault{Pointer: new(jsontext.Pointer("/approvers/" + strconv.Itoa(i))), Detail: "must be 1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'"})
 		}
 	}
-	_, faults := d.Normal()
-	b.domainFaults(faults)
 	return d
 }
 
