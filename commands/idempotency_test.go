@@ -252,16 +252,16 @@ func (c keyedCommand) world(t *testing.T, store *eventstore.Store) *world {
 }
 
 // sameAnswer compares everything that callers are told, which does not include when the booking was made: only lists tell that, and it may
-// be the time of another try.
+// be the time of another try. Of a room, closures that ended long ago may be left out, and the position depends on what a try cancelled.
 func sameAnswer(a, b any) bool {
+	if room, ok := a.(Room); ok {
+		other, ok := b.(Room)
+		return ok && room.Same(other.Room)
+	}
 	told := func(answer any) any {
 		if b, ok := answer.(Booking); ok {
 			b.CreatedAt = time.Time{}
 			return b
-		}
-		if r, ok := answer.(Room); ok {
-			r.Position = 0 // of what a try has cancelled, or of the room
-			return r
 		}
 		return answer
 	}
