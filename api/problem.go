@@ -304,12 +304,13 @@ var problemTypes = []problemType{
 		name: "use-off-slot", status: http.StatusConflict, title: "The use starts too long before or after the booked time",
 		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may; the latter is left out if there is no bound. Start it then, or change the booking.",
 		match: typed(func(e *domain.UseOffSlot, p *problem) {
-			until := "on"
-			if !e.Latest.IsZero() {
-				until = "to " + p.time(e.Latest).String()
+			p.BookingID, p.EarliestUseStartDtm = e.Booking, p.time(e.Earliest)
+			if e.Latest.IsZero() {
+				p.Detail = fmt.Sprintf("The use of booking %s may start from %s on, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.StartedAt))
+				return
 			}
-			p.Detail = fmt.Sprintf("The use of booking %s may start from %s %s, and not at %s.", e.Booking, p.time(e.Earliest), until, p.time(e.StartedAt))
-			p.BookingID, p.EarliestUseStartDtm, p.LatestUseStartDtm = e.Booking, p.time(e.Earliest), timestampOrZero(e.Latest, p.zone)
+			p.Detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
+			p.LatestUseStartDtm = p.time(e.Latest)
 		}),
 	},
 	{

@@ -85,7 +85,11 @@ func (h *Handler) onRoom(ctx context.Context, r Request, id domain.RoomID, from 
 	searched := known.Revision
 	for again := !first; ; again = true {
 		if again {
-			log, err := h.roomLog(ctx, id)
+			there := known.Revision
+			if key.Unchanged {
+				there = max(there, key.Revision)
+			}
+			log, err := h.roomLog(ctx, id, there)
 			if err != nil {
 				return Room{}, err
 			}
@@ -194,7 +198,7 @@ func (h *Handler) Room(ctx context.Context, id domain.RoomID) (Room, error) {
 // RoomHistory lists every event of the room itself in the order of the log, including those that this version cannot decode. For that the
 // room's whole calendar is read.
 func (h *Handler) RoomHistory(ctx context.Context, id domain.RoomID) ([]eventstore.Recorded, error) {
-	log, err := h.roomLog(ctx, id)
+	log, err := h.roomLog(ctx, id, eventstore.NoStream)
 	if err == nil && len(log) == 0 {
 		err = domain.ErrRoomNotFound
 	}
@@ -210,22 +214,27 @@ var roomEvents = []string{
 // roomLog is the events of a room itself, in their order.
 type roomLog []eventstore.Recorded
 
-// roomLog reads the whole calendar of the room. Few are read at a time, as by [roomQueue.onAll].
-func (h *Handler) roomLog(ctx context.Context, id domain.RoomID) (log roomLog, err error) {
+// roomLog reads the whole calendar of the room, up to a revision that is known to be there at least. Few are read at a time, as by
+// [roomQueue.onAll].
+func (h *Handler) roomLog(ctx context.Context, id domain.RoomID, known domain.Revision) (log roomLog, err error) {
 	done, err := h.calendars.beginWhole(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	for r, err := range h.store.ReadStream(ctx, id.Stream(), 0) {
-		if err != nil {
-			return nil, err
+	read := eventstore.NoStream
+	err = readUntil(ctx, known, func() (domain.Revision, error) {
+		for r, err := range h.store.ReadStream(ctx, id.Stream(), read+1) {
+			if err != nil {
+				return read, err
+			}
+			if read = r.Revision; slices.Contains(roomEvents, r.Type) {
+				log = append(log, r)
+			}
 		}
-		if slices.Contains(roomEvents, r.Type) {
-			log = append(log, r)
-		}
-	}
-	return log, nil
+		return read, nil
+	})
+	return log, err
 }
 
 func (l roomLog) last() domain.Revision {

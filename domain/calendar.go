@@ -304,7 +304,7 @@ func (c Calendar) Since() time.Time { return c.since }
 
 // CompleteFrom reports whether the calendar has all reservations and closures that end after the given time.
 func (c Calendar) CompleteFrom(t time.Time) bool {
-	return !t.Before(c.since) && (c.about == nil || !t.Before(c.about.Since))
+	return !t.Before(c.since) && (c.about == nil || c.about.CompleteFrom(t))
 }
 
 // Decides reports whether whatever is decided on a slot that starts at the given time, or later, can be decided on the calendar, given the

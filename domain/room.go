@@ -268,6 +268,9 @@ func (r Room) location() *time.Location {
 // in is the time zone of the room, given the program's, of which nil is UTC.
 func (r Room) in(zone *time.Location) *time.Location { return cmp.Or(r.zone, zone, time.UTC) }
 
+// CompleteFrom reports whether the room has all closures that end after the given time.
+func (r Room) CompleteFrom(t time.Time) bool { return !t.Before(r.Since) }
+
 // forget returns the room without the closures that ended by the given time.
 func (r Room) forget(ended time.Time) Room {
 	open := slices.DeleteFunc(slices.Clone(r.Closures), func(c Closure) bool { return !c.Slot.End.After(ended) })

@@ -509,7 +509,8 @@ func (a *admission) overLimits(s Slot) (objections []objection) {
 				sum += week.common(r.Slot)
 			}
 			if sum > limit {
-				objections = append(objections, objection{rule: RuleWeekly, limit: rules.WeeklyMinutesPerUser, by: has, until: week.End,
+				left := max(0, limit-sum+week.common(s))
+				objections = append(objections, objection{rule: RuleWeekly, limit: rules.WeeklyMinutesPerUser, by: has, until: week.End.Add(-left),
 					detail: fmt.Sprintf("a user has at most %s a week in this room, and would have %s in the week of %s", inWords(limit), inWords(sum), week.Start.Format(time.DateOnly))})
 				break
 			}

@@ -73,30 +73,24 @@ func (q *Queries) Directory(ctx context.Context, min eventstore.Position) (d *Di
 }
 
 func (q *Queries) readDirectory(ctx context.Context) (*Directory, error) {
-	within, cancel := context.WithTimeout(ctx, findTimeout)
-	defer cancel()
 	for {
-		state, err := q.store.State(within, RoomListName)
+		now, err := q.roomList.find(ctx, Selection{})
 		if err != nil {
-			return nil, cause(ctx, err)
-		}
-		g, ok := state.Generation(state.Active)
-		if !ok {
-			return nil, unavailable(ErrNotBuilt)
+			return nil, err
 		}
 		known := q.directory.Load()
-		if known != nil && known.ref == g.Ref && known.changed == g.Changed {
-			now := *known
-			now.Position = g.Position
-			return &now, nil
+		if known != nil && known.ref == now.Ref && known.changed == now.Changed {
+			d := *known
+			d.Position = now.Position
+			return &d, nil
 		}
 		found, err := q.roomList.find(ctx, Selection{Limit: maxRooms})
 		if err != nil {
 			return nil, err
 		}
-		if found.Ref == g.Ref { // else it has just been replaced
+		if found.Ref == now.Ref { // else it has just been replaced
 			d := newDirectory(found.Rows, known)
-			d.ref, d.changed, d.Position = g.Ref, g.Changed, g.Position
+			d.ref, d.changed, d.Position = now.Ref, now.Changed, now.Position
 			q.directory.Store(d)
 			return d, nil
 		}

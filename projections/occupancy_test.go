@@ -191,3 +191,16 @@ func BenchmarkOccupancy(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRoomNames asks for the names of rooms as a page of a list does, while no room changes.
+func BenchmarkRoomNames(b *testing.B) {
+	store, _ := bookedHouse(b, 1000, 0, domain.Rules{})
+	q := projections.NewQueries(store, projections.QueryOptions{})
+	b.ReportAllocs()
+	for b.Loop() {
+		name, err := q.RoomNames(b.Context(), 0)
+		if err != nil || name("room-7") != "Room 7" {
+			b.Fatal(err)
+		}
+	}
+}

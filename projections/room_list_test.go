@@ -198,13 +198,15 @@ func TestDirectoryFollows(t *testing.T) {
 	}
 }
 
-// finds counts the searches of each list.
+// finds counts the searches for documents of each list.
 type finds struct {
 	projections.Store
 	of map[string]int
 }
 
 func (f *finds) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
-	f.of[projection]++
+	if s.Limit > 0 {
+		f.of[projection]++
+	}
 	return f.Store.Find(ctx, projection, schema, s)
 }

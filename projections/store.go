@@ -346,6 +346,7 @@ func (s Selection) Leads(c Column) bool {
 type Found struct {
 	Ref      Ref                 // the generation that was read
 	Position eventstore.Position // of the generation's checkpoint, read before the rows
+	Changed  eventstore.Position // likewise, if the Limit is 0
 	Rows     []Row
 	Count    int64
 }

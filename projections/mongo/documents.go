@@ -269,7 +269,7 @@ func (s *Store) find(ctx context.Context, name string, schema projections.Schema
 	if !ok {
 		return found, projections.ErrNotBuilt
 	}
-	found.Ref, found.Position = g.Ref, g.Position
+	found.Ref, found.Position, found.Changed = g.Ref, g.Position, g.Changed
 	form := p.form(g.Number, schema)
 	filter := form.filter(g, sel)
 	if sel.Count > 0 {

@@ -64,14 +64,14 @@ func (f *file) find(ctx context.Context, c *connection, projection string, schem
 
 // active returns the active generation and its checkpoint.
 func active(ctx context.Context, c *connection, projection string) (found projections.Found, err error) {
-	var number, at int64
-	built, err := c.one(ctx, `SELECT g.number, g.position
-		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []driver.Value{projection}, &number, &at)
+	var number, at, changed int64
+	built, err := c.one(ctx, `SELECT g.number, g.position, CAST(g.changed AS INTEGER)
+		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []driver.Value{projection}, &number, &at, &changed)
 	if err == nil && !built {
 		err = projections.ErrNotBuilt
 	}
 	found.Ref = projections.Ref{Projection: projection, Number: int(number)}
-	found.Position = eventstore.Position(at)
+	found.Position, found.Changed = eventstore.Position(at), eventstore.Position(changed)
 	return found, err
 }
 

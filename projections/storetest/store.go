@@ -478,6 +478,10 @@ func testCheckpoint(t *testing.T, l *list) {
 		t.Errorf("it was written to %d times and then %d", before.Writes, g.Writes)
 	}
 	l.wantDocuments(ref, name(1, 9), name(2, 3))
+	l.activate(0, ref.Number)
+	if found := l.find(projections.Selection{}); found.Ref != ref || found.Position != 9 || found.Changed != 11 {
+		t.Errorf("readers see %+v", found)
+	}
 
 	// Another program may raise the position without an event.
 	if err := l.store.Write(t.Context(), ref, schema(), nil, projections.Checkpoint{Position: 12}); err != nil {
