@@ -61,6 +61,7 @@ func TestAvailability(t *testing.T) {
 		"back to back":             {[]domain.Event{room("1", 4), bookedIn("1", "b", at(9, 0), at(10, 0)), bookedIn("1", "c", at(11, 0), at(12, 0))}, hour, "1 24T10:00-11:00"},
 		"what was left early":      {[]domain.Event{room("1", 4), bookedIn("1", b1, at(10, 0), at(12, 0)), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)}, ask(at(11, 0), at(12, 0)), "1 24T11:00-12:00"},
 		"within, around bookings":  {[]domain.Event{room("1", 4), room("2", 4), bookedIn("1", "b", at(10, 0), at(10, 30)), bookedIn("2", "c", at(10, 30), at(11, 30))}, minutes(45, at(10, 0), at(12, 0)), "1 24T10:30-11:15"},
+		"within, just enough":      {[]domain.Event{room("1", 4), bookedIn("1", "b", at(10, 45), at(12, 0))}, minutes(45, at(10, 0), at(12, 0)), "1 24T10:00-10:45"},
 		"none within":              {[]domain.Event{room("1", 4), bookedIn("1", "b", at(10, 20), at(10, 40))}, minutes(45, at(10, 0), at(11, 0)), "other-time 1 24T09:30-10:15, other-time 1 24T10:40-11:25"},
 		"another time and shorter": {[]domain.Event{room("1", 4), bookedIn("1", "b", at(10, 0), at(10, 20))}, hour, "other-time 1 24T10:20-11:20, other-time 1 24T09:00-10:00, shorter 1 24T10:20-10:50"},
 		"elsewhere": {[]domain.Event{room("1", 4), registered("2", domain.Details{Name: "B", Building: "East"}), bookedIn("1", "b", at(2, 0), at(23, 0))},

@@ -121,9 +121,6 @@ func (d *documents) parse(text string) (any, error) {
 			}
 			field.SetString(value)
 		case reflect.Slice, reflect.Pointer:
-			if escapes {
-				value = unescaped.Replace(value)
-			}
 			if err := json.Unmarshal([]byte(value), field.Addr().Interface(), jsontext.AllowInvalidUTF8(true)); err != nil {
 				return nil, err
 			}
@@ -167,7 +164,7 @@ func (d *documents) write(document any) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			text = append(text, escaped.Replace(nested)...)
+			text = append(text, nested...) // in JSON there is neither the separator nor the escape
 		case field.Kind() == reflect.Int:
 			text = strconv.AppendInt(text, field.Int(), 10)
 		default:
