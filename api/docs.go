@@ -84,6 +84,7 @@ func (s *Server) root(x *exchange) error {
 	add("roomConflicts", "/rooms/{id}/conflicts")
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")
 	add("availability", "/availability{?from,to,minutes,within,capacity,equipment,building,floor,size}")
+	add("events", "/events{?after}")
 	add("roomCalendar", "/rooms/{id}/calendar.ics")
 	add("userCalendar", "/users/{id}/calendar.ics")
 	add("problems", "/problems")

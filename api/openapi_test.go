@@ -202,7 +202,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go"} {
+	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

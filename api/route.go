@@ -57,6 +57,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 		for i := range routes {
 			routes[i].query = routes[i].method == http.MethodGet
 		}
+		routes = append(routes, s.eventRoutes()...)
 		routes = append(routes, s.documentRoutes()...)
 	}
 	router := mux.NewRouter().SkipClean(true)

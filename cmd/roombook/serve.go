@@ -148,6 +148,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Lists:          queries,
 		Streams:        store,
 		End:            store.End,
+		Subscribe:      store.Subscribe,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
