@@ -25,7 +25,6 @@ class RoomBoard extends HTMLElement {
   #selection = null // {lane, start, end}
   #stale = new Map() // rooms to ask about again, and from which position on
   #position = '0'
-  #wholeDay = false
   #texts = {}
 
   connectedCallback() {
@@ -118,10 +117,10 @@ class RoomBoard extends HTMLElement {
 
   #layOut() {
     const dates = this.#dates()
-    let [from, to] = this.#wholeDay ? [0, 1440] : [Number(this.dataset.from || 480), Number(this.dataset.to || 1200)]
+    let [from, to] = [Number(this.dataset.from), Number(this.dataset.to)]
     for (const spans of this.#spans.values()) { // no booking is hidden
       for (const s of spans) {
-        if (s.kind !== 'booking' || this.#wholeDay) continue
+        if (s.kind !== 'booking') continue
         for (const date of dates) {
           const {start, minutes} = time.day(date, this.zone)
           const end = start + minutes * time.minute
@@ -161,14 +160,8 @@ class RoomBoard extends HTMLElement {
     const dialogs = [...this.querySelectorAll(':scope > dialog')]
     if (!this.tools) {
       this.tools = element('div', {class: 'board-tools'},
-        element('button', {type: 'button', 'aria-pressed': 'false', onclick: e => {
-          this.#wholeDay = !this.#wholeDay
-          e.currentTarget.setAttribute('aria-pressed', String(this.#wholeDay))
-          this.#layOut()
-          this.#build()
-        }}, text('whole-day')),
+        ...['day', 'week'].map(view => element('a', {href: this.#address({view, room: ''}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view))),
         element('button', {type: 'button', onclick: () => helpDialog(this)}, text('keys')),
-        this.#legend(),
         this.state,
         this.foreign(this.zone) ? element('p', {class: 'board-zone'}, text('zone', {zone: this.zone})) : null)
       this.#listen()
@@ -207,9 +200,11 @@ class RoomBoard extends HTMLElement {
     setInterval(() => this.#showNow(), 30_000)
   }
 
-  #legend() {
-    return element('ul', {class: 'board-legend', 'aria-label': this.text('legend')},
-      ...['confirmed', 'waiting', 'in-use', 'ended', 'closed', 'gap'].map(state => element('li', {}, element('span', {class: 'board-swatch ' + state}), this.text('state-' + state))))
+  // address is that of this board with other parameters.
+  #address(changes) {
+    const query = new URLSearchParams(location.search)
+    for (const [name, value] of Object.entries(changes)) value ? query.set(name, value) : query.delete(name)
+    return '?' + query
   }
 
   #drawHead() {
@@ -259,7 +254,7 @@ class RoomBoard extends HTMLElement {
     const row = element('div', {class: 'board-row', 'data-lane': String(i)},
       element('div', {class: 'board-room'}, this.view === 'room'
         ? element('span', {}, lane.label)
-        : element('a', {href: `${this.base}/rooms/${lane.room.roomId}/page`, tabindex: '-1'}, lane.label), facts && this.view !== 'room' ? element('small', {}, facts) : null),
+        : element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('view-room')}, lane.label), facts && this.view !== 'room' ? element('small', {}, facts) : null),
       element('div', {class: 'board-lane'}))
     row.style.setProperty('top', i * rowHeight + 'px')
     this.#fill(row, lane)
@@ -604,15 +599,12 @@ class RoomBoard extends HTMLElement {
   // shortcut is for the whole page; letters are not taken from whoever is typing.
   #shortcut(event) {
     if (event.target.closest?.('input, textarea, select, dialog') || event.ctrlKey || event.metaKey || event.altKey) return
-    const go = day => {
-      const url = new URL(location.href)
-      url.searchParams.set('day', day)
-      location.assign(url)
-    }
+    const go = day => location.assign(this.#address({day}))
     if (event.key === '?') helpDialog(this)
     else if (event.key === 't') go(time.dateOf(Date.now(), this.zone))
     else if (event.key === 'PageDown' && event.target === this.scroller) go(time.addDays(this.day, 7))
     else if (event.key === 'PageUp' && event.target === this.scroller) go(time.addDays(this.day, -7))
+    else if (event.key === 'w') location.assign(this.#address({view: 'room', room: this.#lanes[this.#at().lane].room.roomId}))
     else if (event.key === 'n') {
       this.scroller.focus()
       const {lane, at} = this.#at()

@@ -80,9 +80,11 @@ export function snap(instant, step, zone) {
   return Math.round(instant / minute) * minute + (Math.round(Math.round(wall) / step) * step - Math.round(wall)) * minute
 }
 
-// clock is the wall clock in words, 09:30 or 오전 9:30.
+// clock is the wall clock in words: 09:30, and in Korean 오전 9:30, which browsers write with AM.
 export function clock(instant, locale, zone) {
-  return format(locale, zone, {hour: 'numeric', minute: '2-digit', hourCycle: locale.startsWith('ko') ? undefined : 'h23'}).format(instant)
+  if (!locale.startsWith('ko')) return format(locale, zone, {hour: 'numeric', minute: '2-digit', hourCycle: 'h23'}).format(instant)
+  const wall = wallClock(instant, zone)
+  return `${wall < 720 ? '오전' : '오후'} ${(Math.floor(wall / 60) + 11) % 12 + 1}:${String(wall % 60).padStart(2, '0')}`
 }
 
 export function hour(instant, locale, zone) {
