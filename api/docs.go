@@ -42,11 +42,11 @@ func (s *Server) documentRoutes() []route {
 	}
 }
 
-// root replies with links to everything: an HTML page for clients that prefer it, else HAL.
+// root replies with the board for clients that prefer a page, else with links to everything.
 func (s *Server) root(x *exchange) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		return x.page("root", pagePolicy, pageData{})
+		return s.screen(s.pages.Board())(x)
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {

@@ -24,7 +24,7 @@ var pagePolicy = func() string {
 // docsPolicy is that of the API's documentation: Swagger UI sets inline styles, has icons in data URLs, and sends requests to this server.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'" + basePolicy
 
-// pages are the templates of HTML pages: root, docs and problems.
+// pages are the templates of the HTML pages for programmers: docs and problems.
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"style": func() template.CSS { return pageStyle },
 }).Parse(pageTemplates))

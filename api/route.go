@@ -60,9 +60,14 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 		routes = append(routes, s.eventRoutes()...)
 		routes = append(routes, s.documentRoutes()...)
 	}
+	return s.newRouter(append(routes, s.operationsRoutes()...))
+}
+
+// newRouter builds a router of routes.
+func (s *Server) newRouter(routes []route) *mux.Router {
 	router := mux.NewRouter().SkipClean(true)
 	endpoints := make(map[string]*endpoint)
-	for _, r := range append(routes, s.operationsRoutes()...) {
+	for _, r := range routes {
 		e := endpoints[r.path]
 		if e == nil {
 			e = &endpoint{template: r.path, byMethod: make(map[string]*operation)}
@@ -124,6 +129,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !s.allowedHost(r):
 		e = s.misdirected
 	case s.router.Match(r, &match):
+		e = match.Handler.(*endpoint)
+	case s.pageRouter.Match(r, &match):
 		e = match.Handler.(*endpoint)
 	case s.hasTrailingSlash(r):
 		e = s.redirect

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"roombook/api/web"
 	"roombook/commands"
 	"roombook/commands/notify"
 	"roombook/domain"
@@ -105,6 +106,8 @@ type Server struct {
 	outages        outages
 	logSampler     logSampler
 	router         *mux.Router
+	pages          *web.Pages
+	pageRouter     *mux.Router
 	notFound       *endpoint
 	misdirected    *endpoint
 	redirect       *endpoint
@@ -174,6 +177,8 @@ func New(o Options) *Server {
 	s.streamLimit = s.metrics.limit("stream", queriesPerCommand*o.MaxCommands)
 	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
+	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Zone: o.Zone})
+	s.pageRouter = s.pageRoutes(o.OperationsOnly)
 	s.notFound = s.unrouted(func(*exchange) error { return errNoSuchPath })
 	s.misdirected = s.unrouted(func(*exchange) error { return errMisdirected })
 	s.redirect = s.unrouted(redirectWithoutSlash)

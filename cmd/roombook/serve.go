@@ -35,8 +35,19 @@ the requests under way, brings the lists up to date and closes its files. A seco
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.nodeGiven = cmd.Flags().Changed("node")
+			c.dataGiven = cmd.Flags().Changed("data")
 			if err := c.check(); err != nil {
 				return err
+			}
+			if c.demo {
+				remove, err := c.useTemporaryFolder()
+				if err != nil {
+					return err
+				}
+				defer remove()
+				if !cmd.Flags().Changed("log-level") {
+					c.level = slog.LevelWarn // else every notification of the sample bookings would be a line
+				}
 			}
 			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -166,6 +177,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		MaxConnections: maxConnections(),
 	})
 	greet(stdout, c, listener.Addr(), admin)
+	if c.demo {
+		start(serving, func(ctx context.Context) error { return demonstrate(ctx, handler, c.policy.Zone, stdout) })
+	}
+	if c.open {
+		if err := openBrowser(pageAddress(listener.Addr())); err != nil {
+			log.Warn("no browser could be opened: open the address yourself", "address", pageAddress(listener.Addr()), "error", err)
+		}
+	}
 	err = server.Run(serving, listener)
 	stopServing()
 	if workers != nil {
@@ -196,6 +215,7 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "roombook listens on %s\n", address)
 	lines := [][2]string{
+		{"page", pageAddress(at)},
 		{"documentation", address + "/docs"},
 		{"events", events},
 		{"lists", lists},
