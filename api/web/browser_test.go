@@ -3,7 +3,6 @@ package web_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,10 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -175,10 +174,29 @@ func chromium(t *testing.T) context.Context {
 		closeBrowser()
 		stop()
 	})
-	if err := chromedp.Run(ctx); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return ctx
+}
+
+// send makes an action of a command of the browser's protocol.
+func send[P, R any](command cdp.Command[P, R], parameters P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, command, parameters)
+		return err
+	})
+}
+
+// in is a browser in another zone, and on a phone, one of that size.
+func in(zone string) chromedp.Action[chromedp.Void] {
+	return send(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+}
+
+func phone() chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 1, Mobile: true}),
+		send(emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: true}))
 }
 
 // tab is a tab of a browser, with cookies of its own. What a page throws, and what its content security policy forbids, fails the test.
@@ -192,34 +210,34 @@ const watch = `addEventListener('securitypolicyviolation', e => (window.faults ?
 addEventListener('error', e => (window.faults ??= []).push('error: ' + e.message));
 addEventListener('unhandledrejection', e => (window.faults ??= []).push('rejection: ' + (e.reason?.stack ?? e.reason)));`
 
-func newTab(t *testing.T, browser context.Context, h *house, language string, actions ...chromedp.Action) *tab {
+func newTab(t *testing.T, browser context.Context, h *house, language string, actions ...chromedp.Action[chromedp.Void]) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	b := &tab{t, ctx, h.url}
 	t.Cleanup(func() {
-		var faults []string
-		if err := chromedp.Run(ctx, chromedp.Evaluate(`window.faults ?? []`, &faults)); err == nil && len(faults) > 0 {
-			t.Error(faults)
+		if faults, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`window.faults ?? []`)); err != nil || len(faults) > 0 {
+			t.Error(faults, err)
 		}
 		if t.Failed() {
 			b.screenshot(strings.ReplaceAll(t.Name(), "/", "-") + "-failed")
 		}
 		cancel()
 	})
-	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := page.AddScriptToEvaluateOnNewDocument(watch).Do(ctx)
-		return err
-	}))
-	b.run(emulation.SetLocaleOverride().WithLocale(language), emulation.SetUserAgentOverride("Mozilla/5.0 chromedp").WithAcceptLanguage(language))
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.run(send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch}),
+		send(emulation.SetLocaleOverride, emulation.SetLocaleOverrideParams{Locale: language}),
+		send(emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: "Mozilla/5.0 (test)", AcceptLanguage: language}))
 	b.run(actions...)
 	return b
 }
 
-func (b *tab) run(actions ...chromedp.Action) {
+func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -232,56 +250,64 @@ func (b *tab) board(query string) {
 	b.until(`document.querySelector('.board-live').textContent.length > 0`)
 }
 
-func (b *tab) eval(js string, into any) {
+// eval evaluates a script, and returns its value.
+func eval[T any](b *tab, js string) T {
 	b.t.Helper()
-	b.run(chromedp.Evaluate(js, into, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
+}
+
+func (b *tab) eval(js string) {
+	b.t.Helper()
+	eval[chromedp.Void](b, js)
 }
 
 // until waits for a condition.
 func (b *tab) until(condition string) {
 	b.t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(30 * time.Millisecond) {
-		var ok bool
-		if b.eval(`Boolean(`+condition+`)`, &ok); ok {
+		if eval[bool](b, `Boolean(`+condition+`)`) {
 			return
 		}
 	}
-	var text string
-	b.eval(`document.body.innerText.slice(0, 1500)`, &text)
-	b.t.Fatalf("never: %s\n%s", condition, text)
+	b.t.Fatalf("never: %s\n%s", condition, eval[string](b, `document.body.innerText.slice(0, 1500) + JSON.stringify(window.faults)`))
 }
 
 // point is where a time is on the lane of a room.
 func (b *tab) point(room, clock string) (x, y float64) {
 	b.t.Helper()
-	var at struct{ X, Y float64 }
-	b.eval(fmt.Sprintf(`(() => {
+	at := eval[struct{ X, Y float64 }](b, fmt.Sprintf(`(() => {
 		const row = [...document.querySelectorAll('.board-row')].find(r => r.querySelector('.board-room a').textContent === 'Room %s')
 		const lane = row.querySelector('.board-lane').getBoundingClientRect()
 		const {from, to} = document.querySelector('room-board').dataset
 		const [h, m] = '%s'.split(':').map(Number)
 		return {X: lane.left + lane.width * (h * 60 + m - from) / (to - from), Y: lane.top + lane.height / 2}
-	})()`, room, clock), &at)
+	})()`, room, clock))
 	return at.X, at.Y
 }
 
 // drag drags the mouse by way of a few points.
 func (b *tab) drag(fromX, fromY, toX, toY float64) {
 	b.t.Helper()
-	b.run(chromedp.ActionFunc(func(ctx context.Context) error {
-		at := func(kind input.MouseType, x, y float64) error {
-			return input.DispatchMouseEvent(kind, x, y).WithButton(input.Left).WithButtons(1).WithClickCount(1).Do(ctx)
-		}
-		err := at(input.MousePressed, fromX, fromY)
-		for i := 1; i <= 8 && err == nil; i++ {
-			part := float64(i) / 8
-			err = at(input.MouseMoved, fromX+(toX-fromX)*part, fromY+(toY-fromY)*part)
-		}
-		return errors.Join(err, at(input.MouseReleased, toX, toY))
-	}))
+	b.mouse(input.DispatchMouseEventTypeMousePressed, fromX, fromY)
+	for i := 1; i <= 8; i++ {
+		part := float64(i) / 8
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, fromX+(toX-fromX)*part, fromY+(toY-fromY)*part)
+	}
+	b.mouse(input.DispatchMouseEventTypeMouseReleased, toX, toY)
 }
 
-func (b *tab) key(keys string, modifiers ...input.Modifier) {
+func (b *tab) mouse(kind input.DispatchMouseEventType, x, y float64) {
+	b.t.Helper()
+	b.run(send(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: x, Y: y, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1}))
+}
+
+func (b *tab) key(keys string, modifiers ...chromedp.Modifier) {
 	b.t.Helper()
 	b.run(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
 }
@@ -294,7 +320,7 @@ func (b *tab) submit(user string) {
 		const user = document.querySelector('.board-dialog input[name=user]')
 		if (%q) user.value = %[1]q
 		document.querySelector('.board-dialog button[type=submit]').click()
-	})()`, user), nil)
+	})()`, user))
 }
 
 // screenshot keeps a picture in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
@@ -303,8 +329,8 @@ func (b *tab) screenshot(name string) {
 	if dir == "" {
 		return
 	}
-	var png []byte
-	if err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot(&png)); err != nil {
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
 		b.t.Error(err)
 		return
 	}
@@ -320,9 +346,8 @@ func (b *tab) axe() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.eval(string(script)+"; 0", nil)
-	var found []string
-	b.eval(`axe.run({resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.help + ' ' + v.nodes.slice(0, 4).map(n => n.target + ' ' + (n.any[0]?.message ?? '')).join('; ')))`, &found)
+	b.eval(string(script) + "; 0")
+	found := eval[[]string](b, `axe.run({resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.help + ' ' + v.nodes.slice(0, 4).map(n => n.target + ' ' + (n.any[0]?.message ?? '')).join('; ')))`)
 	for _, f := range found {
 		b.t.Error(f)
 	}
@@ -357,7 +382,7 @@ func TestBoard(t *testing.T) {
 		b.drag(x, y, x2, y2)
 		h.wantBookings(t, "a2", "ann 15:00-16:00")
 		b.until(`document.querySelector('.board-toast button')`)
-		b.eval(`document.querySelector('.board-toast button').click()`, nil)
+		b.eval(`document.querySelector('.board-toast button').click()`)
 		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
 
 		b.until(`document.querySelectorAll('.board-row')[0].querySelectorAll('.booking').length === 2`)
@@ -378,7 +403,7 @@ func TestBoard(t *testing.T) {
 		h.room(t, "b2", "")
 		b := newTab(t, browser, h, "en")
 		b.board(house + "b")
-		b.eval(`document.querySelector('.board-scroll').focus()`, nil)
+		b.eval(`document.querySelector('.board-scroll').focus()`)
 		b.key(kb.ArrowRight) // to the first slot
 		b.key(kb.ArrowDown)
 		for range 4 {
@@ -387,22 +412,22 @@ func TestBoard(t *testing.T) {
 		b.until(`document.querySelector('.board-spoken').textContent.includes('Room b2') && document.querySelector('.board-spoken').textContent.includes('09:00')`)
 		b.key(kb.Enter)
 		b.until(`document.querySelector('.board-dialog[open]')`)
-		b.eval(`document.querySelector('.board-dialog input[name=user]').focus()`, nil)
+		b.eval(`document.querySelector('.board-dialog input[name=user]').focus()`)
 		b.key("ann")
 		b.key(kb.Enter)
 		h.wantBookings(t, "b2", "ann 09:00-10:00")
 		b.until(`document.activeElement.className === 'board-scroll' && document.querySelector('.booking')`)
 		for range 2 {
-			b.key(kb.ArrowRight, input.ModifierAlt)
+			b.key(kb.ArrowRight, chromedp.ModifierAlt)
 		}
-		b.key(kb.ArrowUp, input.ModifierAlt)
+		b.key(kb.ArrowUp, chromedp.ModifierAlt)
 		b.key(kb.Enter)
 		h.wantBookings(t, "b1", "ann 09:30-10:30")
 		b.until(`document.querySelectorAll('.board-row')[0].querySelector('.booking')`)
-		b.key(kb.ArrowRight, input.ModifierAlt, input.ModifierCtrl)
+		b.key(kb.ArrowRight, chromedp.ModifierAlt, chromedp.ModifierCtrl)
 		b.key(kb.Enter)
 		h.wantBookings(t, "b1", "ann 09:30-10:45")
-		b.key(kb.ArrowRight, input.ModifierAlt)
+		b.key(kb.ArrowRight, chromedp.ModifierAlt)
 		b.key(kb.Escape)
 		b.until(`document.querySelector('.board-ghost')?.hidden !== false`)
 		b.key("?")
@@ -411,16 +436,16 @@ func TestBoard(t *testing.T) {
 
 	t.Run("touch", func(t *testing.T) {
 		h.room(t, "c1", "")
-		b := newTab(t, browser, h, "ko", emulation.SetDeviceMetricsOverride(390, 844, 2, true), emulation.SetTouchEmulationEnabled(true))
+		b := newTab(t, browser, h, "ko", phone())
 		b.board(house + "c")
-		touch := func(kind input.TouchType, points ...*input.TouchPoint) {
+		touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
 			t.Helper()
-			b.run(input.DispatchTouchEvent(kind, points))
+			b.run(send(input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: append([]*input.TouchPoint{}, points...)}))
 		}
-		b.eval(`document.querySelector('.board-scroll').scrollLeft = 0`, nil)
+		b.eval(`document.querySelector('.board-scroll').scrollLeft = 0`)
 		tap := func(x, y float64) {
-			touch(input.TouchStart, &input.TouchPoint{X: x, Y: y})
-			touch(input.TouchEnd)
+			touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
+			touch(input.DispatchTouchEventTypeTouchEnd)
 		}
 		x, y := b.point("c1", "08:05")
 		tap(x, y)
@@ -428,7 +453,7 @@ func TestBoard(t *testing.T) {
 		x2, _ := b.point("c1", "09:20")
 		tap(x2, y)
 		b.until(`document.querySelector('.board-bar').innerText.includes('9:30')`)
-		b.eval(`document.querySelector('.board-bar button').click()`, nil)
+		b.eval(`document.querySelector('.board-bar button').click()`)
 		b.submit("ann")
 		h.wantBookings(t, "c1", "ann 08:00-09:30")
 
@@ -436,13 +461,13 @@ func TestBoard(t *testing.T) {
 		b.until(`document.querySelector('.board-lane .booking') && !document.querySelector('dialog[open]')`)
 		x, y = b.point("c1", "08:45")
 		x2, _ = b.point("c1", "09:45")
-		touch(input.TouchStart, &input.TouchPoint{X: x, Y: y})
+		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
 		b.until(`document.querySelector('room-board.lifted')`)
 		for i := 1; i <= 4; i++ {
-			touch(input.TouchMove, &input.TouchPoint{X: x + (x2-x)*float64(i)/4, Y: y})
+			touch(input.DispatchTouchEventTypeTouchMove, &input.TouchPoint{X: x + (x2-x)*float64(i)/4, Y: y})
 		}
 		b.until(`document.querySelector('.board-ghost').textContent.includes('9:00')`)
-		touch(input.TouchEnd)
+		touch(input.DispatchTouchEventTypeTouchEnd)
 		h.wantBookings(t, "c1", "ann 09:00-10:30")
 	})
 
@@ -457,7 +482,7 @@ func TestBoard(t *testing.T) {
 		x2, _ := two.point("d1", "17:00")
 		two.drag(x, y, x2, y)
 		two.until(`document.querySelector('.board-dialog[open]')`)
-		two.eval(`(() => { const user = document.querySelector('.board-dialog input[name=user]'); user.focus(); user.value = 'eve' })()`, nil)
+		two.eval(`(() => { const user = document.querySelector('.board-dialog input[name=user]'); user.focus(); user.value = 'eve' })()`)
 
 		x, y = one.point("d1", "16:30")
 		x2, _ = one.point("d1", "17:30")
@@ -471,7 +496,7 @@ func TestBoard(t *testing.T) {
 		// Beaten to it: what can be had instead, with one tap.
 		two.submit("")
 		two.until(`document.querySelector('.board-others button') && document.querySelector('.board-problem').textContent.includes('16:30')`)
-		two.eval(`[...document.querySelectorAll('.board-others button')].find(b => b.textContent.includes('16:00–16:30')).click()`, nil)
+		two.eval(`[...document.querySelectorAll('.board-others button')].find(b => b.textContent.includes('16:00–16:30')).click()`)
 		h.wantBookings(t, "d1", "eve 16:00-16:30, ann 16:30-17:30")
 	})
 
@@ -482,18 +507,14 @@ func TestBoard(t *testing.T) {
 		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
 		x, y := b.point("e1", "10:00")
 		x2, _ := b.point("e1", "11:00")
-		move := func(kind input.MouseType, x float64) {
-			t.Helper()
-			b.run(input.DispatchMouseEvent(kind, x, y).WithButton(input.Left).WithButtons(1).WithClickCount(1))
-		}
-		move(input.MousePressed, x)
-		move(input.MouseMoved, x+20)
-		move(input.MouseMoved, x2)
+		b.mouse(input.DispatchMouseEventTypeMousePressed, x, y)
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x+20, y)
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x2, y)
 		b.until(`document.querySelector('.board-ghost').textContent.includes('11:00')`)
 		id := h.book(t, "e1", "14:00", "15:00", "bob")
 		b.until(h.visible(id))
 		b.until(`!document.querySelector('.board-ghost').hidden && document.querySelector('.board-ghost').isConnected`)
-		move(input.MouseReleased, x2)
+		b.mouse(input.DispatchMouseEventTypeMouseReleased, x2, y)
 		b.submit("ann")
 		h.wantBookings(t, "e1", "ann 10:00-11:00, bob 14:00-15:00")
 	})
@@ -503,10 +524,10 @@ func TestBoard(t *testing.T) {
 		b := newTab(t, browser, h, "en")
 		b.board(house + "f")
 		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
-		b.eval(`dispatchEvent(new Event('offline'))`, nil)
+		b.eval(`dispatchEvent(new Event('offline'))`)
 		b.until(`document.querySelector('.board-live.stale')`)
 		id := h.book(t, "f1", "14:00", "15:00", "bob")
-		b.eval(`dispatchEvent(new Event('online'))`, nil)
+		b.eval(`dispatchEvent(new Event('online'))`)
 		b.until(h.visible(id))
 		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
 	})
@@ -533,7 +554,7 @@ func TestBoard(t *testing.T) {
 	t.Run("another zone", func(t *testing.T) {
 		h.room(t, "i1", "")
 		h.book(t, "i1", "10:00", "11:00", "bob")
-		b := newTab(t, browser, h, "en", emulation.SetTimezoneOverride("America/Los_Angeles"))
+		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
 		b.board(house + "i")
 		b.until(`document.querySelector('.board-zone').textContent.includes('Asia/Seoul')`)
 		b.until(`document.querySelector('.booking').title.includes('10:00–11:00')`)
@@ -567,10 +588,13 @@ func TestBoard(t *testing.T) {
 		}
 		for _, language := range []string{"en", "ko"} {
 			for _, scheme := range []string{"light", "dark"} {
-				for _, width := range []int64{1280, 390} {
-					b := newTab(t, browser, h, language, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
-					height := map[int64]int64{1280: 800, 390: 844}[width]
-					b.run(emulation.SetDeviceMetricsOverride(width, height, 1, width == 390))
+				for _, width := range []int{1280, 390} {
+					b := newTab(t, browser, h, language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+						Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+					}))
+					if width == 390 {
+						b.run(phone())
+					}
 					b.board(house + "k")
 					b.until(`document.querySelectorAll('.booking').length === 6`)
 					b.screenshot(fmt.Sprintf("board-%s-%s-%d", language, scheme, width))
@@ -578,7 +602,7 @@ func TestBoard(t *testing.T) {
 					x, y := b.point("k1", "09:00")
 					b.drag(x+2, y, x+3, y)
 					b.until(`!document.querySelector('.board-bar').hidden`)
-					b.eval(`document.querySelector('.board-bar button').click()`, nil)
+					b.eval(`document.querySelector('.board-bar button').click()`)
 					b.until(`document.querySelector('.board-dialog[open] .board-state').textContent`)
 					b.screenshot(fmt.Sprintf("dialog-%s-%s-%d", language, scheme, width))
 					b.axe()
@@ -592,14 +616,11 @@ func TestBoard(t *testing.T) {
 func TestBoardOverAClockChange(t *testing.T) {
 	h := open(t, "America/New_York")
 	h.room(t, "n1", "")
-	b := newTab(t, chromium(t), h, "en", emulation.SetTimezoneOverride("Asia/Seoul"))
+	b := newTab(t, chromium(t), h, "en", in("Asia/Seoul"))
 	b.run(chromedp.Navigate(h.url + "/board?day=2027-03-14&hours=all"))
 	b.until(`document.querySelector('room-board[ready]')`)
 	b.until(`document.querySelectorAll('.board-hours span').length === 23`)
-	var left, width, y float64
-	b.eval(`document.querySelector('.board-lane').getBoundingClientRect().left`, &left)
-	b.eval(`document.querySelector('.board-lane').getBoundingClientRect().width`, &width)
-	b.eval(`document.querySelector('.board-lane').getBoundingClientRect().top + 20`, &y)
+	left, width, y := eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().left`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().width`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().top + 20`)
 	b.drag(left+width*1/23+2, y, left+width*4/23, y) // from 1:00 to 5:00, which is three hours later
 	b.submit("ann")
 	h.wantBookings(t, "n1", "ann 01:00-05:00")
@@ -615,13 +636,12 @@ func TestModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var failed []string
-	b.eval(`(async () => {
+	failed := eval[[]string](b, `(async () => {
 		const from = document.querySelector('script[src*="board.js"]').src
 		const [time, layout, drag] = await Promise.all(['time.js', 'layout.js', 'drag.js'].map(name => import(new URL(name, from))))
 		`+string(cases)+`
 		return failed
-	})()`, &failed)
+	})()`)
 	for _, f := range failed {
 		t.Error(f)
 	}
