@@ -584,7 +584,7 @@ func TestBoard(t *testing.T) {
 		h.call(t, "POST", "/rooms/k2/closures", `{"startDtm":"202703101500","endDtm":"202703101700","reason":"being painted"}`, 201)
 		for i, user := range []string{"ann", "bob", "eve"} {
 			h.book(t, "k1", fmt.Sprintf("%d:00", 10+2*i), fmt.Sprintf("%d:00", 11+2*i), user)
-			h.book(t, "k2", fmt.Sprintf("%02d:00", 8+2*i), fmt.Sprintf("%d:30", 9+2*i+1-1), user)
+			h.book(t, "k2", fmt.Sprintf("%02d:00", 8+2*i), fmt.Sprintf("%02d:30", 9+2*i), user)
 		}
 		for _, language := range []string{"en", "ko"} {
 			for _, scheme := range []string{"light", "dark"} {

@@ -117,7 +117,9 @@ class RoomBoard extends HTMLElement {
 
   #layOut() {
     const dates = this.#dates()
-    let [from, to] = [Number(this.dataset.from), Number(this.dataset.to)]
+    const {start, minutes} = time.day(this.day, this.zone)
+    let from = time.wallClock(start + this.dataset.from * time.minute, this.zone)
+    let to = this.dataset.to >= minutes ? 1440 : time.wallClock(start + this.dataset.to * time.minute, this.zone)
     for (const spans of this.#spans.values()) { // no booking is hidden
       for (const s of spans) {
         if (s.kind !== 'booking') continue
@@ -362,9 +364,7 @@ class RoomBoard extends HTMLElement {
     this.#layOut()
     if (before !== JSON.stringify(this.#lanes[0]?.parts) && this.#drag.phase === 'idle') {
       this.#build()
-      return
-    }
-    for (const [i, row] of this.#rows) if (news.has(this.#lanes[i].room.roomId)) this.#fill(row, this.#lanes[i])
+    } else for (const [i, row] of this.#rows) if (news.has(this.#lanes[i].room.roomId)) this.#fill(row, this.#lanes[i])
     this.dispatchEvent(new CustomEvent('board:refreshed'))
   }
 

@@ -70,7 +70,7 @@ export function bookingDialog(board, {room, start, end, booking}) {
     element('label', {}, text('from'), from), element('label', {}, text('to'), to), element('label', {}, text('user'), user)),
   fixed ? null : chips, state, problem, other, actions)
   const dialog = element('dialog', {class: 'board-dialog', 'aria-labelledby': 'board-dialog-title', onclose: () => {
-    document.removeEventListener('roombook:change', check)
+    board.removeEventListener('board:refreshed', check)
     dialog.remove()
   }}, form)
 
@@ -135,7 +135,7 @@ export function bookingDialog(board, {room, start, end, booking}) {
     buttons[0]?.focus()
   }
 
-  document.addEventListener('roombook:change', check)
+  board.addEventListener('board:refreshed', check)
   board.append(dialog)
   check()
   dialog.showModal()
