@@ -353,6 +353,80 @@ func (b *tab) axe() {
 	}
 }
 
+// TestBoardOfAHouse measures a board of many rooms, and prints what it takes.
+func TestBoardOfAHouse(t *testing.T) {
+	const rooms, bookings = 200, 12
+	h := open(t, "Asia/Seoul")
+	var parts sync.WaitGroup
+	for part := range 8 {
+		parts.Go(func() {
+			for i := part; i < rooms; i += 8 {
+				h.room(t, fmt.Sprintf("z%03d", i), "")
+				for j := range bookings {
+					h.book(t, fmt.Sprintf("z%03d", i), fmt.Sprintf("%02d:00", 8+j), fmt.Sprintf("%02d:45", 8+j), "ann")
+				}
+			}
+		})
+	}
+	parts.Wait()
+	b := newTab(t, chromium(t), h, "en")
+	b.board("")
+	if n := eval[int](b, `document.querySelectorAll('.board-row').length`); n > 60 {
+		t.Errorf("%d rows of %d are drawn", n, rooms)
+	}
+	b.until(`document.querySelectorAll('.board-row')[0].querySelectorAll('.booking').length === 12`)
+	paint := eval[float64](b, `performance.getEntriesByName('first-contentful-paint')[0].startTime`)
+	answered := eval[float64](b, `performance.getEntriesByType('navigation')[0].responseStart`)
+	x, y := b.point("z000", "08:20")
+	x2, y2 := b.point("z006", "18:20")
+	eval[bool](b, `(() => { // the time that the board's own handlers take for each frame of a drag
+		window.frames = []
+		const ask = window.requestAnimationFrame
+		window.requestAnimationFrame = f => ask(at => { const began = performance.now(); f(at); document.body.offsetHeight; frames.push(performance.now() - began) })
+		return true
+	})()`)
+	b.mouse(input.DispatchMouseEventTypeMousePressed, x, y)
+	for i := 1; i <= 60; i++ {
+		part := float64(i) / 60
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x+(x2-x)*part, y+(y2-y)*part)
+	}
+	frames := eval[[]float64](b, `frames.sort((a, b) => a - b)`)
+	b.key(kb.Escape)
+	b.mouse(input.DispatchMouseEventTypeMouseReleased, x2, y2)
+	if len(frames) == 0 {
+		t.Fatal("the drag has no frames")
+	}
+	t.Logf("%d rooms x %d bookings: first paint %.0f ms after navigation, %.0f ms after the answer; a frame of a drag %.1f ms (median), %.1f ms (longest) of %d",
+		rooms, bookings, paint, paint-answered, frames[len(frames)/2], frames[len(frames)-1], len(frames))
+	b.screenshot("house")
+	b.eval(`document.querySelector('.board-scroll').scrollTop = 200 * 48`)
+	b.until(`[...document.querySelectorAll('.board-row .board-room')].some(r => r.textContent.includes('Room z199'))`)
+}
+
+// The first board loads less than 100 KB over the network, compressed.
+func TestFirstBoardIsSmall(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	for i := range 12 {
+		id := fmt.Sprintf("s%02d", i)
+		h.room(t, id, "")
+		for j := range 4 {
+			h.book(t, id, fmt.Sprintf("%02d:00", 8+2*j), fmt.Sprintf("%02d:00", 9+2*j), "ann")
+		}
+	}
+	b := newTab(t, chromium(t), h, "ko")
+	b.board("")
+	b.until(`document.querySelectorAll('.booking').length === 48`)
+	loaded := eval[map[string]int](b, `Object.fromEntries([...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(r => [r.name.replace(/.*[/]/, ''), r.transferSize || r.encodedBodySize]))`)
+	total := 0
+	for _, size := range loaded {
+		total += size
+	}
+	t.Log(total, loaded)
+	if total > 100_000 {
+		t.Errorf("the first board loads %d bytes: %v", total, loaded)
+	}
+}
+
 func (h *house) visible(booking string) string {
 	return fmt.Sprintf(`document.querySelector('.board-block[data-id="%s"]')`, booking)
 }
@@ -556,7 +630,7 @@ func TestBoard(t *testing.T) {
 		h.book(t, "i1", "10:00", "11:00", "bob")
 		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
 		b.board(house + "i")
-		b.until(`document.querySelector('.board-zone').textContent.includes('Asia/Seoul')`)
+		b.until(`document.querySelector('main').innerText.includes('Asia/Seoul')`)
 		b.until(`document.querySelector('.booking').title.includes('10:00–11:00')`)
 		x, y := b.point("i1", "12:00")
 		x2, _ := b.point("i1", "13:00")
@@ -599,6 +673,9 @@ func TestBoard(t *testing.T) {
 					b.until(`document.querySelectorAll('.booking').length === 6`)
 					b.screenshot(fmt.Sprintf("board-%s-%s-%d", language, scheme, width))
 					b.axe()
+					if eval[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+						t.Error("the page is wider than the window")
+					}
 					x, y := b.point("k1", "09:00")
 					b.drag(x+2, y, x+3, y)
 					b.until(`!document.querySelector('.board-bar').hidden`)
@@ -619,7 +696,7 @@ func TestBoardOverAClockChange(t *testing.T) {
 	b := newTab(t, chromium(t), h, "en", in("Asia/Seoul"))
 	b.run(chromedp.Navigate(h.url + "/board?day=2027-03-14&hours=all"))
 	b.until(`document.querySelector('room-board[ready]')`)
-	b.until(`document.querySelectorAll('.board-hours span').length === 23`)
+	b.until(`document.querySelectorAll('.board-ticks span').length === 23`)
 	left, width, y := eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().left`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().width`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().top + 20`)
 	b.drag(left+width*1/23+2, y, left+width*4/23, y) // from 1:00 to 5:00, which is three hours later
 	b.submit("ann")

@@ -164,8 +164,7 @@ class RoomBoard extends HTMLElement {
       this.tools = element('div', {class: 'board-tools'},
         ...['day', 'week'].map(view => element('a', {href: this.#address({view, room: ''}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view))),
         element('button', {type: 'button', onclick: () => helpDialog(this)}, text('keys')),
-        this.state,
-        this.foreign(this.zone) ? element('p', {class: 'board-zone'}, text('zone', {zone: this.zone})) : null)
+        this.state)
       this.#listen()
     }
     this.hint ??= element('p', {id: 'board-hint', class: 'board-hint'}, text('hint'))
@@ -220,7 +219,7 @@ class RoomBoard extends HTMLElement {
       }
     }
     this.head.replaceChildren(element('div', {class: 'board-corner'}, this.view === 'room' ? lane.room.name : this.text('rooms', {n: this.#lanes.length})),
-      this.track = element('div', {class: 'board-hours'}, ...marks.map(m => {
+      this.track = element('div', {class: 'board-ticks'}, ...marks.map(m => {
         const mark = element('span', {class: m.first && this.view === 'week' ? 'day' : ''}, m.label)
         mark.style.setProperty('--at', String(layout.position(lane, m.at)))
         return mark
@@ -283,7 +282,7 @@ class RoomBoard extends HTMLElement {
       if (s.id) block.dataset.id = s.id
       const words = this.#words(s, lane)
       const label = block.querySelector('.board-words')
-      if (label.textContent !== words.short) label.textContent = words.short
+      if (label.textContent !== words.short.join(' ')) label.replaceChildren(...words.short.flatMap((word, i) => i ? [' ', element('span', {}, word)] : [element('strong', {}, word)]))
       block.title = words.long
       block.setAttribute('aria-label', words.long)
       this.#span(block, lane, s.start, s.end)
@@ -300,10 +299,10 @@ class RoomBoard extends HTMLElement {
     const span = `${time.clock(s.start, locale, zone)}–${time.clock(s.end, locale, zone)}`
     if (s.kind !== 'booking') {
       const why = s.reason || this.text('grey-' + s.kind)
-      return {short: s.kind === 'closed' ? why : '', long: `${lane.room.name}, ${span}: ${why}`}
+      return {short: s.kind === 'closed' ? [why] : [], long: `${lane.room.name}, ${span}: ${why}`}
     }
     const state = this.text('state-' + (states[s.status] ?? 'waiting'))
-    return {short: `${s.user} · ${state}`, long: `${lane.room.name}, ${time.dayName(s.start, locale, zone)}, ${span}, ${s.user}, ${state}`}
+    return {short: [s.user, state], long: `${lane.room.name}, ${time.dayName(s.start, locale, zone)}, ${span}, ${s.user}, ${state}`}
   }
 
   #span(e, lane, start, end) {
