@@ -150,9 +150,9 @@ func (p *Pages) answerApprovals(v *view) error {
 		if err != nil {
 			return err
 		}
-		position, text, err := v.answer(request, domain.BookingID(id), answer, reason)
+		e, err := v.answer(request, domain.BookingID(id), answer, reason)
 		if err == nil {
-			last, done = max(last, position), text
+			last, done = max(last, e.position), e.text
 			delete(data.Chosen, domain.BookingID(id))
 			continue
 		}

@@ -113,7 +113,7 @@ type boardCell struct {
 	Class   string
 	Link    string
 	Text    string // what it is
-	Short   string // the same for little space; empty if it is the same
+	Who     string // the user of a booking
 	Label   string // the same with room and time, for whoever does not see the table
 }
 
@@ -279,7 +279,7 @@ func (v *view) cell(r projections.RoomOccupancy, s *projections.Span, part domai
 		c = boardCell{Class: "free", Text: v.Clock(slot.Start), Label: v.T("cell.free", "room", name, "when", when), Link: v.Link(bookPath(r.Room, part))}
 	case s.Kind == projections.SpanBooking:
 		state := v.State(s.Booking.Status)
-		c = boardCell{Class: StateClass(s.Booking.Status), Text: when + " " + string(s.Booking.User), Short: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
+		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
 		c.Label = v.T("cell.booking", "room", name, "when", when, "who", s.Booking.User, "state", state)
 		if v.Reader != "" && s.Booking.User == v.Reader {
 			c.Class += " mine"

@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"time"
 
@@ -175,7 +176,7 @@ func (v *view) refused(name, title string, f *bookingForm, slot domain.Slot, err
 	}
 	f.Problem = &p
 	if p.status == http.StatusConflict {
-		if f.Choices, err = v.choices(f.Room, slot); err != nil {
+		if f.Choices, err = v.choices(f.Room, slot, freeFrom(err, slot)); err != nil {
 			return err
 		}
 	}
@@ -189,8 +190,27 @@ func (v *view) again(name, title string, f *bookingForm) error {
 	return v.show(name, v.T(title), f)
 }
 
-// choices are other ways to have a room: this one at another time, and other rooms at this one.
-func (v *view) choices(room domain.RoomID, slot domain.Slot) ([]choice, error) {
+// freeFrom is the time before which a room is not free for a slot, as far as the refusal of the slot says. Lists may not know it yet.
+func freeFrom(err error, slot domain.Slot) time.Time {
+	from := slot.Start
+	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
+		for _, r := range taken.By {
+			from = later(from, r.Slot.End)
+		}
+	}
+	if broken, ok := errors.AsType[*domain.RuleBroken](err); ok {
+		for _, b := range broken.Broken {
+			from = later(from, b.Earliest)
+		}
+	}
+	if closed, ok := errors.AsType[*domain.RoomClosed](err); ok {
+		from = later(from, closed.Earliest)
+	}
+	return from
+}
+
+// choices are other ways to have a room: this one at another time, from one on, and other rooms at this one.
+func (v *view) choices(room domain.RoomID, slot domain.Slot, from time.Time) ([]choice, error) {
 	if slot.Length() <= 0 || slot.Length() > 24*time.Hour {
 		return nil, nil
 	}
@@ -203,8 +223,8 @@ func (v *view) choices(room domain.RoomID, slot domain.Slot) ([]choice, error) {
 		choices = append(choices, choice{Room: a.Room.Room, Slot: a.Slot, Kind: kind, Start: v.FormTime(a.Slot.Start, a.Room.Room), End: v.FormTime(a.Slot.End, a.Room.Room)})
 	}
 	if r := v.rooms[room]; r != nil {
-		// The room itself: the first time of this length from the one asked for on, within a day.
-		within := domain.Slot{Start: slot.Start, End: slot.Start.Add(24*time.Hour + slot.Length())}
+		// The room itself: the first time of this length, within a day.
+		within := domain.Slot{Start: from, End: from.Add(24*time.Hour + slot.Length())}
 		only := projections.RoomFilter{Now: v.Now, Text: string(room)}
 		a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{RoomFilter: only, Within: within, Length: slot.Length(), Size: projections.MaxSize, MinPosition: v.seen()})
 		if err != nil {
@@ -226,7 +246,9 @@ func (v *view) choices(room domain.RoomID, slot domain.Slot) ([]choice, error) {
 		}
 	}
 	for _, s := range a.Suggestions {
-		add(string(s.Kind), s.Available)
+		if s.Room.Room != room || !s.Slot.Start.Before(from) {
+			add(string(s.Kind), s.Available)
+		}
 	}
 	return choices, nil
 }

@@ -169,7 +169,10 @@ func (p *Pages) actOnBooking(v *view) error {
 	if !validID(id) {
 		return domain.ErrBookingNotFound
 	}
-	position, done, err := v.act(domain.BookingID(id), v.r.PostFormValue("do"))
+	if _, err := v.readRooms(); err != nil {
+		return err
+	}
+	e, err := v.act(domain.BookingID(id), v.r.PostFormValue("do"))
 	if err != nil {
 		if p := v.problemOf(err); p.status == http.StatusConflict || p.status == http.StatusUnprocessableEntity {
 			v.status = p.status
@@ -177,26 +180,33 @@ func (p *Pages) actOnBooking(v *view) error {
 		}
 		return err
 	}
-	return v.done(position, "/bookings/"+id+"/page", done)
+	return v.done(e.position, "/bookings/"+string(e.booking)+"/page", e.text)
 }
 
-// act does what a form asks for with a booking. It returns the position of the effect, and its text.
-func (v *view) act(id domain.BookingID, do string) (eventstore.Position, string, error) {
+// effect is what came of a form: where it is in the log, its text, and the booking that shows it.
+type effect struct {
+	position eventstore.Position
+	text     string
+	booking  domain.BookingID
+}
+
+// act does what a form asks for with a booking.
+func (v *view) act(id domain.BookingID, do string) (effect, error) {
 	request, err := v.request()
 	if err != nil {
-		return 0, "", err
+		return effect{}, err
 	}
 	ctx, h := v.r.Context(), v.p.commands
 	switch do {
 	case actCancel:
 		b, err := h.CancelBooking(ctx, commands.CancelBooking{Request: request, Booking: id})
-		return b.Position, "cancelled", err
+		return effect{b.Position, "cancelled", id}, err
 	case actStart:
 		u, err := h.StartUse(ctx, commands.StartUse{Request: request, Booking: id, StartedAt: v.Now})
-		return u.Position, "started", err
+		return effect{u.Position, "started", id}, err
 	case actEnd:
 		u, err := h.EndUse(ctx, commands.EndUse{Request: request, RealUse: domain.RealUseOf(id), EndedAt: v.Now})
-		return u.Position, "ended", err
+		return effect{u.Position, "ended", id}, err
 	case actExtend:
 		return v.extend(request, id)
 	case actConfirm:
@@ -204,47 +214,47 @@ func (v *view) act(id domain.BookingID, do string) (eventstore.Position, string,
 	case actDeny:
 		return v.answer(request, id, domain.Denied, v.r.PostFormValue("reason"))
 	}
-	return 0, "", errForm
+	return effect{}, errForm
 }
 
 // extend lets a booking last longer. One whose use has started cannot change any more: then its user gets the time after it as well.
-func (v *view) extend(request commands.Request, id domain.BookingID) (eventstore.Position, string, error) {
+func (v *view) extend(request commands.Request, id domain.BookingID) (effect, error) {
 	minutes, ok := number(v.r.PostFormValue("minutes"))
 	if !ok || minutes == 0 || minutes > 24*60 {
-		return 0, "", errForm
+		return effect{}, errForm
 	}
 	ctx, h := v.r.Context(), v.p.commands
 	b, err := h.Booking(ctx, id)
 	if err != nil {
-		return 0, "", err
+		return effect{}, err
 	}
 	end := b.Slot.End.Add(time.Duration(minutes) * time.Minute)
 	if b.Use != nil {
 		b, err = h.CreateBooking(ctx, commands.CreateBooking{Request: request, Room: b.Room, User: b.User, Slot: domain.Slot{Start: b.Slot.End, End: end}})
-		return b.Position, "extended-after", err
+		return effect{b.Position, "extended-after", b.ID}, err
 	}
 	request.IfRevisions = []domain.Revision{b.Revision}
 	b, err = h.ChangeBooking(ctx, commands.ChangeBooking{Request: request, Booking: id, End: &end})
-	return b.Position, "extended", err
+	return effect{b.Position, "extended", id}, err
 }
 
 var errNoReason = errors.New("a denial needs a reason")
 
 // answer answers a request for confirmation. A denial needs a reason.
-func (v *view) answer(request commands.Request, id domain.BookingID, answer domain.Answer, reason string) (eventstore.Position, string, error) {
+func (v *view) answer(request commands.Request, id domain.BookingID, answer domain.Answer, reason string) (effect, error) {
 	done := "confirmed"
 	if answer == domain.Denied {
 		if done = "denied"; reason == "" {
-			return 0, "", errNoReason
+			return effect{}, errNoReason
 		}
 		if len(reason) > maxReason {
-			return 0, "", errForm
+			return effect{}, errForm
 		}
 	}
 	b, err := v.p.commands.AnswerConfirm(v.r.Context(), commands.AnswerConfirm{
 		Request: request, Booking: id, Answer: answer, By: v.Reader, Reason: reason, AnsweredAt: v.Now,
 	})
-	return b.Position, done, err
+	return effect{b.Position, done, id}, err
 }
 
 // maxReason is the upper bound of a reason, in bytes.

@@ -172,11 +172,11 @@ func (p *Pages) actAtDoor(v *view) error {
 	if !validID(booking) || do != actStart && do != actEnd && do != actExtend {
 		return errForm
 	}
-	position, _, err := v.act(domain.BookingID(booking), do)
+	e, err := v.act(domain.BookingID(booking), do)
 	if err != nil {
 		return v.refusedAtDoor(err)
 	}
-	return v.done(position, path, "")
+	return v.done(e.position, path, "")
 }
 
 // refusedAtDoor shows the display with why something was not done.
