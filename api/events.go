@@ -180,22 +180,22 @@ func (c *changes) update(change func()) {
 	c.more = make(chan struct{})
 }
 
-// reader is how far a stream has read: the subscription, and the position in it. Without a subscription it has yet to begin, after the
+// subscriber is how far a stream has read: the subscription, and the position in it. Without a subscription it has yet to begin, after the
 // position or, if that is 0, where the subscription is.
-type reader struct {
+type subscriber struct {
 	subscription int
 	position     eventstore.Position
 }
 
 // next returns what there is for a reader, and how far it has read then. If there is nothing, more is closed as soon as there is. A reader
 // that must read everything anew gets resync.
-func (c *changes) next(r reader) (news []change, now reader, resync bool, more <-chan struct{}, closed bool) {
+func (c *changes) next(r subscriber) (news []change, now subscriber, resync bool, more <-chan struct{}, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.begun == 0 || c.closed {
 		return nil, r, false, c.more, c.closed
 	}
-	now = reader{c.begun, max(r.position, c.to)}
+	now = subscriber{c.begun, max(r.position, c.to)}
 	first := r.subscription == 0
 	switch {
 	case first && r.position == 0:
@@ -221,7 +221,7 @@ const (
 // events streams changes until the reader leaves or the server shuts down. Each event has the position of its event in the log as its id, so
 // that a reader that connects again with Last-Event-ID misses none.
 func (s *Server) events(x *exchange) error {
-	var r reader
+	var r subscriber
 	position := func(value string) error {
 		n, err := strconv.ParseUint(value, 10, 64)
 		if err != nil {
@@ -264,7 +264,7 @@ func (s *Server) events(x *exchange) error {
 }
 
 // stream writes what is new for a reader as it comes. It ends when the reader does, without an error: there is nothing more to reply.
-func (s *Server) stream(x *exchange, r reader) {
+func (s *Server) stream(x *exchange, r subscriber) {
 	conn := http.NewResponseController(x.w)
 	_ = conn.SetReadDeadline(time.Time{}) // the request has been read; the limit for that must not end the stream
 	var out bytes.Buffer

@@ -222,7 +222,7 @@ func TestReadersFarBehind(t *testing.T) {
 	})
 	ran := make(chan bool)
 	go func() { defer close(ran); ran <- c.follow(t.Context()) }()
-	var r reader
+	var r subscriber
 	for i := range 3 * maxChanges {
 		batches <- []eventstore.Recorded{{Position: eventstore.Position(11 + i), Event: domain.RoomChanged{RoomID: "1"}}}
 		if i == 0 {
@@ -240,7 +240,7 @@ func TestReadersFarBehind(t *testing.T) {
 	if !resync || len(news) > 0 || now.position != 10+3*maxChanges {
 		t.Error(len(news), now, resync)
 	}
-	if news, now, resync, _, _ = c.next(reader{now.subscription, now.position - 5}); resync || len(news) != 5 {
+	if news, now, resync, _, _ = c.next(subscriber{now.subscription, now.position - 5}); resync || len(news) != 5 {
 		t.Error(len(news), now, resync)
 	}
 	go func() { c.follow(t.Context()) }()
