@@ -120,6 +120,9 @@ type boardCell struct {
 // columnMinutes is what a column of the board's table stands for.
 const columnMinutes = 5
 
+// narrowColumns are too few for the time of a free part to be written in it.
+const narrowColumns = 8
+
 // The hours that the board shows, unless more are booked.
 const (
 	firstMinute = 8 * 60
@@ -252,7 +255,9 @@ func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
 			end++
 		}
 		cell := v.cell(r, owners[c], domain.Slot{Start: at(c), End: at(end)})
-		cell.Columns = end - c
+		if cell.Columns = end - c; cell.Class == "free" && cell.Columns < narrowColumns {
+			cell.Class = "free narrow"
+		}
 		cells = append(cells, cell)
 		c = end
 	}

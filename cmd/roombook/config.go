@@ -149,6 +149,9 @@ func (c *serveConfig) check() error {
 	if c.demo && (c.dataGiven || c.eventstore != "" || c.mongo != "") {
 		return usagef("--demo has a temporary folder of its own: leave out --data, --eventstore and --mongo")
 	}
+	if c.demo && len(c.roles) < len(allRoles) {
+		return usagef("--demo needs every role: leave out --roles")
+	}
 	if len(c.roles) == 0 {
 		return usagef("--roles names no role; the roles are %s", strings.Join(allRoles, ", "))
 	}

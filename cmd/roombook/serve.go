@@ -180,7 +180,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if c.demo {
 		start(serving, func(ctx context.Context) error { return demonstrate(ctx, handler, c.policy.Zone, stdout) })
 	}
-	if c.open {
+	if c.open && c.has(roleAPI) {
 		if err := openBrowser(pageAddress(listener.Addr())); err != nil {
 			log.Warn("no browser could be opened: open the address yourself", "address", pageAddress(listener.Addr()), "error", err)
 		}
@@ -215,12 +215,13 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "roombook listens on %s\n", address)
 	lines := [][2]string{
-		{"page", pageAddress(at)},
-		{"documentation", address + "/docs"},
 		{"events", events},
 		{"lists", lists},
 		{"time zone", c.timezone},
 		{"to stop", "Ctrl-C, or SIGTERM"},
+	}
+	if c.has(roleAPI) {
+		lines = append([][2]string{{"page", pageAddress(at)}, {"documentation", address + "/docs"}}, lines...)
 	}
 	if admin != nil {
 		lines = append(lines, [2]string{"for operators", "http://" + admin.Addr().String() + "/debug/pprof/ and /metrics"})
