@@ -587,6 +587,23 @@ func TestConsumerEnds(t *testing.T) {
 	}
 }
 
+// Events that linger are received, and not handled until their time has come. They do not hold up the end of a consumer.
+func TestLinger(t *testing.T) {
+	s := eventstoretest.Open(t)
+	g := newGroup(t, s, nil)
+	written := g.write(t, s, 4, 2)
+	h := newHandled()
+	c := g.consume(t, s, eventstore.ConsumeOptions{Linger: time.Hour}, h.ack)
+	g.awaitInfo(t, s, func(info eventstore.GroupInfo) bool { return info.InFlight == len(written) })
+	c.end(t)
+	if early := h.wait(0); len(early) > 0 {
+		t.Errorf("%d events were handled at once", len(early))
+	}
+	c = g.consume(t, s, eventstore.ConsumeOptions{Linger: time.Millisecond}, h.ack)
+	checkOrder(t, h.wait(len(written)))
+	c.end(t)
+}
+
 // Connections break: a single consumer handles every event once all the same, since it settles again what it has handled.
 func TestConsumeOverABrokenNetwork(t *testing.T) {
 	network := eventstoretest.Node(t)
