@@ -49,7 +49,7 @@ the requests under way, brings the lists up to date and closes its files. A seco
 // lists up to date, stops the other parts, and closes the stores.
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err error) {
 	log := newLogger(stderr, c.level, c.logFormat)
-	collectLessOften()
+	collectLessOften(c.calendarCache)
 	tracer, stopTracing, err := startTracing(ctx, log)
 	if err != nil {
 		return err
@@ -246,11 +246,18 @@ func newLogger(stderr io.Writer, level slog.Level, format string) *slog.Logger {
 	return slog.New(traceHandler{slog.NewTextHandler(stderr, options)})
 }
 
-// collectLessOften lets the heap grow further between garbage collections than Go does by default: most of what lives long is in
-// caches of limited size, so memory is cheaper here than time. GOGC in the environment overrides it.
-func collectLessOften() {
+// besidesCache is how much memory, in MiB, the program may use besides --calendar-cache before garbage is collected more often. It needs
+// some 60 of them, and the embedded event store takes as much again outside of Go's memory.
+const besidesCache = 200
+
+// collectLessOften lets the heap grow further between garbage collections than Go does by default, as long as it is small: most of what
+// lives long is in caches of limited size. GOGC and GOMEMLIMIT in the environment override it.
+func collectLessOften(cacheMiB float64) {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(200)
+	}
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(int64((cacheMiB + besidesCache) * (1 << 20)))
 	}
 }
 
