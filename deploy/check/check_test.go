@@ -1,9 +1,12 @@
 package check
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -138,6 +141,68 @@ func wantInOrder(t *testing.T, text string, parts ...string) {
 			return
 		}
 		rest = after
+	}
+}
+
+// TestCI looks whether the script of all checks is for every module of the repository, and would notice a vulnerability.
+func TestCI(t *testing.T) {
+	top := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(top, ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var modules []string
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "go.mod" {
+			module, _ := filepath.Rel(top, filepath.Dir(path))
+			modules = append(modules, filepath.ToSlash(module))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?m)^modules=\((.*)\)$`).FindSubmatch(text)
+	if named == nil {
+		t.Fatal("it names no modules")
+	}
+	listed := strings.Fields(string(named[1]))
+	slices.Sort(listed)
+	if slices.Sort(modules); !slices.Equal(modules, listed) {
+		t.Errorf("it checks the modules %v, and there are %v", listed, modules)
+	}
+
+	// From there on with a govulncheck that says what it is asked, and finds something in one module.
+	_, script, found := strings.Cut(string(text), "\ntools=")
+	if !found {
+		t.Fatal("it looks for no vulnerabilities")
+	}
+	bin := t.TempDir()
+	fake := `#!/bin/bash
+if [ "$1" = install ]; then cp "$0" "$GOBIN/govulncheck"; exit; fi
+if [ "$1" = list ]; then exec "$REAL_GO" "$@"; fi
+echo "in $PWD: $*"
+[[ $PWD != */"$VULNERABLE" ]] || exit 3
+`
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	real, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, vulnerable := range append(modules[1:], "none") {
+		script := "set -euo pipefail; step() { :; }; " + string(named[0]) + "; tools=" + script
+		cmd := exec.Command("bash", "-c", script)
+		cmd.Dir = top
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "REAL_GO="+real, "VULNERABLE="+vulnerable)
+		out, err := cmd.CombinedOutput()
+		if failed := err != nil; failed != (vulnerable != "none") {
+			t.Errorf("with a vulnerability in %s: %v\n%s", vulnerable, err, out)
+		}
+		if vulnerable == "none" && !strings.Contains(string(out), "k8s.io/kubernetes/cmd/kube-apiserver/app") {
+			t.Errorf("what the tests of deploy use is not looked at:\n%s", out)
+		}
 	}
 }
 
