@@ -308,7 +308,7 @@ func TestCluster(t *testing.T) {
 		})
 	}
 
-	for _, overlay := range []string{"setup", "overlays/local", "restore", "import", "overlays/production", "overlays/production-istio"} {
+	for _, overlay := range []string{"setup", "overlays/local", "overlays/production", "overlays/production-istio"} {
 		for _, o := range objects(t, overlay) {
 			if err := a.apply(t.Context(), o); err != nil {
 				t.Errorf("%s: %s %s: %v", overlay, o.GetKind(), o.GetName(), err)
@@ -327,10 +327,22 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Its pod would be counted among those of the production overlay's api.
+	if err := client.AppsV1().StatefulSets(namespace).Delete(t.Context(), "roombook", meta.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	l := &load{client: client}
 	startControllers(t, config, a, l)
 	t.Run("controllers", func(t *testing.T) { controllers(t, client, a, l) })
 	t.Run("rollout", func(t *testing.T) { rollout(t, config, client) })
+	for _, o := range objects(t, "overlays/local") {
+		if err := a.apply(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{"restore", "import"} {
+		t.Run(folder, func(t *testing.T) { guide(t, config, client, folder) })
+	}
 }
 
 // podOf is a pod as the controller of a workload would make it, or nil: pod security applies to pods only.

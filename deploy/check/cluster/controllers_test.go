@@ -24,9 +24,11 @@ import (
 	"k8s.io/kubernetes/pkg/controller/cronjob"
 	"k8s.io/kubernetes/pkg/controller/deployment"
 	"k8s.io/kubernetes/pkg/controller/disruption"
+	"k8s.io/kubernetes/pkg/controller/job"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
 	"k8s.io/kubernetes/pkg/controller/replicaset"
+	"k8s.io/kubernetes/pkg/controller/statefulset"
 	"k8s.io/utils/ptr"
 )
 
@@ -96,25 +98,40 @@ func startControllers(t *testing.T, config *rest.Config, a *applier, l *load) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	once, err := job.NewController(ctx, client, core.Pods(), f.Batch().V1().Jobs(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := statefulset.NewStatefulSetController(ctx, core.Pods(), sets.StatefulSets(), core.PersistentVolumeClaims(), sets.ControllerRevisions(), client)
 	f.Start(ctx.Done())
 	go deployments.Run(ctx, 2)
 	go replicas.Run(ctx, 2)
 	go budgets.Run(ctx)
 	go scalers.Run(ctx, 2)
 	go jobs.Run(ctx, 2)
+	go once.Run(ctx, 2)
+	go states.Run(ctx, 2)
 	go keepReady(ctx, client)
 }
 
-// keepReady does for the test what a node does: it makes every pod ready.
+// keepReady does for the test what a node does: it makes every pod ready, or runs its first container that comes before the others.
 func keepReady(ctx context.Context, client kubernetes.Interface) {
 	for ctx.Err() == nil {
 		pods, err := client.CoreV1().Pods(namespace).List(ctx, meta.ListOptions{})
 		if err == nil {
 			for _, p := range pods.Items {
-				if p.Status.Phase == core.PodRunning || p.Spec.Containers[0].Image == broken && p.Labels["app.kubernetes.io/component"] == "api" {
+				if p.Status.Phase != core.PodPending || p.Spec.Containers[0].Image == broken && p.Labels["app.kubernetes.io/component"] == "api" {
 					continue
 				}
 				now := meta.Now()
+				if before := p.Spec.InitContainers; len(before) > 0 {
+					if len(p.Status.InitContainerStatuses) > 0 {
+						continue
+					}
+					p.Status.InitContainerStatuses = []core.ContainerStatus{{Name: before[0].Name, State: core.ContainerState{Running: &core.ContainerStateRunning{StartedAt: now}}}}
+					_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{})
+					continue
+				}
 				p.Status.Phase, p.Status.StartTime = core.PodRunning, &now
 				p.Status.Conditions = []core.PodCondition{{Type: core.PodReady, Status: core.ConditionTrue, LastTransitionTime: now}}
 				_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{}) // else the next time
@@ -172,7 +189,7 @@ func controllers(t *testing.T, client kubernetes.Interface, a *applier, l *load)
 		return err
 	})
 	replicas("roombook-api", 1)
-	job(t, client)
+	nightly(t, client)
 }
 
 // scaleByKEDA does for the test what KEDA's operator does: it makes the autoscaler of the ScaledObject, by a metric that KEDA serves for it.
@@ -272,8 +289,8 @@ func budget(t *testing.T, client kubernetes.Interface, name string, pods int32) 
 	})
 }
 
-// job lets the CronJob be due, and waits for its Job.
-func job(t *testing.T, client kubernetes.Interface) {
+// nightly lets the CronJob be due, and waits for its Job.
+func nightly(t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	await(t, "a CronJob that is due", func() error {
 		c, err := client.BatchV1().CronJobs(namespace).Get(t.Context(), "roombook-verify", meta.GetOptions{})

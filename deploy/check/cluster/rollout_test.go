@@ -29,6 +29,30 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// environmentOf is the environment of programs that call kubectl, with what a token may do.
+func environmentOf(t *testing.T, config *rest.Config, token string) []string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(program, filepath.Join(bin, "kubectl")); err != nil {
+		t.Fatal(err)
+	}
+	access := api.Config{
+		Clusters:       map[string]*api.Cluster{"test": {Server: config.Host, InsecureSkipTLSVerify: true}},
+		AuthInfos:      map[string]*api.AuthInfo{"user": {Token: token}},
+		Contexts:       map[string]*api.Context{"test": {Cluster: "test", AuthInfo: "user"}},
+		CurrentContext: "test",
+	}
+	file := filepath.Join(bin, "config")
+	if err := clientcmd.WriteToFile(access, file); err != nil {
+		t.Fatal(err)
+	}
+	return append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "KUBECONFIG="+file, "HOME="+bin)
+}
+
 // Images of three versions. Of the last no pod of the api gets ready.
 var (
 	former = image("a")
@@ -46,28 +70,11 @@ var followers = []string{"roombook-projections", "roombook-recovery", "roombook-
 // rollout rolls out images with deploy/rollout.sh, as the pipeline, with the rights of the pipeline only: what works stays, and of what does
 // not everything goes back, the roles that were rolled out already among it.
 func rollout(t *testing.T, config *rest.Config, client kubernetes.Interface) {
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := t.TempDir()
-	if err := os.Symlink(program, filepath.Join(bin, "kubectl")); err != nil {
-		t.Fatal(err)
-	}
-	access := api.Config{
-		Clusters:       map[string]*api.Cluster{"test": {Server: config.Host, InsecureSkipTLSVerify: true}},
-		AuthInfos:      map[string]*api.AuthInfo{"pipeline": {Token: pipelineToken}},
-		Contexts:       map[string]*api.Context{"test": {Cluster: "test", AuthInfo: "pipeline"}},
-		CurrentContext: "test",
-	}
-	file := filepath.Join(bin, "config")
-	if err := clientcmd.WriteToFile(access, file); err != nil {
-		t.Fatal(err)
-	}
+	environment := environmentOf(t, config, pipelineToken)
 	roll := func(image string) (said *bytes.Buffer, ended <-chan error) {
 		said = new(bytes.Buffer)
 		script := exec.CommandContext(t.Context(), "bash", filepath.Join("..", "..", "rollout.sh"), image, "production-istio")
-		script.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "KUBECONFIG="+file, "HOME="+bin, "ROLLOUT_TIMEOUT=1h")
+		script.Env = append(environment, "ROLLOUT_TIMEOUT=1h")
 		script.Stdout, script.Stderr = said, said
 		end := make(chan error, 1)
 		go func() { end <- script.Run() }()
