@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -605,6 +606,41 @@ func (m *manifests) checkScaling(p *program) {
 				m.add("%s: the api does not scale from 1 to 10 at 50 %%", m.overlay)
 			}
 		}
+	}
+}
+
+// The text of the local overlay says how notifications are mailed: what it has added to the overlay arrives in the pod.
+func TestLocalMail(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deploy")
+	if err := os.CopyFS(dir, os.DirFS("..")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "kubernetes", "overlays", "local", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, added, found := strings.Cut(string(text), "\n#   configMapGenerator:")
+	added, _, ends := strings.Cut(added, "\napiVersion:")
+	if !found || !ends {
+		t.Fatal("it says nothing of mail")
+	}
+	added = "configMapGenerator:" + strings.ReplaceAll(added, "\n#   ", "\n") + "\n"
+	if err := os.WriteFile(file, append(text, added...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := build(dir, "overlays/local")
+	pod := m.pods["StatefulSet roombook"]
+	m.checkPod(running, "StatefulSet roombook", pod)
+	for _, fault := range m.faults {
+		t.Error(fault)
+	}
+	environment := m.environment(t.Errorf, pod.Spec.Containers[0])
+	password := environment["ROOMBOOK_SMTP_PASSWORD_FILE"]
+	if environment["ROOMBOOK_SMTP"] == "" || environment["ROOMBOOK_MAIL_FROM"] == "" || !slices.ContainsFunc(pod.Spec.Containers[0].VolumeMounts, func(v core.VolumeMount) bool {
+		return v.MountPath == filepath.Dir(password)
+	}) {
+		t.Errorf("the pod has %v", environment)
 	}
 }
 
