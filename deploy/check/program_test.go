@@ -17,6 +17,7 @@ import (
 // program is a running Roombook, and what it says of itself.
 type program struct {
 	path  string // of the executable
+	data  string // its folder
 	url   string
 	flags map[string]map[string]bool // of each command
 	// variables are the environment variables that set a flag, with the flag's default.
@@ -40,14 +41,14 @@ func withProgram(tests func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	p := &program{path: filepath.Join(dir, "roombook"), flags: map[string]map[string]bool{}, variables: map[string]bool{}, metrics: map[string]bool{}}
+	p := &program{path: filepath.Join(dir, "roombook"), data: filepath.Join(dir, "data"), flags: map[string]map[string]bool{}, variables: map[string]bool{}, metrics: map[string]bool{}}
 	build := exec.Command("go", "build", "-o", p.path, "./cmd/roombook")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
-	stop, err := p.start(dir)
+	stop, err := p.start()
 	if err == nil {
 		err = p.ask()
 	}
@@ -60,8 +61,8 @@ func withProgram(tests func() int) int {
 	return tests()
 }
 
-func (p *program) start(dir string) (stop func(), err error) {
-	cmd := exec.Command(p.path, "serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--log-level", "error")
+func (p *program) start() (stop func(), err error) {
+	cmd := exec.Command(p.path, "serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", p.data, "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

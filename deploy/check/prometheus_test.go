@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,8 +35,21 @@ func (f *faults) checkExpression(where, query string, p *program) {
 	})
 }
 
+// parseRules reads the rules that the compose file makes for Prometheus of those for its operator.
 func parseRules(dir string) (*rulefmt.RuleGroups, []error) {
-	return rulefmt.ParseFile(filepath.Join(dir, "prometheus", "rules.yaml"), false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	project, err := loadCompose(dir)
+	if err != nil {
+		return nil, []error{err}
+	}
+	rules := filepath.Join(os.TempDir(), fmt.Sprintf("rules-%d.yaml", os.Getpid()))
+	defer os.Remove(rules)
+	script, _, _ := strings.Cut(strings.Join(project.Services["prometheus"].Command, "\n"), "\nexec ")
+	script = strings.NewReplacer("$$", "$", "/etc/prometheus/prometheus-rule.yaml", filepath.Join(dir, "kubernetes", "components", "monitoring", "prometheus-rule.yaml"),
+		"/tmp/rules.yaml", rules).Replace(script)
+	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		return nil, []error{fmt.Errorf("%s: %w: %s", script, err, out)}
+	}
+	return rulefmt.ParseFile(rules, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
 }
 
 func checkRules(dir string, p *program) []string {
@@ -43,8 +58,12 @@ func checkRules(dir string, p *program) []string {
 	for _, err := range errs {
 		f.add("rules: %v", err)
 	}
-	if groups == nil {
+	if groups == nil || len(groups.Groups) == 0 {
+		f.add("rules: there are none")
 		return f
+	}
+	if prometheus := f.read(filepath.Join(dir, "prometheus", "prometheus.yml")); !strings.Contains(prometheus, "\nrule_files: [/tmp/rules.yaml]") {
+		f.add("rules: Prometheus does not read what is made for it")
 	}
 	for _, group := range groups.Groups {
 		for _, rule := range group.Rules {
