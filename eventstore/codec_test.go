@@ -58,6 +58,7 @@ func everyEvent() []domain.Event {
 		domain.NotificationRequested{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", Kind: domain.KindConfirmRequested, BookingID: booking, RoomID: room, UserID: "admin", At: at},
 		domain.NotificationDelivered{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, At: at},
 		domain.NotificationFailed{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, Reason: `550 "no" <such> user`, Parked: true, At: at},
+		domain.NotificationDue{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, At: at},
 		domain.NotificationRetried{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, At: at},
 		domain.CalendarSnapshot{Version: 1, RoomID: room, Revision: 7, EventID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03", Since: at, Held: "AAAA", Hash: "9f86d081884c7d65"},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},

@@ -29,7 +29,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(domain.DeliveryPending), string(domain.DeliveryDelivered), string(domain.DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 7,
+		version: 8,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
@@ -71,7 +71,9 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		}
 		n.Attempts += min(int(e.Attempt), 1)
 	case domain.NotificationFailed:
-		n.Attempts++
+		if !e.Held {
+			n.Attempts++
+		}
 		n.Reason = e.Reason
 		if e.Parked {
 			n.Delivery = domain.DeliveryFailed

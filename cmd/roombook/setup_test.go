@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -63,7 +64,7 @@ func TestSetup(t *testing.T) {
 	}
 	defer user.Close()
 	// The user now needs none of the rights that it lacks.
-	if err := commands.Setup(t.Context(), user); err != nil {
+	if err := errors.Join(commands.Setup(t.Context(), user), notify.Setup(t.Context(), user)); err != nil {
 		t.Errorf("set up by the user: %v", err)
 	}
 	for _, group := range []string{notify.Group, notify.WebhookGroup} {
@@ -71,7 +72,7 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%s made by the user: %t, %v", group, changed, err)
 		}
 	}
-	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`} {
+	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`} {
 		last := ""
 		for r, err := range user.ReadStream(t.Context(), stream, 0) {
 			if err != nil {

@@ -365,6 +365,46 @@ func TestOptOut(t *testing.T) {
 	}
 }
 
+// Who loses a booking that is moved as well is told of the room and the time that it had, and its calendar loses those.
+func TestFormerUserIsToldWhatIsLost(t *testing.T) {
+	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
+	w.start(Options{Mail: mailOptions(server), Webhook: receiver.options(t, secret("a secret of 24 bytes ..."))})
+	booking := w.book(w.user("kim"))
+	former := w.event(booking, "BookingCreated").Event.(domain.BookingCreated)
+	user, room, start, end := w.user("lee"), domain.RoomID("new-"+w.space), ten.AddDate(10, 0, 0), ten.AddDate(10, 0, 0).Add(time.Hour)
+	if _, err := w.commands.ChangeBooking(t.Context(), commands.ChangeBooking{Request: w.request(), Booking: booking, User: &user, Room: &room, Start: &start, End: &end}); err != nil {
+		t.Fatal(err)
+	}
+	id := domain.NotificationOf(w.event(booking, "BookingHandedOver").ID)
+	w.outcome(id, domain.ChannelMail)
+	w.outcome(id, domain.ChannelWebhook)
+	for _, m := range server.All() {
+		if messageID := header(t, m, "Message-Id"); !strings.Contains(messageID, string(id)) {
+			continue
+		}
+		_, all := parts(t, m)
+		text, calendar := all[0].text, all[2].text
+		for _, want := range []string{string(former.RoomID), "2030-01-01 00:00–01:00", "conference room[" + string(former.RoomID) + "]", string(user)} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the mail does not say %s:\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, string(room)) || strings.Contains(text, "2036") || strings.Contains(header(t, m, "Subject"), string(room)) {
+			t.Errorf("the mail says where the booking is now:\n%s", text)
+		}
+		if !strings.Contains(calendar, "METHOD:CANCEL") || !strings.Contains(calendar, "DTSTART:20300101T000000Z") || !strings.Contains(calendar, "SEQUENCE:1") {
+			t.Errorf("%s", calendar)
+		}
+	}
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	for _, body := range receiver.bodies {
+		if strings.Contains(body, string(id)) && (!strings.Contains(body, `"roomId":"`+string(former.RoomID)) || !strings.Contains(body, `"useStartDtm":"2030-01-01T00:00:00Z"`)) {
+			t.Errorf("%s", body)
+		}
+	}
+}
+
 // The approvers of a room are asked, each once, with a link to answer; who they are does not change with the directory afterwards.
 func TestApproversAreAsked(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
