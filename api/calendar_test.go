@@ -52,9 +52,8 @@ func TestCalendarFeeds(t *testing.T) {
 		}
 
 		tag, modified := r.header.Get("Etag"), r.header.Get("Last-Modified")
-		date, err := http.ParseTime(r.header.Get("Date"))
-		if at, err2 := http.ParseTime(modified); err != nil || err2 != nil || at.After(date) {
-			t.Errorf("modified %s, on %s", modified, r.header.Get("Date"))
+		if at, err := http.ParseTime(modified); err != nil || at.After(time.Now()) {
+			t.Errorf("modified %s, %v", modified, err)
 		}
 		s.do(t, "GET", path, "", "If-None-Match: "+tag).want(t, 304)
 		s.do(t, "GET", path, "", "If-Modified-Since: "+time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)).want(t, 304)

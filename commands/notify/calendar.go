@@ -79,7 +79,9 @@ func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error 
 	}
 	if name != "" {
 		c.Props.SetText(ical.PropName, clean(name))
-		c.Props.SetText(propCalendarName, clean(name))
+		former := ical.NewProp(propCalendarName)
+		former.Value = c.Props.Get(ical.PropName).Value
+		c.Props.Set(former)
 	}
 	for _, m := range meetings {
 		c.Children = append(c.Children, m.event().Component)
