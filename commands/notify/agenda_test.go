@@ -226,6 +226,33 @@ func TestRefusedApproverHoldsUpNoOther(t *testing.T) {
 	w.until("who was refused is asked", func() bool { return len(w.subjects(server, ann)) == all })
 }
 
+// An approver to whom a mail takes long holds up no other.
+func TestSlowApproverHoldsUpNoOther(t *testing.T) {
+	w, server := newWorld(t), notifytest.NewMailServer(t, false)
+	ann, bob := w.user("ann"), w.user("bob")
+	var once sync.Once
+	let := make(chan struct{})
+	release := func() { once.Do(func() { close(let) }) }
+	defer release()
+	server.Answer(func(to string) error {
+		if strings.HasPrefix(to, string(ann)) {
+			<-let
+		}
+		return nil
+	})
+	w.start(Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: ['*']}, {user: %s, approves: ['*']}]\n", ann, bob))})
+	const all = 20 // more than are sent at a time
+	for range all {
+		w.book(w.user("kim"))
+	}
+	w.until("the other is asked", func() bool { return len(w.subjects(server, bob)) == all })
+	if n := len(w.subjects(server, ann)); n != 0 {
+		t.Errorf("%d mails to who is slow", n)
+	}
+	release()
+	w.until("who is slow is asked", func() bool { return len(w.subjects(server, ann)) == all })
+}
+
 // A fallback that is down holds up no mail, and gets everything once it is up again, without an attempt being counted while it was known to be
 // down.
 func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
