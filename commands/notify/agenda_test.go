@@ -299,6 +299,28 @@ func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A fallback that has asked to wait is not tried before, also if its last answer was a good one.
+func TestFallbackThatAskedToWait(t *testing.T) {
+	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
+	refuse(server, notifytest.NoSuchUser, w.user("gone"))
+	d, err := New(w.store, Options{Mail: mailOptions(server), Webhook: receiver.options(t, secret("a secret of 24 bytes ...")), Fallback: domain.ChannelWebhook})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fallback := d.routes[0].fallback
+	fallback.breaker.record(time.Now(), &failure{err: errHeld, down: true, after: time.Hour})
+	fallback.breaker.record(time.Now(), nil)
+	m := told(domain.KindBooked)
+	m.To = w.user("gone")
+	if err := d.deliver(t.Context(), t.Context(), d.routes[0], m, eventstore.Recorded{Metadata: eventstore.Metadata{CorrelationID: "correlation", OccurredAt: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	last, _ := w.recorded(m.ID)[1].(domain.NotificationFailed)
+	if !last.Held || last.Channel != domain.ChannelWebhook || last.Attempt != 0 || last.Again.Sub(last.At) < 50*time.Minute || last.Reason == "" || receiver.requests() != 0 {
+		t.Errorf("%+v, %d requests", last, receiver.requests())
+	}
+}
+
 // A server that refuses everybody for now uses up no attempts, and is known for it.
 func TestServerThatRefusesEverybody(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
@@ -361,6 +383,27 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 	w.idle(d.routes[1].group)
 	if err := d.Health(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Messages that make a receiver fail, so that it appears to be down, do not keep others from showing that it is not.
+func TestProbesAreOfOthersFirst(t *testing.T) {
+	w, receiver := newWorld(t), newReceiver(t)
+	bad := w.user("bad")
+	receiver.refuse = func(body string) bool { return strings.Contains(body, string(bad)) }
+	d, _ := w.start(Options{Webhook: receiver.options(t, secret("a secret of 24 bytes ...")), Breaker: BreakerOptions{Failures: 3, Delay: 200 * time.Millisecond}})
+	const all = 40
+	for range all {
+		w.created(bad)
+	}
+	w.until("it appears to be down, and the last is the probe", func() bool { return d.Health() != nil && receiver.requests() > all })
+	before := receiver.requests()
+	good := w.created(w.user("good"))
+	w.outcome(good, domain.ChannelWebhook)
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	if i := slices.IndexFunc(receiver.bodies, func(body string) bool { return strings.Contains(body, string(good)) }); i-before > 3 {
+		t.Errorf("%d others were tried again before it", i-before)
 	}
 }
 

@@ -54,15 +54,21 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 	return b
 }
 
-// wait waits until try is likely to succeed.
-func (b *breaker) wait(ctx context.Context) error {
+// wait waits until try is likely to succeed. A message that has failed before leaves others a moment to be the probe: it may be the reason for
+// the failures.
+func (b *breaker) wait(ctx context.Context, failed bool) error {
 	for ctx.Err() == nil {
 		b.mu.Lock()
 		changed, wait := b.changed, time.Until(b.after)
 		b.mu.Unlock()
-		switch b.State() {
+		state := b.State()
+		switch state {
 		case circuitbreaker.OpenState:
-			wait = max(wait, b.RemainingDelay())
+			remaining := b.RemainingDelay()
+			if failed {
+				remaining += b.delay / 10
+			}
+			wait = max(wait, remaining)
 		case circuitbreaker.HalfOpenState: // a probe is in progress
 			wait = time.Minute
 		}
@@ -73,11 +79,19 @@ func (b *breaker) wait(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-timer.C:
+			if state == circuitbreaker.OpenState {
+				return nil
+			}
 		case <-ctx.Done():
 		}
 		timer.Stop()
 	}
 	return ctx.Err()
+}
+
+// ready reports whether try is likely to succeed.
+func (b *breaker) ready() bool {
+	return b.IsClosed() || b.IsOpen() && b.RemainingDelay() == 0
 }
 
 // try reports whether a message may be sent now; if so, the caller must record the outcome. A probe tests whether the destination has

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -228,36 +229,41 @@ func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause
 	}
 }
 
-// outliers are the attempts of a message at which the destination appeared to be down, although it was not for others.
+// outliers counts the attempts of a message at which the destination appeared to be down, although it was not for others.
 type outliers struct {
 	n      int
-	failed time.Time // when the last attempt failed
+	failed time.Time // when the destination last appeared to be down
 }
 
 // maxOutliers is the number of them after which the message is taken to be the reason.
 const maxOutliers = 2
 
 // are adds an attempt that failed as if the destination were down, and reports whether the message is the reason.
-func (o *outliers) are(b *breaker) bool {
-	if !o.failed.IsZero() && b.workedSince(o.failed) {
+func (o *outliers) are(b *breaker, probe bool) bool {
+	if !probe && o.any() && b.workedSince(o.failed) {
 		o.n++
 	}
 	o.failed = time.Now()
-	return o.n >= maxOutliers
+	return o.n >= maxOutliers && !probe
 }
+
+func (o *outliers) any() bool { return !o.failed.IsZero() }
 
 // attempt is one round of try. It returns no state if the message has to wait because the destination is down.
 func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded, alone *outliers) (domain.Delivery, error) {
+	if !l.later {
+		if err := l.breaker.wait(ctx, alone.any()); err != nil {
+			return "", err
+		}
+	}
 	select {
 	case l.slots <- struct{}{}:
 		defer func() { <-l.slots }()
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if !l.later {
-		if err := l.breaker.wait(ctx); err != nil {
-			return "", err
-		}
+	if !l.later && !l.breaker.ready() {
+		return "", nil
 	}
 	s := deliveries{stream: m.ID.Stream(), revision: eventstore.NoStream}
 	if !m.first || l.name() != domain.ChannelLog { // a process that was frozen may log a line a second time, but must not send a mail
@@ -280,7 +286,7 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 		if !l.later {
 			return "", nil
 		}
-		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Held: true, Attempt: before.Attempts, Reason: reason(l.breaker.lastReason())}, l.breaker.hold(age))
+		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Held: true, Attempt: before.Attempts, Reason: reason(cmp.Or(l.breaker.lastReason(), errHeld))}, l.breaker.hold(age))
 	}
 	began := time.Now()
 	failed := l.send(lasting, m)
@@ -299,7 +305,7 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	switch pause, more := l.pause(n - before.Allowance); {
 	case lasting.Err() != nil:
 		return "", lasting.Err()
-	case f.down && !l.later && (probe || !alone.are(l.breaker)):
+	case f.down && !l.later && !alone.are(l.breaker, probe):
 		return "", nil
 	case f.down && probe, f.refused != "" && l.breaker.refusesAll():
 		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Held: true, Attempt: before.Attempts, Reason: why}, max(f.after, l.breaker.hold(age)))
@@ -324,6 +330,9 @@ func (d *Dispatcher) fail(ctx context.Context, l *lane, s deliveries, m Message,
 	}
 	return delivery, d.record(ctx, s, m, cause, failed)
 }
+
+// errHeld is why no attempt was made if the last one succeeded.
+var errHeld = errors.New("the destination has asked to wait")
 
 // maxReason is the maximum length of a recorded reason, in bytes.
 const maxReason = 500

@@ -253,7 +253,7 @@ func TestBreaker(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		if err := b.wait(ctx); err != nil {
+		if err := b.wait(ctx, false); err != nil {
 			t.Fatal(err)
 		}
 		probe, ok := b.try()
@@ -278,7 +278,7 @@ func TestBreaker(t *testing.T) {
 	time.Sleep(15 * time.Millisecond) // the breaker would let a message try
 	waiting, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	if b.wait(waiting) == nil {
+	if b.wait(waiting, false) == nil {
 		t.Error("a destination is not left alone for as long as it asks")
 	}
 	if _, ok := b.try(); ok {
@@ -293,7 +293,7 @@ func TestBreaker(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if b.wait(ctx) == nil {
+	if b.wait(ctx, false) == nil {
 		t.Error("an open breaker does not wait")
 	}
 }
