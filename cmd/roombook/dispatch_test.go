@@ -271,7 +271,9 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	server := notifytest.NewMailServer(t, true)
-	server.Answer(func(string) error { return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"} })
+	server.Answer(func(string) error {
+		return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"}
+	})
 	main := startServe(t, data, "--roles", "api,projections,recovery", "--log-level", "error")
 	node := nodeOf(t, data)
 	c := newCaller(t, main)

@@ -217,7 +217,7 @@ const operatorHelp = `Where the event store has users, --eventstore must name an
 
 // eachGroup calls do for each persistent subscription that there is.
 func eachGroup(cmd *cobra.Command, c storeConfig, do func(store *events, group string) error) (err error) {
-	store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+	store, err := attachEvents(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

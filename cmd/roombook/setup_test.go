@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"roombook/commands"
 	"roombook/commands/notify"
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -88,5 +91,48 @@ func TestSetup(t *testing.T) {
 	p.stop(t)
 	if p.stderr.Len() > 0 {
 		t.Errorf("logged %s", p.stderr)
+	}
+}
+
+// To have events handed out again takes an operator of the event store, which is told in one line.
+func TestReplayNeedsAnOperator(t *testing.T) {
+	node := eventstoretest.Serve(t, "")
+	store := securedBy(t, node, func(r *http.Request) int {
+		if user, _, _ := r.BasicAuth(); user != "ops" && strings.HasSuffix(r.URL.Path, "PersistentSubscriptions/ReplayParked") {
+			return permissionDenied
+		}
+		return 0
+	})
+	ops, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://ops:secret@" + store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ops.Close()
+	if _, err := notify.EnsureGroup(t.Context(), ops, notify.Group); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ops.Append(t.Context(), "notification-1", eventstore.NoStream, eventstore.Proposed{Event: domain.NotificationRetried{NotificationID: "1"}, Metadata: eventstore.Metadata{OccurredAt: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	if err := ops.Consume(ctx, notify.Group, eventstore.ConsumeOptions{}, func(context.Context, eventstore.Delivery) eventstore.Settlement {
+		stop()
+		return eventstore.Park("as the test says")
+	}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	roombook := func(user, verb string) (int, string) {
+		cmd := exec.Command(program(t), "notifications", verb, "--eventstore", "esdb://"+user+":secret@"+store)
+		out, _ := cmd.CombinedOutput() // the exit code is looked at
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	if code, out := roombook("roombook", "replay"); code != exitFailed || strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, "PermissionDenied: name an operator of the event store: --eventstore esdb://ops…\n") {
+		t.Errorf("%d, %s", code, out)
+	}
+	if code, out := roombook("ops", "unhandled"); code != exitOK || !strings.HasSuffix(out, ": as the test says\nroombook-notifications: 1 event\n") {
+		t.Errorf("%d, %s", code, out)
+	}
+	if code, out := roombook("ops", "replay"); code != exitOK || out != "roombook-notifications: 1 event handed out again\n" {
+		t.Errorf("%d, %s", code, out)
 	}
 }
