@@ -10,7 +10,7 @@ import (
 // NotificationName names the projection.
 const NotificationName = "notifications"
 
-// Notification is a document of the notifications: what one user is told of one event.
+// Notification is a document of the notifications: the notification of one user about one event.
 type Notification struct {
 	ID          domain.NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
 	Booking     domain.BookingID        `json:"bookingId" bson:"bookingId" key:"booking"`
@@ -53,7 +53,7 @@ func notificationOf(r eventstore.Recorded) (id string, first bool) {
 	case domain.NotificationRetried:
 		return string(e.NotificationID), false
 	}
-	if _, told := domain.NoticeOf(r.Event); told {
+	if _, has := domain.NoticeOf(r.Event); has {
 		return r.ID.String(), true
 	}
 	return "", false

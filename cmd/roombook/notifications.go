@@ -161,9 +161,9 @@ func newNotificationsUnhandledCommand() *cobra.Command {
 	var c storeConfig
 	cmd := &cobra.Command{
 		Use:   "unhandled",
-		Short: "List the events that nobody could be told of",
-		Long: `List the events for which no notification could be made, oldest first, and why: each was put aside by the persistent subscription that
-hands out what is to be told. roombook notifications replay has them handed out again.
+		Short: "List the events whose notifications could not be made",
+		Long: `List the events whose notifications could not be made, oldest first, and why: the persistent subscription has parked them. roombook
+notifications replay has them handed out again.
 
 ` + operatorHelp,
 		Args: noArgs,
@@ -171,7 +171,7 @@ hands out what is to be told. roombook notifications replay has them handed out 
 			return eachGroup(cmd, c, func(store *events, group string) error {
 				parked, err := store.Parked(cmd.Context(), group)
 				for _, e := range parked {
-					fmt.Fprintf(cmd.OutOrStdout(), "event %d of %s, put aside by %s on %s: %s\n", e.Revision, e.Stream, group, e.At.Format(time.RFC3339), e.Reason)
+					fmt.Fprintf(cmd.OutOrStdout(), "event %d of %s, parked by %s on %s: %s\n", e.Revision, e.Stream, group, e.At.Format(time.RFC3339), e.Reason)
 				}
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", group, counted(len(parked), "event"))
@@ -188,7 +188,7 @@ func newNotificationsReplayCommand() *cobra.Command {
 	var c storeConfig
 	cmd := &cobra.Command{
 		Use:   "replay",
-		Short: "Have the events handed out again that nobody could be told of",
+		Short: "Have the events handed out again whose notifications could not be made",
 		Long: `Have the events handed out again that roombook notifications unhandled lists, to the program that has the role dispatch. What was sent
 because of them is not sent again.
 

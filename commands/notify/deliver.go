@@ -17,12 +17,12 @@ import (
 
 // handle sends the notifications of an event. lasting is the context of deliveries in progress; it ends a little later than ctx.
 func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Delivery) eventstore.Settlement {
-	if !r.tells(e.Event) {
+	if !r.notifies(e.Event) {
 		return eventstore.Ack()
 	}
 	defer d.metrics.take(r.group, e.Recorded)()
 	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e.Recorded)
-	err := d.tell(ctx, span.In(lasting), r, e)
+	err := d.notify(ctx, span.In(lasting), r, e)
 	span.End(err)
 	switch {
 	case err == nil:
@@ -30,14 +30,14 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	case ctx.Err() != nil:
 		return eventstore.Retry("the process that had it has ended")
 	default:
-		d.log.Error("nobody can be told of an event, which is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
+		d.log.Error("the notifications of an event cannot be made, and it is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
 			"correlation", e.Metadata.CorrelationID, "error", err)
 		return eventstore.Park(err.Error())
 	}
 }
 
-// tells reports whether an event may have notifications to deliver.
-func (r *route) tells(event domain.Event) bool {
+// notifies reports whether an event may have notifications to deliver.
+func (r *route) notifies(event domain.Event) bool {
 	switch e := event.(type) {
 	case domain.ConfirmRequested, domain.NotificationRetried:
 		return true
@@ -46,8 +46,8 @@ func (r *route) tells(event domain.Event) bool {
 	case domain.NotificationDue:
 		return r.lane.name() == e.Channel || r.fallback != nil && r.fallback.name() == e.Channel || r.people && e.Channel != domain.ChannelWebhook
 	}
-	_, told := domain.NoticeOf(event)
-	return told
+	_, has := domain.NoticeOf(event)
+	return has
 }
 
 // bookingOf is the booking that an event is about.
@@ -66,7 +66,7 @@ func bookingOf(event domain.Event) domain.BookingID {
 	return notice.Booking
 }
 
-func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
+func (d *Dispatcher) notify(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
 	messages, cause, err := d.messages(ctx, e.Recorded)
 	if err != nil {
 		return err
@@ -118,11 +118,11 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	if err != nil {
 		return nil, cause, err
 	}
-	if notice, told := domain.NoticeOf(cause.Event); told {
+	if notice, has := domain.NoticeOf(cause.Event); has {
 		return []Message{Compose(notice, cause, before, after)}, cause, nil
 	}
 	if !isAsked {
-		return nil, cause, fmt.Errorf("event %s tells nobody anything", cause.ID)
+		return nil, cause, fmt.Errorf("event %s has no notification", cause.ID)
 	}
 	for _, q := range requested {
 		m := ask(cause, asked, after)

@@ -205,7 +205,7 @@ func (d *Dispatcher) lane(c channel, o Options) *lane {
 
 // byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own.
 func byRecipient(r eventstore.Recorded) string {
-	if notice, told := domain.NoticeOf(r.Event); told {
+	if notice, has := domain.NoticeOf(r.Event); has {
 		return "user " + string(notice.To)
 	}
 	if requested, ok := r.Event.(domain.NotificationRequested); ok {
