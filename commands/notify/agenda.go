@@ -173,8 +173,9 @@ func (a *agenda) fold(batch eventstore.Batch, now time.Time) (caughtUp bool) {
 		a.last = r.Position
 		a.folded++
 	}
-	caughtUp = batch.CaughtUp && !a.caughtUp
-	a.caughtUp = a.caughtUp || batch.CaughtUp
+	if caughtUp = batch.CaughtUp && !a.caughtUp; caughtUp {
+		a.caughtUp, a.folded = true, checkpointEvery // each start saves a checkpoint
+	}
 	return caughtUp
 }
 

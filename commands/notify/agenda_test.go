@@ -348,6 +348,9 @@ func TestServerThatRefusesEverybody(t *testing.T) {
 		ids = append(ids, domain.NotificationOf(w.event(w.book(w.user(fmt.Sprint("user", i))), "BookingCreated").ID))
 	}
 	w.until("it is known to refuse everybody", func() bool { return d.Health() != nil })
+	if state := gauge(t, d, "roombook_notifications_breaker_state"); state != 1 {
+		t.Errorf("the gauge says %g", state)
+	}
 	for _, id := range ids {
 		w.until("it is tried more often than attempts count", func() bool { return len(w.recorded(id)) > 6 })
 	}

@@ -51,7 +51,7 @@ func newMetrics(d *Dispatcher) *metrics {
 		unhandled:  describe("unhandled_events", "Events that the group has parked because their notifications cannot be made, as of the last poll.", "group"),
 		waiting:    describe("waiting", "Messages that failed and wait for their next attempt, which are not in the queue.", "channel"),
 		waitingAge: describe("waiting_age_seconds", "Time since the last attempt of the message among them that failed first; 0 if there is none.", "channel"),
-		state:      describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, 2 open.", "channel", "destination"),
+		state:      describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, or all recipients are refused, 2 open.", "channel", "destination"),
 		inHand:     map[string]map[uuid.UUID]time.Time{},
 		polled:     map[string]eventstore.GroupInfo{},
 	}
@@ -161,6 +161,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(waiting[l.name()]), string(l.name()))
 		to <- prometheus.MustNewConstMetric(m.waitingAge, prometheus.GaugeValue, age, string(l.name()))
 		state := map[circuitbreaker.State]float64{circuitbreaker.ClosedState: 0, circuitbreaker.HalfOpenState: 1, circuitbreaker.OpenState: 2}[l.breaker.State()]
+		if l.breaker.refusesAll() {
+			state = max(state, 1)
+		}
 		to <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, state, string(l.name()), l.destination())
 	}
 }
