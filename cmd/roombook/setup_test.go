@@ -66,15 +66,6 @@ func TestSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer user.Close()
-	// The user now needs none of the rights that it lacks.
-	if err := errors.Join(commands.Setup(t.Context(), user), notify.Setup(t.Context(), user)); err != nil {
-		t.Errorf("set up by the user: %v", err)
-	}
-	for _, group := range []string{notify.Group, notify.WebhookGroup} {
-		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
-			t.Errorf("%s made by the user: %t, %v", group, changed, err)
-		}
-	}
 	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`} {
 		last := ""
 		for r, err := range user.ReadStream(t.Context(), stream, 0) {
@@ -85,6 +76,15 @@ func TestSetup(t *testing.T) {
 		}
 		if last != want {
 			t.Errorf("the metadata in %s is %s, want %s", stream, last, want)
+		}
+	}
+	// The user now needs none of the rights that it lacks.
+	if err := errors.Join(commands.Setup(t.Context(), user), notify.Setup(t.Context(), user)); err != nil {
+		t.Errorf("set up by the user: %v", err)
+	}
+	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
+			t.Errorf("%s made by the user: %t, %v", group, changed, err)
 		}
 	}
 	p := startServe(t, t.TempDir(), "--eventstore", asUser, "--log-level", "error")
