@@ -91,12 +91,18 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 		}
 		return s
 	}
+	count := func(n int) any {
+		if n == 0 {
+			return nil
+		}
+		return int32(n)
+	}
 	for i, b := range page.Items {
 		want := bson.M{
 			"_id": string(b.Booking), "bookingId": string(b.Booking), "roomId": string(b.Room), "bookingUserId": string(b.User),
 			"useStartDtm": date(b.Start), "useEndDtm": date(b.End), "bookingDtm": date(b.BookedAt), "status": string(b.Status),
 			"confirmStatus": string(b.ConfirmStatus), "confirmUserId": text(string(b.ConfirmUser)), "confirmReason": text(b.ConfirmReason), "confirmDtm": date(b.ConfirmedAt),
-			"cancelReason": text(string(b.CancelReason)), "cancelDtm": date(b.CancelledAt),
+			"cancelReason": text(string(b.CancelReason)), "cancelDtm": date(b.CancelledAt), "changes": count(b.Changes), "modifiedDtm": date(b.ModifiedAt),
 		}
 		got := documents[i]
 		if kept, ok := got["_roombook"].(bson.D); !ok || kept[0].Key != "created" || kept[1].Key != "position" {
