@@ -421,6 +421,21 @@ func TestProbesAreOfOthersFirst(t *testing.T) {
 	}
 }
 
+// An event whose notifications cannot be made is parked, and counted.
+func TestUnhandledEvents(t *testing.T) {
+	w := newWorld(t)
+	d, _ := w.start(Options{})
+	id := domain.NotificationOf(uuid.New())
+	w.append(id.Stream(), domain.NotificationDue{NotificationID: id, BookingID: "nothing", Channel: domain.ChannelLog, At: time.Now()})
+	w.until("it is counted", func() bool {
+		d.metrics.poll(t.Context(), w.store, d.routes[0].group)
+		return gauge(t, d, "roombook_notifications_unhandled_events") >= 1
+	})
+	if parked, err := w.store.Parked(t.Context(), d.routes[0].group); err != nil || parked[0].Stream != id.Stream() || !strings.Contains(parked[0].Reason, "booking nothing has no event") {
+		t.Errorf("%+v, %v", parked, err)
+	}
+}
+
 // The time of the next attempt is kept by the clock of who waits for it: that of who failed may be wrong.
 func TestAgendaKeepsItsOwnTime(t *testing.T) {
 	now := time.Now()
