@@ -6,7 +6,7 @@
 //	roombook verify              check the log against the rules and the lists against the log
 //	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
-//	roombook notifications parked|retry|test
+//	roombook notifications parked|retry|test|unhandled|replay
 //	                             look after notifications that could not be sent
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook version
@@ -48,7 +48,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
-		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
+		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
+			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

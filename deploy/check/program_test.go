@@ -87,7 +87,7 @@ func (p *program) start() (stop func(), err error) {
 
 // ask fills in what the program has.
 func (p *program) ask() error {
-	for _, command := range append([]string{"recovery status", "booking release", "notifications parked", "notifications retry", "notifications test"}, p.commands()...) {
+	for _, command := range append([]string{"recovery status", "booking release", "notifications parked", "notifications retry", "notifications test", "notifications unhandled", "notifications replay"}, p.commands()...) {
 		help, err := exec.Command(p.path, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			return fmt.Errorf("roombook %s --help: %w", command, err)

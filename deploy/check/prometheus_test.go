@@ -132,12 +132,13 @@ func TestAlerts(t *testing.T) {
 		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x90`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x90`},
 		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x90`,
 			`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x90`},
-		"RoombookUndecodable":         {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} _x40 1+0x50`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x90`},
-		"RoombookBreakerOpen":         {breaker("0 1 2+0x90"), breaker("2 1 0+0x90")},
-		"RoombookNotificationsLate":   {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x90`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x90`},
-		"RoombookNotificationsParked": {`roombook_notifications_parked_total{job="roombook",channel="mail"} _x40 1+0x50`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x90`},
-		"RoombookLogReplaced":         {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
-		"RoombookDiskFilling":         {disk("9"), disk("50")},
+		"RoombookUndecodable":            {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} _x40 1+0x50`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x90`},
+		"RoombookBreakerOpen":            {breaker("0 2 1+0x90"), breaker("2 1 0+0x90")},
+		"RoombookNotificationsLate":      {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x90`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x90`},
+		"RoombookNotificationsParked":    {`roombook_notifications_parked_total{job="roombook",channel="mail"} _x40 1+0x50`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x90`},
+		"RoombookNotificationsUnhandled": {`roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x40 1+0x50`, `roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x90`},
+		"RoombookLogReplaced":            {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
+		"RoombookDiskFilling":            {disk("9"), disk("50")},
 	}
 	groups, errs := parseRules("..")
 	if len(errs) > 0 {
