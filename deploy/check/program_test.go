@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 	"testing"
 )
 
@@ -137,7 +138,7 @@ func (p *program) ask() error {
 	})
 }
 
-// use makes a booking and waits until it is listed, so that what is counted by route or by list is there.
+// use makes a booking and waits until it is listed and its user was told, so that what is counted by route, list or channel is there.
 func (p *program) use() error {
 	body := `{"roomId":"1","useStartDtm":"203001011000","useEndDtm":"203001011100","bookingUserId":7}`
 	response, err := http.Post(p.url+"/bookings", "application/json", strings.NewReader(body))
@@ -162,7 +163,13 @@ func (p *program) use() error {
 			}
 		}
 	}
-	return nil
+	for {
+		notifications, err := p.body("/notifications")
+		if err != nil || strings.Contains(notifications, "DELIVERED") {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // commands are those of the program's help.
