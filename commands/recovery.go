@@ -50,8 +50,8 @@ type RecoveryOptions struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings with an open step, and settles those that
-// are still open after the grace period. Any number of recoveries may run on one store at the same time.
+// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings and rooms with an open step, and settles
+// those that are still open after the grace period. Any number of recoveries may run on one store at the same time.
 type Recovery struct {
 	handler *Handler
 	log     Log

@@ -391,6 +391,9 @@ func (c Calendar) held(id BookingID, reservation ReservationID) (found *entry) {
 
 // Overlapping lists the reservations of other bookings that overlap the slot, by start.
 func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
+	if c.bySlot == nil {
+		return nil
+	}
 	var found []*Reservation
 	own, _ := asUUID(string(except))
 	c.overlapping(slot, func(e *entry) {
