@@ -35,14 +35,12 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	proposed := []eventstore.Proposed{{Metadata: r.metadata()}} // which is copied by whoever keeps it
 	h.calendars.tick(r.At)
 	for range attempts {
-		reserved := ask
 		var before *domain.Reservation // made by an earlier try of the same attempt
 		err := h.calendars.transact(ctx, ask.RoomID, ask.Slot.Start, func(c domain.Calendar) []eventstore.Proposed {
 			var events []domain.Event
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
 			before = nil
 			if len(events) > 0 {
-				reserved = events[0].(domain.SlotReserved)
 				proposed[0].Event = events[0]
 				return proposed
 			}
@@ -51,6 +49,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			}
 			return nil
 		})
+		reserved, _ := proposed[0].Event.(domain.SlotReserved)
 		if err == nil && before != nil {
 			reserved, _, err = h.made(ctx, before)
 		}

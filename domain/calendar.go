@@ -212,6 +212,11 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 		case SlotReserved:
 			c.room = e.RoomID
 			reserved := newEntry(e, revision)
+			if reserved.user == 0 { // older programs did not say it of a change that leaves the user as it is
+				if former := c.held(e.BookingID, e.Replaces); former != nil {
+					reserved.user = former.user
+				}
+			}
 			c.add(reserved)
 			if reserved.text {
 				text := &entryText{revision, e.BookingID, e.ReservationID}
@@ -391,6 +396,9 @@ func (c Calendar) held(id BookingID, reservation ReservationID) (found *entry) {
 
 // Overlapping lists the reservations of other bookings that overlap the slot, by start.
 func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
+	if c.bySlot == nil {
+		return nil
+	}
 	var found []*Reservation
 	own, _ := asUUID(string(except))
 	c.overlapping(slot, func(e *entry) {

@@ -42,7 +42,9 @@ func Compose(notice domain.Notice, r eventstore.Recorded, before, after domain.B
 	case domain.BookingChanged:
 		m.OldRoom, m.OldSlot = before.Room, before.Slot
 	case domain.ConfirmCompleted:
-		m.By = answeredBy(e.ConfirmUserID, m.By)
+		if m.By = answeredBy(e.ConfirmUserID, m.By); e.ConfirmUserID == domain.ConfirmedByRules {
+			m.By = "" // nobody was asked
+		}
 	case domain.ConfirmDenied:
 		m.By = answeredBy(e.ConfirmUserID, m.By)
 		m.Sequence++
