@@ -166,8 +166,8 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
-		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
-		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
+		about: "A request with the same Idempotency-Key and another method, address or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
+		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, address or body."),
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
