@@ -92,7 +92,7 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		} else {
 			ask.HeldFor = b.state.User
 		}
-		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), then: func(reserved domain.SlotReserved) []domain.Event {
+		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), revision: b.revision, then: func(reserved domain.SlotReserved) []domain.Event {
 			return domain.DecideMove(b.state, b.revision, reserved)
 		}}, nil
 	})

@@ -41,6 +41,11 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
 			before = nil
 			if len(events) > 0 {
+				if ask.HeldFor != "" && c.About().Rules.LimitUsers() {
+					made := events[0].(domain.SlotReserved)
+					made.IfRevision = d.revision
+					events[0] = made
+				}
 				proposed[0].Event = events[0]
 				return proposed
 			}

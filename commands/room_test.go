@@ -407,6 +407,26 @@ func TestLimitsOfAUser(t *testing.T) {
 	}
 }
 
+// A booking that is handed over while it moves to a room that counts what users have counts there for the user who has it then.
+func TestAMoveAndAnotherUserWhereUsersAreCounted(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	room := newRuledRoom(t, h, domain.Rules{UpcomingPerUser: 1})
+	b := book(t, h, newRoom(), slot(0, 1))
+	raced := &raced{Store: store, stream: b.ID.Stream(), by: func() {
+		bob := domain.UserID("bob")
+		if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &bob}); err != nil {
+			t.Error(err)
+		}
+	}}
+	moved, err := newHandler(raced).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &room})
+	if err != nil || moved.Room != room || moved.User != "bob" {
+		t.Fatalf("moved: %+v, %v", moved, err)
+	}
+	wantRule(t, createErr(t, h, room, "bob", slot(5, 6)), domain.RuleUpcoming)
+	book(t, h, room, slot(5, 6)) // for ann
+}
+
 // A week's time is counted on the whole stream where the calendar in memory does not have all of the week.
 func TestAWeekThatIsForgotten(t *testing.T) {
 	store := eventstoretest.Open(t)

@@ -36,7 +36,8 @@ type (
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
 		// IfRevision is the only revision of the booking at which the change may be made; 0 for any: a booking's first append
-		// has two events, so no change is ever made at revision 0.
+		// has two events, so no change is ever made at revision 0. Where users are counted, a change that leaves the user as it is has it, so
+		// that nobody else gets what was counted for one.
 		IfRevision Revision `json:"ifRevision,omitempty"`
 		// HeldFor is the user of the booking if UserID is empty: who it counts for.
 		HeldFor UserID `json:"heldFor,omitempty"`
