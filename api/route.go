@@ -48,6 +48,11 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.roomUseListRoutes(),
 			s.notificationRoutes(),
 			s.calendarRoutes(),
+			s.roomRoutes(),
+			s.ruleRoutes(),
+			s.closureRoutes(),
+			s.occupancyRoutes(),
+			s.availabilityRoutes(),
 		)
 		for i := range routes {
 			routes[i].query = routes[i].method == http.MethodGet
