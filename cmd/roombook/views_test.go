@@ -32,7 +32,7 @@ func (c caller) bookSome(t *testing.T, room string, n int) (ids []string) {
 	return ids
 }
 
-// wantListed waits until both lists of bookings have exactly these bookings, and the list of notifications can be read.
+// wantListed waits until both lists of bookings have exactly these bookings, and the lists of notifications and rooms can be read.
 func (c caller) wantListed(t *testing.T, ids []string) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(ids))
