@@ -54,6 +54,15 @@ func newCodec() codec {
 	add[domain.NotificationFailed](c)
 	add[domain.NotificationRetried](c)
 	add[domain.CalendarSnapshot](c)
+	add[domain.UserAdded](c)
+	add[domain.RolesGiven](c)
+	add[domain.PasswordChanged](c)
+	add[domain.SignedOutEverywhere](c)
+	add[domain.UserDisabled](c)
+	add[domain.UserEnabled](c)
+	add[domain.UserErased](c)
+	add[domain.TokenIssued](c)
+	add[domain.TokenRevoked](c)
 	return c
 }
 
