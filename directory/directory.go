@@ -90,6 +90,9 @@ type Store interface {
 	// SeeToken sets the time of a token's last use, if the token is there.
 	SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error
 
+	// RemoveToken removes a token. It returns nil if it is not there.
+	RemoveToken(ctx context.Context, id domain.TokenID) error
+
 	// Ping returns an error unless the store responds.
 	Ping(ctx context.Context) error
 	// Close releases all resources.

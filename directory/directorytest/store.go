@@ -176,6 +176,12 @@ func tokens(t *testing.T, s directory.Store) {
 			t.Errorf("tokens of %q: %v, %v, want %v", user, all, err, want)
 		}
 	}
+	for range 2 { // again
+		check(t, s.RemoveToken(ctx, "t1"))
+	}
+	if all, err := s.Tokens(ctx, "u1"); err != nil || !slices.Equal(all, []directory.Token{two}) {
+		t.Errorf("tokens after one was removed: %v, %v", all, err)
+	}
 }
 
 func forget(t *testing.T, s directory.Store) {

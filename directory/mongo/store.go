@@ -251,3 +251,9 @@ func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) e
 	_, err := s.tokens.UpdateByID(ctx, id, bson.D{{Key: "$max", Value: bson.D{{Key: "used", Value: at}}}})
 	return err
 }
+
+// RemoveToken implements [directory.Store].
+func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
+	_, err := s.tokens.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return err
+}

@@ -240,3 +240,9 @@ func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) e
 	_, err := s.db.ExecContext(ctx, `UPDATE tokens SET used = max(used, ?) WHERE id = ?`, millis(at), id)
 	return err
 }
+
+// RemoveToken implements [directory.Store].
+func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE id = ?`, id)
+	return err
+}
