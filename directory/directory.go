@@ -51,12 +51,14 @@ var (
 	ErrUnknown = errors.New("the directory does not have it")
 	// ErrNameTaken means that another person signs in with the name.
 	ErrNameTaken = errors.New("the name is taken")
+	// ErrUnavailable means that the store failed or did not answer.
+	ErrUnavailable = errors.New("the directory is not available")
 )
 
 // Store keeps the directory. Package directorytest checks every implementation against this contract. Methods may be called from any
 // number of goroutines and processes. Once a method that writes has returned, its effect is on disk, and visible to every process. Times
-// are kept to the millisecond. Errors other than those named below mean that the store failed, and that a write may have been done; every
-// write may be repeated, except that AddPerson, AddSession and AddToken then fail.
+// are kept to the millisecond. Besides the errors named below there are the context's, and ErrUnavailable, after which a write may have
+// been done; every write may be repeated, except that AddPerson, AddSession and AddToken then fail.
 type Store interface {
 	// AddPerson returns ErrNameTaken if another person has the name, or an error if the user is there already.
 	AddPerson(ctx context.Context, p Person) error

@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"projections":        {"domain", "eventstore"},
 	"projections/mongo":  {"domain", "eventstore", "projections"},
 	"projections/sqlite": {"domain", "eventstore", "projections"},
-	"api":                {"domain", "eventstore", "commands", "commands/accounts", "commands/notify", "projections"},
+	"api":                {"domain", "directory", "eventstore", "commands", "commands/accounts", "commands/notify", "projections"},
 	"cmd/roombook":       {"domain", "directory", "directory/mongo", "directory/sqlite", "eventstore", "eventstore/node", "commands", "commands/accounts", "commands/notify", "projections", "projections/mongo", "projections/sqlite", "api"},
 }
 

@@ -73,7 +73,7 @@ func (s *Store) Close() error {
 }
 
 // Ping implements [directory.Store].
-func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx, nil) }
+func (s *Store) Ping(ctx context.Context) error { return failed(s.client.Ping(ctx, nil)) }
 
 // The documents.
 type (
@@ -116,25 +116,34 @@ func (d token) value() directory.Token {
 // document is a stored form of a T.
 type document[T any] interface{ value() T }
 
+// failed says in the terms of [directory.Store] what went wrong.
+func failed(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown), errors.Is(err, directory.ErrNameTaken):
+		return err
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return directory.ErrUnknown
+	default:
+		return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
+	}
+}
+
 // one reads a single document.
 func one[D document[T], T any](ctx context.Context, c *mongo.Collection, field string, value any) (T, error) {
 	var d D
 	err := c.FindOne(ctx, bson.D{{Key: field, Value: value}}).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		err = directory.ErrUnknown
-	}
-	return d.value(), err
+	return d.value(), failed(err)
 }
 
 // all reads the documents that match, in the order of a field.
 func all[D document[T], T any](ctx context.Context, c *mongo.Collection, filter bson.D, order string) ([]T, error) {
 	found, err := c.Find(ctx, filter, options.Find().SetSort(bson.D{{Key: order, Value: 1}}))
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
 	var documents []D
 	if err := found.All(ctx, &documents); err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
 	items := make([]T, len(documents))
 	for i, d := range documents {
@@ -151,7 +160,7 @@ func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
 			return directory.ErrNameTaken
 		}
 	}
-	return err
+	return failed(err)
 }
 
 // Person implements [directory.Store].
@@ -175,24 +184,24 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}
-	return err
+	return failed(err)
 }
 
 // Forget implements [directory.Store]. The person goes last: whoever calls it again after a failure finds what is left.
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	for _, c := range []*mongo.Collection{s.sessions, s.tokens} {
 		if _, err := c.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
-			return err
+			return failed(err)
 		}
 	}
 	_, err := s.people.DeleteOne(ctx, bson.D{{Key: "_id", Value: user}})
-	return err
+	return failed(err)
 }
 
 // AddSession implements [directory.Store].
 func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
 	_, err := s.sessions.InsertOne(ctx, session(n))
-	return err
+	return failed(err)
 }
 
 // Session implements [directory.Store].
@@ -203,20 +212,20 @@ func (s *Store) Session(ctx context.Context, id string) (directory.Session, erro
 // SeeSession implements [directory.Store].
 func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
 	_, err := s.sessions.UpdateByID(ctx, id, bson.D{{Key: "$max", Value: bson.D{{Key: "seen", Value: at}}}})
-	return err
+	return failed(err)
 }
 
 // EndSession implements [directory.Store].
 func (s *Store) EndSession(ctx context.Context, id string) error {
 	_, err := s.sessions.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
-	return err
+	return failed(err)
 }
 
 // PruneSessions implements [directory.Store].
 func (s *Store) PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error {
 	for field, before := range map[string]time.Time{"created": begunBefore, "seen": seenBefore} {
 		if _, err := s.sessions.DeleteMany(ctx, bson.D{{Key: field, Value: bson.D{{Key: "$lt", Value: before}}}}); err != nil {
-			return err
+			return failed(err)
 		}
 	}
 	return nil
@@ -229,7 +238,7 @@ func (s *Store) AddToken(ctx context.Context, t directory.Token) error {
 		d.UsedAt = &t.UsedAt
 	}
 	_, err := s.tokens.InsertOne(ctx, d)
-	return err
+	return failed(err)
 }
 
 // Token implements [directory.Store].
@@ -249,11 +258,11 @@ func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Tok
 // SeeToken implements [directory.Store].
 func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error {
 	_, err := s.tokens.UpdateByID(ctx, id, bson.D{{Key: "$max", Value: bson.D{{Key: "used", Value: at}}}})
-	return err
+	return failed(err)
 }
 
 // RemoveToken implements [directory.Store].
 func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
 	_, err := s.tokens.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
-	return err
+	return failed(err)
 }

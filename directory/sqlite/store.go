@@ -70,15 +70,19 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // Ping implements [directory.Store].
 func (s *Store) Ping(ctx context.Context) error {
-	return s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(new(int))
+	return failed(s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(new(int)))
 }
 
-// found turns the lack of a row into [directory.ErrUnknown].
-func found(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
+// failed says in the terms of [directory.Store] what went wrong.
+func failed(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown):
+		return err
+	case errors.Is(err, sql.ErrNoRows):
 		return directory.ErrUnknown
+	default:
+		return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 	}
-	return err
 }
 
 func millis(t time.Time) int64 {
@@ -101,14 +105,14 @@ func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
 		return directory.ErrNameTaken
 	}
-	return err
+	return failed(err)
 }
 
 const person = `SELECT user, name, full_name, address, password FROM people `
 
 func scan(row interface{ Scan(...any) error }) (p directory.Person, err error) {
 	err = row.Scan(&p.User, &p.Name, &p.FullName, &p.Address, &p.Password)
-	return p, found(err)
+	return p, failed(err)
 }
 
 // Person implements [directory.Store].
@@ -130,7 +134,7 @@ func (s *Store) People(ctx context.Context) ([]directory.Person, error) {
 func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...any) error }) (T, error), query string, args ...any) (items []T, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -140,42 +144,43 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 		}
 		items = append(items, item)
 	}
-	return items, rows.Err()
+	return items, failed(rows.Err())
 }
 
 // SetPassword implements [directory.Store].
 func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
 	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
 	if err != nil {
-		return err
+		return failed(err)
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, directory.ErrUnknown)
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = directory.ErrUnknown
 	}
-	return nil
+	return failed(err)
 }
 
 // Forget implements [directory.Store].
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	for _, table := range []string{"people", "sessions", "tokens"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user = ?`, user); err != nil {
-			return errors.Join(err, tx.Rollback())
+			return failed(errors.Join(err, tx.Rollback()))
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		return err
+		return failed(err)
 	}
 	// The write-ahead log has the rows as they were, until it is emptied.
 	var busy, log, moved int
 	if err := s.db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &moved); err != nil {
-		return err
+		return failed(err)
 	}
 	if busy != 0 {
-		return errors.New("the rows are deleted, but the file's log, which still has them, is in use; try again")
+		return fmt.Errorf("%w: the rows are deleted, but the file's log, which still has them, is in use; try again", directory.ErrUnavailable)
 	}
 	return nil
 }
@@ -183,7 +188,7 @@ func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 // AddSession implements [directory.Store].
 func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
 	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, user, epoch, created, seen) VALUES (?, ?, ?, ?, ?)`, n.ID, n.User, n.Epoch, millis(n.CreatedAt), millis(n.SeenAt))
-	return err
+	return failed(err)
 }
 
 // Session implements [directory.Store].
@@ -191,38 +196,38 @@ func (s *Store) Session(ctx context.Context, id string) (n directory.Session, er
 	var created, seen int64
 	err = s.db.QueryRowContext(ctx, `SELECT id, user, epoch, created, seen FROM sessions WHERE id = ?`, id).Scan(&n.ID, &n.User, &n.Epoch, &created, &seen)
 	n.CreatedAt, n.SeenAt = timeOf(created), timeOf(seen)
-	return n, found(err)
+	return n, failed(err)
 }
 
 // SeeSession implements [directory.Store].
 func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE sessions SET seen = max(seen, ?) WHERE id = ?`, millis(at), id)
-	return err
+	return failed(err)
 }
 
 // EndSession implements [directory.Store].
 func (s *Store) EndSession(ctx context.Context, id string) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE id = ?`, id)
-	return err
+	return failed(err)
 }
 
 // PruneSessions implements [directory.Store].
 func (s *Store) PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE created < ? OR seen < ?`, millis(begunBefore), millis(seenBefore))
-	return err
+	return failed(err)
 }
 
 // AddToken implements [directory.Store].
 func (s *Store) AddToken(ctx context.Context, t directory.Token) error {
 	_, err := s.db.ExecContext(ctx, `INSERT INTO tokens (id, user, label, used) VALUES (?, ?, ?, ?)`, t.ID, t.User, t.Label, millis(t.UsedAt))
-	return err
+	return failed(err)
 }
 
 func scanToken(row interface{ Scan(...any) error }) (t directory.Token, err error) {
 	var used int64
 	err = row.Scan(&t.ID, &t.User, &t.Label, &used)
 	t.UsedAt = timeOf(used)
-	return t, found(err)
+	return t, failed(err)
 }
 
 // Token implements [directory.Store].
@@ -238,11 +243,11 @@ func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Tok
 // SeeToken implements [directory.Store].
 func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE tokens SET used = max(used, ?) WHERE id = ?`, millis(at), id)
-	return err
+	return failed(err)
 }
 
 // RemoveToken implements [directory.Store].
 func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE id = ?`, id)
-	return err
+	return failed(err)
 }
