@@ -49,24 +49,30 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}
-	trace := x.traceParent()
-	correlation := identifier(x.r.Header.Get("X-Correlation-Id"))
-	if correlation == "" && trace != "" {
-		correlation = trace[3:35]
-	}
-	if correlation == "" {
-		correlation = x.id
+	if x.server.accounts != nil {
+		actor = x.actor.User
 	}
 	if actor == "" {
 		actor = anonymous
 	}
-	r.Actor, r.CorrelationID, r.TraceParent = string(actor), correlation, trace
+	r.Actor, r.CorrelationID, r.TraceParent = string(actor), x.correlation(), x.traceParent()
 	x.command = r
 	return r, nil
 }
 
-// anonymous is the actor of a command whose body names no user. There is no authentication: the actor is whoever the body names.
+// anonymous is the actor of a command whose body names no user, where nobody is authenticated: there the actor is whoever the body names.
 const anonymous = "anonymous"
+
+// correlation returns what the request is a part of for its client: its X-Correlation-Id, else the id of its trace, else its own id.
+func (x *exchange) correlation() string {
+	if id := identifier(x.r.Header.Get("X-Correlation-Id")); id != "" {
+		return id
+	}
+	if trace := x.traceParent(); trace != "" {
+		return trace[3:35]
+	}
+	return x.id
+}
 
 // requestID returns the client's X-Request-Id, or a new id.
 func requestID(r *http.Request) string {
