@@ -30,14 +30,15 @@ var (
 //
 // A request has a token in its Authorization header, or else a session in a cookie: where there is a header the cookie is not looked at.
 // Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no such
-// header must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]).
+// header must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). That a page is
+// this server's is also known by the address that a trusted proxy says the client used.
 func (x *exchange) authenticate(r *route) error {
 	s := x.server
 	if r.path == noPath {
 		return nil
 	}
 	credentials := x.r.Header["Authorization"]
-	if len(credentials) == 0 && s.crossOrigin.Check(x.r) != nil {
+	if len(credentials) == 0 && s.crossOrigin.Check(x.r) != nil && x.r.Header.Get("Origin") != strings.TrimSuffix(x.base, prefixOf(x.base)) {
 		return errCrossOrigin
 	}
 	if s.accounts == nil {

@@ -339,6 +339,11 @@ func TestCrossOrigin(t *testing.T) {
 			}
 		}
 	}
+	proxied := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	for origin, status := range map[string]int{"https://rooms.lan:8443": 201, "http://rooms.lan:8443": 403, "https://rooms.lan": 403, "https://rooms.lan:8443/base": 403} {
+		proxied.do(t, "POST", "/bookings", strings.Replace(morning, `"1"`, fmt.Sprintf("%d", status+len(origin)), 1), "Origin: "+origin,
+			"X-Forwarded-Host: rooms.lan:8443", "X-Forwarded-Proto: https", "X-Forwarded-Prefix: /base").want(t, status)
+	}
 	wantProblem(t, "sign in for another site", accounts.do(t, "POST", "/session", `{"name":"ann","password":"`+good+`"}`, "Origin: http://evil.example"), 403, "cross-origin")
 	wantProblem(t, "sign out for another site", accounts.do(t, "DELETE", "/session", "", session, "Sec-Fetch-Site: cross-site"), 403, "cross-origin")
 }
