@@ -52,6 +52,7 @@ func newCodec() codec {
 	add[domain.NotificationRequested](c)
 	add[domain.NotificationDelivered](c)
 	add[domain.NotificationFailed](c)
+	add[domain.NotificationDue](c)
 	add[domain.NotificationRetried](c)
 	add[domain.CalendarSnapshot](c)
 	add[domain.UserAdded](c)

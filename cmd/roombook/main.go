@@ -6,7 +6,7 @@
 //	roombook verify              check the log against the rules and the lists against the log
 //	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
-//	roombook notifications parked|retry|test
+//	roombook notifications parked|retry|test|unhandled|replay
 //	                             look after notifications that could not be sent
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook user add|passwd|roles|disable|erase|list
@@ -52,7 +52,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
-		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
+		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
+			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
 		newGroup("user", "Look after users, where --auth is accounts",
 			newUserAddCommand(), newUserPasswdCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
 		newGroup("token", "Look after tokens for the API, where --auth is accounts", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),

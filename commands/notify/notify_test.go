@@ -287,16 +287,17 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, true)
 	mail := mailOptions(server)
 	mail.Attempts = 3
-	d, _ := w.start(Options{Mail: mail, Breaker: BreakerOptions{Failures: 2, Delay: 5 * time.Millisecond}})
+	boss := w.user("boss")
+	directory := write(t, fmt.Sprintf("users: [{user: %s, approves: ['*']}]", boss))
+	d, _ := w.start(Options{Mail: mail, Directory: directory, Breaker: BreakerOptions{Failures: 2, Delay: 5 * time.Millisecond}})
 	server.Stop()
 	const users, each = 3, 8
 	want := map[domain.UserID][]string{}
-	bookings := map[domain.BookingID]bool{}
 	for range each {
 		for u := range users {
 			user := w.user(fmt.Sprint("user", u))
 			booking := w.book(user)
-			bookings[booking] = true
+			want[boss] = append(want[boss], string(domain.NotificationOf(w.event(booking, "ConfirmRequested").ID).ForApprover(1)))
 			w.cancel(booking)
 			for _, eventType := range []string{"BookingCreated", "BookingCancelled"} {
 				want[user] = append(want[user], string(domain.NotificationOf(w.event(booking, eventType).ID)))
@@ -314,7 +315,7 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 		t.Fatalf("mails to %s", got)
 	}
 	server.Start(t)
-	w.until("all is there", func() bool { return len(w.mails(server)) == users*each*2 })
+	w.until("all is there", func() bool { return len(w.mails(server)) == users*each*3 })
 	got := map[domain.UserID][]string{}
 	for _, m := range server.All() {
 		name, _, _ := strings.Cut(m.To, "@")
@@ -362,6 +363,46 @@ func TestOptOut(t *testing.T) {
 	w.outcome(domain.NotificationOf(w.event(booking, "BookingCancelled").ID), domain.ChannelMail)
 	if got := w.subjects(server, w.user("kim")); len(got) != 1 || !strings.Contains(got[0], "cancelled") {
 		t.Errorf("mails: %q", got)
+	}
+}
+
+// Who loses a booking that is moved as well is told of the room and the time that it had, and its calendar loses those.
+func TestFormerUserIsToldWhatIsLost(t *testing.T) {
+	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
+	w.start(Options{Mail: mailOptions(server), Webhook: receiver.options(t, secret("a secret of 24 bytes ..."))})
+	booking := w.book(w.user("kim"))
+	former := w.event(booking, "BookingCreated").Event.(domain.BookingCreated)
+	user, room, start, end := w.user("lee"), domain.RoomID("new-"+w.space), ten.AddDate(10, 0, 0), ten.AddDate(10, 0, 0).Add(time.Hour)
+	if _, err := w.commands.ChangeBooking(t.Context(), commands.ChangeBooking{Request: w.request(), Booking: booking, User: &user, Room: &room, Start: &start, End: &end}); err != nil {
+		t.Fatal(err)
+	}
+	id := domain.NotificationOf(w.event(booking, "BookingHandedOver").ID)
+	w.outcome(id, domain.ChannelMail)
+	w.outcome(id, domain.ChannelWebhook)
+	for _, m := range server.All() {
+		if messageID := header(t, m, "Message-Id"); !strings.Contains(messageID, string(id)) {
+			continue
+		}
+		_, all := parts(t, m)
+		text, calendar := all[0].text, all[2].text
+		for _, want := range []string{string(former.RoomID), "2030-01-01 00:00–01:00", "conference room[" + string(former.RoomID) + "]", string(user)} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the mail does not say %s:\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, string(room)) || strings.Contains(text, "2036") || strings.Contains(header(t, m, "Subject"), string(room)) {
+			t.Errorf("the mail says where the booking is now:\n%s", text)
+		}
+		if !strings.Contains(calendar, "METHOD:CANCEL") || !strings.Contains(calendar, "DTSTART:20300101T000000Z") || !strings.Contains(calendar, "SEQUENCE:1") {
+			t.Errorf("%s", calendar)
+		}
+	}
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	for _, body := range receiver.bodies {
+		if strings.Contains(body, string(id)) && (!strings.Contains(body, `"roomId":"`+string(former.RoomID)) || !strings.Contains(body, `"useStartDtm":"2030-01-01T00:00:00Z"`)) {
+			t.Errorf("%s", body)
+		}
 	}
 }
 

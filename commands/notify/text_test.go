@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,15 @@ import (
 	"roombook/domain"
 	"roombook/eventstore"
 )
+
+// english are the texts without those of an operator.
+var english = func() *texts {
+	t, err := readTexts("", time.UTC, "")
+	if err != nil {
+		panic(err)
+	}
+	return t
+}()
 
 func TestParticle(t *testing.T) {
 	for word, want := range map[string]string{
@@ -76,7 +86,7 @@ func TestTextsOfAFolder(t *testing.T) {
 // The directory says who gets mail where, and is read again when it changes; a mistake in it keeps what was there.
 func TestDirectory(t *testing.T) {
 	path := write(t, "users:\n- {user: kim, mail: k@firma.example, language: ko, opt-out: [use-started]}\n- {user: ann, approves: ['*']}\n- {user: bob, approves: [7]}\n")
-	d, err := openDirectory(path, "x-{user}@example.org", "en", quietly())
+	d, err := openDirectory(path, "x-{user}@example.org", "en", english, quietly())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +132,7 @@ func TestDirectory(t *testing.T) {
 		if got := address("kim"); got != "new@firma.example" {
 			t.Errorf("after %q: %s", text, got)
 		}
-		if _, err := openDirectory(path, DefaultAddress, "en", quietly()); err == nil {
+		if _, err := openDirectory(path, DefaultAddress, "en", english, quietly()); err == nil {
 			t.Errorf("%q is a directory", text)
 		}
 	}
@@ -131,9 +141,23 @@ func TestDirectory(t *testing.T) {
 		t.Error(got)
 	}
 	for _, template := range []string{"", "rooms@example.com", "{user}", "{user}@"} {
-		if _, err := openDirectory("", template, "en", quietly()); err == nil {
+		if _, err := openDirectory("", template, "en", english, quietly()); err == nil {
 			t.Errorf("%q is a template", template)
 		}
+	}
+}
+
+// A language without texts is told once when the directory is read.
+func TestDirectoryWithAnUnknownLanguage(t *testing.T) {
+	var out syncBuffer
+	path := write(t, "users: [{user: kim, language: fr}, {user: ann, language: fr}, {user: lee, language: ko}, {user: bob}]")
+	d, err := openDirectory(path, DefaultAddress, "en", english, slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.person("kim")
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "language=fr") || !strings.Contains(got, "user=kim") {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -157,8 +181,8 @@ func TestCompose(t *testing.T) {
 		"booked": {nil, created, Message{Notice: domain.Notice{Kind: domain.KindBooked, To: "kim", User: "kim", Room: "1"}, By: "actor", Slot: slot}},
 		"changed": {[]domain.Event{created}, changed,
 			Message{Notice: domain.Notice{Kind: domain.KindChanged, To: "lee", User: "lee", Room: "2"}, By: "actor", Slot: later, OldRoom: "1", OldSlot: slot, Sequence: 1}},
-		"handed over": {[]domain.Event{created, changed}, handed,
-			Message{Notice: domain.Notice{Kind: domain.KindHandedOver, To: "kim", User: "lee", Room: "2"}, By: "actor", Slot: later, Sequence: 1}},
+		"handed over": {[]domain.Event{created}, handed,
+			Message{Notice: domain.Notice{Kind: domain.KindHandedOver, To: "kim", User: "lee", Room: "1"}, By: "actor", Slot: slot}},
 		"confirmed": {[]domain.Event{created}, confirmed,
 			Message{Notice: domain.Notice{Kind: domain.KindConfirmed, To: "kim", User: "kim", Room: "1"}, By: "boss", Slot: slot, Confirmed: true}},
 		"denied": {[]domain.Event{created}, denied,
