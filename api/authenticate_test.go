@@ -219,6 +219,17 @@ func TestTheActorOfEvents(t *testing.T) {
 	}
 }
 
+// The key of one caller is not that of another, who is not answered what the one was.
+func TestKeysAreTheCallers(t *testing.T) {
+	s := newAccountService(t)
+	ann, bob := s.token(t, s.user(t, "ann", domain.RoleUser)), s.token(t, s.user(t, "bob", domain.RoleUser))
+	first := s.do(t, "POST", "/bookings", morning, ann, "Idempotency-Key: k").want(t, 201)
+	if again := s.do(t, "POST", "/bookings", morning, ann, "Idempotency-Key: k").want(t, 201); again.at(t, "bookingId") != first.at(t, "bookingId") {
+		t.Error("a repeat is another booking")
+	}
+	wantProblem(t, "another's key", s.do(t, "POST", "/bookings", morning, bob, "Idempotency-Key: k"), 409, "slot-taken")
+}
+
 func TestASession(t *testing.T) {
 	s := newAccountService(t)
 	id := s.user(t, "ann", domain.RoleUser)

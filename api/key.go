@@ -67,8 +67,14 @@ func quotedString(s string) (text string, ok bool) {
 	return "", false
 }
 
-// commandID returns the id of the command with an idempotency key.
-func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
+// commandID returns the id of the command with an idempotency key. Where callers are authenticated, each has keys of their own: nobody is
+// answered what another was.
+func (x *exchange) commandID(key string) uuid.UUID {
+	if x.server.accounts != nil {
+		key = string(x.actor.User) + " " + key // in neither of which there is a space
+	}
+	return uuid.NewSHA1(keySpace, []byte(key))
+}
 
 // keys serializes the commands of a server that have the same idempotency key. It is safe for concurrent use.
 type keys struct {

@@ -42,7 +42,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		r.IfRevisions = []domain.Revision{}
 	}
 	if key != "" {
-		r.ID, r.Digest = commandID(key), x.digest()
+		r.ID, r.Digest = x.commandID(key), x.digest()
 		if x.releaseKey, err = x.server.keys.acquire(x.ctx, r.ID); err != nil {
 			return commands.Request{}, err
 		}
