@@ -75,8 +75,9 @@ const maxKeptBuffer = 64 << 10
 
 func (x *exchange) close() {
 	s := x.server
+	x.actor = domain.Actor{}
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
-	x.actor, x.command, x.releaseKey = domain.Actor{}, commands.Request{}, nil
+	x.command, x.releaseKey = commands.Request{}, nil
 	if cap(x.in) > maxKeptBuffer || x.out.Cap() > maxKeptBuffer {
 		return
 	}

@@ -265,17 +265,17 @@ func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
 
 // resources are the structs that the document's schemas describe: replies, and bodies of commands.
 var resources = map[string]any{
+	"User": userReply{}, "Token": tokenReply{}, "Tokens": tokensReply{},
+	"SignIn": signInRequest{}, "NewPassword": passwordRequest{}, "SetUp": setUpRequest{}, "NewToken": newTokenRequest{},
 	"Link": link{}, "Page": pageSize{}, "PageLinks": pageLinks{}, "Root": rootReply{}, "Health": healthReply{}, "Version": versionReply{},
 	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{},
 	"Confirm": confirmReply{}, "ConfirmsPage": pageReply[confirmReply]{}, "RealUse": realUseReply{}, "RealusesPage": pageReply[realUseReply]{},
 	"BookingList": bookingListReply{}, "BookingListsPage": pageReply[bookingListReply]{},
 	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
 	"Notification": notificationReply{}, "NotificationsPage": pageReply[notificationReply]{},
-	"User": userReply{}, "Token": tokenReply{}, "Tokens": tokensReply{},
 	"Problem": problem{}, "ProblemType": problemTypeReply{}, "ProblemTypes": problemTypesReply{},
 
 	"NewBooking": newBookingRequest{}, "WholeBooking": bookingChangeRequest{}, "BookingChange": bookingChangeRequest{},
-	"SignIn": signInRequest{}, "NewPassword": passwordRequest{}, "SetUp": setUpRequest{}, "NewToken": newTokenRequest{},
 	"ConfirmAnswer": confirmAnswerRequest{}, "NewRealUse": newRealUseRequest{}, "RealUseEnd": realUseEndRequest{},
 }
 

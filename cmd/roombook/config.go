@@ -69,6 +69,12 @@ func badFolder(err error) error {
 	return fmt.Errorf("the data folder cannot be used: %w; check its owner and permissions, or choose another folder with --data", err)
 }
 
+// The kinds of authentication.
+const (
+	authNone     = "none"
+	authAccounts = "accounts"
+)
+
 // The roles that a process may have.
 const (
 	roleAPI         = "api"
@@ -78,12 +84,6 @@ const (
 )
 
 var allRoles = []string{roleAPI, roleProjections, roleRecovery, roleDispatch}
-
-// The kinds of authentication.
-const (
-	authNone     = "none"
-	authAccounts = "accounts"
-)
 
 // serveConfig is everything that serve can be told.
 type serveConfig struct {
