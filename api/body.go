@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	jsonv1 "encoding/json"
 	"errors"
 	"fmt"
@@ -309,6 +310,67 @@ func (b *body) oneOf(f *field, words ...string) string {
 	return ""
 }
 
+// value decodes an optional member, which may be of any form, into what into points to.
+func (b *body) value(f *field, into any) {
+	if !f.given() {
+		return
+	}
+	err := json.Unmarshal(f.value, into, lenient, json.RejectUnknownMembers(true))
+	if wrong, ok := errors.AsType[*json.SemanticError](err); ok {
+		detail := "must be " + nameOf(wrong.GoType)
+		if errors.Is(wrong, json.ErrUnknownName) {
+			detail = "is not a field of this request"
+		}
+		b.faults = append(b.faults, fault{Pointer: new(*pointerTo(f.name) + wrong.JSONPointer), Detail: detail})
+	}
+}
+
+// nameOf names the JSON type that a Go type stands for, with its article.
+func nameOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "a boolean"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Slice:
+		return "an array"
+	case reflect.Pointer:
+		return nameOf(t.Elem())
+	default:
+		return "an object"
+	}
+}
+
+// pathID checks a member that may repeat the id in the path.
+func (b *body) pathID(f *field, id string) {
+	if !f.given() {
+		return
+	}
+	if given := b.id(f); given != "" && given != id {
+		b.fault(f, "must be the id in the path, or left out")
+	}
+}
+
+// domainFaults adds what the domain finds wrong with the values of the body, but for members that are faulty already.
+func (b *body) domainFaults(faults []domain.Fault) {
+	known := slices.Clone(b.faults)
+	for _, f := range faultsAt(faults, nil) {
+		if !slices.ContainsFunc(known, func(k fault) bool { return firstToken(*k.Pointer) == firstToken(*f.Pointer) }) {
+			b.faults = append(b.faults, f)
+		}
+	}
+}
+
+// firstToken names the member of the body that a pointer leads to or into.
+func firstToken(p jsontext.Pointer) string {
+	for token := range p.Tokens() {
+		return token
+	}
+	return ""
+}
+
 // kind names the type of a JSON value, with its article.
 func kind(v jsontext.Value) string {
 	switch v.Kind() {
@@ -358,14 +420,14 @@ func (b *body) check(others jsontext.Value, policyFaults ...fault) error {
 	return &invalidBody{faults: append(b.faults, policyFaults...)}
 }
 
-// names maps the domain's fields to the members of a body.
+// names maps the domain's fields to the members of a body, where these are others.
 type names map[domain.Field]string
 
 // faultsAt converts the domain's faults into faults of a body.
 func faultsAt(faults []domain.Fault, names names) []fault {
 	at := make([]fault, len(faults))
 	for i, f := range faults {
-		at[i] = fault{Pointer: pointerTo(names[f.Field]), Detail: f.Detail}
+		at[i] = fault{Pointer: new(jsontext.Pointer("/" + cmp.Or(names[f.Field], string(f.Field)))), Detail: f.Detail}
 	}
 	return at
 }

@@ -44,6 +44,7 @@ type newBookingRequest struct {
 	BookingUserID field          `json:"bookingUserId"`
 	UseStartDtm   field          `json:"useStartDtm"`
 	UseEndDtm     field          `json:"useEndDtm"`
+	Override      field          `json:"override"`
 	Others        jsontext.Value `json:",embed"`
 }
 
@@ -54,6 +55,7 @@ type bookingChangeRequest struct {
 	BookingUserID field          `json:"bookingUserId"`
 	UseStartDtm   field          `json:"useStartDtm"`
 	UseEndDtm     field          `json:"useEndDtm"`
+	Override      field          `json:"override"`
 	BookingID     field          `json:"bookingId"`
 	Status        field          `json:"status"`
 	Links         field          `json:"_links"`
@@ -71,6 +73,7 @@ func (s *Server) createBooking(x *exchange) error {
 		User: domain.UserID(b.id(&in.BookingUserID)),
 		Slot: domain.Slot{Start: b.time(&in.UseStartDtm), End: b.end(&in.UseEndDtm)},
 	}
+	b.value(&in.Override, &c.Override)
 	if err := b.check(in.Others, policyFaults(s.policy, c.Slot, x.now())...); err != nil {
 		return err
 	}
@@ -123,11 +126,8 @@ func (s *Server) change(x *exchange, replace bool) error {
 		slot.End = b.end(&in.UseEndDtm)
 		c.End = &slot.End
 	}
-	if in.BookingID.given() {
-		if id := b.id(&in.BookingID); id != "" && id != string(c.Booking) {
-			b.fault(&in.BookingID, "must be the id in the path, or left out")
-		}
-	}
+	b.value(&in.Override, &c.Override)
+	b.pathID(&in.BookingID, string(c.Booking))
 	if in.Status.given() {
 		c.Phase = domain.Phase(b.oneOf(&in.Status, liveStatuses()...))
 	}

@@ -11,7 +11,7 @@ func (s *Server) bookingListRoutes() []route {
 		// The bookings, past ones included.
 		{method: "GET", path: "/bookingLists", handle: l.page, params: listParams{}},
 		// One booking, whatever its status.
-		{method: "GET", path: "/bookingLists/{id}", handle: listEntry(s.lists.BookingList, (*exchange).bookingListReply)},
+		{method: "GET", path: "/bookingLists/{id}", handle: listEntry(true, s.lists.BookingList, (*exchange).bookingListReply)},
 		// The same as a search.
 		{method: "GET", path: "/bookingLists/search/findByBookingId", handle: l.findByBookingID, params: searchParams{}},
 	}
@@ -21,6 +21,7 @@ func (s *Server) bookingListRoutes() []route {
 type bookingListReply struct {
 	BookingID     domain.BookingID     `json:"bookingId"`
 	RoomID        domain.RoomID        `json:"roomId"`
+	RoomName      string               `json:"roomName,omitzero"`
 	BookingUserID domain.UserID        `json:"bookingUserId"`
 	UseStartDtm   timestamp            `json:"useStartDtm"`
 	UseEndDtm     timestamp            `json:"useEndDtm"`
@@ -39,7 +40,7 @@ type bookingListReply struct {
 }
 
 func (x *exchange) bookingListReply(b *projections.BookingList) (r bookingListReply) {
-	r.BookingID, r.RoomID, r.BookingUserID = b.Booking, b.Room, b.User
+	r.BookingID, r.RoomID, r.RoomName, r.BookingUserID = b.Booking, b.Room, x.roomName(b.Room), b.User
 	r.UseStartDtm, r.UseEndDtm, r.BookingDtm = x.time(b.Start), x.time(b.End), x.time(b.BookedAt)
 	r.Status = b.Status
 	r.ConfirmStatus, r.ConfirmDtm = b.ConfirmStatus, x.timeOrNull(b.ConfirmedAt)
@@ -55,6 +56,7 @@ func (s *Server) bookingLists() *list[projections.BookingList, bookingListReply]
 		server:   s,
 		name:     "bookingLists",
 		link:     func(l *pageLinks) *link { return &l.BookingLists },
+		named:    true,
 		sorts:    bookingListSorts(),
 		statuses: bookingStatuses(),
 		query:    s.lists.BookingLists,

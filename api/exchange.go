@@ -32,6 +32,8 @@ type exchange struct {
 	command    commands.Request // if the request is a command
 	releaseKey func()           // if the command holds an idempotency key
 
+	roomName func(domain.RoomID) string // the name of a room, in replies of lists that are named
+
 	status    int
 	mediaType string
 	out       bytes.Buffer // the reply's body
@@ -77,7 +79,7 @@ func (x *exchange) close() {
 	s := x.server
 	x.actor = domain.Actor{}
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
-	x.command, x.releaseKey = commands.Request{}, nil
+	x.command, x.releaseKey, x.roomName = commands.Request{}, nil, nil
 	if cap(x.in) > maxKeptBuffer || x.out.Cap() > maxKeptBuffer {
 		return
 	}

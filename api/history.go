@@ -12,7 +12,7 @@ import (
 	"roombook/projections"
 )
 
-// historyParams are the query parameters of a booking's history.
+// historyParams are the query parameters of a history.
 type historyParams struct {
 	// The most events on the page.
 	Size string `param:"size"`
@@ -20,9 +20,21 @@ type historyParams struct {
 	Cursor string `param:"cursor"`
 }
 
-// history replies with the events of a booking and of its use in the order of the log. The cursor of a page is the position of the last
-// event before it.
+// history replies with the events of a booking and of its use.
 func (s *Server) history(x *exchange) error {
+	r, err := x.history("/bookings/", domain.ErrBookingNotFound, func(id string) ([]eventstore.Recorded, error) {
+		return s.commands.History(x.ctx, domain.BookingID(id))
+	})
+	if err != nil {
+		return err
+	}
+	r.Links.Booking = x.link("/bookings/", x.vars["id"])
+	return x.reply(r)
+}
+
+// history returns a page of the events of what the path names, in the order of the log. The cursor of a page is the position of the last
+// event before it.
+func (x *exchange) history(path string, notFound error, read func(id string) ([]eventstore.Recorded, error)) (*historyReply, error) {
 	size, after := projections.MaxSize, eventstore.Position(0)
 	err := x.params(func(name, value string) (err error) {
 		switch name {
@@ -40,15 +52,15 @@ func (s *Server) history(x *exchange) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id := x.vars["id"]
 	if !validID(id) {
-		return domain.ErrBookingNotFound
+		return nil, notFound
 	}
-	events, err := s.commands.History(x.ctx, domain.BookingID(id))
+	events, err := read(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	x.position(events[len(events)-1].Position)
 	for len(events) > 0 && events[0].Position <= after {
@@ -68,12 +80,11 @@ func (s *Server) history(x *exchange) error {
 	if next != "" {
 		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, next))
 	}
-	r.Links.History = x.link("/bookings/", id+"/history")
-	r.Links.Booking = x.link("/bookings/", id)
-	return x.reply(&r)
+	r.Links.History = x.link(path, id+"/history")
+	return &r, nil
 }
 
-// historyReply is a page of a booking's history.
+// historyReply is a page of the history of a booking or a room.
 type historyReply struct {
 	Embedded struct {
 		Events []eventReply `json:"events"`
@@ -82,11 +93,12 @@ type historyReply struct {
 		Self    link `json:"self"`
 		Next    link `json:"next,omitzero"`
 		History link `json:"history"`
-		Booking link `json:"booking"`
+		Booking link `json:"booking,omitzero"`
+		Room    link `json:"room,omitzero"`
 	} `json:"_links"`
 }
 
-// eventReply is an event in a booking's history.
+// eventReply is an event in a history.
 type eventReply struct {
 	EventID       uuid.UUID           `json:"eventId"`
 	Type          string              `json:"type"`

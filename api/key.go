@@ -147,12 +147,16 @@ func (x *exchange) replayRefusal(answer string) {
 	x.out.WriteString(answer)
 }
 
-// digest returns a hash of what a request asks for: its method, its path, and its body without insignificant white space. The body must have
-// been decoded.
+// digest returns a hash of what a request asks for: its method, its path with the query, and its body without insignificant white space. The
+// body must have been decoded.
 func (x *exchange) digest() string {
 	h := sha256.New()
 	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.
-	_, _ = io.WriteString(h, x.r.Method+" "+x.r.URL.Path+"\n")
+	target := x.r.URL.Path
+	if x.r.URL.RawQuery != "" {
+		target += "?" + x.r.URL.RawQuery
+	}
+	_, _ = io.WriteString(h, x.r.Method+" "+target+"\n")
 	compact := jsontext.Value(x.in).Clone()
 	_ = compact.Compact()
 	_, _ = h.Write(compact)

@@ -24,6 +24,11 @@ type Lists interface {
 	RoomUseList(context.Context, domain.BookingID, eventstore.Position) (projections.RoomUseList, error)
 	Notifications(context.Context, projections.Query) (projections.Page[projections.Notification], error)
 	Notification(context.Context, domain.NotificationID, eventstore.Position) (projections.Notification, error)
+	Rooms(context.Context, projections.RoomQuery) (projections.Page[projections.RoomList], error)
+	// RoomNames returns the names of rooms, empty for a room that is not registered.
+	RoomNames(context.Context, eventstore.Position) (func(domain.RoomID) string, error)
+	Occupancy(context.Context, projections.OccupancyQuery) (projections.Occupancy, error)
+	Availability(context.Context, projections.AvailabilityQuery) (projections.Availability, error)
 }
 
 // list is a list of the API: a read model, or a collection that is derived from one. T is an item of the read model, R its reply.
@@ -42,7 +47,9 @@ type list[T, R any] struct {
 	used bool
 	// byAnswer makes status filter by the administrator's answer.
 	byAnswer bool
-	query    func(context.Context, projections.Query) (projections.Page[T], error)
+	// named makes replies name rooms by their names.
+	named bool
+	query func(context.Context, projections.Query) (projections.Page[T], error)
 	// reply converts an item.
 	reply func(*exchange, *T) R
 	// replies recycles the memory of converted items, some 10 KB a page.
@@ -71,6 +78,7 @@ type pageLinks struct {
 	BookingLists  link `json:"bookingLists,omitzero"`
 	RoomUseLists  link `json:"roomUseLists,omitzero"`
 	Notifications link `json:"notifications,omitzero"`
+	Rooms         link `json:"rooms,omitzero"`
 	Next          link `json:"next,omitzero"`
 }
 
@@ -103,7 +111,7 @@ type listParams struct {
 // parse converts the request's query.
 func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
 	q := projections.Query{Statuses: l.defaults, Used: l.used}
-	err := x.params(func(name, value string) (err error) {
+	err := x.listParams(&q.MinPosition, func(name, value string) (err error) {
 		switch name {
 		case "roomId":
 			q.Room, err = parseID[domain.RoomID](value)
@@ -118,15 +126,13 @@ func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
 		case "to":
 			q.To, err = parseBound(value, l.server.zone, true)
 		case "sort":
-			q.Sort, q.Descending, err = l.parseSort(value)
+			q.Sort, q.Descending, err = parseSort(value, l.sorts)
 		case "size":
 			q.Size, err = parseSize(value)
 		case "cursor":
 			q.Cursor = value
 		case "total":
-			if q.Total = value == "true"; !q.Total && value != "false" {
-				err = errors.New("must be true or false")
-			}
+			q.Total, err = parseBool(value)
 		default:
 			err = errUnknownParameter
 		}
@@ -138,20 +144,7 @@ func (l *list[T, R]) parse(x *exchange) (projections.Query, error) {
 		}
 		q.Statuses = nil
 	}
-	invalid, _ := errors.AsType[*invalidParameters](err)
-	if invalid == nil {
-		invalid = new(invalidParameters)
-	}
-	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
-		invalid.faults = append(invalid.faults, fault{Parameter: "to", Detail: "must be after from"})
-	}
-	if q.MinPosition, err = x.minPosition(); err != nil {
-		invalid.faults = append(invalid.faults, fault{Parameter: "Roombook-Position", Detail: err.Error()})
-	}
-	if invalid.faults != nil {
-		return q, invalid
-	}
-	return q, nil
+	return q, faultIf(err, !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To), "to", "must be after from")
 }
 
 func parseID[T ~string](value string) (T, error) {
@@ -174,10 +167,10 @@ func (l *list[T, R]) parseStatuses(value string) ([]string, error) {
 	return statuses, nil
 }
 
-func (l *list[T, R]) parseSort(value string) (sort string, descending bool, err error) {
+func parseSort(value string, sorts []string) (sort string, descending bool, err error) {
 	sort, direction, given := strings.Cut(value, ",")
-	if !slices.Contains(l.sorts, sort) || given && direction != "asc" && direction != "desc" {
-		return "", false, fmt.Errorf("must be %s, and after it nothing, ,asc or ,desc", strings.Join(l.sorts, " or "))
+	if !slices.Contains(sorts, sort) || given && direction != "asc" && direction != "desc" {
+		return "", false, fmt.Errorf("must be %s, and after it nothing, ,asc or ,desc", strings.Join(sorts, " or "))
 	}
 	return sort, direction == "desc", nil
 }
@@ -229,11 +222,13 @@ func (l *list[T, R]) findByBookingID(x *exchange) error {
 
 func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 	page, err := l.query(x.ctx, q)
-	if invalid, ok := errors.AsType[*projections.InvalidQuery](err); ok {
-		return invalidParameter(string(invalid.Parameter), errors.New(invalid.Detail))
-	}
 	if err != nil {
-		return err
+		return asParameters(err)
+	}
+	if l.named {
+		if err := x.nameRooms(q.MinPosition); err != nil {
+			return err
+		}
 	}
 	x.position(page.Position)
 	items, _ := l.replies.Get().(*[]R)
@@ -253,6 +248,15 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, page.Next))
 	}
 	return x.reply(&r)
+}
+
+// nameRooms sets x.roomName. If the directory cannot be read rooms have no names, which is better than to show no list.
+func (x *exchange) nameRooms(min eventstore.Position) (err error) {
+	x.roomName, err = x.server.lists.RoomNames(x.ctx, min)
+	if errors.Is(err, projections.ErrUnavailable) {
+		x.roomName, err = func(domain.RoomID) string { return "" }, nil
+	}
+	return err
 }
 
 // withCursor returns the query of the next page: the same one with another cursor.
@@ -295,8 +299,8 @@ func stringsOf[T ~string](values ...T) []string {
 	return s
 }
 
-// listEntry returns the handler of a single entry of a list.
-func listEntry[ID ~string, T, R any](find func(context.Context, ID, eventstore.Position) (T, error), reply func(*exchange, *T) R) handler {
+// listEntry returns the handler of a single entry of a list, which is named as list.named says.
+func listEntry[ID ~string, T, R any](named bool, find func(context.Context, ID, eventstore.Position) (T, error), reply func(*exchange, *T) R) handler {
 	return func(x *exchange) error {
 		min, err := x.minPosition()
 		if err != nil {
@@ -307,6 +311,9 @@ func listEntry[ID ~string, T, R any](find func(context.Context, ID, eventstore.P
 			return projections.ErrNotFound
 		}
 		found, err := find(x.ctx, ID(id), min)
+		if err == nil && named {
+			err = x.nameRooms(min)
+		}
 		if err != nil {
 			return err
 		}

@@ -14,14 +14,20 @@ type lists struct {
 	bookings      []projections.BookingList
 	roomUses      []projections.RoomUseList
 	notifications []projections.Notification
+	rooms         []projections.RoomList
+	occupancy     projections.Occupancy
+	availability  projections.Availability
 	next          string
 	total         *int64
 	more          bool
 	position      eventstore.Position
 	err           error
 
-	asked projections.Query
-	min   eventstore.Position
+	asked          projections.Query
+	askedRooms     projections.RoomQuery
+	askedOccupancy projections.OccupancyQuery
+	askedFree      projections.AvailabilityQuery
+	min            eventstore.Position
 }
 
 func page[T any](l *lists, q projections.Query, items []T) (projections.Page[T], error) {
@@ -67,4 +73,30 @@ func (l *lists) Notifications(_ context.Context, q projections.Query) (projectio
 
 func (l *lists) Notification(_ context.Context, id domain.NotificationID, min eventstore.Position) (projections.Notification, error) {
 	return entry(l, min, l.notifications, func(n projections.Notification) bool { return n.ID == id })
+}
+
+func (l *lists) Rooms(_ context.Context, q projections.RoomQuery) (projections.Page[projections.RoomList], error) {
+	l.askedRooms = q
+	return projections.Page[projections.RoomList]{Items: l.rooms, Next: l.next, Total: l.total, Position: l.position}, l.err
+}
+
+func (l *lists) RoomNames(context.Context, eventstore.Position) (func(domain.RoomID) string, error) {
+	return func(id domain.RoomID) string {
+		for _, r := range l.rooms {
+			if r.Room == id {
+				return r.Name
+			}
+		}
+		return ""
+	}, l.err
+}
+
+func (l *lists) Occupancy(_ context.Context, q projections.OccupancyQuery) (projections.Occupancy, error) {
+	l.askedOccupancy = q
+	return l.occupancy, l.err
+}
+
+func (l *lists) Availability(_ context.Context, q projections.AvailabilityQuery) (projections.Availability, error) {
+	l.askedFree = q
+	return l.availability, l.err
 }

@@ -14,7 +14,7 @@ func (s *Server) notificationRoutes() []route {
 		// The notifications sent to users.
 		{method: "GET", path: "/notifications", handle: s.notifications().page, params: listParams{}},
 		// One notification.
-		{method: "GET", path: "/notifications/{id}", handle: listEntry(s.lists.Notification, (*exchange).notificationReply)},
+		{method: "GET", path: "/notifications/{id}", handle: listEntry(true, s.lists.Notification, (*exchange).notificationReply)},
 		// Has a notification that was given up delivered after all.
 		{method: "POST", path: "/notifications/{id}/retry", handle: s.retryNotification, needs: domain.RetrySending},
 	}
@@ -24,6 +24,7 @@ func (s *Server) notificationRoutes() []route {
 type notificationReply struct {
 	NotificationID domain.NotificationID   `json:"notificationId"`
 	BookingID      domain.BookingID        `json:"bookingId"`
+	RoomName       string                  `json:"roomName,omitzero"`
 	UserID         domain.UserID           `json:"userId"`
 	Kind           domain.NotificationKind `json:"kind"`
 	Contents       string                  `json:"contents"`
@@ -40,7 +41,7 @@ type notificationReply struct {
 }
 
 func (x *exchange) notificationReply(n *projections.Notification) (r notificationReply) {
-	r.NotificationID, r.BookingID, r.UserID = n.ID, n.Booking, n.User
+	r.NotificationID, r.BookingID, r.RoomName, r.UserID = n.ID, n.Booking, x.roomName(n.Room), n.User
 	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
 	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
 	r.Reason = orNull(n.Reason)
@@ -61,6 +62,9 @@ func (s *Server) retryNotification(x *exchange) error {
 		return projections.ErrNotFound
 	}
 	n, err := s.lists.Notification(x.ctx, id, min)
+	if err == nil {
+		err = x.nameRooms(min)
+	}
 	if err != nil {
 		return err
 	}
@@ -86,6 +90,7 @@ func (s *Server) notifications() *list[projections.Notification, notificationRep
 		server:   s,
 		name:     "notifications",
 		link:     func(l *pageLinks) *link { return &l.Notifications },
+		named:    true,
 		sorts:    []string{"sendDtm", "userId"},
 		statuses: stringsOf(domain.DeliveryPending, domain.DeliveryDelivered, domain.DeliveryFailed),
 		query:    s.lists.Notifications,

@@ -171,8 +171,15 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 		want := make(map[string]string)
 		if o.params != nil {
 			params := reflect.TypeOf(o.params)
-			for f := range params.Fields() {
-				want[f.Tag.Get("param")] = comments[params.Name()+"."+f.Name]
+			for _, f := range reflect.VisibleFields(params) {
+				if f.Anonymous {
+					continue
+				}
+				of := params
+				for _, i := range f.Index[:len(f.Index)-1] {
+					of = of.Field(i).Type
+				}
+				want[f.Tag.Get("param")] = comments[of.Name()+"."+f.Name]
 			}
 		}
 		method, path, _ := strings.Cut(name, " ")
@@ -201,7 +208,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, name := range []string{"list.go", "booking.go", "history.go"} {
+	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -273,10 +280,13 @@ var resources = map[string]any{
 	"BookingList": bookingListReply{}, "BookingListsPage": pageReply[bookingListReply]{},
 	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
 	"Notification": notificationReply{}, "NotificationsPage": pageReply[notificationReply]{},
+	"Room": roomReply{}, "RoomsPage": pageReply[roomReply]{}, "Rules": rulesReply{}, "Closure": closureReply{}, "Closures": closuresReply{},
+	"BrokenRule": brokenRule{}, "Conflicts": conflictsReply{}, "Occupancy": occupancyReply{}, "AvailableRoom": availableRoom{}, "Availability": availabilityReply{},
 	"Problem": problem{}, "ProblemType": problemTypeReply{}, "ProblemTypes": problemTypesReply{},
 
 	"NewBooking": newBookingRequest{}, "WholeBooking": bookingChangeRequest{}, "BookingChange": bookingChangeRequest{},
 	"ConfirmAnswer": confirmAnswerRequest{}, "NewRealUse": newRealUseRequest{}, "RealUseEnd": realUseEndRequest{},
+	"NewRoom": detailsRequest{}, "RoomDetails": detailsRequest{}, "NewRules": rulesRequest{}, "NewClosure": closureRequest{},
 }
 
 // A schema and its struct agree about names, types, formats, what may be null and what is required.
@@ -359,7 +369,7 @@ func compareProperties(t *testing.T, at string, schema *openapi3.Schema, typ ref
 			continue
 		}
 		delete(undocumented, name)
-		optional, ft := options == "omitzero", f.Type
+		optional, ft := options == "omitzero" || options == "omitempty", f.Type
 		if !optional && ft != reflect.TypeFor[field]() {
 			required = append(required, name)
 		}
@@ -389,6 +399,8 @@ func TestDocumentedBodiesAreTaken(t *testing.T) {
 	for name, c := range map[string]call{
 		"NewBooking": {method: "POST", path: "/bookings"}, "WholeBooking": {method: "PUT", path: "/bookings/1"}, "BookingChange": {method: "PATCH", path: "/bookings/1"},
 		"ConfirmAnswer": {method: "PATCH", path: "/confirms/1"}, "NewRealUse": {method: "POST", path: "/realuses"}, "RealUseEnd": {method: "PATCH", path: "/realuses/1"},
+		"NewRoom": {method: "POST", path: "/rooms"}, "RoomDetails": {method: "PUT", path: "/rooms/1"}, "NewRules": {method: "PUT", path: "/rooms/1/rules"},
+		"NewClosure": {method: "POST", path: "/rooms/1/closures"},
 	} {
 		faults := func(body string) map[string]string {
 			found := make(map[string]string)
@@ -504,4 +516,8 @@ func TestExamplesWorkAsTheyStand(t *testing.T) {
 	s.do(t, "POST", "/realuses", start).want(t, 404) // a booking of the reader's own is filled in
 	use := s.do(t, "POST", "/realuses", regexp.MustCompile(`"bookingId":"[^"]*"`).ReplaceAllString(start, `"bookingId":"`+id+`"`)).want(t, 201).at(t, "realUseId").(string)
 	s.do(t, "PATCH", "/realuses/"+use, example("PATCH", "/realuses/{id}")).want(t, 200)
+	room := s.do(t, "POST", "/rooms", example("POST", "/rooms")).want(t, 201).header.Get("Location")
+	s.do(t, "PUT", room, example("PUT", "/rooms/{id}")).want(t, 200)
+	s.do(t, "PUT", room+"/rules", example("PUT", "/rooms/{id}/rules")).want(t, 200)
+	s.do(t, "POST", room+"/closures", example("POST", "/rooms/{id}/closures")).want(t, 201)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"roombook/eventstore"
+	"roombook/projections"
 )
 
 // invalidParameters lists every fault of a query.
@@ -33,8 +34,9 @@ func invalidParameter(name string, err error) error {
 // the client asked.
 var errUnknownParameter = errors.New("is not a parameter of this address")
 
-// params calls set for each parameter of the query. It returns nil, or all faults as an *invalidParameters.
-func (x *exchange) params(set func(name, value string) error) error {
+// params calls set for each parameter of the query, of which those that are repeatable may be given several times. It returns nil, or all
+// faults as an *invalidParameters.
+func (x *exchange) params(set func(name, value string) error, repeatable ...string) error {
 	var faults []fault
 	var seen []string
 	for part := range strings.SplitSeq(x.r.URL.RawQuery, "&") {
@@ -47,7 +49,7 @@ func (x *exchange) params(set func(name, value string) error) error {
 		switch {
 		case err != nil || err2 != nil:
 			err = errors.New("is not escaped as a query must be")
-		case slices.Contains(seen, name):
+		case slices.Contains(seen, name) && !slices.Contains(repeatable, name):
 			err = errors.New("must be given only once")
 		default:
 			err = set(name, value)
@@ -64,6 +66,66 @@ func (x *exchange) params(set func(name, value string) error) error {
 		return &invalidParameters{faults}
 	}
 	return nil
+}
+
+// listParams is params for a query of a list, with the position that the list must have reached.
+func (x *exchange) listParams(min *eventstore.Position, set func(name, value string) error, repeatable ...string) error {
+	err := x.params(set, repeatable...)
+	var headerErr error
+	if *min, headerErr = x.minPosition(); headerErr != nil {
+		err = faultIf(err, true, "Roombook-Position", headerErr.Error())
+	}
+	return err
+}
+
+// faultIf adds a fault of a parameter to those of err, which is nil or an *invalidParameters, unless that has one of the parameter already.
+func faultIf(err error, is bool, parameter, detail string) error {
+	if !is {
+		return err
+	}
+	invalid, _ := errors.AsType[*invalidParameters](err)
+	if invalid == nil {
+		invalid = new(invalidParameters)
+	}
+	if !slices.ContainsFunc(invalid.faults, func(f fault) bool { return f.Parameter == parameter }) {
+		invalid.faults = append(invalid.faults, fault{Parameter: parameter, Detail: detail})
+	}
+	return invalid
+}
+
+// asParameters converts the error of an invalid query into a fault of a parameter. Other errors are returned unchanged.
+func asParameters(err error) error {
+	if invalid, ok := errors.AsType[*projections.InvalidQuery](err); ok {
+		return invalidParameter(string(invalid.Parameter), errors.New(invalid.Detail))
+	}
+	return err
+}
+
+func parseBool(value string) (bool, error) {
+	if value != "true" && value != "false" {
+		return false, errors.New("must be true or false")
+	}
+	return value == "true", nil
+}
+
+// parseNames parses texts with commas between.
+func parseNames(value string) ([]string, error) {
+	if len(value) > maxText {
+		return nil, errTextTooLong
+	}
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' }), nil
+}
+
+// maxText is the maximum length of a text in a query, in bytes.
+const maxText = 1000
+
+var errTextTooLong = fmt.Errorf("must be at most %d bytes long", maxText)
+
+func parseText(value string) (string, error) {
+	if len(value) > maxText {
+		return "", errTextTooLong
+	}
+	return value, nil
 }
 
 // queryTime restores the plus sign of an offset, which arrives as a space if the client did not escape it.

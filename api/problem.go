@@ -52,6 +52,11 @@ type problem struct {
 	RealUseEndDtm       timestamp           `json:"realUseEndDtm,omitzero"`
 	EarliestUseStartDtm timestamp           `json:"earliestUseStartDtm,omitzero"`
 	LatestUseStartDtm   timestamp           `json:"latestUseStartDtm,omitzero"`
+	Broken              []brokenRule        `json:"broken,omitzero"`
+	Closures            []closedPeriod      `json:"closures,omitzero"`
+	Earliest            timestamp           `json:"earliest,omitzero"`
+	RoomID              domain.RoomID       `json:"roomId,omitzero"`
+	RetiredFromDtm      timestamp           `json:"retiredFromDtm,omitzero"`
 	ETag                string              `json:"etag,omitzero"` // also a header
 
 	mediaType    string // that was negotiated for the reply
@@ -67,6 +72,14 @@ type conflict struct {
 	BookingID   domain.BookingID `json:"bookingId"`
 	UseStartDtm timestamp        `json:"useStartDtm"`
 	UseEndDtm   timestamp        `json:"useEndDtm"`
+}
+
+// closedPeriod is a period for which the room is closed.
+type closedPeriod struct {
+	ClosureID domain.ClosureID `json:"closureId"`
+	StartDtm  timestamp        `json:"startDtm"`
+	EndDtm    timestamp        `json:"endDtm"`
+	Reason    string           `json:"reason,omitzero"`
 }
 
 // Errors of requests that no handler sees.
@@ -157,8 +170,8 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
-		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
-		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
+		about: "A request with the same Idempotency-Key and another method, address or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
+		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, address or body."),
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
@@ -181,14 +194,64 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 		about: "Other bookings hold the room for a part of the time. The member conflictsWith lists the first ones by their start, and moreConflicts says how many more there may be. A booking whose use has ended keeps the time until that end: it is listed with what is left of its slot, and to read it is answered with booking-cancelled. Choose another room or time; a booking that begins when another one ends does not collide with it.",
 		match: typed(func(e *domain.SlotTaken, p *problem) {
 			p.Detail = fmt.Sprintf("Room %s is taken for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
-			p.ConflictsWith = make([]conflict, len(e.By))
-			for i, r := range e.By {
-				p.ConflictsWith[i] = conflict{r.BookingID, p.time(r.Slot.Start), p.time(r.Slot.End)}
-			}
+			p.conflicts(e.By)
 			if p.MoreConflicts = e.More; e.More > 0 {
 				p.Detail += fmt.Sprintf(" Besides the bookings in conflictsWith there may be %d more.", e.More)
 			}
 		}),
+	},
+	{
+		name: "rule-broken", status: http.StatusConflict, title: "The room's rules do not allow it",
+		about: "The booking breaks rules that the room has by now, see GET /rooms/{id}/rules. The member broken lists all of them: the rule, its value (limit, or hours), why it is broken, and the earliest start of a booking of this length, or the nearest that the rules allow, that would do, where there is one. The member conflictsWith lists the bookings because of which they are broken, if it is because of any. Book another time or room; an administrator may book all the same with override: true.",
+		match: typed(func(e *domain.RuleBroken, p *problem) {
+			p.RoomID, p.Broken = e.Room, brokenRules(e.Broken, p.zone)
+			p.conflicts(e.By)
+			p.Detail = fmt.Sprintf("Room %s cannot be booked from %s to %s by its rules: ", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
+			for i, b := range e.Broken {
+				if i > 0 {
+					p.Detail += "; "
+				}
+				p.Detail += b.Detail
+			}
+			p.Detail += "."
+		}),
+	},
+	{
+		name: "room-closed", status: http.StatusConflict, title: "The room is closed at that time",
+		about: "The room is closed for a part of the time. The member closures lists the periods, and earliest is the earliest start of a booking of this length that would do, where there is one. Choose another room or time.",
+		match: typed(func(e *domain.RoomClosed, p *problem) {
+			p.RoomID, p.Earliest = e.Room, timestampOrZero(e.Earliest, p.zone)
+			for _, c := range e.By {
+				p.Closures = append(p.Closures, closedPeriod{c.ID, p.time(c.Slot.Start), p.time(c.Slot.End), c.Reason})
+			}
+			p.Detail = fmt.Sprintf("Room %s is closed for a part of the time from %s to %s.", e.Room, p.time(e.Slot.Start), p.time(e.Slot.End))
+		}),
+	},
+	{
+		name: "room-retired", status: http.StatusConflict, title: "The room cannot be booked any more",
+		about: "The room is retired before the booking would end, from the member retiredFromDtm on. Choose another room.",
+		match: typed(func(e *domain.Retired, p *problem) {
+			p.RoomID, p.RetiredFromDtm = e.Room, p.time(e.From)
+			p.Detail = fmt.Sprintf("Room %s is retired from %s on.", e.Room, p.time(e.From))
+		}),
+	},
+	{
+		name: "room-exists", status: http.StatusConflict, title: "The room is registered already",
+		about: "A room with this id is registered, with other details. Choose another id, or change the room with PUT /rooms/{id}.",
+		match: typed(func(e *domain.RoomExists, p *problem) {
+			p.RoomID = e.Room
+			p.Detail = fmt.Sprintf("Room %s is registered already, with other details; change it with PUT /rooms/%s.", e.Room, e.Room)
+		}),
+	},
+	{
+		name: "room-not-found", status: http.StatusNotFound, title: "There is no such room",
+		about: "No room is registered with this id. POST /rooms registers one, GET /rooms lists those there are. Unless the server was started with --rooms registered, a room can be booked that is not registered, but it has no rules and cannot be closed.",
+		match: sentinel(domain.ErrRoomNotFound, "No room is registered with this id."),
+	},
+	{
+		name: "closure-not-found", status: http.StatusNotFound, title: "There is no such closure",
+		about: "The room has no closed period with this id: it was reopened, or it ended long ago.",
+		match: sentinel(domain.ErrClosureNotFound, "The room has no closed period with this id, or it was reopened."),
 	},
 	{
 		name: "use-of-cancelled-booking", status: http.StatusConflict, title: "A cancelled booking cannot be used",
@@ -197,7 +260,7 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "booking-cancelled", status: http.StatusNotFound, title: "The booking is cancelled",
-		about: "The booking existed and is over. The members cancelReason (user, denied, use-ended, admin) and cancelDtm say why and since when. Its history and its place in the lists stay.",
+		about: "The booking existed and is over. The members cancelReason (user, denied, use-ended, admin, room-closed) and cancelDtm say why and since when. Its history and its place in the lists stay.",
 		match: typed(func(e *domain.AlreadyCancelled, p *problem) { p.cancelled(e) }),
 	},
 	{
@@ -246,10 +309,15 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "use-off-slot", status: http.StatusConflict, title: "The use starts too long before or after the booked time",
-		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may. Start it then, or change the booking.",
+		about: "Here a use may only start near its booking's slot. The members earliestUseStartDtm and latestUseStartDtm say when it may; the latter is left out if there is no bound. Start it then, or change the booking.",
 		match: typed(func(e *domain.UseOffSlot, p *problem) {
+			p.BookingID, p.EarliestUseStartDtm = e.Booking, p.time(e.Earliest)
+			if e.Latest.IsZero() {
+				p.Detail = fmt.Sprintf("The use of booking %s may start from %s on, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.StartedAt))
+				return
+			}
 			p.Detail = fmt.Sprintf("The use of booking %s may start from %s to %s, and not at %s.", e.Booking, p.time(e.Earliest), p.time(e.Latest), p.time(e.StartedAt))
-			p.BookingID, p.EarliestUseStartDtm, p.LatestUseStartDtm = e.Booking, p.time(e.Earliest), p.time(e.Latest)
+			p.LatestUseStartDtm = p.time(e.Latest)
 		}),
 	},
 	{
@@ -359,6 +427,12 @@ func typed[E error](describe func(e E, p *problem)) func(error, *problem) bool {
 	}
 }
 
+func (p *problem) conflicts(with []*domain.Reservation) {
+	for _, r := range with {
+		p.ConflictsWith = append(p.ConflictsWith, conflict{r.BookingID, p.time(r.Slot.Start), p.time(r.Slot.End)})
+	}
+}
+
 func (p *problem) time(t time.Time) timestamp { return timestamp(t.In(p.zone)) }
 
 // cancelled describes a cancelled booking.
@@ -370,12 +444,8 @@ func (p *problem) cancelled(e *domain.AlreadyCancelled) {
 // retryAfter is the value of Retry-After, in seconds.
 const retryAfter = "1"
 
-// fail replaces the reply by the problem that describes an error.
-func (x *exchange) fail(err error) {
-	if before, ok := errors.AsType[*commands.RefusedBefore](err); ok {
-		x.replayRefusal(before.Answer)
-		return
-	}
+// problemOf is the problem that describes an error.
+func (x *exchange) problemOf(err error) (*problemType, problem) {
 	p := problem{Instance: x.r.URL.EscapedPath(), RequestID: x.id, mediaType: x.mediaType, zone: x.server.zone}
 	var t *problemType
 	for i := range problemTypes {
@@ -383,6 +453,17 @@ func (x *exchange) fail(err error) {
 			break
 		}
 	}
+	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
+	return t, p
+}
+
+// fail replaces the reply by the problem that describes an error.
+func (x *exchange) fail(err error) {
+	if before, ok := errors.AsType[*commands.RefusedBefore](err); ok {
+		x.replayRefusal(before.Answer)
+		return
+	}
+	t, p := x.problemOf(err)
 	h := x.w.Header()
 	delete(h, "Etag")
 	delete(h, "Location")
@@ -407,7 +488,6 @@ func (x *exchange) fail(err error) {
 	}
 
 	x.status, x.mediaType, x.problem = t.status, mediaProblem, t.name
-	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
 	x.out.Reset()
 	_ = x.reply(&p) // every problem can be marshalled
 }

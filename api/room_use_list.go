@@ -11,7 +11,7 @@ func (s *Server) roomUseListRoutes() []route {
 		// Booked time against time actually used.
 		{method: "GET", path: "/roomUseLists", handle: l.page, params: listParams{}},
 		// One booking and its use.
-		{method: "GET", path: "/roomUseLists/{id}", handle: listEntry(s.lists.RoomUseList, (*exchange).roomUseListReply)},
+		{method: "GET", path: "/roomUseLists/{id}", handle: listEntry(false, s.lists.RoomUseList, (*exchange).roomUseListReply)},
 		// The same as a search.
 		{method: "GET", path: "/roomUseLists/search/findByBookingId", handle: l.findByBookingID, params: searchParams{}},
 	}

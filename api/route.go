@@ -54,6 +54,11 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.roomUseListRoutes(),
 			s.notificationRoutes(),
 			s.calendarRoutes(),
+			s.roomRoutes(),
+			s.ruleRoutes(),
+			s.closureRoutes(),
+			s.occupancyRoutes(),
+			s.availabilityRoutes(),
 		)
 		for i := range routes {
 			if routes[i].method == http.MethodGet {

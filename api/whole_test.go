@@ -38,12 +38,14 @@ func whole(t *testing.T) *service {
 			t.Error(err)
 		}
 	})
+	policy := domain.DefaultPolicy()
+	policy.Zone = zone(t, "Asia/Seoul")
 	s := New(Options{
-		Commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}),
-		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions}),
+		Commands: commands.New(store, commands.Options{Policy: policy}),
+		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
 		End:      store.End,
-		Policy:   domain.DefaultPolicy(),
-		Zone:     zone(t, "Asia/Seoul"),
+		Policy:   policy,
+		Zone:     policy.Zone,
 		Hosts:    []string{"example.com"},
 	})
 	return &service{Server: s}

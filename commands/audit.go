@@ -21,6 +21,8 @@ func Streams() eventstore.Filter {
 //
 //   - at no position do two live bookings of one room overlap,
 //   - a booking is backed only by a reservation that its room's calendar holds, and no reservation is released while it backs a booking,
+//   - a reservation keeps the gap that its room wants between bookings, unless an administrator has overridden that, and is not in a closed
+//     period, nor is a live booking at the end, if bookings in it are cancelled,
 //   - the part of a slot that a calendar keeps as used is the part that the booking's use took,
 //   - at the end every calendar holds the reservations that back live bookings, the slots that were used, and nothing else,
 //   - every real use belongs to a booking that was checked in, and at the end no booking is live whose use has ended.
@@ -95,6 +97,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		for _, other := range c.Overlapping(e.Slot, e.BookingID) {
 			a.found(e.BookingID, e.RoomID, "reservation %s overlaps reservation %s of booking %s", e.ReservationID, other.ReservationID, other.BookingID)
 		}
+		a.reserved(c, e)
 		a.calendars[e.RoomID] = evolveAt(c, r.Revision, e)
 	case domain.SlotReleased:
 		if a.bookings[e.BookingID].BackedBy(e.ReservationID) {
@@ -103,6 +106,20 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.SlotUsed:
 		a.used(e, r.Revision)
+	case domain.RoomRegistered:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.RoomChanged:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.RoomRetired:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.RoomReinstated:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.RulesSet:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.PeriodClosed:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
+	case domain.PeriodReopened:
+		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.BookingCreated:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmRequested:
@@ -135,6 +152,23 @@ func (a *Audit) Add(r eventstore.Recorded) {
 // evolveAt folds an event of a calendar's stream; events before it that no calendar depends on may have been left out.
 func evolveAt(c domain.Calendar, revision domain.Revision, e domain.Event) domain.Calendar {
 	return c.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) { yield(revision, e) })
+}
+
+// reserved checks a reservation against the closures and the gap of its room as they were when it was made. One of the same slot as the
+// reservation that it replaces hands a booking over.
+func (a *Audit) reserved(c domain.Calendar, e domain.SlotReserved) {
+	if former := c.Held(e.BookingID, e.Replaces); former != nil && former.Slot.Equal(e.Slot) {
+		return
+	}
+	if _, cancels := c.About().Cancels(e.Slot); cancels {
+		a.found(e.BookingID, e.RoomID, "reservation %s is in a time for which the room is closed", e.ReservationID)
+	}
+	if e.Override {
+		return
+	}
+	for _, other := range c.WithinGap(e.BookingID, e.Slot) {
+		a.found(e.BookingID, e.RoomID, "reservation %s is less than the room's gap from reservation %s of booking %s", e.ReservationID, other.ReservationID, other.BookingID)
+	}
 }
 
 // used folds a SlotUsed and checks it against the reservation and the end of the booking's use.
@@ -202,6 +236,9 @@ func (a *Audit) Findings() []Finding {
 			if a.calendars[room].Held(r.BookingID, r.ReservationID) == nil {
 				a.found(r.BookingID, room, "it is live at the end and its reservation %s is not held", r.ReservationID)
 			}
+			if _, cancels := a.calendars[room].About().Cancels(r.Slot); cancels && a.bookings[r.BookingID].Use == nil {
+				a.found(r.BookingID, room, "it is live at the end, for %s, when the room is closed and bookings are cancelled", r.Slot)
+			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(a.bookings)) {
@@ -268,7 +305,7 @@ func sameSince(short, whole domain.Calendar) bool {
 			return false
 		}
 	}
-	return true
+	return short.About().Same(whole.About())
 }
 
 func phase(b domain.Booking) domain.Phase {

@@ -55,7 +55,7 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 	created.fresh = true
 	return h.onBooking(ctx, c.Request, created, func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
 		ask := c.reservation(b.revision)
-		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot = id, c.Room, c.User, c.Slot
+		ask.BookingID, ask.RoomID, ask.UserID, ask.Slot, ask.Override = id, c.Room, c.User, c.Slot, c.Override
 		return decision{ask: &ask, policy: h.policy, then: func(reserved domain.SlotReserved) []domain.Event {
 			return domain.DecideCreate(b.state, reserved)
 		}}, nil
@@ -63,10 +63,17 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 }
 
 // ChangeBooking changes a booking. A change of room or time first reserves the new slot, then moves the booking there, which
-// decides, and then releases the old slot.
+// decides, and then releases the old slot; so does a change of user in a room that counts what users have.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
-	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
+	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
+		change := change
+		if c.User != nil && *c.User != b.state.User && b.state.Live() {
+			var err error
+			if change.Counted, err = h.countsUsers(ctx, b.state.Room); err != nil {
+				return decision{}, err
+			}
+		}
 		events, moves, err := domain.DecideChange(b.state, change)
 		if err == nil && c.Phase != "" && c.Phase != b.state.Phase() {
 			err = &OtherPhase{b.state.Phase()}
@@ -75,18 +82,30 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 			return c.decided(events, err)
 		}
 		ask := c.reservation(b.revision)
-		ask.BookingID, ask.Replaces = c.Booking, b.state.Reservation
+		ask.BookingID, ask.Replaces, ask.Override = c.Booking, b.state.Reservation, c.Override
 		ask.RoomID, _, ask.Slot = b.state.Target(change)
 		if c.IfRevisions != nil || c.UnlessRevisions != nil || c.Phase != "" {
 			ask.IfRevision = b.revision
 		}
 		if c.User != nil {
 			ask.UserID = *c.User
+		} else {
+			ask.HeldFor = b.state.User
 		}
-		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), then: func(reserved domain.SlotReserved) []domain.Event {
+		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), revision: b.revision, then: func(reserved domain.SlotReserved) []domain.Event {
 			return domain.DecideMove(b.state, b.revision, reserved)
 		}}, nil
 	})
+}
+
+// countsUsers reports whether the rules of the room limit what a user has. They are read, unless the room is cached and has none: then it may
+// have got some from another process, but only until this one first comes across anything that another process has written.
+func (h *Handler) countsUsers(ctx context.Context, room domain.RoomID) (bool, error) {
+	if cal := h.calendars.cached(room); cal != nil && !h.calendars.shared.Load() && !cal.About().Rules.LimitUsers() {
+		return false, nil
+	}
+	about, err := h.calendars.about(ctx, room)
+	return about.Rules.LimitUsers(), err
 }
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.

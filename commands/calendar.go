@@ -15,9 +15,10 @@ type calendars struct {
 	store   Store
 	metrics *metrics
 	cache   *cache
-	shared  atomic.Bool   // another process is known to write calendars too
-	keepFor time.Duration // how long a reservation that has ended is remembered
-	keepFew int           // how many of those that ended before that are remembered all the same
+	shared  atomic.Bool    // another process is known to write calendars too
+	keepFor time.Duration  // how long a reservation that has ended is remembered
+	keepFew int            // how many of those that ended before that are remembered all the same
+	zone    *time.Location // of rooms without one of their own
 	now     atomic.Pointer[time.Time]
 	whole   chan struct{} // holds a value for each whole stream that is being read or decided on
 
@@ -45,14 +46,14 @@ func newCalendar() *calendar {
 	return c
 }
 
-func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes + c.TextBytes() }
+func (c *calendar) bytes() int { return calendarBytes + c.Len()*reservationBytes + c.MoreBytes() }
 
 // DefaultCalendarKeep is the default of [Options].CalendarKeep.
 const DefaultCalendarKeep = 7 * 24 * time.Hour
 
-func newCalendars(store Store, cache *cache, keepFor time.Duration, m *metrics) *calendars {
+func newCalendars(store Store, cache *cache, keepFor time.Duration, zone *time.Location, m *metrics) *calendars {
 	return &calendars{
-		store: store, metrics: m, cache: cache, keepFor: keepFor, keepFew: maxEarlier + 6,
+		store: store, metrics: m, cache: cache, keepFor: keepFor, keepFew: maxEarlier + 6, zone: zone,
 		whole:     make(chan struct{}, max(1, runtime.NumCPU()/2)),
 		snapshots: snapshots{store: store, metrics: m, every: snapshotEvery, peek: snapshotPeek},
 		queues:    make(map[domain.RoomID]*roomQueue),

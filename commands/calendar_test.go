@@ -41,7 +41,7 @@ func heap() int {
 func TestACalendarWeighsWhatIsCounted(t *testing.T) {
 	for _, rooms := range []int{1, 1_000} {
 		for _, order := range []string{"by time", "at random"} {
-			for _, id := range []string{"uuid", "text"} {
+			for _, id := range []string{"uuid", "text", "registered"} {
 				t.Run(fmt.Sprintf("%d rooms/%s/%s", rooms, order, id), func(t *testing.T) {
 					each := 50_000 / rooms
 					before := heap()
@@ -49,6 +49,11 @@ func TestACalendarWeighsWhatIsCounted(t *testing.T) {
 					counted := 0
 					for room := range calendars {
 						cal := newCalendar()
+						if id == "registered" {
+							for _, e := range registeredRoom() {
+								cal = &calendar{Calendar: cal.Evolve(e)}
+							}
+						}
 						for _, i := range hours(each, order) {
 							e := domain.SlotReserved{
 								ReservationID: domain.ReservationID(uuid.NewString()), BookingID: domain.BookingID(uuid.NewString()),
@@ -72,6 +77,22 @@ func TestACalendarWeighsWhatIsCounted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// registeredRoom is a room of which much is known, with rules and closures.
+func registeredRoom() []domain.Event {
+	text := func() string { return strings.Clone("a text of some length") }
+	hours := func() []domain.Hours {
+		return []domain.Hours{{From: strings.Clone("08:00"), To: strings.Clone("12:00")}}
+	}
+	events := []domain.Event{
+		domain.RoomRegistered{RoomID: "red", Details: domain.Details{Name: text(), Building: text(), Note: text(), Equipment: []string{text(), text(), text()}}},
+		domain.RulesSet{RoomID: "red", Rules: domain.Rules{Hours: &domain.WeekHours{Monday: hours(), Tuesday: hours(), Wednesday: hours(), Thursday: hours(), Friday: hours()}}},
+	}
+	for i := range 20 {
+		events = append(events, domain.PeriodClosed{ClosureID: domain.ClosureID(uuid.NewString()), RoomID: "red", Slot: slot(i, i+1), Reason: text(), Bookings: domain.KeepBookings})
+	}
+	return events
 }
 
 func hours(n int, order string) []int {

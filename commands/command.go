@@ -26,7 +26,8 @@ type Request struct {
 	// digest under the same ID is [ErrKeyReused].
 	Digest string
 	// IfRevisions, if not nil, are the revisions of the resource at which the command may change it, and UnlessRevisions those at which
-	// it may not. At any other it fails with *[ConditionFailed], unless it is refused anyway.
+	// it may not. At any other it fails with *[ConditionFailed], unless it is refused anyway. A room is at the revision of the last event
+	// of its own, whatever was booked since.
 	IfRevisions     []domain.Revision
 	UnlessRevisions []domain.Revision
 }
@@ -44,6 +45,8 @@ type (
 		Room domain.RoomID
 		User domain.UserID
 		Slot domain.Slot
+		// Override books though the slot breaks rules of the room, which is up to administrators.
+		Override bool
 	}
 	// ChangeBooking changes the values that are not nil.
 	ChangeBooking struct {
@@ -56,6 +59,8 @@ type (
 		// Phase, if not empty, is the phase that the booking must be in. In any other the command fails with *[OtherPhase], unless it is
 		// refused anyway.
 		Phase domain.Phase
+		// Override is as in [CreateBooking].
+		Override bool
 	}
 	// CancelBooking cancels for the user.
 	CancelBooking struct {
@@ -83,6 +88,50 @@ type (
 		RealUse domain.RealUseID
 		EndedAt time.Time
 	}
+	// RegisterRoom makes a room known.
+	RegisterRoom struct {
+		Request
+		Room    domain.RoomID
+		Details domain.Details
+	}
+	// ChangeRoom changes what is known of a room, all of it.
+	ChangeRoom struct {
+		Request
+		Room    domain.RoomID
+		Details domain.Details
+	}
+	// RetireRoom ends the bookability of a room at a time; zero is now.
+	RetireRoom struct {
+		Request
+		Room     domain.RoomID
+		From     time.Time
+		Bookings domain.AffectedBookings // of bookings that end after it; empty is domain.KeepBookings
+	}
+	// ReinstateRoom ends the retirement of a room.
+	ReinstateRoom struct {
+		Request
+		Room domain.RoomID
+	}
+	// SetRules sets the rules of a room, all of them.
+	SetRules struct {
+		Request
+		Room  domain.RoomID
+		Rules domain.Rules
+	}
+	// ClosePeriod closes a room for a period. The closure gets the command's id.
+	ClosePeriod struct {
+		Request
+		Room     domain.RoomID
+		Slot     domain.Slot
+		Reason   string                  // may be empty
+		Bookings domain.AffectedBookings // of bookings that overlap it; empty is domain.KeepBookings
+	}
+	// ReopenPeriod ends a closure.
+	ReopenPeriod struct {
+		Request
+		Room    domain.RoomID
+		Closure domain.ClosureID
+	}
 )
 
 // Booking is a booking as of its last event, and where in the log that is.
@@ -98,6 +147,14 @@ type Booking struct {
 type RealUse struct {
 	domain.RealUse
 	Revision domain.Revision
+	Position eventstore.Position
+}
+
+// Room is a room as of the last event of its own, and where in the log that is.
+type Room struct {
+	domain.Room
+	// Position is that of the last event of the room itself, or of the last booking that the command cancelled. A list that has got there
+	// shows all of this.
 	Position eventstore.Position
 }
 

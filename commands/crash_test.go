@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
@@ -151,6 +153,7 @@ func (w world) appended(t *testing.T) []string {
 type end struct {
 	booking, use []string
 	held         [2][]domain.Slot
+	rooms        [2][]string // events of the rooms themselves
 }
 
 func (w world) end(t *testing.T) end {
@@ -166,6 +169,11 @@ func (w world) end(t *testing.T) end {
 		}
 		for r := range calendar.All {
 			e.held[i] = append(e.held[i], r.Slot)
+		}
+		for _, name := range eventTypes(t, w.store, room.Stream()) {
+			if slices.Contains(roomEvents, name) {
+				e.rooms[i] = append(e.rooms[i], name)
+			}
 		}
 	}
 	return e
@@ -324,7 +332,135 @@ func breakables() []breakable {
 			return err
 		}
 	}
+	// registered is the first room, with rules, and a booking in it.
+	registered := func(more ...func(h *Handler, room domain.RoomID) (Room, error)) func(t *testing.T, h *Handler, w *world) {
+		return func(t *testing.T, h *Handler, w *world) {
+			given(t, h, w)
+			for _, do := range append([]func(h *Handler, room domain.RoomID) (Room, error){register(t)}, more...) {
+				if _, err := do(h, w.from); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	// unanswered asks for nothing of the booking, which has to be settled for that.
+	unanswered := func(ctx context.Context, h *Handler, w *world) error {
+		user := domain.UserID("ann")
+		_, err := h.ChangeBooking(ctx, ChangeBooking{Request: request(), Booking: w.booking, User: &user})
+		return err
+	}
+	noApproval := func(t *testing.T, h *Handler, w *world) {
+		for _, room := range []domain.RoomID{w.from, w.to} {
+			rules := domain.Rules{Approval: domain.ApprovalNone, UpcomingPerUser: 2}
+			if _, err := register(t)(h, room); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.SetRules(t.Context(), SetRules{Request: request(), Room: room, Rules: rules}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	return []breakable{
+		{
+			name:  "create without approval",
+			is:    CreateBooking{},
+			given: noApproval,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				w.booking = domain.BookingID(r.ID.String())
+				_, err := h.CreateBooking(ctx, CreateBooking{Request: r, Room: w.from, User: "ann", Slot: slot(0, 1)})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
+			name: "change of user where users are counted",
+			is:   ChangeBooking{},
+			given: func(t *testing.T, h *Handler, w *world) {
+				noApproval(t, h, w)
+				given(t, h, w)
+			},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				user := domain.UserID("bob")
+				_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: w.booking, User: &user})
+				return err
+			},
+			other: wantSlot(func(w *world) domain.RoomID { return w.from }),
+		},
+		{
+			name:  "register",
+			is:    RegisterRoom{},
+			given: given,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.RegisterRoom(ctx, RegisterRoom{Request: r, Room: w.from, Details: domain.Details{Name: "Red"}})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name:  "change of a room",
+			is:    ChangeRoom{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ChangeRoom(ctx, ChangeRoom{Request: r, Room: w.from, Details: domain.Details{Name: "Blue"}})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name:  "rules",
+			is:    SetRules{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.SetRules(ctx, SetRules{Request: r, Room: w.from, Rules: domain.Rules{StepMinutes: 30}})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name:  "close",
+			is:    ClosePeriod{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ClosePeriod(ctx, ClosePeriod{Request: r, Room: w.from, Slot: slot(0, 2), Reason: "paint", Bookings: domain.CancelBookings})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name: "reopen",
+			is:   ReopenPeriod{},
+			given: registered(func(h *Handler, room domain.RoomID) (Room, error) {
+				return h.ClosePeriod(context.Background(), ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(room)), At: noon}, Room: room, Slot: slot(0, 2)})
+			}),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ReopenPeriod(ctx, ReopenPeriod{Request: r, Room: w.from, Closure: domain.ClosureID(uuid.NewSHA1(uuid.Nil, []byte(w.from)).String())})
+				return err
+			},
+			other:  unanswered,
+			repeat: func(err error) bool { return errors.Is(err, domain.ErrClosureNotFound) },
+		},
+		{
+			name:  "retire",
+			is:    RetireRoom{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.RetireRoom(ctx, RetireRoom{Request: r, Room: w.from, Bookings: domain.CancelBookings})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name: "reinstate",
+			is:   ReinstateRoom{},
+			given: registered(func(h *Handler, room domain.RoomID) (Room, error) {
+				return h.RetireRoom(context.Background(), RetireRoom{Request: request(), Room: room})
+			}),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ReinstateRoom(ctx, ReinstateRoom{Request: r, Room: w.from})
+				return err
+			},
+			other: unanswered,
+		},
 		{
 			name:  "create",
 			is:    CreateBooking{},
@@ -582,5 +718,6 @@ func (w world) wantEnd(t *testing.T, want end) {
 
 func equalEnds(a, b end) bool {
 	equalSlots := func(a, b []domain.Slot) bool { return slices.EqualFunc(a, b, domain.Slot.Equal) }
-	return slices.Equal(a.booking, b.booking) && slices.Equal(a.use, b.use) && equalSlots(a.held[0], b.held[0]) && equalSlots(a.held[1], b.held[1])
+	sameEvents := func(a, b []string) bool { return slices.Equal(a, b) }
+	return slices.EqualFunc(a.rooms[:], b.rooms[:], sameEvents) && slices.Equal(a.booking, b.booking) && slices.Equal(a.use, b.use) && equalSlots(a.held[0], b.held[0]) && equalSlots(a.held[1], b.held[1])
 }

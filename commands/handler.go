@@ -66,7 +66,7 @@ func New(store Store, o Options) *Handler {
 		of:        store.Incarnation(),
 		policy:    o.Policy,
 		cache:     cache,
-		calendars: newCalendars(store, cache, o.CalendarKeep, m),
+		calendars: newCalendars(store, cache, o.CalendarKeep, o.Policy.Zone, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
 		metrics:   m,
 	}

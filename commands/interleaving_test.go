@@ -148,7 +148,7 @@ func (j *judge) draw(r *rand.Rand) (asked, Request) {
 			return again.asked, request
 		}
 		request.Digest = fmt.Sprint("digest ", len(s.callers))
-		a := drawAsked(r, j.bookings)
+		a := j.drawAsked(r)
 		if a.kind == "look" || a.kind == "settle" {
 			a = asked{kind: "create", room: redAndBlue[r.IntN(2)], slot: drawSlot(r)}
 		}
@@ -159,7 +159,10 @@ func (j *judge) draw(r *rand.Rand) (asked, Request) {
 		return a, request
 	}
 	request := Request{ID: commandID(len(s.callers))}
-	a := drawAsked(r, j.bookings)
+	a := j.drawAsked(r)
+	if a.kind == "close" {
+		j.closures = append(j.closures, domain.ClosureID(request.ID.String()))
+	}
 	if a.kind == "create" {
 		a.booking = domain.BookingID(request.ID.String())
 		j.bookings = append(j.bookings, a.booking)
@@ -181,8 +184,11 @@ func drawSlot(r *rand.Rand) domain.Slot {
 	return slot(from, from+1+r.IntN(3))
 }
 
-func drawAsked(r *rand.Rand, bookings []domain.BookingID) asked {
-	room := redAndBlue[r.IntN(2)]
+func (j *judge) drawAsked(r *rand.Rand) asked {
+	room, bookings := redAndBlue[r.IntN(2)], j.bookings
+	if r.IntN(4) == 0 {
+		return j.drawOfRoom(r, room)
+	}
 	if len(bookings) == 0 || r.IntN(4) == 0 {
 		return asked{kind: "create", room: room, slot: drawSlot(r)}
 	}
@@ -204,6 +210,25 @@ func drawAsked(r *rand.Rand, bookings []domain.BookingID) asked {
 		a.places = everywhere(redAndBlue...)
 	case "end":
 		a.endedAt = noon.Add(time.Duration(1+r.IntN(2)) * time.Hour)
+	}
+	return a
+}
+
+// drawOfRoom draws a command on a room.
+func (j *judge) drawOfRoom(r *rand.Rand, room domain.RoomID) asked {
+	a := asked{room: room, bookings: []domain.AffectedBookings{domain.KeepBookings, domain.CancelBookings, domain.CancelBookings}[r.IntN(3)]}
+	if !slices.ContainsFunc(j.s.callers, func(c *caller) bool { return c.kind == "register" && c.room == room }) && r.IntN(6) > 0 {
+		return asked{kind: "register", room: room}
+	}
+	switch a.kind = []string{"register", "rules", "rules", "close", "close", "close", "reopen", "retire", "reinstate", "reinstate"}[r.IntN(10)]; a.kind {
+	case "rules":
+		a.rules = []domain.Rules{{}, {GapMinutes: 60}, {UpcomingPerUser: 1}, {Approval: domain.ApprovalNone, GapMinutes: 30}}[r.IntN(4)]
+	case "close", "retire":
+		a.slot = drawSlot(r)
+	case "reopen":
+		if a.closure = "none"; len(j.closures) > 0 {
+			a.closure = j.closures[r.IntN(len(j.closures))]
+		}
 	}
 	return a
 }
@@ -233,6 +258,11 @@ func TestInterleavingsOneByOne(t *testing.T) {
 	}
 	cancel, deny, confirm, start, look := on("cancel", nil), on("deny", nil), on("confirm", nil), on("start", nil), on("look", nil)
 	settle := on("settle", func(a *asked) { a.places = everywhere(redAndBlue...) })
+	known := asked{kind: "register", room: "red"}
+	ruled := func(r domain.Rules) asked { return asked{kind: "rules", room: "red", rules: r} }
+	shut := asked{kind: "close", room: "red", slot: slot(0, 2), bookings: domain.CancelBookings}
+	reopen := asked{kind: "reopen", room: "red", closure: domain.ClosureID(commandID(102).String())}
+	give := on("change", func(a *asked) { bob := domain.UserID("bob"); a.change.User = &bob })
 	for name, c := range map[string]struct {
 		given  []asked
 		when   []asked // at once, the second by another replica, a third by the first again
@@ -262,6 +292,18 @@ func TestInterleavingsOneByOne(t *testing.T) {
 		"a slot that is over, and who waits":    {[]asked{first, create(1, "red", slot(3, 4))}, []asked{cancel, create(2, "red", slot(0, 1))}, false, false, true},
 		"a use that is over, and who waits":     {[]asked{first, start}, []asked{end(1), create(1, "red", slot(0, 1))}, false, false, true},
 		"a move to a slot that is over":         {[]asked{first, create(1, "red", slot(1, 2)), create(2, "red", slot(5, 6))}, []asked{to("blue"), settle}, false, false, true},
+		"a closing and a booking":               {[]asked{known}, []asked{shut, create(1, "red", slot(1, 3))}, false, false, false},
+		"a closing and a move out of it":        {[]asked{known, first}, []asked{shut, to("blue")}, false, false, false},
+		"a closing and a move into it":          {[]asked{known, create(0, "blue", slot(0, 1))}, []asked{shut, to("red")}, false, false, false},
+		"a closing and a start":                 {[]asked{known, first}, []asked{shut, start}, false, false, false},
+		"a closing and its repeat":              {[]asked{known, first}, []asked{shut, shut}, true, false, false},
+		"a closing and another user":            {[]asked{known, ruled(domain.Rules{UpcomingPerUser: 1}), first}, []asked{shut, give}, false, false, false},
+		"a reopening and a booking":             {[]asked{known, first, shut}, []asked{reopen, create(1, "red", slot(0, 1))}, false, false, false},
+		"a gap and a booking":                   {[]asked{known, first}, []asked{ruled(domain.Rules{GapMinutes: 30}), create(1, "red", slot(1, 2))}, false, false, false},
+		"two bookings and a gap":                {[]asked{known, ruled(domain.Rules{GapMinutes: 30})}, []asked{first, create(1, "red", slot(1, 2))}, false, false, false},
+		"rules and their repeat":                {[]asked{known}, []asked{ruled(domain.Rules{GapMinutes: 30}), ruled(domain.Rules{GapMinutes: 30})}, true, false, false},
+		"the last one that a user may have":     {[]asked{known, ruled(domain.Rules{UpcomingPerUser: 1}), first}, []asked{cancel, create(1, "red", slot(5, 6))}, false, false, false},
+		"without approval, and a cancellation":  {[]asked{known, ruled(domain.Rules{Approval: domain.ApprovalNone})}, []asked{first, cancel}, false, false, false},
 		"a swap":                                {[]asked{first, create(1, "blue", slot(0, 1))}, []asked{to("blue"), {kind: "change", booking: create(1, "", slot(0, 1)).booking, change: domain.Change{Room: &redAndBlue[0]}}}, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {

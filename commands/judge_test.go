@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,15 @@ import (
 type asked struct {
 	kind    string
 	booking domain.BookingID // of a create, the one that it makes
-	room    domain.RoomID    // of a create
-	slot    domain.Slot      // of a create
+	room    domain.RoomID    // of a create, and of commands on rooms
+	slot    domain.Slot      // of a create and a close
 	places  []place          // of a settle
 	change  domain.Change
 	endedAt time.Time
+
+	rules    domain.Rules
+	bookings domain.AffectedBookings // of a close and a retire
+	closure  domain.ClosureID        // of a reopen
 }
 
 func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error) {
@@ -46,6 +51,26 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 		return h.EndUse(ctx, EndUse{Request: r, RealUse: domain.RealUseOf(a.booking), EndedAt: a.endedAt})
 	case "look":
 		return h.Booking(ctx, a.booking)
+	case "register":
+		return h.RegisterRoom(ctx, RegisterRoom{Request: r, Room: a.room, Details: domain.Details{Name: "Room"}})
+	case "rules":
+		return h.SetRules(ctx, SetRules{Request: r, Room: a.room, Rules: a.rules})
+	case "close":
+		return h.ClosePeriod(ctx, ClosePeriod{Request: r, Room: a.room, Slot: a.slot, Bookings: a.bookings})
+	case "reopen":
+		return h.ReopenPeriod(ctx, ReopenPeriod{Request: r, Room: a.room, Closure: a.closure})
+	case "retire":
+		return h.RetireRoom(ctx, RetireRoom{Request: r, Room: a.room, From: a.slot.Start, Bookings: a.bookings})
+	case "reinstate":
+		return h.ReinstateRoom(ctx, ReinstateRoom{Request: r, Room: a.room})
+	case "clear":
+		ctx, end, err := h.begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		_, err = h.clear(ctx, a.room, a.places)
+		return nil, err
 	case "settle":
 		ctx, end, err := h.begin(ctx)
 		if err != nil {
@@ -62,6 +87,11 @@ func (a asked) carryOut(ctx context.Context, h *Handler, r Request) (any, error)
 func isRefusal(err error) bool {
 	_, before := errors.AsType[*RefusedBefore](err)
 	return err != nil && !before && !isAway(err) && !errors.Is(err, ErrContended) && !errors.Is(err, ErrKeyReused)
+}
+
+// ofRoom reports whether it is a command on a room.
+func (a asked) ofRoom() bool {
+	return slices.Contains([]string{"register", "rules", "close", "reopen", "retire", "reinstate"}, a.kind)
 }
 
 // judge decides whether a run is correct. After each event that was appended
@@ -84,6 +114,7 @@ type judge struct {
 	audit    *Audit
 	judged   map[*caller]bool
 	bookings []domain.BookingID
+	closures []domain.ClosureID
 	steps    int
 }
 
@@ -230,7 +261,7 @@ func (j *judge) wantSettled() {
 func (j *judge) settleAll() {
 	j.Helper()
 	r := j.s.start(DefaultCacheBytes)
-	open := func() map[domain.BookingID]*openBooking {
+	open := func() map[subject]*openBooking {
 		steps := newOpenSteps(0)
 		for _, r := range j.s.log {
 			steps.add(r)
@@ -239,15 +270,21 @@ func (j *judge) settleAll() {
 	}
 	left := open()
 	j.s.shown = j.s.end() // it is found by following the log
-	for _, id := range slices.Sorted(maps.Keys(left)) {
-		c := j.s.begin(r, asked{kind: "settle", booking: id, places: left[id].places()}, Request{ID: commandID(len(j.s.callers))})
+	for _, id := range slices.SortedFunc(maps.Keys(left), func(a, b subject) int { return cmp.Compare(a.String(), b.String()) }) {
+		a := asked{kind: "settle", booking: id.booking, places: left[id].places()}
+		if id.room != "" {
+			a.kind, a.room = "clear", id.room
+		}
+		c := j.s.begin(r, a, Request{ID: commandID(len(j.s.callers))})
 		j.finish()
 		if c.err != nil {
-			j.failf("booking %s cannot be settled: %v", id, c.err)
+			j.failf("%s cannot be settled: %v", id, c.err)
 		}
 	}
 	for id, b := range open() {
-		j.failf("booking %s waits for %q after it was settled", id, b.names())
+		if id.room == "" { // that a room is settled is in no event
+			j.failf("%s waits for %q after it was settled", id, b.names())
+		}
 	}
 }
 
@@ -314,6 +351,9 @@ func (j *judge) wantSameCalendar(what string, got, want domain.Calendar) {
 		}
 		return all
 	}
+	if !got.About().Same(want.About()) {
+		j.failf("%s %+v, want %+v", what, got.About(), want.About())
+	}
 	if !slices.Equal(held(got), held(want)) {
 		j.failf("%s %+v, want %+v", what, held(got), held(want))
 	}
@@ -334,6 +374,15 @@ func (s *scheduler) bookingAt(id domain.BookingID, p eventstore.Position) (domai
 
 func (s *scheduler) useAt(id domain.RealUseID, p eventstore.Position) domain.RealUse {
 	return foldAll[domain.RealUse](s.streams[id.Stream()][:s.upTo(id.Stream(), p)])
+}
+
+// roomAt is the state of a room itself as of when the log ended at a position.
+func (s *scheduler) roomAt(room domain.RoomID, p eventstore.Position) domain.Room {
+	r := domain.Calendar{}.About()
+	for _, e := range s.streams[room.Stream()][:s.upTo(room.Stream(), p)] {
+		r = r.Evolve(e.Revision, e.Event)
+	}
+	return r
 }
 
 func (s *scheduler) end() eventstore.Position { return eventstore.Position(len(s.log)) }
@@ -397,6 +446,26 @@ func (j *judge) answered(c *caller) {
 				wrong("there was a later revision before it was asked for")
 			}
 		}
+	case Room:
+		position = a.Position
+		then := domain.Calendar{}.About()
+		for _, e := range s.streams[c.room.Stream()] {
+			if e.Revision <= a.Revision {
+				then = then.Evolve(e.Revision, e.Event)
+			}
+		}
+		if !then.Same(a.Room) || a.Revision < 0 {
+			wrong("that was never so")
+		}
+		closed := slices.ContainsFunc(a.Closures, func(of domain.Closure) bool { return string(of.ID) == c.request.ID.String() })
+		switch {
+		case c.kind == "rules" && !reflect.DeepEqual(a.Rules, c.rules), c.kind == "retire" && a.Retirement == nil, c.kind == "reinstate" && a.Retirement != nil,
+			c.kind == "close" && !closed && !a.CompleteFrom(c.slot.End), slices.ContainsFunc(a.Closures, func(of domain.Closure) bool { return c.kind == "reopen" && of.ID == c.closure }):
+			wrong("that is not what was asked for")
+		}
+		if (c.kind == "close" || c.kind == "retire") && c.bookings == domain.CancelBookings {
+			j.wantCleared(c, a.Revision)
+		}
 	case RealUse:
 		events, position = s.streams[domain.RealUseOf(c.booking).Stream()], a.Position
 		if int(a.Revision) >= len(events) || !reflect.DeepEqual(a.RealUse, foldAll[domain.RealUse](events[:a.Revision+1])) {
@@ -414,6 +483,21 @@ func (j *judge) answered(c *caller) {
 	}
 	if ends := c.kind == "cancel" || c.kind == "deny" || c.kind == "end"; ends && j.heldSince(now) < position {
 		wrong("its slot is held")
+	}
+}
+
+// wantCleared checks that the bookings which had slots in a period, when the event at a revision closed it, are over, in use or elsewhere.
+func (j *judge) wantCleared(c *caller, closed domain.Revision) {
+	j.Helper()
+	for _, r := range j.s.streams[c.room.Stream()][:closed] {
+		e, ok := r.Event.(domain.SlotReserved)
+		if !ok || !e.Slot.End.After(c.slot.Start) || c.kind == "close" && !e.Slot.Overlaps(c.slot) {
+			continue
+		}
+		_, cancels := j.s.roomAt(c.room, j.s.end()).Cancels(e.Slot) // unless somebody has ended that meanwhile
+		if b := j.audit.bookings[e.BookingID]; cancels && b.BackedBy(e.ReservationID) && b.Use == nil {
+			j.failf("caller %d was told that %s is closed for %s, and it is booked by %s", c.number, c.room, c.slot, e.BookingID)
+		}
 	}
 }
 
@@ -435,16 +519,58 @@ func (j *judge) refused(c *caller) {
 	j.Helper()
 	s := j.s
 	var was func(b domain.Booking, revision domain.Revision, use domain.RealUse, p eventstore.Position) bool
+	// asks is the room and the slot that the caller wanted.
+	asks := func(b domain.Booking) (domain.RoomID, domain.Slot) {
+		if c.kind != "change" {
+			return c.room, c.slot
+		}
+		room, _, slot := b.Target(c.change)
+		return room, slot
+	}
 	switch err := c.err.(type) {
+	case *domain.RuleBroken:
+		was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
+			room, slot := asks(b)
+			rules := s.roomAt(room, p).Rules
+			gap := time.Duration(rules.GapMinutes) * time.Minute
+			var counted int
+			for _, r := range err.By {
+				other, _ := s.bookingAt(r.BookingID, p)
+				if other.ID != c.booking && (other.BackedBy(r.ReservationID) || r.Used && !other.UsedOn(r.ReservationID).IsZero()) {
+					counted++
+				}
+			}
+			return slices.ContainsFunc(err.Broken, func(of domain.BrokenRule) bool {
+				switch of.Rule {
+				case domain.RuleGap:
+					return of.Limit == rules.GapMinutes && counted > 0 && !slices.ContainsFunc(err.By, func(r *domain.Reservation) bool {
+						return !r.Slot.Overlaps(domain.Slot{Start: slot.Start.Add(-gap), End: slot.End.Add(gap)})
+					})
+				case domain.RuleUpcoming:
+					return of.Limit == rules.UpcomingPerUser && counted >= rules.UpcomingPerUser
+				}
+				return false
+			})
+		}
+	case *domain.RoomClosed:
+		was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
+			room, slot := asks(b)
+			return slices.ContainsFunc(err.By, func(closed domain.Closure) bool {
+				return closed.Slot.Overlaps(slot) && slices.ContainsFunc(s.roomAt(room, p).Closures, func(of domain.Closure) bool { return of.ID == closed.ID })
+			})
+		}
+	case *domain.Retired:
+		was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
+			room, slot := asks(b)
+			retirement := s.roomAt(room, p).Retirement
+			return retirement != nil && retirement.From.Equal(err.From) && slot.End.After(err.From)
+		}
 	case *domain.SlotTaken:
 		if len(err.By) == 0 {
 			j.failf("caller %d was refused for nothing: %v", c.number, c.err)
 		}
 		was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
-			room, slot := c.room, c.slot
-			if c.kind == "change" {
-				room, _, slot = b.Target(c.change)
-			}
+			room, slot := asks(b)
 			return slices.ContainsFunc(err.By, func(r *domain.Reservation) bool {
 				other, _ := s.bookingAt(r.BookingID, p)
 				taken := other.Slot
@@ -476,6 +602,9 @@ func (j *judge) refused(c *caller) {
 			if c.kind == "end" {
 				revision = domain.Revision(s.upTo(domain.RealUseOf(c.booking).Stream(), p)) - 1
 			}
+			if c.ofRoom() {
+				revision = s.roomAt(c.room, p).Revision
+			}
 			return revision == err.Revision && !c.request.allows(revision)
 		}
 	case *RefusedBefore:
@@ -487,6 +616,17 @@ func (j *judge) refused(c *caller) {
 		case errors.Is(err, domain.ErrBookingNotFound):
 			was = func(b domain.Booking, _ domain.Revision, _ domain.RealUse, _ eventstore.Position) bool {
 				return b.Phase() == domain.PhaseNone
+			}
+		case errors.Is(err, domain.ErrRoomNotFound):
+			was = func(_ domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
+				return s.roomAt(c.room, p).ID == ""
+			}
+		case errors.Is(err, domain.ErrClosureNotFound):
+			was = func(_ domain.Booking, _ domain.Revision, _ domain.RealUse, p eventstore.Position) bool {
+				r := s.roomAt(c.room, p)
+				return r.ID != "" && !slices.ContainsFunc(r.Closures, func(of domain.Closure) bool {
+					return of.ID == c.closure && (!s.forgetful || of.Slot.End.After(c.request.At))
+				})
 			}
 		case errors.Is(err, domain.ErrRealUseNotFound):
 			was = func(_ domain.Booking, _ domain.Revision, use domain.RealUse, _ eventstore.Position) bool {

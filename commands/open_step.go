@@ -20,12 +20,16 @@ import (
 //	BookingCancelled  opens "the reservation is released", closed by its SlotReleased or, after a use, SlotUsed
 //	BookingCheckedIn  opens "the use starts", closed by UseStarted
 //	UseEnded          opens "the booking is cancelled", closed by BookingCancelled
+//	PeriodClosed      opens "the bookings in it are cancelled" of the room, if they are to be, closed by PeriodReopened
+//	RoomRetired       likewise, closed by RoomReinstated and the next RoomRetired
+//
+// That all bookings of a closed period are cancelled is said by no event. So the step of a room stays open until it has been settled once.
 //
 // An event that this version cannot decode may be any of these. The checkpoint stays before it, so that a version that can decode it will
 // fold it, until its booking is cancelled. If an operator releases a booking with such an event, a step may stay open although it is done:
 // hence settling a booking closes all steps that were open when it began.
 type openSteps struct {
-	bookings  map[domain.BookingID]*openBooking
+	bookings  map[subject]*openBooking
 	undecoded map[string]eventstore.Position // by stream: a position before its first event that cannot be decoded
 	last      eventstore.Position            // of the last event that was folded
 	now       time.Time                      // of the event that is being folded
@@ -33,16 +37,29 @@ type openSteps struct {
 	changes   int                            // events folded and bookings settled so far
 }
 
-// openBooking is a booking with open steps.
+// subject is what can be settled: a booking, or the closures and the retirement of a room.
+type subject struct {
+	booking domain.BookingID
+	room    domain.RoomID // empty for a booking
+}
+
+func (s subject) String() string {
+	if s.room != "" {
+		return "room " + string(s.room)
+	}
+	return "booking " + string(s.booking)
+}
+
+// openBooking is a booking, or a room, with open steps.
 type openBooking struct {
-	id    domain.BookingID
+	id    subject
 	steps map[openStep]opened
 }
 
-// openStep is a step that a booking waits for.
+// openStep is a step that a booking or a room waits for.
 type openStep struct {
-	kind        stepKind
-	reservation domain.ReservationID // of stepStand and stepRelease
+	kind stepKind
+	of   string // the reservation of stepStand and stepRelease, the closure of stepClear, which is empty for a retirement
 }
 
 type stepKind string
@@ -52,6 +69,7 @@ const (
 	stepRelease stepKind = "release"
 	stepStart   stepKind = "start use"
 	stepOver    stepKind = "use over"
+	stepClear   stepKind = "cancel bookings"
 )
 
 // opened is how a step was opened.
@@ -60,14 +78,14 @@ type opened struct {
 	after eventstore.Position
 	at    eventstore.Position // of the event that opened it
 	since time.Time           // when that occurred
-	// room, start and replaces are those of a reservation that does not back its booking yet.
+	// room, start and replaces are those of a reservation that does not back its booking yet; room and start also those of a closed period.
 	room     domain.RoomID
 	start    time.Time
 	replaces domain.ReservationID
 }
 
 func newOpenSteps(after eventstore.Position) *openSteps {
-	return &openSteps{bookings: make(map[domain.BookingID]*openBooking), undecoded: make(map[string]eventstore.Position), last: after}
+	return &openSteps{bookings: make(map[subject]*openBooking), undecoded: make(map[string]eventstore.Position), last: after}
 }
 
 // catchUp folds the log up to its present end.
@@ -94,24 +112,24 @@ func (o *openSteps) add(r eventstore.Recorded) {
 	}
 	switch e := r.Event.(type) {
 	case domain.SlotReserved:
-		o.open(e.BookingID, openStep{stepStand, e.ReservationID}, opened{room: e.RoomID, start: e.Slot.Start, replaces: e.Replaces})
+		o.open(e.BookingID, openStep{stepStand, string(e.ReservationID)}, opened{room: e.RoomID, start: e.Slot.Start, replaces: e.Replaces})
 	case domain.SlotReleased:
 		o.released(e.BookingID, e.ReservationID)
 	case domain.SlotUsed:
 		o.released(e.BookingID, e.ReservationID)
 	case domain.BookingCreated:
-		o.close(e.BookingID, openStep{stepStand, e.ReservationID})
+		o.close(e.BookingID, openStep{stepStand, string(e.ReservationID)})
 	case domain.BookingChanged:
-		if how, ok := o.close(e.BookingID, openStep{stepStand, e.ReservationID}); ok {
+		if how, ok := o.close(e.BookingID, openStep{stepStand, string(e.ReservationID)}); ok {
 			// Only the reservation says what it replaced, so folding has to begin before that.
-			o.openSince(e.BookingID, openStep{stepRelease, how.replaces}, opened{after: how.after, since: how.since})
+			o.openSince(subject{booking: e.BookingID}, openStep{stepRelease, string(how.replaces)}, opened{after: how.after, since: how.since})
 		}
 	case domain.BookingCancelled:
 		delete(o.undecoded, r.Stream)
 		delete(o.undecoded, domain.RealUseOf(e.BookingID).Stream())
 		o.close(e.BookingID, openStep{kind: stepOver})
 		if e.ReservationID != "" { // otherwise it is not known; if it was seen, its own step is open
-			o.open(e.BookingID, openStep{stepRelease, e.ReservationID}, opened{})
+			o.open(e.BookingID, openStep{stepRelease, string(e.ReservationID)}, opened{})
 		}
 	case domain.BookingCheckedIn:
 		o.open(e.BookingID, openStep{kind: stepStart}, opened{})
@@ -119,6 +137,19 @@ func (o *openSteps) add(r eventstore.Recorded) {
 		o.close(e.BookingID, openStep{kind: stepStart})
 	case domain.UseEnded:
 		o.open(e.BookingID, openStep{kind: stepOver}, opened{})
+	case domain.PeriodClosed:
+		if e.Bookings == domain.CancelBookings {
+			o.openSince(subject{room: e.RoomID}, openStep{stepClear, string(e.ClosureID)}, opened{after: o.last, since: o.now, room: e.RoomID, start: e.Slot.Start})
+		}
+	case domain.PeriodReopened:
+		o.closeOf(subject{room: e.RoomID}, openStep{stepClear, string(e.ClosureID)})
+	case domain.RoomRetired:
+		o.closeOf(subject{room: e.RoomID}, openStep{kind: stepClear})
+		if e.Bookings == domain.CancelBookings {
+			o.openSince(subject{room: e.RoomID}, openStep{kind: stepClear}, opened{after: o.last, since: o.now, room: e.RoomID, start: e.From})
+		}
+	case domain.RoomReinstated:
+		o.closeOf(subject{room: e.RoomID}, openStep{kind: stepClear})
 	}
 	o.last = r.Position
 }
@@ -126,10 +157,10 @@ func (o *openSteps) add(r eventstore.Recorded) {
 // open opens a step that is decided by the event being folded.
 func (o *openSteps) open(id domain.BookingID, s openStep, how opened) {
 	how.after, how.since = o.last, o.now
-	o.openSince(id, s, how)
+	o.openSince(subject{booking: id}, s, how)
 }
 
-func (o *openSteps) openSince(id domain.BookingID, s openStep, how opened) {
+func (o *openSteps) openSince(id subject, s openStep, how opened) {
 	b := o.bookings[id]
 	if b == nil {
 		b = &openBooking{id: id, steps: make(map[openStep]opened, 1)}
@@ -139,21 +170,25 @@ func (o *openSteps) openSince(id domain.BookingID, s openStep, how opened) {
 	b.steps[s] = how
 }
 
-// settled closes the steps of a booking that were opened up to a position, because it has been settled since.
-func (o *openSteps) settled(id domain.BookingID, upTo eventstore.Position) {
+// settled closes the steps that were opened up to a position, because they have been settled since.
+func (o *openSteps) settled(id subject, upTo eventstore.Position) {
 	b := o.bookings[id]
 	if b == nil {
 		return
 	}
 	for s, how := range b.steps {
 		if how.at <= upTo {
-			o.close(id, s)
+			o.closeOf(id, s)
 		}
 	}
 	o.changes++
 }
 
 func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen bool) {
+	return o.closeOf(subject{booking: id}, s)
+}
+
+func (o *openSteps) closeOf(id subject, s openStep) (how opened, wasOpen bool) {
 	b := o.bookings[id]
 	if b == nil {
 		return opened{}, false
@@ -168,8 +203,8 @@ func (o *openSteps) close(id domain.BookingID, s openStep) (how opened, wasOpen 
 
 // released closes the steps that a release of the reservation does, or makes pointless.
 func (o *openSteps) released(id domain.BookingID, reservation domain.ReservationID) {
-	o.close(id, openStep{stepStand, reservation})
-	o.close(id, openStep{stepRelease, reservation})
+	o.close(id, openStep{stepStand, string(reservation)})
+	o.close(id, openStep{stepRelease, string(reservation)})
 }
 
 // checkpoint is the position from which the log has to be folded again to find the steps that are open now.
@@ -186,7 +221,7 @@ func (o *openSteps) checkpoint() eventstore.Position {
 	return p
 }
 
-// places lists where the booking has a reservation that does not back it yet.
+// places lists where the booking has a reservation that does not back it yet, or the periods in which the room is closed.
 func (b *openBooking) places() (places []place) {
 	for _, how := range b.steps {
 		if how.room != "" {
@@ -211,7 +246,7 @@ func (b *openBooking) since() time.Time {
 func (b *openBooking) names() []string {
 	var names []string
 	for s := range b.steps {
-		names = append(names, strings.TrimSpace(string(s.kind)+" "+string(s.reservation)))
+		names = append(names, strings.TrimSpace(string(s.kind)+" "+s.of))
 	}
 	slices.Sort(names)
 	return names

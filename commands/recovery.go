@@ -50,8 +50,8 @@ type RecoveryOptions struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings with an open step, and settles those that
-// are still open after the grace period. Any number of recoveries may run on one store at the same time.
+// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings and rooms with an open step, and settles
+// those that are still open after the grace period. Any number of recoveries may run on one store at the same time.
 type Recovery struct {
 	handler *Handler
 	log     Log
@@ -62,7 +62,7 @@ type Recovery struct {
 	unfollowed, unsettled *eventstore.Trouble
 
 	mu   sync.Mutex
-	open map[domain.BookingID]*recovered
+	open map[subject]*recovered
 	err  error // why the log cannot be followed at the moment
 }
 
@@ -92,21 +92,25 @@ func NewRecovery(h *Handler, log Log, o RecoveryOptions) *Recovery {
 		grace:   o.Grace,
 		tick:    min(max(o.Grace/4, time.Millisecond), time.Second),
 		logger:  o.Logger,
-		open:    make(map[domain.BookingID]*recovered),
+		open:    make(map[subject]*recovered),
 
 		unfollowed: eventstore.NewTrouble(o.Logger, slog.LevelWarn, "recovery cannot follow the log and tries again", "recovery follows the log again"),
-		unsettled:  eventstore.NewTrouble(o.Logger, slog.LevelWarn, "a booking cannot be settled; recovery tries again", ""),
+		unsettled:  eventstore.NewTrouble(o.Logger, slog.LevelWarn, "a booking or room cannot be settled; recovery tries again", ""),
 	}
 }
 
-// OpenBooking is a booking with an open step.
+// OpenBooking is a booking with an open step, or a room some of whose bookings are to be cancelled.
 type OpenBooking struct {
 	Booking  domain.BookingID
-	Steps    []string  // that are open
-	Since    time.Time // when its oldest open step was decided
-	Failures int       // failed attempts of this process to settle it
-	Err      error     // of the last one
+	Room     domain.RoomID // empty for a booking
+	Steps    []string      // that are open
+	Since    time.Time     // when its oldest open step was decided
+	Failures int           // failed attempts of this process to settle it
+	Err      error         // of the last one
 }
+
+// Of names the booking, or the room.
+func (b OpenBooking) Of() string { return subject{b.Booking, b.Room}.String() }
 
 // Status lists the bookings that have an open step, oldest first, and the reason why the log cannot be followed at the moment, if it cannot.
 func (r *Recovery) Status() ([]OpenBooking, error) {
@@ -114,7 +118,7 @@ func (r *Recovery) Status() ([]OpenBooking, error) {
 	defer r.mu.Unlock()
 	var list []OpenBooking
 	for id, b := range r.open {
-		list = append(list, OpenBooking{Booking: id, Steps: b.steps, Since: b.since, Failures: b.failures, Err: b.err})
+		list = append(list, OpenBooking{Booking: id.booking, Room: id.room, Steps: b.steps, Since: b.since, Failures: b.failures, Err: b.err})
 	}
 	oldestFirst(list)
 	return list, r.err
@@ -133,14 +137,16 @@ func OpenBookings(ctx context.Context, log Log) ([]OpenBooking, error) {
 	}
 	var list []OpenBooking
 	for id, b := range steps.bookings {
-		list = append(list, OpenBooking{Booking: id, Steps: b.names(), Since: b.since()})
+		list = append(list, OpenBooking{Booking: id.booking, Room: id.room, Steps: b.names(), Since: b.since()})
 	}
 	oldestFirst(list)
 	return list, nil
 }
 
 func oldestFirst(list []OpenBooking) {
-	slices.SortFunc(list, func(a, b OpenBooking) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Booking, b.Booking)) })
+	slices.SortFunc(list, func(a, b OpenBooking) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Booking, b.Booking), cmp.Compare(a.Room, b.Room))
+	})
 }
 
 // Run recovers until ctx ends, and returns nil then. While the event store is unavailable it retries with back-off.
@@ -306,10 +312,10 @@ func (r *Recovery) note(steps *openSteps) {
 }
 
 // due picks bookings that are due and still open, as many as there are places.
-func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.BookingID {
+func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []subject {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var due []domain.BookingID
+	var due []subject
 	now := time.Now()
 	for id, b := range r.open {
 		if b.settling || now.Before(b.due) || steps.bookings[id] == nil {
@@ -326,17 +332,23 @@ func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []domain.Bookin
 	return due
 }
 
-// settle settles a booking that has open steps as of the event at position last, and records the result.
-func (r *Recovery) settle(ctx context.Context, id domain.BookingID, places []place, last eventstore.Position) {
+// settle settles what has open steps as of the event at position last, and records the result.
+func (r *Recovery) settle(ctx context.Context, id subject, places []place, last eventstore.Position) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	found := true // something to be settled, which a room need not have
 	err := func() error {
 		ctx, end, err := r.handler.begin(ctx)
 		if err != nil {
 			return err
 		}
 		defer end()
-		_, err = r.handler.settle(ctx, id, places...)
+		if id.room != "" {
+			last, err := r.handler.clear(ctx, id.room, places)
+			found = last > 0
+			return err
+		}
+		_, err = r.handler.settle(ctx, id.booking, places...)
 		return err
 	}()
 	r.mu.Lock()
@@ -350,13 +362,14 @@ func (r *Recovery) settle(ctx context.Context, id domain.BookingID, places []pla
 	if err == nil {
 		b.settled = last
 		b.due = time.Now().Add(r.grace)
-		r.handler.metrics.recovered.Inc()
-		r.logger.Info("settled a booking that a command had left half-way", "booking", id)
-		r.unsettled.Over()
+		if r.unsettled.Over(); found {
+			r.handler.metrics.recovered.Inc()
+			r.logger.Info("settled what a command had left half-way", "what", id.String())
+		}
 		return
 	}
 	b.failures++
 	b.due = time.Now().Add(r.grace + b.pauses.NextBackOff())
 	r.handler.metrics.recoveryFailures.Inc()
-	r.unsettled.Failed(err, "booking", id)
+	r.unsettled.Failed(err, "what", id.String())
 }

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"maps"
@@ -73,6 +74,30 @@ func waitSettled(t *testing.T, log Log, bookings map[domain.BookingID]bool) {
 	}
 }
 
+// waitCleared waits until recovery has settled the rooms: until its checkpoint passes all events that close or retire a room.
+func waitCleared(t *testing.T, log Log) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var closed eventstore.Position
+	err := toEnd(ctx, log, 0, func(batch eventstore.Batch) {
+		for _, r := range batch.Events {
+			switch r.Event.(type) {
+			case domain.PeriodClosed, domain.RoomRetired:
+				closed = r.Position
+			}
+		}
+	})
+	for err == nil {
+		var p eventstore.Position
+		if p, err = log.LoadCheckpoint(ctx, checkpointStream); err == nil && p >= closed {
+			return
+		}
+		err = cmp.Or(err, eventstore.Sleep(ctx, 5*time.Millisecond))
+	}
+	t.Fatalf("rooms have not settled: %v", err)
+}
+
 // TestRecoveryAloneFinishesWhatACrashLeft interrupts each command at each of its appends, and lets two replicas of recovery and nobody else
 // settle each world.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
@@ -84,15 +109,19 @@ func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
 	}
 	var worlds []broken
 	bookings := map[domain.BookingID]bool{}
+	rooms := map[domain.RoomID]bool{}
 	for _, c := range breakables() {
 		whole := c.whole(t, n)
 		for _, w := range c.broken(t, n, whole, whole.points()...) {
-			bookings[w.booking] = true
+			bookings[w.booking], rooms[w.from], rooms[w.to] = true, true, true
 			worlds = append(worlds, broken{c.name + ", " + w.at.String(), w, whole.settled(w.at)})
 		}
 	}
-	log := only(n.store, bookings)
+	of := eventstoretest.Naming(slices.Collect(maps.Keys(bookings))...)
+	in := eventstoretest.Naming(slices.Collect(maps.Keys(rooms))...)
+	log := eventstoretest.PartOf(n.store, func(r eventstore.Recorded) bool { return of(r) || in(r) })
 	recovering(t, n.store, log, 2, 20*time.Millisecond)
+	waitCleared(t, log)
 	waitSettled(t, log, bookings)
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) { w.wantEnd(t, w.want) })
@@ -376,7 +405,7 @@ func TestOpenSteps(t *testing.T) {
 				steps.add(eventstore.Recorded{Position: eventstore.Position(i + 1), Event: e})
 			}
 			var open int
-			if b := steps.bookings[booking]; b != nil {
+			if b := steps.bookings[subject{booking: booking}]; b != nil {
 				open = len(b.steps)
 				for _, s := range c.want {
 					if _, ok := b.steps[s]; !ok {

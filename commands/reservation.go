@@ -28,10 +28,11 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 
 // reserve makes the reservation that the decision asks for, and completes the decision: with the events that follow from the reservation
 // as it is stored, or with a refusal. Bookings in the way are settled first, so that nobody is refused because of a slot that no booking
-// holds or has used, and every booking that a *domain.SlotTaken names can be read, or is known to be over.
+// holds or has used, and every booking that a *domain.SlotTaken names can be read, or is known to be over. Of many bookings because of which
+// a slot breaks a rule, some are settled.
 func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	ask := *d.ask
-	proposed := []eventstore.Proposed{{Event: ask, Metadata: r.metadata()}}
+	proposed := []eventstore.Proposed{{Metadata: r.metadata()}} // which is copied by whoever keeps it
 	h.calendars.tick(r.At)
 	for range attempts {
 		var before *domain.Reservation // made by an earlier try of the same attempt
@@ -40,6 +41,12 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
 			before = nil
 			if len(events) > 0 {
+				if ask.HeldFor != "" && c.About().Rules.LimitUsers() {
+					made := events[0].(domain.SlotReserved)
+					made.IfRevision = d.revision
+					events[0] = made
+				}
+				proposed[0].Event = events[0]
 				return proposed
 			}
 			if d.refused == nil {
@@ -47,7 +54,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			}
 			return nil
 		})
-		reserved := ask
+		reserved, _ := proposed[0].Event.(domain.SlotReserved)
 		if err == nil && before != nil {
 			reserved, _, err = h.made(ctx, before)
 		}
@@ -58,14 +65,24 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			d.ask, d.events = &reserved, followReservation(reserved, d.then(reserved))
 			return nil
 		}
-		taken, ok := d.refused.(*domain.SlotTaken)
-		if !ok {
-			return nil
-		}
-		if err := h.holding(ctx, taken); err != nil {
-			return undecided(err)
-		}
-		if len(taken.By) > 0 {
+		switch refused := d.refused.(type) {
+		case *domain.SlotTaken:
+			by, more := refused.By, max(0, len(refused.By)-maxConflicts)
+			if refused.By, err = h.holding(ctx, by); err != nil {
+				return undecided(err)
+			}
+			if refused.More = more; len(refused.By) > 0 {
+				return nil
+			}
+		case *domain.RuleBroken:
+			held, err := h.holding(ctx, refused.By)
+			if err != nil {
+				return undecided(err)
+			}
+			if len(held) == min(len(refused.By), maxConflicts) {
+				return nil
+			}
+		default:
 			return nil
 		}
 	}
@@ -75,38 +92,42 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 // maxConflicts is how many bookings a refusal names at most: one is reason enough.
 const maxConflicts = 10
 
-// holding reduces the refusal to reservations that still hold a part of the slot once their bookings are settled.
-func (h *Handler) holding(ctx context.Context, taken *domain.SlotTaken) error {
-	others := taken.By[:min(len(taken.By), maxConflicts)]
-	taken.By, taken.More = nil, len(taken.By)-len(others)
-	for _, other := range others {
+// holding reduces reservations, the first maxConflicts of them, to those that still hold their slots once their bookings are settled.
+func (h *Handler) holding(ctx context.Context, by []*domain.Reservation) (held []*domain.Reservation, err error) {
+	for _, other := range by[:min(len(by), maxConflicts)] {
 		if other.Used {
-			taken.By = append(taken.By, other) // for good: its booking is over
+			held = append(held, other) // for good: its booking is over
 			continue
 		}
 		b, err := h.settle(ctx, other.BookingID, place{other.RoomID, other.Slot.Start})
 		_, unreadable := errors.AsType[*Unreadable](err)
 		if err != nil && !unreadable {
-			return err
+			return nil, err
 		}
 		if unreadable || b.state.BackedBy(other.ReservationID) { // if it cannot be read, it may well be
-			taken.By = append(taken.By, other)
+			held = append(held, other)
 		}
 	}
-	return nil
+	return held, nil
 }
 
 // made reads the event that made the reservation, and where it is in the log.
 func (h *Handler) made(ctx context.Context, r *domain.Reservation) (made domain.SlotReserved, at eventstore.Position, err error) {
-	err = readUntil(ctx, r.Revision, func() (domain.Revision, error) {
-		for e, err := range h.store.ReadStream(ctx, r.RoomID.Stream(), r.Revision) {
-			made, _ = e.Event.(domain.SlotReserved)
-			at = e.Position
-			return e.Revision, err
+	e, err := h.calendars.event(ctx, r.RoomID, r.Revision)
+	made, _ = e.Event.(domain.SlotReserved)
+	return made, e.Position, err
+}
+
+// event reads the event of the room's calendar that is known to be at the revision.
+func (c *calendars) event(ctx context.Context, room domain.RoomID, revision domain.Revision) (e eventstore.Recorded, err error) {
+	err = readUntil(ctx, revision, func() (domain.Revision, error) {
+		for r, err := range c.store.ReadStream(ctx, room.Stream(), revision) {
+			e = r
+			return r.Revision, err
 		}
 		return eventstore.NoStream, nil
 	})
-	return made, at, err
+	return e, err
 }
 
 // release releases a reservation of a booking, whose slot starts at a time or later, except for the part of it that was used. The booking's

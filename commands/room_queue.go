@@ -87,7 +87,7 @@ func (c *calendars) begun(ctx context.Context, room domain.RoomID, by time.Time,
 func lastBegun(c domain.Calendar, by time.Time, except domain.BookingID) (begun []*domain.Reservation, complete bool) {
 	left := maxEarlier
 	for r := range c.Begun(by) {
-		if left == 0 || !c.CompleteFrom(r.Slot.Start) {
+		if left == 0 || r.Slot.Start.Before(c.Since()) {
 			break
 		}
 		if r.BookingID == except {
@@ -97,12 +97,12 @@ func lastBegun(c domain.Calendar, by time.Time, except domain.BookingID) (begun 
 			begun = append(begun, r)
 		}
 	}
-	return begun, left == 0 || c.CompleteFrom(time.Time{})
+	return begun, left == 0 || c.Since().IsZero()
 }
 
-// transact appends what decide returns for the room's calendar, which may be nothing. Decide needs the calendar to be complete from a time
-// on. It decides on what is known in memory first; that there is nothing to append, and what to do after a lost race, is decided on what
-// is stored.
+// transact appends what decide returns for the room's calendar, which may be nothing. Decide looks no further back than a decision on a slot
+// that starts at the given time. It decides on what is known in memory first; that there is nothing to append, and what to do after a lost
+// race, is decided on what is stored.
 func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.Time, decide func(domain.Calendar) []eventstore.Proposed) error {
 	q := c.enter(room)
 	defer q.leave()
@@ -130,7 +130,7 @@ func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.
 		if err != nil {
 			return err
 		}
-		if !stored.CompleteFrom(from) {
+		if !stored.Decides(from, c.zone) {
 			return q.transactOnAll(ctx, stored.Revision(), decide)
 		}
 		if len(decide(stored.Calendar)) == 0 {
@@ -160,18 +160,13 @@ const wholePatience = 2 * time.Second
 // onAll calls use with the calendar that the whole stream makes, up to a revision that is known to be there at least. A long one takes
 // seconds and much memory, so few are read and used at a time, and who waits too long for that gets [ErrHistoryBusy].
 func (q *roomQueue) onAll(ctx context.Context, known domain.Revision, use func(*calendar) error) error {
-	patience := time.NewTimer(wholePatience)
-	defer patience.Stop()
-	select {
-	case q.calendars.whole <- struct{}{}:
-		defer func() { <-q.calendars.whole }()
-	case <-patience.C:
-		return ErrHistoryBusy
-	case <-ctx.Done():
-		return ctx.Err()
+	done, err := q.calendars.beginWhole(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	all := newCalendar()
-	err := readUntil(ctx, known, func() (_ domain.Revision, err error) {
+	err = readUntil(ctx, known, func() (_ domain.Revision, err error) {
 		all, err = q.evolve(ctx, all)
 		return all.Revision(), err
 	})
@@ -179,6 +174,20 @@ func (q *roomQueue) onAll(ctx context.Context, known domain.Revision, use func(*
 		return err
 	}
 	return use(all)
+}
+
+// beginWhole waits until a whole stream may be read. The caller calls done when it has no more use for it.
+func (c *calendars) beginWhole(ctx context.Context) (done func(), err error) {
+	patience := time.NewTimer(wholePatience)
+	defer patience.Stop()
+	select {
+	case c.whole <- struct{}{}:
+		return func() { <-c.whole }, nil
+	case <-patience.C:
+		return nil, ErrHistoryBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // appendOn reads on, decides, and appends, and returns the calendar that it decided on.
@@ -265,7 +274,7 @@ func (q *roomQueue) join(ctx context.Context, from time.Time, decide func(domain
 func (q *roomQueue) tryJoin(from time.Time, decide func(domain.Calendar) []eventstore.Proposed) (b *batch, leads bool, full *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.next == nil || !q.next.CompleteFrom(from) {
+	if q.next == nil || !q.next.Decides(from, q.calendars.zone) {
 		return nil, false, nil
 	}
 	events := decide(q.next.Calendar)

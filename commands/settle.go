@@ -11,10 +11,10 @@ import (
 	"roombook/eventstore"
 )
 
-// settle finishes everything that was left half-done of a booking, whoever left it and wherever: what is decided goes forward, and a
-// reservation that does not back the booking and never will again is released, except for the part of its slot that was used. It looks
-// for reservations in the given places and wherever the booking ever had one. It returns the settled booking; one that does
-// not exist is settled in domain.PhaseNone.
+// settle finishes everything that was left half-done of a booking, whoever left it and wherever: what is decided goes forward, a booking
+// that its room's closure or retirement cancels is cancelled, and a reservation that does not back the booking and never will again is
+// released, except for the part of its slot that was used. It looks for reservations in the given places and wherever the booking ever had
+// one. It returns the settled booking; one that does not exist is settled in domain.PhaseNone.
 //
 // Each step is appended at the revision that was read, and after a lost race everything is read again. So any number of callers may
 // settle a booking at the same time, even while its own late command is still running: each step is done by exactly one of them.
@@ -71,6 +71,23 @@ func (h *Handler) settleOnce(ctx context.Context, id domain.BookingID, places []
 	for _, r := range moves {
 		if err := step("move", followReservation(r.made, domain.DecideMove(b.state, b.revision, r.made))); err != nil {
 			return b, err
+		}
+	}
+
+	for _, r := range reservations {
+		if r.cancels && b.state.BackedBy(r.ReservationID) && b.state.Use == nil {
+			closed, err := h.calendars.event(ctx, r.RoomID, r.because)
+			if err != nil {
+				return b, err
+			}
+			why := domain.Cancel{Reason: domain.CancelledByClosure, At: closed.Metadata.OccurredAt}
+			if e, ok := closed.Event.(domain.PeriodClosed); ok {
+				why.Detail = e.Reason
+			}
+			over, _ := domain.DecideCancel(b.state, why)
+			if err := step("close", follow(closed, over)); err != nil {
+				return b, err
+			}
 		}
 	}
 
@@ -150,13 +167,17 @@ type reserved struct {
 	// never can any more, it has only the id: then nothing follows from it.
 	made     domain.SlotReserved
 	position eventstore.Position
+	// cancels says that the room is closed, or retired, in such a way that a booking of the slot is cancelled, and because is the revision of
+	// the event that says so.
+	cancels bool
+	because domain.Revision
 }
 
 // survey reads the booking and, before that, the reservations that it has in all its places, in the order in which they were made. Read
 // the other way round, a reservation could be newer than the booking and look as if it did not back it yet, at the price of a retry.
 func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []place) (loaded[domain.Booking], []reserved, error) {
 	var rooms []domain.RoomID
-	held := make(map[domain.RoomID][]*domain.Reservation, len(places)+1)
+	held := make(map[domain.RoomID][]reserved, len(places)+1)
 	since := make(map[domain.RoomID]time.Time, len(places)+1) // when that is all of them
 	b := unread[domain.Booking]()
 	for first := true; ; first = false {
@@ -170,7 +191,15 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []plac
 				rooms = append(rooms, p.room)
 			}
 			complete = false
-			err := h.calendars.read(ctx, p.room, p.from, func(c domain.Calendar) { held[p.room], since[p.room] = c.Of(id), c.Since() })
+			err := h.calendars.read(ctx, p.room, p.from, func(c domain.Calendar) {
+				held[p.room], since[p.room] = nil, c.Since()
+				about := c.About()
+				for _, r := range c.Of(id) {
+					of := reserved{Reservation: r, made: domain.SlotReserved{ReservationID: r.ReservationID}}
+					of.because, of.cancels = about.Cancels(r.Slot)
+					held[p.room] = append(held[p.room], of)
+				}
+			})
 			if err != nil {
 				return b, nil, err
 			}
@@ -192,11 +221,10 @@ func (h *Handler) survey(ctx context.Context, id domain.BookingID, places []plac
 	}
 	var reservations []reserved
 	for _, room := range rooms {
-		for _, r := range held[room] {
-			of := reserved{Reservation: r, made: domain.SlotReserved{ReservationID: r.ReservationID}}
-			if b.state.ID == "" || b.state.Live() && b.state.Use == nil && !b.state.EverBackedBy(r.ReservationID) {
+		for _, of := range held[room] {
+			if b.state.ID == "" || b.state.Live() && b.state.Use == nil && !b.state.EverBackedBy(of.ReservationID) {
 				var err error
-				if of.made, of.position, err = h.made(ctx, r); err != nil {
+				if of.made, of.position, err = h.made(ctx, of.Reservation); err != nil {
 					return b, nil, err
 				}
 			}

@@ -25,10 +25,12 @@ type decision struct {
 	events  []eventstore.Proposed // to append; none if there is nothing to do
 	refused error                 // why the command is refused, if it is
 
-	// ask is the reservation that has to be made first, if any; its slot is subject to policy. Once it is made, then decides.
-	ask    *domain.SlotReserved
-	policy domain.Policy
-	then   func(domain.SlotReserved) []domain.Event
+	// ask is the reservation that has to be made first, if any; its slot is subject to policy. Once it is made, then decides. It is asked for
+	// by a booking at a revision.
+	ask      *domain.SlotReserved
+	policy   domain.Policy
+	revision domain.Revision
+	then     func(domain.SlotReserved) []domain.Event
 }
 
 // decided is the decision of a command that needs no reservation.

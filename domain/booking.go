@@ -16,6 +16,7 @@ type (
 		UserID        UserID        `json:"userId"`
 		Slot          Slot          `json:"slot"`
 		At            time.Time     `json:"at"`
+		UseFrom       time.Time     `json:"useFrom,omitzero"` // as in [SlotReserved]
 	}
 
 	// ConfirmRequested says that an administrator is asked to confirm the booking as it is now; an earlier answer is void.
@@ -34,6 +35,7 @@ type (
 		UserID        UserID        `json:"userId"`
 		Slot          Slot          `json:"slot"`
 		At            time.Time     `json:"at"`
+		UseFrom       time.Time     `json:"useFrom,omitzero"` // as in [SlotReserved]
 	}
 
 	// BookingHandedOver says that the booking belongs to another user from now on. It follows the BookingChanged that made it so, in the
@@ -48,7 +50,7 @@ type (
 		At           time.Time `json:"at"`
 	}
 
-	// ConfirmCompleted says that the administrator confirmed.
+	// ConfirmCompleted says that the administrator confirmed, or that the rules of the room ask nobody.
 	ConfirmCompleted struct {
 		BookingID     BookingID `json:"bookingId"`
 		RoomID        RoomID    `json:"roomId"`
@@ -98,6 +100,8 @@ type (
 		// UsedUntil is the end of the use that ended the booking. It is zero if no use did, and in events of older versions, which gave
 		// back the whole slot after a use.
 		UsedUntil time.Time `json:"usedUntil,omitzero"`
+		// Detail says in words why the room was closed; it may be empty.
+		Detail string `json:"detail,omitempty"`
 	}
 )
 
@@ -119,7 +123,12 @@ const (
 	CancelledByDenial CancelReason = "denied"
 	CancelledByUseEnd CancelReason = "use-ended"
 	CancelledByAdmin  CancelReason = "admin"
+	// CancelledByClosure is for bookings in a period in which their room was closed, or after it was retired.
+	CancelledByClosure CancelReason = "room-closed"
 )
+
+// ConfirmedByRules stands for the administrator where the rules of the room ask nobody.
+const ConfirmedByRules UserID = "rules"
 
 // Phase is where a booking is in its life.
 type Phase string
@@ -172,6 +181,7 @@ type Booking struct {
 	Reservation ReservationID // the one that backs the booking, or backed it last
 	CreatedAt   time.Time
 	Confirm     Confirm
+	UseFrom     time.Time // when the use may start at the earliest by the rules of the room; zero is as the policy says
 
 	Use          *Use          // nil until it is checked in
 	Cancellation *Cancellation // nil while it is live
@@ -265,7 +275,7 @@ func (b Booking) Evolve(event Event) Booking {
 	case BookingCreated:
 		b.ID, b.Room, b.User, b.Slot = e.BookingID, e.RoomID, e.UserID, e.Slot
 		b.Reservation = e.ReservationID
-		b.CreatedAt, b.Earliest = e.At, e.Slot.Start
+		b.CreatedAt, b.Earliest, b.UseFrom = e.At, e.Slot.Start, e.UseFrom
 	case ConfirmRequested:
 		b.Confirm = Confirm{Answer: AnswerPending}
 	case BookingChanged:
@@ -273,7 +283,7 @@ func (b Booking) Evolve(event Event) Booking {
 			b.Former = append(b.Former[:len(b.Former):len(b.Former)], RoomReservation{b.Room, b.Reservation})
 		}
 		b.Room, b.User, b.Slot = e.RoomID, e.UserID, e.Slot
-		b.Reservation = e.ReservationID
+		b.Reservation, b.UseFrom = e.ReservationID, e.UseFrom
 		if e.Slot.Start.Before(b.Earliest) {
 			b.Earliest = e.Slot.Start
 		}
@@ -314,18 +324,26 @@ func (b Booking) requireUnused() error {
 	return b.RequireLive()
 }
 
-// DecideCreate creates the booking that the reservation was made for, and asks for its confirmation.
+// DecideCreate creates the booking that the reservation was made for, and asks for its confirmation, unless the room needs none.
 //
-//	given no booking  then BookingCreated, ConfirmRequested
+//	given no booking  then BookingCreated, and ConfirmRequested or ConfirmCompleted{by rules}
 //	otherwise         then nothing: a repeat
 func DecideCreate(b Booking, r SlotReserved) []Event {
 	if b.ID != "" {
 		return nil
 	}
 	return []Event{
-		BookingCreated{BookingID: r.BookingID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: r.UserID, Slot: r.Slot, At: r.At},
-		ConfirmRequested{BookingID: r.BookingID, RoomID: r.RoomID, UserID: r.UserID, At: r.At},
+		BookingCreated{BookingID: r.BookingID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: r.UserID, Slot: r.Slot, At: r.At, UseFrom: r.UseFrom},
+		r.confirmation(r.UserID),
 	}
+}
+
+// confirmation asks for the confirmation of the booking, or gives it if the room needs none.
+func (r SlotReserved) confirmation(user UserID) Event {
+	if r.Approval == ApprovalNone {
+		return ConfirmCompleted{BookingID: r.BookingID, RoomID: r.RoomID, UserID: user, ConfirmUserID: ConfirmedByRules, At: r.At}
+	}
+	return ConfirmRequested{BookingID: r.BookingID, RoomID: r.RoomID, UserID: user, At: r.At}
 }
 
 // Change asks for other values; nil leaves a value as it is.
@@ -335,6 +353,8 @@ type Change struct {
 	Start *time.Time
 	End   *time.Time
 	At    time.Time
+	// Counted says that the room counts what a user has, so that another user needs another reservation too.
+	Counted bool
 }
 
 // Target is the room, the user and the slot that the booking would have after the change.
@@ -358,7 +378,8 @@ func (b Booking) Target(c Change) (RoomID, UserID, Slot) {
 // DecideChange changes a booking. A new room or time needs a reservation first: then moves is true, nothing is decided
 // yet, and DecideMove decides once the slot is reserved.
 //
-//	given it is live, use not started, other room or slot  then moves
+//	given it is live, use not started, other room or slot,
+//	or other user where users are counted                  then moves
 //	given it is live, use not started, other user only     then BookingChanged, BookingHandedOver; the confirmation stays
 //	given it has these values                              then nothing: a repeat
 //	given it was changed MaxChanges times                  then *TooManyChanges
@@ -370,7 +391,7 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 		return nil, false, err
 	}
 	room, user, slot := b.Target(c)
-	moves = room != b.Room || !slot.Equal(b.Slot)
+	moves = room != b.Room || !slot.Equal(b.Slot) || c.Counted && user != b.User
 	switch {
 	case !moves && user == b.User:
 		return nil, false, nil
@@ -380,16 +401,18 @@ func DecideChange(b Booking, c Change) (events []Event, moves bool, err error) {
 		return nil, true, nil
 	}
 	return []Event{
-		BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At},
+		BookingChanged{BookingID: b.ID, ReservationID: b.Reservation, RoomID: b.Room, UserID: user, Slot: b.Slot, At: c.At, UseFrom: b.UseFrom},
 		BookingHandedOver{BookingID: b.ID, RoomID: b.Room, UserID: user, FormerUserID: b.User, At: c.At},
 	}, false, nil
 }
 
-// DecideMove moves the booking to a new reservation, which replaces the one that backs it, and asks for confirmation again. The
-// booking's revision is that of its last event.
+// DecideMove moves the booking to a new reservation, which replaces the one that backs it, and asks for confirmation again, unless the room
+// needs none. Where only the user is another one, the confirmation stays. The booking's revision is that of its last event.
 //
-//	given what r replaces backs it, use not started, and r's revision condition holds  then BookingChanged, ConfirmRequested, and
-//	                                                                                   BookingHandedOver if r has another user
+//	given what r replaces backs it, use not started, and r's revision condition holds  then BookingChanged, and ConfirmRequested or
+//	                                                                                   ConfirmCompleted{by rules} if the room or slot
+//	                                                                                   is another one, and BookingHandedOver if the
+//	                                                                                   user is
 //	otherwise                                                                          then nothing, now and forever
 func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if b.requireUnused() != nil || r.Replaces == "" || !b.BackedBy(r.Replaces) {
@@ -402,9 +425,13 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 	if user == "" {
 		user = b.User
 	}
-	events := []Event{
-		BookingChanged{BookingID: b.ID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: user, Slot: r.Slot, At: r.At},
-		ConfirmRequested{BookingID: b.ID, RoomID: r.RoomID, UserID: user, At: r.At},
+	change := BookingChanged{BookingID: b.ID, ReservationID: r.ReservationID, RoomID: r.RoomID, UserID: user, Slot: r.Slot, At: r.At, UseFrom: r.UseFrom}
+	var events []Event
+	if r.RoomID == b.Room && r.Slot.Equal(b.Slot) {
+		change.UseFrom = b.UseFrom
+		events = []Event{change}
+	} else {
+		events = []Event{change, r.confirmation(user)}
 	}
 	if user != b.User {
 		handedOver := BookingHandedOver{BookingID: b.ID, RoomID: r.RoomID, UserID: user, FormerUserID: b.User, At: r.At}
@@ -419,6 +446,7 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 // Cancel ends a booking before its use.
 type Cancel struct {
 	Reason CancelReason
+	Detail string // of [CancelledByClosure], may be empty
 	At     time.Time
 }
 
@@ -432,7 +460,9 @@ func DecideCancel(b Booking, c Cancel) ([]Event, error) {
 	if err := b.requireUnused(); err != nil {
 		return nil, err
 	}
-	return []Event{b.cancelled(c.Reason, c.At)}, nil
+	over := b.cancelled(c.Reason, c.At)
+	over.Detail = c.Detail
+	return []Event{over}, nil
 }
 
 // DecideUnblock ends a booking with events that could not be decoded, so that its state may be empty or wrong.
@@ -511,7 +541,8 @@ type CheckIn struct {
 //	given it is live, use not started               then BookingCheckedIn
 //	given its use has started                       then *AlreadyInUse
 //	given pending and the policy wants an answer    then ErrConfirmationPending
-//	given a start too far from its slot             then *UseOffSlot
+//	given a start too far from its slot, or before
+//	the room's rules allow                          then *UseOffSlot
 //	given it is cancelled                           then *AlreadyCancelled
 //	given no booking                                then ErrBookingNotFound
 func DecideCheckIn(b Booking, c CheckIn, p Policy) ([]Event, error) {

@@ -3,8 +3,11 @@ package domain
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,8 +36,17 @@ type (
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
 		// IfRevision is the only revision of the booking at which the change may be made; 0 for any: a booking's first append
-		// has two events, so no change is ever made at revision 0.
+		// has two events, so no change is ever made at revision 0. Where users are counted, a change that leaves the user as it is has it, so
+		// that nobody else gets what was counted for one.
 		IfRevision Revision `json:"ifRevision,omitempty"`
+		// HeldFor is the user of the booking if UserID is empty: who it counts for.
+		HeldFor UserID `json:"heldFor,omitempty"`
+		// Approval is [ApprovalNone] if the room's rules say that nobody has to confirm the booking; otherwise empty.
+		Approval Approval `json:"approval,omitempty"`
+		// UseFrom is when the use may start at the earliest by the rules of the room; zero is as the policy says.
+		UseFrom time.Time `json:"useFrom,omitzero"`
+		// Override says that an administrator has booked though the slot breaks rules of the room.
+		Override bool `json:"override,omitempty"`
 	}
 
 	// SlotReleased says that the reservation no longer holds its slot.
@@ -77,6 +89,7 @@ type entry struct {
 	start, end           int64     // seconds, as of [time.Time.Unix]
 	startNano, endNano   uint32
 	revision             Revision
+	user                 uint64 // see [userKey]
 	used                 bool
 	text                 bool // the ids are not both UUIDs in their canonical form, and are in the calendar's texts
 }
@@ -90,14 +103,25 @@ type entryText struct {
 
 func (t *entryText) bytes() int { return 80 + len(t.booking) + len(t.reservation) }
 
-func newEntry(id ReservationID, booking BookingID, slot Slot, revision Revision) *entry {
-	e := entryFrom(slot.Start, revision)
+func newEntry(r SlotReserved, revision Revision) *entry {
+	e := entryFrom(r.Slot.Start, revision)
 	var canonical [2]bool
-	e.booking, canonical[0] = asUUID(string(booking))
-	e.reservation, canonical[1] = asUUID(string(id))
+	e.booking, canonical[0] = asUUID(string(r.BookingID))
+	e.reservation, canonical[1] = asUUID(string(r.ReservationID))
 	e.text = !canonical[0] || !canonical[1]
-	e.setEnd(slot.End)
+	e.user = userKey(r)
+	e.setEnd(r.Slot.End)
 	return e
+}
+
+// userKey stands for the user whom a reservation counts for: 8 bytes of the SHA-256 of the id, or 0 if that is not known.
+func userKey(r SlotReserved) uint64 {
+	user := cmp.Or(r.UserID, r.HeldFor)
+	if user == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(user))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // entryOf sorts before every reservation of the booking.
@@ -146,22 +170,31 @@ func bySlot(a, b *entry) bool {
 
 func byRevision(a, b *entryText) bool { return a.revision < b.revision }
 
-// Calendar is the state of one room: the reservations that are held, or those that are held and have not ended long ago, see
-// [Calendar.Forget]. The zero value is the calendar of a room that was never booked. A Calendar is a value: Evolve does not change the
-// calendar it is called on.
+// Calendar is the state of one room: what its own events say, and the reservations that are held, or those that are held and have not ended
+// long ago, see [Calendar.Forget]. The zero value is the calendar of a room that was never booked nor registered. A Calendar is a value:
+// Evolve does not change the calendar it is called on.
 type Calendar struct {
 	bySlot    *btree.BTreeG[*entry]     // by start
 	byBooking *btree.BTreeG[*entry]     // by booking, then in the order of the stream
 	texts     *btree.BTreeG[*entryText] // of the entries that say so
 	textBytes int
 	room      RoomID
+	about     *Room         // nil if the room has no events of its own
 	next      Revision      // of the event to be folded next
 	longest   time.Duration // the longest slot ever held, capped as [Slot.Length] is
 	since     time.Time     // no reservation that ended later was forgotten; zero if none was
 }
 
-// Room is the room of the calendar; empty if nothing was ever reserved.
+// Room is the room of the calendar; empty if it has no events.
 func (c Calendar) Room() RoomID { return c.room }
+
+// About is the state of the room apart from its reservations.
+func (c Calendar) About() Room {
+	if c.about == nil {
+		return Room{Revision: -1}
+	}
+	return *c.about
+}
 
 // Revision is that of the last event that was folded, or -1.
 func (c Calendar) Revision() Revision { return c.next - 1 }
@@ -179,7 +212,12 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 		switch e := event.(type) {
 		case SlotReserved:
 			c.room = e.RoomID
-			reserved := newEntry(e.ReservationID, e.BookingID, e.Slot, revision)
+			reserved := newEntry(e, revision)
+			if reserved.user == 0 { // older programs did not say it of a change that leaves the user as it is
+				if former := c.held(e.BookingID, e.Replaces); former != nil {
+					reserved.user = former.user
+				}
+			}
 			c.add(reserved)
 			if reserved.text {
 				text := &entryText{revision, e.BookingID, e.ReservationID}
@@ -198,6 +236,9 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 				c.bySlot.Set(&used)
 				c.byBooking.Set(&used)
 			}
+		case RoomRegistered, RoomChanged, RoomRetired, RoomReinstated, RulesSet, PeriodClosed, PeriodReopened:
+			about := c.About().Evolve(revision, e)
+			c.room, c.about = about.ID, &about
 		}
 		c.next = revision + 1
 	}
@@ -231,11 +272,15 @@ func (c *Calendar) remove(e *entry) {
 	}
 }
 
-// Forget returns the calendar without the reservations that ended by the given time, except for the last few of them, by start. What is
-// left is complete from the end of the last one that was forgotten.
+// Forget returns the calendar without the reservations and closures that ended by the given time, except for the last few of the
+// reservations, by start. What is left is complete from the end of the last one that was forgotten.
 func (c Calendar) Forget(ended time.Time, few int) Calendar {
 	if c.bySlot == nil {
 		return c
+	}
+	if c.about != nil && slices.ContainsFunc(c.about.Closures, func(closure Closure) bool { return !closure.Slot.End.After(ended) }) {
+		about := c.about.forget(ended)
+		c.about = &about
 	}
 	var over []*entry
 	c.bySlot.Copy().Scan(func(e *entry) bool {
@@ -263,9 +308,19 @@ func (c Calendar) Forget(ended time.Time, few int) Calendar {
 // Since is when the last reservation that was forgotten ended; zero if none was.
 func (c Calendar) Since() time.Time { return c.since }
 
-// CompleteFrom reports whether the calendar has all reservations that end after the given time: whatever is decided on a slot that starts
-// then, or later, can be decided on it.
-func (c Calendar) CompleteFrom(t time.Time) bool { return !t.Before(c.since) }
+// CompleteFrom reports whether the calendar has all reservations and closures that end after the given time.
+func (c Calendar) CompleteFrom(t time.Time) bool {
+	return !t.Before(c.since) && (c.about == nil || c.about.CompleteFrom(t))
+}
+
+// Decides reports whether whatever is decided on a slot that starts at the given time, or later, can be decided on the calendar, given the
+// program's time zone.
+func (c Calendar) Decides(t time.Time, zone *time.Location) bool {
+	if c.about != nil {
+		t = c.about.reach(t, zone)
+	}
+	return c.CompleteFrom(t)
+}
 
 // Len is the number of reservations in the calendar.
 func (c Calendar) Len() int {
@@ -275,8 +330,13 @@ func (c Calendar) Len() int {
 	return c.bySlot.Len()
 }
 
-// TextBytes is the memory that ids take which are not UUIDs.
-func (c Calendar) TextBytes() int { return c.textBytes }
+// MoreBytes is the memory that ids take which are not UUIDs, and what the room's own events say.
+func (c Calendar) MoreBytes() int {
+	if c.about == nil {
+		return c.textBytes
+	}
+	return c.textBytes + c.about.bytes()
+}
 
 func (c Calendar) reservation(e *entry) *Reservation {
 	r := &Reservation{RoomID: c.room, Slot: e.slot(), Revision: e.revision, Used: e.used}
@@ -342,23 +402,35 @@ func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
 	}
 	var found []*Reservation
 	own, _ := asUUID(string(except))
+	c.overlapping(slot, func(e *entry) {
+		if e.booking != own {
+			found = append(found, c.reservation(e))
+		}
+	})
+	return found
+}
+
+// overlapping calls visit with the entries that overlap the slot, by start.
+func (c Calendar) overlapping(slot Slot, visit func(*entry)) {
+	if c.bySlot == nil {
+		return
+	}
 	look := func(e *entry) bool {
 		s := e.slot()
 		if !s.Start.Before(slot.End) {
 			return false
 		}
-		if s.Overlaps(slot) && e.booking != own {
-			found = append(found, c.reservation(e))
+		if s.Overlaps(slot) {
+			visit(e)
 		}
 		return true
 	}
 	if c.longest == math.MaxInt64 { // or longer
 		c.bySlot.Scan(look)
-		return found
+		return
 	}
 	// A reservation that starts earlier than this has ended by the start of the slot, however long it is.
 	c.bySlot.Ascend(entryFrom(slot.Start.Add(-c.longest), -1), look)
-	return found
 }
 
 // Begun yields the reservations whose slots start at the given time or before, latest first.
@@ -372,16 +444,29 @@ func (c Calendar) Begun(by time.Time) iter.Seq[*Reservation] {
 
 // DecideReserve takes a slot of the room for a booking.
 //
-//	given the slot is free, or held by the same booking  then SlotReserved
+//	given the slot is free, or held by the same booking  then SlotReserved, with what the room's rules say of the booking
 //	given this very reservation is held                  then nothing: a repeat
+//	given the room is not registered and has to be       then ErrRoomNotFound
 //	given the slot breaks the policy                     then *Invalid
+//	given the room is retired before the slot ends       then *Retired
+//	given the room is closed in a part of the slot       then *RoomClosed
+//	given the slot breaks rules, without override        then *RuleBroken
 //	given other bookings hold or used a part of it       then *SlotTaken
 func DecideReserve(c Calendar, ask SlotReserved, p Policy) ([]Event, error) {
 	if c.held(ask.BookingID, ask.ReservationID) != nil {
 		return nil, nil
 	}
+	if p.RegisteredRooms && c.about == nil {
+		return nil, ErrRoomNotFound
+	}
 	if faults := p.CheckSlot(ask.Slot, ask.At); faults != nil {
 		return nil, &Invalid{faults}
+	}
+	if ask.Override = ask.Override && c.about != nil; c.about != nil {
+		var err error
+		if ask, err = c.admission(ask, p).decide(); err != nil {
+			return nil, err
+		}
 	}
 	if by := c.Overlapping(ask.Slot, ask.BookingID); by != nil {
 		return nil, &SlotTaken{Room: ask.RoomID, Slot: ask.Slot, By: by}

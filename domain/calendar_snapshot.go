@@ -21,6 +21,8 @@ type CalendarSnapshot struct {
 	EventID  string   `json:"eventId"`  // of the event at that revision, which tells one log from another
 	// Since is when the last reservation ended that Held leaves out, see [Calendar.Since].
 	Since time.Time `json:"since,omitzero"`
+	// Room is the state of the room apart from its reservations; zero if the room has no events of its own.
+	Room Room `json:"room,omitzero"`
 	// Held are the reservations by start, as base64 of a [heldSlot] each.
 	Held string `json:"held"`
 	Hash string `json:"hash"` // SHA-256 of all the rest
@@ -28,10 +30,14 @@ type CalendarSnapshot struct {
 
 func (CalendarSnapshot) EventType() string { return "CalendarSnapshot" }
 
-const calendarSnapshotVersion = 1
+const calendarSnapshotVersion = 2
 
-// maxSnapshot is how many reservations a snapshot can have: with more it would be too large for an append, 1 MiB.
-const maxSnapshot = 10_000
+// maxSnapshot is how many reservations a snapshot can have, and maxSnapshotRoom how many bytes of the room's own state: with more it would
+// be too large for an append, 1 MiB.
+const (
+	maxSnapshot     = 9_000
+	maxSnapshotRoom = 100_000
+)
 
 // heldSlot is a reservation in a snapshot. Its ids are UUIDs.
 type heldSlot struct {
@@ -39,6 +45,7 @@ type heldSlot struct {
 	Start, End           int64 // seconds, as of [time.Time.Unix]
 	StartNano, EndNano   uint32
 	Revision             Revision
+	User                 uint64
 	Used                 bool
 }
 
@@ -49,19 +56,22 @@ func (id RoomID) SnapshotStream() string { return SnapshotCategory + "-" + id.St
 // Snapshot returns a snapshot of the calendar, given the id of the event at its revision. There is none of an empty calendar, of one that
 // is too large, or if an id in it is not a UUID.
 func (c Calendar) Snapshot(eventID string) (s CalendarSnapshot, ok bool) {
-	if c.room == "" || c.textBytes > 0 || c.Len() > maxSnapshot {
+	if c.room == "" || c.textBytes > 0 || c.Len() > maxSnapshot || c.MoreBytes() > maxSnapshotRoom {
 		return s, false
 	}
 	var held []byte
 	c.bySlot.Copy().Scan(func(e *entry) bool {
 		held, _ = binary.Append(held, binary.BigEndian, heldSlot{
-			e.booking, e.reservation, e.start, e.end, e.startNano, e.endNano, e.revision, e.used,
+			e.booking, e.reservation, e.start, e.end, e.startNano, e.endNano, e.revision, e.user, e.used,
 		}) // which fails only for types without a size
 		return true
 	})
 	s = CalendarSnapshot{
 		Version: calendarSnapshotVersion, RoomID: c.room, Revision: c.Revision(), EventID: eventID, Since: c.since,
 		Held: base64.StdEncoding.EncodeToString(held),
+	}
+	if c.about != nil {
+		s.Room = *c.about
 	}
 	s.Hash = s.hash()
 	return s, true
@@ -75,12 +85,17 @@ func (s CalendarSnapshot) Calendar(room RoomID) (c Calendar, ok bool) {
 	}
 	c = Calendar{room: s.RoomID, next: s.Revision + 1, since: s.Since}
 	c.detach()
+	if s.Room.ID != "" {
+		about := s.Room
+		about.zone = about.location()
+		c.about = &about
+	}
 	var h heldSlot
 	for from := bytes.NewReader(held); from.Len() > 0; {
 		if err := binary.Read(from, binary.BigEndian, &h); err != nil {
 			return Calendar{}, false
 		}
-		c.add(&entry{h.Booking, h.Reservation, h.Start, h.End, h.StartNano, h.EndNano, h.Revision, h.Used, false})
+		c.add(&entry{h.Booking, h.Reservation, h.Start, h.End, h.StartNano, h.EndNano, h.Revision, h.User, h.Used, false})
 	}
 	return c, true
 }
@@ -89,6 +104,6 @@ func (s CalendarSnapshot) Calendar(room RoomID) (c Calendar, ok bool) {
 func (s CalendarSnapshot) Foreign() bool { return s.Version != calendarSnapshotVersion }
 
 func (s CalendarSnapshot) hash() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %d %q %s %s", s.Version, s.RoomID, s.Revision, s.EventID, s.Since.UTC().Format(time.RFC3339Nano), s.Held))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %d %q %s %s %s", s.Version, s.RoomID, s.Revision, s.EventID, s.Since.UTC().Format(time.RFC3339Nano), s.Room.text(), s.Held))
 	return hex.EncodeToString(sum[:])
 }

@@ -12,6 +12,10 @@ var (
 	ErrBookingNotFound = errors.New("there is no such booking")
 	// ErrRealUseNotFound means that no real use has this id.
 	ErrRealUseNotFound = errors.New("there is no such real use")
+	// ErrRoomNotFound means that no room has been registered with this id.
+	ErrRoomNotFound = errors.New("there is no such room")
+	// ErrClosureNotFound means that the room has no closure with this id, or none that is left.
+	ErrClosureNotFound = errors.New("there is no such closure")
 	// ErrConfirmationPending means that the policy asks for an administrator's confirmation before the use may start.
 	ErrConfirmationPending = errors.New("the booking has not been confirmed yet")
 )
@@ -27,6 +31,52 @@ type SlotTaken struct {
 
 func (e *SlotTaken) Error() string {
 	return fmt.Sprintf("room %s is taken in %s", e.Room, e.Slot)
+}
+
+// RoomExists means that the room has been registered, with other details.
+type RoomExists struct {
+	Room    RoomID
+	Details Details
+}
+
+func (e *RoomExists) Error() string { return fmt.Sprintf("room %s is registered already", e.Room) }
+
+// RuleBroken means that the slot breaks rules of the room.
+type RuleBroken struct {
+	Room   RoomID
+	Slot   Slot
+	Broken []BrokenRule   // all of them
+	By     []*Reservation // because of which it does
+}
+
+func (e *RuleBroken) Error() string {
+	var words []string
+	for _, b := range e.Broken {
+		words = append(words, b.Detail)
+	}
+	return fmt.Sprintf("room %s cannot be booked for %s: %s", e.Room, e.Slot, strings.Join(words, "; "))
+}
+
+// RoomClosed means that the room is closed in a part of the slot.
+type RoomClosed struct {
+	Room     RoomID
+	Slot     Slot
+	By       []Closure // by start
+	Earliest time.Time // as in [BrokenRule]
+}
+
+func (e *RoomClosed) Error() string {
+	return fmt.Sprintf("room %s is closed in a part of %s", e.Room, e.Slot)
+}
+
+// Retired means that the room cannot be booked beyond a time.
+type Retired struct {
+	Room RoomID
+	From time.Time
+}
+
+func (e *Retired) Error() string {
+	return fmt.Sprintf("room %s is retired from %s on", e.Room, e.From.UTC().Format(time.RFC3339))
 }
 
 // AlreadyCancelled means that the booking is over.
@@ -87,14 +137,17 @@ func (e *EndBeforeStart) Error() string {
 type UseOffSlot struct {
 	Booking          BookingID
 	StartedAt        time.Time
-	Earliest, Latest time.Time // when it may start, both inclusive
+	Earliest, Latest time.Time // when it may start, both inclusive; Latest is zero if there is no bound
 }
 
 func (e *UseOffSlot) Error() string {
+	if e.Latest.IsZero() {
+		return fmt.Sprintf("the use of booking %s may start from %s on", e.Booking, e.Earliest.UTC().Format(time.RFC3339Nano))
+	}
 	return fmt.Sprintf("the use of booking %s may start from %s to %s", e.Booking, e.Earliest.UTC().Format(time.RFC3339Nano), e.Latest.UTC().Format(time.RFC3339Nano))
 }
 
-// Field names a value of a command.
+// Field names a value of a command, or a value within one by its path: equipment/3.
 type Field string
 
 const (

@@ -91,7 +91,8 @@ func wantValue(t *testing.T, name string, of reflect.Type) {
 	t.Helper()
 	switch of.Kind() {
 	case reflect.Struct:
-		if of == reflect.TypeFor[time.Time]() {
+		switch of {
+		case reflect.TypeFor[time.Time](), reflect.TypeFor[Details](), reflect.TypeFor[Rules](), reflect.TypeFor[Room](): // nobody writes to what these lead to
 			return
 		}
 		for field := range of.Fields() {

@@ -2,7 +2,7 @@ package domain
 
 import "github.com/google/uuid"
 
-// RoomID names a room. Rooms are not created: a room exists by being booked.
+// RoomID names a room. A room need not be registered: it exists by being booked.
 type RoomID string
 
 // UserID names a person: the one who books, confirms or uses a room.

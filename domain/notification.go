@@ -132,8 +132,9 @@ type Notice struct {
 	Booking BookingID
 	Room    RoomID
 	To      UserID
-	User    UserID // the booking's user after the event
-	Reason  string // of an answer, may be empty
+	User    UserID       // the booking's user after the event
+	Reason  string       // of an answer, or of the closure of the room; may be empty
+	Cause   CancelReason // of a cancellation
 }
 
 // NoticeOf returns the notice of an event to the booking's user or former user; false if there is none. The cancellations that follow from the
@@ -141,22 +142,22 @@ type Notice struct {
 func NoticeOf(event Event) (Notice, bool) {
 	switch e := event.(type) {
 	case BookingCreated:
-		return Notice{KindBooked, e.BookingID, e.RoomID, e.UserID, e.UserID, ""}, true
+		return Notice{KindBooked, e.BookingID, e.RoomID, e.UserID, e.UserID, "", ""}, true
 	case BookingChanged:
-		return Notice{KindChanged, e.BookingID, e.RoomID, e.UserID, e.UserID, ""}, true
+		return Notice{KindChanged, e.BookingID, e.RoomID, e.UserID, e.UserID, "", ""}, true
 	case BookingHandedOver:
-		return Notice{KindHandedOver, e.BookingID, cmp.Or(e.FormerRoomID, e.RoomID), e.FormerUserID, e.UserID, ""}, true
+		return Notice{KindHandedOver, e.BookingID, cmp.Or(e.FormerRoomID, e.RoomID), e.FormerUserID, e.UserID, "", ""}, true
 	case ConfirmCompleted:
-		return Notice{KindConfirmed, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Reason}, true
+		return Notice{KindConfirmed, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Reason, ""}, true
 	case ConfirmDenied:
-		return Notice{KindDenied, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Reason}, true
+		return Notice{KindDenied, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Reason, ""}, true
 	case UseStarted:
-		return Notice{KindUseStarted, e.BookingID, e.RoomID, e.UserID, e.UserID, ""}, true
+		return Notice{KindUseStarted, e.BookingID, e.RoomID, e.UserID, e.UserID, "", ""}, true
 	case UseEnded:
-		return Notice{KindUseEnded, e.BookingID, e.RoomID, e.UserID, e.UserID, ""}, true
+		return Notice{KindUseEnded, e.BookingID, e.RoomID, e.UserID, e.UserID, "", ""}, true
 	case BookingCancelled:
 		if e.Reason != CancelledByUseEnd && e.Reason != CancelledByDenial {
-			return Notice{KindCancelled, e.BookingID, e.RoomID, e.UserID, e.UserID, ""}, true
+			return Notice{KindCancelled, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Detail, e.Reason}, true
 		}
 	}
 	return Notice{}, false
@@ -181,9 +182,12 @@ func (n Notice) Sentence() string {
 		return fmt.Sprintf("Booking Number[ %s ] is use started", n.Booking)
 	case KindUseEnded:
 		return fmt.Sprintf("Booking Number[ %s ] is use ended", n.Booking)
-	default:
-		return "reservation has been canceled"
+	case KindCancelled:
+		if n.Cause == CancelledByClosure {
+			return "reservation has been canceled, because the room is closed" + because(n.Reason)
+		}
 	}
+	return "reservation has been canceled"
 }
 
 // because formats a reason to be appended to a sentence.

@@ -26,6 +26,8 @@ func TestNoticeOf(t *testing.T) {
 		{UseEnded{BookingID: "b", RoomID: "1", UserID: "kim"}, KindUseEnded, "kim", "Booking Number[ b ] is use ended"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByUser}, KindCancelled, "kim", "reservation has been canceled"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByAdmin}, KindCancelled, "kim", "reservation has been canceled"},
+		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByClosure}, KindCancelled, "kim", "reservation has been canceled, because the room is closed"},
+		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByClosure, Detail: "paint"}, KindCancelled, "kim", "reservation has been canceled, because the room is closed: paint"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByDenial}, "", "", ""},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByUseEnd}, "", "", ""},
 		{ConfirmRequested{BookingID: "b", RoomID: "1", UserID: "kim", At: at}, "", "", ""},

@@ -20,6 +20,8 @@ type Policy struct {
 	ConfirmBeforeUse bool
 	// EarlyUse bounds how long before its booking's slot starts a use may start, and how long after the slot ends; 0 is no bound.
 	EarlyUse time.Duration
+	// RegisteredRooms refuses to book a room that is not registered.
+	RegisteredRooms bool
 }
 
 // DefaultPolicy allows up to 24 hours, the past, use before confirmation, and use at any time.
@@ -53,13 +55,16 @@ func (p Policy) ForChange(b Booking, c Change) Policy {
 	return p
 }
 
-// checkUse returns an error if a use of the booking starts too long before or after its slot.
+// checkUse returns an error if a use of the booking starts too long before or after its slot. The rules of its room go before the policy.
 func (p Policy) checkUse(b Booking, startedAt time.Time) error {
-	if p.EarlyUse <= 0 {
-		return nil
+	var earliest, latest time.Time
+	if p.EarlyUse > 0 {
+		earliest, latest = b.Slot.Start.Add(-p.EarlyUse), b.Slot.End.Add(p.EarlyUse)
 	}
-	earliest, latest := b.Slot.Start.Add(-p.EarlyUse), b.Slot.End.Add(p.EarlyUse)
-	if startedAt.Before(earliest) || startedAt.After(latest) {
+	if !b.UseFrom.IsZero() {
+		earliest = b.UseFrom
+	}
+	if startedAt.Before(earliest) || !latest.IsZero() && startedAt.After(latest) {
 		return &UseOffSlot{Booking: b.ID, StartedAt: startedAt, Earliest: earliest, Latest: latest}
 	}
 	return nil

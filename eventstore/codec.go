@@ -3,6 +3,7 @@ package eventstore
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -64,6 +65,13 @@ func newCodec() codec {
 	add[domain.NotificationDue](c)
 	add[domain.NotificationRetried](c)
 	add[domain.CalendarSnapshot](c)
+	add[domain.RoomRegistered](c)
+	add[domain.RoomChanged](c)
+	add[domain.RoomRetired](c)
+	add[domain.RoomReinstated](c)
+	add[domain.RulesSet](c)
+	add[domain.PeriodClosed](c)
+	add[domain.PeriodReopened](c)
 	return c
 }
 
@@ -72,17 +80,14 @@ func newCodec() codec {
 func Known(eventType string) bool { return newCodec().decoders[eventType] != nil }
 
 // add adds an event type to the codec's table.
-func add[E interface {
-	domain.Event
-	comparable
-}](c codec) {
+func add[E domain.Event](c codec) {
 	var zero E
 	c.decoders[zero.EventType()] = func(data []byte) (domain.Event, error) {
 		var e E
 		if err := json.Unmarshal(data, &e, storedJSON); err != nil {
 			return nil, err
 		}
-		if e == zero {
+		if reflect.ValueOf(&e).Elem().IsZero() {
 			return nil, errEmpty
 		}
 		return e, nil

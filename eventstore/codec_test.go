@@ -37,20 +37,29 @@ func everyEvent() []domain.Event {
 		user        = domain.UserID("user-1")
 		seoul       = time.FixedZone("KST", 9*60*60)
 		at          = time.Date(2021, 6, 30, 9, 0, 0, 123456789, seoul)
-		slot        = domain.Slot{Start: time.Date(2021, 7, 1, 9, 0, 0, 0, seoul), End: time.Date(2021, 7, 1, 10, 30, 0, 0, time.UTC)}
+		details     = domain.Details{Name: "Blauer Salon", Building: "<Altbau>", Floor: "3", Capacity: 8, Equipment: []string{"Beamer", "会議用 TV"}, Zone: "Asia/Seoul", Colour: "#0000ff", Note: "a\nb", Approvers: []domain.UserID{"admin"}}
+		hours       = []domain.Hours{{From: "08:00", To: "12:00"}, {From: "13:00", To: "24:00"}}
+		early       = 10
+		rules       = domain.Rules{
+			Hours:       &domain.WeekHours{Monday: hours, Tuesday: hours, Wednesday: hours, Thursday: hours, Friday: hours, Saturday: hours, Sunday: hours[:1]},
+			StepMinutes: 15, ShortestMinutes: 30, LongestMinutes: 240, GapMinutes: 10, NoticeMinutes: 60, HorizonDays: 90, Approval: domain.ApprovalNone,
+			EarlyUseMinutes: &early, UpcomingPerUser: 3, WeeklyMinutesPerUser: 600,
+		}
+		closure = domain.ClosureID("0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c09")
+		slot    = domain.Slot{Start: time.Date(2021, 7, 1, 9, 0, 0, 0, seoul), End: time.Date(2021, 7, 1, 10, 30, 0, 0, time.UTC)}
 	)
 	return []domain.Event{
-		domain.BookingCreated{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
+		domain.BookingCreated{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at, UseFrom: at},
 		domain.ConfirmRequested{BookingID: booking, RoomID: room, UserID: user, At: at},
-		domain.BookingChanged{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at},
+		domain.BookingChanged{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Slot: slot, At: at, UseFrom: at},
 		domain.BookingHandedOver{BookingID: booking, RoomID: room, UserID: user, FormerUserID: "user-0", FormerRoomID: "1", At: at},
 		domain.ConfirmCompleted{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "as ever", At: at},
 		domain.ConfirmDenied{BookingID: booking, RoomID: room, UserID: user, ConfirmUserID: "admin", Reason: "being painted", At: at},
 		domain.BookingCheckedIn{BookingID: booking, RealUseID: use, RoomID: room, UserID: user, StartedAt: at, RoomStillInUseBy: other},
-		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at, UsedUntil: at.Add(-time.Minute)},
+		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at, UsedUntil: at.Add(-time.Minute), Detail: "being <painted>"},
 		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at, RoomStillInUseBy: other},
 		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
-		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7},
+		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7, HeldFor: user, Approval: domain.ApprovalNone, UseFrom: at, Override: true},
 		domain.BookingUnblocked{BookingID: booking, Reason: "a disk lost an event", At: at},
 		domain.UserAdded{UserID: user, Roles: "user approver", Rooms: "1 2", At: at},
 		domain.RolesGiven{UserID: user, Roles: "admin", Rooms: domain.AllRooms, At: at},
@@ -69,9 +78,16 @@ func everyEvent() []domain.Event {
 		domain.NotificationFailed{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, Reason: `550 "no" <such> user`, Parked: true, Held: true, Again: at.Add(time.Minute), At: at},
 		domain.NotificationDue{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, At: at},
 		domain.NotificationRetried{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, At: at},
-		domain.CalendarSnapshot{Version: 1, RoomID: room, Revision: 7, EventID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03", Since: at, Held: "AAAA", Hash: "9f86d081884c7d65"},
+		domain.CalendarSnapshot{Version: 1, RoomID: room, Revision: 7, EventID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03", Since: at, Room: domain.Room{ID: room, Details: details, Rules: rules, Revision: 6}, Held: "AAAA", Hash: "9f86d081884c7d65"},
 		domain.SlotReleased{ReservationID: reservation, BookingID: booking, RoomID: room},
 		domain.SlotUsed{ReservationID: reservation, BookingID: booking, RoomID: room, End: at},
+		domain.RoomRegistered{RoomID: room, Details: details, At: at},
+		domain.RoomChanged{RoomID: room, Details: details, At: at},
+		domain.RoomRetired{RoomID: room, From: at, Bookings: domain.CancelBookings, At: at},
+		domain.RoomReinstated{RoomID: room, At: at},
+		domain.RulesSet{RoomID: room, Rules: rules, At: at},
+		domain.PeriodClosed{ClosureID: closure, RoomID: room, Slot: slot, Reason: "being <painted>", Bookings: domain.KeepBookings, At: at},
+		domain.PeriodReopened{ClosureID: closure, RoomID: room, At: at},
 	}
 }
 
@@ -101,6 +117,9 @@ func utc[T any](v T) T {
 	c.Set(reflect.ValueOf(v))
 	var walk func(reflect.Value)
 	walk = func(v reflect.Value) {
+		if !v.CanSet() { // what is not stored
+			return
+		}
 		if t, ok := v.Interface().(time.Time); ok {
 			v.Set(reflect.ValueOf(t.UTC().Round(0)))
 			return
@@ -351,6 +370,8 @@ func anyEvent(t *rapid.T) domain.Event {
 			}
 		case reflect.Int64:
 			v.SetInt(rapid.OneOf(rapid.Int64(), rapid.Just[int64](0)).Draw(t, "number"))
+		case reflect.Bool:
+			v.SetBool(rapid.Bool().Draw(t, "truth"))
 		default:
 			t.Fatalf("an event has a %s", v.Type())
 		}
@@ -439,7 +460,7 @@ func FuzzDecodesAsBefore(f *testing.F) {
 		f.Add("SlotReleased", []byte(`{"reservationId":"r"}`), metadata)
 	}
 	f.Fuzz(func(t *testing.T, eventType string, data, metadata []byte) {
-		newer := slices.DeleteFunc(everyEvent(), func(e domain.Event) bool { return slices.Contains(formerEvents(), e) })
+		newer := slices.DeleteFunc(everyEvent(), func(e domain.Event) bool { _, _, err := formerEncode(Proposed{Event: e}); return err == nil })
 		if !slices.ContainsFunc(newer, func(e domain.Event) bool { return e.EventType() == eventType }) {
 			sameDecoded(t, eventType, data, metadata)
 		}

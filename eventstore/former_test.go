@@ -199,6 +199,20 @@ func (f *form) optionalRevision(name string, v *domain.Revision) {
 	}
 }
 
+// optionalTrue is a truth that is left out if it is false.
+func (f *form) optionalTrue(name string, v *bool) {
+	if f.reading && f.next(name) {
+		for _, c := range "true" {
+			f.skip(byte(c))
+		}
+		*v = true
+	}
+	if !f.reading && *v {
+		f.next(name)
+		f.out = append(f.out, "true"...)
+	}
+}
+
 // readString reads a string without escapes.
 func (f *form) readString() string {
 	f.skip('"')
@@ -439,6 +453,7 @@ func bookingCreated(f *form, e *domain.BookingCreated) {
 	text(f, "userId", &e.UserID)
 	f.slot("slot", &e.Slot)
 	f.time("at", &e.At)
+	f.optionalTime("useFrom", &e.UseFrom)
 	f.end()
 }
 
@@ -459,6 +474,7 @@ func bookingChanged(f *form, e *domain.BookingChanged) {
 	text(f, "userId", &e.UserID)
 	f.slot("slot", &e.Slot)
 	f.time("at", &e.At)
+	f.optionalTime("useFrom", &e.UseFrom)
 	f.end()
 }
 
@@ -515,6 +531,7 @@ func bookingCancelled(f *form, e *domain.BookingCancelled) {
 	text(f, "reason", &e.Reason)
 	f.time("at", &e.At)
 	f.optionalTime("usedUntil", &e.UsedUntil)
+	optionalText(f, "detail", &e.Detail)
 	f.end()
 }
 
@@ -554,6 +571,10 @@ func slotReserved(f *form, e *domain.SlotReserved) {
 	optionalText(f, "command", &e.Command)
 	optionalText(f, "replaces", &e.Replaces)
 	f.optionalRevision("ifRevision", &e.IfRevision)
+	optionalText(f, "heldFor", &e.HeldFor)
+	optionalText(f, "approval", &e.Approval)
+	f.optionalTime("useFrom", &e.UseFrom)
+	f.optionalTrue("override", &e.Override)
 	f.end()
 }
 

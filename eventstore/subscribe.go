@@ -7,6 +7,8 @@ import (
 	"io"
 	"iter"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -26,6 +28,22 @@ type Filter struct {
 	// StreamPrefixes are what the names of their streams begin with, any of them. None means every stream but the event store's
 	// system streams.
 	StreamPrefixes []string
+	// TypePrefixes are what their types begin with, any of them; none means every type. The event store filters by one thing only: it is
+	// asked for these types, and the streams are selected here.
+	TypePrefixes []string
+}
+
+// byStream reports whether the event store itself filters by stream.
+func (f Filter) byStream() bool { return len(f.TypePrefixes) == 0 }
+
+// hasStream reports whether events of a stream pass the filter.
+func (f Filter) hasStream(stream string) bool {
+	return f.byStream() || slices.ContainsFunc(f.StreamPrefixes, func(prefix string) bool { return strings.HasPrefix(stream, prefix) })
+}
+
+// Equal reports whether both filters select the same events, in the same words.
+func (f Filter) Equal(o Filter) bool {
+	return slices.Equal(f.StreamPrefixes, o.StreamPrefixes) && slices.Equal(f.TypePrefixes, o.TypePrefixes)
 }
 
 // filterWindow is every how many events a filtered subscription is told its position at least.
@@ -141,6 +159,7 @@ func (s *Store) follow(w *idleContext, f Filter, last *Batch, yield func(Batch) 
 	w.suspend()
 	r := &receiver{
 		store:        s,
+		filter:       f,
 		subscription: subscription,
 		arrived:      make(chan struct{}, 1),
 		taken:        make(chan struct{}, 1),
@@ -185,22 +204,30 @@ func subscriptionRequest(after Position, f Filter) *streams.ReadReq {
 			Position: &streams.ReadReq_Options_Position{CommitPosition: uint64(after), PreparePosition: uint64(after)},
 		}
 	}
-	expression := &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.StreamPrefixes, Regex: f.regex()}
+	filter := &streams.ReadReq_Options_FilterOptions{
+		Filter: &streams.ReadReq_Options_FilterOptions_EventType{
+			EventType: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.TypePrefixes},
+		},
+		Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: filterWindow},
+		CheckpointIntervalMultiplier: 1,
+	}
+	if f.byStream() {
+		filter.Filter = &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
+			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Prefix: f.StreamPrefixes, Regex: f.regex()},
+		}
+	}
 	return &streams.ReadReq{Options: &streams.ReadReq_Options{
 		StreamOption: &streams.ReadReq_Options_All{All: all},
 		CountOption:  &streams.ReadReq_Options_Subscription{Subscription: &streams.ReadReq_Options_SubscriptionOptions{}},
-		FilterOption: &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
-			Filter:                       &streams.ReadReq_Options_FilterOptions_StreamIdentifier{StreamIdentifier: expression},
-			Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: filterWindow},
-			CheckpointIntervalMultiplier: 1,
-		}},
-		UuidOption: structuredIDs,
+		FilterOption: &streams.ReadReq_Options_Filter{Filter: filter},
+		UuidOption:   structuredIDs,
 	}}
 }
 
 // receiver collects what a subscription receives into the next batch.
 type receiver struct {
 	store        *Store
+	filter       Filter
 	subscription streams.Streams_ReadClient
 
 	arrived chan struct{} // signalled when there may be something to take
@@ -237,6 +264,9 @@ func (r *receiver) add(message *streams.ReadResp, recorded *Recorded, err error)
 	switch {
 	case err != nil:
 		r.err = err
+	case recorded != nil && !r.filter.hasStream(recorded.Stream):
+		r.next.Position = max(r.next.Position, recorded.Position)
+		r.changed = true
 	case recorded != nil:
 		r.next.Events = append(r.next.Events, *recorded)
 		r.next.Position = max(r.next.Position, recorded.Position)

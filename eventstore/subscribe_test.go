@@ -114,6 +114,37 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
+// A filter by type yields events of these types, of the streams that it names only, and moves past all others.
+func TestSubscribeByType(t *testing.T) {
+	s := eventstoretest.Open(t)
+	after := logEnd(t, s)
+	run := uuid.NewString()[:8]
+	var want []domain.ReservationID
+	var last eventstore.Position
+	for i := range 20 {
+		reserved := domain.SlotReserved{ReservationID: domain.ReservationID(uuid.NewString()), RoomID: "1"}
+		released := domain.SlotReleased{ReservationID: reserved.ReservationID, RoomID: "1"}
+		stream := string(rune('a'+i%2)) + run + "-" + uuid.NewString()
+		last = mustAppend(t, s, stream, eventstore.NoStream, eventstore.Proposed{Event: reserved}, eventstore.Proposed{Event: released}).Position
+		if i%2 == 0 {
+			want = append(want, released.ReservationID)
+		}
+	}
+	filter := eventstore.Filter{StreamPrefixes: []string{"a" + run + "-"}, TypePrefixes: []string{"Nothing", "SlotRel"}}
+	var position eventstore.Position
+	got := follow(t, s, after, filter, func(_ []eventstore.Recorded, b eventstore.Batch) bool {
+		position = b.Position
+		return b.CaughtUp && b.Position >= last
+	})
+	var ids []domain.ReservationID
+	for _, r := range got {
+		ids = append(ids, r.Event.(domain.SlotReleased).ReservationID)
+	}
+	if !slices.Equal(ids, want) || position < last {
+		t.Errorf("%d events up to %d, want %d up to %d", len(ids), position, len(want), last)
+	}
+}
+
 // Without prefixes everything is yielded but the event store's system streams.
 func TestSubscribeToEverything(t *testing.T) {
 	s := eventstoretest.Open(t)

@@ -30,6 +30,21 @@ type BookingList struct {
 	// Changes counts the changes of room, time and user. ModifiedAt is the time of the last event of any kind.
 	Changes    int       `json:"changes,omitzero" bson:"changes,omitempty"`
 	ModifiedAt time.Time `json:"modifiedDtm" bson:"modifiedDtm"`
+	// UseEndedAt is when the room was left; zero until then.
+	UseEndedAt time.Time `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`
+}
+
+// Occupied is the part of the slot for which the booking holds the room: all of it as long as the booking is live, what was used of it
+// once the use has ended, and none of it, an empty slot, once the booking is cancelled.
+func (l BookingList) Occupied() domain.Slot {
+	slot := domain.Slot{Start: l.Start, End: l.End}
+	switch {
+	case l.Status == StatusCancelled || l.Status == StatusEnded && !l.UseEndedAt.After(l.Start):
+		return domain.Slot{}
+	case l.Status == StatusEnded && l.UseEndedAt.Before(l.End):
+		slot.End = l.UseEndedAt
+	}
+	return slot
 }
 
 func bookingList() list[BookingList] {
@@ -41,6 +56,7 @@ func bookingList() list[BookingList] {
 		statuses: bookingListStatuses(),
 		key:      ofBooking,
 		fold:     BookingList.fold,
+		equal:    equal[BookingList],
 		status:   BookingList.statusKey,
 	}
 }
@@ -131,6 +147,8 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 		l = l.answered(domain.Confirmed, e.ConfirmUserID, e.Reason, e.At)
 	case domain.ConfirmDenied:
 		l = l.answered(domain.Denied, e.ConfirmUserID, e.Reason, e.At)
+	case domain.UseEnded:
+		l.UseEndedAt = shown(e.EndedAt)
 	case domain.BookingCancelled:
 		l.CancelReason, l.CancelledAt = e.Reason, shown(e.At)
 	}

@@ -26,6 +26,9 @@ func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, er
 	if last := batch.Events[len(batch.Events)-1]; last.Position > next.Position {
 		next.Position, next.Event = last.Position, last.ID
 	}
+	for _, row := range done.rows {
+		next.Changed = max(next.Changed, row.Position)
+	}
 	next.Longest = max(next.Longest, done.longest)
 	if err := b.store.Write(ctx, b.generation.Ref, b.projection.Schema, done.rows, next); err != nil {
 		return done, err

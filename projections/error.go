@@ -26,6 +26,9 @@ const (
 	ParameterStatus Parameter = "status"
 	ParameterSize   Parameter = "size"
 	ParameterCursor Parameter = "cursor"
+	ParameterRoom   Parameter = "roomId"
+	ParameterFrom   Parameter = "from"
+	ParameterTo     Parameter = "to"
 )
 
 // InvalidQuery means that a query is invalid: it has a sort or status that the list does not have, a size out of range, or a cursor

@@ -180,6 +180,7 @@ func TestBookingList(t *testing.T) {
 		})},
 		{"ended", log(created(), requested(), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)), with(func(b *projections.BookingList) {
 			b.Status, b.CancelReason, b.CancelledAt = projections.StatusEnded, domain.CancelledByUseEnd, noon
+			b.UseEndedAt = ten.Add(45 * time.Minute)
 		})},
 		{"cancelled", log(created(), requested(), cancelled(domain.CancelledByUser)), with(func(b *projections.BookingList) {
 			b.Status, b.CancelReason, b.CancelledAt = projections.StatusCancelled, domain.CancelledByUser, noon

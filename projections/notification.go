@@ -37,6 +37,7 @@ func notifications() list[Notification] {
 		statuses: statuses{all: deliveries},
 		key:      notificationOf,
 		fold:     Notification.fold,
+		equal:    equal[Notification],
 		status:   func(n Notification) string { return string(n.Delivery) },
 	}
 }

@@ -3,8 +3,12 @@ package projections
 import "slices"
 
 // schema has an index for each order that callers can sort by and for each key that they can filter by. Every index starts with the
-// status, so the index by start also serves the order by status.
+// status, so the index by start also serves the order by status. A list that is read as a whole needs but one, in the order of its
+// documents.
 func (l list[D]) schema() Schema {
+	if l.whole {
+		return SchemaOf[D](Index{})
+	}
 	orders := []Order{{Start: true}}
 	for _, s := range l.sorts {
 		orders = append(orders, indexed(s.order))

@@ -29,7 +29,7 @@ type Projection struct {
 
 // All returns the projections of this program.
 func All() []Projection {
-	return []Projection{bookingList().projection(), roomUseList().projection(), notifications().projection()}
+	return []Projection{bookingList().projection(), roomUseList().projection(), notifications().projection(), roomList().projection()}
 }
 
 // Named returns the projection with a name.
@@ -48,16 +48,27 @@ type ordering struct {
 	order Order
 }
 
+// filter is the filter of all lists. They share one, and thereby the reception of what is new; and each of them reaches the position of any
+// of these events, whichever list it concerns. It selects the events of rooms by type, since their streams have many more of bookings.
+func filter() eventstore.Filter {
+	return eventstore.Filter{
+		StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-", domain.CalendarCategory + "-"},
+		TypePrefixes:   []string{"Booking", "Confirm", "UseStarted", "UseEnded", "Notification", "Room", "Rules", "Period"},
+	}
+}
+
 // list is a projection whose documents are of type D.
-type list[D comparable] struct {
+type list[D any] struct {
 	name     string
 	version  int
 	aBooking bool       // the id of a document is the id of its booking
+	whole    bool       // it is always read as a whole
 	sorts    []ordering // the first one is the default
 	statuses statuses
 	key      func(eventstore.Recorded) (id string, first bool) // the id of the event's document, "" for none, and whether the event creates it
 	fold     func(D, eventstore.Recorded) D
-	status   func(D) string // the status key of a document
+	equal    func(D, D) bool // whether two documents are the same
+	status   func(D) string  // the status key of a document
 }
 
 func (l list[D]) projection() Projection {
@@ -65,7 +76,7 @@ func (l list[D]) projection() Projection {
 	return Projection{
 		Name:     l.name,
 		Version:  l.version,
-		Filter:   eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
+		Filter:   filter(),
 		Schema:   schema,
 		Sorts:    l.sortNames(),
 		Statuses: l.statuses.all,
@@ -82,6 +93,8 @@ func (l list[D]) keys(schema Schema, document *D) Keys {
 	k.Status = l.status(*document)
 	return k
 }
+
+func equal[D comparable](a, b D) bool { return a == b }
 
 // loader loads stored documents by id.
 type loader func(ctx context.Context, ids []string) ([]Row, error)
@@ -163,7 +176,7 @@ func (l list[D]) foldBatch(ctx context.Context, schema Schema, load loader, even
 			e.begun = true
 		}
 		next := l.fold(e.document, r)
-		if next == e.document {
+		if l.equal(next, e.document) {
 			continue
 		}
 		e.document = next

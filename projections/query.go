@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -89,6 +90,8 @@ type QueryOptions struct {
 	// Positions are those of the workers in this process, which wake waiting queries when they write. Without it, and for what other
 	// processes write, the store is polled while queries wait.
 	Positions *Positions
+	// Policy is the policy by which bookings are decided. Its zone is that of rooms without one.
+	Policy domain.Policy
 	// Log is asked whether there is an event at a MinPosition that a list does not reach. Without it such a query waits in vain.
 	Log Points
 }
@@ -107,11 +110,14 @@ type Queries struct {
 	readWait      time.Duration
 	positions     *Positions
 	log           Points
+	policy        domain.Policy
 	budget        time.Duration
 	wide          chan struct{} // holds a token for each wide query that runs
 	bookingList   reader[BookingList]
 	roomUseList   reader[RoomUseList]
 	notifications reader[Notification]
+	roomList      reader[RoomList]
+	directory     atomic.Pointer[Directory] // as last read; nil before
 }
 
 // NewQueries returns Queries of the lists in a store.
@@ -128,10 +134,14 @@ func NewQueries(store Store, o QueryOptions) *Queries {
 	if o.Positions == nil {
 		o.Positions = NewPositions()
 	}
-	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log, budget: o.Budget, wide: make(chan struct{}, o.Wide)}
+	if o.Policy.Zone == nil {
+		o.Policy.Zone = time.UTC
+	}
+	q := &Queries{store: store, readWait: o.ReadWait, positions: o.Positions, log: o.Log, policy: o.Policy, budget: o.Budget, wide: make(chan struct{}, o.Wide)}
 	q.bookingList = newReader(q, bookingList())
 	q.roomUseList = newReader(q, roomUseList())
 	q.notifications = newReader(q, notifications())
+	q.roomList = newReader(q, roomList())
 	return q
 }
 
@@ -178,13 +188,13 @@ func (q *Queries) Notification(ctx context.Context, id domain.NotificationID, mi
 }
 
 // reader reads the documents of a projection.
-type reader[D comparable] struct {
+type reader[D any] struct {
 	queries *Queries
 	list[D]
 	schema Schema
 }
 
-func newReader[D comparable](q *Queries, l list[D]) reader[D] { return reader[D]{q, l, l.schema()} }
+func newReader[D any](q *Queries, l list[D]) reader[D] { return reader[D]{q, l, l.schema()} }
 
 func (r reader[D]) page(ctx context.Context, query Query) (Page[D], error) {
 	s, order, err := r.selection(query)

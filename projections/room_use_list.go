@@ -53,6 +53,7 @@ func roomUseList() list[RoomUseList] {
 		statuses: roomUseListStatuses(),
 		key:      ofBooking,
 		fold:     RoomUseList.fold,
+		equal:    equal[RoomUseList],
 		status:   RoomUseList.statusKey,
 	}
 }

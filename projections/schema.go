@@ -16,7 +16,8 @@ type Schema struct {
 	Indexes  []Index
 }
 
-// Field is a field of a document: a string, an int, or a time.Time in UTC of whole milliseconds.
+// Field is a field of a document: a string, an int, a time.Time in UTC of whole milliseconds, or, if it is optional, a slice or a pointer
+// to a struct, whose parts are named by their json tags and are left out while they are zero.
 type Field struct {
 	// Name is the field's name in JSON, in BSON and in replies.
 	Name string
@@ -38,14 +39,23 @@ func SchemaOf[D any](indexes ...Index) Schema {
 		if options != "" {
 			bson += ",omitempty"
 		}
-		kind := f.Type.Kind()
-		if name == "" || options != "" && options != "omitzero" || f.Tag.Get("bson") != bson ||
-			kind != reflect.String && kind != reflect.Int && f.Type != reflect.TypeFor[time.Time]() {
+		if name == "" || options != "" && options != "omitzero" || f.Tag.Get("bson") != bson || !storable(f.Type, options != "") {
 			panic(fmt.Sprintf("field %s of %s cannot be a field of a document", f.Name, s.Document))
 		}
 		s.Fields = append(s.Fields, Field{Name: name, Optional: options != "", Key: Column(f.Tag.Get("key")), Index: f.Index[0]})
 	}
 	return s
+}
+
+func storable(t reflect.Type, optional bool) bool {
+	switch t.Kind() {
+	case reflect.String, reflect.Int:
+		return true
+	case reflect.Slice, reflect.Pointer:
+		return optional
+	default:
+		return t == reflect.TypeFor[time.Time]()
+	}
 }
 
 // Field is the field that holds a key.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"roombook/domain"
 	"roombook/projections"
 )
 
@@ -29,6 +30,13 @@ func TestDocumentText(t *testing.T) {
 		{&projections.Notification{ID: "n", Booking: "b", Room: "r", User: "u", Kind: "booked", Contents: "c", SentAt: at, Delivery: "DELIVERED", DeliveredAt: at, Attempts: 3, Reason: "full"},
 			`{"notificationId":"n","bookingId":"b","roomId":"r","userId":"u","kind":"booked","contents":"c","sendDtm":"2026-11-24T09:00:00.005Z",` +
 				`"delivery":"DELIVERED","attempts":3,"deliveredDtm":"2026-11-24T09:00:00.005Z","reason":"full"}`},
+		{&projections.RoomList{}, `{"roomId":"","name":"","status":"","registeredDtm":"0001-01-01T00:00:00Z"}`},
+		{&projections.RoomList{Room: "r", Name: "Blue", Building: "b", Floor: "3", Capacity: 4, Equipment: []string{"e"}, Zone: "Asia/Seoul", Colour: "#000000", Note: "n",
+			Approvers: []domain.UserID{"a"}, Status: "RETIRED", RegisteredAt: at, RetiredFrom: at, Rules: &domain.Rules{Hours: &domain.WeekHours{}},
+			Closures: []projections.Closure{{ID: "c", Start: at, End: at, Reason: "w"}}},
+			`{"roomId":"r","name":"Blue","building":"b","floor":"3","capacity":4,"equipment":["e"],"zone":"Asia/Seoul","colour":"#000000","note":"n","approvers":["a"],` +
+				`"status":"RETIRED","registeredDtm":"2026-11-24T09:00:00.005Z","retiredFromDtm":"2026-11-24T09:00:00.005Z","rules":{"hours":{}},` +
+				`"closures":[{"closureId":"c","startDtm":"2026-11-24T09:00:00.005Z","endDtm":"2026-11-24T09:00:00.005Z","reason":"w"}]}`},
 	} {
 		if got, err := projections.DocumentText(test.document); got != test.want || err != nil {
 			t.Errorf("got  %s, %v\nwant %s", got, err, test.want)
@@ -56,6 +64,9 @@ func TestSchemaOf(t *testing.T) {
 	}])
 	wantPanic("Otherwise", projections.SchemaOf[struct {
 		Otherwise string `json:"a,omitempty" bson:"a,omitempty"`
+	}])
+	wantPanic("Several", projections.SchemaOf[struct {
+		Several []string `json:"a" bson:"a"`
 	}])
 	wantPanic("Fraction", projections.SchemaOf[struct {
 		Fraction float64 `json:"a" bson:"a"`

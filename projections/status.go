@@ -96,6 +96,15 @@ func (s statuses) keysFor(q Query) ([]string, error) {
 	return distinct(keys), nil
 }
 
+// occupying are the keys of the bookings that may hold a room for some time.
+func (s statuses) occupying() []string {
+	var keys []string
+	for _, status := range s.shown {
+		keys = append(keys, s.keysOf(status)...)
+	}
+	return distinct(keys)
+}
+
 func distinct(keys []string) []string {
 	slices.Sort(keys)
 	return slices.Compact(keys)

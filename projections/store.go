@@ -126,6 +126,8 @@ type Checkpoint struct {
 	// Considered is a later event up to which the log has no further events of the projection's streams; zero if there is none. After a
 	// restart reading continues there.
 	Considered Point
+	// Changed is the position of the last event that changed a document. As long as it stays, so do all documents.
+	Changed eventstore.Position
 	// Longest is the greatest End-Start, in microseconds, that any document ever had. It bounds searches for what overlaps a time.
 	Longest int64
 }
@@ -272,12 +274,16 @@ func (o Order) Mark(k Keys, created eventstore.Position) Mark {
 type Selection struct {
 	// ID, Booking, Room and User select documents with these values; empty selects any.
 	ID, Booking, Room, User string
+	// Rooms selects documents of any of these rooms; nil selects any.
+	Rooms []string
 	// Statuses selects documents with one of these status keys; none selects any.
 	Statuses []string
 	// From and To select documents with Start < To and End > From; nil leaves that side open.
 	From, To *int64
 
-	Order      Order
+	Order Order
+	// Unordered leaves the order to the store, which then need not sort. After must be nil.
+	Unordered  bool
 	Descending bool  // reverses the whole order
 	After      *Mark // selects what follows it, in the order and direction given; nil starts at the beginning
 	// Limit is the maximum number of documents to return; 0 returns none.
@@ -331,7 +337,7 @@ func (s Selection) Terms() iter.Seq2[Column, string] {
 func (s Selection) Leads(c Column) bool {
 	index := s.Path.Index
 	if c == ColumnStart {
-		return index.Start && (index.By == "" || s.Has(index.By) != "")
+		return index.Start && (index.By == "" || s.Has(index.By) != "" || index.By == ColumnRoom && s.Rooms != nil)
 	}
 	return c == index.By
 }
@@ -340,6 +346,7 @@ func (s Selection) Leads(c Column) bool {
 type Found struct {
 	Ref      Ref                 // the generation that was read
 	Position eventstore.Position // of the generation's checkpoint, read before the rows
+	Changed  eventstore.Position // likewise, if the Limit is 0
 	Rows     []Row
 	Count    int64
 }

@@ -21,6 +21,7 @@ import (
 	"roombook/eventstore"
 	"roombook/projections"
 	"roombook/projections/sqlite"
+	"roombook/projections/storetest"
 )
 
 var (
@@ -168,7 +169,7 @@ func BenchmarkEveryQuery(b *testing.B) {
 	}
 	b.ResetTimer()
 	for range b.N {
-		for _, p := range projections.All() {
+		for _, p := range storetest.Queried() {
 			filters[3] = []choice{none, statuses(p.Statuses[0]), statuses(p.Statuses[1], p.Statuses[2]), statuses(projections.StatusAll)}
 			if p.Name == projections.RoomUseListName {
 				filters[3] = append(filters[3], choice{"used", func(q *projections.Query) { q.Used = true }})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -99,7 +98,7 @@ func NewWorkers(store Store, log Log, of []Projection, o WorkerOptions) *Workers
 // tailOf returns the tail that all workers with the same filter share.
 func (ws *Workers) tailOf(f eventstore.Filter) *tail {
 	for _, t := range ws.tails {
-		if slices.Equal(t.filter.StreamPrefixes, f.StreamPrefixes) {
+		if t.filter.Equal(f) {
 			return t
 		}
 	}

@@ -85,6 +85,12 @@ const (
 
 var allRoles = []string{roleAPI, roleProjections, roleRecovery, roleDispatch}
 
+// The rooms that can be booked.
+const (
+	roomsOpen       = "open"
+	roomsRegistered = "registered"
+)
+
 // serveConfig is everything that serve can be told.
 type serveConfig struct {
 	storeConfig
@@ -105,6 +111,7 @@ type serveConfig struct {
 	calendarKeep   time.Duration
 	trustedProxies []string
 	policy         domain.Policy
+	rooms          string
 	logLevel       string
 	logFormat      string
 	accessLog      bool
@@ -137,6 +144,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.BoolVar(&c.policy.RefusePast, "refuse-past", c.policy.RefusePast, "refuse to start a booking in the past, or to move its start there")
 	f.BoolVar(&c.policy.ConfirmBeforeUse, "confirm-before-use", c.policy.ConfirmBeforeUse, "refuse to start using a room before the booking is confirmed")
 	f.DurationVar(&c.policy.EarlyUse, "early-use", c.policy.EarlyUse, "how long before or after its slot a booking may be used; 0 for no limit")
+	f.StringVar(&c.rooms, "rooms", roomsOpen, "which rooms can be booked: open for all, or registered for those that are registered")
 	f.StringVar(&c.logLevel, "log-level", "info", "lowest level to log: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&c.accessLog, "access-log", false, "log every request on a line of its own")
@@ -194,6 +202,10 @@ func (c *serveConfig) check() error {
 	if c.grace <= 0 {
 		return usagef("--grace must be longer than 0")
 	}
+	if c.rooms != roomsOpen && c.rooms != roomsRegistered {
+		return usagef("--rooms is %q; it must be %s or %s", c.rooms, roomsOpen, roomsRegistered)
+	}
+	c.policy.RegisteredRooms = c.rooms == roomsRegistered
 	if c.policy.LongestBooking < 0 {
 		return usagef("--longest-booking must not be negative")
 	}

@@ -8,6 +8,8 @@
 //	roombook recovery status     list half-finished commands
 //	roombook notifications parked|retry|test|unhandled|replay
 //	                             look after notifications that could not be sent
+//	roombook rooms import|export FILE
+//	                             register the rooms of a house, or write down those there are
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook user add|passwd|roles|disable|erase|list
 //	                             look after those who sign in
@@ -50,6 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newGroup("roombook", "Meeting rooms that cannot be double-booked",
 		newServeCommand(), newReplayCommand(), newVerifyCommand(), newSetupCommand(),
 		newGroup("recovery", "Look after half-finished commands", newRecoveryStatusCommand()),
+		newGroup("rooms", "Set up rooms", newRoomsImportCommand(), newRoomsExportCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
 		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),

@@ -110,21 +110,46 @@ func (p *process) kill() {
 	}
 }
 
-// TestREADMETour runs the commands of the README's tour in one shell against the program, and compares their output with the README's,
-// except for ids and times of the clock.
+// TestREADMETour runs the commands of the README's tour.
 func TestREADMETour(t *testing.T) {
+	if n := runReadme(t, "A tour in five minutes", t.TempDir()); n < 10 {
+		t.Errorf("the README's tour has %d commands", n)
+	}
+}
+
+// TestREADMERooms runs the commands of the README's section about rooms, with the file that it shows.
+func TestREADMERooms(t *testing.T) {
+	dir := t.TempDir()
+	_, sample, found := strings.Cut(readmeSection(t, "Rooms"), "\n    roomId,")
+	sample, _, _ = strings.Cut("roomId,"+sample, "\n\n")
+	if err := os.WriteFile(filepath.Join(dir, "rooms.csv"), []byte(strings.ReplaceAll(sample, "\n    ", "\n")+"\n"), 0o600); err != nil || !found {
+		t.Fatalf("the README has a file of rooms: %t; %v", found, err)
+	}
+	if n := runReadme(t, "Rooms", dir); n < 5 {
+		t.Errorf("the README's section has %d commands", n)
+	}
+}
+
+// readmeSection is the text of a section.
+func readmeSection(t *testing.T, title string) string {
+	t.Helper()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, tour, found := strings.Cut(string(readme), "\n## A tour in five minutes\n")
-	tour, _, _ = strings.Cut(tour, "\n## ")
-	steps := parseTour(tour)
-	if !found || len(steps) < 10 {
-		t.Fatalf("the README's tour has %d commands", len(steps))
+	_, section, found := strings.Cut(string(readme), "\n## "+title+"\n")
+	if !found {
+		t.Fatalf("the README has no section %q", title)
 	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
 
-	dir := t.TempDir()
+// runReadme runs the commands of a section of the README in one shell, in a folder, against the program, and compares their output with the
+// README's, except for ids and times of the clock. It returns the number of commands.
+func runReadme(t *testing.T, title, dir string) int {
+	t.Helper()
+	steps := parseTour(readmeSection(t, title))
 	p := startServe(t, filepath.Join(dir, "data"))
 	const separator = "\x1e"
 	var script strings.Builder
@@ -148,6 +173,7 @@ func TestREADMETour(t *testing.T) {
 		}
 	}
 	p.stop(t)
+	return len(steps)
 }
 
 // step is a command of the tour and what it prints.

@@ -157,7 +157,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
 		start(serving, dispatcher.Run)
 	}
-	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Log: store})
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
 	}
@@ -257,7 +257,7 @@ func recoveryProbe(recovery *commands.Recovery) func(context.Context) error {
 		}
 		for _, b := range open {
 			if b.Err != nil {
-				return fmt.Errorf("booking %s cannot be settled: %w", b.Booking, b.Err)
+				return fmt.Errorf("%s cannot be settled: %w", b.Of(), b.Err)
 			}
 		}
 		return nil

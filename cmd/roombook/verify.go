@@ -88,7 +88,9 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 			return 0, err
 		}
 		now := slices.DeleteFunc(audit.Findings(), func(f commands.Finding) bool {
-			return f.AtEnd && slices.ContainsFunc(open, func(b commands.OpenBooking) bool { return b.Booking == f.Booking })
+			return f.AtEnd && slices.ContainsFunc(open, func(b commands.OpenBooking) bool {
+				return b.Booking == f.Booking || b.Room != "" && b.Room == f.Room
+			})
 		})
 		if round > 0 {
 			now = slices.DeleteFunc(now, func(f commands.Finding) bool {

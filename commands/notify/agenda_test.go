@@ -170,7 +170,7 @@ func TestOneAttemptWhenDue(t *testing.T) {
 func TestFailuresOfOlderPrograms(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann := w.user("ann")
-	o := Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: ['*']}]", ann))}
+	o := Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}]", ann, w.rooms()))}
 	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestRefusedApproverHoldsUpNoOther(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann, bob := w.user("ann"), w.user("bob")
 	refused := refuse(server, full, ann)
-	directory := write(t, fmt.Sprintf("users: [{user: %s, approves: ['*']}, {user: %s, approves: ['*']}]\n", ann, bob))
+	directory := write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}, {user: %[3]s, approves: [%[2]s]}]\n", ann, w.rooms(), bob))
 	mail := mailOptions(server)
 	mail.Pause, mail.Attempts = 10*time.Millisecond, 100
 	d, _ := w.start(Options{Mail: mail, Directory: directory})
@@ -251,7 +251,7 @@ func TestSlowApproverHoldsUpNoOther(t *testing.T) {
 		}
 		return nil
 	})
-	w.start(Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: ['*']}, {user: %s, approves: ['*']}]\n", ann, bob))})
+	w.start(Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}, {user: %[3]s, approves: [%[2]s]}]\n", ann, w.rooms(), bob))})
 	const all = 20 // more than are sent at a time
 	for range all {
 		w.book(w.user("kim"))

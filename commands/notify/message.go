@@ -45,7 +45,9 @@ func Compose(notice domain.Notice, r eventstore.Recorded, before, after domain.B
 	case domain.BookingHandedOver:
 		m.Room, m.Slot = before.Room, before.Slot // what the former user has lost
 	case domain.ConfirmCompleted:
-		m.By = answeredBy(e.ConfirmUserID, m.By)
+		if m.By = answeredBy(e.ConfirmUserID, m.By); e.ConfirmUserID == domain.ConfirmedByRules {
+			m.By = "" // nobody was asked
+		}
 	case domain.ConfirmDenied:
 		m.By = answeredBy(e.ConfirmUserID, m.By)
 		m.Sequence++

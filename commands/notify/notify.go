@@ -207,8 +207,12 @@ func (d *Dispatcher) lane(c channel, o Options) *lane {
 	return l
 }
 
-// byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own.
+// byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own. Requests for
+// confirmation share one, so that messages to approvers are queued in the order of the requests.
 func byRecipient(r eventstore.Recorded) string {
+	if _, asked := r.Event.(domain.ConfirmRequested); asked {
+		return "confirmation"
+	}
 	if notice, has := domain.NoticeOf(r.Event); has {
 		return "user " + string(notice.To)
 	}

@@ -46,11 +46,11 @@ type words struct {
 
 // view is the data of a template.
 type view struct {
-	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason string
-	Start, End, OldStart, OldEnd, Started, Ended                 time.Time
-	Confirmed                                                    bool
-	Link                                                         string // to the confirmation or the booking
-	Subject, Lead                                                string // for the layout only
+	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason, Cause string
+	Start, End, OldStart, OldEnd, Started, Ended                        time.Time
+	Confirmed                                                           bool
+	Link                                                                string // to the confirmation or the booking
+	Subject, Lead                                                       string // for the layout only
 }
 
 // readTexts parses the embedded templates and those in a folder, if it is not empty. It renders each kind once to find errors.
@@ -121,7 +121,7 @@ func (t *texts) add(folder fs.FS) error {
 func (t *texts) words(name string, m Message) (w words, err error) {
 	v := view{
 		Kind: string(m.Kind), Sentence: m.Sentence(), Booking: string(m.Booking), Room: string(m.Room), OldRoom: string(m.OldRoom),
-		To: string(m.To), User: string(m.User), By: m.By, Reason: m.Reason,
+		To: string(m.To), User: string(m.User), By: m.By, Reason: m.Reason, Cause: string(m.Cause),
 		Start: m.Slot.Start, End: m.Slot.End, OldStart: m.OldSlot.Start, OldEnd: m.OldSlot.End, Started: m.Started, Ended: m.Ended,
 		Confirmed: m.Confirmed,
 	}

@@ -44,6 +44,21 @@ func TestParticle(t *testing.T) {
 	}
 }
 
+// Who has lost a booking because its room is closed is told so, and why it is.
+func TestTextsOfAClosure(t *testing.T) {
+	texts, err := readTexts("", seoul, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := told(domain.KindCancelled)
+	m.Cause, m.Reason = domain.CancelledByClosure, "paint"
+	for language, want := range map[string]string{"en": "because the room is closed: paint", "ko": "회의실 7이 닫혀 예약이 취소되었습니다."} {
+		if w, err := texts.words(language, m); err != nil || !strings.Contains(w.text, want) || !strings.Contains(w.text, "paint") || !strings.Contains(w.html, want) {
+			t.Errorf("%s: %+v, %v", language, w, err)
+		}
+	}
+}
+
 // An operator's folder replaces what it defines and adds languages; what it lacks is as before, or in English.
 func TestTextsOfAFolder(t *testing.T) {
 	folder := t.TempDir()
@@ -171,6 +186,8 @@ func TestCompose(t *testing.T) {
 	confirmed := domain.ConfirmCompleted{BookingID: "b", RoomID: "1", UserID: "kim", ConfirmUserID: "boss", At: nine}
 	denied := domain.ConfirmDenied{BookingID: "b", RoomID: "1", UserID: "kim", Reason: "no", At: nine}
 	cancelled := domain.BookingCancelled{BookingID: "b", RoomID: "2", UserID: "lee", Reason: domain.CancelledByUser, At: nine}
+	closed := domain.BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: domain.CancelledByClosure, Detail: "paint", At: nine}
+	byRules := domain.ConfirmCompleted{BookingID: "b", RoomID: "1", UserID: "kim", ConfirmUserID: domain.ConfirmedByRules, At: nine}
 	checkedIn := domain.BookingCheckedIn{BookingID: "b", StartedAt: nine}
 	ended := domain.UseEnded{BookingID: "b", RoomID: "1", UserID: "kim", EndedAt: ten, At: ten}
 	for name, test := range map[string]struct {
@@ -188,7 +205,11 @@ func TestCompose(t *testing.T) {
 		"denied": {[]domain.Event{created}, denied,
 			Message{Notice: domain.Notice{Kind: domain.KindDenied, To: "kim", User: "kim", Room: "1", Reason: "no"}, By: "actor", Slot: slot, Sequence: 1}},
 		"cancelled": {[]domain.Event{created, changed, handed}, cancelled,
-			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "lee", User: "lee", Room: "2"}, By: "actor", Slot: later, Sequence: 2}},
+			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "lee", User: "lee", Room: "2", Cause: domain.CancelledByUser}, By: "actor", Slot: later, Sequence: 2}},
+		"cancelled as the room is closed": {[]domain.Event{created}, closed,
+			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "kim", User: "kim", Room: "1", Reason: "paint", Cause: domain.CancelledByClosure}, By: "actor", Slot: slot, Sequence: 1}},
+		"confirmed by rules": {[]domain.Event{created}, byRules,
+			Message{Notice: domain.Notice{Kind: domain.KindConfirmed, To: "kim", User: "kim", Room: "1"}, Slot: slot, Confirmed: true}},
 		"ended": {[]domain.Event{created, checkedIn}, ended,
 			Message{Notice: domain.Notice{Kind: domain.KindUseEnded, To: "kim", User: "kim", Room: "1"}, By: "actor", Slot: slot, Started: nine, Ended: ten}},
 	} {

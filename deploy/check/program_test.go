@@ -11,8 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
-	"time"
 	"testing"
+	"time"
 )
 
 // program is a running Roombook, and what it says of itself.

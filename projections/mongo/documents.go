@@ -56,6 +56,7 @@ func (s *Store) write(ctx context.Context, ref projections.Ref, schema projectio
 func raised(ref projections.Ref, c projections.Checkpoint) bson.D {
 	parts := bson.D{
 		{Key: field(ref.Number, "position"), Value: int64(c.Position)},
+		{Key: field(ref.Number, "changed"), Value: int64(c.Changed)},
 		{Key: field(ref.Number, "longest"), Value: c.Longest},
 	}
 	if c.Event != uuid.Nil {
@@ -268,7 +269,7 @@ func (s *Store) find(ctx context.Context, name string, schema projections.Schema
 	if !ok {
 		return found, projections.ErrNotBuilt
 	}
-	found.Ref, found.Position = g.Ref, g.Position
+	found.Ref, found.Position, found.Changed = g.Ref, g.Position, g.Changed
 	form := p.form(g.Number, schema)
 	filter := form.filter(g, sel)
 	if sel.Count > 0 {
@@ -286,8 +287,11 @@ func (s *Store) find(ctx context.Context, name string, schema projections.Schema
 	if sel.After != nil {
 		filter = append(filter, form.after(sel.Order, direction, *sel.After)...)
 	}
-	stored, err := s.all(ctx, g.Ref, and(filter),
-		options.Find().SetSort(form.keys(sel.Order.Columns(), direction)).SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit)))
+	find := options.Find().SetLimit(int64(sel.Limit)).SetBatchSize(int32(sel.Limit))
+	if !sel.Unordered {
+		find.SetSort(form.keys(sel.Order.Columns(), direction))
+	}
+	stored, err := s.all(ctx, g.Ref, and(filter), find)
 	if err == nil {
 		found.Rows, err = form.rows(stored)
 	}

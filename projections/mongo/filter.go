@@ -37,6 +37,9 @@ func (f form) filter(g projections.Generation, s projections.Selection) []bson.D
 	for column, value := range s.Terms() {
 		terms = append(terms, bson.D{{Key: f.name(column), Value: value}})
 	}
+	if s.Rooms != nil {
+		terms = append(terms, is(f.name(projections.ColumnRoom), "$in", s.Rooms))
+	}
 	switch len(s.Statuses) {
 	case 0:
 	case 1:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -85,7 +86,7 @@ func (f form) encode(row projections.Row) (any, error) {
 		document, err := projections.DocumentText(row.Document)
 		return text{row.ID, int64(row.Created), int64(row.Position), k.Booking, k.Room, k.User, row.Status, k.Start, k.End, document}, err
 	}
-	fields, err := bson.Marshal(row.Document)
+	fields, err := f.marshal(row.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +104,34 @@ func (f form) encode(row projections.Row) (any, error) {
 	document = bsoncore.AppendDocumentElement(document, "_roombook", beside)
 	document, err = bsoncore.AppendDocumentEnd(document, start)
 	return bson.Raw(document), err
+}
+
+// nested reports whether a field of the documents has parts, which are named by their tags for JSON: they have none for BSON.
+func (f form) nested() bool {
+	return slices.ContainsFunc(f.schema.Fields, func(field projections.Field) bool {
+		kind := f.schema.Document.Field(field.Index).Type.Kind()
+		return kind == reflect.Slice || kind == reflect.Pointer
+	})
+}
+
+func (f form) marshal(document any) ([]byte, error) {
+	if !f.nested() {
+		return bson.Marshal(document)
+	}
+	var b bytes.Buffer
+	encoder := bson.NewEncoder(bson.NewDocumentWriter(&b))
+	encoder.UseJSONStructTags()
+	err := encoder.Encode(document)
+	return b.Bytes(), err
+}
+
+func (f form) unmarshal(stored bson.Raw, document any) error {
+	if !f.nested() {
+		return bson.Unmarshal(stored, document)
+	}
+	decoder := bson.NewDecoder(bson.NewDocumentReader(bytes.NewReader(stored)))
+	decoder.UseJSONStructTags()
+	return decoder.Decode(document)
 }
 
 // decode decodes a row. Its error is ErrForeign.
@@ -133,7 +162,7 @@ func (f form) decodeInto(row *projections.Row, stored bson.Raw) error {
 	}
 	row.Created, row.Position, row.Status = eventstore.Position(kept.Roombook.Created), eventstore.Position(kept.Roombook.Position), kept.Roombook.Status
 	document := reflect.New(f.schema.Document).Interface()
-	if err := bson.Unmarshal(stored, document); err != nil {
+	if err := f.unmarshal(stored, document); err != nil {
 		return err
 	}
 	row.Document = document
@@ -175,7 +204,9 @@ func id(stored bson.Raw) string {
 
 // validator is the collection's validator. It allows unknown fields, since a later version may keep the generation while it rebuilds it.
 func (f form) validator() bson.D {
-	kinds := map[reflect.Kind]any{reflect.String: "string", reflect.Int: bson.A{"int", "long"}, reflect.Struct: "date"}
+	kinds := map[reflect.Kind]any{
+		reflect.String: "string", reflect.Int: bson.A{"int", "long"}, reflect.Struct: "date", reflect.Slice: "array", reflect.Pointer: "object",
+	}
 	of := func(kind any) bson.D { return bson.D{{Key: "bsonType", Value: kind}} }
 	required, properties := bson.A{"_roombook"}, bson.D{
 		{Key: "_id", Value: of("string")},

@@ -103,6 +103,7 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 			"useStartDtm": date(b.Start), "useEndDtm": date(b.End), "bookingDtm": date(b.BookedAt), "status": string(b.Status),
 			"confirmStatus": string(b.ConfirmStatus), "confirmUserId": text(string(b.ConfirmUser)), "confirmReason": text(b.ConfirmReason), "confirmDtm": date(b.ConfirmedAt),
 			"cancelReason": text(string(b.CancelReason)), "cancelDtm": date(b.CancelledAt), "changes": count(b.Changes), "modifiedDtm": date(b.ModifiedAt),
+			"realUseEndDtm": date(b.UseEndedAt),
 		}
 		got := documents[i]
 		if kept, ok := got["_roombook"].(bson.D); !ok || kept[0].Key != "created" || kept[1].Key != "position" {
@@ -213,6 +214,7 @@ func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 		},
 		projections.RoomUseListName:  {set("bookedMinutes", 3.5), set("usedMinutes", int32(1)), set("bookedMinutes", "30"), set("realUseId", "u")},
 		projections.NotificationName: {set("attempts", 0.0), set("attempts", int64(0)), set("delivery", "DELIVERED"), set("contents", "nothing"), unset("sendDtm")},
+		projections.RoomListName:     {set("name", "Another"), set("rules.gapMinutes", int32(61)), set("equipment", bson.A{"rug"}), unset("status")},
 	}
 	for _, p := range projections.All() {
 		collection := active(t, beside(t, store), p.Name)
@@ -351,7 +353,7 @@ func TestValidator(t *testing.T) {
 
 // fits evaluates a $jsonSchema that uses only the keywords bsonType, required and properties, and says why a document does not match it.
 func fits(schema, document bson.Raw) string {
-	kinds := map[string]bson.Type{"string": bson.TypeString, "int": bson.TypeInt32, "long": bson.TypeInt64, "date": bson.TypeDateTime, "object": bson.TypeEmbeddedDocument}
+	kinds := map[string]bson.Type{"string": bson.TypeString, "int": bson.TypeInt32, "long": bson.TypeInt64, "date": bson.TypeDateTime, "object": bson.TypeEmbeddedDocument, "array": bson.TypeArray}
 	var words struct {
 		Kind       bson.RawValue       `bson:"bsonType"`
 		Required   []string            `bson:"required"`

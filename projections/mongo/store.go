@@ -138,6 +138,7 @@ type generation struct {
 	Position   int64  `bson:"position"`
 	Event      string `bson:"event,omitempty"`      // at the position: a projections.Point
 	Considered string `bson:"considered,omitempty"` // another projections.Point
+	Changed    int64  `bson:"changed,omitempty"`
 	Longest    int64  `bson:"longest"`
 	Writes     int64  `bson:"writes"`
 	// Touched is the time of the last write. The first versions drop generations that were not written to for long.
@@ -155,7 +156,7 @@ func (p projection) generation(number int) (projections.Generation, bool) {
 	generation := projections.Generation{
 		Ref:        projections.Ref{Projection: p.Name, Number: number},
 		Version:    g.Version,
-		Checkpoint: projections.Checkpoint{Position: eventstore.Position(g.Position), Considered: projections.ParsePoint(g.Considered), Longest: g.Longest},
+		Checkpoint: projections.Checkpoint{Position: eventstore.Position(g.Position), Considered: projections.ParsePoint(g.Considered), Changed: eventstore.Position(g.Changed), Longest: g.Longest},
 		Writes:     g.Writes,
 		Dropped:    g.Dropped,
 	}

@@ -11,12 +11,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/projections"
 )
 
 // documents encodes and decodes the documents of a generation. A document is one text: the values of its fields, in the order that
-// the generation records, with times in milliseconds since 1970 and absent fields empty. This is faster to read than JSON or a column for
-// each field. A generation without a recorded order was built by an older version and has JSON.
+// the generation records, with times in milliseconds since 1970, slices and structs in JSON, and absent fields empty. This is faster to read
+// than JSON or a column for each field. A generation without a recorded order was built by an older version and has JSON.
 type documents struct {
 	schema projections.Schema
 	order  []int // for each value the index of its field, or -1 if the schema has no such field; nil for JSON
@@ -117,6 +120,10 @@ func (d *documents) parse(text string) (any, error) {
 				value = unescaped.Replace(value)
 			}
 			field.SetString(value)
+		case reflect.Slice, reflect.Pointer:
+			if err := json.Unmarshal([]byte(value), field.Addr().Interface(), jsontext.AllowInvalidUTF8(true)); err != nil {
+				return nil, err
+			}
 		default:
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil {
@@ -152,6 +159,12 @@ func (d *documents) write(document any) (string, error) {
 		case d.schema.Fields[i].Optional && field.IsZero():
 		case field.Kind() == reflect.String:
 			text = append(text, escaped.Replace(field.String())...)
+		case field.Kind() == reflect.Slice || field.Kind() == reflect.Pointer:
+			nested, err := projections.DocumentText(field.Interface())
+			if err != nil {
+				return "", err
+			}
+			text = append(text, nested...) // in JSON there is neither the separator nor the escape
 		case field.Kind() == reflect.Int:
 			text = strconv.AppendInt(text, field.Int(), 10)
 		default:

@@ -8,6 +8,9 @@ import (
 	"math"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"roombook/eventstore"
 	"roombook/projections"
 )
@@ -61,14 +64,14 @@ func (f *file) find(ctx context.Context, c *connection, projection string, schem
 
 // active returns the active generation and its checkpoint.
 func active(ctx context.Context, c *connection, projection string) (found projections.Found, err error) {
-	var number, at int64
-	built, err := c.one(ctx, `SELECT g.number, g.position
-		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []driver.Value{projection}, &number, &at)
+	var number, at, changed int64
+	built, err := c.one(ctx, `SELECT g.number, g.position, CAST(g.changed AS INTEGER)
+		FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active WHERE p.name = ?`, []driver.Value{projection}, &number, &at, &changed)
 	if err == nil && !built {
 		err = projections.ErrNotBuilt
 	}
 	found.Ref = projections.Ref{Projection: projection, Number: int(number)}
-	found.Position = eventstore.Position(at)
+	found.Position, found.Changed = eventstore.Position(at), eventstore.Position(changed)
 	return found, err
 }
 
@@ -100,6 +103,10 @@ func filter(ref projections.Ref, s projections.Selection) *condition {
 		}
 		c.and(name+" = ?", value)
 		led = true
+	}
+	if s.Rooms != nil {
+		rooms, _ := json.Marshal(s.Rooms, jsontext.AllowInvalidUTF8(true)) // strings can always be encoded
+		c.and(`room IN (SELECT value FROM json_each(?))`, string(rooms))
 	}
 	from, to := int64(math.MinInt64), int64(math.MaxInt64) // of the mark: SQLite takes one bound at each end
 	if s.After != nil && inTime(s) {
@@ -188,6 +195,13 @@ const none = "SELECT 1 WHERE false"
 // pageQuery selects created, the position of the generation if it is the active one, and the document. The page is materialized before the
 // first row is returned, because that is as far as the driver lets a context interrupt a query.
 func pageQuery(ref projections.Ref, s projections.Selection) (text string, args []driver.Value) {
+	const position = `(SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
+		WHERE p.name = ? AND p.active = ?)`
+	if s.Unordered {
+		where := inStatuses(ref, s)
+		args = append([]driver.Value{ref.Projection, int64(ref.Number)}, where.args...)
+		return `SELECT created, ` + position + `, document` + source(ref, s) + where.sql.String() + ` LIMIT ?`, append(args, int64(s.Limit))
+	}
 	var rows string
 	switch {
 	case s.Path == nil:
@@ -201,8 +215,7 @@ func pageQuery(ref projections.Ref, s projections.Selection) (text string, args 
 		return none, nil
 	}
 	text = `WITH page AS MATERIALIZED (` + rows + orderBy(s.Order.Columns(), s) + ` LIMIT ?)
-		SELECT d.created, (SELECT g.position FROM projections p JOIN generations g ON g.projection = p.name AND g.number = p.active
-		WHERE p.name = ? AND p.active = ?), d.document FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
+		SELECT d.created, ` + position + `, d.document FROM page CROSS JOIN ` + table(ref) + ` d ON d.created = page.created`
 	return text, append(args, int64(s.Limit), ref.Projection, int64(ref.Number))
 }
 

@@ -127,7 +127,7 @@ func TestListsWithAColumnForEachField(t *testing.T) {
 	}
 	p, _ := projections.Named(projections.BookingListName)
 	db := besideFile(t, file)
-	_, err := db.Exec(`ALTER TABLE generations DROP COLUMN fields;
+	_, err := db.Exec(`ALTER TABLE generations DROP COLUMN fields; ALTER TABLE generations DROP COLUMN changed;
 		CREATE TABLE booking_list_g1 (created INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, "document.bookingDtm" INTEGER NOT NULL);
 		INSERT INTO projections VALUES ('booking_list', 1, 1);
 		INSERT INTO generations VALUES ('booking_list', 1, 4, 7, 0, 1, '', '')`)

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -63,11 +64,12 @@ CREATE TABLE IF NOT EXISTS generations (
 	event      TEXT    NOT NULL DEFAULT '', -- the one at the position: a projections.Point
 	considered TEXT    NOT NULL DEFAULT '', -- another projections.Point
 	fields     TEXT    NOT NULL DEFAULT '', -- the order of fields in its documents
+	changed    TEXT    NOT NULL DEFAULT '', -- the position of the last event that changed a document, in 20 digits
 	PRIMARY KEY (projection, number)
 ) WITHOUT ROWID`
 
 // added are the columns of generations that its first version did not have.
-var added = []string{"event", "considered", "fields"}
+var added = []string{"event", "considered", "fields", "changed"}
 
 // Options say how a file is opened.
 type Options struct {
@@ -141,7 +143,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) State(ctx context.Context, projection string) (projections.State, error) {
 	var state projections.State
 	err := s.read(ctx, func(_ *file, c *connection) error {
-		return c.query(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched, g.event, g.considered
+		return c.query(ctx, `SELECT p.active, g.number, g.version, g.position, g.longest, g.touched, g.event, g.considered, g.changed
 			FROM projections p JOIN generations g ON g.projection = p.name WHERE p.name = ? ORDER BY g.number`, []driver.Value{projection},
 			func(v []driver.Value) {
 				g := projections.Generation{
@@ -152,6 +154,9 @@ func (s *Store) State(ctx context.Context, projection string) (projections.State
 				}
 				if at := projections.ParsePoint(v[6].(string)); at.Position == g.Position {
 					g.Event = at.Event
+				}
+				if changed, err := strconv.ParseUint(v[8].(string), 10, 64); err == nil {
+					g.Changed = eventstore.Position(changed)
 				}
 				state.Active = int(v[0].(int64))
 				state.Generations = append(state.Generations, g)

@@ -29,6 +29,7 @@ func TestVerifyFindsWhatWasChangedByHand(t *testing.T) {
 		},
 		projections.RoomUseListName:  {`document = replace(document, '0', '00')`, `document = replace(document, '0', '0x')`},
 		projections.NotificationName: {`"end" = 0`, `booking = 'b'`, `document = replace(document, 'o', '0')`, `status = 'DELIVERED'`},
+		projections.RoomListName:     {`document = replace(document, 'e', 'E')`, `status = 'OPEN'`},
 	}
 	for _, p := range projections.All() {
 		if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {

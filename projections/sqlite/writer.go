@@ -64,9 +64,9 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projectio
 			}
 		}
 		_, err = w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
-			longest = max(longest, ?), touched = max(touched + 1, ?)
+			changed = max(changed, ?), longest = max(longest, ?), touched = max(touched + 1, ?)
 			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), noted(checkpoint.Last()), noted(checkpoint.Considered),
-			checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
+			fmt.Sprintf("%020d", checkpoint.Changed), checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
 		return err
 	})
 	if err != nil {

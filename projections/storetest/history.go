@@ -26,6 +26,14 @@ type History struct {
 	Events  []eventstore.Recorded
 	streams sync.Map // those with events
 	notices []*notice
+	rooms   []*room
+}
+
+// room is a room with events of its own. No booking of a History is in one.
+type room struct {
+	id       domain.RoomID
+	revision domain.Revision
+	closures []domain.ClosureID
 }
 
 // notice is an event that somebody is told of.
@@ -73,6 +81,9 @@ func (h *History) Step() (stream string, expected domain.Revision, events []even
 			h.lives = append(h.lives, l)
 			decided := domain.DecideCreate(l.booking, h.reservation(domain.BookingID(h.id(len(h.lives)).String())))
 			return h.record(l, decided)
+		}
+		if h.random.IntN(6) == 0 {
+			return h.recordRoom()
 		}
 		if len(h.notices) > 0 && h.random.IntN(4) == 0 {
 			n := h.notices[h.random.IntN(len(h.notices))]
@@ -123,6 +134,56 @@ func (h *History) recordDelivery(n *notice, decided []domain.Event) (stream stri
 		events = append(events, h.happened(stream, n.revision, event))
 	}
 	return stream, expected, events
+}
+
+// recordRoom registers a room, or is what happens next to one.
+func (h *History) recordRoom() (stream string, expected domain.Revision, events []eventstore.Proposed) {
+	if len(h.rooms) < 3 {
+		id := domain.RoomID(h.id(-2_000_000 - len(h.rooms)).String())
+		h.rooms = append(h.rooms, &room{id: id, revision: 0})
+		return id.Stream(), eventstore.NoStream, []eventstore.Proposed{h.happened(id.Stream(), 0, domain.RoomRegistered{RoomID: id, Details: h.details(), At: h.now})}
+	}
+	r := h.rooms[h.random.IntN(len(h.rooms))]
+	var event domain.Event
+	switch h.random.IntN(6) {
+	case 0:
+		event = domain.RoomChanged{RoomID: r.id, Details: h.details(), At: h.now}
+	case 1:
+		event = domain.RoomRetired{RoomID: r.id, From: h.now.Add(time.Hour), Bookings: domain.KeepBookings, At: h.now}
+	case 2:
+		event = domain.RoomReinstated{RoomID: r.id, At: h.now}
+	case 3:
+		event = domain.RulesSet{RoomID: r.id, Rules: h.rules(), At: h.now}
+	case 4:
+		id := domain.ClosureID(h.id(-3_000_000 - len(h.Events)).String())
+		r.closures = append(r.closures, id)
+		start := h.now.AddDate(0, h.random.IntN(30)-20, 0)
+		event = domain.PeriodClosed{ClosureID: id, RoomID: r.id, Slot: domain.Slot{Start: start, End: start.Add(time.Hour)}, Reason: []string{"", "works"}[h.random.IntN(2)], Bookings: domain.KeepBookings, At: h.now}
+	case 5:
+		if len(r.closures) == 0 {
+			return h.Step()
+		}
+		event = domain.PeriodReopened{ClosureID: r.closures[0], RoomID: r.id, At: h.now}
+		r.closures = r.closures[1:]
+	}
+	expected = r.revision
+	r.revision++
+	return r.id.Stream(), expected, []eventstore.Proposed{h.happened(r.id.Stream(), r.revision, event)}
+}
+
+func (h *History) details() domain.Details {
+	return []domain.Details{
+		{Name: "Blue"},
+		{Name: "Forêt \x1f\x1b", Building: "West", Floor: "3", Capacity: 12, Equipment: []string{"beamer", "Tafel, weiß"}, Zone: "Europe/Berlin", Colour: "#12ab34", Note: "two\nlines", Approvers: []domain.UserID{"kim", "lee"}},
+	}[h.random.IntN(2)]
+}
+
+func (h *History) rules() domain.Rules {
+	return []domain.Rules{
+		{},
+		{Hours: &domain.WeekHours{}, EarlyUseMinutes: new(0)}, // is closed all week
+		{Hours: &domain.WeekHours{Monday: []domain.Hours{{From: "08:00", To: "12:00"}, {From: "13:00", To: "24:00"}}}, StepMinutes: 15, GapMinutes: 10, Approval: domain.ApprovalNone},
+	}[h.random.IntN(3)]
 }
 
 // happened records an event.

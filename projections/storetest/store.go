@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 )
@@ -42,6 +44,8 @@ func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t 
 		"Discard":           testDiscard,
 		"WrittenIsLoaded":   testWrittenIsLoaded,
 		"Documents":         testDocuments,
+		"NestedDocuments":   testNestedDocuments,
+		"Rooms":             testRooms,
 		"Unwritable":        func(t *testing.T, l *list) { testUnwritable(t, l, beside(t, store)) },
 		"Cancelled":         testCancelled,
 	} {
@@ -462,18 +466,22 @@ func testCheckpoint(t *testing.T, l *list) {
 	l.write(ref, 3, row(2, 3))
 	further := projections.Point{Position: 20, Event: event(20)}
 	for _, at := range []projections.Point{further, {Position: 11, Event: event(11)}} {
-		if err := l.store.Write(t.Context(), ref, schema(), nil, projections.Checkpoint{Considered: at}); err != nil {
+		if err := l.store.Write(t.Context(), ref, schema(), nil, projections.Checkpoint{Considered: at, Changed: at.Position % 12}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	g := l.state().Generations[0]
-	if g.Position != 9 || g.Event != event(9) || g.Longest != 4_321_000 || g.Considered != further {
+	if g.Position != 9 || g.Event != event(9) || g.Longest != 4_321_000 || g.Changed != 11 || g.Considered != further {
 		t.Errorf("after a write from before the generation is %+v", g)
 	}
 	if g.Writes <= before.Writes {
 		t.Errorf("it was written to %d times and then %d", before.Writes, g.Writes)
 	}
 	l.wantDocuments(ref, name(1, 9), name(2, 3))
+	l.activate(0, ref.Number)
+	if found := l.find(projections.Selection{}); found.Ref != ref || found.Position != 9 || found.Changed != 11 {
+		t.Errorf("readers see %+v", found)
+	}
 
 	// Another program may raise the position without an event.
 	if err := l.store.Write(t.Context(), ref, schema(), nil, projections.Checkpoint{Position: 12}); err != nil {
@@ -535,6 +543,86 @@ func testDocuments(t *testing.T, l *list) {
 		l.write(ref, position, r)
 		if rows := l.find(projections.Selection{ID: d.ID, Limit: 1}).Rows; len(rows) != 1 || *of(rows[0]) != d {
 			t.Errorf("found %+v, want %+v", rows, d)
+		}
+	}
+}
+
+// nested is a document whose fields have parts.
+type nested struct {
+	ID    string        `json:"id" bson:"id" key:"id"`
+	Texts []string      `json:"texts,omitzero" bson:"texts,omitempty"`
+	Parts []part        `json:"parts,omitzero" bson:"parts,omitempty"`
+	Rules *domain.Rules `json:"rules,omitzero" bson:"rules,omitempty"`
+}
+
+type part struct {
+	Time time.Time `json:"dtm" bson:"dtm"`
+	Text string    `json:"text,omitzero" bson:"text,omitempty"`
+}
+
+// Fields with parts are read as they were written.
+func testNestedDocuments(t *testing.T, l *list) {
+	of := projections.SchemaOf[nested](projections.Index{})
+	g, err := l.store.Begin(t.Context(), l.name, 1, of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []projections.Row
+	for i, d := range []nested{
+		{},
+		{Texts: []string{"", "\"\\\n\x1b\x1b0\x1f\x1b1'$.{}"}, Parts: []part{{Time: at(-1)}, {Time: at(5), Text: "\x1f"}}, Rules: &domain.Rules{}},
+		{Rules: &domain.Rules{Hours: &domain.WeekHours{}, EarlyUseMinutes: new(0)}},
+		{Rules: &domain.Rules{Hours: &domain.WeekHours{Sunday: []domain.Hours{{From: "00:00", To: "24:00"}}}, GapMinutes: 10, Approval: domain.ApprovalNone, EarlyUseMinutes: new(5)}},
+	} {
+		d.ID = fmt.Sprint("id-", i)
+		position := eventstore.Position(i + 1)
+		rows = append(rows, projections.Row{ID: d.ID, Created: position, Position: position, Status: "S", Document: &d})
+	}
+	if err := l.store.Write(t.Context(), g.Ref, of, rows, checkpoint(10, nil)); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := l.store.Scan(t.Context(), g.Ref, of, 0, 10)
+	if err != nil || len(stored) != len(rows) {
+		t.Fatalf("%d documents, %v", len(stored), err)
+	}
+	for i, row := range stored {
+		if !reflect.DeepEqual(row.Document, rows[i].Document) {
+			t.Errorf("got  %+v, %s\nwant %+v", row.Document, row.Foreign, rows[i].Document)
+		}
+	}
+}
+
+// Documents of some rooms are found in any order.
+func testRooms(t *testing.T, l *list) {
+	ref := l.active()
+	var rows []projections.Row
+	for position := range eventstore.Position(40) {
+		r := row(position+1, position+1)
+		of(r).Room, r.Status = fmt.Sprint("room ", position%5, "'"), []string{"S", "T"}[position%2]
+		rows = append(rows, r)
+	}
+	l.write(ref, 40, rows...)
+	from, to := int64(0), int64(1)<<60
+	byRoom := projections.Path{Index: projections.Order{By: projections.ColumnRoom, Start: true}}
+	for _, test := range []struct {
+		rooms []string
+		path  *projections.Path
+		want  int
+	}{
+		{nil, nil, 40}, {[]string{}, nil, 0}, {[]string{"room 1'"}, nil, 8}, {[]string{"room 4'", "none", "room 1'"}, nil, 16},
+		{[]string{"room 4'", "none", "room 1'"}, &byRoom, 16}, {[]string{}, &byRoom, 0},
+	} {
+		got := l.find(projections.Selection{Rooms: test.rooms, Statuses: []string{"S", "T"}, From: &from, To: &to, Unordered: true, Path: test.path, Limit: 100}).Rows
+		for _, r := range got {
+			if test.rooms != nil && !slices.Contains(test.rooms, of(r).Room) {
+				t.Errorf("of %q: %+v", test.rooms, of(r))
+			}
+		}
+		if len(got) != test.want {
+			t.Errorf("of %q: %d documents, want %d", test.rooms, len(got), test.want)
+		}
+		if some := l.find(projections.Selection{Rooms: test.rooms, Statuses: []string{"S", "T"}, Unordered: true, Path: test.path, Limit: 3}).Rows; len(some) != min(3, test.want) {
+			t.Errorf("of %q: %d documents, at most 3 were asked for", test.rooms, len(some))
 		}
 	}
 }

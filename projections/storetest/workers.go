@@ -157,7 +157,7 @@ func (s *system) wantVerified(p projections.Projection, position eventstore.Posi
 	s.wantBookings(p)
 }
 
-// wantBookings checks that a list has all bookings of the history. Verify cannot tell, as it folds like the workers.
+// wantBookings checks that a list has all bookings, or rooms, of the history. Verify cannot tell, as it folds like the workers.
 func (s *system) wantBookings(p projections.Projection) {
 	s.Helper()
 	s.mu.Lock()
@@ -176,8 +176,14 @@ func (s *system) wantBookings(p projections.Projection) {
 			case domain.BookingCancelled:
 				want[e.ID.String()] = event.Reason == domain.CancelledByUser
 			default:
-				want[e.ID.String()] = true
+				_, want[e.ID.String()] = domain.NoticeOf(event)
 			}
+		}
+	}
+	if p.Name == projections.RoomListName {
+		clear(want)
+		for _, r := range s.history.rooms {
+			want[string(r.id)] = true
 		}
 	}
 	state := s.state(p)

@@ -1,0 +1,212 @@
+package projections_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+)
+
+func registered(id domain.RoomID, d domain.Details) domain.RoomRegistered {
+	return domain.RoomRegistered{RoomID: id, Details: d, At: nine.In(seoul)}
+}
+
+// closedFrom is a closure of an hour.
+func closedFrom(id domain.ClosureID, start, at time.Time) domain.PeriodClosed {
+	return domain.PeriodClosed{ClosureID: id, RoomID: "1", Slot: domain.Slot{Start: start.In(seoul), End: start.Add(time.Hour)}, Reason: "works", Bookings: domain.KeepBookings, At: at}
+}
+
+func TestRoomList(t *testing.T) {
+	blue := domain.Details{
+		Name: "Blue", Building: "West", Floor: "3", Capacity: 8, Equipment: []string{"beamer"}, Zone: "Asia/Seoul", Colour: "#0000ff", Note: "n", Approvers: []domain.UserID{"kim"},
+	}
+	room := projections.RoomList{
+		Room: "1", Name: "Blue", Building: "West", Floor: "3", Capacity: 8, Equipment: []string{"beamer"}, Zone: "Asia/Seoul", Colour: "#0000ff", Note: "n", Approvers: []domain.UserID{"kim"},
+		Status: projections.RoomRegistered, RegisteredAt: nine,
+	}
+	with := func(change func(*projections.RoomList)) projections.RoomList {
+		r := room
+		change(&r)
+		return r
+	}
+	closure := func(id domain.ClosureID, start time.Time) projections.Closure {
+		return projections.Closure{ID: id, Start: start, End: start.Add(time.Hour), Reason: "works"}
+	}
+	rules := domain.Rules{GapMinutes: 10}
+	for name, test := range map[string]struct {
+		given []domain.Event
+		then  projections.RoomList
+	}{
+		"registered": {nil, room},
+		"changed":    {[]domain.Event{domain.RoomChanged{RoomID: "1", Details: domain.Details{Name: "Red"}, At: ten}}, projections.RoomList{Room: "1", Name: "Red", Status: projections.RoomRegistered, RegisteredAt: nine}},
+		"retired": {[]domain.Event{domain.RoomRetired{RoomID: "1", From: noon, Bookings: domain.CancelBookings, At: ten}}, with(func(r *projections.RoomList) {
+			r.Status, r.RetiredFrom = projections.RoomRetired, noon
+		})},
+		"reinstated":    {[]domain.Event{domain.RoomRetired{RoomID: "1", From: noon, At: ten}, domain.RoomReinstated{RoomID: "1", At: eleven}}, room},
+		"rules":         {[]domain.Event{domain.RulesSet{RoomID: "1", Rules: rules, At: ten}}, with(func(r *projections.RoomList) { r.Rules = &rules })},
+		"rules no more": {[]domain.Event{domain.RulesSet{RoomID: "1", Rules: rules, At: ten}, domain.RulesSet{RoomID: "1", At: ten}}, room},
+		"closed, and one of the periods is reopened": {
+			[]domain.Event{closedFrom("a", noon, ten), closedFrom("b", eleven, ten), closedFrom("c", ten, ten), domain.PeriodReopened{ClosureID: "b", RoomID: "1", At: ten}},
+			with(func(r *projections.RoomList) {
+				r.Closures = []projections.Closure{closure("a", noon), closure("c", ten)}
+			}),
+		},
+		"all reopened": {[]domain.Event{closedFrom("a", noon, ten), domain.PeriodReopened{ClosureID: "a", RoomID: "1", At: ten}}, room},
+		"closures of long ago": {
+			[]domain.Event{closedFrom("a", noon.AddDate(-3, 0, 0), ten), closedFrom("b", noon.AddDate(-1, 0, 0), ten), closedFrom("c", noon, ten)},
+			with(func(r *projections.RoomList) {
+				r.Closures = []projections.Closure{closure("b", noon.AddDate(-1, 0, 0)), closure("c", noon)}
+			}),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			given := append([]domain.Event{registered("1", blue)}, test.given...)
+			page, err := queries(t, log(given...)).Rooms(t.Context(), projections.RoomQuery{})
+			if err != nil || len(page.Items) != 1 || !reflect.DeepEqual(page.Items[0], test.then) {
+				t.Errorf("got  %+v, %v\nwant %+v", page.Items, err, test.then)
+			}
+		})
+	}
+}
+
+// house is a directory of some rooms.
+func house() []eventstore.Recorded {
+	return log(
+		registered("1", domain.Details{Name: "Forêt", Building: "West", Floor: "1", Capacity: 8, Equipment: []string{"Beamer", "board"}}),
+		registered("2", domain.Details{Name: "aurora", Building: "west", Floor: "2", Capacity: 4, Equipment: []string{"board"}}),
+		registered("3", domain.Details{Name: "회의실", Building: "East", Floor: "1", Capacity: 20, Note: "The old FORÊT"}),
+		registered("old", domain.Details{Name: "Zoo", Building: "East", Floor: "1", Capacity: 4}),
+		domain.RoomRetired{RoomID: "old", From: ten, At: nine},
+	)
+}
+
+func TestRooms(t *testing.T) {
+	q := queries(t, house())
+	for _, test := range []struct {
+		query projections.RoomQuery
+		want  string
+	}{
+		{projections.RoomQuery{}, "[2 1 old 3]"},
+		{projections.RoomQuery{Descending: true}, "[3 old 1 2]"},
+		{projections.RoomQuery{Sort: "roomId"}, "[1 2 3 old]"},
+		{projections.RoomQuery{Sort: "capacity"}, "[2 old 1 3]"},
+		{projections.RoomQuery{Sort: "capacity", Descending: true}, "[3 1 old 2]"},
+		{projections.RoomQuery{Sort: "building"}, "[old 3 1 2]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Capacity: 5}}, "[1 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"BOARD"}}}, "[2 1]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"board", "beamer"}}}, "[1]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Building: "WEST", Floor: "2"}}, "[2]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "foret"}}, "[1 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "회"}}, "[3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "OL"}}, "[old 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Now: nine}}, "[2 1 old 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Now: ten}}, "[2 1 3]"},
+	} {
+		for size := range 4 {
+			var ids []domain.RoomID
+			for query := test.query; len(ids) < 10; {
+				query.Size, query.Total = size, true
+				page, err := q.Rooms(t.Context(), query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range page.Items {
+					ids = append(ids, r.Room)
+				}
+				if query.Cursor = page.Next; page.Next == "" {
+					if *page.Total != int64(len(ids)) {
+						t.Errorf("%+v: %d in total, not %d", test.query, *page.Total, len(ids))
+					}
+					break
+				}
+			}
+			if got := fmt.Sprint(ids); got != test.want {
+				t.Errorf("%+v: %s, want %s", test.query, got, test.want)
+			}
+		}
+	}
+	first, err := q.Rooms(t.Context(), projections.RoomQuery{Size: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []projections.RoomQuery{{Sort: "size"}, {Size: -1}, {Size: 201}, {Cursor: "x"}, {Cursor: first.Next, Descending: true}, {Cursor: first.Next, Sort: "roomId"}} {
+		if _, err := q.Rooms(t.Context(), query); !errors.As(err, new(*projections.InvalidQuery)) {
+			t.Errorf("%+v: %v", query, err)
+		}
+	}
+}
+
+// The directory has what a room's last event says as soon as a query asks for its position, however many events of bookings come between, and
+// what the bookings say does not make it be read again.
+func TestDirectoryFollows(t *testing.T) {
+	eventLog, store := eventstoretest.Open(t), openSQLite(t)
+	counted := &finds{Store: store, of: map[string]int{}}
+	positions := projections.NewPositions()
+	run(t, projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions}))
+	q := projections.NewQueries(counted, projections.QueryOptions{ReadWait: patience, Positions: positions})
+	happen(t, eventLog, history(21), 10)
+	id := domain.RoomID(fmt.Sprint("directory-", time.Now().UnixNano()))
+	append := func(expected domain.Revision, e domain.Event) eventstore.Position {
+		t.Helper()
+		appended, err := eventLog.Append(t.Context(), id.Stream(), expected, eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: nine}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return appended.Position
+	}
+	wantName := func(want string, at eventstore.Position) {
+		t.Helper()
+		d, err := q.Directory(t.Context(), at)
+		if err != nil || d.Name(id) != want || d.Position < at {
+			t.Errorf("%q at %d, %v; want %q at %d", d.Name(id), d.Position, err, want, at)
+		}
+	}
+	wantName("", 0)
+	wantName("Blue", append(eventstore.NoStream, registered(id, domain.Details{Name: "Blue"})))
+	wantName("Red", append(0, domain.RoomChanged{RoomID: id, Details: domain.Details{Name: "Red"}, At: nine}))
+	read := counted.of[projections.RoomListName]
+	slot := domain.Slot{Start: ten, End: eleven}
+	append(1, domain.SlotReserved{ReservationID: "r", BookingID: b1, RoomID: id, UserID: "kim", Slot: slot, At: nine})
+	booking := domain.BookingID(fmt.Sprint(id))
+	appended, err := eventLog.Append(t.Context(), booking.Stream(), eventstore.NoStream, eventstore.Proposed{
+		Event: domain.BookingCreated{BookingID: booking, ReservationID: "r", RoomID: id, UserID: "kim", Slot: slot, At: nine}, Metadata: eventstore.Metadata{OccurredAt: nine},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantName("Red", appended.Position)
+	if n := counted.of[projections.RoomListName]; n != read {
+		t.Errorf("the directory was read %d times after %d, though no room had changed", n, read)
+	}
+	// Lists of bookings reach the positions of rooms as well.
+	renamed := append(2, domain.RoomChanged{RoomID: id, Details: domain.Details{Name: "Green"}, At: nine})
+	if page, err := q.BookingLists(t.Context(), projections.Query{Room: id, MinPosition: renamed}); err != nil || page.Position < renamed || len(page.Items) != 1 {
+		t.Errorf("at the position of a room: %+v, %v", page, err)
+	}
+	wantName("Green", renamed)
+	for _, p := range projections.All() {
+		if verdict, err := projections.Verify(t.Context(), store, eventLog, p); err != nil || verdict.Faults() > 0 {
+			t.Errorf("%+v, %v", verdict, err)
+		}
+	}
+}
+
+// finds counts the searches for documents of each list.
+type finds struct {
+	projections.Store
+	of map[string]int
+}
+
+func (f *finds) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
+	if s.Limit > 0 {
+		f.of[projection]++
+	}
+	return f.Store.Find(ctx, projection, schema, s)
+}
