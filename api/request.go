@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -49,13 +50,10 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}
-	if x.server.accounts != nil {
-		actor = x.actor.User
+	if x.server.accounts == nil {
+		x.actor = domain.Anyone(cmp.Or(actor, anonymous))
 	}
-	if actor == "" {
-		actor = anonymous
-	}
-	r.Actor, r.CorrelationID, r.TraceParent = string(actor), x.correlation(), x.traceParent()
+	r.Actor, r.CorrelationID, r.TraceParent = x.actor, x.correlation(), x.traceParent()
 	x.command = r
 	return r, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -62,7 +63,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 		)
 		for i := range routes {
 			if routes[i].method == http.MethodGet {
-				routes[i].query, routes[i].needs = true, domain.ReadBookings
+				routes[i].query, routes[i].needs = true, cmp.Or(routes[i].needs, domain.ReadBookings)
 			}
 		}
 		routes = slices.Concat(routes, s.sessionRoutes(), s.tokenRoutes(), s.documentRoutes())

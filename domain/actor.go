@@ -43,7 +43,17 @@ func (r Roles) List() (roles []Role) {
 }
 
 // Has reports whether the set has the role.
-func (r Roles) Has(role Role) bool { return slices.Contains(r.List(), role) }
+func (r Roles) Has(role Role) bool { return has(string(r), string(role)) }
+
+// has reports whether a word is among those of a text.
+func has(text, word string) bool {
+	for w := range strings.FieldsSeq(text) {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
 
 // And returns the roles that are in both sets.
 func (r Roles) And(other Roles) Roles {
@@ -75,7 +85,7 @@ func (r Rooms) List() (rooms []RoomID) {
 }
 
 // Has reports whether the room is in the set.
-func (r Rooms) Has(room RoomID) bool { return r == AllRooms || slices.Contains(r.List(), room) }
+func (r Rooms) Has(room RoomID) bool { return r == AllRooms || has(string(r), string(room)) }
 
 // And returns the rooms that are in both sets.
 func (r Rooms) And(other Rooms) Rooms {
@@ -182,19 +192,21 @@ func (e *Forbidden) Error() string {
 
 // May returns nil if the actor may do it, and *[Forbidden] otherwise. An action that is not in the table is forbidden to everybody.
 func (a Actor) May(action Action, relation Relation) error {
+	byRole := permissions[action]
+	for role, permitted := range byRole {
+		if slices.Contains(permitted, relation) && a.Roles.Has(role) {
+			return nil
+		}
+	}
 	refused := &Forbidden{Action: action, Relation: relation}
 	for _, role := range AllRoles {
-		permitted := permissions[action][role]
-		if slices.Contains(permitted, relation) {
+		if slices.Contains(byRole[role], relation) {
 			refused.Roles = append(refused.Roles, role)
 		}
 		if !a.Roles.Has(role) {
 			continue
 		}
-		for _, r := range permitted {
-			if r == relation {
-				return nil
-			}
+		for _, r := range byRole[role] {
 			if !slices.Contains(refused.Instead, r) {
 				refused.Instead = append(refused.Instead, r)
 			}

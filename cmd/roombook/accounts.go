@@ -60,8 +60,7 @@ func withAccounts(cmd *cobra.Command, c storeConfig, do func(a *accounts.Account
 	if err != nil {
 		return err
 	}
-	actor := domain.Anyone(domain.UserID(operator.Actor))
-	return do(accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: actor, At: operator.At, CorrelationID: operator.ID.String()})
+	return do(accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()})
 }
 
 // userNamed returns the user with a name or an id.
