@@ -85,7 +85,7 @@ func forbidden(e *domain.Forbidden) string {
 		detail += fmt.Sprintf(" It takes the role %s.", words(len(e.Roles), func(i int) string { return string(e.Roles[i]) }))
 	}
 	if len(e.Instead) > 0 {
-		detail += fmt.Sprintf(" The caller may for %s.", words(len(e.Instead), func(i int) string { return whose[e.Instead[i]] }))
+		detail += fmt.Sprintf(" The caller may do so with %s.", words(len(e.Instead), func(i int) string { return whose[e.Instead[i]] }))
 	}
 	return detail
 }

@@ -210,8 +210,11 @@ func TestPublicRoutes(t *testing.T) {
 // The actor that is kept with events is who is signed in, whatever the body says.
 func TestTheActorOfEvents(t *testing.T) {
 	s := newAccountService(t)
-	ann := s.user(t, "ann", domain.RoleUser)
+	ann := s.user(t, "ann", domain.RoleApprover)
 	id := s.do(t, "POST", "/bookings", strings.Replace(morning, `"ann"`, `"bob"`, 1), s.token(t, ann)).want(t, 201).at(t, "bookingId").(string)
+	if by := s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, s.token(t, ann)).want(t, 200).at(t, "confirmUserId"); by != string(ann) {
+		t.Errorf("confirmed by %s", by)
+	}
 	for r, err := range s.log.ReadStream(t.Context(), "booking-"+id, 0) {
 		if err != nil || r.Metadata.Actor != string(ann) {
 			t.Errorf("%s: actor %q, %v", r.Type, r.Metadata.Actor, err)
@@ -219,10 +222,37 @@ func TestTheActorOfEvents(t *testing.T) {
 	}
 }
 
+// Whoever asks for what they may not do is told who may, and what they may do instead.
+func TestForbidden(t *testing.T) {
+	s := newAccountService(t)
+	ann, bob := s.user(t, "ann", domain.RoleUser), s.user(t, "bob", domain.RoleUser)
+	admin, ofAnn, ofBob := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.token(t, ann), s.token(t, bob)
+	body := strings.Replace(morning, `"ann"`, `"`+string(ann)+`"`, 1)
+	for what, body := range map[string]string{"for somebody else": morning, "against the rules": strings.Replace(body, "{", `{"override":true,`, 1)} {
+		refused := s.do(t, "POST", "/bookings", body, ofAnn)
+		wantProblem(t, what, refused, 403, "forbidden")
+		if detail := refused.at(t, "detail").(string); !strings.Contains(detail, "admin") {
+			t.Errorf("%s: %s", what, detail)
+		}
+	}
+	if detail := s.do(t, "POST", "/bookings", morning, ofAnn).at(t, "detail"); detail != "The caller may not book: what is somebody else's or the system's. It takes the role admin. The caller may do so with what is the caller's own or what is in rooms that the caller answers for." {
+		t.Errorf("detail %q", detail)
+	}
+	id := s.do(t, "POST", "/bookings", body, ofAnn).want(t, 201).at(t, "bookingId").(string)
+	for _, c := range []call{{"PATCH", "/bookings/" + id, `{"useEndDtm":"202611241100"}`}, {"DELETE", "/bookings/" + id, ""}, {"PATCH", "/confirms/" + id, `{"status":"CONFIRMED"}`},
+		{"POST", "/realuses", `{"bookingId":"` + id + `"}`}, {"POST", "/rooms", `{"roomId":"2","name":"Two"}`}, {"PUT", "/rooms/1/rules", `{}`}} {
+		wantProblem(t, c.method+" "+c.path+" by another", s.do(t, c.method, c.path, c.body, ofBob), 403, "forbidden")
+	}
+	wantProblem(t, "one's own is confirmed", s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, ofAnn), 403, "forbidden")
+	s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, admin).want(t, 200)
+	s.do(t, "DELETE", "/bookings/"+id, "", ofAnn).want(t, 204)
+	wantProblem(t, "somebody else's that is over", s.do(t, "DELETE", "/bookings/"+id, "", ofBob), 403, "forbidden")
+}
+
 // The key of one caller is not that of another, who is not answered what the one was.
 func TestKeysAreTheCallers(t *testing.T) {
 	s := newAccountService(t)
-	ann, bob := s.token(t, s.user(t, "ann", domain.RoleUser)), s.token(t, s.user(t, "bob", domain.RoleUser))
+	ann, bob := s.token(t, s.user(t, "ann", domain.RoleAdmin)), s.token(t, s.user(t, "bob", domain.RoleAdmin))
 	first := s.do(t, "POST", "/bookings", morning, ann, "Idempotency-Key: k").want(t, 201)
 	if again := s.do(t, "POST", "/bookings", morning, ann, "Idempotency-Key: k").want(t, 201); again.at(t, "bookingId") != first.at(t, "bookingId") {
 		t.Error("a repeat is another booking")
@@ -313,7 +343,7 @@ func TestSignInIsRefused(t *testing.T) {
 // comes from, and a token does not come by itself.
 func TestCrossOrigin(t *testing.T) {
 	accounts := newAccountService(t, func(o *Options) { o.PublicURLs = []string{"https://rooms.example/base"} })
-	user := accounts.user(t, "ann", domain.RoleUser)
+	user := accounts.user(t, "ann", domain.RoleAdmin)
 	session, token := accounts.signIn(t, "ann", good), accounts.token(t, user)
 	for name, s := range map[string]*service{"none": newService(t), "accounts": accounts.service} {
 		for what, c := range map[string]struct {
