@@ -257,6 +257,13 @@ func TestKeysAreTheCallers(t *testing.T) {
 	if again := s.do(t, "POST", "/bookings", morning, ann, "Idempotency-Key: k").want(t, 201); again.at(t, "bookingId") != first.at(t, "bookingId") {
 		t.Error("a repeat is another booking")
 	}
+	eve := s.user(t, "eve", domain.RoleUser)
+	later := strings.NewReplacer("202611240930", "202611241030", "202611241030", "202611241130").Replace(morning)
+	wantProblem(t, "before it is permitted", s.do(t, "POST", "/bookings", later, s.token(t, eve), "Idempotency-Key: k"), 403, "forbidden")
+	if err := s.accounts.GiveRoles(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, eve, domain.NewRoles(domain.RoleAdmin), ""); err != nil {
+		t.Fatal(err)
+	}
+	s.do(t, "POST", "/bookings", later, s.token(t, eve), "Idempotency-Key: k").want(t, 201)
 	wantProblem(t, "another's key", s.do(t, "POST", "/bookings", morning, bob, "Idempotency-Key: k"), 409, "slot-taken")
 }
 

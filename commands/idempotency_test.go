@@ -173,7 +173,7 @@ func keyedCommands() []keyedCommand {
 			name: "reopen",
 			given: func(t *testing.T, h *Handler, w *world) {
 				known(t, h, w)
-				closed := ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(w.from)), At: noon}, Room: w.from, Slot: slot(5, 6)}
+				closed := ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(w.from)), Actor: domain.Anyone("ann"), At: noon}, Room: w.from, Slot: slot(5, 6)}
 				if _, err := h.ClosePeriod(t.Context(), closed); err != nil {
 					t.Fatal(err)
 				}

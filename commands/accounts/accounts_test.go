@@ -462,29 +462,22 @@ func TestHashes(t *testing.T) {
 // At most two passwords are hashed at a time, and a bounded number wait.
 func TestHashesAreBounded(t *testing.T) {
 	h := newHasher()
-	var running, most atomic.Int64
+	begun, end := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup
-	for range maxWaiting {
+	for range 2 {
 		all.Go(func() {
-			err := h.run(t.Context(), func() {
-				n := running.Add(1)
-				for {
-					m := most.Load()
-					if n <= m || most.CompareAndSwap(m, n) {
-						break
-					}
-				}
-				running.Add(-1)
-			})
-			if err != nil {
+			if err := h.run(t.Context(), func() { begun <- struct{}{}; <-end }); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+	<-begun
+	<-begun
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, "a third one, whose caller has gone", h.run(gone, func() { t.Error("three are hashed at a time") }), context.Canceled)
+	close(end)
 	all.Wait()
-	if most.Load() > 2 {
-		t.Errorf("%d at a time", most.Load())
-	}
 	for range maxWaiting {
 		h.waiting <- struct{}{}
 	}
@@ -625,13 +618,23 @@ func TestTokens(t *testing.T) {
 		t.Errorf("tokens %+v, %v", tokens, err)
 	}
 
-	// One that cannot be a token is refused without a look.
+	// One that cannot be a token is refused without a look, so also while the directory is away.
+	closed, err := sqlite.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away := New(w.log, closed, Options{})
+	_, err = away.ByToken(ctx, secret, noon)
+	wantErr(t, "a token while the directory is away", err, directory.ErrUnavailable)
 	before := w.counted.reads.Load()
 	for _, wrong := range []string{"", "rbk_", secret[:54], secret + "0", "RBK_" + secret[4:], secret[:20] + "x" + secret[21:], newSecret()} {
 		if wrong == secret {
 			continue
 		}
-		_, err := w.ByToken(ctx, wrong, noon)
+		_, err := away.ByToken(ctx, wrong, noon)
 		wantErr(t, wrong, err, ErrWrongCredentials)
 	}
 	_, err = w.ByToken(ctx, newToken(), noon) // well-formed, and nobody's
