@@ -19,7 +19,7 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 	return domain.SlotReserved{
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,
-		Actor:         r.Actor,
+		Actor:         string(r.Actor.User),
 		CorrelationID: r.correlation(),
 		TraceParent:   r.TraceParent,
 		Command:       r.command(),

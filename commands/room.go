@@ -65,6 +65,9 @@ func (h *Handler) ReopenPeriod(ctx context.Context, c ReopenPeriod) (Room, error
 // that the command is ordered with the bookings of the room. The calendar has to have all closures that end after a time. What the command
 // decides is one event of the room itself.
 func (h *Handler) onRoom(ctx context.Context, r Request, id domain.RoomID, from time.Time, decide func(domain.Room) ([]domain.Event, error)) (_ Room, err error) {
+	if err := r.Actor.May(domain.ManageRooms, domain.SomebodyElse); err != nil {
+		return Room{}, err
+	}
 	ctx, end, err := h.begin(ctx)
 	if err != nil {
 		return Room{}, err

@@ -57,7 +57,7 @@ func TestARoomsLife(t *testing.T) {
 	handlers := []*Handler{newHandler(store), newHandler(store)}
 	room := newRoom()
 	book(t, handlers[0], room, slot(30, 31))
-	closed := Request{ID: uuid.New(), Actor: "ann", At: noon}
+	closed := Request{ID: uuid.New(), Actor: domain.Anyone("ann"), At: noon}
 	var types []string
 	for _, c := range []struct {
 		event string
@@ -303,7 +303,7 @@ func TestManyBookAgainstAClosingRoom(t *testing.T) {
 		for booked.Load() < 3 && !t.Failed() {
 			time.Sleep(time.Millisecond)
 		}
-		closing := Request{ID: uuid.New(), Actor: "eve", At: noon}
+		closing := Request{ID: uuid.New(), Actor: domain.Anyone("eve"), At: noon}
 		if _, err := handlers[round%2].ClosePeriod(t.Context(), ClosePeriod{Request: closing, Room: room, Slot: period, Bookings: domain.CancelBookings}); err != nil {
 			t.Error(err)
 		}

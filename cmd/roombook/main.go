@@ -11,6 +11,10 @@
 //	roombook rooms import|export FILE
 //	                             register the rooms of a house, or write down those there are
 //	roombook booking release ID  end a booking that cannot be read
+//	roombook user add|passwd|roles|disable|erase|list
+//	                             look after those who sign in
+//	roombook token create|list|revoke
+//	                             look after tokens for the API
 //	roombook version
 //
 // Exit codes: 0 done; 1 failed, and standard error says in one line why and what to do; 2 the command line or the
@@ -53,6 +57,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
 		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
 			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
+		newGroup("user", "Look after users, where --auth is accounts",
+			newUserAddCommand(), newUserPasswdCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
+		newGroup("token", "Look after tokens for the API, where --auth is accounts", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

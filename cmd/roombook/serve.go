@@ -19,6 +19,7 @@ import (
 
 	"roombook/api"
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/projections"
 )
 
@@ -34,7 +35,7 @@ Each flag can also be set by the environment variable in brackets. An interrupt,
 the requests under way, brings the lists up to date and closes its files. A second interrupt or SIGTERM kills it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.nodeGiven = cmd.Flags().Changed("node")
+			c.nodeGiven, c.authGiven = cmd.Flags().Changed("node"), cmd.Flags().Changed("auth")
 			if err := c.check(); err != nil {
 				return err
 			}
@@ -68,7 +69,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if admin != nil {
 		defer admin.Close()
 	}
-	if !isLoopback(listener.Addr()) {
+	if c.has(roleAPI) && c.auth == authNone && !isLoopback(listener.Addr()) {
+		if !c.authGiven {
+			return usagef("other machines can reach --listen %s, and everybody could do everything: choose --auth accounts, or say --auth none if a gateway authenticates", c.listen)
+		}
 		log.Warn("other machines can reach the HTTP server, which does not authenticate anybody: listen on loopback, or behind a gateway that authenticates", "address", listener.Addr())
 	}
 	store, err := openEvents(c.storeConfig, log)
@@ -84,11 +88,25 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, views.Close()) }()
+	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
+	var users *accounts.Accounts
+	setUp := ""
+	if c.has(roleAPI) && c.auth == authAccounts {
+		people, failure := openDirectory(ctx, c.storeConfig)
+		if failure != nil {
+			return failure
+		}
+		defer func() { err = errors.Join(err, people.Close()) }()
+		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
+		if setUp, err = users.SetUpCode(ctx); err != nil {
+			return err
+		}
+		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
+	}
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), store)
 	positions := projections.NewPositions()
-	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
 
 	// Requests and recovery end with ctx, or as soon as any part fails. Whatever the last requests need ends after them.
 	serving, stopServing := context.WithCancel(ctx)
@@ -151,6 +169,8 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
+		Accounts:       users,
+		PublicURLs:     c.publicURLs,
 		Hosts:          c.hosts,
 		TrustedProxies: c.proxies,
 		Probes:         probes,
@@ -164,7 +184,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		MaxCommands:    c.maxCommands,
 		MaxConnections: maxConnections(),
 	})
-	greet(stdout, c, listener.Addr(), admin)
+	if setUp != "" {
+		setUp = c.link(listener.Addr()) + "/setup#" + setUp
+	}
+	greet(stdout, c, listener.Addr(), admin, setUp)
 	err = server.Run(serving, listener)
 	stopServing()
 	if workers != nil {
@@ -183,7 +206,7 @@ func (c *serveConfig) link(at net.Addr) string {
 }
 
 // greet prints the address first, and then where everything is.
-func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
+func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener, setUp string) {
 	address := "http://" + at.String()
 	events, lists := c.eventsDir(), c.viewsFile()
 	if c.eventstore != "" {
@@ -200,6 +223,9 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
 		{"lists", lists},
 		{"time zone", c.timezone},
 		{"to stop", "Ctrl-C, or SIGTERM"},
+	}
+	if setUp != "" {
+		lines = append(lines, [2]string{"first user", setUp})
 	}
 	if admin != nil {
 		lines = append(lines, [2]string{"for operators", "http://" + admin.Addr().String() + "/debug/pprof/ and /metrics"})

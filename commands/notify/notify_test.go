@@ -77,7 +77,7 @@ func (w *world) rooms() string {
 func (w *world) user(name string) domain.UserID { return domain.UserID(name + "-" + w.space) }
 
 func (w *world) request() commands.Request {
-	return commands.Request{ID: uuid.New(), Actor: "test", At: time.Now().UTC(), CorrelationID: "correlation"}
+	return commands.Request{ID: uuid.New(), Actor: domain.Anyone("test"), At: time.Now().UTC(), CorrelationID: "correlation"}
 }
 
 // book books a room that nobody else has.
@@ -269,17 +269,17 @@ func TestRetriesAndGivesUp(t *testing.T) {
 		t.Errorf("refused recipients are no trouble of the server: %v", err)
 	}
 
-	if _, err := Retry(t.Context(), w.store, ids[busy], "operator", ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, ids[busy], domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of what is delivered: %v", err)
 	}
-	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), "operator", ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of nothing: %v", err)
 	}
 	mu.Lock()
 	mended = true
 	mu.Unlock()
 	for _, user := range []domain.UserID{gone, never} {
-		if _, err := Retry(t.Context(), w.store, ids[user], "operator", ""); err != nil {
+		if _, err := Retry(t.Context(), w.store, ids[user], domain.Anyone("operator"), ""); err != nil {
 			t.Fatal(err)
 		}
 		if c := w.outcome(ids[user], domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {

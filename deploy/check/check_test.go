@@ -72,6 +72,7 @@ func TestChecksCanFail(t *testing.T) {
 		{"kubernetes", "kubernetes/components/istio/destination-rule.yaml", "consecutive5xxErrors", "consecutiveErrors5xx", "consecutiveErrors5xx"},
 		{"kubernetes", "kubernetes/components/istio/kustomization.yaml", "istio.io~1inject", "istio.io~1injected", "its sidecar may keep it from ending"},
 		{"kubernetes", "kubernetes/components/gateway-api/http-route.yaml", "value: /realuses}", "value: /realUses}", "it does not let /realuses through"},
+		{"kubernetes", "kubernetes/components/istio/virtual-service.yaml", "exact: /me}", "prefix: /me}", "/me lets /metrics through"},
 		{"kubernetes", "kubernetes/components/ingress/ingress.yaml", "path: /docs,", "path: /metrics,", "/metrics is for operators"},
 		{"kubernetes", "kubernetes/base/kustomization.yaml", "ROOMBOOK_TRUSTED_PROXIES", "ROOMBOOK_TRUSTED_PROXY", "links have the gateway's https"},
 		{"rules", "kubernetes/components/monitoring/prometheus-rule.yaml", "roombook_http_refused_total", "roombook_http_rejected_total", "no metric roombook_http_rejected_total"},

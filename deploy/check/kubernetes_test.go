@@ -218,6 +218,11 @@ func (m *manifests) decode(kind, name string, text []byte) {
 		for _, rule := range spec.Http {
 			for _, match := range rule.Match {
 				m.gatewayPaths[kind] = append(m.gatewayPaths[kind], match.Uri.GetPrefix()+match.Uri.GetExact())
+				for _, inside := range []string{"/metrics", "/healthz", "/readyz", "/actuator", "/version", "/debug"} {
+					if prefix := match.Uri.GetPrefix(); prefix != "" && strings.HasPrefix(inside, prefix) { // of letters, not of segments
+						m.add("%s: %s: as a prefix, %s lets %s through", m.overlay, kind, prefix, inside)
+					}
+				}
 			}
 			for _, r := range rule.Route {
 				m.routed(kind, r.Destination.Host, "", int32(r.Destination.Port.GetNumber()))
