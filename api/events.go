@@ -22,7 +22,7 @@ import (
 func (s *Server) eventRoutes() []route {
 	return []route{
 		// What changes in rooms and bookings, as it happens.
-		{method: "GET", path: "/events", handle: s.events, params: eventsParams{}, raw: true},
+		{method: "GET", path: "/events", handle: s.events, params: eventsParams{}, raw: true, needs: domain.ReadBookings},
 	}
 }
 
@@ -259,11 +259,13 @@ func (s *Server) events(x *exchange) error {
 	case s.changes.wanted <- struct{}{}:
 	default:
 	}
+	x.ctx = x.r.Context() // the time limit of requests is not for streams
 	s.stream(x, r)
 	return nil
 }
 
-// stream writes what is new for a reader as it comes. It ends when the reader does, without an error: there is nothing more to reply.
+// stream writes what is new for a reader as it comes. It ends when the reader leaves, or may not read any more, without an error: there is
+// nothing more to reply.
 func (s *Server) stream(x *exchange, r subscriber) {
 	conn := http.NewResponseController(x.w)
 	_ = conn.SetReadDeadline(time.Time{}) // the request has been read; the limit for that must not end the stream
@@ -300,6 +302,9 @@ func (s *Server) stream(x *exchange, r subscriber) {
 			case <-more:
 				continue
 			case <-beat.C:
+				if x.authenticate(&s.eventRoutes()[0]) != nil {
+					return
+				}
 				out.WriteString(": here\n\n")
 			case <-x.r.Context().Done():
 				return

@@ -18,6 +18,7 @@ import (
 
 	"roombook/api/web"
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/commands/notify"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -42,6 +43,10 @@ type Options struct {
 	Policy domain.Policy
 	// Zone is the time zone of times without an offset in requests, and of all times in replies. Nil is UTC.
 	Zone *time.Location
+	// Accounts are those of the users. Nil authenticates nobody: everybody may do everything.
+	Accounts *accounts.Accounts
+	// PublicURLs are addresses of the server whose pages may change something.
+	PublicURLs []string
 	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
 	Hosts []string
 	// TrustedProxies are the networks of proxies whose X-Forwarded-* headers are honoured.
@@ -90,6 +95,8 @@ type Server struct {
 	end            func(context.Context) (eventstore.Position, error)
 	policy         domain.Policy
 	zone           *time.Location
+	accounts       *accounts.Accounts
+	crossOrigin    *http.CrossOriginProtection
 	hosts          []string
 	proxies        []netip.Prefix
 	probes         []Probe
@@ -155,6 +162,8 @@ func New(o Options) *Server {
 		end:            o.End,
 		policy:         o.Policy,
 		zone:           o.Zone,
+		accounts:       o.Accounts,
+		crossOrigin:    newCrossOrigin(o.PublicURLs),
 		hosts:          o.Hosts,
 		proxies:        o.TrustedProxies,
 		probes:         o.Probes,
