@@ -109,7 +109,7 @@ func TestChecksCanFail(t *testing.T) {
 // TestRollout rolls out with a kubectl that records what it is asked.
 func TestRollout(t *testing.T) {
 	const image = "registry.example/roombook@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	calls, err := rolledOut("..", image, "")
+	calls, err := rolledOut("..", image, "production", "")
 	if err != nil || strings.Contains(calls, "undo") {
 		t.Errorf("a roll-out that succeeds: %v\n%s", err, calls)
 	}
@@ -117,7 +117,7 @@ func TestRollout(t *testing.T) {
 		"rollout status deployment/roombook-projections", "rollout status deployment/roombook-recovery", "rollout status deployment/roombook-dispatch",
 		"component in (api) -f -\napplied image: "+image, "rollout status deployment/roombook-api", "component=verify -f -\napplied image: "+image)
 	for _, failing := range []string{"!app.kubernetes.io/component", "rollout status deployment/roombook-recovery", "in (api)", "rollout status deployment/roombook-api", "=verify"} {
-		calls, err = rolledOut("..", image, failing)
+		calls, err = rolledOut("..", image, "production", failing)
 		if err == nil || strings.Contains(calls, "undo deployment/roombook-dispatch") {
 			t.Errorf("a roll-out in which %s fails: %v\n%s", failing, err, calls)
 		}
@@ -125,8 +125,11 @@ func TestRollout(t *testing.T) {
 			"rollout undo deployment/roombook-recovery --to-revision=4\n", "rollout status deployment/roombook-recovery",
 			"rollout undo deployment/roombook-projections --to-revision=5\n", "rollout status deployment/roombook-projections")
 	}
-	if calls, err = rolledOut("..", "roombook:latest", ""); err == nil || calls != "" {
+	if calls, err = rolledOut("..", "roombook:latest", "production", ""); err == nil || calls != "" {
 		t.Errorf("of an image that is not named by its digest: %v\n%s", err, calls)
+	}
+	if calls, err = rolledOut("..", image, "elsewhere", ""); err == nil || strings.Contains(calls, "apply") {
+		t.Errorf("of an overlay whose image is another: %v\n%s", err, calls)
 	}
 }
 
