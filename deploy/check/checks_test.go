@@ -383,6 +383,11 @@ func checkBuildspec(dir string, _ *program) []string {
 			set[name] = true
 		}
 	}
+	for _, name := range spec.Env.Exported {
+		if !slices.Contains(all, "export "+name) {
+			f.add("buildspec: %s is not exported by any command", name)
+		}
+	}
 	f.checkScripts(dir, path, script)
 	return f
 }
