@@ -104,9 +104,12 @@ func (p *program) ask() error {
 	if err := p.use(); err != nil {
 		return err
 	}
-	metrics, err := p.body("/metrics")
-	if err != nil {
-		return err
+	var metrics string
+	for !strings.Contains(metrics, "\nroombook_notifications_delivery_seconds_count{") { // which the event that is told of may linger before
+		var err error
+		if metrics, err = p.body("/metrics"); err != nil {
+			return err
+		}
 	}
 	for _, m := range regexp.MustCompile(`(?m)^([a-zA-Z_:][a-zA-Z0-9_:]*)[{ ]`).FindAllStringSubmatch(metrics, -1) {
 		p.metrics[m[1]] = true
