@@ -16,8 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"roombook/directory"
-	"roombook/directory/sqlite"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
