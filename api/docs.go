@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/swaggest/swgui/v5emb"
+
+	"roombook/domain"
 )
 
 // openAPI is the description of the API.
@@ -48,11 +50,14 @@ func (s *Server) documentRoutes() []route {
 	}
 }
 
-// root replies with links to everything: an HTML page for clients that prefer it, else HAL.
+// root replies with the board for clients that prefer a page, else with links to everything.
 func (s *Server) root(x *exchange) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		return x.page("root", pagePolicy, pageData{})
+		if err := x.authenticate(&route{path: "/", needs: domain.ReadBookings}); err != nil {
+			return err
+		}
+		return s.screen(s.pages.Board())(x)
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
@@ -90,6 +95,7 @@ func (s *Server) root(x *exchange) error {
 	add("roomConflicts", "/rooms/{id}/conflicts")
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")
 	add("availability", "/availability{?from,to,minutes,within,capacity,equipment,building,floor,size}")
+	add("events", "/events{?after}")
 	add("roomCalendar", "/rooms/{id}/calendar.ics")
 	add("userCalendar", "/users/{id}/calendar.ics")
 	if s.accounts != nil {

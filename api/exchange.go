@@ -40,11 +40,12 @@ type exchange struct {
 	base      string       // the address that the client used: links start with it
 	problem   string       // the reply's problem type, if it is a problem
 	sent      bool         // whether another handler has started to send the reply
+	whole     bool         // whether it has sent all of it
 }
 
 func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r *http.Request, vars map[string]string) {
 	x.ctx, x.server, x.w, x.r, x.vars = ctx, s, w, r, vars
-	x.status, x.mediaType, x.sent = http.StatusOK, "", false
+	x.status, x.mediaType, x.sent, x.whole = http.StatusOK, "", false, false
 	x.problem = ""
 	x.in = x.in[:0]
 	x.out.Reset()

@@ -54,7 +54,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 		endTrace(span, x.status, x.id)
 	}
 	cancel()
-	broken := x.sent && err != nil
+	broken := x.sent && !x.whole && err != nil
 	x.close()
 	if broken {
 		panic(http.ErrAbortHandler) // closes the connection, so that a partial reply is not mistaken for a complete one

@@ -27,7 +27,7 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'uns
 // setUpPolicy is that of the page for adding the first user, whose script sends what is filled in.
 var setUpPolicy = pagePolicy + "; script-src 'self'; connect-src 'self'"
 
-// pages are the templates of HTML pages: root, docs, problems and setup.
+// pages are the templates of the HTML pages for programmers: docs and problems; and of that for the first user.
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"style": func() template.CSS { return pageStyle },
 }).Parse(pageTemplates))

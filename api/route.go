@@ -66,11 +66,16 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 				routes[i].query, routes[i].needs = true, cmp.Or(routes[i].needs, domain.ReadBookings)
 			}
 		}
-		routes = slices.Concat(routes, s.sessionRoutes(), s.tokenRoutes(), s.documentRoutes())
+		routes = slices.Concat(routes, s.sessionRoutes(), s.tokenRoutes(), s.eventRoutes(), s.documentRoutes())
 	}
+	return s.newRouter(append(routes, s.operationsRoutes()...))
+}
+
+// newRouter builds a router of routes.
+func (s *Server) newRouter(routes []route) *mux.Router {
 	router := mux.NewRouter().SkipClean(true)
 	endpoints := make(map[string]*endpoint)
-	for _, r := range append(routes, s.operationsRoutes()...) {
+	for _, r := range routes {
 		e := endpoints[r.path]
 		if e == nil {
 			e = &endpoint{template: r.path, byMethod: make(map[string]*operation)}
@@ -137,6 +142,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !s.allowedHost(r):
 		e = s.misdirected
 	case s.router.Match(r, &match):
+		e = match.Handler.(*endpoint)
+	case s.pageRouter.Match(r, &match):
 		e = match.Handler.(*endpoint)
 	case s.hasTrailingSlash(r):
 		e = s.redirect

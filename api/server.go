@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"roombook/api/web"
 	"roombook/commands"
 	"roombook/commands/accounts"
 	"roombook/commands/notify"
@@ -33,8 +34,10 @@ type Options struct {
 	Streams notify.Streams
 	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
+	// Subscribe follows the log, for the stream of changes.
+	Subscribe Subscribe
 	// OperationsOnly leaves out all routes but those for operators (health, metrics, version), for a process that serves no users. Commands,
-	// Lists, Streams and End may then be nil.
+	// Lists, Streams, End and Subscribe may then be nil.
 	OperationsOnly bool
 	// Policy is the policy of Commands. It lets the faults of a slot be reported along with other faults of a body.
 	Policy domain.Policy
@@ -66,7 +69,7 @@ type Options struct {
 	AccessLog bool
 	// Timeout bounds the time for a request, except for an append in progress, which has the event store's timeout. 0 is 10 s.
 	Timeout time.Duration
-	// MaxCommands bounds the number of concurrent commands, and four times as many queries. Requests beyond it are refused at once. 0 is 512.
+	// MaxCommands bounds the number of concurrent commands, and four times as many queries, and streams of changes. Requests beyond it are refused at once. 0 is 512.
 	MaxCommands int
 	// MaxConnections bounds the number of connections that Run keeps open. 0 is 10,000.
 	MaxConnections int
@@ -110,12 +113,16 @@ type Server struct {
 	outages        outages
 	logSampler     logSampler
 	router         *mux.Router
+	pages          *web.Pages
+	pageRouter     *mux.Router
 	notFound       *endpoint
 	misdirected    *endpoint
 	redirect       *endpoint
 	metrics        *metrics
 	queryLimit     *limit
 	commandLimit   *limit
+	streamLimit    *limit
+	changes        *changes
 	keys           keys
 	exchanges      sync.Pool // of *exchange, with their buffers
 	draining       atomic.Bool
@@ -176,7 +183,11 @@ func New(o Options) *Server {
 	s.requests, s.cancelRequests = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
+	s.streamLimit = s.metrics.limit("stream", queriesPerCommand*o.MaxCommands)
+	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
+	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Zone: o.Zone})
+	s.pageRouter = s.pageRoutes(o.OperationsOnly)
 	s.notFound = s.unrouted(func(*exchange) error { return errNoSuchPath })
 	s.misdirected = s.unrouted(func(*exchange) error { return errMisdirected })
 	s.redirect = s.unrouted(redirectWithoutSlash)
@@ -186,6 +197,8 @@ func New(o Options) *Server {
 // Run serves on the listener, which it closes, until ctx ends. Then it accepts no more connections, makes /readyz fail, and waits for the
 // requests in progress. It returns nil once they are done, or an error if that takes longer than Options.DrainTimeout.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		s.anyAddress.Store(true)
 	}
@@ -200,10 +213,14 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
+	var following sync.WaitGroup
+	following.Go(func() { s.changes.run(ctx) })
+	defer following.Wait()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(connections) }()
 	select {
 	case err := <-served:
+		stop()
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}

@@ -115,6 +115,9 @@ type serveConfig struct {
 	logLevel       string
 	logFormat      string
 	accessLog      bool
+	demo           bool
+	dataGiven      bool // by the command line or the environment
+	open           bool
 
 	// What check makes of the flags, besides the policy's zone.
 	hosts   []string // names, without ports, by which clients know the server: those of --public-url, and that of --listen
@@ -147,6 +150,8 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.rooms, "rooms", roomsOpen, "which rooms can be booked: open for all, or registered for those that are registered")
 	f.StringVar(&c.logLevel, "log-level", "info", "lowest level to log: debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.BoolVar(&c.demo, "demo", false, "serve a sample house with a week of bookings, in a temporary folder")
+	f.BoolVar(&c.open, "open", false, "open the page in a browser")
 	f.BoolVar(&c.accessLog, "access-log", false, "log every request on a line of its own")
 }
 
@@ -154,6 +159,12 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 func (c *serveConfig) check() error {
 	if err := c.checkAddresses(); err != nil {
 		return err
+	}
+	if c.demo && (c.dataGiven || c.eventstore != "" || c.mongo != "") {
+		return usagef("--demo has a temporary folder of its own: leave out --data, --eventstore and --mongo")
+	}
+	if c.demo && len(c.roles) < len(allRoles) {
+		return usagef("--demo needs every role: leave out --roles")
 	}
 	if len(c.roles) == 0 {
 		return usagef("--roles names no role; the roles are %s", strings.Join(allRoles, ", "))

@@ -46,12 +46,18 @@ func startServe(t testing.TB, dir string, args ...string) *process {
 // startServeBy is startServe with a command that runs the program. Its standard error is kept unless it goes elsewhere already.
 func startServeBy(t testing.TB, cmd *exec.Cmd, dir string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
 	cmd.Args = append(cmd.Args, "serve", "--listen", "127.0.0.1:0", "--data", dir)
 	if !slices.Contains(args, "--eventstore") {
 		cmd.Args = append(cmd.Args, "--node", "127.0.0.1:0")
 	}
 	cmd.Args = append(cmd.Args, args...)
+	return startCommand(t, cmd)
+}
+
+// startCommand starts a command that serves, and waits until it listens.
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, stderr: &bytes.Buffer{}}
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.stderr
 	}

@@ -36,8 +36,19 @@ the requests under way, brings the lists up to date and closes its files. A seco
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.nodeGiven, c.authGiven = cmd.Flags().Changed("node"), cmd.Flags().Changed("auth")
+			c.dataGiven = cmd.Flags().Changed("data")
 			if err := c.check(); err != nil {
 				return err
+			}
+			if c.demo {
+				remove, err := c.useTemporaryFolder()
+				if err != nil {
+					return err
+				}
+				defer remove()
+				if !cmd.Flags().Changed("log-level") {
+					c.level = slog.LevelWarn // else every notification of the sample bookings would be a line
+				}
 			}
 			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -171,6 +182,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Lists:          queries,
 		Streams:        store,
 		End:            store.End,
+		Subscribe:      store.Subscribe,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
@@ -193,6 +205,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		setUp = c.link(listener.Addr()) + "/setup#" + setUp
 	}
 	greet(stdout, c, listener.Addr(), admin, setUp)
+	if c.demo {
+		start(serving, func(ctx context.Context) error { return demonstrate(ctx, handler, c.policy.Zone, stdout) })
+	}
+	if c.open && c.has(roleAPI) {
+		if err := openBrowser(pageAddress(listener.Addr())); err != nil {
+			log.Warn("no browser could be opened: open the address yourself", "address", pageAddress(listener.Addr()), "error", err)
+		}
+	}
 	err = server.Run(serving, listener)
 	stopServing()
 	if workers != nil {
@@ -223,11 +243,13 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener, set
 	var b strings.Builder
 	fmt.Fprintf(&b, "roombook listens on %s\n", address)
 	lines := [][2]string{
-		{"documentation", address + "/docs"},
 		{"events", events},
 		{"lists", lists},
 		{"time zone", c.timezone},
 		{"to stop", "Ctrl-C, or SIGTERM"},
+	}
+	if c.has(roleAPI) {
+		lines = append([][2]string{{"page", pageAddress(at)}, {"documentation", address + "/docs"}}, lines...)
 	}
 	if setUp != "" {
 		lines = append(lines, [2]string{"first user", setUp})

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// particle appends a Korean particle to a word. pair names its two forms, after a consonant and after a vowel, as in "을/를" or "으로/로". If
+// Particle appends a Korean particle to a word. pair names its two forms, after a consonant and after a vowel, as in "을/를" or "으로/로". If
 // the pronunciation of the word is unknown both forms are written, as in 을(를).
-func particle(word, pair string) string {
+func Particle(word, pair string) string {
 	after, otherwise, _ := strings.Cut(pair, "/")
 	switch final := finalOf(word); {
 	case final == unknownFinal:

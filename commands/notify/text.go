@@ -87,7 +87,7 @@ func (t *texts) add(folder fs.FS) error {
 	if err != nil {
 		return err
 	}
-	functions := map[string]any{"when": t.when, "at": t.at, "particle": particle}
+	functions := map[string]any{"when": t.when, "at": t.at, "particle": Particle}
 	for _, file := range files {
 		path := file.Name()
 		extension := filepath.Ext(path)

@@ -36,7 +36,7 @@ func TestParticle(t *testing.T) {
 	} {
 		var got []string
 		for _, pair := range []string{"을/를", "이/가", "은/는", "으로/로"} {
-			got = append(got, particle(word, pair))
+			got = append(got, Particle(word, pair))
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("got %s, want %s", strings.Join(got, " "), want)

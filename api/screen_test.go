@@ -1,0 +1,632 @@
+package api
+
+import (
+	"compress/gzip"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"roombook/api/web"
+	"roombook/projections"
+)
+
+// reader is somebody with a browser that has no scripts.
+type reader struct {
+	*service
+	cookies  map[string]string
+	language string
+}
+
+func newReader(s *service, name, language string) *reader {
+	r := &reader{s, map[string]string{}, language}
+	if name != "" {
+		r.cookies["roombook-name"] = name
+	}
+	return r
+}
+
+// ask sends a request as the browser does, and keeps the cookies of the reply.
+func (b *reader) ask(t testing.TB, method, target string, form url.Values, headers ...string) reply {
+	t.Helper()
+	var in io.Reader
+	if form != nil {
+		in = strings.NewReader(form.Encode())
+	}
+	r := httptest.NewRequest(method, target, in)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	r.Header.Set("Accept-Language", b.language)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	got := b.serve(r)
+	for _, c := range (&http.Response{Header: got.header}).Cookies() {
+		if b.cookies[c.Name] = c.Value; c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		}
+	}
+	return got
+}
+
+// get reads a screen, which must be one that browsers and people can use.
+func (b *reader) get(t testing.TB, target string) reply {
+	t.Helper()
+	r := b.ask(t, "GET", target, nil)
+	checkScreen(t, target, r)
+	return r
+}
+
+// after lets a reader see what another one has done.
+func (b *reader) after(other *reader) *reader {
+	b.cookies["roombook-position"] = other.cookies["roombook-position"]
+	return b
+}
+
+// submit sends a form and follows to the screen that comes of it.
+func (b *reader) submit(t testing.TB, target string, form url.Values) reply {
+	t.Helper()
+	r := b.ask(t, "POST", target, form)
+	if r.status == http.StatusSeeOther {
+		return b.get(t, r.header.Get("Location")).want(t, 200)
+	}
+	checkScreen(t, target, r)
+	return r
+}
+
+// fields are the values of the form of a screen that has a field of that name, as a browser would send them without any button.
+func (r reply) fields(t testing.TB, has string) url.Values {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form := range doc.Descendants() {
+		if form.Data != "form" {
+			continue
+		}
+		values := url.Values{}
+		found := false
+		for n := range form.Descendants() {
+			name := attr(n, "name")
+			found = found || name == has
+			switch {
+			case name == "" || n.Data == "button" || attr(n, "type") == "checkbox":
+			case n.Data == "input":
+				values.Set(name, attr(n, "value"))
+			case n.Data == "textarea":
+				values.Set(name, strings.TrimPrefix(words(n), "\n"))
+			case n.Data == "select":
+				for o := range n.Descendants() {
+					if o.Data == "option" && (!values.Has(name) || slices.ContainsFunc(o.Attr, func(a html.Attribute) bool { return a.Key == "selected" })) {
+						values.Set(name, cmpOr(attr(o, "value"), hasAttr(o, "value"), words(o)))
+					}
+				}
+			}
+		}
+		if found {
+			return values
+		}
+	}
+	t.Fatalf("no form has %s in %s", has, r.body)
+	return nil
+}
+
+func cmpOr(value string, given bool, otherwise string) string {
+	if given {
+		return value
+	}
+	return otherwise
+}
+
+func attr(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func hasAttr(n *html.Node, name string) bool {
+	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
+}
+
+// words are the texts in a node.
+func words(n *html.Node) string {
+	var b strings.Builder
+	for d := range n.Descendants() {
+		if d.Type == html.TextNode {
+			b.WriteString(d.Data)
+		}
+	}
+	return b.String()
+}
+
+// text is what a reader sees of a screen, with single spaces.
+func (r reply) text(t testing.TB) string {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(words(doc)), " ")
+}
+
+// has fails the test unless the screen says all of that.
+func (r reply) has(t testing.TB, texts ...string) reply {
+	t.Helper()
+	all := r.text(t)
+	for _, text := range texts {
+		if !strings.Contains(all, text) {
+			t.Errorf("%q is not in %s", text, all)
+		}
+	}
+	return r
+}
+
+const screenPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types roombook"
+
+// checkScreen fails the test unless a screen has what every one must have: a strict policy and nothing that it forbids, a language and a title,
+// one heading of the first rank, ids that are there once, and a name for each field, link and button.
+func checkScreen(t testing.TB, target string, r reply) {
+	t.Helper()
+	if r.header.Get("Content-Security-Policy") != screenPolicy || r.header.Get("Content-Type") != "text/html; charset=utf-8" || r.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Fatalf("%s: %d %v %s", target, r.status, r.header, r.body)
+	}
+	doc, err := html.Parse(strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, named, headings := map[string]bool{}, map[string]bool{}, 0
+	for n := range doc.Descendants() {
+		if n.Data == "label" && attr(n, "for") != "" {
+			named[attr(n, "for")] = true
+		}
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if id := attr(n, "id"); id != "" {
+			if ids[id] {
+				t.Errorf("%s: the id %s is there twice", target, id)
+			}
+			ids[id] = true
+		}
+		for _, a := range n.Attr {
+			if a.Key == "style" || strings.HasPrefix(a.Key, "on") || strings.HasPrefix(strings.ToLower(a.Val), "javascript:") {
+				t.Errorf("%s: <%s %s=%q>", target, n.Data, a.Key, a.Val)
+			}
+		}
+		switch n.Data {
+		case "html":
+			if lang := attr(n, "lang"); lang != "en" && lang != "ko" {
+				t.Errorf("%s: lang is %q", target, lang)
+			}
+		case "title":
+			if strings.TrimSpace(words(n)) == "" {
+				t.Errorf("%s has no title", target)
+			}
+		case "h1":
+			headings++
+		case "style":
+			t.Errorf("%s has a style of its own", target)
+		case "script":
+			if attr(n, "src") == "" && attr(n, "type") != "application/json" {
+				t.Errorf("%s has a script of its own", target)
+			}
+		case "a", "button":
+			if strings.TrimSpace(words(n)) == "" && attr(n, "aria-label") == "" {
+				t.Errorf("%s: a <%s> without a name", target, n.Data)
+			}
+		case "input", "select", "textarea":
+			inLabel := false
+			for p := n.Parent; p != nil; p = p.Parent {
+				inLabel = inLabel || p.Data == "label"
+			}
+			if attr(n, "type") != "hidden" && !inLabel && !named[attr(n, "id")] {
+				t.Errorf("%s: the field %s has no label", target, attr(n, "name"))
+			}
+		}
+	}
+	if headings != 1 {
+		t.Errorf("%s has %d headings of the first rank", target, headings)
+	}
+	if key := regexp.MustCompile(`>\s*(problem|done|state|title|form|cell|rule|field|history)\.[\w.-]+\s*<`).FindString(r.body); key != "" {
+		t.Errorf("%s shows %s", target, key)
+	}
+}
+
+// furnished is whole once its lists can be read.
+func furnished(t *testing.T) *service {
+	t.Helper()
+	s := whole(t)
+	for lists := s.Server.lists.(*projections.Queries); lists.Ready(t.Context()) != nil; {
+		time.Sleep(time.Millisecond)
+	}
+	return s
+}
+
+// houseForTest registers a few rooms.
+func houseForTest(t testing.TB, b *reader) {
+	t.Helper()
+	for _, room := range []url.Values{
+		{"do": {"add"}, "id": {"blue"}, "name": {"Blue <script>alert(1)</script>"}, "building": {"West"}, "floor": {"1"}, "capacity": {"4"}, "equipment": {"Screen, Board"}, "approvers": {"lee"}},
+		{"do": {"add"}, "id": {"red"}, "name": {"Red"}, "building": {"West"}, "capacity": {"8"}, "equipment": {"Screen"}},
+		{"do": {"add"}, "id": {"far"}, "name": {"Far"}, "zone": {"Europe/Berlin"}, "capacity": {"8"}},
+	} {
+		if r := b.submit(t, "/house", room); !strings.Contains(r.body, "/house/"+room.Get("id")) && r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+}
+
+// tomorrow is the day after the present one in the server's zone.
+func tomorrow(t testing.TB) string {
+	return time.Now().In(zone(t, "Asia/Seoul")).AddDate(0, 0, 1).Format("2006-01-02")
+}
+
+// Whatever people do, they can do without scripts: from an empty house to a booking that was denied and what became of it.
+func TestBookingWithoutScripts(t *testing.T) {
+	s := furnished(t)
+	ann, lee := newReader(s, "", "en"), newReader(s, "lee", "ko-KR,ko;q=0.9")
+	ann.get(t, "/").want(t, 200).has(t, "No rooms yet", "Load a sample house")
+	houseForTest(t, lee)
+	ann.after(lee)
+	ben := newReader(s, "ben", "en").after(lee)
+	day := tomorrow(t)
+
+	board := ann.get(t, "/board?day="+day).want(t, 200).has(t, "3 of 3 rooms", "Blue <script>alert(1)</script>")
+	link := regexp.MustCompile(`href="(/book\?[^"]*room=blue[^"]*)"`).FindStringSubmatch(board.body)
+	if link == nil {
+		t.Fatal(board.body)
+	}
+	form := ann.get(t, html.UnescapeString(link[1])).want(t, 200).fields(t, "start")
+	if form.Get("room") != "blue" || form.Get("start") != day+"T08:00" || form.Get("end") != day+"T09:00" {
+		t.Fatalf("%v", form)
+	}
+	form.Set("start", day+"T14:00")
+	form.Set("end", day+"T15:00")
+	form.Set("user", "ann")
+	booked := ann.submit(t, "/book", form).has(t, "The room is held until somebody has answered.", "Waiting for an answer", "14:00–15:00")
+	if ann.cookies["roombook-name"] != "ann" {
+		t.Errorf("%v", ann.cookies)
+	}
+	id := regexp.MustCompile(`<code>([0-9a-f-]{36})</code>`).FindStringSubmatch(booked.body)[1]
+
+	// The same form again is the same booking.
+	again := ann.ask(t, "POST", "/book", form).want(t, 303)
+	if !strings.Contains(again.header.Get("Location"), id) {
+		t.Errorf("%v", again.header)
+	}
+
+	// Somebody else is told what is in the way, and what would do.
+	other := url.Values{"room": {"blue"}, "start": {day + "T14:30"}, "end": {day + "T15:30"}, "user": {"ben"}}
+	taken := ben.submit(t, "/book", other).want(t, 409).has(t, "is taken", "14:00–15:00", "The same room later", "Another room")
+	instead := taken.fields(t, "room")
+	if instead.Get("room") != "blue" || instead.Get("start") != day+"T15:00" {
+		t.Errorf("%v", instead)
+	}
+	ben.submit(t, "/book", instead).has(t, "15:00–16:00")
+
+	// The approver sees both, in Korean, the oldest first, and has to say why not.
+	queue := lee.after(ben).get(t, "/approvals").want(t, 200).has(t, "승인", "예약자 ann", "예약자 ben")
+	if strings.Index(queue.body, "예약자 ann") > strings.Index(queue.body, "예약자 ben") {
+		t.Error("the oldest is not first")
+	}
+	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {""}}).want(t, 422).has(t, "거절하려면 사유를 적어 주세요.")
+	lee.submit(t, "/approvals", url.Values{"confirm": {"chosen"}}).want(t, 422).has(t, "먼저 예약을 선택하세요.")
+	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {"painting"}}).has(t, "거절되었습니다.")
+	ann.after(lee).get(t, "/my").has(t, "Denied by lee: painting")
+	ann.get(t, "/messages").has(t, "was denied")
+	page := ann.get(t, "/bookings/"+id+"/page").has(t, "Denied by lee: painting", "Booked for ann")
+	then := regexp.MustCompile(`href="\?asOf=(\d+)"`).FindStringSubmatch(page.body)
+	ann.get(t, "/bookings/"+id+"/page?asOf="+then[1]).has(t, "This is the booking as it was", "Waiting for an answer")
+	lee.get(t, "/bookings/"+id+"/page").has(t, "lee가 거절: painting")
+}
+
+// What is done with a booking: changed, extended, confirmed among several, used, ended, cancelled.
+func TestBookingsChangeWithoutScripts(t *testing.T) {
+	s := furnished(t)
+	ann := newReader(s, "ann", "en")
+	houseForTest(t, ann)
+	day := tomorrow(t)
+	id := func(r reply) string {
+		return regexp.MustCompile(`<code>([0-9a-f-]{36})</code>`).FindStringSubmatch(r.body)[1]
+	}
+	book := func(from, to string) string {
+		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Asked for"))
+	}
+	first, second := book("09:00", "10:00"), book("11:00", "12:00")
+
+	form := ann.get(t, "/bookings/"+first+"/change").fields(t, "start")
+	form.Set("end", day+"T10:30")
+	ann.submit(t, "/bookings/"+first+"/change", form).has(t, "Changed.", "09:00–10:30")
+	ann.submit(t, "/bookings/"+first+"/change", form).want(t, 200) // the same form again
+	form.Set("end", day+"T10:45")
+	ann.submit(t, "/bookings/"+first+"/change", form).want(t, 409) // what it was about has changed
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"15"}}).has(t, "lasts longer", "09:00–10:45")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"60"}}).want(t, 409).has(t, "Red is taken")
+
+	ann.submit(t, "/approvals", url.Values{"confirm": {"chosen"}, "booking": {first, second}}).has(t, "Confirmed.")
+	ann.get(t, "/my").has(t, "Confirmed by ann")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"start"}}).has(t, "In use")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"15"}}).has(t, "The time after this is booked as well", "10:45–11:00")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "end the use")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"end"}}).has(t, "The use has ended", "Ended")
+	ann.submit(t, "/bookings/"+second+"/page", url.Values{"do": {"cancel"}}).has(t, "Cancelled: by its user")
+	ann.get(t, "/my").has(t, "Cancelled")
+	ann.get(t, "/report?from="+day+"&to="+day).has(t, "Red")
+	if table := ann.ask(t, "GET", "/report.csv?from="+day+"&to="+day, nil).want(t, 200); !strings.HasPrefix(table.body, "roomId,name,week,bookings,noShows,bookedMinutes,usedMinutes\nred,Red,") {
+		t.Error(table.body)
+	}
+}
+
+// What is wrong with a form is said, and nothing that was typed is lost.
+func TestFaultyForms(t *testing.T) {
+	s := furnished(t)
+	ann := newReader(s, "ann", "en")
+	houseForTest(t, ann)
+	r := ann.submit(t, "/book", url.Values{"room": {"far"}, "start": {"2027-03-28T02:30"}, "end": {""}, "user": {"not a name"}}).want(t, 422).
+		has(t, "The clocks skip this time", "Give a day and a time", "letters (A-Z, a-z)", "Europe/Berlin")
+	if form := r.fields(t, "start"); form.Get("user") != "not a name" || form.Get("room") != "far" || form.Get("start") != "2027-03-28T02:30" {
+		t.Errorf("%v", form)
+	}
+	ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {"2027-03-28T10:00"}, "end": {"2027-03-28T09:00"}, "user": {"ann"}}).want(t, 422).has(t, "The end must be after the start")
+	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x y"}, "name": {"X"}}).want(t, 422)
+	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x"}, "name": {"X"}, "zone": {"Nowhere"}, "capacity": {"many"}}).want(t, 422)
+	ann.submit(t, "/settings", url.Values{"name": {"a b"}, "back": {"/my"}}).want(t, 422)
+	for _, path := range []string{"/bookings/none/page", "/bookings/a%20b/page", "/rooms/none/page", "/house/none", "/bookings/none/change", "/assets/0/none.js"} {
+		ann.get(t, path).want(t, 404)
+	}
+	for _, path := range []string{"/bookings/x/page", "/rooms/red/door", "/approvals"} {
+		if r := ann.submit(t, path, url.Values{"do": {"nothing"}}); r.status >= 500 {
+			t.Errorf("%s: %d", path, r.status)
+		}
+	}
+	ann.get(t, "/my?cursor=nonsense").want(t, 400)
+	ann.get(t, "/bookings/none/page?asOf=x").want(t, 404)
+	ann.get(t, "/board?day=nonsense&capacity=x&from=25:00&to=1").want(t, 200)
+}
+
+// Rules and closed periods are set by forms, and said in words where they forbid something.
+func TestRoomsWithoutScripts(t *testing.T) {
+	s := furnished(t)
+	ann := newReader(s, "ann", "en")
+	houseForTest(t, ann)
+	day := tomorrow(t)
+	rules := ann.get(t, "/house/red").fields(t, "hours0")
+	for i := range 7 {
+		rules.Set("hours"+string(rune('0'+i)), "08:00-12:00, 13:00-18:00")
+	}
+	rules.Set("stepMinutes", "15")
+	rules.Set("longestMinutes", "120")
+	rules.Set("approval", "none")
+	rules.Set("do", "rules")
+	ann.submit(t, "/house/red", rules).has(t, "Saved.")
+	ann.submit(t, "/house/red", rules).want(t, 409).has(t, "Somebody changed it meanwhile") // the form is older than what it changed
+	ann.get(t, "/rooms/red/page").has(t, "It can be booked Mon–Sun 08:00–12:00, 13:00–18:00.", "Bookings start and end in steps of 15 min.", "A booking lasts at most 2 h.", "Bookings are confirmed at once.", "Next free:")
+	newReader(s, "ann", "ko").after(ann).get(t, "/rooms/red/page").has(t, "예약 가능 시간: 월–일 08:00–12:00, 13:00–18:00", "15분 단위로 예약합니다.", "최대 2시간까지 예약할 수 있습니다.")
+	book := func(from, to string) reply {
+		return ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}})
+	}
+	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest that would do:")
+	book("08:00", "09:00").want(t, 200).has(t, "Booked.")
+
+	closed := ann.get(t, "/house/red").fields(t, "reason")
+	closed.Set("start", day+"T14:00")
+	closed.Set("end", day+"T16:00")
+	closed.Set("reason", "works")
+	closed.Set("do", "close")
+	page := ann.submit(t, "/house/red", closed).has(t, "14:00–16:00: works")
+	book("15:00", "15:30").want(t, 409).has(t, "Red is closed", "works")
+	ann.get(t, "/board?day="+day).has(t, "works")
+	reopen := page.fields(t, "closure")
+	reopen.Set("do", "reopen")
+	ann.submit(t, "/house/red", reopen)
+	book("15:00", "15:30").want(t, 200)
+
+	retire := ann.get(t, "/house/red").fields(t, "bookings")
+	retire.Set("do", "retire")
+	if r := ann.submit(t, "/house/red", retire); r.status != 200 && r.status != 422 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// The display at a door books, starts and ends.
+func TestDoorWithoutScripts(t *testing.T) {
+	s := furnished(t)
+	door := newReader(s, "", "en")
+	houseForTest(t, door)
+	room, name := "/rooms/red/door", "Red"
+	if time.Now().In(zone(t, "Asia/Seoul")).Hour() == 23 { // when little is left of the day there, it is day in Berlin
+		room, name = "/rooms/far/door", "Far"
+	}
+	door.get(t, room).want(t, 200).has(t, "Free", "Book 15 min", "Nothing more today")
+	door.submit(t, room, url.Values{"do": {"book"}, "minutes": {"15"}}).has(t, "Held", "door", "Start the use")
+	started := door.get(t, room).fields(t, "booking")
+	started.Set("do", "start")
+	door.submit(t, room, started).has(t, "In use", "End the use")
+	door.submit(t, room, url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 409).has(t, name+" is taken")
+	started.Set("do", "end")
+	door.submit(t, room, started).has(t, "Free")
+}
+
+// Every screen can be reached, has what it must have in both languages, and its links lead somewhere.
+func TestScreensInBothLanguages(t *testing.T) {
+	s := furnished(t)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	if _, err := web.LoadSampleHouse(context.Background(), s.commands, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := web.BookSampleHouse(context.Background(), s.commands, now, s.zone); err != nil {
+		t.Fatal(err)
+	}
+	end, err := s.end(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Server.lists.RoomNames(context.Background(), end); err != nil {
+		t.Fatal(err)
+	}
+	for _, language := range []string{"en", "ko"} {
+		b := newReader(s, "lee", language)
+		seen := map[string]bool{}
+		kinds := map[string]int{} // how many screens of a kind were read
+		next := []string{"/"}
+		for len(next) > 0 {
+			path := next[0]
+			next = next[1:]
+			r := b.ask(t, "GET", path, nil)
+			if r.status != 200 {
+				t.Errorf("%s: %d", path, r.status)
+				continue
+			}
+			if r.header.Get("Content-Security-Policy") != screenPolicy {
+				continue // a file, a feed, or a page for programmers
+			}
+			checkScreen(t, path, r)
+			if !strings.Contains(r.body, `<html lang="`+language+`"`) {
+				t.Errorf("%s is not in %s", path, language)
+			}
+			for _, m := range regexp.MustCompile(` (?:href|src)="([^"]+)"`).FindAllStringSubmatch(r.body, -1) {
+				target := html.UnescapeString(m[1])
+				at, err := url.Parse("http://example.com" + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at, err = at.Parse(target); err != nil || at.Host != "example.com" {
+					t.Errorf("%s links to %s", path, target)
+					continue
+				}
+				kind := regexp.MustCompile(`/[^/]*[0-9][^/]*/`).ReplaceAllString(at.Path, "/id/")
+				if link := at.RequestURI(); !seen[link] && kinds[kind] < 4 {
+					seen[link] = true
+					kinds[kind]++
+					next = append(next, link)
+				}
+			}
+		}
+		for _, kind := range []string{"/board", "/my", "/approvals", "/messages", "/report", "/house", "/book", "/settings", "/bookings/id/page", "/report.csv"} {
+			if kinds[kind] == 0 {
+				t.Errorf("no link leads to %s, of %v", kind, kinds)
+			}
+		}
+	}
+}
+
+// A form of another site is refused, and does nothing.
+func TestFormsOfOtherSites(t *testing.T) {
+	s := furnished(t)
+	ann := newReader(s, "ann", "en")
+	form := url.Values{"do": {"sample"}}
+	for _, headers := range [][]string{
+		{"Sec-Fetch-Site: cross-site"}, {"Sec-Fetch-Site: same-site"}, {"Sec-Fetch-Site: ", "Origin: https://evil.example"},
+	} {
+		r := ann.ask(t, "POST", "/house", form, headers...).want(t, 403)
+		checkScreen(t, "/house", r)
+	}
+	ann.get(t, "/").has(t, "No rooms yet")
+	ann.submit(t, "/house", form).has(t, "12 of 12 rooms")
+}
+
+// The language is that of the reader's browser until the reader chooses another, in place.
+func TestLanguages(t *testing.T) {
+	s := furnished(t)
+	for accept, want := range map[string]string{
+		"": "en", "ko": "ko", "ko-KR,ko;q=0.9,en;q=0.8": "ko", "en-GB,ko;q=0.5": "en", "de,fr": "en", "de,ko;q=0.1": "ko", "nonsense;;q": "en",
+	} {
+		b := newReader(s, "", accept)
+		if r := b.get(t, "/settings?back=/report"); !strings.Contains(r.body, `<html lang="`+want+`"`) {
+			t.Errorf("%q is not answered in %s", accept, want)
+		}
+	}
+	b := newReader(s, "", "en")
+	if r := b.ask(t, "POST", "/settings", url.Values{"language": {"ko"}, "back": {"/report?from=2026-11-01"}}).want(t, 303); r.header.Get("Location") != "/report?from=2026-11-01" {
+		t.Errorf("%v", r.header)
+	}
+	b.get(t, "/report").has(t, "회의실 사용 현황")
+	if r := b.ask(t, "POST", "/settings", url.Values{"language": {"en"}, "back": {"//evil.example"}}).want(t, 303); r.header.Get("Location") != "/" {
+		t.Errorf("%v", r.header)
+	}
+}
+
+// The first board, with all that it loads, is small; what does not change is kept for good.
+func TestFirstBoardIsSmall(t *testing.T) {
+	s := furnished(t)
+	b := newReader(s, "lee", "en")
+	b.submit(t, "/house", url.Values{"do": {"sample"}})
+	if err := web.BookSampleHouse(context.Background(), s.commands, time.Now().UTC().Truncate(time.Millisecond), s.zone); err != nil {
+		t.Fatal(err)
+	}
+	page := b.ask(t, "GET", "/", nil, "Accept-Encoding: gzip").want(t, 200)
+	total := len(page.body)
+	z, err := gzip.NewReader(strings.NewReader(page.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(string(body), -1) {
+		r := b.ask(t, "GET", m[1], nil, "Accept-Encoding: gzip").want(t, 200)
+		total += len(r.body)
+		if !strings.Contains(r.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %v", m[1], r.header)
+		}
+		if r := b.ask(t, "GET", regexp.MustCompile(`/assets/[^/]+/`).ReplaceAllString(m[1], "/assets/other/"), nil).want(t, 200); strings.Contains(r.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s of another version: %v", m[1], r.header)
+		}
+	}
+	t.Logf("%d bytes", total)
+	if total > 100<<10 {
+		t.Errorf("the first board has %d bytes", total)
+	}
+}
+
+// Behind a proxy with a path prefix links, forms and cookies have it.
+func TestScreensBehindAPrefix(t *testing.T) {
+	s := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	b := newReader(s, "", "en")
+	r := b.ask(t, "GET", "/settings", nil, "X-Forwarded-Prefix: /rooms-app", "X-Forwarded-Proto: https").want(t, 200)
+	for _, m := range regexp.MustCompile(` (?:href|src|action)="([^"]+)"`).FindAllStringSubmatch(r.body, -1) {
+		if m[1] != "#main" && !strings.HasPrefix(m[1], "/rooms-app/") {
+			t.Errorf("%s", m[0])
+		}
+	}
+	r = b.ask(t, "POST", "/settings", url.Values{"name": {"ann"}, "back": {"/my"}}, "X-Forwarded-Prefix: /rooms-app", "X-Forwarded-Proto: https").want(t, 303)
+	if r.header.Get("Location") != "/rooms-app/my" || !strings.Contains(r.header.Get("Set-Cookie"), "Path=/rooms-app/; Max-Age=31536000; HttpOnly; Secure; SameSite=Lax") {
+		t.Errorf("%v", r.header)
+	}
+}
+
+// Screens are not part of the API: its description has none of their addresses.
+func TestScreensAreNotInTheAPI(t *testing.T) {
+	s := newService(t)
+	doc := loadContract(t)
+	for _, r := range s.pages.Routes() {
+		if p := doc.Paths.Value(r.Path); p != nil && p.GetOperation(r.Method) != nil {
+			t.Errorf("%s %s is in the description of the API", r.Method, r.Path)
+		}
+	}
+	s.do(t, "PUT", "/board", `{}`).want(t, 405)
+}

@@ -1,0 +1,378 @@
+package web
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"roombook/domain"
+	"roombook/projections"
+)
+
+func (p *Pages) boardRoutes() []Route {
+	return []Route{
+		// The rooms of the house on a day.
+		{"GET", "/board", false, p.board},
+	}
+}
+
+// boardFilter is what the board shows, as its address has it.
+type boardFilter struct {
+	Building, Equipment, Text, Room, View string
+	Capacity                              int
+	// From and To are a time of the day, HH:MM, for which rooms are asked to be free; both or none.
+	From, To string
+	AllHours bool
+}
+
+func readBoardFilter(q url.Values) boardFilter {
+	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all"}
+	f.Capacity, _ = number(q.Get("capacity")) // anything else is no filter
+	if f.View = q.Get("view"); f.View != "week" && f.View != "room" {
+		f.View = "day"
+	}
+	return f
+}
+
+// query is the filter as an address has it, with another day.
+func (f boardFilter) query(day string) string {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	set("day", day)
+	set("building", f.Building)
+	set("equipment", f.Equipment)
+	set("text", f.Text)
+	set("room", f.Room)
+	set("from", f.From)
+	set("to", f.To)
+	if f.Capacity > 0 {
+		q.Set("capacity", strconv.Itoa(f.Capacity))
+	}
+	if f.AllHours {
+		q.Set("hours", "all")
+	}
+	if f.View != "day" {
+		q.Set("view", f.View)
+	}
+	return q.Encode()
+}
+
+// rooms is the filter as the directory takes it.
+func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
+	rooms := projections.RoomFilter{Building: f.Building, Text: f.Text, Capacity: f.Capacity, Now: now}
+	for what := range strings.SplitSeq(f.Equipment, ",") {
+		if what = strings.TrimSpace(what); what != "" {
+			rooms.Equipment = append(rooms.Equipment, what)
+		}
+	}
+	return rooms
+}
+
+// board is the board's data.
+type board struct {
+	Filter                  boardFilter
+	Day                     domain.Slot
+	DayName                 string // as in its address
+	Before, Today, After    string // the query of the board of other days
+	All                     string // the query of the board with every hour
+	Buildings, AllEquipment []string
+	Hours                   []boardHour
+	Columns                 int // of the table, besides that of the rooms
+	First, Last             int // minutes of the day that are shown
+	Rooms                   []boardRoom
+	More                    int // rooms that are not shown
+	Registered              int // rooms there are, whatever the filter
+	Free                    *freeRooms
+	Position                uint64
+}
+
+// Minutes is the length of the day, which is not that of others when clocks are changed.
+func (b *board) Minutes() int { return int(b.Day.Length() / time.Minute) }
+
+type boardHour struct {
+	Clock   string
+	Columns int
+}
+
+// boardRoom is a row of the board.
+type boardRoom struct {
+	Room  *projections.RoomList
+	Zone  string
+	Cells []boardCell
+}
+
+// boardCell is a part of a room's day.
+type boardCell struct {
+	Columns int
+	Class   string
+	Link    string
+	Text    string // what it is
+	Who     string // the user of a booking
+	Label   string // the same with room and time, for whoever does not see the table
+}
+
+// columnMinutes is what a column of the board's table stands for.
+const columnMinutes = 5
+
+// narrowColumns are too few for the time of a free part to be written in it.
+const narrowColumns = 8
+
+// The hours that the board shows, unless more are booked.
+const (
+	firstMinute = 8 * 60
+	lastMinute  = 20 * 60
+)
+
+func (p *Pages) board(v *view) error {
+	b, err := v.readBoard()
+	if err != nil {
+		return err
+	}
+	return v.show("board", v.T("title.board"), b)
+}
+
+func (v *view) readBoard() (*board, error) {
+	q := v.r.URL.Query()
+	b := &board{Filter: readBoardFilter(q), Day: v.dayOf(q.Get("day"), v.p.zone)}
+	b.DayName = b.Day.Start.Format(formDay)
+	b.Before = b.Filter.query(midnight(b.Day.Start, -1).Format(formDay))
+	b.After = b.Filter.query(b.Day.End.Format(formDay))
+	b.Today = b.Filter.query("")
+	all := b.Filter
+	all.AllHours = !all.AllHours
+	b.All = all.query(b.DayName)
+
+	registered, err := v.readRooms()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range registered {
+		if r.Status != projections.RoomRetired || r.RetiredFrom.After(v.Now) {
+			b.Registered++
+			b.Buildings = append(b.Buildings, r.Building)
+			b.AllEquipment = append(b.AllEquipment, r.Equipment...)
+		}
+	}
+	b.Buildings, b.AllEquipment = distinct(b.Buildings), distinct(b.AllEquipment)
+	rooms, err := v.findRooms(b.Filter.rooms(b.Day.Start))
+	if err != nil {
+		return nil, err
+	}
+	if len(rooms) > projections.MaxOccupancyRooms {
+		b.More = len(rooms) - projections.MaxOccupancyRooms
+		rooms = rooms[:projections.MaxOccupancyRooms]
+	}
+	if b.Free, err = v.findFree(b.Filter, b.Day); err != nil {
+		return nil, err
+	}
+	var occupancy projections.Occupancy
+	if len(rooms) > 0 {
+		query := projections.OccupancyQuery{From: b.Day.Start, To: b.Day.End, MinPosition: v.seen()}
+		for i := range rooms {
+			query.Rooms = append(query.Rooms, rooms[i].Room)
+		}
+		if occupancy, err = v.p.lists.Occupancy(v.r.Context(), query); err != nil {
+			return nil, err
+		}
+	}
+	b.Position = uint64(occupancy.Position)
+	b.choose(occupancy)
+	for _, r := range occupancy.Rooms {
+		if r.Known == nil { // it has just been removed from the directory
+			continue
+		}
+		row := boardRoom{Room: r.Known, Cells: v.cells(b, r)}
+		if r.Zone.String() != v.p.zone.String() {
+			row.Zone = r.Zone.String()
+		}
+		b.Rooms = append(b.Rooms, row)
+	}
+	return b, nil
+}
+
+func distinct(texts []string) []string {
+	slices.Sort(texts)
+	return slices.DeleteFunc(slices.Compact(texts), func(s string) bool { return s == "" })
+}
+
+// choose chooses the hours that are shown: the usual ones and those of bookings, or all.
+func (b *board) choose(o projections.Occupancy) {
+	length := int(b.Day.End.Sub(b.Day.Start) / time.Minute)
+	b.First, b.Last = firstMinute, lastMinute
+	if b.Filter.AllHours {
+		b.First, b.Last = 0, length
+	}
+	for _, r := range o.Rooms {
+		for _, s := range r.Spans {
+			if s.Kind == projections.SpanBooking {
+				b.First = min(b.First, max(0, int(s.Slot.Start.Sub(b.Day.Start)/time.Hour)*60))
+				b.Last = max(b.Last, min(length, (int((s.Slot.End.Sub(b.Day.Start)-1)/time.Hour)+1)*60))
+			}
+		}
+	}
+	b.Columns = (b.Last - b.First) / columnMinutes
+	for minute := b.First; minute < b.Last; minute += 60 {
+		b.Hours = append(b.Hours, boardHour{b.Day.Start.Add(time.Duration(minute) * time.Minute).Format("15"), min(60, b.Last-minute) / columnMinutes})
+	}
+}
+
+// spanRank orders what takes a room at the same time by what a reader needs to know first.
+func spanRank(k projections.SpanKind) int {
+	return slices.Index([]projections.SpanKind{projections.SpanBooking, projections.SpanClosed, projections.SpanRetired, projections.SpanHours, projections.SpanGap}, k)
+}
+
+// cells are the parts of a room's day that the board shows. Free time is in parts of an hour, each of which can be booked with one tap.
+func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
+	at := func(column int) time.Time {
+		return b.Day.Start.Add(time.Duration(b.First+column*columnMinutes) * time.Minute)
+	}
+	owners := make([]*projections.Span, b.Columns) // nil is free
+	spans := slices.Clone(r.Spans)
+	slices.SortStableFunc(spans, func(a, b projections.Span) int { return spanRank(a.Kind) - spanRank(b.Kind) })
+	for i := range spans {
+		s := &spans[i]
+		first := int(s.Slot.Start.Sub(at(0)) / (columnMinutes * time.Minute))
+		last := int((s.Slot.End.Sub(at(0)) - 1) / (columnMinutes * time.Minute))
+		if !s.Slot.End.After(at(0)) {
+			continue
+		}
+		for c := max(0, first); c <= min(last, b.Columns-1); c++ {
+			if owners[c] == nil {
+				owners[c] = s
+			}
+		}
+	}
+	var cells []boardCell
+	for c := 0; c < b.Columns; {
+		end := c + 1
+		for end < b.Columns && owners[end] == owners[c] && (owners[c] != nil || end%(60/columnMinutes) != 0) {
+			end++
+		}
+		cell := v.cell(r, owners[c], domain.Slot{Start: at(c), End: at(end)})
+		if cell.Columns = end - c; cell.Class == "free" && cell.Columns < narrowColumns {
+			cell.Class = "free narrow"
+		}
+		cells = append(cells, cell)
+		c = end
+	}
+	return cells
+}
+
+// cell is a part of a room's day: what takes it, or that it is free.
+func (v *view) cell(r projections.RoomOccupancy, s *projections.Span, part domain.Slot) boardCell {
+	name := string(r.Room)
+	if r.Known != nil {
+		name = r.Known.Name
+	}
+	slot := part
+	if s != nil && s.Kind == projections.SpanBooking {
+		slot = s.Slot
+	}
+	slot.Start, slot.End = slot.Start.In(r.Zone), slot.End.In(r.Zone)
+	when := v.Span(slot)
+	var c boardCell
+	switch {
+	case s == nil && !part.End.After(v.Now):
+		c = boardCell{Class: "past", Label: v.T("cell.past")}
+	case s == nil:
+		c = boardCell{Class: "free", Text: v.Clock(slot.Start), Label: v.T("cell.free", "room", name, "when", when), Link: v.Link(bookPath(r.Room, part))}
+	case s.Kind == projections.SpanBooking:
+		state := v.State(s.Booking.Status)
+		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
+		c.Label = v.T("cell.booking", "room", name, "when", when, "who", s.Booking.User, "state", state)
+		if v.Reader != "" && s.Booking.User == v.Reader {
+			c.Class += " mine"
+		}
+	case s.Kind == projections.SpanClosed:
+		c = boardCell{Class: "closed", Text: v.T("cell.closed"), Label: v.T("cell.closed-until", "when", v.Moment(s.Slot.End.In(r.Zone)), "reason", s.Closure.Reason)}
+		if s.Closure.Reason != "" {
+			c.Text = s.Closure.Reason
+		}
+	default:
+		c = boardCell{Class: string(s.Kind), Text: v.T("cell." + string(s.Kind)), Label: v.T("cell."+string(s.Kind)) + ", " + when}
+	}
+	return c
+}
+
+// bookPath is the path of the form that books a room for a time.
+func bookPath(room domain.RoomID, slot domain.Slot) string {
+	q := url.Values{"room": {string(room)}, "start": {slot.Start.UTC().Format(time.RFC3339)}, "end": {slot.End.UTC().Format(time.RFC3339)}}
+	return "/book?" + q.Encode()
+}
+
+// State is the state of a booking in words.
+func (v *view) State(s projections.Status) string { return v.T("state." + string(s)) }
+
+// StateClass is the class of a state in style sheets.
+func (v *view) StateClass(s projections.Status) string { return StateClass(s) }
+
+// StateClass is the class of a state in style sheets.
+func StateClass(s projections.Status) string {
+	switch s {
+	case projections.StatusConfirmed:
+		return "confirmed"
+	case projections.StatusInUse:
+		return "in-use"
+	case projections.StatusEnded:
+		return "ended"
+	case projections.StatusCancelled:
+		return "cancelled"
+	}
+	return "waiting"
+}
+
+// Person is a user in words.
+func (v *view) Person(u domain.UserID) string {
+	switch u {
+	case "":
+		return v.T("somebody")
+	case domain.ConfirmedByRules:
+		return v.T("the-rules")
+	}
+	return string(u)
+}
+
+// freeRooms answers which rooms are free for a time of the day.
+type freeRooms struct {
+	Slot     domain.Slot
+	Problem  []string
+	Rooms    []projections.Available
+	Instead  []projections.Suggestion
+	Position uint64
+}
+
+// findFree answers the time that a filter has; nil if it has none.
+func (v *view) findFree(f boardFilter, day domain.Slot) (*freeRooms, error) {
+	if f.From == "" || f.To == "" {
+		return nil, nil
+	}
+	name := day.Start.Format(formDay)
+	start, err := parseTime(name+"T"+f.From, v.p.zone)
+	if err != nil {
+		return &freeRooms{Problem: v.problemOf(err).Sentences}, nil
+	}
+	end, err := parseTime(name+"T"+f.To, v.p.zone)
+	if err == nil && !start.Before(end) {
+		return &freeRooms{Problem: []string{v.T("fault.end")}}, nil
+	}
+	if err != nil {
+		return &freeRooms{Problem: v.problemOf(err).Sentences}, nil
+	}
+	free := &freeRooms{Slot: domain.Slot{Start: start, End: end}}
+	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{
+		RoomFilter: f.rooms(v.Now), Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
+	})
+	free.Rooms, free.Instead = a.Rooms, a.Suggestions
+	return free, err
+}
+
+// BookLink is the address of the form that books a room for a time.
+func (v *view) BookLink(room domain.RoomID, slot domain.Slot) string {
+	return v.Link(bookPath(room, slot))
+}

@@ -1,0 +1,138 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"roombook/domain"
+	"roombook/projections"
+)
+
+func (p *Pages) myRoutes() []Route {
+	return []Route{
+		// The reader's bookings.
+		{"GET", "/my", false, p.my},
+	}
+}
+
+// myPage is the data of the reader's bookings.
+type myPage struct {
+	Waiting, Upcoming, Past []projections.BookingList
+	More                    string // the cursor of older ones
+}
+
+func (p *Pages) my(v *view) error {
+	if v.Reader == "" {
+		return v.redirect("/settings?back=/my")
+	}
+	if _, err := v.readRooms(); err != nil {
+		return err
+	}
+	data := &myPage{}
+	cursor := v.r.URL.Query().Get("cursor")
+	if cursor == "" {
+		q := projections.Query{
+			User: v.Reader, From: v.Now, Size: projections.MaxSize, MinPosition: v.seen(),
+			Statuses: []string{string(projections.StatusBooked), string(projections.StatusConfirmed), string(projections.StatusInUse)},
+		}
+		page, err := p.lists.BookingLists(v.r.Context(), q)
+		if err != nil {
+			return err
+		}
+		for _, b := range page.Items {
+			if b.Status == projections.StatusBooked {
+				data.Waiting = append(data.Waiting, b)
+			} else {
+				data.Upcoming = append(data.Upcoming, b)
+			}
+		}
+	}
+	page, err := p.lists.BookingLists(v.r.Context(), projections.Query{
+		User: v.Reader, Statuses: []string{projections.StatusAll}, Sort: "useStartDtm", Descending: true, Size: 50, Cursor: cursor, MinPosition: v.seen(),
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range page.Items {
+		over := b.Status == projections.StatusEnded || b.Status == projections.StatusCancelled
+		if over || !b.End.After(v.Now) {
+			data.Past = append(data.Past, b)
+		}
+	}
+	data.More = page.Next
+	return v.show("my", v.T("title.my"), data)
+}
+
+// Fate is how a booking of a list came to be what it is, in words: who denied it and why, why it was cancelled. Empty if there is nothing to say.
+func (v *view) Fate(b projections.BookingList) string {
+	switch {
+	case b.Status == projections.StatusCancelled && b.ConfirmStatus == domain.Denied:
+		text := v.T("history.denied", "who", v.Person(b.ConfirmUser))
+		if b.ConfirmReason != "" {
+			text += ": " + b.ConfirmReason
+		}
+		return text
+	case b.Status == projections.StatusCancelled:
+		return v.T("history.cancelled", "why", v.T("reason."+string(b.CancelReason)))
+	case b.Status != projections.StatusEnded && !b.End.After(v.Now) && b.Status != projections.StatusInUse:
+		return v.T("fate.not-used")
+	case b.Status == projections.StatusConfirmed:
+		return v.T("history.confirmed", "who", v.Person(b.ConfirmUser))
+	}
+	return ""
+}
+
+// Open reports whether a booking of a list can still be used or changed.
+func (v *view) Open(b projections.BookingList) bool {
+	return b.Status == projections.StatusInUse || (b.Status == projections.StatusBooked || b.Status == projections.StatusConfirmed) && b.End.After(v.Now)
+}
+
+// Slot is the time of a booking of a list.
+func (v *view) Slot(start, end time.Time) domain.Slot { return domain.Slot{Start: start, End: end} }
+
+var errNoName = errors.New("a name cannot be the id of a user")
+
+// safeBack reports whether a path is one of this server, as browsers read it.
+func safeBack(path string) bool {
+	odd := func(r rune) bool { return r <= ' ' || r == '\\' }
+	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && !strings.ContainsFunc(path, odd)
+}
+
+// settingsPage is the data of the settings.
+type settingsPage struct {
+	Back    string
+	Name    string
+	Problem *problem
+}
+
+func (p *Pages) settings(v *view) error {
+	return v.show("settings", v.T("title.settings"), &settingsPage{Back: v.r.URL.Query().Get("back"), Name: string(v.Reader)})
+}
+
+// changeSettings keeps who the reader is, or the language, and goes back to where the form was.
+func (p *Pages) changeSettings(v *view) error {
+	back := v.r.PostFormValue("back")
+	if !safeBack(back) {
+		back = "/"
+	}
+	back = strings.TrimPrefix(back, v.prefix)
+	if chosen := Language(v.r.PostFormValue("language")); catalogues[chosen] != nil {
+		v.remember(cookieLanguage, string(chosen), aYear)
+	}
+	if _, given := v.r.PostForm["name"]; given {
+		name := strings.TrimSpace(v.r.PostFormValue("name"))
+		switch {
+		case name == "":
+			v.remember(cookieName, "", -1)
+		case !validID(name):
+			why := v.problemOf(errNoName)
+			v.status = http.StatusUnprocessableEntity
+			return v.show("settings", v.T("title.settings"), &settingsPage{back, name, &why})
+		default:
+			v.remember(cookieName, name, aYear)
+		}
+	}
+	return v.redirect(back)
+}

@@ -1,0 +1,227 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	"rsc.io/qr"
+
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/projections"
+)
+
+func (p *Pages) roomRoutes() []Route {
+	return []Route{
+		// What there is to know of a room, and its week.
+		{"GET", "/rooms/{id}/page", false, p.roomPage},
+	}
+}
+
+// roomPage is the data of a room's page.
+type roomPage struct {
+	Room          commands.Room
+	Rules         []string
+	Zone          *time.Location
+	Next          domain.Slot // the next hour, or what the rules allow of it, for which it can be booked; empty if none was found
+	Days          []roomDay
+	Before, After string
+	QR            template.HTML
+	Closures      []domain.Closure
+}
+
+// roomDay is a day of a room's week.
+type roomDay struct {
+	Day   domain.Slot
+	Today bool
+	Spans []roomSpan
+}
+
+// roomSpan is what takes a room for a part of a day.
+type roomSpan struct {
+	Text, Class, Link string
+	X, Width          int // in minutes of the day, for the strip
+}
+
+func (p *Pages) roomPage(v *view) error {
+	id, err := v.roomID()
+	if err != nil {
+		return err
+	}
+	if _, err := v.readRooms(); err != nil {
+		return err
+	}
+	data := &roomPage{}
+	if data.Room, err = p.commands.Room(v.r.Context(), id); err != nil {
+		return err
+	}
+	data.Zone = v.zoneOf(id)
+	data.Rules = v.rulesInWords(data.Room.Rules)
+	for _, c := range data.Room.Closures {
+		if c.Slot.End.After(v.Now) {
+			data.Closures = append(data.Closures, c)
+		}
+	}
+	first := v.dayOf(v.r.URL.Query().Get("day"), data.Zone).Start
+	first = midnight(first, -int(first.Weekday()+6)%7)
+	data.Before, data.After = midnight(first, -7).Format(formDay), midnight(first, 7).Format(formDay)
+	o, err := p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: first, To: midnight(first, 7), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
+	if err != nil {
+		return err
+	}
+	for i := range 7 {
+		day := domain.Slot{Start: midnight(first, i), End: midnight(first, i+1)}
+		data.Days = append(data.Days, v.roomDay(day, o))
+	}
+	if data.Next, err = v.nextFree(id, data.Room.Rules); err != nil {
+		return err
+	}
+	if data.QR, err = qrCode(v.Address("/rooms/" + string(id) + "/page")); err != nil {
+		return err
+	}
+	return v.show("room", data.Room.Details.Name, data)
+}
+
+// roomDay is what takes a room on a day.
+func (v *view) roomDay(day domain.Slot, o projections.Occupancy) roomDay {
+	d := roomDay{Day: day, Today: !v.Now.Before(day.Start) && v.Now.Before(day.End)}
+	for _, r := range o.Rooms {
+		for _, s := range r.Spans {
+			if !s.Slot.Overlaps(day) {
+				continue
+			}
+			from, to := later(s.Slot.Start, day.Start), s.Slot.End
+			if to.After(day.End) {
+				to = day.End
+			}
+			part := domain.Slot{Start: from.In(r.Zone), End: to.In(r.Zone)}
+			span := roomSpan{Class: string(s.Kind), X: int(from.Sub(day.Start) / time.Minute), Width: max(1, int(to.Sub(from)/time.Minute))}
+			switch s.Kind {
+			case projections.SpanBooking:
+				span.Class = StateClass(s.Booking.Status)
+				span.Text = v.Span(part) + " " + string(s.Booking.User) + ", " + v.State(s.Booking.Status)
+				span.Link = v.Link("/bookings/" + string(s.Booking.Booking) + "/page")
+			case projections.SpanClosed:
+				span.Text = v.Span(part) + " " + v.T("cell.closed")
+				if s.Closure.Reason != "" {
+					span.Text += ": " + s.Closure.Reason
+				}
+			}
+			d.Spans = append(d.Spans, span)
+		}
+	}
+	return d
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// nextFree is the next time, of an hour if the rules of the room allow that, for which it can be booked within a week.
+func (v *view) nextFree(id domain.RoomID, rules domain.Rules) (domain.Slot, error) {
+	length := 60
+	if rules.LongestMinutes > 0 {
+		length = min(length, rules.LongestMinutes)
+	}
+	length = max(length, rules.ShortestMinutes)
+	within := domain.Slot{Start: v.Now.Truncate(time.Minute), End: v.Now.Truncate(time.Minute).Add(projections.MaxAvailabilityWindow)}
+	if time.Duration(length)*time.Minute > within.Length() {
+		return domain.Slot{}, nil
+	}
+	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{
+		RoomFilter: projections.RoomFilter{Now: v.Now, Text: string(id)}, Within: within, Length: time.Duration(length) * time.Minute, Size: projections.MaxSize, MinPosition: v.seen(),
+	})
+	for _, free := range a.Rooms {
+		if free.Room.Room == id {
+			return free.Slot, nil
+		}
+	}
+	return domain.Slot{}, err
+}
+
+// weekdays are the hours of a week from Monday on.
+func weekdays(h *domain.WeekHours) [7][]domain.Hours {
+	return [...][]domain.Hours{h.Monday, h.Tuesday, h.Wednesday, h.Thursday, h.Friday, h.Saturday, h.Sunday}
+}
+
+// rulesInWords are the rules of a room, a sentence each.
+func (v *view) rulesInWords(r domain.Rules) []string {
+	var rules []string
+	if r.Hours != nil {
+		// Days in a row with the same hours are said together.
+		days := weekdays(r.Hours)
+		var parts []string
+		for i := 0; i < 7; {
+			end := i + 1
+			for end < 7 && fmt.Sprint(days[end]) == fmt.Sprint(days[i]) {
+				end++
+			}
+			if len(days[i]) > 0 {
+				name := v.Weekday(i)
+				if end > i+1 {
+					name += "–" + v.Weekday(end-1)
+				}
+				var hours []string
+				for _, h := range days[i] {
+					hours = append(hours, h.From+"–"+h.To)
+				}
+				parts = append(parts, name+" "+strings.Join(hours, ", "))
+			}
+			i = end
+		}
+		rules = append(rules, v.T("rule.hours", "hours", strings.Join(parts, "; ")))
+	}
+	add := func(name domain.RuleName, n int) {
+		if n > 0 {
+			rules = append(rules, v.N("rule."+string(name), n, "length", v.Length(n)))
+		}
+	}
+	add(domain.RuleStep, r.StepMinutes)
+	add(domain.RuleShortest, r.ShortestMinutes)
+	add(domain.RuleLongest, r.LongestMinutes)
+	add(domain.RuleGap, r.GapMinutes)
+	add(domain.RuleNotice, r.NoticeMinutes)
+	add(domain.RuleHorizon, r.HorizonDays)
+	add(domain.RuleUpcoming, r.UpcomingPerUser)
+	add(domain.RuleWeekly, r.WeeklyMinutesPerUser)
+	if r.EarlyUseMinutes != nil {
+		rules = append(rules, v.T("rule.earlyUseMinutes", "length", v.Length(*r.EarlyUseMinutes)))
+	}
+	if r.Approval == domain.ApprovalNone {
+		return append(rules, v.T("rule.approval-none"))
+	}
+	return append(rules, v.T("rule.approval-required"))
+}
+
+// Weekday is the short name of a day of the week, from 0, which is Monday.
+func (v *view) Weekday(i int) string {
+	if v.Language == Korean {
+		return koreanDays[(i+1)%7]
+	}
+	return englishDays[(i+1)%7]
+}
+
+// qrCode is a QR code of a text as SVG, drawn as one path.
+func qrCode(text string) (template.HTML, error) {
+	code, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return "", err
+	}
+	const quiet = 4 // modules around, which readers need
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR"><rect class="qr-paper" width="100%%" height="100%%"/><path class="qr-ink" d="`, code.Size+2*quiet, code.Size+2*quiet)
+	for y := range code.Size {
+		for x := range code.Size {
+			if code.Black(x, y) {
+				fmt.Fprintf(&b, "M%d %dh1v1h-1z", x+quiet, y+quiet)
+			}
+		}
+	}
+	b.WriteString(`"/></svg>`)
+	return template.HTML(b.String()), nil // has nothing of the text but its modules
+}

@@ -1,0 +1,172 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"roombook/domain"
+)
+
+// The forms of times in forms and addresses: of HTML's input elements.
+const (
+	formDay  = "2006-01-02"
+	formTime = "2006-01-02T15:04"
+)
+
+// errNoTime, errSkipped and errTwice are what can be wrong with a time in a form.
+var (
+	errNoTime  = errors.New("not a time")
+	errSkipped = errors.New("the clocks skip this time")
+	errTwice   = errors.New("the clocks show this time twice")
+)
+
+// parseTime reads a time of a form, which is by the wall clock of a zone.
+func parseTime(text string, zone *time.Location) (time.Time, error) {
+	t, err := time.ParseInLocation(formTime, text, zone)
+	if err != nil {
+		if t, err = time.ParseInLocation(formTime+":05", text, zone); err != nil {
+			return time.Time{}, errNoTime
+		}
+		text = text[:len(formTime)]
+	}
+	if t.Format(formTime) != text {
+		return time.Time{}, errSkipped
+	}
+	for _, apart := range []time.Duration{-time.Hour, time.Hour} {
+		if t.Add(apart).Format(formTime) == text {
+			return time.Time{}, errTwice
+		}
+	}
+	return t, nil
+}
+
+// FormTime is a time as a form has it, in the zone of a room.
+func (v *view) FormTime(t time.Time, room domain.RoomID) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(v.zoneOf(room)).Format(formTime)
+}
+
+// dayOf is the day from its first moment to the next one's, as clocks of a zone show it. Which day is in the text; an unreadable text is today.
+func (v *view) dayOf(text string, zone *time.Location) (day domain.Slot) {
+	t, err := time.ParseInLocation(formDay, text, zone)
+	if err != nil {
+		t = v.Now.In(zone)
+	}
+	return dayFrom(t)
+}
+
+// dayFrom is the day that a time is in, in the zone of the time.
+func dayFrom(t time.Time) domain.Slot { return domain.Slot{Start: midnight(t, 0), End: midnight(t, 1)} }
+
+// midnight is the first moment of the day some days after that of t. Where clocks are put forward from midnight that is later.
+func midnight(t time.Time, days int) time.Time {
+	year, month, day := t.Date()
+	first := time.Date(year, month, day+days, 0, 0, 0, 0, t.Location())
+	if noon := time.Date(year, month, day+days, 12, 0, 0, 0, t.Location()); first.Day() != noon.Day() {
+		_, first = first.ZoneBounds()
+	}
+	return first
+}
+
+var (
+	englishDays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
+	koreanDays  = [...]string{"일", "월", "화", "수", "목", "금", "토"}
+)
+
+// Date is a day in words: Fri 27 Nov 2026, 2026년 11월 27일 (금).
+func (v *view) Date(t time.Time) string {
+	if v.Language == Korean {
+		return fmt.Sprintf("%d년 %d월 %d일 (%s)", t.Year(), t.Month(), t.Day(), koreanDays[t.Weekday()])
+	}
+	return fmt.Sprintf("%s %d %s %d", englishDays[t.Weekday()], t.Day(), t.Format("Jan"), t.Year())
+}
+
+// ShortDate is a day without its year: Fri 27 Nov, 11. 27. (금).
+func (v *view) ShortDate(t time.Time) string {
+	if v.Language == Korean {
+		return fmt.Sprintf("%d. %d. (%s)", t.Month(), t.Day(), koreanDays[t.Weekday()])
+	}
+	return fmt.Sprintf("%s %d %s", englishDays[t.Weekday()], t.Day(), t.Format("Jan"))
+}
+
+// Clock is a time of day.
+func (v *view) Clock(t time.Time) string { return t.Format("15:04") }
+
+// Moment is a day and a time of day.
+func (v *view) Moment(t time.Time) string { return v.Date(t) + " " + v.Clock(t) }
+
+// Span is a time from and to, without the day it is on unless there are two.
+func (v *view) Span(s domain.Slot) string {
+	if s.End.Sub(s.Start) <= 24*time.Hour && (s.Start.YearDay() == s.End.YearDay() || s.End.Equal(dayFrom(s.Start).End)) {
+		end := v.Clock(s.End)
+		if s.Start.YearDay() != s.End.YearDay() {
+			end = "24:00"
+		}
+		return v.Clock(s.Start) + "–" + end
+	}
+	return v.ShortDate(s.Start) + " " + v.Clock(s.Start) + " – " + v.ShortDate(s.End) + " " + v.Clock(s.End)
+}
+
+// When is the time of a booking, in the zone of its room, which is named if it is not that of the server.
+func (v *view) When(s domain.Slot, room domain.RoomID) string {
+	zone := v.zoneOf(room)
+	s.Start, s.End = s.Start.In(zone), s.End.In(zone)
+	text := v.Span(s)
+	if s.Start.YearDay() == s.End.YearDay() || s.End.Equal(dayFrom(s.Start).End) {
+		text = v.Date(s.Start) + " " + text
+	}
+	return text + v.Zone(zone)
+}
+
+// Zone is the name of a zone, with a space before, if it is not that of the server.
+func (v *view) Zone(zone *time.Location) string {
+	if zone.String() == v.p.zone.String() {
+		return ""
+	}
+	return " (" + zone.String() + ")"
+}
+
+// At is a moment in the zone of a room.
+func (v *view) At(t time.Time, room domain.RoomID) string {
+	zone := v.zoneOf(room)
+	return v.Moment(t.In(zone)) + v.Zone(zone)
+}
+
+// Length is a number of minutes in words: 1 h 30 min, 1시간 30분.
+func (v *view) Length(minutes int) string {
+	switch hours, rest := minutes/60, minutes%60; {
+	case hours == 0:
+		return v.T("length.minutes", "m", rest)
+	case rest == 0:
+		return v.T("length.hours", "h", hours)
+	default:
+		return v.T("length.both", "h", hours, "m", rest)
+	}
+}
+
+// Ago is how long ago something was, in the largest unit that fits.
+func (v *view) Ago(t time.Time) string {
+	switch since := v.Now.Sub(t); {
+	case since < time.Minute:
+		return v.T("ago.now")
+	case since < time.Hour:
+		return v.N("ago.minutes", int(since/time.Minute))
+	case since < 48*time.Hour:
+		return v.N("ago.hours", int(since/time.Hour))
+	default:
+		return v.N("ago.days", int(since/(24*time.Hour)))
+	}
+}
+
+// number reads a whole number of a form from 0 on; an empty one is 0.
+func number(text string) (int, bool) {
+	if text == "" {
+		return 0, true
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 0
+}
