@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"roombook/commands/accounts"
-	"roombook/directory"
-	"roombook/directory/sqlite"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
 )
 
