@@ -72,13 +72,13 @@ func (s *Server) calendar(x *exchange, name string, q projections.Query, summary
 	}
 	digest := sha256.Sum256(x.out.Bytes())
 	tag := `"` + base64.RawURLEncoding.EncodeToString(digest[:16]) + `"`
-	modified := s.feeds.modified(x.r.URL.Path, tag, x.now())
+	modified, complete := s.feeds.modified(x.r.URL.Path, tag, x.now())
 	x.header("Etag", tag)
 	x.header("Last-Modified", modified.Format(http.TimeFormat))
 	if x.r.Header["If-None-Match"] != nil { // takes precedence, and is checked later
 		return nil
 	}
-	if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !modified.After(since) {
+	if since, err := http.ParseTime(x.r.Header.Get("If-Modified-Since")); err == nil && !complete.After(since) {
 		x.status = http.StatusNotModified
 		x.out.Reset()
 	}
@@ -87,14 +87,14 @@ func (s *Server) calendar(x *exchange, name string, q projections.Query, summary
 
 func (x *exchange) meeting(b *projections.BookingList, summary string) notify.Meeting {
 	m := notify.Meeting{
-		Booking: b.Booking, Room: b.Room, User: b.User, Slot: domain.Slot{Start: b.Start, End: b.End}, Stamp: b.BookedAt, Status: notify.Tentative, Summary: summary,
+		Booking: b.Booking, Room: b.Room, User: b.User, Slot: domain.Slot{Start: b.Start, End: b.End}, Sequence: b.Changes, Stamp: b.ModifiedAt, Status: notify.Tentative, Summary: summary,
 		URL: x.base + "/bookingLists/" + string(b.Booking),
 	}
 	if b.ConfirmStatus == domain.Confirmed {
 		m.Status = notify.Confirmed
 	}
-	if b.ConfirmedAt.After(m.Stamp) {
-		m.Stamp = b.ConfirmedAt
+	if m.Stamp.IsZero() { // the list is of an older version, and is being rebuilt
+		m.Stamp = b.BookedAt
 	}
 	return m
 }
@@ -107,7 +107,7 @@ type feedTags struct {
 
 type feedTag struct {
 	tag   string
-	since time.Time
+	since time.Time // the second after the one in which it was first seen
 }
 
 func newFeedTags() feedTags {
@@ -118,12 +118,16 @@ func newFeedTags() feedTags {
 	return feedTags{cache}
 }
 
-// modified returns the Last-Modified time of a feed, in whole seconds. It is rounded up, so that a change is never missed.
-func (f feedTags) modified(feed, tag string, now time.Time) time.Time {
+// modified returns the Last-Modified time of a feed, in whole seconds, which is never later than now. A client whose copy is from complete or
+// later has the present content: the second in which the feed changed may have begun with the former content.
+func (f feedTags) modified(feed, tag string, now time.Time) (modified, complete time.Time) {
 	known, ok := f.Get(feed)
 	if !ok || known.tag != tag {
 		known = feedTag{tag, now.Truncate(time.Second).Add(time.Second)}
 		f.Add(feed, known)
 	}
-	return known.since
+	if now = now.Truncate(time.Second); now.Before(known.since) {
+		return now, known.since
+	}
+	return known.since, known.since
 }

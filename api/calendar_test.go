@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestCalendarFeeds(t *testing.T) {
 	s.fill()
 	evil := s.lists.bookings[0]
 	evil.Booking, evil.User = "b9", "kim\r\nEND:VEVENT;,\\\""
-	evil.ConfirmStatus, evil.ConfirmedAt = domain.Confirmed, evil.BookedAt.Add(time.Hour)
+	evil.ConfirmStatus, evil.ModifiedAt, evil.Changes = domain.Confirmed, evil.BookedAt.Add(time.Hour), 3
 	s.lists.bookings = append(s.lists.bookings, evil)
 	for path, want := range map[string]projections.Query{"/rooms/1/calendar.ics": {Room: "1"}, "/users/ann/calendar.ics": {User: "ann"}} {
 		r := s.do(t, "GET", path, "").want(t, 200)
@@ -37,19 +38,25 @@ func TestCalendarFeeds(t *testing.T) {
 		first := calendar.Events()[0]
 		for property, want := range map[ics.ComponentProperty]string{
 			ics.ComponentPropertyUniqueId: "b1@roombook", ics.ComponentPropertyDtStart: "20261124T010000Z", ics.ComponentPropertyDtEnd: "20261124T020000Z",
-			ics.ComponentPropertyDtstamp: "20261124T000000Z", ics.ComponentPropertyStatus: "TENTATIVE", ics.ComponentPropertyLocation: "1", ics.ComponentPropertyUrl: "http://example.com/bookingLists/b1",
+			ics.ComponentPropertyDtstamp: "20261124T000000Z", ics.ComponentPropertyLastModified: "20261124T000000Z", ics.ComponentPropertySequence: "0", ics.ComponentPropertyStatus: "TENTATIVE", ics.ComponentPropertyLocation: "1", ics.ComponentPropertyUrl: "http://example.com/bookingLists/b1",
 		} {
 			if p := first.GetProperty(property); p == nil || p.Value != want {
 				t.Errorf("%s: %s is %+v, want %s", path, property, p, want)
 			}
 		}
-		if last := calendar.Events()[len(calendar.Events())-1]; last.GetProperty(ics.ComponentPropertyStatus).Value != "CONFIRMED" || last.GetProperty(ics.ComponentPropertyDtstamp).Value != "20261124T010000Z" {
+		if last := calendar.Events()[len(calendar.Events())-1]; last.GetProperty(ics.ComponentPropertyStatus).Value != "CONFIRMED" || last.GetProperty(ics.ComponentPropertyDtstamp).Value != "20261124T010000Z" || last.GetProperty(ics.ComponentPropertySequence).Value != "3" {
 			t.Errorf("%s", r.body)
+		}
+		if want := "\r\nX-WR-CALNAME:Room"; !strings.Contains(r.body, want) {
+			t.Errorf("no %s in %s", want, r.body)
 		}
 
 		tag, modified := r.header.Get("Etag"), r.header.Get("Last-Modified")
+		if at, err := http.ParseTime(modified); err != nil || at.After(time.Now()) {
+			t.Errorf("modified %s, %v", modified, err)
+		}
 		s.do(t, "GET", path, "", "If-None-Match: "+tag).want(t, 304)
-		s.do(t, "GET", path, "", "If-Modified-Since: "+modified).want(t, 304)
+		s.do(t, "GET", path, "", "If-Modified-Since: "+time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)).want(t, 304)
 		s.do(t, "GET", path, "", `If-None-Match: "other"`, "If-Modified-Since: "+modified).want(t, 200)
 		s.do(t, "GET", path, "", "If-Modified-Since: yesterday").want(t, 200)
 		before := s.lists.bookings
@@ -70,14 +77,26 @@ func TestCalendarFeeds(t *testing.T) {
 // A feed that changed is not taken for what it was because its time has not changed: that is when this server found it changed.
 func TestFeedsAreModifiedWhenTheyChange(t *testing.T) {
 	f := newFeedTags()
-	now := time.Date(2026, 11, 24, 9, 0, 0, 5, time.UTC)
-	first := f.modified("a", "1", now)
-	if first.Before(now) || !f.modified("a", "1", now.Add(time.Hour)).Equal(first) {
-		t.Errorf("it is as it was since %s", first)
+	second := func(n float64) time.Time {
+		return time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC).Add(time.Duration(n * float64(time.Second)))
 	}
-	second := f.modified("a", "2", now.Add(time.Minute))
-	if !second.After(first) || !f.modified("a", "1", now.Add(2*time.Minute)).After(second) || f.modified("b", "1", now).Equal(second) {
-		t.Errorf("then since %s", second)
+	for _, step := range []struct {
+		feed, tag          string
+		now                float64
+		modified, complete float64
+	}{
+		{"a", "1", 0.2, 0, 1}, // its second may have begun with other content
+		{"a", "1", 0.9, 0, 1}, // so who has this copy is sent another one once more,
+		{"a", "1", 1, 1, 1},   // which stays
+		{"a", "1", 3600, 1, 1},
+		{"a", "2", 3600, 3600, 3601}, // in the second of the former content
+		{"b", "1", 3600.5, 3600, 3601},
+		{"a", "1", 3605, 3605, 3606},
+	} {
+		modified, complete := f.modified(step.feed, step.tag, second(step.now))
+		if !modified.Equal(second(step.modified)) || !complete.Equal(second(step.complete)) || modified.After(second(step.now)) {
+			t.Errorf("%+v: modified %s, complete %s", step, modified, complete)
+		}
 	}
 }
 

@@ -59,6 +59,9 @@ func (s *Server) answerConfirm(x *exchange) error {
 	if in.ConfirmUserID.given() {
 		c.By = domain.UserID(b.id(&in.ConfirmUserID))
 	}
+	if c.By == "" && s.accounts != nil {
+		c.By = x.actor.User
+	}
 	if in.ConfirmDtm.given() {
 		c.AnsweredAt = b.time(&in.ConfirmDtm)
 	}

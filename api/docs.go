@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/swaggest/swgui/v5emb"
+
+	"roombook/domain"
 )
 
 // openAPI is the description of the API.
@@ -21,24 +23,30 @@ var openAPI []byte
 //go:embed docs.js
 var docsScript []byte
 
-var docsScriptTag = fmt.Sprintf("\"%x\"", sha256.Sum256(docsScript))
+// setUpScript sends what is filled in on the page for adding the first user.
+//
+//go:embed setup.js
+var setUpScript []byte
+
+// scripts are those of pages, by the name of their file.
+var scripts = map[string][]byte{"start.js": docsScript, "setup.js": setUpScript}
 
 // documentRoutes are those of the API's documentation.
 func (s *Server) documentRoutes() []route {
 	swagger := v5emb.New("", "", "/docs/")
 	return []route{
 		// The entry point: links to everything.
-		{method: "GET", path: "/", handle: s.root, raw: true},
+		{method: "GET", path: "/", handle: s.root, raw: true, public: true},
 		// The API's description, in OpenAPI.
-		{method: "GET", path: "/openapi.json", handle: s.openAPI, raw: true},
+		{method: "GET", path: "/openapi.json", handle: s.openAPI, raw: true, public: true},
 		// The same, as a page to browse.
-		{method: "GET", path: "/docs", handle: s.docs, raw: true},
+		{method: "GET", path: "/docs", handle: s.docs, raw: true, public: true},
 		// The files of that page.
-		{method: "GET", path: "/docs/{file}", handle: docsFile(swagger), raw: true},
+		{method: "GET", path: "/docs/{file}", handle: docsFile(swagger), raw: true, public: true},
 		// The types of problems.
-		{method: "GET", path: "/problems", handle: s.problems, raw: true},
+		{method: "GET", path: "/problems", handle: s.problems, raw: true, public: true},
 		// One of them.
-		{method: "GET", path: "/problems/{type}", handle: s.problem, raw: true},
+		{method: "GET", path: "/problems/{type}", handle: s.problem, raw: true, public: true},
 	}
 }
 
@@ -46,6 +54,9 @@ func (s *Server) documentRoutes() []route {
 func (s *Server) root(x *exchange) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
+		if err := x.authenticate(&route{path: "/", needs: domain.ReadBookings}); err != nil {
+			return err
+		}
 		return s.screen(s.pages.Board())(x)
 	}
 	var err error
@@ -84,8 +95,18 @@ func (s *Server) root(x *exchange) error {
 	add("roomConflicts", "/rooms/{id}/conflicts")
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")
 	add("availability", "/availability{?from,to,minutes,within,capacity,equipment,building,floor,size}")
+	add("events", "/events{?after}")
 	add("roomCalendar", "/rooms/{id}/calendar.ics")
 	add("userCalendar", "/users/{id}/calendar.ics")
+	if s.accounts != nil {
+		add("session", "/session")
+		add("me", "/me")
+		add("password", "/me/password")
+		add("sessions", "/me/sessions")
+		add("tokens", "/tokens")
+		add("token", "/tokens/{id}")
+		add("user", "/users/{id}")
+	}
 	add("problems", "/problems")
 	add("problem", "/problems/{type}")
 	add("service-desc", "/openapi.json")
@@ -120,10 +141,10 @@ var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-1
 func docsFile(swagger http.Handler) handler {
 	return func(x *exchange) error {
 		switch file := x.vars["file"]; {
-		case file == "start.js":
+		case scripts[file] != nil:
 			x.mediaType = "text/javascript; charset=utf-8"
-			x.header("Etag", docsScriptTag)
-			x.out.Write(docsScript)
+			x.header("Etag", fmt.Sprintf("\"%x\"", sha256.Sum256(scripts[file])))
+			x.out.Write(scripts[file])
 			return x.checkNotModified()
 		case slices.Contains(swaggerFiles, file):
 			return x.delegate(swagger)

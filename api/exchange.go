@@ -28,6 +28,7 @@ type exchange struct {
 	in []byte // the request's body
 
 	admitted   *limit           // the limit that the request counts towards, if any
+	actor      domain.Actor     // who the request is by
 	command    commands.Request // if the request is a command
 	releaseKey func()           // if the command holds an idempotency key
 
@@ -51,7 +52,8 @@ func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r
 	x.base = s.address(r)
 	x.id = requestID(r)
 	x.header("X-Request-Id", x.id)
-	w.Header()["X-Content-Type-Options"] = nosniff
+	h := w.Header()
+	h["X-Content-Type-Options"], h["Referrer-Policy"], h["Content-Security-Policy"] = nosniff, noReferrer, noContent
 	switch takesBody := r.Method == http.MethodPost || r.Method == http.MethodPatch || r.Method == http.MethodPut; {
 	case len(r.TransferEncoding) > 0:
 		// net/http does not tell whether there was a Content-Length as well. If so, the connection must not be reused (RFC 9112, section 6.3):
@@ -63,14 +65,20 @@ func (x *exchange) open(ctx context.Context, s *Server, w http.ResponseWriter, r
 	}
 }
 
-// nosniff stops browsers from guessing another media type. All replies share it.
-var nosniff = []string{"nosniff"}
+// Headers of all replies, which share them: browsers must not guess another media type, tell another site where a link was, or show or
+// run anything of a reply that is not a page.
+var (
+	nosniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	noContent  = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
 
 // maxKeptBuffer is the largest buffer that is returned to the pool, in bytes.
 const maxKeptBuffer = 64 << 10
 
 func (x *exchange) close() {
 	s := x.server
+	x.actor = domain.Actor{}
 	x.ctx, x.server, x.w, x.r, x.vars = nil, nil, nil, nil, nil
 	x.command, x.releaseKey, x.roomName = commands.Request{}, nil, nil
 	if cap(x.in) > maxKeptBuffer || x.out.Cap() > maxKeptBuffer {

@@ -67,8 +67,14 @@ func quotedString(s string) (text string, ok bool) {
 	return "", false
 }
 
-// commandID returns the id of the command with an idempotency key.
-func commandID(key string) uuid.UUID { return uuid.NewSHA1(keySpace, []byte(key)) }
+// commandID returns the id of the command with an idempotency key. Where callers are authenticated, each has keys of their own: nobody is
+// answered what another was.
+func (x *exchange) commandID(key string) uuid.UUID {
+	if x.server.accounts != nil {
+		key = string(x.actor.User) + " " + key // in neither of which there is a space
+	}
+	return uuid.NewSHA1(keySpace, []byte(key))
+}
 
 // keys serializes the commands of a server that have the same idempotency key. It is safe for concurrent use.
 type keys struct {
@@ -104,7 +110,7 @@ func (k *keys) acquire(ctx context.Context, command uuid.UUID) (release func(), 
 
 // storeRefusal stores the reply that refuses a command with an idempotency key, so that every attempt gets the same reply: a client that
 // retries has not seen it, and must not succeed by accident with what was refused. Refusals by the policy are not stored, because the policy
-// is a setting of this server and may change. It returns the error that the reply reports.
+// is a setting of this server and may change, nor are those for want of permission, since what the caller may do changes. It returns the error that the reply reports.
 func (x *exchange) storeRefusal(err error) error {
 	refused := x.status >= http.StatusBadRequest && x.status < http.StatusInternalServerError
 	if x.command.Digest == "" || !refused || errors.Is(err, commands.ErrKeyReused) {
@@ -114,6 +120,9 @@ func (x *exchange) storeRefusal(err error) error {
 		return err
 	}
 	if _, policy := errors.AsType[*domain.Invalid](err); policy {
+		return err
+	}
+	if _, forbidden := errors.AsType[*domain.Forbidden](err); forbidden {
 		return err
 	}
 	answer, failed := x.server.commands.Refused(x.ctx, x.command, x.out.String())
@@ -141,12 +150,16 @@ func (x *exchange) replayRefusal(answer string) {
 	x.out.WriteString(answer)
 }
 
-// digest returns a hash of what a request asks for: its method, its path, and its body without insignificant white space. The body must have
-// been decoded.
+// digest returns a hash of what a request asks for: its method, its path with the query, and its body without insignificant white space. The
+// body must have been decoded.
 func (x *exchange) digest() string {
 	h := sha256.New()
 	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.
-	_, _ = io.WriteString(h, x.r.Method+" "+x.r.URL.Path+"\n")
+	target := x.r.URL.Path
+	if x.r.URL.RawQuery != "" {
+		target += "?" + x.r.URL.RawQuery
+	}
+	_, _ = io.WriteString(h, x.r.Method+" "+target+"\n")
 	compact := jsontext.Value(x.in).Clone()
 	_ = compact.Compact()
 	_, _ = h.Write(compact)

@@ -16,7 +16,7 @@ func (s *service) fill() {
 	at := func(h int) time.Time { return time.Date(2026, 11, 24, h, 0, 0, 0, time.UTC) }
 	s.lists.position = 42
 	s.lists.bookings = []projections.BookingList{
-		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedAt: at(0), Status: projections.StatusBooked, ConfirmStatus: domain.AnswerPending},
+		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedAt: at(0), ModifiedAt: at(0), Status: projections.StatusBooked, ConfirmStatus: domain.AnswerPending},
 		{Booking: "b2", Room: "1", User: "bob", Start: at(1), End: at(2), BookedAt: at(0), Status: projections.StatusCancelled,
 			ConfirmStatus: domain.Denied, ConfirmUser: "boss", ConfirmReason: "no", ConfirmedAt: at(3), CancelReason: domain.CancelledByDenial, CancelledAt: at(3)},
 	}

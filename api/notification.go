@@ -16,7 +16,7 @@ func (s *Server) notificationRoutes() []route {
 		// One notification.
 		{method: "GET", path: "/notifications/{id}", handle: listEntry(true, s.lists.Notification, (*exchange).notificationReply)},
 		// Has a notification that was given up delivered after all.
-		{method: "POST", path: "/notifications/{id}/retry", handle: s.retryNotification},
+		{method: "POST", path: "/notifications/{id}/retry", handle: s.retryNotification, needs: domain.RetrySending},
 	}
 }
 

@@ -74,6 +74,9 @@ func (o *operation) run(x *exchange) (err error) {
 			return err
 		}
 	}
+	if err := x.authenticate(&o.route); err != nil {
+		return err
+	}
 	if o.params == nil && !o.raw && x.r.URL.RawQuery != "" {
 		if err := x.params(func(string, string) error { return errUnknownParameter }); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"roombook/domain"
 )
 
 // operationsRoutes are the routes for operators.
@@ -11,21 +13,21 @@ func (s *Server) operationsRoutes() []route {
 	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})
 	routes := []route{
 		// Whether the process is alive.
-		{method: "GET", path: "/healthz", handle: s.liveness, raw: true},
+		{method: "GET", path: "/healthz", handle: s.liveness, raw: true, public: true},
 		// Whether it is ready to do its work.
-		{method: "GET", path: "/readyz", handle: s.readiness, raw: true},
+		{method: "GET", path: "/readyz", handle: s.readiness, raw: true, public: true},
 		// The same in the format of Spring Boot.
-		{method: "GET", path: "/actuator/health", handle: s.actuatorHealth, raw: true},
+		{method: "GET", path: "/actuator/health", handle: s.actuatorHealth, raw: true, public: true},
 		// Spring's liveness group.
-		{method: "GET", path: "/actuator/health/liveness", handle: s.liveness, raw: true},
+		{method: "GET", path: "/actuator/health/liveness", handle: s.liveness, raw: true, public: true},
 		// Spring's readiness group.
-		{method: "GET", path: "/actuator/health/readiness", handle: s.readiness, raw: true},
+		{method: "GET", path: "/actuator/health/readiness", handle: s.readiness, raw: true, public: true},
 		// Which version runs.
-		{method: "GET", path: "/version", handle: s.versionOf, raw: true},
+		{method: "GET", path: "/version", handle: s.versionOf, raw: true, public: true},
 	}
 	if !s.withoutMetrics {
 		// Metrics in the format of Prometheus.
-		routes = append(routes, route{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.delegate(metrics) }, raw: true})
+		routes = append(routes, route{method: "GET", path: "/metrics", handle: func(x *exchange) error { return x.delegate(metrics) }, raw: true, needs: domain.ReadMetrics})
 	}
 	return routes
 }

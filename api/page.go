@@ -24,7 +24,10 @@ var pagePolicy = func() string {
 // docsPolicy is that of the API's documentation: Swagger UI sets inline styles, has icons in data URLs, and sends requests to this server.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'" + basePolicy
 
-// pages are the templates of the HTML pages for programmers: docs and problems.
+// setUpPolicy is that of the page for adding the first user, whose script sends what is filled in.
+var setUpPolicy = pagePolicy + "; script-src 'self'; connect-src 'self'"
+
+// pages are the templates of the HTML pages for programmers: docs and problems; and of that for the first user.
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"style": func() template.CSS { return pageStyle },
 }).Parse(pageTemplates))
@@ -43,7 +46,6 @@ type pageData struct {
 func (x *exchange) page(name, policy string, data pageData) error {
 	x.mediaType = "text/html; charset=utf-8"
 	x.header("Content-Security-Policy", policy)
-	x.header("Referrer-Policy", "no-referrer")
 	data.Prefix = prefixOf(x.base)
 	return pages.ExecuteTemplate(&x.out, name, data)
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -61,6 +63,8 @@ type problem struct {
 	zone         *time.Location
 	allow        string // the Allow header
 	acceptCoding string // the Accept-Encoding header
+	challenge    bool   // whether there is a WWW-Authenticate header
+	retryAfter   int    // the Retry-After header, in seconds, if it is not the usual one
 }
 
 // conflict is a booking that holds the room, and the time for which it does.
@@ -90,7 +94,7 @@ type methodNotAllowed struct{ allow string }
 func (e *methodNotAllowed) Error() string { return "the method is not one of " + e.allow }
 
 // problemTypes is the table. The first row that matches an error applies; the last row matches every error.
-var problemTypes = []problemType{
+var problemTypes = slices.Concat(accountProblems, []problemType{
 	{
 		name: "no-such-path", status: http.StatusNotFound, title: "There is nothing at this address",
 		about: "The path is none of this API's. The root, /, links to all of it, and /docs describes it.",
@@ -166,8 +170,8 @@ var problemTypes = []problemType{
 	},
 	{
 		name: "key-reused", status: http.StatusUnprocessableEntity, title: "The key was used for another request",
-		about: "A request with the same Idempotency-Key and another method, path or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
-		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, path or body."),
+		about: "A request with the same Idempotency-Key and another method, address or body was sent before; nothing of this one was done. Send a request again exactly as it was, and choose a new key for a new one.",
+		match: sentinel(commands.ErrKeyReused, "The Idempotency-Key was used before for a request with another method, address or body."),
 	},
 	{
 		name: "precondition-failed", status: http.StatusPreconditionFailed, title: "The resource has changed",
@@ -180,7 +184,10 @@ var problemTypes = []problemType{
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
 		about: "This server carries out as many commands (or queries) as it takes. Nothing has happened. Send the request again, a little later or to another server.",
-		match: sentinel(errOverloaded, "As many requests as this server takes are under way; nothing has happened."),
+		match: func(err error, p *problem) bool {
+			p.Detail = "As many requests as this server takes are under way; nothing has happened."
+			return errors.Is(err, errOverloaded) || errors.Is(err, accounts.ErrBusy)
+		},
 	},
 	{
 		name: "slot-taken", status: http.StatusConflict, title: "The room is taken at that time",
@@ -396,7 +403,7 @@ var problemTypes = []problemType{
 			return true
 		},
 	},
-}
+})
 
 // sentinel matches a sentinel error.
 func sentinel(target error, detail string) func(error, *problem) bool {
@@ -463,6 +470,12 @@ func (x *exchange) fail(err error) {
 	delete(h, "Roombook-Position")
 	if t.retry {
 		x.header("Retry-After", retryAfter)
+	}
+	if p.retryAfter > 0 {
+		x.header("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.challenge {
+		x.header("Www-Authenticate", "Bearer")
 	}
 	if p.ETag != "" {
 		x.header("Etag", p.ETag)

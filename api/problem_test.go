@@ -207,8 +207,18 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"projections.ErrNoSuchPosition": "no-such-position",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query
 		"commands/notify.ErrNotFailed":  unheard, // there is nothing to do
+		"domain.Forbidden":              "forbidden",
+		"domain.ErrUserNotFound":        "user-not-found", "domain.ErrTokenNotFound": "token-not-found",
+		"domain.ErrTokenLife":                   unheard, // a handler turns it into a fault of its body
+		"domain.ErrBeyondUser":                  unheard, // likewise
+		"domain.ErrNoRoles":                     unheard, // likewise
+		"commands/accounts.ErrWrongCredentials": "wrong-credentials", "commands/accounts.TooManyTries": "too-many-tries",
+		"commands/accounts.ErrBusy": "overloaded", "commands/accounts.ErrTooManyTokens": "too-many-tokens",
+		"directory.ErrUnavailable": "accounts-unavailable",
+		"directory.ErrUnknown":     unheard, // package accounts says what it means
+		"directory.ErrNameTaken":   unheard, // there is no user yet where one can be added
 	}
-	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "commands/notify": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
+	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "commands/accounts": "*.go", "commands/notify": "*.go", "directory": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {
 			problem, known := problems[pkg+"."+name]
 			if !known {

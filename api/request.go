@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -42,31 +43,34 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 		r.IfRevisions = []domain.Revision{}
 	}
 	if key != "" {
-		r.ID, r.Digest = commandID(key), x.digest()
+		r.ID, r.Digest = x.commandID(key), x.digest()
 		if x.releaseKey, err = x.server.keys.acquire(x.ctx, r.ID); err != nil {
 			return commands.Request{}, err
 		}
 	} else if r.ID, err = uuid.NewV7(); err != nil {
 		return commands.Request{}, fmt.Errorf("make a command id: %w", err)
 	}
-	trace := x.traceParent()
-	correlation := identifier(x.r.Header.Get("X-Correlation-Id"))
-	if correlation == "" && trace != "" {
-		correlation = trace[3:35]
+	if x.server.accounts == nil {
+		x.actor = domain.Anyone(cmp.Or(actor, anonymous))
 	}
-	if correlation == "" {
-		correlation = x.id
-	}
-	if actor == "" {
-		actor = anonymous
-	}
-	r.Actor, r.CorrelationID, r.TraceParent = string(actor), correlation, trace
+	r.Actor, r.CorrelationID, r.TraceParent = x.actor, x.correlation(), x.traceParent()
 	x.command = r
 	return r, nil
 }
 
-// anonymous is the actor of a command whose body names no user. There is no authentication: the actor is whoever the body names.
+// anonymous is the actor of a command whose body names no user, where nobody is authenticated: there the actor is whoever the body names.
 const anonymous = "anonymous"
+
+// correlation returns what the request is a part of for its client: its X-Correlation-Id, else the id of its trace, else its own id.
+func (x *exchange) correlation() string {
+	if id := identifier(x.r.Header.Get("X-Correlation-Id")); id != "" {
+		return id
+	}
+	if trace := x.traceParent(); trace != "" {
+		return trace[3:35]
+	}
+	return x.id
+}
 
 // requestID returns the client's X-Request-Id, or a new id.
 func requestID(r *http.Request) string {

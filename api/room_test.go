@@ -47,6 +47,13 @@ func TestARoom(t *testing.T) {
 	if retired.at(t, "status") != "RETIRED" || retired.at(t, "retiredFromDtm") != "2026-12-01T00:00:00+09:00" {
 		t.Error(retired.body)
 	}
+	const key = "Idempotency-Key: retire"
+	keyed := s.do(t, "DELETE", "/rooms/1?from=2026-11-30", "", key).want(t, 200)
+	if again := s.do(t, "DELETE", "/rooms/1?from=2026-11-30", "", key).want(t, 200); again.body != keyed.body {
+		t.Errorf("again: %s", again.body)
+	}
+	s.do(t, "DELETE", "/rooms/1?from=2026-12-01&bookings=cancel", "", key).want(t, 422) // asks for something else
+	s.do(t, "DELETE", "/rooms/1?from=2026-12-01&bookings=cancel", "").want(t, 200)
 	refused := s.do(t, "POST", "/bookings", `{"roomId":"1","useStartDtm":"202612010930","useEndDtm":"202612011030","bookingUserId":"ann"}`).want(t, 409)
 	if refused.at(t, "type") != "/problems/room-retired" || refused.at(t, "retiredFromDtm") != "2026-12-01T00:00:00+09:00" {
 		t.Error(refused.body)
@@ -63,7 +70,7 @@ func TestARoom(t *testing.T) {
 		t.Error(types)
 	}
 	next := history.at(t, "_links.next.href").(string)
-	if rest := s.do(t, "GET", next, "").want(t, 200); !strings.Contains(rest.body, "RoomReinstated") || strings.Contains(rest.body, "RoomRetired") {
+	if rest := s.do(t, "GET", next, "").want(t, 200); !strings.Contains(rest.body, "RoomReinstated") || strings.Contains(rest.body, "RoomChanged") {
 		t.Error(rest.body)
 	}
 	for method, paths := range map[string][]string{

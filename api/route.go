@@ -1,12 +1,15 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"roombook/domain"
 )
 
 // route is an operation of the API and its handler.
@@ -19,6 +22,10 @@ type route struct {
 	// query marks a route that counts towards the limit of concurrent queries. Commands have their own limit, which applies once their body
 	// has been read; see [exchange.request].
 	query bool
+	// public marks a route that needs no credentials. It is for whatever tells nothing of anybody's.
+	public bool
+	// needs is what the caller must be permitted, whoever's it is, for the route to be served; empty if the command decides.
+	needs domain.Action
 	// raw marks a route without content negotiation: its handler chooses the media type.
 	raw bool
 }
@@ -55,9 +62,11 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.availabilityRoutes(),
 		)
 		for i := range routes {
-			routes[i].query = routes[i].method == http.MethodGet
+			if routes[i].method == http.MethodGet {
+				routes[i].query, routes[i].needs = true, cmp.Or(routes[i].needs, domain.ReadBookings)
+			}
 		}
-		routes = append(routes, s.documentRoutes()...)
+		routes = slices.Concat(routes, s.sessionRoutes(), s.tokenRoutes(), s.eventRoutes(), s.documentRoutes())
 	}
 	return s.newRouter(append(routes, s.operationsRoutes()...))
 }
@@ -81,15 +90,20 @@ func (s *Server) newRouter(routes []route) *mux.Router {
 	return router
 }
 
+// noPath stands for the path of requests that match no route.
+const noPath = "none"
+
 // unrouted returns an endpoint for requests that match no route.
 func (s *Server) unrouted(h handler) *endpoint {
-	return &endpoint{template: "none", otherwise: s.operation(route{method: "any", path: "none", raw: true, handle: h})}
+	return &endpoint{template: noPath, otherwise: s.operation(route{method: "any", path: noPath, raw: true, handle: h})}
 }
 
 // complete adds the operations that an endpoint's methods imply: HEAD for GET, OPTIONS, and the refusal of all other methods.
 func (s *Server) complete(e *endpoint) {
 	if get := e.byMethod[http.MethodGet]; get != nil {
-		e.byMethod[http.MethodHead] = s.operation(route{method: http.MethodHead, path: e.template, handle: get.handle, params: get.params, query: get.query, raw: get.raw})
+		head := get.route
+		head.method = http.MethodHead
+		e.byMethod[http.MethodHead] = s.operation(head)
 	}
 	methods := []string{http.MethodOptions}
 	for m := range e.byMethod {
@@ -98,7 +112,7 @@ func (s *Server) complete(e *endpoint) {
 	slices.Sort(methods)
 	e.allow = strings.Join(methods, ", ")
 	e.byMethod[http.MethodOptions] = s.operation(route{
-		method: http.MethodOptions, path: e.template, raw: true,
+		method: http.MethodOptions, path: e.template, raw: true, public: true,
 		handle: func(x *exchange) error {
 			x.header("Allow", e.allow)
 			x.status = http.StatusNoContent
@@ -106,7 +120,7 @@ func (s *Server) complete(e *endpoint) {
 		},
 	})
 	e.otherwise = s.operation(route{
-		method: "other", path: e.template, raw: true,
+		method: "other", path: e.template, raw: true, public: true,
 		handle: func(x *exchange) error { return &methodNotAllowed{allow: e.allow} },
 	})
 }

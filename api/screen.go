@@ -6,6 +6,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"roombook/api/web"
+	"roombook/domain"
 )
 
 // pageRoutes builds the router of the page. Its addresses are no part of the API, and not in its description.
@@ -13,7 +14,11 @@ func (s *Server) pageRoutes(operationsOnly bool) *mux.Router {
 	var routes []route
 	if !operationsOnly {
 		for _, r := range s.pages.Routes() {
-			routes = append(routes, route{method: r.Method, path: r.Path, handle: s.screen(r), query: r.Method == http.MethodGet, raw: true})
+			screen := route{method: r.Method, path: r.Path, handle: s.screen(r), raw: true, public: r.Public}
+			if r.Method == http.MethodGet {
+				screen.query, screen.needs = true, domain.ReadBookings
+			}
+			routes = append(routes, screen)
 		}
 	}
 	return s.newRouter(routes)
@@ -31,7 +36,7 @@ func (s *Server) screen(route web.Route) handler {
 				return err
 			}
 		}
-		err := s.pages.Serve(&delegatedWriter{x.w, x}, r, route, x.base)
+		err := s.pages.Serve(&delegatedWriter{x.w, x}, r, route, x.actor, x.base)
 		x.sent, x.whole = true, true
 		return err
 	}

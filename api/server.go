@@ -18,6 +18,7 @@ import (
 
 	"roombook/api/web"
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/commands/notify"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -33,13 +34,19 @@ type Options struct {
 	Streams notify.Streams
 	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
+	// Subscribe follows the log, for the stream of changes.
+	Subscribe Subscribe
 	// OperationsOnly leaves out all routes but those for operators (health, metrics, version), for a process that serves no users. Commands,
-	// Lists, Streams and End may then be nil.
+	// Lists, Streams, End and Subscribe may then be nil.
 	OperationsOnly bool
 	// Policy is the policy of Commands. It lets the faults of a slot be reported along with other faults of a body.
 	Policy domain.Policy
 	// Zone is the time zone of times without an offset in requests, and of all times in replies. Nil is UTC.
 	Zone *time.Location
+	// Accounts are those of the users. Nil authenticates nobody: everybody may do everything.
+	Accounts *accounts.Accounts
+	// PublicURLs are addresses of the server whose pages may change something.
+	PublicURLs []string
 	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
 	Hosts []string
 	// TrustedProxies are the networks of proxies whose X-Forwarded-* headers are honoured.
@@ -62,7 +69,7 @@ type Options struct {
 	AccessLog bool
 	// Timeout bounds the time for a request, except for an append in progress, which has the event store's timeout. 0 is 10 s.
 	Timeout time.Duration
-	// MaxCommands bounds the number of concurrent commands, and four times as many queries. Requests beyond it are refused at once. 0 is 512.
+	// MaxCommands bounds the number of concurrent commands, and four times as many queries, and streams of changes. Requests beyond it are refused at once. 0 is 512.
 	MaxCommands int
 	// MaxConnections bounds the number of connections that Run keeps open. 0 is 10,000.
 	MaxConnections int
@@ -88,6 +95,8 @@ type Server struct {
 	end            func(context.Context) (eventstore.Position, error)
 	policy         domain.Policy
 	zone           *time.Location
+	accounts       *accounts.Accounts
+	crossOrigin    *http.CrossOriginProtection
 	hosts          []string
 	proxies        []netip.Prefix
 	probes         []Probe
@@ -112,6 +121,8 @@ type Server struct {
 	metrics        *metrics
 	queryLimit     *limit
 	commandLimit   *limit
+	streamLimit    *limit
+	changes        *changes
 	keys           keys
 	exchanges      sync.Pool // of *exchange, with their buffers
 	draining       atomic.Bool
@@ -151,6 +162,8 @@ func New(o Options) *Server {
 		end:            o.End,
 		policy:         o.Policy,
 		zone:           o.Zone,
+		accounts:       o.Accounts,
+		crossOrigin:    newCrossOrigin(o.PublicURLs),
 		hosts:          o.Hosts,
 		proxies:        o.TrustedProxies,
 		probes:         o.Probes,
@@ -170,6 +183,8 @@ func New(o Options) *Server {
 	s.requests, s.cancelRequests = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
+	s.streamLimit = s.metrics.limit("stream", queriesPerCommand*o.MaxCommands)
+	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
 	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Zone: o.Zone})
 	s.pageRouter = s.pageRoutes(o.OperationsOnly)
@@ -182,6 +197,8 @@ func New(o Options) *Server {
 // Run serves on the listener, which it closes, until ctx ends. Then it accepts no more connections, makes /readyz fail, and waits for the
 // requests in progress. It returns nil once they are done, or an error if that takes longer than Options.DrainTimeout.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	if at, ok := l.Addr().(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		s.anyAddress.Store(true)
 	}
@@ -196,10 +213,14 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
+	var following sync.WaitGroup
+	following.Go(func() { s.changes.run(ctx) })
+	defer following.Wait()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(connections) }()
 	select {
 	case err := <-served:
+		stop()
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}

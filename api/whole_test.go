@@ -41,12 +41,13 @@ func whole(t *testing.T) *service {
 	policy := domain.DefaultPolicy()
 	policy.Zone = zone(t, "Asia/Seoul")
 	s := New(Options{
-		Commands: commands.New(store, commands.Options{Policy: policy}),
-		Lists:    projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
-		End:      store.End,
-		Policy:   policy,
-		Zone:     policy.Zone,
-		Hosts:    []string{"example.com"},
+		Commands:  commands.New(store, commands.Options{Policy: policy}),
+		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
+		End:       store.End,
+		Subscribe: store.Subscribe,
+		Policy:    policy,
+		Zone:      policy.Zone,
+		Hosts:     []string{"example.com"},
 	})
 	return &service{Server: s}
 }

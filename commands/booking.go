@@ -8,8 +8,8 @@ import (
 	"roombook/eventstore"
 )
 
-// booking is the aggregate of commands on a booking. Its reservations are also looked for in the given places.
-func (h *Handler) booking(id domain.BookingID, places ...place) aggregate[domain.Booking] {
+// booking is the aggregate of a command on a booking that the permission allows. Its reservations are also looked for in the given places.
+func (h *Handler) booking(id domain.BookingID, may permission[domain.Booking], places ...place) aggregate[domain.Booking] {
 	settle := func(ctx context.Context, known loaded[domain.Booking], more ...place) (loaded[domain.Booking], error) {
 		if known.revision == eventstore.NoStream {
 			return known, nil
@@ -18,6 +18,7 @@ func (h *Handler) booking(id domain.BookingID, places ...place) aggregate[domain
 	}
 	return aggregate[domain.Booking]{
 		stream: id.Stream(),
+		may:    may,
 		settle: settle,
 		finish: func(ctx context.Context, before domain.Booking, now loaded[domain.Booking]) error {
 			if now.state.Live() && len(now.state.Former) == len(before.Former) {
@@ -51,7 +52,9 @@ func (h *Handler) onBooking(ctx context.Context, r Request, a aggregate[domain.B
 // command's id.
 func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, error) {
 	id := domain.BookingID(c.ID.String())
-	created := h.booking(id)
+	created := h.booking(id, func(ctx context.Context, actor domain.Actor, _ domain.Booking) (refused, err error) {
+		return h.permitSlot(ctx, actor, c.User, c.Room, c.Override)
+	})
 	created.fresh = true
 	return h.onBooking(ctx, c.Request, created, func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
 		ask := c.reservation(b.revision)
@@ -66,7 +69,17 @@ func (h *Handler) CreateBooking(ctx context.Context, c CreateBooking) (Booking, 
 // decides, and then releases the old slot; so does a change of user in a room that counts what users have.
 func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, error) {
 	change := domain.Change{Room: c.Room, User: c.User, Start: c.Start, End: c.End, At: c.At}
-	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
+	may := func(ctx context.Context, actor domain.Actor, b domain.Booking) (refused, err error) {
+		if refused, err = h.permitBooking(domain.ChangeBooked)(ctx, actor, b); refused != nil || err != nil || b.ID == "" {
+			return refused, err
+		}
+		room, user, _ := b.Target(change)
+		if room == b.Room && user == b.User && !c.Override {
+			return nil, nil
+		}
+		return h.permitSlot(ctx, actor, user, room, c.Override)
+	}
+	return h.onBooking(ctx, c.Request, h.booking(c.Booking, may), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		change := change
 		if c.User != nil && *c.User != b.state.User && b.state.Live() {
 			var err error
@@ -92,7 +105,7 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		} else {
 			ask.HeldFor = b.state.User
 		}
-		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), then: func(reserved domain.SlotReserved) []domain.Event {
+		return decision{ask: &ask, policy: h.policy.ForChange(b.state, change), revision: b.revision, then: func(reserved domain.SlotReserved) []domain.Event {
 			return domain.DecideMove(b.state, b.revision, reserved)
 		}}, nil
 	})
@@ -110,7 +123,7 @@ func (h *Handler) countsUsers(ctx context.Context, room domain.RoomID) (bool, er
 
 // CancelBooking cancels a booking, which decides, and releases its slot. The booking it returns is in domain.PhaseCancelled.
 func (h *Handler) CancelBooking(ctx context.Context, c CancelBooking) (Booking, error) {
-	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
+	return h.onBooking(ctx, c.Request, h.booking(c.Booking, h.permitBooking(domain.CancelBooked)), func(_ context.Context, b loaded[domain.Booking]) (decision, error) {
 		return c.decided(domain.DecideCancel(b.state, domain.Cancel{Reason: domain.CancelledByUser, At: c.At}))
 	})
 }

@@ -76,6 +76,23 @@ func TestCallsOfEachCommand(t *testing.T) {
 		_, err := h.EndUse(t.Context(), EndUse{Request: r, RealUse: domain.RealUseOf(w.booking), EndedAt: noon.Add(2 * time.Hour)})
 		return err
 	}
+	rules := func(upcoming int) command {
+		return func(h *Handler, w *world, r Request) error {
+			early := 60
+			_, err := h.SetRules(t.Context(), SetRules{Request: r, Room: w.from, Rules: domain.Rules{GapMinutes: 10, EarlyUseMinutes: &early, UpcomingPerUser: upcoming}})
+			return err
+		}
+	}
+	ruled := func(h *Handler, w *world, r Request) error {
+		if _, err := register(t)(h, w.from); err != nil {
+			return err
+		}
+		return rules(1)(h, w, r)
+	}
+	shut := func(h *Handler, w *world, r Request) error {
+		_, err := h.ClosePeriod(t.Context(), ClosePeriod{Request: r, Room: w.from, Slot: slot(0, 2), Bookings: domain.CancelBookings})
+		return err
+	}
 	given := func(commands ...command) []command { return commands }
 	atRevision := func(revision domain.Revision, of command) command {
 		return func(h *Handler, w *world, r Request) error {
@@ -142,6 +159,21 @@ func TestCallsOfEachCommand(t *testing.T) {
 		{"confirm in use", given(create, start), answer(domain.Confirmed),
 			"read realuse, append booking",
 			"read booking, read realuse, append booking"},
+		{"create by rules", given(ruled, create, cancel), create,
+			"append calendar, append booking",
+			"read calendar, append calendar, append booking"},
+		{"start by rules", given(ruled, create), start,
+			"append booking, append realuse",
+			"read booking, read calendar, append booking, append realuse"},
+		{"change of user where users are counted", given(ruled, create), change(ChangeBooking{User: &bob}),
+			"read calendar, append calendar, append booking, append calendar",
+			"read booking, read calendar, append calendar, append booking, append calendar"},
+		{"rules", given(ruled), rules(2),
+			"append calendar, read calendar",
+			"read calendar, append calendar, read calendar"},
+		{"close over a booking", given(ruled, create), shut,
+			"append calendar, read calendar, read calendar, read calendar, read booking, read calendar, append booking, append calendar",
+			"read calendar, append calendar, read calendar, read calendar, read calendar, read booking, read calendar, append booking, append calendar"},
 	} {
 		for _, of := range []struct {
 			memory, calls string
@@ -167,7 +199,14 @@ func TestCallsOfEachCommand(t *testing.T) {
 					counted.calls = nil
 					r, want := request(), strings.Split(of.calls, ", ")
 					if r.Digest = digest; digest != "" {
-						want = slices.Insert(want, 0, "append key")
+						if c.name == "rules" || c.name == "close over a booking" { // which read the room before that
+							if of.warm {
+								want = slices.Insert(want, 0, "read calendar")
+							}
+							want = slices.Insert(want, 1, "append key")
+						} else {
+							want = slices.Insert(want, 0, "append key")
+						}
 						if c.name == "no change" {
 							want = append(want, "read key", "append key")
 						}

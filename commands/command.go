@@ -15,7 +15,7 @@ import (
 // Request says who asks, when, and under which id. The id is stored with everything that the command decides and what follows from it.
 type Request struct {
 	ID            uuid.UUID
-	Actor         string
+	Actor         domain.Actor
 	At            time.Time
 	CorrelationID string // empty: the command's id
 	TraceParent   string // W3C trace context, may be empty

@@ -29,7 +29,7 @@ func slot(from, to int) domain.Slot {
 	return domain.Slot{Start: noon.Add(time.Duration(from) * time.Hour), End: noon.Add(time.Duration(to) * time.Hour)}
 }
 
-func request() Request { return Request{ID: uuid.New(), Actor: "ann", At: noon} }
+func request() Request { return Request{ID: uuid.New(), Actor: domain.Anyone("ann"), At: noon} }
 
 // newRoom is a room that no other test uses, even on a shared store.
 func newRoom() domain.RoomID { return domain.RoomID("r" + uuid.NewString()) }

@@ -9,7 +9,7 @@ import (
 // AnswerConfirm records the administrator's answer. A denial cancels the booking in the same append and releases its slot.
 func (h *Handler) AnswerConfirm(ctx context.Context, c AnswerConfirm) (Booking, error) {
 	answer := domain.AnswerConfirm{Answer: c.Answer, By: c.By, Reason: c.Reason, AnsweredAt: c.AnsweredAt, At: c.At}
-	return h.onBooking(ctx, c.Request, h.booking(c.Booking), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
+	return h.onBooking(ctx, c.Request, h.booking(c.Booking, h.permitBooking(domain.AnswerBooked)), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {
 		// A booking in use can be confirmed, unless its use has ended and only its cancellation is left to be written.
 		now, _, err := h.withUse(ctx, b, all)
 		if err != nil {

@@ -430,7 +430,7 @@ func breakables() []breakable {
 			name: "reopen",
 			is:   ReopenPeriod{},
 			given: registered(func(h *Handler, room domain.RoomID) (Room, error) {
-				return h.ClosePeriod(context.Background(), ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(room)), At: noon}, Room: room, Slot: slot(0, 2)})
+				return h.ClosePeriod(context.Background(), ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(room)), Actor: domain.Anyone("ann"), At: noon}, Room: room, Slot: slot(0, 2)})
 			}),
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.ReopenPeriod(ctx, ReopenPeriod{Request: r, Room: w.from, Closure: domain.ClosureID(uuid.NewSHA1(uuid.Nil, []byte(w.from)).String())})

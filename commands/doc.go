@@ -19,13 +19,17 @@
 // through its roomQueue: each decides on what the previous ones will leave, and they share appends and reads. Folded calendars are
 // cached, so that a free slot is taken without a read; what has long been over is left out, and whatever needs it reads the whole stream.
 //
+// What is known of a room, its rules, its closures and its retirement are events of the same calendar. The commands that write them go through
+// the room's queue as well, so that they are ordered with its bookings. A closure that cancels bookings is decided by its own event; each
+// booking is then settled by itself.
+//
 // # Files
 //
-// transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands;
-// reservation.go takes and releases slots, by way of room_queue.go, calendar.go and calendar_snapshot.go; stream.go is an aggregate as it is
-// known, with in_flight.go for appends of other commands to the same stream; cache.go is what is remembered of both; settle.go finishes
-// what was left half-done, and recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules;
-// setup.go prepares an event store.
+// transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands on bookings;
+// room.go is those on rooms, and closure.go what follows from them; reservation.go takes and releases slots, by way of room_queue.go,
+// calendar.go and calendar_snapshot.go; stream.go is an aggregate as it is known, with in_flight.go for appends of other commands to the same
+// stream; cache.go is what is remembered of both; settle.go finishes what was left half-done, and recovery.go finds it with the help of
+// open_step.go. audit.go checks a log against the rules; setup.go prepares an event store.
 //
 // Single resources are read here too, folded from their streams: always what has been committed.
 package commands

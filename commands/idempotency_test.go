@@ -26,7 +26,7 @@ func keyed(digest string) func() Request {
 		mu.Lock()
 		defer mu.Unlock()
 		tries++
-		return Request{ID: id, Digest: digest, Actor: "ann", At: noon.Add(time.Duration(tries) * time.Second), CorrelationID: fmt.Sprint("try ", tries)}
+		return Request{ID: id, Digest: digest, Actor: domain.Anyone("ann"), At: noon.Add(time.Duration(tries) * time.Second), CorrelationID: fmt.Sprint("try ", tries)}
 	}
 }
 
@@ -173,7 +173,7 @@ func keyedCommands() []keyedCommand {
 			name: "reopen",
 			given: func(t *testing.T, h *Handler, w *world) {
 				known(t, h, w)
-				closed := ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(w.from)), At: noon}, Room: w.from, Slot: slot(5, 6)}
+				closed := ClosePeriod{Request: Request{ID: uuid.NewSHA1(uuid.Nil, []byte(w.from)), Actor: domain.Anyone("ann"), At: noon}, Room: w.from, Slot: slot(5, 6)}
 				if _, err := h.ClosePeriod(t.Context(), closed); err != nil {
 					t.Fatal(err)
 				}
@@ -448,7 +448,7 @@ func TestAKeyForTwoRequestsAtOnce(t *testing.T) {
 		var tries sync.WaitGroup
 		for i := range errs {
 			tries.Go(func() {
-				r := Request{ID: id, Digest: fmt.Sprint("digest ", i%2), Actor: "ann", At: noon}
+				r := Request{ID: id, Digest: fmt.Sprint("digest ", i%2), Actor: domain.Anyone("ann"), At: noon}
 				_, errs[i] = handlers[i/2%2].CreateBooking(t.Context(), CreateBooking{Request: r, Room: room, User: "ann", Slot: slot(2*(i%2), 2*(i%2)+1)})
 			})
 		}
@@ -512,7 +512,7 @@ func TestAKeyForAnotherTarget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			requests := func() [2]Request {
 				id := uuid.New()
-				return [2]Request{{ID: id, Digest: "one", Actor: "ann", At: noon}, {ID: id, Digest: "two", Actor: "ann", At: noon}}
+				return [2]Request{{ID: id, Digest: "one", Actor: domain.Anyone("ann"), At: noon}, {ID: id, Digest: "two", Actor: domain.Anyone("ann"), At: noon}}
 			}
 			one, two, r := book(t, h, newRoom(), slot(0, 1)).ID, book(t, h, newRoom(), slot(0, 1)).ID, requests()
 			if err := ask(h, one, r[0]); err != nil {

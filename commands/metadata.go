@@ -14,7 +14,7 @@ func (r Request) metadata() eventstore.Metadata {
 	return eventstore.Metadata{
 		CorrelationID: r.correlation(),
 		CausationID:   r.ID.String(),
-		Actor:         r.Actor,
+		Actor:         string(r.Actor.User),
 		OccurredAt:    r.At,
 		TraceParent:   r.TraceParent,
 		Command:       r.command(),

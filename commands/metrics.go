@@ -34,11 +34,11 @@ func newMetrics() *metrics {
 		snapshotFailures: counter("roombook_calendar_snapshot_failures_total",
 			"Snapshots of calendars that could not be written."),
 		openBookings: gauge("roombook_recovery_open_bookings",
-			"Bookings with a step that has been decided but not done."),
+			"Bookings and rooms with a step that has been decided but not done."),
 		recovered: counter("roombook_recovery_settled_total",
-			"Bookings that recovery settled because their command did not."),
+			"Bookings and rooms that recovery settled because their command did not."),
 		recoveryFailures: counter("roombook_recovery_failures_total",
-			"Failed attempts of recovery to settle a booking."),
+			"Failed attempts of recovery to settle a booking or a room."),
 	}
 }
 

@@ -17,7 +17,7 @@ func (h *Handler) StartUse(ctx context.Context, c StartUse) (RealUse, error) {
 	}
 	defer end()
 	use := unread[domain.RealUse]()
-	started := h.booking(c.Booking)
+	started := h.booking(c.Booking, h.permitBooking(domain.UseRoom))
 	started.finish = func(ctx context.Context, _ domain.Booking, now loaded[domain.Booking]) (err error) {
 		use, err = h.startUse(ctx, now, use)
 		return err
@@ -90,6 +90,12 @@ func (h *Handler) EndUse(ctx context.Context, c EndUse) (RealUse, error) {
 	var b loaded[domain.Booking] // that of the use, settled
 	use, err := transact(ctx, h, c.Request, aggregate[domain.RealUse]{
 		stream: c.RealUse.Stream(),
+		may: func(ctx context.Context, actor domain.Actor, use domain.RealUse) (refused, err error) {
+			if use.ID == "" {
+				return nil, nil
+			}
+			return h.permit(ctx, actor, domain.UseRoom, use.User, use.Room)
+		},
 		settle: func(ctx context.Context, use loaded[domain.RealUse], _ ...place) (_ loaded[domain.RealUse], err error) {
 			if use.state.ID != "" {
 				b, err = h.settle(ctx, use.state.Booking, place{use.state.Room, use.state.StartedAt})

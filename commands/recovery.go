@@ -50,8 +50,8 @@ type RecoveryOptions struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings with an open step, and settles those that
-// are still open after the grace period. Any number of recoveries may run on one store at the same time.
+// Recovery finishes what commands left half-done: it follows the log, keeps track of the bookings and rooms with an open step, and settles
+// those that are still open after the grace period. Any number of recoveries may run on one store at the same time.
 type Recovery struct {
 	handler *Handler
 	log     Log
@@ -336,6 +336,7 @@ func (r *Recovery) due(steps *openSteps, places chan<- struct{}) []subject {
 func (r *Recovery) settle(ctx context.Context, id subject, places []place, last eventstore.Position) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	found := true // something to be settled, which a room need not have
 	err := func() error {
 		ctx, end, err := r.handler.begin(ctx)
 		if err != nil {
@@ -343,10 +344,11 @@ func (r *Recovery) settle(ctx context.Context, id subject, places []place, last 
 		}
 		defer end()
 		if id.room != "" {
-			_, err = r.handler.clear(ctx, id.room, places)
-		} else {
-			_, err = r.handler.settle(ctx, id.booking, places...)
+			last, err := r.handler.clear(ctx, id.room, places)
+			found = last > 0
+			return err
 		}
+		_, err = r.handler.settle(ctx, id.booking, places...)
 		return err
 	}()
 	r.mu.Lock()
@@ -360,9 +362,10 @@ func (r *Recovery) settle(ctx context.Context, id subject, places []place, last 
 	if err == nil {
 		b.settled = last
 		b.due = time.Now().Add(r.grace)
-		r.handler.metrics.recovered.Inc()
-		r.logger.Info("settled what a command had left half-way", "what", id.String())
-		r.unsettled.Over()
+		if r.unsettled.Over(); found {
+			r.handler.metrics.recovered.Inc()
+			r.logger.Info("settled what a command had left half-way", "what", id.String())
+		}
 		return
 	}
 	b.failures++

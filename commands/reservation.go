@@ -19,7 +19,7 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 	return domain.SlotReserved{
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,
-		Actor:         r.Actor,
+		Actor:         string(r.Actor.User),
 		CorrelationID: r.correlation(),
 		TraceParent:   r.TraceParent,
 		Command:       r.command(),
@@ -35,14 +35,17 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	proposed := []eventstore.Proposed{{Metadata: r.metadata()}} // which is copied by whoever keeps it
 	h.calendars.tick(r.At)
 	for range attempts {
-		reserved := ask
 		var before *domain.Reservation // made by an earlier try of the same attempt
 		err := h.calendars.transact(ctx, ask.RoomID, ask.Slot.Start, func(c domain.Calendar) []eventstore.Proposed {
 			var events []domain.Event
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
 			before = nil
 			if len(events) > 0 {
-				reserved = events[0].(domain.SlotReserved)
+				if ask.HeldFor != "" && c.About().Rules.LimitUsers() {
+					made := events[0].(domain.SlotReserved)
+					made.IfRevision = d.revision
+					events[0] = made
+				}
 				proposed[0].Event = events[0]
 				return proposed
 			}
@@ -51,6 +54,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 			}
 			return nil
 		})
+		reserved, _ := proposed[0].Event.(domain.SlotReserved)
 		if err == nil && before != nil {
 			reserved, _, err = h.made(ctx, before)
 		}

@@ -65,6 +65,9 @@ func (h *Handler) ReopenPeriod(ctx context.Context, c ReopenPeriod) (Room, error
 // that the command is ordered with the bookings of the room. The calendar has to have all closures that end after a time. What the command
 // decides is one event of the room itself.
 func (h *Handler) onRoom(ctx context.Context, r Request, id domain.RoomID, from time.Time, decide func(domain.Room) ([]domain.Event, error)) (_ Room, err error) {
+	if err := r.Actor.May(domain.ManageRooms, domain.SomebodyElse); err != nil {
+		return Room{}, err
+	}
 	ctx, end, err := h.begin(ctx)
 	if err != nil {
 		return Room{}, err
@@ -73,10 +76,12 @@ func (h *Handler) onRoom(ctx context.Context, r Request, id domain.RoomID, from 
 	ctx, span := eventstore.StartSpan(ctx, "command", id.Stream())
 	defer func() { span.End(err) }()
 	h.calendars.tick(r.At)
-	// No event of the command is before this one, if it is asked for the first time: other tries of it claim the key before they decide.
-	known, err := h.calendars.about(ctx, id)
-	if err != nil {
-		return Room{}, err
+	var known domain.Room
+	if r.Digest != "" {
+		// If the command is asked for the first time, none of its events is before this: other tries claim the key before they decide.
+		if known, err = h.calendars.about(ctx, id); err != nil {
+			return Room{}, err
+		}
 	}
 	key, first, err := h.claim(ctx, r)
 	if err != nil {

@@ -100,9 +100,9 @@ func lastBegun(c domain.Calendar, by time.Time, except domain.BookingID) (begun 
 	return begun, left == 0 || c.Since().IsZero()
 }
 
-// transact appends what decide returns for the room's calendar, which may be nothing. Decide needs what a decision on a slot does that starts
-// at a time or later. It decides on what is known in memory first; that there is nothing to append, and what to do after a lost race, is decided on what
-// is stored.
+// transact appends what decide returns for the room's calendar, which may be nothing. Decide looks no further back than a decision on a slot
+// that starts at the given time. It decides on what is known in memory first; that there is nothing to append, and what to do after a lost
+// race, is decided on what is stored.
 func (c *calendars) transact(ctx context.Context, room domain.RoomID, from time.Time, decide func(domain.Calendar) []eventstore.Proposed) error {
 	q := c.enter(room)
 	defer q.leave()

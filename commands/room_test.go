@@ -57,7 +57,7 @@ func TestARoomsLife(t *testing.T) {
 	handlers := []*Handler{newHandler(store), newHandler(store)}
 	room := newRoom()
 	book(t, handlers[0], room, slot(30, 31))
-	closed := Request{ID: uuid.New(), Actor: "ann", At: noon}
+	closed := Request{ID: uuid.New(), Actor: domain.Anyone("ann"), At: noon}
 	var types []string
 	for _, c := range []struct {
 		event string
@@ -303,7 +303,7 @@ func TestManyBookAgainstAClosingRoom(t *testing.T) {
 		for booked.Load() < 3 && !t.Failed() {
 			time.Sleep(time.Millisecond)
 		}
-		closing := Request{ID: uuid.New(), Actor: "eve", At: noon}
+		closing := Request{ID: uuid.New(), Actor: domain.Anyone("eve"), At: noon}
 		if _, err := handlers[round%2].ClosePeriod(t.Context(), ClosePeriod{Request: closing, Room: room, Slot: period, Bookings: domain.CancelBookings}); err != nil {
 			t.Error(err)
 		}
@@ -405,6 +405,26 @@ func TestLimitsOfAUser(t *testing.T) {
 	if _, err := h.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "ann", Slot: slot(11, 12), Override: true}); err != nil {
 		t.Errorf("overridden: %v", err)
 	}
+}
+
+// A booking that is handed over while it moves to a room that counts what users have counts there for the user who has it then.
+func TestAMoveAndAnotherUserWhereUsersAreCounted(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := newHandler(store)
+	room := newRuledRoom(t, h, domain.Rules{UpcomingPerUser: 1})
+	b := book(t, h, newRoom(), slot(0, 1))
+	raced := &raced{Store: store, stream: b.ID.Stream(), by: func() {
+		bob := domain.UserID("bob")
+		if _, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &bob}); err != nil {
+			t.Error(err)
+		}
+	}}
+	moved, err := newHandler(raced).ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &room})
+	if err != nil || moved.Room != room || moved.User != "bob" {
+		t.Fatalf("moved: %+v, %v", moved, err)
+	}
+	wantRule(t, createErr(t, h, room, "bob", slot(5, 6)), domain.RuleUpcoming)
+	book(t, h, room, slot(5, 6)) // for ann
 }
 
 // A week's time is counted on the whole stream where the calendar in memory does not have all of the week.

@@ -523,7 +523,7 @@ type caller struct {
 func (s *scheduler) begin(r *replica, a asked, request Request) *caller {
 	c := &caller{number: len(s.callers), replica: r, asked: a, request: request, began: s.shown, start: len(s.trace)}
 	c.request.CorrelationID = fmt.Sprint("caller ", c.number)
-	c.request.Actor = "ann"
+	c.request.Actor = domain.Anyone("ann")
 	c.request.At = noon.Add(time.Duration(c.number) * cmp.Or(s.pace, time.Second))
 	s.callers = append(s.callers, c)
 	s.saw(traced{replica: r.number, caller: c.number, what: "asks to " + a.kind, stream: string(a.booking)})

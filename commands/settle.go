@@ -13,9 +13,8 @@ import (
 
 // settle finishes everything that was left half-done of a booking, whoever left it and wherever: what is decided goes forward, a booking
 // that its room's closure or retirement cancels is cancelled, and a reservation that does not back the booking and never will again is
-// released, except for the part of its slot that was used. It looks
-// for reservations in the given places and wherever the booking ever had one. It returns the settled booking; one that does
-// not exist is settled in domain.PhaseNone.
+// released, except for the part of its slot that was used. It looks for reservations in the given places and wherever the booking ever had
+// one. It returns the settled booking; one that does not exist is settled in domain.PhaseNone.
 //
 // Each step is appended at the revision that was read, and after a lost race everything is read again. So any number of callers may
 // settle a booking at the same time, even while its own late command is still running: each step is done by exactly one of them.

@@ -10,6 +10,8 @@ import (
 // aggregate is what a command decides on: a stream, and whatever has to be settled along with it.
 type aggregate[S state[S]] struct {
 	stream string
+	// may decides whether the actor may give the command.
+	may permission[S]
 	// fresh says that the stream is named after the command's id, so that it is empty unless the command was asked before.
 	fresh bool
 	// unreadable lets the command decide even if an event of the stream cannot be decoded.
@@ -25,10 +27,12 @@ type decision struct {
 	events  []eventstore.Proposed // to append; none if there is nothing to do
 	refused error                 // why the command is refused, if it is
 
-	// ask is the reservation that has to be made first, if any; its slot is subject to policy. Once it is made, then decides.
-	ask    *domain.SlotReserved
-	policy domain.Policy
-	then   func(domain.SlotReserved) []domain.Event
+	// ask is the reservation that has to be made first, if any; its slot is subject to policy. Once it is made, then decides. It is asked for
+	// by a booking at a revision.
+	ask      *domain.SlotReserved
+	policy   domain.Policy
+	revision domain.Revision
+	then     func(domain.SlotReserved) []domain.Event
 }
 
 // decided is the decision of a command that needs no reservation.
@@ -36,7 +40,7 @@ func (r Request) decided(events []domain.Event, refused error) (decision, error)
 	return decision{events: r.propose(events), refused: refused}, nil
 }
 
-// transact carries out a command: it decides on the aggregate as it is remembered, or loads it, and appends at the revision that it decided
+// transact carries out a command: if the actor may give it, it decides on the aggregate as it is remembered, or loads it, and appends at the revision that it decided
 // on; if another append came first, it reads what is new and decides again. It returns the aggregate as the command left it.
 //
 // What is remembered may be behind the stream. An append at its revision is then not done, so that it can do no harm; whatever is answered
@@ -85,7 +89,11 @@ func transact[S state[S]](ctx context.Context, h *Handler, r Request, a aggregat
 			return then, nil
 		}
 
-		d, err := decide(ctx, l)
+		refused, err := a.may(ctx, r.Actor, l.state)
+		d := decision{refused: refused}
+		if err == nil && refused == nil {
+			d, err = decide(ctx, l)
+		}
 		if err == nil && d.refused == nil && !r.allows(l.revision) {
 			d.refused = &ConditionFailed{l.revision}
 		}

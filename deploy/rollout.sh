@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Rolls an image out to the cluster that kubectl is set up for, waits until every Deployment has it, and goes back to what ran before if one
-# does not come up:
+# Rolls an image out to the cluster that kubectl is set up for, in the order in which a newer version can work beside an older one: the roles
+# that follow the log, and, once they run, the api; the nightly check is last. If a step fails, every Deployment goes back to the revision
+# that ran before, the api first:
 #
 #   deploy/rollout.sh REGISTRY/roombook@sha256:… [OVERLAY]
 #
@@ -24,21 +25,38 @@ before=$(kubectl -n "$namespace" get deployments -l app.kubernetes.io/name=roomb
 back() {
   echo "rollout: $1; going back" >&2
   kubectl -n "$namespace" get pods -l app.kubernetes.io/name=roombook >&2 || true
-  while read -r former revision; do
-    [[ -z $former ]] || kubectl -n "$namespace" rollout undo "deployment/$former" --to-revision="$revision" || true # the others all the same
-  done <<<"$before"
-  while read -r former _; do
-    [[ -z $former ]] || kubectl -n "$namespace" rollout status "deployment/$former" --timeout="$timeout"
-  done <<<"$before"
+  for component in api dispatch recovery projections; do
+    revision=$(sed -n "s/^roombook-$component //p" <<<"$before")
+    if [[ -z $revision ]]; then
+      echo "rollout: roombook-$component did not run before, and is left as it is" >&2
+      continue
+    fi
+    # The others all the same, if one fails.
+    kubectl -n "$namespace" rollout undo "deployment/roombook-$component" --to-revision="$revision" &&
+      kubectl -n "$namespace" rollout status "deployment/roombook-$component" --timeout="$timeout" ||
+      echo "rollout: roombook-$component has not come back to revision $revision" >&2
+  done
   exit 1
 }
 
 # The field manager owns what it sets, so that what an autoscaler sets stays. It takes over what a person has applied, and what going back
 # has set, which would be conflicts for ever.
-kubectl apply --server-side --force-conflicts --field-manager=roombook-rollout -f - <<<"$manifests" || back "the cluster refuses a part of it"
+apply() {
+  kubectl apply --server-side --force-conflicts --field-manager=roombook-rollout -l "$1" -f - <<<"$manifests" || back "the cluster refuses a part of it"
+}
 
-deployments=$(kubectl -n "$namespace" get deployments -l app.kubernetes.io/name=roombook -o name)
-for deployment in $deployments; do
-  kubectl -n "$namespace" rollout status "$deployment" --timeout="$timeout" || back "$deployment did not come up with $image"
-done
+# stage rolls out some roles, and waits for them.
+stage() {
+  local IFS=,
+  apply "app.kubernetes.io/component in ($*)"
+  for component in "$@"; do
+    kubectl -n "$namespace" rollout status "deployment/roombook-$component" --timeout="$timeout" ||
+      back "roombook-$component did not come up with $image"
+  done
+}
+
+apply '!app.kubernetes.io/component'
+stage projections recovery dispatch
+stage api
+apply 'app.kubernetes.io/component=verify'
 echo "rollout: $image is running"

@@ -45,6 +45,8 @@ type (
 		RoomID       RoomID    `json:"roomId"`
 		UserID       UserID    `json:"userId"`
 		FormerUserID UserID    `json:"formerUserId"`
+		// FormerRoomID is the room that the former user had, if it is another one.
+		FormerRoomID RoomID    `json:"formerRoomId,omitempty"`
 		At           time.Time `json:"at"`
 	}
 
@@ -432,7 +434,11 @@ func DecideMove(b Booking, revision Revision, r SlotReserved) []Event {
 		events = []Event{change, r.confirmation(user)}
 	}
 	if user != b.User {
-		events = append(events, BookingHandedOver{BookingID: b.ID, RoomID: r.RoomID, UserID: user, FormerUserID: b.User, At: r.At})
+		handedOver := BookingHandedOver{BookingID: b.ID, RoomID: r.RoomID, UserID: user, FormerUserID: b.User, At: r.At}
+		if r.RoomID != b.Room {
+			handedOver.FormerRoomID = b.Room
+		}
+		events = append(events, handedOver)
 	}
 	return events
 }

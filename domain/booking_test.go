@@ -115,6 +115,8 @@ func TestBookingDecisions(t *testing.T) {
 	handedOver := BookingHandedOver{BookingID: "b", RoomID: "red", UserID: "bob", FormerUserID: "ann", At: noon.Add(time.Minute)}
 	handedOverInBlue := handedOver
 	handedOverInBlue.RoomID = "blue"
+	handedOverWithRed := handedOverInBlue
+	handedOverWithRed.FormerRoomID = "red"
 	userChangedBlue := BookingChanged{BookingID: "b", ReservationID: "r2", RoomID: "blue", UserID: "bob", Slot: hours(3, 4), At: noon.Add(time.Minute)}
 	byAdmin := cancelled
 	byAdmin.Reason = CancelledByAdmin
@@ -170,7 +172,7 @@ func TestBookingDecisions(t *testing.T) {
 		{"move: no booking", givenNothing, move(toBlue), nil, nil, nil},
 		{"move: booked", givenBooked, move(toBlue), []Event{changed, askedAgain}, nil, nil},
 		{"move: confirmed", givenConfirmed, move(toBlue), []Event{changed, askedAgain}, nil, nil},
-		{"move: for another user", givenBooked, move(forBob), []Event{changedForBob, askedForBob, handedOverInBlue}, nil, nil},
+		{"move: for another user", givenBooked, move(forBob), []Event{changedForBob, askedForBob, handedOverWithRed}, nil, nil},
 		{"move: moved by it", givenMoved, move(toBlue), nil, nil, nil},
 		{"move: moved, replaces what came before", givenMoved, move(with(toBlue, func(r *SlotReserved) { r.ReservationID = "r9" })), nil, nil, nil},
 		{"move: moved, once more", givenMoved, move(further), []Event{changedFurther, askedAgain}, nil, nil},

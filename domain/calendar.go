@@ -36,7 +36,8 @@ type (
 		// Replaces is the reservation that the booking gives up for this one. Empty for a new booking.
 		Replaces ReservationID `json:"replaces,omitempty"`
 		// IfRevision is the only revision of the booking at which the change may be made; 0 for any: a booking's first append
-		// has two events, so no change is ever made at revision 0.
+		// has two events, so no change is ever made at revision 0. Where users are counted, a change that leaves the user as it is has it, so
+		// that nobody else gets what was counted for one.
 		IfRevision Revision `json:"ifRevision,omitempty"`
 		// HeldFor is the user of the booking if UserID is empty: who it counts for.
 		HeldFor UserID `json:"heldFor,omitempty"`
@@ -212,6 +213,11 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 		case SlotReserved:
 			c.room = e.RoomID
 			reserved := newEntry(e, revision)
+			if reserved.user == 0 { // older programs did not say it of a change that leaves the user as it is
+				if former := c.held(e.BookingID, e.Replaces); former != nil {
+					reserved.user = former.user
+				}
+			}
 			c.add(reserved)
 			if reserved.text {
 				text := &entryText{revision, e.BookingID, e.ReservationID}
@@ -391,6 +397,9 @@ func (c Calendar) held(id BookingID, reservation ReservationID) (found *entry) {
 
 // Overlapping lists the reservations of other bookings that overlap the slot, by start.
 func (c Calendar) Overlapping(slot Slot, except BookingID) []*Reservation {
+	if c.bySlot == nil {
+		return nil
+	}
 	var found []*Reservation
 	own, _ := asUUID(string(except))
 	c.overlapping(slot, func(e *entry) {

@@ -2,7 +2,9 @@
 //
 // It has three aggregates, each with a stream of its own:
 //
-//   - [Calendar], one per room: the consistency boundary of "one room, one booking". It holds reservations.
+//   - [Calendar], one per room: the consistency boundary of "one room, one booking". It holds reservations, and what the room's own events
+//     say, a [Room]: what is known of it, the [Rules] of its bookings, and when it is closed. So whatever decides on a slot is decided at the
+//     revision of the rules too.
 //   - [Booking]: what a user asked for, what an administrator answered, and how it ended. Exactly one reservation of a
 //     calendar backs a live booking.
 //   - [RealUse], one per booking: when the room was really entered and left.

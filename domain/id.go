@@ -2,7 +2,7 @@ package domain
 
 import "github.com/google/uuid"
 
-// RoomID names a room. Rooms are not created: a room exists by being booked.
+// RoomID names a room. A room need not be registered: it exists by being booked.
 type RoomID string
 
 // UserID names a person: the one who books, confirms or uses a room.
@@ -26,6 +26,9 @@ func (id RoomID) Stream() string { return CalendarCategory + "-" + string(id) }
 // Stream is the name of the booking's stream.
 func (id BookingID) Stream() string { return BookingCategory + "-" + string(id) }
 
+// Stream is the name of the stream of the user's account.
+func (id UserID) Stream() string { return UserCategory + "-" + string(id) }
+
 // Stream is the name of the real use's stream.
 func (id RealUseID) Stream() string { return RealUseCategory + "-" + string(id) }
 
@@ -37,6 +40,8 @@ const (
 	KeyCategory          = "key"
 	NotificationCategory = "notification"
 	SnapshotCategory     = "snapshot"
+	UserCategory         = "user"
+	TokenCategory        = "token"
 )
 
 // realUseSpace is the UUIDv5 namespace of real uses.

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,9 @@ type (
 		BookingID      BookingID        `json:"bookingId"`
 		RoomID         RoomID           `json:"roomId"`
 		UserID         UserID           `json:"userId"` // the recipient
-		At             time.Time        `json:"at"`
+		// Queued means that this event has the notification delivered. Older programs delivered it because of the event that it is about.
+		Queued bool      `json:"queued,omitempty"`
+		At     time.Time `json:"at"`
 	}
 
 	// NotificationDelivered says that a channel has delivered a notification.
@@ -32,7 +35,7 @@ type (
 		At      time.Time `json:"at"`
 	}
 
-	// NotificationFailed says that an attempt to deliver a notification on a channel has failed.
+	// NotificationFailed says that an attempt to deliver a notification on a channel has failed, or that none was made.
 	NotificationFailed struct {
 		NotificationID NotificationID `json:"notificationId"`
 		BookingID      BookingID      `json:"bookingId"`
@@ -40,8 +43,21 @@ type (
 		Attempt        int64          `json:"attempt"`
 		Reason         string         `json:"reason"`
 		// Parked means that there are no further attempts unless an operator requests a retry.
-		Parked bool      `json:"parked,omitempty"`
-		At     time.Time `json:"at"`
+		Parked bool `json:"parked,omitempty"`
+		// Held means that no attempt was made, because the destination was known to be down. Attempt is that of the last one then.
+		Held bool `json:"held,omitempty"`
+		// Again is the time of the next attempt, for which NotificationDue follows. It is zero if there is none, and in events of older
+		// programs, which did not acknowledge the event that the notification is about before the last attempt.
+		Again time.Time `json:"again,omitzero"`
+		At    time.Time `json:"at"`
+	}
+
+	// NotificationDue says that the time of the next attempt on a channel has come.
+	NotificationDue struct {
+		NotificationID NotificationID `json:"notificationId"`
+		BookingID      BookingID      `json:"bookingId"`
+		Channel        Channel        `json:"channel"`
+		At             time.Time      `json:"at"`
 	}
 
 	// NotificationRetried says that an operator requested further attempts on each channel on which the notification is parked.
@@ -55,6 +71,7 @@ type (
 func (NotificationRequested) EventType() string { return "NotificationRequested" }
 func (NotificationDelivered) EventType() string { return "NotificationDelivered" }
 func (NotificationFailed) EventType() string    { return "NotificationFailed" }
+func (NotificationDue) EventType() string       { return "NotificationDue" }
 func (NotificationRetried) EventType() string   { return "NotificationRetried" }
 
 // NotificationID identifies the notification of one user about one event. For the booking's user it is the event's id, the text form of a
@@ -129,7 +146,7 @@ func NoticeOf(event Event) (Notice, bool) {
 	case BookingChanged:
 		return Notice{KindChanged, e.BookingID, e.RoomID, e.UserID, e.UserID, "", ""}, true
 	case BookingHandedOver:
-		return Notice{KindHandedOver, e.BookingID, e.RoomID, e.FormerUserID, e.UserID, "", ""}, true
+		return Notice{KindHandedOver, e.BookingID, cmp.Or(e.FormerRoomID, e.RoomID), e.FormerUserID, e.UserID, "", ""}, true
 	case ConfirmCompleted:
 		return Notice{KindConfirmed, e.BookingID, e.RoomID, e.UserID, e.UserID, e.Reason, ""}, true
 	case ConfirmDenied:
@@ -204,6 +221,10 @@ type ChannelDelivery struct {
 	Delivery     Delivery
 	Attempts     int64 // in total
 	Allowance    int64 // attempts before the last retry, which do not count towards the maximum
+	// Again is the time of the next attempt, and Due whether NotificationDue has followed. The first attempt, and the first after a retry,
+	// has none.
+	Again time.Time
+	Due   bool
 }
 
 // On returns the state of the delivery of a notification on a channel.
@@ -225,14 +246,18 @@ func (d Deliveries) Evolve(event Event) Deliveries {
 		d.Requested = append(d.Requested[:len(d.Requested):len(d.Requested)], e)
 	case NotificationDelivered:
 		c := d.On(e.NotificationID, e.Channel)
-		c.Booking, c.Delivery, c.Attempts = e.BookingID, DeliveryDelivered, e.Attempt
+		c.Booking, c.Delivery, c.Attempts, c.Again, c.Due = e.BookingID, DeliveryDelivered, e.Attempt, time.Time{}, false
 		return d.with(c)
 	case NotificationFailed:
 		c := d.On(e.NotificationID, e.Channel)
-		c.Booking, c.Attempts = e.BookingID, e.Attempt
+		c.Booking, c.Attempts, c.Again, c.Due = e.BookingID, e.Attempt, e.Again, false
 		if e.Parked {
 			c.Delivery = DeliveryFailed
 		}
+		return d.with(c)
+	case NotificationDue:
+		c := d.On(e.NotificationID, e.Channel)
+		c.Due = true
 		return d.with(c)
 	case NotificationRetried:
 		for _, c := range d.Channels {

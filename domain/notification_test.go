@@ -19,12 +19,15 @@ func TestNoticeOf(t *testing.T) {
 		{BookingCreated{BookingID: "b", RoomID: "1", UserID: "kim", At: at}, KindBooked, "kim", "conference room[1] reservation is complete"},
 		{BookingChanged{BookingID: "b", RoomID: "1", UserID: "kim", At: at}, KindChanged, "kim", "conference room[1] reservation has been changed"},
 		{BookingHandedOver{BookingID: "b", RoomID: "1", UserID: "lee", FormerUserID: "kim", At: at}, KindHandedOver, "kim", "conference room[1] reservation has been handed over to user[lee]"},
+		{BookingHandedOver{BookingID: "b", RoomID: "2", UserID: "lee", FormerUserID: "kim", FormerRoomID: "1", At: at}, KindHandedOver, "kim", "conference room[1] reservation has been handed over to user[lee]"},
 		{ConfirmCompleted{BookingID: "b", RoomID: "1", UserID: "kim", Reason: "as ever", At: at}, KindConfirmed, "kim", "Booking Number[ b ] is confirmed: as ever"},
 		{ConfirmDenied{BookingID: "b", RoomID: "1", UserID: "kim", At: at}, KindDenied, "kim", "Booking Number[ b ] is denied, reservation has been canceled"},
 		{UseStarted{BookingID: "b", RoomID: "1", UserID: "kim"}, KindUseStarted, "kim", "Booking Number[ b ] is use started"},
 		{UseEnded{BookingID: "b", RoomID: "1", UserID: "kim"}, KindUseEnded, "kim", "Booking Number[ b ] is use ended"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByUser}, KindCancelled, "kim", "reservation has been canceled"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByAdmin}, KindCancelled, "kim", "reservation has been canceled"},
+		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByClosure}, KindCancelled, "kim", "reservation has been canceled, because the room is closed"},
+		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByClosure, Detail: "paint"}, KindCancelled, "kim", "reservation has been canceled, because the room is closed: paint"},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByDenial}, "", "", ""},
 		{BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: CancelledByUseEnd}, "", "", ""},
 		{ConfirmRequested{BookingID: "b", RoomID: "1", UserID: "kim", At: at}, "", "", ""},
@@ -57,6 +60,12 @@ func TestDeliveries(t *testing.T) {
 	failed := func(on Channel, n int64, parked bool) Event {
 		return NotificationFailed{NotificationID: "n", BookingID: "b", Channel: on, Attempt: n, Parked: parked, At: at}
 	}
+	again := func(n int64) Event {
+		return NotificationFailed{NotificationID: "n", BookingID: "b", Channel: ChannelMail, Attempt: n, Again: at, At: at}
+	}
+	due := func(on Channel) Event {
+		return NotificationDue{NotificationID: "n", BookingID: "b", Channel: on, At: at}
+	}
 	retried := NotificationRetried{NotificationID: "n", BookingID: "b", At: at}
 	other := NotificationFailed{NotificationID: "other", BookingID: "b", Channel: ChannelMail, Attempt: 9, Parked: true, At: at}
 	for name, test := range map[string]struct {
@@ -74,6 +83,12 @@ func TestDeliveries(t *testing.T) {
 		"asked again":            {[]Event{failed(ChannelMail, 1, false), failed(ChannelMail, 2, true), retried}, ChannelDelivery{Booking: "b", Delivery: DeliveryPending, Attempts: 2, Allowance: 2}, false},
 		"asked again in vain":    {[]Event{failed(ChannelMail, 1, true), retried, failed(ChannelMail, 2, true)}, ChannelDelivery{Booking: "b", Delivery: DeliveryFailed, Attempts: 2, Allowance: 1}, true},
 		"delivered, and asked":   {[]Event{delivered(ChannelMail, 1), retried}, ChannelDelivery{Booking: "b", Delivery: DeliveryDelivered, Attempts: 1}, false},
+		"to be attempted again":  {[]Event{again(2)}, ChannelDelivery{Booking: "b", Delivery: DeliveryPending, Attempts: 2, Again: at}, false},
+		"held":                   {[]Event{again(2), NotificationFailed{NotificationID: "n", BookingID: "b", Channel: ChannelMail, Attempt: 2, Held: true, Again: at.Add(1)}}, ChannelDelivery{Booking: "b", Delivery: DeliveryPending, Attempts: 2, Again: at.Add(1)}, false},
+		"due":                    {[]Event{again(2), due(ChannelMail)}, ChannelDelivery{Booking: "b", Delivery: DeliveryPending, Attempts: 2, Again: at, Due: true}, false},
+		"due elsewhere":          {[]Event{again(2), due(ChannelWebhook)}, ChannelDelivery{Booking: "b", Delivery: DeliveryPending, Attempts: 2, Again: at}, false},
+		"due, and delivered":     {[]Event{again(2), due(ChannelMail), delivered(ChannelMail, 3)}, ChannelDelivery{Booking: "b", Delivery: DeliveryDelivered, Attempts: 3}, false},
+		"due, and given up":      {[]Event{again(2), due(ChannelMail), failed(ChannelMail, 3, true)}, ChannelDelivery{Booking: "b", Delivery: DeliveryFailed, Attempts: 3}, true},
 		"the fallback gave up":   {[]Event{delivered(ChannelMail, 1), failed(ChannelWebhook, 1, true)}, ChannelDelivery{Booking: "b", Delivery: DeliveryDelivered, Attempts: 1}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

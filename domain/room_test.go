@@ -294,6 +294,20 @@ func TestACalendarForgetsClosures(t *testing.T) {
 	}
 }
 
+// A change that leaves the user as it is counts for that user, also if an older program made it, which did not say who that is.
+func TestAChangeCountsForItsUser(t *testing.T) {
+	rules := Rules{UpcomingPerUser: 1}
+	first, moved := reservation("r1", "b", hours(1, 2)), reservation("r2", "b", hours(3, 4))
+	moved.UserID, moved.Replaces = "", "r1"
+	ask := reservation("r9", "x", hours(5, 6))
+	for _, heldFor := range []UserID{"", "ann"} {
+		moved.HeldFor = heldFor
+		c := Fold(Calendar{}, append(registered("", rules), first, moved, released("r1", "b"))...)
+		_, err := DecideReserve(c, ask, DefaultPolicy())
+		wantBroken(t, err, time.Time{}, RuleUpcoming)
+	}
+}
+
 // TestHowFarADecisionLooksBack asks what has to be remembered for a decision on a slot.
 func TestHowFarADecisionLooksBack(t *testing.T) {
 	wednesday := at(time.UTC, "2026-11-25 10:00")

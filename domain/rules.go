@@ -316,7 +316,7 @@ type BrokenRule struct {
 type objection struct {
 	rule   RuleName // empty if it is no rule
 	limit  any
-	detail string
+	detail func() string  // in words
 	by     []*Reservation // that it is about
 	// until is a start of the slot, after its own, before which this goes on; zero if that is for good.
 	until time.Time
@@ -331,6 +331,14 @@ type admission struct {
 	own      *entry // the reservation that is replaced, if it is in this calendar
 	policy   Policy
 	zone     *time.Location
+
+	upcoming, inWeek userHas // as they were counted last
+}
+
+// userHas is the reservations of a user's other bookings that overlap a slot.
+type userHas struct {
+	in  Slot
+	has []*Reservation
 }
 
 func (c Calendar) admission(ask SlotReserved, p Policy) *admission {
@@ -389,7 +397,7 @@ func (a *admission) keeps(s Slot) bool { return a.own != nil && a.own.slot().Equ
 func (a *admission) broken(s Slot) (broken []BrokenRule, by []*Reservation) {
 	for _, o := range a.objections(s) {
 		if o.rule != "" {
-			broken = append(broken, BrokenRule{Rule: o.rule, Limit: o.limit, Detail: o.detail})
+			broken = append(broken, BrokenRule{Rule: o.rule, Limit: o.limit, Detail: o.detail()})
 			by = append(by, o.by...)
 		}
 	}
@@ -417,32 +425,42 @@ func (a *admission) misfits(s Slot) (objections []objection) {
 	start, end := s.Start.In(a.zone), s.End.In(a.zone)
 	if !a.room.Bookable(s, a.policy.Zone) {
 		hours := rules.Hours.on(start.Weekday())
-		words := "closed"
-		if len(hours) > 0 {
-			words = ""
-			for i, h := range hours {
-				if i > 0 {
-					words += " and "
-				}
-				words += h.From + " to " + h.To
-			}
-		}
 		objections = append(objections, objection{rule: RuleHours, limit: hours, until: rules.Hours.openAfter(start),
-			detail: fmt.Sprintf("the room can be booked in its hours only: on a %s they are %s (%s)", start.Weekday(), words, a.zone)})
+			detail: func() string {
+				return fmt.Sprintf("the room can be booked in its hours only: on a %s they are %s (%s)", start.Weekday(), hoursInWords(hours), a.zone)
+			}})
 	}
 	if step := time.Duration(rules.StepMinutes) * time.Minute; step > 0 && !(onGrid(start, step) && onGrid(end, step)) {
 		objections = append(objections, objection{rule: RuleStep, limit: rules.StepMinutes, until: nextOnGrid(start, step),
-			detail: fmt.Sprintf("a booking starts and ends at a multiple of %s from midnight (%s)", inWords(step), a.zone)})
+			detail: func() string {
+				return fmt.Sprintf("a booking starts and ends at a multiple of %s from midnight (%s)", inWords(step), a.zone)
+			}})
 	}
 	if shortest := time.Duration(rules.ShortestMinutes) * time.Minute; s.Length() < shortest {
 		objections = append(objections, objection{rule: RuleShortest, limit: rules.ShortestMinutes,
-			detail: fmt.Sprintf("a booking is at least %s long, this one is %s", inWords(shortest), inWords(s.Length()))})
+			detail: func() string {
+				return fmt.Sprintf("a booking is at least %s long, this one is %s", inWords(shortest), inWords(s.Length()))
+			}})
 	}
 	if longest := time.Duration(rules.LongestMinutes) * time.Minute; longest > 0 && s.Length() > longest {
 		objections = append(objections, objection{rule: RuleLongest, limit: rules.LongestMinutes,
-			detail: fmt.Sprintf("a booking is at most %s long, this one is %s", inWords(longest), inWords(s.Length()))})
+			detail: func() string {
+				return fmt.Sprintf("a booking is at most %s long, this one is %s", inWords(longest), inWords(s.Length()))
+			}})
 	}
 	return objections
+}
+
+// hoursInWords spells out the bookable hours of a day.
+func hoursInWords(hours []Hours) string {
+	if len(hours) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, h := range hours {
+		words = append(words, h.From+" to "+h.To)
+	}
+	return strings.Join(words, " and ")
 }
 
 // untimely lists the rules that a slot breaks by how soon, or how late, it starts.
@@ -450,12 +468,16 @@ func (a *admission) untimely(s Slot) (objections []objection) {
 	rules := a.room.Rules
 	if soonest := a.ask.At.Add(time.Duration(rules.NoticeMinutes) * time.Minute); rules.NoticeMinutes > 0 && s.Start.Before(soonest) {
 		objections = append(objections, objection{rule: RuleNotice, limit: rules.NoticeMinutes, until: soonest,
-			detail: fmt.Sprintf("a booking is made at least %s before it starts", inWords(time.Duration(rules.NoticeMinutes)*time.Minute))})
+			detail: func() string {
+				return fmt.Sprintf("a booking is made at least %s before it starts", inWords(time.Duration(rules.NoticeMinutes)*time.Minute))
+			}})
 	}
 	if rules.HorizonDays > 0 && s.Start.After(a.ask.At.In(a.zone).AddDate(0, 0, rules.HorizonDays)) {
 		from := s.Start.In(a.zone).AddDate(0, 0, -rules.HorizonDays)
 		objections = append(objections, objection{rule: RuleHorizon, limit: rules.HorizonDays,
-			detail: fmt.Sprintf("a booking is made at most %d days before it starts, this one from %s on", rules.HorizonDays, from.Format(time.RFC3339))})
+			detail: func() string {
+				return fmt.Sprintf("a booking is made at most %d days before it starts, this one from %s on", rules.HorizonDays, from.Format(time.RFC3339))
+			}})
 	}
 	return objections
 }
@@ -473,7 +495,9 @@ func (a *admission) tooNear(s Slot) []objection {
 	}
 	until = until.Add(gap)
 	return []objection{{rule: RuleGap, limit: a.room.Rules.GapMinutes, by: near, until: until,
-		detail: fmt.Sprintf("there are at least %s between two bookings; after these the room can be booked from %s on", inWords(gap), until.In(a.zone).Format(time.RFC3339))}}
+		detail: func() string {
+			return fmt.Sprintf("there are at least %s between two bookings; after these the room can be booked from %s on", inWords(gap), until.In(a.zone).Format(time.RFC3339))
+		}}}
 }
 
 // WithinGap lists the reservations of other bookings that do not overlap the slot and are less than the room's gap before or after it.
@@ -494,24 +518,28 @@ func (c Calendar) WithinGap(except BookingID, s Slot) []*Reservation {
 func (a *admission) overLimits(s Slot) (objections []objection) {
 	rules := a.room.Rules
 	if rules.UpcomingPerUser > 0 && s.End.After(a.ask.At) && (a.own == nil || a.own.user != a.user) {
-		has := a.calendar.ofUser(a.user, a.ask.BookingID, Slot{a.ask.At, endOfTime}, false)
+		has := a.count(&a.upcoming, Slot{a.ask.At, endOfTime}, false)
 		if len(has) >= rules.UpcomingPerUser {
 			objections = append(objections, objection{rule: RuleUpcoming, limit: rules.UpcomingPerUser, by: has,
-				detail: fmt.Sprintf("a user has at most %d bookings in this room that have not ended, this one has %d already", rules.UpcomingPerUser, len(has))})
+				detail: func() string {
+					return fmt.Sprintf("a user has at most %d bookings in this room that have not ended, this one has %d already", rules.UpcomingPerUser, len(has))
+				}})
 		}
 	}
 	if rules.WeeklyMinutesPerUser > 0 {
 		limit := time.Duration(rules.WeeklyMinutesPerUser) * time.Minute
 		for week := weekOf(s.Start.In(a.zone)); week.Start.Before(s.End); week = weekOf(week.End) {
 			sum := week.common(s)
-			has := a.calendar.ofUser(a.user, a.ask.BookingID, week, true)
+			has := a.count(&a.inWeek, week, true)
 			for _, r := range has {
 				sum += week.common(r.Slot)
 			}
 			if sum > limit {
 				left := max(0, limit-sum+week.common(s))
 				objections = append(objections, objection{rule: RuleWeekly, limit: rules.WeeklyMinutesPerUser, by: has, until: week.End.Add(-left),
-					detail: fmt.Sprintf("a user has at most %s a week in this room, and would have %s in the week of %s", inWords(limit), inWords(sum), week.Start.Format(time.DateOnly))})
+					detail: func() string {
+						return fmt.Sprintf("a user has at most %s a week in this room, and would have %s in the week of %s", inWords(limit), inWords(sum), week.Start.Format(time.DateOnly))
+					}})
 				break
 			}
 		}
@@ -522,15 +550,20 @@ func (a *admission) overLimits(s Slot) (objections []objection) {
 // endOfTime is after all slots.
 var endOfTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// ofUser lists the reservations of a user's other bookings that overlap the slot, by start; those of bookings that are over too if used.
-func (c Calendar) ofUser(user uint64, except BookingID, s Slot, used bool) (has []*Reservation) {
-	own, _ := asUUID(string(except))
-	c.overlapping(s, func(e *entry) {
-		if e.user == user && user != 0 && e.booking != own && (used || !e.used) {
-			has = append(has, c.reservation(e))
+// count lists the reservations of the user's other bookings that overlap the slot, by start; those of bookings that are over too if used. They
+// are counted anew if the last count was for another slot.
+func (a *admission) count(last *userHas, s Slot, used bool) []*Reservation {
+	if last.in == s {
+		return last.has
+	}
+	*last = userHas{in: s}
+	own, _ := asUUID(string(a.ask.BookingID))
+	a.calendar.overlapping(s, func(e *entry) {
+		if e.user == a.user && a.user != 0 && e.booking != own && (used || !e.used) {
+			last.has = append(last.has, a.calendar.reservation(e))
 		}
 	})
-	return has
+	return last.has
 }
 
 // maxSteps is how many starts are tried, each after an obstacle to the one before.
@@ -613,7 +646,7 @@ func (c Calendar) BreaksNow(r *Reservation, p Policy, now time.Time) (broken []B
 	a.user = e.user
 	for _, o := range slices.Concat(a.misfits(r.Slot), a.tooNear(r.Slot), a.overLimits(r.Slot), a.untimely(r.Slot)) {
 		if o.rule != RuleNotice {
-			broken = append(broken, BrokenRule{Rule: o.rule, Limit: o.limit, Detail: o.detail})
+			broken = append(broken, BrokenRule{Rule: o.rule, Limit: o.limit, Detail: o.detail()})
 		}
 	}
 	return broken, a.room.closed(r.Slot), a.room.retired(r.Slot)

@@ -365,6 +365,62 @@ func TestEarliestIsTheFirstThatWouldDo(t *testing.T) {
 	})
 }
 
+// TestForgettingChangesNoDecision decides on a calendar that forgot and on one that did not: wherever the short one says that it can be decided
+// on, both decide the same.
+func TestForgettingChangesNoDecision(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var whole, short Calendar
+		both := func(e Event) { whole, short = whole.Evolve(e), short.Evolve(e) }
+		n := 0
+		slot := rapid.Custom(func(t *rapid.T) Slot {
+			from := noon.Add(time.Duration(rapid.IntRange(-12*24, 3*24).Draw(t, "from")) * time.Hour)
+			return Slot{from, from.Add(time.Duration(rapid.IntRange(1, 6).Draw(t, "half hours")) * 30 * time.Minute)}
+		})
+		ask := func(t *rapid.T) SlotReserved {
+			n++
+			r := reservation(ReservationID(fmt.Sprint("r", n)), uuidText(n%251), slot.Draw(t, "slot"))
+			r.UserID = rapid.SampledFrom([]UserID{"ann", "bob"}).Draw(t, "user")
+			return r
+		}
+		both(RoomRegistered{RoomID: "red", Details: Details{Name: "Red"}})
+		t.Repeat(map[string]func(*rapid.T){
+			"reserve": func(t *rapid.T) { both(ask(t)) },
+			"use": func(t *rapid.T) {
+				if whole.Len() == 0 {
+					t.Skip("nothing is held")
+				}
+				r := slices.Collect(whole.All)[rapid.IntRange(0, whole.Len()-1).Draw(t, "which")]
+				both(used(r.ReservationID, r.BookingID, r.Slot.Start.Add(r.Slot.Length()/2)))
+			},
+			"close": func(t *rapid.T) {
+				n++
+				both(PeriodClosed{ClosureID: ClosureID(fmt.Sprint(n)), RoomID: "red", Slot: slot.Draw(t, "slot"), Bookings: KeepBookings})
+			},
+			"reopen": func(t *rapid.T) {
+				both(PeriodReopened{ClosureID: ClosureID(fmt.Sprint(rapid.IntRange(0, n).Draw(t, "which"))), RoomID: "red"})
+			},
+			"rules": func(t *rapid.T) {
+				pick := func(name string, of ...int) int { return rapid.SampledFrom(of).Draw(t, name) }
+				both(RulesSet{RoomID: "red", Rules: Rules{GapMinutes: pick("gap", 0, 30, 240), WeeklyMinutesPerUser: pick("weekly", 0, 60, 300), UpcomingPerUser: pick("upcoming", 0, 1, 3)}})
+			},
+			"forget": func(t *rapid.T) {
+				short = short.Forget(noon.Add(-time.Duration(rapid.IntRange(0, 12*24).Draw(t, "hours ago"))*time.Hour), rapid.IntRange(0, 2).Draw(t, "few"))
+			},
+			"": func(t *rapid.T) {
+				ask := ask(t)
+				if !short.Decides(ask.Slot.Start, nil) {
+					return
+				}
+				events, err := DecideReserve(short, ask, DefaultPolicy())
+				want, wantErr := DecideReserve(whole, ask, DefaultPolicy())
+				if !reflect.DeepEqual(events, want) || !reflect.DeepEqual(err, wantErr) {
+					t.Fatalf("%s: %+v, %v; without forgetting %+v, %v", ask.Slot, events, err, want, wantErr)
+				}
+			},
+		})
+	})
+}
+
 func TestCheckRules(t *testing.T) {
 	good := Rules{
 		Hours: &WeekHours{Monday: []Hours{{"00:00", "24:00"}}}, StepMinutes: 15, ShortestMinutes: 15, LongestMinutes: 60, GapMinutes: 10, NoticeMinutes: 60, HorizonDays: 30,

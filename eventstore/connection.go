@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ const maxReceiveBytes = 17 << 20
 type connections struct {
 	config  *esdb.Configuration
 	size    int // connections to a member
+	dial    func(ctx context.Context, address string) (net.Conn, error)
 	options []grpc.DialOption
 	logger  *slog.Logger
 	metrics *metrics
@@ -67,11 +69,12 @@ type connections struct {
 	work sync.WaitGroup
 }
 
-func newConnections(n int, config *esdb.Configuration, logger *slog.Logger, m *metrics) *connections {
+func newConnections(n int, config *esdb.Configuration, dial func(context.Context, string) (net.Conn, error), logger *slog.Logger, m *metrics) *connections {
 	p := &connections{
 		config:  config,
 		size:    n,
-		options: dialOptions(config),
+		dial:    dial,
+		options: dialOptions(config, dial),
 		logger:  logger,
 		metrics: m,
 		outage:  NewTrouble(logger, slog.LevelWarn, "the event store is not available", "the event store is available"),
@@ -90,8 +93,9 @@ func newConnections(n int, config *esdb.Configuration, logger *slog.Logger, m *m
 // clustered reports whether the connection string names a cluster, whose members are found by gossip, rather than a single server.
 func (p *connections) clustered() bool { return p.config.DnsDiscover || len(p.config.GossipSeeds) > 0 }
 
-func dialOptions(config *esdb.Configuration) []grpc.DialOption {
+func dialOptions(config *esdb.Configuration, dial func(context.Context, string) (net.Conn, error)) []grpc.DialOption {
 	options := []grpc.DialOption{
+		grpc.WithContextDialer(dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceiveBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{

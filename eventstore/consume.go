@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -65,6 +66,9 @@ type ConsumeOptions struct {
 	InFlight int
 	// Handlers is the number of events that are handled at a time; 0 is [DefaultHandlers].
 	Handlers int
+	// Linger is how long an event waits for others before it is handled, so that what is appended and settled because of them shares
+	// writes. Zero does not wait.
+	Linger time.Duration
 	// Key names what an event is about. Events with the same key are handled one after another, in the order in which the group hands
 	// them out; others at the same time. nil is their stream. It is called by one goroutine.
 	Key func(Recorded) string
@@ -126,6 +130,7 @@ type consumer struct {
 	handling sync.WaitGroup
 
 	mu      sync.Mutex
+	linger  chan struct{}            // closed when what lingers is to be handled; nil if nothing does
 	call    *groupCall               // nil while there is none
 	stopped bool                     // no further event is to be handled
 	held    map[uuid.UUID]*heldEvent // that are not settled, or were lately
@@ -318,12 +323,36 @@ func (c *consumer) take(g *groupCall, message *persistent.ReadResp_ReadEvent) {
 	c.held[id] = h
 	c.queues[key] = append(c.queues[key], h)
 	if len(c.queues[key]) == 1 {
+		lingering := c.lingering()
 		c.handling.Go(func() {
+			select {
+			case <-lingering:
+			case <-c.ctx.Done():
+			}
 			for more := true; more; {
 				more = c.handleNext(key)
 			}
 		})
 	}
+}
+
+// lingering returns a channel that is closed when an event that has just come is to be handled. The mutex of the consumer must be held.
+func (c *consumer) lingering() <-chan struct{} {
+	if c.linger == nil {
+		linger := make(chan struct{})
+		if c.options.Linger == 0 {
+			close(linger)
+			return linger
+		}
+		c.linger = linger
+		time.AfterFunc(c.options.Linger, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.linger = nil
+			close(linger)
+		})
+	}
+	return c.linger
 }
 
 // again reports whether the event is known. If it is settled the settlement is repeated: it has not arrived in time.

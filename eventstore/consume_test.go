@@ -291,6 +291,16 @@ func TestSettlements(t *testing.T) {
 			t.Errorf("event %d was handled with %v retries, want %v", i, times[written[i]], want)
 		}
 	}
+	parked, err := s.Parked(t.Context(), g.name)
+	if err != nil || len(parked) != 2 {
+		t.Fatalf("parked are %+v, %v", parked, err)
+	}
+	slices.SortFunc(parked, func(a, b eventstore.ParkedEvent) int { return strings.Compare(a.Reason, b.Reason) })
+	for i, want := range []string{"Reached retry count of 3", "not today"} {
+		if p := parked[i]; p.Reason != want || !strings.HasPrefix(p.Stream, g.prefix) || p.Revision != 0 || time.Since(p.At).Abs() > time.Hour {
+			t.Errorf("parked is %+v, want for %s", p, want)
+		}
+	}
 	replaying.Store(true)
 	if err := s.ReplayParked(t.Context(), g.name); err != nil {
 		t.Fatal(err)
@@ -308,6 +318,9 @@ func TestSettlements(t *testing.T) {
 		}
 	}
 	g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.Parked == 0 && i.InFlight == 0 })
+	if parked, err := s.Parked(t.Context(), g.name); err != nil || len(parked) != 0 {
+		t.Errorf("parked are %+v, %v", parked, err)
+	}
 	c.end(t)
 }
 
@@ -326,6 +339,8 @@ func TestNoGroup(t *testing.T) {
 	_, err := s.Group(t.Context(), name)
 	check(err, name)
 	check(s.ReplayParked(t.Context(), name), name)
+	_, err = s.Parked(t.Context(), name)
+	check(err, name)
 
 	g := newGroup(t, s, nil)
 	h := newHandled()
@@ -585,6 +600,23 @@ func TestConsumerEnds(t *testing.T) {
 		}
 		c.end(t)
 	}
+}
+
+// Events that linger are received, and not handled until their time has come. They do not hold up the end of a consumer.
+func TestLinger(t *testing.T) {
+	s := eventstoretest.Open(t)
+	g := newGroup(t, s, nil)
+	written := g.write(t, s, 4, 2)
+	h := newHandled()
+	c := g.consume(t, s, eventstore.ConsumeOptions{Linger: time.Hour}, h.ack)
+	g.awaitInfo(t, s, func(info eventstore.GroupInfo) bool { return info.InFlight == len(written) })
+	c.end(t)
+	if early := h.wait(0); len(early) > 0 {
+		t.Errorf("%d events were handled at once", len(early))
+	}
+	c = g.consume(t, s, eventstore.ConsumeOptions{Linger: time.Millisecond}, h.ack)
+	checkOrder(t, h.wait(len(written)))
+	c.end(t)
 }
 
 // Connections break: a single consumer handles every event once all the same, since it settles again what it has handled.

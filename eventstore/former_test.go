@@ -484,6 +484,7 @@ func bookingHandedOver(f *form, e *domain.BookingHandedOver) {
 	text(f, "roomId", &e.RoomID)
 	text(f, "userId", &e.UserID)
 	text(f, "formerUserId", &e.FormerUserID)
+	optionalText(f, "formerRoomId", &e.FormerRoomID)
 	f.time("at", &e.At)
 	f.end()
 }

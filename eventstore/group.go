@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/persistent"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	"github.com/go-json-experiment/json"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"roombook/domain"
 )
 
 // NoGroup means that the event store has no persistent subscription to the log of that name. Who may make it is for the event store to
@@ -218,6 +222,39 @@ func getInfo(group string) *persistent.GetInfoReq {
 	return &persistent.GetInfoReq{Options: &persistent.GetInfoReq_Options{
 		StreamOption: &persistent.GetInfoReq_Options_All{All: &shared.Empty{}}, GroupName: group,
 	}}
+}
+
+// ParkedEvent is an event that a group has parked.
+type ParkedEvent struct {
+	Stream   string
+	Revision domain.Revision
+	Reason   string
+	At       time.Time // when it was parked
+}
+
+// Parked lists the events that a group has parked and that [Store.ReplayParked] has not handed out again, oldest first. The errors are those of
+// [Store.ReplayParked].
+func (s *Store) Parked(ctx context.Context, group string) (list []ParkedEvent, err error) {
+	if _, err = s.groupInfo(ctx, group); err == nil {
+		err = s.readStream(ctx, "$persistentsubscription-$all::"+group+"-parked", 0, func(e *recordedEvent) bool {
+			var parked ParkedEvent
+			var m struct {
+				Reason string    `json:"reason"`
+				Added  time.Time `json:"added"`
+			}
+			revision, stream, _ := strings.Cut(string(e.GetData()), "@")
+			number, _ := strconv.ParseInt(revision, 10, 64)
+			_ = json.Unmarshal(e.GetCustomMetadata(), &m, storedJSON) // only tells more
+			parked.Stream, parked.Revision, parked.At = stream, domain.Revision(number), m.Added
+			parked.Reason = strings.TrimPrefix(m.Reason, "Client explicitly NAK'ed message.\n")
+			list = append(list, parked)
+			return true
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what group %s has parked: %w", group, err)
+	}
+	return list, nil
 }
 
 // ReplayParked has the events that a group has parked until now handed out again, before others. It returns before that has happened. The

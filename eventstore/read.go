@@ -26,13 +26,13 @@ import (
 // the read resumes after the last event. Time spent in the loop's body does not count towards the time-out.
 func (s *Store) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
-		if err := s.readStream(ctx, stream, from, func(r Recorded) bool { return yield(r, nil) }); err != nil {
+		if err := s.readStream(ctx, stream, from, func(e *recordedEvent) bool { return yield(s.recorded(e), nil) }); err != nil {
 			yield(Recorded{}, fmt.Errorf("read %q: %w", stream, err))
 		}
 	}
 }
 
-func (s *Store) readStream(ctx context.Context, stream string, from domain.Revision, yield func(Recorded) bool) error {
+func (s *Store) readStream(ctx context.Context, stream string, from domain.Revision, yield func(*recordedEvent) bool) error {
 	switch {
 	case !validStream(stream):
 		return errNoStreamName
@@ -42,7 +42,7 @@ func (s *Store) readStream(ctx context.Context, stream string, from domain.Revis
 	request := readStream(stream, from, math.MaxUint64)
 	return s.read(ctx, s.connections.leader, request, func(e *recordedEvent) bool {
 		request.Options.GetStream().RevisionOption = &streams.ReadReq_Options_StreamOptions_Revision{Revision: e.GetStreamRevision() + 1}
-		return yield(s.recorded(e))
+		return yield(e)
 	})
 }
 

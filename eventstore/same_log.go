@@ -90,7 +90,7 @@ func stays(stream string) bool {
 // dial connects to the member, unless its log is not the one that the member's calls are for.
 func (m *member) dial(ctx context.Context, address string) (net.Conn, error) {
 	m.appendsSingly.Store(false) // it may be another version
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := m.route.connections.dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}

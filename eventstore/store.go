@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -33,6 +34,8 @@ type Options struct {
 	// Timeout bounds an append with all its tries, a ping, and the wait for each event of a read and for the start of a subscription;
 	// 0 is [DefaultTimeout].
 	Timeout time.Duration
+	// Dial, if not nil, connects to the server that ConnectionString names, in place of its address. It is not for clusters.
+	Dial func(context.Context) (net.Conn, error)
 	// Logger is told of outages and of events that cannot be decoded; nil discards.
 	Logger *slog.Logger
 }
@@ -72,9 +75,15 @@ func Open(o Options) (*Store, error) {
 	}
 	config.GossipTimeout = max(1, min(config.GossipTimeout, int(timeout.Seconds())))
 
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		if o.Dial != nil {
+			return o.Dial(ctx)
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
 	m := newMetrics()
 	return &Store{
-		connections: newConnections(connections, config, logger, m),
+		connections: newConnections(connections, config, dial, logger, m),
 		codec:       newCodec(),
 		timeout:     timeout,
 		logger:      logger,

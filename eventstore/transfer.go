@@ -34,15 +34,19 @@ type Stored struct {
 // snapshotType is the type of snapshots' events.
 var snapshotType = domain.CalendarSnapshot{}.EventType()
 
-// movedStreams matches the streams that [Store.StoredAfter] yields: all but the event store's own, and the metadata of those.
-const movedStreams = `^([^$]|\$\$[^$])`
+// Filters by the stream's name: all but the event store's own and metadata, and the same with the metadata of those.
+const (
+	movedStreams     = `^[^$]`
+	describedStreams = `^([^$]|\$\$[^$])`
+)
 
 // StoredAfter yields the events of the log after a position, 0 for all of it, in order, up to the end of the log as it was when the read
 // began, or later. It leaves out what means nothing in another event store or is made anew there: the streams of the event store itself,
-// checkpoints, which are positions, and snapshots. Of both, older ones may be gone, and a stream cannot be made again without them. In a cluster the leader is read. The last thing yielded may be an error, one of [Store.ReadStream]'s.
+// metadata, checkpoints, which are positions, and snapshots. Of these, all but the last may have been removed, and a stream cannot be made
+// again without its first events. In a cluster the leader is read. The last thing yielded may be an error, one of [Store.ReadStream]'s.
 func (s *Store) StoredAfter(ctx context.Context, after Position) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
-		request := readMoved(math.MaxUint64)
+		request := readLog(math.MaxUint64, movedStreams)
 		all := request.Options.GetAll()
 		from := func(p Position) {
 			all.AllOption = &streams.ReadReq_Options_AllOptions_Position{
@@ -68,10 +72,10 @@ func (s *Store) StoredAfter(ctx context.Context, after Position) iter.Seq2[Store
 	}
 }
 
-// LastStored is the last of the events that [Store.StoredAfter] would yield or would leave out as a checkpoint, or nil. Its errors are those
-// of [Store.ReadStream].
+// LastStored is the last event of the log that is not of the event store's own streams, or nil: of those that [Store.StoredAfter] yields, or
+// that it leaves out though somebody has made them. Its errors are those of [Store.ReadStream].
 func (s *Store) LastStored(ctx context.Context) (last *Stored, err error) {
-	request := readMoved(1)
+	request := readLog(1, describedStreams)
 	request.Options.ReadDirection = streams.ReadReq_Options_Backwards
 	request.Options.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}}
 	err = s.read(ctx, s.connections.leader, request, func(e *recordedEvent) bool {
@@ -85,15 +89,15 @@ func (s *Store) LastStored(ctx context.Context) (last *Stored, err error) {
 	return last, nil
 }
 
-// readMoved reads the log from its start.
-func readMoved(count uint64) *streams.ReadReq {
+// readLog reads events of the streams whose names match, from the start of the log.
+func readLog(count uint64, names string) *streams.ReadReq {
 	request := newRead(count)
 	request.Options.StreamOption = &streams.ReadReq_Options_All{All: &streams.ReadReq_Options_AllOptions{
 		AllOption: &streams.ReadReq_Options_AllOptions_Start{Start: &shared.Empty{}},
 	}}
 	request.Options.FilterOption = &streams.ReadReq_Options_Filter{Filter: &streams.ReadReq_Options_FilterOptions{
 		Filter: &streams.ReadReq_Options_FilterOptions_StreamIdentifier{
-			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Regex: movedStreams},
+			StreamIdentifier: &streams.ReadReq_Options_FilterOptions_Expression{Regex: names},
 		},
 		Window:                       &streams.ReadReq_Options_FilterOptions_Max{Max: 32},
 		CheckpointIntervalMultiplier: 1,

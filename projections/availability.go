@@ -59,9 +59,9 @@ type Suggestion struct {
 }
 
 const (
-	firstCandidates = 64 // how many rooms are tried at first; then four times as many, and so on
-	mostCandidates  = 512
-	mostSuggestions = 3 // of each kind
+	firstCandidates = 64  // the number of rooms in the first query of the store; in each of the next it is four times as many,
+	maxCandidates   = 512 // up to this
+	maxSuggestions  = 3   // of each kind
 	suggestedRooms  = 10
 	suggestedWindow = 7 * 24 * time.Hour // after the one asked for
 	suggestedBefore = 8 * time.Hour      // before it
@@ -156,7 +156,7 @@ func (s *search) first(r *Room, c domain.Calendar, length time.Duration, window 
 	return slot, ok && slot.Length() == length && !slot.End.After(window.End)
 }
 
-// leaves reports whether bookings, by start, leave as much of the window as was asked for, which is quickly said.
+// leaves reports whether bookings, by start, leave as much of the window as was asked for. If not, no calendar is needed.
 func (s *search) leaves(bookings []*BookingList) bool {
 	free := s.Within.Start
 	for _, b := range bookings {
@@ -172,7 +172,7 @@ func (s *search) leaves(bookings []*BookingList) bool {
 // free returns the first n candidates that can be booked as they were asked for.
 func (s *search) free(ctx context.Context, candidates []*Room, n int) ([]Available, error) {
 	var found []Available
-	for some := firstCandidates; len(candidates) > 0 && len(found) < n; some = min(4*some, mostCandidates) {
+	for some := firstCandidates; len(candidates) > 0 && len(found) < n; some = min(4*some, maxCandidates) {
 		rooms := candidates[:min(some, len(candidates))]
 		candidates = candidates[len(rooms):]
 		taken, err := s.taken(ctx, rooms, s.Within)
@@ -199,7 +199,7 @@ func (s *search) suggest(ctx context.Context, candidates []*Room) ([]Suggestion,
 	if s.Building != "" || s.Floor != "" {
 		anywhere := s.RoomFilter
 		anywhere.Building, anywhere.Floor = "", ""
-		elsewhere, err := s.free(ctx, s.candidates(anywhere), mostSuggestions)
+		elsewhere, err := s.free(ctx, s.candidates(anywhere), maxSuggestions)
 		if err != nil {
 			return nil, err
 		}
@@ -232,7 +232,7 @@ func (s *search) suggest(ctx context.Context, candidates []*Room) ([]Suggestion,
 		return cmp.Compare(a.Slot.Start.Sub(asked.Start).Abs(), b.Slot.Start.Sub(asked.Start).Abs())
 	})
 	slices.SortStableFunc(shorter, func(a, b Suggestion) int { return -cmp.Compare(a.Slot.Length(), b.Slot.Length()) })
-	return slices.Concat(suggestions, otherTimes[:min(mostSuggestions, len(otherTimes))], shorter[:min(mostSuggestions, len(shorter))]), nil
+	return slices.Concat(suggestions, otherTimes[:min(maxSuggestions, len(otherTimes))], shorter[:min(maxSuggestions, len(shorter))]), nil
 }
 
 // otherTimes are the nearest slots before and after the one asked for, for which a room can be booked.

@@ -27,6 +27,9 @@ type BookingList struct {
 	// CancelReason and CancelledAt are set once the booking is CANCELLED or ENDED.
 	CancelReason domain.CancelReason `json:"cancelReason,omitzero" bson:"cancelReason,omitempty"`
 	CancelledAt  time.Time           `json:"cancelDtm,omitzero" bson:"cancelDtm,omitempty"`
+	// Changes counts the changes of room, time and user. ModifiedAt is the time of the last event of any kind.
+	Changes    int       `json:"changes,omitzero" bson:"changes,omitempty"`
+	ModifiedAt time.Time `json:"modifiedDtm" bson:"modifiedDtm"`
 	// UseEndedAt is when the room was left; zero until then.
 	UseEndedAt time.Time `json:"realUseEndDtm,omitzero" bson:"realUseEndDtm,omitempty"`
 }
@@ -127,7 +130,7 @@ func ofBooking(r eventstore.Recorded) (id string, first bool) {
 }
 
 func (l BookingList) fold(r eventstore.Recorded) BookingList {
-	l.Status = l.Status.after(r.Event)
+	l.Status, l.ModifiedAt = l.Status.after(r.Event), shown(r.Metadata.OccurredAt)
 	switch e := r.Event.(type) {
 	case domain.BookingCreated:
 		l.Booking, l.Room, l.User = e.BookingID, e.RoomID, e.UserID
@@ -135,6 +138,7 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 		l.BookedAt = shown(e.At)
 		l = l.answered(domain.AnswerPending, "", "", time.Time{})
 	case domain.BookingChanged:
+		l.Changes++
 		l.Room, l.User = e.RoomID, e.UserID
 		l.Start, l.End = shown(e.Slot.Start), shown(e.Slot.End)
 	case domain.ConfirmRequested:

@@ -13,5 +13,8 @@
 //   - A generation stores the id of the last event folded into it. If the log has a different event at that position, or none, the log is not
 //     the one the generation was built from (a backup was restored), and the generation is discarded and rebuilt.
 //
+// The directory of rooms is read as a whole and kept in memory until a room changes. What takes a room, and which rooms can be booked, is
+// answered from it and the booking list by the rules of package domain.
+//
 // Readers use [Queries]. Only [Workers] and a [Rebuilder] write to a [Store].
 package projections

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,30 +75,25 @@ func (m *metrics) collectors() []prometheus.Collector {
 // healthCollector shows the health of the lists when it is asked for.
 type healthCollector struct{ workers *Workers }
 
-func healthDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, []string{"projection"}, nil)
-}
-
 // Describe implements prometheus.Collector.
 func (c healthCollector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
 
 // Collect implements prometheus.Collector.
 func (c healthCollector) Collect(to chan<- prometheus.Metric) {
 	for _, h := range c.workers.Health() {
+		show := func(name, help string, value float64) {
+			desc := prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, []string{"projection"}, nil)
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, h.Projection)
+		}
 		following := 0.0
 		if h.State == Following {
 			following = 1
 		}
-		for _, m := range []struct {
-			desc  *prometheus.Desc
-			value float64
-		}{
-			{healthDesc("following", "1 while the list is kept up to date, 0 while it is being built, failing or stopped."), following},
-			{healthDesc("position", "Position of the log that the list has."), float64(h.Position)},
-			{healthDesc("lag_events", "Events that have been received and are to be written next."), float64(h.Gathered)},
-			{healthDesc("lag_seconds", "How long ago the newest event of the list occurred, while the list has not caught up."), h.Behind.Seconds()},
-		} {
-			to <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, m.value, h.Projection)
+		show("following", "1 while the list is kept up to date, 0 while it is being built, failing or stopped.", following)
+		show("position", "Position of the log that the list has.", float64(h.Position))
+		show("lag_events", fmt.Sprintf("Events that have been received and are to be written next: about %d at most, however many follow them.", maxGathered), float64(h.Gathered))
+		if h.CaughtUp || h.Behind > 0 {
+			show("lag_seconds", "For how long, at most, the list has lacked events; absent until anything of it is known.", h.Behind.Seconds())
 		}
 	}
 }

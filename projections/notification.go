@@ -10,7 +10,7 @@ import (
 // NotificationName names the projection.
 const NotificationName = "notifications"
 
-// Notification is a document of the notifications: what one user is told of one event.
+// Notification is a document of the notifications: the notification of one user about one event.
 type Notification struct {
 	ID          domain.NotificationID   `json:"notificationId" bson:"notificationId" key:"id"`
 	Booking     domain.BookingID        `json:"bookingId" bson:"bookingId" key:"booking"`
@@ -29,7 +29,7 @@ func notifications() list[Notification] {
 	deliveries := []string{string(domain.DeliveryPending), string(domain.DeliveryDelivered), string(domain.DeliveryFailed)}
 	return list[Notification]{
 		name:    NotificationName,
-		version: 7,
+		version: 8,
 		sorts: []ordering{
 			{"sendDtm", Order{Start: true}},
 			{"userId", Order{By: ColumnUser, Start: true}},
@@ -54,7 +54,7 @@ func notificationOf(r eventstore.Recorded) (id string, first bool) {
 	case domain.NotificationRetried:
 		return string(e.NotificationID), false
 	}
-	if _, told := domain.NoticeOf(r.Event); told {
+	if _, has := domain.NoticeOf(r.Event); has {
 		return r.ID.String(), true
 	}
 	return "", false
@@ -72,7 +72,9 @@ func (n Notification) fold(r eventstore.Recorded) Notification {
 		}
 		n.Attempts += min(int(e.Attempt), 1)
 	case domain.NotificationFailed:
-		n.Attempts++
+		if !e.Held {
+			n.Attempts++
+		}
 		n.Reason = e.Reason
 		if e.Parked {
 			n.Delivery = domain.DeliveryFailed

@@ -153,7 +153,7 @@ type Health struct {
 	CaughtUp bool
 	// Gathered is the number of events received but not yet written.
 	Gathered int
-	// Behind is the age of the list's newest event while the list has not caught up.
+	// Behind is for how long, at most, the list has lacked events: 0 while it lacks none, or until anything of it is known.
 	Behind time.Duration
 	// Rebuilding means that a generation is being built beside the active one.
 	Rebuilding bool
@@ -173,15 +173,15 @@ type worker struct {
 
 	mu     sync.Mutex
 	health Health
-	newest time.Time // when the list's newest event occurred
+	upTo   time.Time // the list has everything that occurred until then
 }
 
 func (w *worker) reported() Health {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := w.health
-	if !h.CaughtUp && !w.newest.IsZero() {
-		h.Behind = time.Since(w.newest)
+	if (!h.CaughtUp || h.Gathered > 0) && !w.upTo.IsZero() {
+		h.Behind = max(0, time.Since(w.upTo))
 	}
 	return h
 }
@@ -451,9 +451,7 @@ func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) 
 			}
 		}
 	}
-	w.mu.Lock()
-	w.newest = batch.Events[len(batch.Events)-1].Metadata.OccurredAt
-	w.mu.Unlock()
+	w.has(batch.Events[len(batch.Events)-1].Metadata.OccurredAt)
 	w.follows(b.generation, gathered{position: batch.Position, caughtUp: batch.CaughtUp})
 	w.options.Positions.advance(w.projection.Name, b.generation.Position)
 	return nil
@@ -465,9 +463,21 @@ func (w *worker) gathered(events int) {
 	w.health.Gathered = events
 }
 
+// has notes that the list has everything that occurred until then.
+func (w *worker) has(upTo time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if upTo.After(w.upTo) {
+		w.upTo = upTo
+	}
+}
+
 // follows reports that the list contains everything received.
 func (w *worker) follows(g Generation, received gathered) {
 	w.failing.Over()
+	if received.caughtUp {
+		w.has(time.Now())
+	}
 	w.report(func(h *Health) {
 		h.State, h.Error, h.Since = Following, nil, time.Time{}
 		h.Generation, h.Position, h.CaughtUp = g.Number, max(g.Position, received.position), received.caughtUp

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,6 +227,73 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 		state, err := store.State(t.Context(), p.Name)
 		return err == nil && state.Generations[0].Considered.Position > position
 	})
+}
+
+// stuck is a store whose writes of documents end when they are released, and then fail.
+type stuck struct {
+	projections.Store
+	release atomic.Pointer[chan struct{}]
+}
+
+func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
+	if release := s.release.Load(); release != nil && len(rows) > 0 {
+		select {
+		case <-*release:
+		case <-ctx.Done():
+		}
+		return errStuck
+	}
+	return s.Store.Write(ctx, g, schema, rows, at)
+}
+
+var errStuck = errors.New("the write is stuck")
+
+// How far a list is behind is for how long it has lacked events, not how old its newest event is: while a write takes long, and while writing
+// fails. Of a list that was never written that is not known, and not shown as 0.
+func TestHowFarAListIsBehind(t *testing.T) {
+	log, metrics := eventstoretest.Open(t), prometheus.NewRegistry()
+	store := &stuck{Store: openSQLite(t)}
+	p, _ := projections.Named(projections.BookingListName)
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond, Metrics: metrics})
+	run(t, workers)
+	h := history(11) // whose events occurred long ago
+	position := happen(t, log, h, 3)
+	until(t, "the list is kept", func() bool {
+		h := workers.Health()[0]
+		return h.Position >= position && h.CaughtUp && h.Behind == 0
+	})
+	if lag := metric(t, metrics, "roombook_projection_lag_seconds", p.Name); lag != 0 {
+		t.Errorf("a list that lacks nothing is shown as %v s behind", lag)
+	}
+	release := make(chan struct{})
+	store.release.Store(&release)
+	happen(t, log, h, 1)
+	behind := func(state projections.Activity) func() bool {
+		return func() bool {
+			h := workers.Health()[0]
+			if h.Behind > time.Hour {
+				t.Fatalf("it is %s, and %s behind", h.State, h.Behind)
+			}
+			return h.State == state && h.Behind > 0
+		}
+	}
+	until(t, "a write takes long", behind(projections.Following))
+	close(release)
+	until(t, "writes fail", behind(projections.Failing))
+
+	unknown := prometheus.NewRegistry()
+	began := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond, Metrics: unknown})
+	run(t, began)
+	until(t, "writes fail from the start", func() bool { return began.Health()[0].State == projections.Failing })
+	families, err := unknown.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "roombook_projection_lag_seconds" {
+			t.Errorf("it is shown as %v behind", f)
+		}
+	}
 }
 
 // A worker that stops writes what it has received.

@@ -13,9 +13,9 @@ import (
 func (p *Pages) approvalRoutes() []Route {
 	return []Route{
 		// The bookings that wait for an answer.
-		{"GET", "/approvals", p.approvals},
+		{"GET", "/approvals", false, p.approvals},
 		// Answers some of them.
-		{"POST", "/approvals", p.answerApprovals},
+		{"POST", "/approvals", false, p.answerApprovals},
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func (p *Pages) boardRoutes() []Route {
 	return []Route{
 		// The rooms of the house on a day.
-		{"GET", "/board", p.board},
+		{"GET", "/board", false, p.board},
 	}
 }
 

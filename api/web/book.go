@@ -17,13 +17,13 @@ import (
 func (p *Pages) bookRoutes() []Route {
 	return []Route{
 		// The form that books a room.
-		{"GET", "/book", p.bookForm},
+		{"GET", "/book", false, p.bookForm},
 		// Books a room.
-		{"POST", "/book", p.book},
+		{"POST", "/book", false, p.book},
 		// The form that changes a booking.
-		{"GET", "/bookings/{id}/change", p.changeForm},
+		{"GET", "/bookings/{id}/change", false, p.changeForm},
 		// Changes a booking.
-		{"POST", "/bookings/{id}/change", p.change},
+		{"POST", "/bookings/{id}/change", false, p.change},
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 func (p *Pages) bookingRoutes() []Route {
 	return []Route{
 		// A booking: its state, what can be done with it, and its history.
-		{"GET", "/bookings/{id}/page", p.bookingPage},
+		{"GET", "/bookings/{id}/page", false, p.bookingPage},
 		// Does something with it.
-		{"POST", "/bookings/{id}/page", p.actOnBooking},
+		{"POST", "/bookings/{id}/page", false, p.actOnBooking},
 	}
 }
 
@@ -110,7 +110,7 @@ func (v *view) PhaseClass(b commands.Booking) string {
 // historyLine says an event in words. What only serves the program is left out.
 func (v *view) historyLine(e *eventstore.Recorded, room domain.RoomID) (historyLine, bool) {
 	line := historyLine{When: v.At(e.Metadata.OccurredAt, room), Position: uint64(e.Position)}
-	if e.Metadata.Actor != anonymous {
+	if e.Metadata.Actor != string(anonymous) {
 		line.Who = e.Metadata.Actor
 	}
 	say := func(key string, values ...any) { line.Text = v.T("history."+key, values...) }

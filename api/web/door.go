@@ -14,9 +14,9 @@ import (
 func (p *Pages) doorRoutes() []Route {
 	return []Route{
 		// The display beside a room's door.
-		{"GET", "/rooms/{id}/door", p.door},
+		{"GET", "/rooms/{id}/door", false, p.door},
 		// What is tapped on it.
-		{"POST", "/rooms/{id}/door", p.actAtDoor},
+		{"POST", "/rooms/{id}/door", false, p.actAtDoor},
 	}
 }
 

@@ -15,13 +15,13 @@ import (
 func (p *Pages) houseRoutes() []Route {
 	return []Route{
 		// The rooms of the house, to look after.
-		{"GET", "/house", p.house},
+		{"GET", "/house", false, p.house},
 		// Adds a room, or a sample house.
-		{"POST", "/house", p.addRoom},
+		{"POST", "/house", false, p.addRoom},
 		// A room, to look after.
-		{"GET", "/house/{id}", p.houseRoom},
+		{"GET", "/house/{id}", false, p.houseRoom},
 		// Changes what is known of the room, its rules, closed periods or retirement.
-		{"POST", "/house/{id}", p.changeRoom},
+		{"POST", "/house/{id}", false, p.changeRoom},
 	}
 }
 

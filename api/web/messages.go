@@ -5,7 +5,7 @@ import "roombook/projections"
 func (p *Pages) messageRoutes() []Route {
 	return []Route{
 		// What the reader was told.
-		{"GET", "/messages", p.messages},
+		{"GET", "/messages", false, p.messages},
 	}
 }
 

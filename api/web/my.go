@@ -13,7 +13,7 @@ import (
 func (p *Pages) myRoutes() []Route {
 	return []Route{
 		// The reader's bookings.
-		{"GET", "/my", p.my},
+		{"GET", "/my", false, p.my},
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 func (p *Pages) reportRoutes() []Route {
 	return []Route{
 		// Booked time beside used time.
-		{"GET", "/report", p.report},
+		{"GET", "/report", false, p.report},
 		// The same as a table for other programs.
-		{"GET", "/report.csv", p.reportTable},
+		{"GET", "/report.csv", false, p.reportTable},
 	}
 }
 

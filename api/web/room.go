@@ -16,7 +16,7 @@ import (
 func (p *Pages) roomRoutes() []Route {
 	return []Route{
 		// What there is to know of a room, and its week.
-		{"GET", "/rooms/{id}/page", p.roomPage},
+		{"GET", "/rooms/{id}/page", false, p.roomPage},
 	}
 }
 

@@ -56,7 +56,7 @@ func LoadSampleHouse(ctx context.Context, h *commands.Handler, now time.Time) (l
 }
 
 // sampleActor is who a sample house is from.
-const sampleActor = "sample"
+var sampleActor = domain.Anyone("sample")
 
 func sampleRequest(now time.Time) commands.Request {
 	return commands.Request{ID: uuid.Must(uuid.NewV7()), Actor: sampleActor, At: now}

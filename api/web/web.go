@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"embed"
@@ -92,6 +93,7 @@ func arg(s *screen, value any) part { return part{s, value} }
 type Route struct {
 	Method string
 	Path   string // as of [http.ServeMux]; a variable is a request's PathValue
+	Public bool   // needs nobody to be signed in
 	serve  func(*view) error
 }
 
@@ -100,23 +102,26 @@ func (p *Pages) Routes() []Route {
 	return slices.Concat(
 		[]Route{
 			// The files that screens load.
-			{"GET", "/assets/{hash}/{file}", p.asset},
+			{"GET", "/assets/{hash}/{file}", true, p.asset},
 			// Who the reader is, and in which language.
-			{"GET", "/settings", p.settings},
-			{"POST", "/settings", p.changeSettings},
+			{"GET", "/settings", true, p.settings},
+			{"POST", "/settings", true, p.changeSettings},
 		},
 		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes())
 }
 
-// Serve replies to a request for a route. Base is the address at which the client reached the server, without a trailing slash. The error, if
+// Serve replies to a request of an actor for a route. An actor without a name is whoever the reader says to be. Base is the address at which the client reached the server, without a trailing slash. The error, if
 // any, is for the log: the reader has been answered.
-func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, base string) error {
-	v := &view{p: p, w: w, r: r, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
+func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, actor domain.Actor, base string) error {
+	v := &view{p: p, w: w, r: r, actor: actor, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
 	v.prefix = base
 	if u, err := url.Parse(base); err == nil {
 		v.prefix = u.EscapedPath()
 	}
 	v.read()
+	if actor.User != "" {
+		v.Reader = actor.User
+	}
 	err := p.guard.Check(r)
 	if err != nil {
 		err = errCrossOrigin
@@ -136,7 +141,7 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, base 
 }
 
 // Board replies with the board, for the root of the server.
-func (p *Pages) Board() Route { return Route{"GET", "/", p.board} }
+func (p *Pages) Board() Route { return Route{"GET", "/", false, p.board} }
 
 // maxForm is the upper bound of a form, in bytes.
 const maxForm = 256 << 10
@@ -150,6 +155,7 @@ type view struct {
 	p      *Pages
 	w      http.ResponseWriter
 	r      *http.Request
+	actor  domain.Actor
 	base   string // the address of the server
 	prefix string // its path: links start with it
 	status int
@@ -216,16 +222,16 @@ func (v *view) seen() eventstore.Position {
 
 // request is the metadata of a command of the reader. A form that has an id is carried out once, however often it is sent.
 func (v *view) request() (commands.Request, error) {
-	r := commands.Request{At: v.Now, Actor: string(v.Reader), CorrelationID: v.w.Header().Get("X-Request-Id")}
-	if r.Actor == "" {
-		r.Actor = anonymous
+	r := commands.Request{At: v.Now, Actor: v.actor, CorrelationID: v.w.Header().Get("X-Request-Id")}
+	if r.Actor.User == "" {
+		r.Actor.User = cmp.Or(v.Reader, anonymous)
 	}
 	var err error
 	r.ID, err = uuid.NewV7()
 	return r, err
 }
 
-const anonymous = "anonymous"
+const anonymous domain.UserID = "anonymous"
 
 // done ends a command: what is shown next has its effect, and says so by a text of the catalogue.
 func (v *view) done(position eventstore.Position, path, text string) error {

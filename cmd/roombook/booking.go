@@ -71,5 +71,5 @@ func operatorRequest() (commands.Request, error) {
 	if u, err := user.Current(); err == nil {
 		name += " " + u.Username
 	}
-	return commands.Request{ID: id, Actor: name, At: time.Now().UTC()}, nil
+	return commands.Request{ID: id, Actor: domain.Anyone(domain.UserID(name)), At: time.Now().UTC()}, nil
 }

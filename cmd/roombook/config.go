@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/domain"
 )
 
@@ -68,6 +69,12 @@ func badFolder(err error) error {
 	return fmt.Errorf("the data folder cannot be used: %w; check its owner and permissions, or choose another folder with --data", err)
 }
 
+// The kinds of authentication.
+const (
+	authNone     = "none"
+	authAccounts = "accounts"
+)
+
 // The roles that a process may have.
 const (
 	roleAPI         = "api"
@@ -89,6 +96,10 @@ type serveConfig struct {
 	storeConfig
 	dispatchConfig
 	listen         string
+	auth           string
+	authGiven      bool // by the command line or the environment
+	sessionIdle    time.Duration
+	sessionLife    time.Duration
 	adminListen    string
 	publicURLs     []string
 	roles          []string
@@ -119,6 +130,9 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.dispatchConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.auth, "auth", authNone, "who may do what: none (everybody everything; the usual on loopback, elsewhere it must be said), or accounts (users sign in, programs have tokens)")
+	f.DurationVar(&c.sessionIdle, "session-idle", accounts.DefaultIdle, "how long a session may go unused")
+	f.DurationVar(&c.sessionLife, "session-life", accounts.DefaultLife, "how long a session may last")
 	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
 	f.StringSliceVar(&c.publicURLs, "public-url", nil, "addresses (http://… or https://…) by which clients know this server, besides its own")
 	f.StringSliceVar(&c.roles, "roles", allRoles, "what this process does; several processes may share the work")
@@ -174,6 +188,12 @@ func (c *serveConfig) check() error {
 	}
 	if c.logFormat != "text" && c.logFormat != "json" {
 		return usagef("--log-format is %q; it must be text or json", c.logFormat)
+	}
+	if c.auth != authNone && c.auth != authAccounts {
+		return usagef("--auth is %q; it must be none or accounts", c.auth)
+	}
+	if c.sessionIdle < time.Minute || c.sessionLife < c.sessionIdle {
+		return usagef("--session-idle must be at least a minute, and --session-life no shorter")
 	}
 	if c.requestTimeout <= 0 {
 		return usagef("--request-timeout must be longer than 0")

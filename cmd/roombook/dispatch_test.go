@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
+	"github.com/google/uuid"
+
+	"roombook/commands/notify"
 	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -262,6 +266,50 @@ func TestMailServerDown(t *testing.T) {
 	p.stop(t)
 }
 
+// TestKillBeforeTheNextAttempt kills the process that is to make the next attempt. The one that is started then makes it.
+func TestKillBeforeTheNextAttempt(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	server := notifytest.NewMailServer(t, true)
+	server.Answer(func(string) error {
+		return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"}
+	})
+	main := startServe(t, data, "--roles", "api,projections,recovery", "--log-level", "error")
+	node := nodeOf(t, data)
+	c := newCaller(t, main)
+	dispatch := func(name string) *process {
+		return startServeBy(t, trusting(t, server), filepath.Join(dir, name), append(mailFlags(server), "--roles", "dispatch", "--eventstore", node, "--log-level", "error")...)
+	}
+	p := dispatch("first")
+	c.bookAndCancel(t, 0)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("still not: %s", what)
+			}
+		}
+	}
+	until("both are refused, and nothing is in hand", func() bool {
+		g, err := store.Group(t.Context(), notify.Group)
+		return err == nil && server.Tried() >= 2 && g.InFlight == 0 && g.Waiting == 0
+	})
+	p.kill()
+	server.Answer(nil)
+	p = dispatch("second")
+	all, _ := awaitMails(t, node, time.Minute)
+	if len(all) != 2 || len(server.All()) != 2 {
+		t.Errorf("%d events, %d mails", len(all), len(server.All()))
+	}
+	p.kill()
+	main.stop(t)
+}
+
 // TestNotificationsCommands has a notification given up, listed, and tried again by the command line, and a mail sent to see whether that
 // works.
 func TestNotificationsCommands(t *testing.T) {
@@ -359,10 +407,39 @@ func TestNotificationsCommands(t *testing.T) {
 	for _, want := range []string{
 		`roombook_notifications_sent_total{channel="mail"} 2`, `roombook_notifications_parked_total{channel="mail"} 2`, `roombook_notifications_queue_length{group="roombook-notifications"} 0`,
 		`roombook_notifications_queue_age_seconds{group="roombook-notifications"} 0`, `roombook_notifications_breaker_state{channel="mail",destination="localhost:`, `roombook_notifications_delivery_seconds_count{channel="mail"} 2`,
+		`roombook_notifications_waiting{channel="mail"} 0`, `roombook_notifications_waiting_age_seconds{channel="mail"} 0`, `roombook_notifications_unhandled_events{group="roombook-notifications"} `,
 	} {
 		if !strings.Contains(string(metrics), want) {
 			t.Errorf("no %s", want)
 		}
+	}
+
+	// An event whose notifications cannot be made is parked, listed, and handed out again.
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: nodeOf(t, data)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	stray := domain.NotificationOf(uuid.New())
+	if _, err := store.Append(t.Context(), stray.Stream(), eventstore.NoStream, eventstore.Proposed{
+		Event: domain.NotificationRetried{NotificationID: stray, BookingID: "nothing", At: time.Now()}, Metadata: eventstore.Metadata{OccurredAt: time.Now()},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		out := roombook("notifications", "unhandled", "--data", data)
+		if strings.HasSuffix(out, "\nroombook-notifications: 1 event\nroombook-notifications-webhook: 0 events\n") || strings.HasSuffix(out, "\nroombook-notifications: 1 event\n") {
+			if !strings.HasPrefix(out, "event 0 of "+stray.Stream()+", parked by roombook-notifications on ") || !strings.Contains(out, "booking nothing has no event") {
+				t.Errorf("%s", out)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s", out)
+		}
+	}
+	if out := roombook("notifications", "replay", "--data", data); !strings.HasPrefix(out, "roombook-notifications: 1 event handed out again\n") {
+		t.Errorf("%s", out)
 	}
 	p.stop(t)
 }

@@ -23,7 +23,8 @@ func newExportCommand() *cobra.Command {
 		Use:   "export FILE",
 		Short: "Copy all events to a file that another event store can import",
 		Long: `Write all events, in their order, to a file of JSON lines: with their ids, streams, revisions, types, data, metadata and times. The last
-line has their number and hash. What is the event store's own is left out, and so are checkpoints and snapshots.
+line has their number and hash. What is the event store's own is left out, and so are the metadata of streams, checkpoints and snapshots. A
+stream of this program that lacks events ends the command, since no event store could be filled with it.
 
 Bookings may go on meanwhile; the file has what was there when the command began. To move to another event store, stop the program
 first. A command that was interrupted continues the file when it is run again.
@@ -50,14 +51,15 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	last, sum, err := resumeExport(ctx, store, f)
+	missing := newGaps()
+	last, sum, err := resumeExport(ctx, store, f, missing)
 	if err != nil {
 		return err
 	}
 	if sum.events > 0 {
 		fmt.Fprintf(stdout, "continues after %s\n", counted(int(sum.events), "event"))
 	}
-	if err := appendLog(ctx, store, f, last, sum, stdout); err != nil {
+	if err := appendLog(ctx, store, f, last, sum, missing, stdout); err != nil {
 		return err
 	}
 	end := sum.end()
@@ -66,12 +68,13 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 }
 
 // resumeExport returns the position of the last event that the file has, and the sum of them all. It cuts off an incomplete line.
-func resumeExport(ctx context.Context, store *events, f *os.File) (last eventstore.Position, sum *logSum, err error) {
+func resumeExport(ctx context.Context, store *events, f *os.File, missing *gaps) (last eventstore.Position, sum *logSum, err error) {
 	sum = newLogSum()
 	var newest eventstore.Stored
 	for e, reading := range readLogFile(f, sum) {
 		if err = reading; err == nil {
 			newest = e
+			missing.add(e)
 		}
 	}
 	var incomplete *unfinished
@@ -105,7 +108,7 @@ func resumeExport(ctx context.Context, store *events, f *os.File) (last eventsto
 }
 
 // appendLog adds the rest of the log to the file, and its end.
-func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.Position, sum *logSum, stdout io.Writer) error {
+func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.Position, sum *logSum, missing *gaps, stdout io.Writer) error {
 	total, err := store.End(ctx)
 	if err != nil {
 		return err
@@ -120,6 +123,9 @@ func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.P
 		}
 		if e.Position > total {
 			break
+		}
+		if missing.add(e); missing.program != nil {
+			return errors.Join(missing.program, out.Flush())
 		}
 		line, err := formatEvent(e)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/eventstore"
@@ -114,6 +116,76 @@ func TestExportAndImport(t *testing.T) {
 	}
 	verb(t, "setup", "--data", prepared)
 	refused(t, "before roombook setup", "import", file, "--data", prepared)
+}
+
+// What somebody has deleted or truncated in an event store cannot be made again in another one. Where that is a stream of this program the
+// commands say so, by its name, before they write; a stream of others is left out, and named.
+func TestMoveOfStreamsWithGaps(t *testing.T) {
+	dir := t.TempDir()
+	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "rooms.jsonl")
+	p := startServe(t, data)
+	id := newCaller(t, p).bookSome(t, "1", 2)[0]
+	client := eventstoretest.Client(t, nodeOf(t, data))
+	for range 2 { // the first metadata makes way for the second
+		if _, err := client.SetStreamMetadata(t.Context(), "calendar-1", esdb.AppendToStreamOptions{}, esdb.StreamMetadata{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, stream := range []string{"odd-deleted", "odd-whole"} {
+		eventstoretest.AppendRaw(t, nodeOf(t, data), stream, "Odd", "{}", "")
+	}
+	if _, err := client.TombstoneStream(t.Context(), "odd-deleted", esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	verb(t, "export", file, "--data", data)
+
+	moved := filepath.Join(dir, "moved")
+	out, err := exec.CommandContext(t.Context(), program(t), "import", file, "--data", moved).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "left out, since events are missing: odd-deleted\n") {
+		t.Errorf("%v, %s", err, out)
+	}
+	verb(t, "import", file, "--data", moved) // once more changes nothing
+	q := startServe(t, moved)
+	streams := map[string]int{}
+	for _, e := range storedEvents(t, nodeOf(t, moved)) {
+		streams[e.Stream]++
+	}
+	q.stop(t)
+	if streams["odd-whole"] != 1 || streams["odd-deleted"] != 0 || streams["booking-"+id] == 0 || streams["$$calendar-1"] != 0 {
+		t.Errorf("moved were %v", streams)
+	}
+
+	// The file says that an event of the calendar is missing, and is whole otherwise.
+	truncated, sum, text := filepath.Join(dir, "truncated.jsonl"), newLogSum(), []byte(nil)
+	for e, err := range readLogFile(open(t, file), newLogSum()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Stream == "calendar-1" && e.Revision == 0 {
+			continue
+		}
+		line, err := formatEvent(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.add(e)
+		text = append(text, line...)
+	}
+	text = fmt.Appendf(text, `{"events":%d,"sha256":%q}`+"\n", sum.events, sum.end().SHA256)
+	if err := os.WriteFile(truncated, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(dir, "fresh")
+	refused(t, "stream calendar-1 lacks its events 0 to 0", "import", truncated, "--data", fresh)
+	if _, err := os.Stat(fresh); err == nil {
+		t.Error("something was written")
+	}
+
+	if _, err := client.TombstoneStream(t.Context(), "booking-"+id, esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "stream booking-"+id+" was deleted", "export", filepath.Join(dir, "again.jsonl"), "--data", data)
+	p.stop(t)
 }
 
 // A file that is damaged is refused before anything is written.

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +25,8 @@ func newImportCommand() *cobra.Command {
 		Use:   "import FILE",
 		Short: "Fill an event store from an export",
 		Long: `Append the events of a file that roombook export wrote to an event store that has none: in their order, with their ids, revisions, data
-and metadata. Then read them back and compare number and hash. Nothing is written if the file is damaged or incomplete.
+and metadata. Then read them back and compare number and hash. Nothing is written if the file is damaged or incomplete, or lacks events of
+a stream of this program. A stream of others that lacks events is named, and left out.
 
 No roombook may run on that event store before the command is done, and roombook setup comes after it; so, where the event store has users,
 --eventstore names an administrator, who may read the log without it. A command that was interrupted goes on where it stopped when it is
@@ -42,10 +47,24 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 		return err
 	}
 	defer f.Close()
-	whole := newLogSum()
-	for _, err := range readLogFile(f, whole) {
+	whole, missing := newLogSum(), newGaps()
+	for e, err := range readLogFile(f, whole) {
 		if err != nil {
 			return err
+		}
+		missing.add(e)
+	}
+	if missing.program != nil {
+		return fmt.Errorf("%s: %w", file, missing.program)
+	}
+	if len(missing.others) > 0 {
+		fmt.Fprintf(stdout, "left out, since events are missing: %s\n", strings.Join(slices.Sorted(maps.Keys(missing.others)), ", "))
+		whole = newLogSum()
+		for e, err := range without(missing.others, f) {
+			if err != nil {
+				return err
+			}
+			whole.add(e)
 		}
 	}
 	log := newLogger(stderr, slog.LevelWarn, "text")
@@ -55,14 +74,14 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	skip, err := imported(ctx, store, f)
+	skip, err := imported(ctx, store, without(missing.others, f))
 	if err != nil {
 		return err
 	}
 	if skip > 0 {
 		fmt.Fprintf(stdout, "continues after %s\n", counted(int(skip), "event"))
 	}
-	if err := appendFile(ctx, store, f, skip, whole.events, stdout); err != nil {
+	if err := appendAll(ctx, store, without(missing.others, f), skip, whole.events, stdout); err != nil {
 		return err
 	}
 	there := newLogSum()
@@ -80,13 +99,24 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 	return nil
 }
 
-// imported is the number of the file's events that the event store has. It is an error if it has others.
-func imported(ctx context.Context, store *events, f *os.File) (n int64, err error) {
+// without yields the events of a log file, but for those of some streams.
+func without(streams map[string]bool, f *os.File) iter.Seq2[eventstore.Stored, error] {
+	return func(yield func(eventstore.Stored, error) bool) {
+		for e, err := range readLogFile(f, newLogSum()) {
+			if (err != nil || !streams[e.Stream]) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// imported is the number of the events that the event store has already. It is an error if it has others.
+func imported(ctx context.Context, store *events, all iter.Seq2[eventstore.Stored, error]) (n int64, err error) {
 	last, err := store.LastStored(ctx)
 	if err != nil || last == nil {
 		return 0, err
 	}
-	for e, err := range readLogFile(f, newLogSum()) {
+	for e, err := range all {
 		if err != nil {
 			return 0, err
 		}
@@ -98,12 +128,12 @@ func imported(ctx context.Context, store *events, f *os.File) (n int64, err erro
 	return 0, fmt.Errorf("the event store has an event that is not in the file, of stream %s: import into one that is empty, before roombook setup", last.Stream)
 }
 
-// appendFile appends the events of the file, but for the first that are to be skipped: one after the other, so that their order is the same.
-func appendFile(ctx context.Context, store *events, f *os.File, skip, total int64, stdout io.Writer) error {
+// appendAll appends the events, but for the first that are to be skipped: one after the other, so that their order is the same.
+func appendAll(ctx context.Context, store *events, all iter.Seq2[eventstore.Stored, error], skip, total int64, stdout io.Writer) error {
 	show, done := progressOf("import", stdout)
 	defer done()
 	begun, read := time.Now(), int64(0)
-	for e, err := range readLogFile(f, newLogSum()) {
+	for e, err := range all {
 		if err != nil {
 			return err
 		}

@@ -15,16 +15,20 @@ import (
 // domain.
 var allowed = map[string][]string{
 	"domain":             {},
+	"directory":          {"domain"},
+	"directory/mongo":    {"domain", "directory"},
+	"directory/sqlite":   {"domain", "directory"},
 	"eventstore":         {"domain"},
 	"eventstore/node":    {},
 	"commands":           {"domain", "eventstore"},
+	"commands/accounts":  {"domain", "directory", "eventstore"},
 	"commands/notify":    {"domain", "eventstore"},
 	"projections":        {"domain", "eventstore"},
 	"projections/mongo":  {"domain", "eventstore", "projections"},
 	"projections/sqlite": {"domain", "eventstore", "projections"},
 	"api/web":            {"domain", "eventstore", "commands", "commands/notify", "projections"},
-	"api":                {"domain", "eventstore", "commands", "commands/notify", "projections", "api/web"},
-	"cmd/roombook":       {"domain", "eventstore", "eventstore/node", "commands", "commands/notify", "projections", "projections/mongo", "projections/sqlite", "api", "api/web"},
+	"api":                {"domain", "directory", "eventstore", "commands", "commands/accounts", "commands/notify", "projections", "api/web"},
+	"cmd/roombook":       {"domain", "directory", "directory/mongo", "directory/sqlite", "eventstore", "eventstore/node", "commands", "commands/accounts", "commands/notify", "projections", "projections/mongo", "projections/sqlite", "api", "api/web"},
 }
 
 // only says which packages may import a module or package that belongs in one place.
@@ -33,8 +37,8 @@ var only = map[string][]string{
 	"github.com/EventStore/EventStore-Client-Go/v4/protos": {"eventstore", "eventstore/node"},
 	"github.com/cockroachdb/pebble/v2":                     {"eventstore/node"},
 	"google.golang.org/grpc":                               {"eventstore", "eventstore/node"},
-	"go.mongodb.org/mongo-driver/v2":                       {"projections/mongo"},
-	"modernc.org/sqlite":                                   {"projections/sqlite"},
+	"go.mongodb.org/mongo-driver/v2":                       {"projections/mongo", "directory/mongo"},
+	"modernc.org/sqlite":                                   {"projections/sqlite", "directory/sqlite"},
 	"github.com/gorilla/mux":                               {"api"},
 	"go.opentelemetry.io/otel/sdk":                         {"cmd/roombook"},
 	"go.opentelemetry.io/otel/exporters":                   {"cmd/roombook"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -32,9 +33,19 @@ func TestPublicURL(t *testing.T) {
 	}
 }
 
-// A server that other machines can reach warns that it does not authenticate anybody.
+// A server that other machines can reach authenticates, or is told not to, and then warns that it does not.
 func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
-	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0")
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"serve", "--listen", "0.0.0.0:0", "--node", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data")}, io.Discard, &stderr)
+	if code != exitUsage || !strings.Contains(stderr.String(), "choose --auth accounts, or say --auth none") {
+		t.Errorf("exit code %d: %s", code, &stderr)
+	}
+	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0", "--auth", "accounts")
+	p.stop(t)
+	if strings.Contains(p.stderr.String(), "other machines") {
+		t.Errorf("a server that authenticates says %s", p.stderr)
+	}
+	p = startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0", "--auth", "none")
 	p.stop(t)
 	if !strings.Contains(p.stderr.String(), "other machines can reach the HTTP server") {
 		t.Errorf("the log says %s", p.stderr)

@@ -9,9 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"iter"
+	"math"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -120,6 +124,41 @@ func (s *logSum) add(e eventstore.Stored) {
 }
 
 func (s *logSum) end() endLine { return endLine{s.events, hex.EncodeToString(s.hash.Sum(nil))} }
+
+// gaps finds the streams that lack events, because somebody has truncated or deleted them: no event store can be filled with those.
+type gaps struct {
+	seed maphash.Seed
+	next map[uint64]domain.Revision // by the hash of a stream's name, which may be one of millions
+	// program is the first gap in a stream of this program, without whose events nothing is known of a booking.
+	program error
+	// others are the streams of others that have gaps.
+	others map[string]bool
+}
+
+func newGaps() *gaps {
+	return &gaps{seed: maphash.MakeSeed(), next: map[uint64]domain.Revision{}, others: map[string]bool{}}
+}
+
+// add looks whether the event is the one that its stream has to have next.
+func (g *gaps) add(e eventstore.Stored) {
+	key := maphash.String(g.seed, e.Stream)
+	next := g.next[key]
+	category, _, _ := strings.Cut(e.Stream, "-")
+	switch {
+	case e.Revision == next:
+		g.next[key]++
+	case !eventstore.Known(e.Type) && !slices.Contains(programCategories, category):
+		g.others[e.Stream] = true
+	case g.program != nil:
+	case e.Revision == math.MaxInt64:
+		g.program = fmt.Errorf("stream %s was deleted, and cannot be moved without its events: restore the event store from a backup", e.Stream)
+	default:
+		g.program = fmt.Errorf("stream %s lacks its events %d to %d, and cannot be moved without them: restore the event store from a backup", e.Stream, next, e.Revision-1)
+	}
+}
+
+// programCategories are the categories of the streams that everything else can be made from.
+var programCategories = []string{domain.BookingCategory, domain.CalendarCategory, domain.RealUseCategory, domain.KeyCategory, domain.NotificationCategory}
 
 // readLogFile yields the events of a log file, and adds each to sum before that. The error that may come last is an [*unfinished] if the file
 // lacks its end.

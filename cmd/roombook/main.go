@@ -6,11 +6,15 @@
 //	roombook verify              check the log against the rules and the lists against the log
 //	roombook setup               prepare an event store for a user with few rights
 //	roombook recovery status     list half-finished commands
-//	roombook notifications parked|retry|test
+//	roombook notifications parked|retry|test|unhandled|replay
 //	                             look after notifications that could not be sent
 //	roombook rooms import|export FILE
 //	                             register the rooms of a house, or write down those there are
 //	roombook booking release ID  end a booking that cannot be read
+//	roombook user add|passwd|roles|disable|erase|list
+//	                             look after those who sign in
+//	roombook token create|list|revoke
+//	                             look after tokens for the API
 //	roombook version
 //
 // Exit codes: 0 done; 1 failed, and standard error says in one line why and what to do; 2 the command line or the
@@ -51,7 +55,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newGroup("rooms", "Set up rooms", newRoomsImportCommand(), newRoomsExportCommand()),
 		newGroup("booking", "Look after a single booking", newBookingReleaseCommand()),
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
-		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand()),
+		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
+			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
+		newGroup("user", "Look after users, where --auth is accounts",
+			newUserAddCommand(), newUserPasswdCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
+		newGroup("token", "Look after tokens for the API, where --auth is accounts", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

@@ -7,11 +7,13 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"roombook/commands/notify"
 	"roombook/domain"
+	"roombook/eventstore"
 	"roombook/projections"
 )
 
@@ -153,4 +155,81 @@ func newNotificationsTestCommand() *cobra.Command {
 	}
 	c.register(cmd.Flags())
 	return fromEnvironment(cmd)
+}
+
+func newNotificationsUnhandledCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "unhandled",
+		Short: "List the events whose notifications could not be made",
+		Long: `List the events whose notifications could not be made, oldest first, and why: the persistent subscription has parked them. roombook
+notifications replay has them handed out again.
+
+` + operatorHelp,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return eachGroup(cmd, c, func(store *events, group string) error {
+				parked, err := store.Parked(cmd.Context(), group)
+				for _, e := range parked {
+					fmt.Fprintf(cmd.OutOrStdout(), "event %d of %s, parked by %s on %s: %s\n", e.Revision, e.Stream, group, e.At.Format(time.RFC3339), e.Reason)
+				}
+				if err == nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", group, counted(len(parked), "event"))
+				}
+				return err
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+func newNotificationsReplayCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Have the events handed out again whose notifications could not be made",
+		Long: `Have the events handed out again that roombook notifications unhandled lists, to the program that has the role dispatch. What was sent
+because of them is not sent again.
+
+` + operatorHelp,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return eachGroup(cmd, c, func(store *events, group string) error {
+				info, err := store.Group(cmd.Context(), group)
+				if err == nil && info.Parked > 0 {
+					err = store.ReplayParked(cmd.Context(), group)
+				}
+				if err == nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s handed out again\n", group, counted(info.Parked, "event"))
+				}
+				return err
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+const operatorHelp = `Where the event store has users, --eventstore must name an operator or an administrator.
+
+` + attachHelp
+
+// eachGroup calls do for each persistent subscription that there is.
+func eachGroup(cmd *cobra.Command, c storeConfig, do func(store *events, group string) error) (err error) {
+	store, err := attachEvents(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+		err := do(store, group)
+		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && refused.Denied {
+			return fmt.Errorf("%w: name an operator of the event store: --eventstore esdb://ops…", err)
+		}
+		if _, missing := errors.AsType[*eventstore.NoGroup](err); err != nil && !missing {
+			return err
+		}
+	}
+	return nil
 }

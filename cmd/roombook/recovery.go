@@ -17,8 +17,8 @@ func newRecoveryStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "List half-finished commands",
-		Long: `List the bookings that have a step which is decided but not done, oldest first, and the steps each is waiting for. Commands under way
-are among them; the recovery role of serve settles those that stay half-finished for longer than --grace.
+		Long: `List the bookings and rooms that have a step which is decided but not done, oldest first, and the steps each is waiting for.
+Commands under way are among them; the recovery role of serve settles those that stay half-finished for longer than --grace.
 
 ` + attachHelp,
 		Args: noArgs,

@@ -19,6 +19,7 @@ import (
 
 	"roombook/api"
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/projections"
 )
 
@@ -34,7 +35,7 @@ Each flag can also be set by the environment variable in brackets. An interrupt,
 the requests under way, brings the lists up to date and closes its files. A second interrupt or SIGTERM kills it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.nodeGiven = cmd.Flags().Changed("node")
+			c.nodeGiven, c.authGiven = cmd.Flags().Changed("node"), cmd.Flags().Changed("auth")
 			c.dataGiven = cmd.Flags().Changed("data")
 			if err := c.check(); err != nil {
 				return err
@@ -60,7 +61,7 @@ the requests under way, brings the lists up to date and closes its files. A seco
 // lists up to date, stops the other parts, and closes the stores.
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err error) {
 	log := newLogger(stderr, c.level, c.logFormat)
-	collectLessOften()
+	collectLessOften(c.calendarCache)
 	tracer, stopTracing, err := startTracing(ctx, log)
 	if err != nil {
 		return err
@@ -79,7 +80,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	if admin != nil {
 		defer admin.Close()
 	}
-	if !isLoopback(listener.Addr()) {
+	if c.has(roleAPI) && c.auth == authNone && !isLoopback(listener.Addr()) {
+		if !c.authGiven {
+			return usagef("other machines can reach --listen %s, and everybody could do everything: choose --auth accounts, or say --auth none if a gateway authenticates", c.listen)
+		}
 		log.Warn("other machines can reach the HTTP server, which does not authenticate anybody: listen on loopback, or behind a gateway that authenticates", "address", listener.Addr())
 	}
 	store, err := openEvents(c.storeConfig, log)
@@ -95,11 +99,25 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, views.Close()) }()
+	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
+	var users *accounts.Accounts
+	setUp := ""
+	if c.has(roleAPI) && c.auth == authAccounts {
+		people, failure := openDirectory(ctx, c.storeConfig)
+		if failure != nil {
+			return failure
+		}
+		defer func() { err = errors.Join(err, people.Close()) }()
+		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
+		if setUp, err = users.SetUpCode(ctx); err != nil {
+			return err
+		}
+		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
+	}
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), store)
 	positions := projections.NewPositions()
-	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
 
 	// Requests and recovery end with ctx, or as soon as any part fails. Whatever the last requests need ends after them.
 	serving, stopServing := context.WithCancel(ctx)
@@ -159,9 +177,12 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Lists:          queries,
 		Streams:        store,
 		End:            store.End,
+		Subscribe:      store.Subscribe,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
+		Accounts:       users,
+		PublicURLs:     c.publicURLs,
 		Hosts:          c.hosts,
 		TrustedProxies: c.proxies,
 		Probes:         probes,
@@ -175,7 +196,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		MaxCommands:    c.maxCommands,
 		MaxConnections: maxConnections(),
 	})
-	greet(stdout, c, listener.Addr(), admin)
+	if setUp != "" {
+		setUp = c.link(listener.Addr()) + "/setup#" + setUp
+	}
+	greet(stdout, c, listener.Addr(), admin, setUp)
 	if c.demo {
 		start(serving, func(ctx context.Context) error { return demonstrate(ctx, handler, c.policy.Zone, stdout) })
 	}
@@ -202,7 +226,7 @@ func (c *serveConfig) link(at net.Addr) string {
 }
 
 // greet prints the address first, and then where everything is.
-func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
+func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener, setUp string) {
 	address := "http://" + at.String()
 	events, lists := c.eventsDir(), c.viewsFile()
 	if c.eventstore != "" {
@@ -221,6 +245,9 @@ func greet(stdout io.Writer, c serveConfig, at net.Addr, admin net.Listener) {
 	}
 	if c.has(roleAPI) {
 		lines = append([][2]string{{"page", pageAddress(at)}, {"documentation", address + "/docs"}}, lines...)
+	}
+	if setUp != "" {
+		lines = append(lines, [2]string{"first user", setUp})
 	}
 	if admin != nil {
 		lines = append(lines, [2]string{"for operators", "http://" + admin.Addr().String() + "/debug/pprof/ and /metrics"})
@@ -267,11 +294,18 @@ func newLogger(stderr io.Writer, level slog.Level, format string) *slog.Logger {
 	return slog.New(traceHandler{slog.NewTextHandler(stderr, options)})
 }
 
-// collectLessOften lets the heap grow further between garbage collections than Go does by default: most of what lives long is in
-// caches of limited size, so memory is cheaper here than time. GOGC in the environment overrides it.
-func collectLessOften() {
+// besidesCache is how much memory, in MiB, the program may use besides --calendar-cache before garbage is collected more often. It needs
+// some 60 of them, and the embedded event store takes as much again outside of Go's memory.
+const besidesCache = 200
+
+// collectLessOften lets the heap grow further between garbage collections than Go does by default, as long as it is small: most of what
+// lives long is in caches of limited size. GOGC and GOMEMLIMIT in the environment override it.
+func collectLessOften(cacheMiB float64) {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(200)
+	}
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(int64((cacheMiB + besidesCache) * (1 << 20)))
 	}
 }
 

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"roombook/commands"
 	"roombook/commands/notify"
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -62,16 +66,7 @@ func TestSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer user.Close()
-	// The user now needs none of the rights that it lacks.
-	if err := commands.Setup(t.Context(), user); err != nil {
-		t.Errorf("set up by the user: %v", err)
-	}
-	for _, group := range []string{notify.Group, notify.WebhookGroup} {
-		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
-			t.Errorf("%s made by the user: %t, %v", group, changed, err)
-		}
-	}
-	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`} {
+	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`} {
 		last := ""
 		for r, err := range user.ReadStream(t.Context(), stream, 0) {
 			if err != nil {
@@ -83,9 +78,61 @@ func TestSetup(t *testing.T) {
 			t.Errorf("the metadata in %s is %s, want %s", stream, last, want)
 		}
 	}
+	// The user now needs none of the rights that it lacks.
+	if err := errors.Join(commands.Setup(t.Context(), user), notify.Setup(t.Context(), user)); err != nil {
+		t.Errorf("set up by the user: %v", err)
+	}
+	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
+			t.Errorf("%s made by the user: %t, %v", group, changed, err)
+		}
+	}
 	p := startServe(t, t.TempDir(), "--eventstore", asUser, "--log-level", "error")
 	p.stop(t)
 	if p.stderr.Len() > 0 {
 		t.Errorf("logged %s", p.stderr)
+	}
+}
+
+// To have events handed out again takes an operator of the event store, which is told in one line.
+func TestReplayNeedsAnOperator(t *testing.T) {
+	node := eventstoretest.Serve(t, "")
+	store := securedBy(t, node, func(r *http.Request) int {
+		if user, _, _ := r.BasicAuth(); user != "ops" && strings.HasSuffix(r.URL.Path, "PersistentSubscriptions/ReplayParked") {
+			return permissionDenied
+		}
+		return 0
+	})
+	ops, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://ops:secret@" + store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ops.Close()
+	if _, err := notify.EnsureGroup(t.Context(), ops, notify.Group); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ops.Append(t.Context(), "notification-1", eventstore.NoStream, eventstore.Proposed{Event: domain.NotificationRetried{NotificationID: "1"}, Metadata: eventstore.Metadata{OccurredAt: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	if err := ops.Consume(ctx, notify.Group, eventstore.ConsumeOptions{}, func(context.Context, eventstore.Delivery) eventstore.Settlement {
+		stop()
+		return eventstore.Park("as the test says")
+	}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	roombook := func(user, verb string) (int, string) {
+		cmd := exec.Command(program(t), "notifications", verb, "--eventstore", "esdb://"+user+":secret@"+store)
+		out, _ := cmd.CombinedOutput() // the exit code is looked at
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	if code, out := roombook("roombook", "replay"); code != exitFailed || strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, "PermissionDenied: name an operator of the event store: --eventstore esdb://ops…\n") {
+		t.Errorf("%d, %s", code, out)
+	}
+	if code, out := roombook("ops", "unhandled"); code != exitOK || !strings.HasSuffix(out, ": as the test says\nroombook-notifications: 1 event\n") {
+		t.Errorf("%d, %s", code, out)
+	}
+	if code, out := roombook("ops", "replay"); code != exitOK || out != "roombook-notifications: 1 event handed out again\n" {
+		t.Errorf("%d, %s", code, out)
 	}
 }

@@ -130,14 +130,15 @@ func runNode(c storeConfig, address string, log *slog.Logger) (*events, error) {
 		return nil, errors.Join(usagef("--node is %s, which other machines can reach, and the embedded event store neither encrypts nor authenticates: choose an address on loopback", address),
 			listener.Close(), n.Close())
 	}
+	local := node.NewListener(listener)
 	at := listener.Addr().String()
-	e, err := connect(connectionString(at), log)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString(at), Dial: local.Dial, Logger: log})
 	if err != nil {
-		return nil, errors.Join(err, listener.Close(), n.Close())
+		return nil, errors.Join(err, local.Close(), n.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	e.address, e.node, e.served, e.stop = at, n, make(chan error, 1), stop
-	go func() { e.served <- n.Serve(ctx, listener) }()
+	e := &events{Store: store, address: at, node: n, served: make(chan error, 1), stop: stop}
+	go func() { e.served <- n.Serve(ctx, local) }()
 	if err := os.WriteFile(c.addressFile(), []byte(at+"\n"), 0o600); err != nil {
 		return nil, errors.Join(badFolder(err), e.Close())
 	}

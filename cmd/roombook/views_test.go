@@ -32,7 +32,7 @@ func (c caller) bookSome(t *testing.T, room string, n int) (ids []string) {
 	return ids
 }
 
-// wantListed waits until both lists of bookings have exactly these bookings, and the list of notifications can be read.
+// wantListed waits until both lists of bookings have exactly these bookings, and the lists of notifications and rooms can be read.
 func (c caller) wantListed(t *testing.T, ids []string) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(ids))
@@ -67,12 +67,14 @@ func (c caller) wantListed(t *testing.T, ids []string) {
 			}
 		}
 	}
-	for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) {
-		if status, _, err := c.call("GET", "/notifications?size=1", "", nil, nil); err != nil || status == http.StatusOK || time.Now().After(deadline) {
-			if err != nil || status != http.StatusOK {
-				t.Errorf("the notifications: %d, %v", status, err)
+	for _, name := range []string{"notifications", "rooms"} {
+		for deadline := time.Now().Add(listed); ; time.Sleep(5 * time.Millisecond) {
+			if status, _, err := c.call("GET", "/"+name+"?size=1", "", nil, nil); err != nil || status == http.StatusOK || time.Now().After(deadline) {
+				if err != nil || status != http.StatusOK {
+					t.Errorf("the %s: %d, %v", name, status, err)
+				}
+				break
 			}
-			return
 		}
 	}
 }

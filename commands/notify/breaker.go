@@ -19,11 +19,15 @@ type BreakerOptions struct {
 // breaker holds messages back while their destination is down. It is safe for concurrent use.
 type breaker struct {
 	circuitbreaker.CircuitBreaker[any]
+	failures uint
+	delay    time.Duration
 
-	mu      sync.Mutex
-	changed chan struct{} // closed, and replaced, when the state changes
-	reason  error         // the last failure, nil after a success
-	after   time.Time     // the earliest time for the next attempt, by Retry-After
+	mu       sync.Mutex
+	changed  chan struct{}   // closed, and replaced, when the state changes
+	reason   error           // the last failure, nil after a success
+	after    time.Time       // the earliest time for the next attempt, by Retry-After
+	worked   time.Time       // when the last attempt began at which the destination was not down
+	refusers map[string]bool // recipients that were refused since one was not, no more than failures
 }
 
 func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *breaker {
@@ -33,7 +37,7 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 	if o.Delay == 0 {
 		o.Delay = 10 * time.Second
 	}
-	b := &breaker{changed: make(chan struct{})}
+	b := &breaker{failures: o.Failures, delay: o.Delay, changed: make(chan struct{}), refusers: map[string]bool{}}
 	b.CircuitBreaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThreshold(o.Failures).
 		WithSuccessThreshold(1).
@@ -50,15 +54,21 @@ func newBreaker(o BreakerOptions, log func(from, to circuitbreaker.State)) *brea
 	return b
 }
 
-// wait waits until try is likely to succeed.
-func (b *breaker) wait(ctx context.Context) error {
+// wait waits until try is likely to succeed. A message that has failed before leaves others a moment to be the probe: it may be the reason for
+// the failures.
+func (b *breaker) wait(ctx context.Context, failed bool) error {
 	for ctx.Err() == nil {
 		b.mu.Lock()
 		changed, wait := b.changed, time.Until(b.after)
 		b.mu.Unlock()
-		switch b.State() {
+		state := b.State()
+		switch state {
 		case circuitbreaker.OpenState:
-			wait = max(wait, b.RemainingDelay())
+			remaining := b.RemainingDelay()
+			if failed {
+				remaining += b.delay / 10
+			}
+			wait = max(wait, remaining)
 		case circuitbreaker.HalfOpenState: // a probe is in progress
 			wait = time.Minute
 		}
@@ -69,6 +79,9 @@ func (b *breaker) wait(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-timer.C:
+			if state == circuitbreaker.OpenState {
+				return nil
+			}
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -76,26 +89,77 @@ func (b *breaker) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// ready reports whether try is likely to succeed.
+func (b *breaker) ready() bool {
+	return b.IsClosed() || b.IsOpen() && b.RemainingDelay() == 0
+}
+
 // try reports whether a message may be sent now; if so, the caller must record the outcome. A probe tests whether the destination has
 // recovered, and its failure does not count as an attempt.
 func (b *breaker) try() (probe, ok bool) {
+	b.mu.Lock()
+	early := time.Now().Before(b.after)
+	b.mu.Unlock()
+	if early {
+		return false, false
+	}
 	probe = !b.IsClosed()
 	return probe, b.TryAcquirePermit()
 }
 
-// record records the outcome of an attempt: a failure if the destination is down, nil otherwise.
-func (b *breaker) record(f *failure) {
+// record records the outcome of an attempt and when it began. f is nil if the message was delivered.
+func (b *breaker) record(began time.Time, f *failure) {
 	b.mu.Lock()
-	b.reason = nil
-	if f != nil {
-		b.reason, b.after = f.err, time.Now().Add(f.after)
+	if (f == nil || !f.down) && b.worked.Before(began) {
+		b.worked = began
+	}
+	switch {
+	case f == nil || f.permanent:
+		b.reason = nil
+		clear(b.refusers)
+	case f.down:
+		b.reason = f.err
+		if after := time.Now().Add(f.after); after.After(b.after) {
+			b.after = after
+		}
+	case f.refused != "":
+		b.reason = f.err
+		if len(b.refusers) < int(b.failures) {
+			b.refusers[f.refused] = true
+		}
 	}
 	b.mu.Unlock()
-	if f != nil {
+	if f != nil && f.down {
 		b.RecordFailure()
 	} else {
 		b.RecordSuccess()
 	}
+}
+
+// workedSince reports whether the destination was not down at an attempt that began after a time.
+func (b *breaker) workedSince(at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.worked.After(at)
+}
+
+// refusesAll reports whether the destination has lately refused every recipient, and several. Then the reason is the destination, and no
+// recipient. The breaker stays closed all the same, so that other recipients are found out to be accepted.
+func (b *breaker) refusesAll() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.refusers) >= int(b.failures)
+}
+
+// maxHold is the longest pause of messages that are held.
+const maxHold = time.Hour
+
+// hold returns how long to hold a message of an age that does not wait for the breaker: at first as long as the breaker stays open, later longer.
+func (b *breaker) hold(age time.Duration) time.Duration {
+	b.mu.Lock()
+	asked := time.Until(b.after)
+	b.mu.Unlock()
+	return max(asked, jittered(min(max(b.delay, age/2), maxHold)))
 }
 
 // lastReason returns the error of the last attempt, nil if the destination worked.
@@ -105,9 +169,9 @@ func (b *breaker) lastReason() error {
 	return b.reason
 }
 
-// trouble returns why messages are held back, nil if they are not.
+// trouble returns why messages are held back or all recipients refused, nil if they are not.
 func (b *breaker) trouble() error {
-	if b.IsClosed() {
+	if b.IsClosed() && !b.refusesAll() {
 		return nil
 	}
 	return b.lastReason()

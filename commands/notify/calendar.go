@@ -45,6 +45,9 @@ const (
 	methodCancel  = "CANCEL"
 )
 
+// propCalendarName is what calendar programs called NAME (RFC 7986) before that was standardized. Many know nothing else.
+const propCalendarName = "X-WR-CALNAME"
+
 // productID is the PRODID of calendars.
 const productID = "-//Roombook//Roombook//EN"
 
@@ -76,13 +79,17 @@ func WriteCalendar(w io.Writer, method, name string, meetings ...Meeting) error 
 	}
 	if name != "" {
 		c.Props.SetText(ical.PropName, clean(name))
+		former := ical.NewProp(propCalendarName)
+		former.Value = c.Props.Get(ical.PropName).Value
+		c.Props.Set(former)
 	}
 	for _, m := range meetings {
 		c.Children = append(c.Children, m.event().Component)
 	}
 	out := &folder{w: w}
 	if len(meetings) == 0 { // which the encoder refuses
-		fmt.Fprintf(out, "BEGIN:VCALENDAR\r\nNAME:%s\r\nPRODID:%s\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n", c.Props.Get(ical.PropName).Value, productID)
+		name := c.Props.Get(ical.PropName).Value
+		fmt.Fprintf(out, "BEGIN:VCALENDAR\r\nNAME:%s\r\nPRODID:%s\r\nVERSION:2.0\r\nX-WR-CALNAME:%[1]s\r\nEND:VCALENDAR\r\n", name, productID)
 		return out.err
 	}
 	if err := ical.NewEncoder(out).Encode(c); err != nil {
@@ -95,6 +102,7 @@ func (m Meeting) event() *ical.Event {
 	e := ical.NewEvent()
 	e.Props.SetText(ical.PropUID, clean(string(m.Booking))+"@roombook")
 	e.Props.SetDateTime(ical.PropDateTimeStamp, m.Stamp.UTC())
+	e.Props.SetDateTime(ical.PropLastModified, m.Stamp.UTC())
 	e.Props.SetDateTime(ical.PropDateTimeStart, m.Slot.Start.UTC())
 	e.Props.SetDateTime(ical.PropDateTimeEnd, m.Slot.End.UTC())
 	sequence := ical.NewProp(ical.PropSequence)

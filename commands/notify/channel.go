@@ -30,6 +30,8 @@ type failure struct {
 	// down means that the failure is not specific to the message: the destination cannot be reached, does not answer, or reports an error
 	// of its own.
 	down bool
+	// refused is the recipient that was refused for now, if it may be that the destination refuses everybody for now.
+	refused string
 	// after is the least time until the next attempt, as the destination requested; 0 if it did not.
 	after time.Duration
 }

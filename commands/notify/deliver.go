@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,12 @@ import (
 
 // handle sends the notifications of an event. lasting is the context of deliveries in progress; it ends a little later than ctx.
 func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Delivery) eventstore.Settlement {
-	if !tells(e.Event) {
+	if !r.notifies(e.Event) {
 		return eventstore.Ack()
 	}
 	defer d.metrics.take(r.group, e.Recorded)()
 	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e.Recorded)
-	err := d.tell(ctx, span.In(lasting), r, e)
+	err := d.notify(ctx, span.In(lasting), r, e)
 	span.End(err)
 	switch {
 	case err == nil:
@@ -29,26 +30,34 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	case ctx.Err() != nil:
 		return eventstore.Retry("the process that had it has ended")
 	default:
-		d.log.Error("nobody can be told of an event, which is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
+		d.log.Error("the notifications of an event cannot be made, and it is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
 			"correlation", e.Metadata.CorrelationID, "error", err)
 		return eventstore.Park(err.Error())
 	}
 }
 
-// tells reports whether an event may have notifications.
-func tells(event domain.Event) bool {
-	switch event.(type) {
+// notifies reports whether an event may have notifications to deliver.
+func (r *route) notifies(event domain.Event) bool {
+	switch e := event.(type) {
 	case domain.ConfirmRequested, domain.NotificationRetried:
 		return true
+	case domain.NotificationRequested:
+		return e.Queued
+	case domain.NotificationDue:
+		return r.lane.name() == e.Channel || r.fallback != nil && r.fallback.name() == e.Channel || r.people && e.Channel != domain.ChannelWebhook
 	}
-	_, told := domain.NoticeOf(event)
-	return told
+	_, has := domain.NoticeOf(event)
+	return has
 }
 
 // bookingOf is the booking that an event is about.
 func bookingOf(event domain.Event) domain.BookingID {
 	switch e := event.(type) {
 	case domain.ConfirmRequested:
+		return e.BookingID
+	case domain.NotificationRequested:
+		return e.BookingID
+	case domain.NotificationDue:
 		return e.BookingID
 	case domain.NotificationRetried:
 		return e.BookingID
@@ -57,52 +66,70 @@ func bookingOf(event domain.Event) domain.BookingID {
 	return notice.Booking
 }
 
-func (d *Dispatcher) tell(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
+func (d *Dispatcher) notify(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
 	messages, cause, err := d.messages(ctx, e.Recorded)
 	if err != nil {
 		return err
 	}
+	due, _ := e.Event.(domain.NotificationDue)
 	var all errgroup.Group
 	for _, m := range messages {
-		m.first = e.Fresh && m.ID == domain.NotificationOf(e.ID)
+		m.first, m.due = e.Fresh && m.ID == domain.NotificationOf(e.ID), due.Channel
 		all.Go(func() error { return d.deliver(ctx, lasting, r, m, cause) })
 	}
 	return all.Wait()
 }
 
-// messages returns the messages to send because of an event, and the event that they are about, which for a retry is an earlier one.
+// messages returns the messages to send because of an event, and the event that they are about, which for an event of a notification stream
+// is an earlier one.
 func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messages []Message, cause eventstore.Recorded, err error) {
 	var only domain.NotificationID
 	cause = e
-	if retried, ok := e.Event.(domain.NotificationRetried); ok {
-		only = retried.NotificationID
-		if cause, err = d.find(ctx, retried.BookingID, only.Event()); err != nil {
+	switch about := e.Event.(type) {
+	case domain.NotificationRequested:
+		only = about.NotificationID
+	case domain.NotificationDue:
+		only = about.NotificationID
+	case domain.NotificationRetried:
+		only = about.NotificationID
+	}
+	if only != "" {
+		if cause, err = d.find(ctx, bookingOf(e.Event), only.Event()); err != nil {
 			return nil, cause, err
 		}
 	}
 	asked, isAsked := cause.Event.(domain.ConfirmRequested)
-	if isAsked && only == "" && len(d.who.approvers(asked.RoomID)) == 0 {
-		return nil, cause, nil // the usual case, which needs no read
+	var requested []domain.NotificationRequested
+	if isAsked {
+		if only == "" && len(d.who.approvers(asked.RoomID)) == 0 {
+			return nil, cause, nil // the usual case, which needs no read
+		}
+		if requested, err = d.requested(ctx, cause, asked); err != nil {
+			return nil, cause, err
+		}
+		requested = slices.DeleteFunc(requested, func(q domain.NotificationRequested) bool {
+			return q.NotificationID != only && (only != "" || q.Queued)
+		})
+		if len(requested) == 0 {
+			return nil, cause, nil
+		}
 	}
 	before, after, err := d.booking(ctx, bookingOf(cause.Event), cause)
 	if err != nil {
 		return nil, cause, err
 	}
-	if notice, told := domain.NoticeOf(cause.Event); told {
+	if notice, has := domain.NoticeOf(cause.Event); has {
 		return []Message{Compose(notice, cause, before, after)}, cause, nil
 	}
 	if !isAsked {
-		return nil, cause, fmt.Errorf("event %s tells nobody anything", cause.ID)
+		return nil, cause, fmt.Errorf("event %s has no notification", cause.ID)
 	}
-	requested, err := d.requested(ctx, cause, asked)
 	for _, q := range requested {
-		if only == "" || only == q.NotificationID {
-			m := ask(cause, asked, after)
-			m.ID, m.To = q.NotificationID, q.UserID
-			messages = append(messages, m)
-		}
+		m := ask(cause, asked, after)
+		m.ID, m.To = q.NotificationID, q.UserID
+		messages = append(messages, m)
 	}
-	return messages, cause, err
+	return messages, cause, nil
 }
 
 // find returns the event with an id from the stream of a booking or of its real use.
@@ -119,14 +146,21 @@ func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id stri
 	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id)
 }
 
-// booking returns a booking before and after an event.
+// booking returns a booking before and after an event. Before it is handed over is before the change in the same append.
 func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventstore.Recorded) (before, after domain.Booking, err error) {
 	if e.Stream == id.Stream() && e.Revision == 0 {
 		return before, before.Evolve(e.Event), nil
 	}
+	_, handedOver := e.Event.(domain.BookingHandedOver)
 	events, err := d.read(ctx, id.Stream())
+	var unchanged domain.Booking // before the last change
 	for _, r := range events {
+		if _, changed := r.Event.(domain.BookingChanged); changed {
+			unchanged = after
+		}
 		switch {
+		case r.Stream == e.Stream && r.Revision == e.Revision && handedOver:
+			return unchanged, after.Evolve(r.Event), err
 		case r.Stream == e.Stream && r.Revision == e.Revision:
 			return after, after.Evolve(r.Event), err
 		case r.Stream != e.Stream && r.Position > e.Position:
@@ -137,7 +171,8 @@ func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventst
 	return after, after, err
 }
 
-// requested returns the notifications to approvers. The approvers are determined once, and recorded before any message is sent.
+// requested returns the notifications to approvers. The approvers are determined once, and recorded; those events have them delivered, in the
+// order of each approver's.
 func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, asked domain.ConfirmRequested) ([]domain.NotificationRequested, error) {
 	id := domain.NotificationOf(cause.ID)
 	for {
@@ -148,7 +183,7 @@ func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, a
 		var events []domain.Event
 		for i, user := range d.who.approvers(asked.RoomID) {
 			events = append(events, domain.NotificationRequested{
-				NotificationID: id.ForApprover(i + 1), Kind: domain.KindConfirmRequested, BookingID: asked.BookingID, RoomID: asked.RoomID, UserID: user, At: asked.At,
+				NotificationID: id.ForApprover(i + 1), Kind: domain.KindConfirmRequested, BookingID: asked.BookingID, RoomID: asked.RoomID, UserID: user, Queued: true, At: asked.At,
 			})
 		}
 		if len(events) == 0 {
@@ -169,91 +204,135 @@ func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, 
 		}
 		return d.record(lasting, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: domain.ChannelList, At: time.Now().UTC()})
 	}
-	delivered, err := d.try(ctx, lasting, r.lane, m, cause)
-	if err == nil && !delivered && r.fallback != nil {
+	delivery, err := d.try(ctx, lasting, r.lane, m, cause)
+	if err == nil && delivery == domain.DeliveryFailed && r.fallback != nil {
 		m.first = false
 		_, err = d.try(ctx, lasting, r.fallback, m, cause)
 	}
 	return err
 }
 
-// try attempts delivery through a channel until it succeeds or the message is parked.
-func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (delivered bool, err error) {
+// try attempts delivery through a channel once, unless that has been done or the next attempt is not due. It returns the state of the delivery,
+// which is pending if another attempt follows. While the destination is down the message waits in its place among those to the same
+// recipient, and nothing counts as an attempt.
+func (d *Dispatcher) try(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (domain.Delivery, error) {
+	var alone outliers
 	for {
-		pause, done, err := d.attempt(ctx, lasting, l, m, cause)
-		if err != nil || done != domain.DeliveryPending {
-			return done == domain.DeliveryDelivered, err
+		delivery, err := d.attempt(ctx, lasting, l, m, cause, &alone)
+		if err != nil || delivery != "" {
+			return delivery, err
 		}
 		m.first = false
-		if err := eventstore.Sleep(ctx, jittered(pause)); err != nil {
-			return false, err
+		if err := eventstore.Sleep(ctx, jittered(l.breaker.delay/10)); err != nil { // if the destination is down, its breaker opens meanwhile
+			return "", err
 		}
 	}
 }
 
-// attempt attempts delivery once, as soon as the breaker permits, unless the message has been delivered or parked already. If done is
-// pending, the next attempt is due after the pause.
-func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded) (pause time.Duration, done domain.Delivery, err error) {
+// outliers counts the attempts of a message at which the destination appeared to be down, although it was not for others.
+type outliers struct {
+	n      int
+	failed time.Time // when the destination last appeared to be down
+}
+
+// maxOutliers is the number of them after which the message is taken to be the reason.
+const maxOutliers = 2
+
+// are adds an attempt that failed as if the destination were down, and reports whether the message is the reason.
+func (o *outliers) are(b *breaker, probe bool) bool {
+	if !probe && o.any() && b.workedSince(o.failed) {
+		o.n++
+	}
+	o.failed = time.Now()
+	return o.n >= maxOutliers && !probe
+}
+
+func (o *outliers) any() bool { return !o.failed.IsZero() }
+
+// attempt is one round of try. It returns no state if the message has to wait because the destination is down.
+func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, cause eventstore.Recorded, alone *outliers) (domain.Delivery, error) {
+	if !l.later {
+		if err := l.breaker.wait(ctx, alone.any()); err != nil {
+			return "", err
+		}
+	}
 	select {
 	case l.slots <- struct{}{}:
 		defer func() { <-l.slots }()
 	case <-ctx.Done():
-		return 0, "", ctx.Err()
+		return "", ctx.Err()
 	}
-	if err := l.breaker.wait(ctx); err != nil {
-		return 0, "", err
+	if !l.later && !l.breaker.ready() {
+		return "", nil
 	}
 	s := deliveries{stream: m.ID.Stream(), revision: eventstore.NoStream}
 	if !m.first || l.name() != domain.ChannelLog { // a process that was frozen may log a line a second time, but must not send a mail
+		var err error
 		if s, err = d.deliveries(ctx, m.ID); err != nil {
-			return 0, "", err
+			return "", err
 		}
 	}
 	before := s.On(m.ID, l.name())
-	if before.Delivery != domain.DeliveryPending {
-		return 0, before.Delivery, nil
+	due := before.Again.IsZero()
+	if m.due == l.name() {
+		due = before.Due
 	}
+	if before.Delivery != domain.DeliveryPending || !due {
+		return before.Delivery, nil
+	}
+	age := time.Since(cause.Metadata.OccurredAt)
 	probe, ok := l.breaker.try()
 	if !ok {
-		return 0, domain.DeliveryPending, nil
+		if !l.later {
+			return "", nil
+		}
+		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Held: true, Attempt: before.Attempts, Reason: reason(cmp.Or(l.breaker.lastReason(), errHeld))}, l.breaker.hold(age))
 	}
 	began := time.Now()
 	failed := l.send(lasting, m)
 	f := failureOf(failed)
-	if failed != nil && f.down {
-		l.breaker.record(f)
-	} else {
-		l.breaker.record(nil)
-	}
 	n := before.Attempts + 1
 	log := d.log.With("notification", m.ID, "kind", m.Kind, "to", m.To, "channel", l.name(), "attempt", n, "correlation", m.CorrelationID)
-	switch {
-	case failed == nil:
+	if failed == nil {
+		l.breaker.record(began, nil)
 		log.Debug("notification sent", "took", time.Since(began))
-		d.metrics.sent(l.name(), time.Since(cause.Metadata.OccurredAt))
-		err := d.record(lasting, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: l.name(), Attempt: n, At: time.Now().UTC()})
-		return 0, domain.DeliveryDelivered, err
+		d.metrics.sent(l.name(), age)
+		delivered := domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: l.name(), Attempt: n, At: time.Now().UTC()}
+		return domain.DeliveryDelivered, d.record(lasting, s, m, cause, delivered)
+	}
+	l.breaker.record(began, f)
+	why := reason(failed)
+	switch pause, more := l.pause(n - before.Allowance); {
 	case lasting.Err() != nil:
-		return 0, "", lasting.Err()
-	case f.down && probe:
-		return 0, domain.DeliveryPending, nil // the breaker is open again
-	}
-	pause, more := l.pause(n - before.Allowance)
-	parked := f.permanent || !more
-	d.metrics.failed(l.name(), parked)
-	if parked {
+		return "", lasting.Err()
+	case f.down && !l.later && !alone.are(l.breaker, probe):
+		return "", nil
+	case f.down && probe, f.refused != "" && l.breaker.refusesAll():
+		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Held: true, Attempt: before.Attempts, Reason: why}, max(f.after, l.breaker.hold(age)))
+	case f.permanent || !more:
 		log.Warn("notification given up", "error", failed)
-	} else {
+		d.metrics.failed(l.name(), true)
+		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Attempt: n, Reason: why, Parked: true}, 0)
+	default:
+		pause = max(f.after, jittered(pause))
 		log.Info("notification not sent yet", "error", failed, "again", pause)
+		d.metrics.failed(l.name(), false)
+		return d.fail(lasting, l, s, m, cause, domain.NotificationFailed{Attempt: n, Reason: why}, pause)
 	}
-	err = d.record(lasting, s, m, cause, domain.NotificationFailed{
-		NotificationID: m.ID, BookingID: m.Booking, Channel: l.name(), Attempt: n, Reason: reason(failed), Parked: parked, At: time.Now().UTC(),
-	})
-	if parked {
-		return 0, domain.DeliveryFailed, err
-	}
-	return max(pause, f.after), domain.DeliveryPending, err
 }
+
+// fail records a failure and, unless the message is parked, the time of the next attempt.
+func (d *Dispatcher) fail(ctx context.Context, l *lane, s deliveries, m Message, cause eventstore.Recorded, failed domain.NotificationFailed, pause time.Duration) (domain.Delivery, error) {
+	failed.NotificationID, failed.BookingID, failed.Channel, failed.At = m.ID, m.Booking, l.name(), time.Now().UTC()
+	delivery := domain.DeliveryFailed
+	if !failed.Parked {
+		delivery, failed.Again = domain.DeliveryPending, failed.At.Add(pause)
+	}
+	return delivery, d.record(ctx, s, m, cause, failed)
+}
+
+// errHeld is why no attempt was made if the last one succeeded.
+var errHeld = errors.New("the destination has asked to wait")
 
 // maxReason is the maximum length of a recorded reason, in bytes.
 const maxReason = 500
@@ -310,25 +389,23 @@ func (d *Dispatcher) persist(ctx context.Context, do func() error) error {
 	}
 }
 
-// record appends the outcome of an attempt, unless the stream has it already.
+// record appends the outcome of an attempt, unless the stream has one already.
 func (d *Dispatcher) record(ctx context.Context, s deliveries, m Message, cause eventstore.Recorded, outcome domain.Event) error {
-	channel, attempt := domain.ChannelList, int64(0)
+	channel := domain.ChannelList
 	switch e := outcome.(type) {
 	case domain.NotificationDelivered:
-		channel, attempt = e.Channel, e.Attempt
+		channel = e.Channel
 	case domain.NotificationFailed:
-		channel, attempt = e.Channel, e.Attempt
+		channel = e.Channel
 	}
+	before := s.On(m.ID, channel)
 	for {
 		if lost, err := d.append(ctx, s, cause, time.Now().UTC(), outcome); !lost {
 			return err
 		}
 		var err error
-		if s, err = d.deliveries(ctx, m.ID); err != nil {
+		if s, err = d.deliveries(ctx, m.ID); err != nil || s.On(m.ID, channel) != before {
 			return err
-		}
-		if c := s.On(m.ID, channel); c.Booking != "" && c.Attempts >= attempt {
-			return nil
 		}
 	}
 }

@@ -40,6 +40,8 @@ type directory struct {
 	path     string // empty: no file
 	template string // of addresses
 	language string // default language
+	texts    *texts
+	log      *slog.Logger
 	broken   *eventstore.Trouble
 
 	mu      sync.Mutex
@@ -50,11 +52,13 @@ type directory struct {
 }
 
 // openDirectory reads the file. The error describes what is wrong with it or with the template.
-func openDirectory(path, template, language string, log *slog.Logger) (*directory, error) {
+func openDirectory(path, template, language string, t *texts, log *slog.Logger) (*directory, error) {
 	d := &directory{
 		path:     path,
 		template: template,
 		language: language,
+		texts:    t,
+		log:      log,
 		broken:   eventstore.NewTrouble(log, slog.LevelError, "the directory cannot be read and is used as it was", "the directory is read again"),
 	}
 	if _, err := d.byTemplate("user"); err != nil || !strings.Contains(template, "{user}") {
@@ -89,8 +93,13 @@ func (d *directory) read() error {
 	d.seen, d.size = info.ModTime(), info.Size()
 	d.ordered = file.Users
 	d.people = make(map[domain.UserID]person, len(file.Users))
+	without := map[string]bool{}
 	for _, p := range file.Users {
 		d.people[p.User] = p
+		if _, ok := d.texts.languages[cmp.Or(p.Language, d.language)]; !ok && !without[p.Language] {
+			without[p.Language] = true
+			d.log.Warn("the directory names a language that has no texts; its users get those of the default language", "language", p.Language, "user", p.User, "default", DefaultLanguage)
+		}
 	}
 	return nil
 }

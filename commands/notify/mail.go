@@ -93,10 +93,10 @@ func newMailChannel(o MailOptions, t *texts, who *directory) (*mailChannel, erro
 	return c, nil
 }
 
-// redacted is an address that may be malformed, without what may be a password.
+// redacted is the scheme and the host of an address that may be malformed, without what may be a secret.
 func redacted(address string) string {
-	if u, err := url.Parse(address); err == nil && !strings.Contains(u.Opaque+u.Path, "@") {
-		return u.Redacted()
+	if u, err := url.Parse(address); err == nil && u.Host != "" {
+		return u.Scheme + "://" + u.Host
 	}
 	return "…"
 }
@@ -136,11 +136,11 @@ func (c *mailChannel) send(ctx context.Context, m Message) error {
 	if err != nil {
 		return permanent("%w", err)
 	}
-	return c.transmit(ctx, message)
+	return c.transmit(ctx, to.Address, message)
 }
 
-// transmit sends a mail on an idle connection or a new one.
-func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
+// transmit sends a mail to a recipient on an idle connection or a new one.
+func (c *mailChannel) transmit(ctx context.Context, to string, message *mail.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	for {
@@ -153,7 +153,7 @@ func (c *mailChannel) transmit(ctx context.Context, message *mail.Msg) error {
 			c.keep(connection, err == nil)
 			return nil
 		}
-		f := classify(ctx, err)
+		f := classify(ctx, to, err)
 		c.keep(connection, !f.down)
 		sending, ok := errors.AsType[*mail.SendError](err)
 		if used && ok && sending.Reason == mail.ErrConnCheck && ctx.Err() == nil {
@@ -176,13 +176,13 @@ func (d *Dispatcher) Test(ctx context.Context, address string) error {
 	message := c.envelope(to, uuid.NewString())
 	message.Subject("Roombook can send mail")
 	message.SetBodyString(mail.TypeTextPlain, "This mail was sent to see whether Roombook can reach the mail server.\n")
-	return c.transmit(ctx, message)
+	return c.transmit(ctx, to.Address, message)
 }
 
 // classify classifies the error of an attempt. An error that concerns the sender or the server itself (421, or an enhanced status code 4.3.x,
 // RFC 3463) counts as a failure of the destination, because every other message would fail in the same way. So does an error that is not a
-// reply of the server.
-func classify(ctx context.Context, err error) *failure {
+// reply of the server. A temporary error that does not say it is the recipient's own (4.1.x, 4.2.x) may be either: see [breaker.refusesAll].
+func classify(ctx context.Context, to string, err error) *failure {
 	sending, ok := errors.AsType[*mail.SendError](err)
 	switch {
 	case ctx.Err() != nil:
@@ -190,13 +190,17 @@ func classify(ctx context.Context, err error) *failure {
 	case !ok:
 		return &failure{err: err, down: true}
 	}
-	switch code := sending.ErrorCode(); {
+	switch code, enhanced := sending.ErrorCode(), sending.EnhancedStatusCode(); {
 	case sending.Reason == mail.ErrGetSender, sending.Reason == mail.ErrGetRcpts, sending.Reason == mail.ErrNoUnencoded:
 		return &failure{err: err, permanent: true}
-	case code < 400, code == 421, sending.Reason == mail.ErrSMTPMailFrom, strings.HasPrefix(sending.EnhancedStatusCode(), "4.3."):
+	case code < 400, code == 421, sending.Reason == mail.ErrSMTPMailFrom, strings.HasPrefix(enhanced, "4.3."):
 		return &failure{err: err, down: true}
+	case code >= 500:
+		return &failure{err: err, permanent: true}
+	case strings.HasPrefix(enhanced, "4.1."), strings.HasPrefix(enhanced, "4.2."):
+		return &failure{err: err}
 	default:
-		return &failure{err: err, permanent: code >= 500}
+		return &failure{err: err, refused: to}
 	}
 }
 

@@ -47,11 +47,11 @@ func quietly() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // newTestMail is a channel that sends by the server.
 func newTestMail(t *testing.T, s *notifytest.MailServer, directory string) *mailChannel {
 	t.Helper()
-	who, err := openDirectory(directory, DefaultAddress, "en", quietly())
+	texts, err := readTexts("", seoul, "https://rooms.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts, err := readTexts("", seoul, "https://rooms.example")
+	who, err := openDirectory(directory, DefaultAddress, "en", texts, quietly())
 	if err != nil {
 		t.Fatal(err)
 	}

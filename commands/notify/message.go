@@ -23,7 +23,8 @@ type Message struct {
 	Confirmed bool
 	// CorrelationID is the correlation id of the event.
 	CorrelationID string
-	first         bool // nobody can have tried to deliver it before
+	first         bool           // nobody can have tried to deliver it before
+	due           domain.Channel // on which an attempt other than the first is due
 }
 
 // Compose returns the message for a notice of an event. before and after are the booking before and after the event.
@@ -41,8 +42,12 @@ func Compose(notice domain.Notice, r eventstore.Recorded, before, after domain.B
 	switch e := r.Event.(type) {
 	case domain.BookingChanged:
 		m.OldRoom, m.OldSlot = before.Room, before.Slot
+	case domain.BookingHandedOver:
+		m.Room, m.Slot = before.Room, before.Slot // what the former user has lost
 	case domain.ConfirmCompleted:
-		m.By = answeredBy(e.ConfirmUserID, m.By)
+		if m.By = answeredBy(e.ConfirmUserID, m.By); e.ConfirmUserID == domain.ConfirmedByRules {
+			m.By = "" // nobody was asked
+		}
 	case domain.ConfirmDenied:
 		m.By = answeredBy(e.ConfirmUserID, m.By)
 		m.Sequence++

@@ -22,7 +22,7 @@ type metrics struct {
 	parked    *prometheus.CounterVec
 	delay     *prometheus.HistogramVec
 
-	length, age, state *prometheus.Desc
+	length, age, unhandled, waiting, waitingAge, state *prometheus.Desc
 
 	mu     sync.Mutex
 	inHand map[string]map[uuid.UUID]time.Time // by group: when each event that is being handled occurred
@@ -43,14 +43,17 @@ func newMetrics(d *Dispatcher) *metrics {
 		retries:   counter("retried_total", "Attempts to deliver a message that failed and are made again."),
 		parked:    counter("parked_total", "Messages that a channel has given up."),
 		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "roombook", Subsystem: "notifications", Name: "delivery_seconds", Help: "Time from an event to the delivery of what is told of it.",
+			Namespace: "roombook", Subsystem: "notifications", Name: "delivery_seconds", Help: "Time from an event to the delivery of its notification.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600},
 		}, []string{"channel"}),
-		length: describe("queue_length", "Events that wait to be told, as far as the group has read the log.", "group"),
-		age:    describe("queue_age_seconds", "Age of the oldest event that this process is to tell; 0 if there is none.", "group"),
-		state:  describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, 2 open.", "channel", "destination"),
-		inHand: map[string]map[uuid.UUID]time.Time{},
-		polled: map[string]eventstore.GroupInfo{},
+		length:     describe("queue_length", "Events that wait for their notifications to be sent, as far as the group has read the log.", "group"),
+		age:        describe("queue_age_seconds", "Age of the oldest event whose notifications this process is sending; 0 if there is none.", "group"),
+		unhandled:  describe("unhandled_events", "Events that the group has parked because their notifications cannot be made, as of the last poll.", "group"),
+		waiting:    describe("waiting", "Messages that failed and wait for their next attempt, which are not in the queue.", "channel"),
+		waitingAge: describe("waiting_age_seconds", "Time since the last attempt of the message among them that failed first; 0 if there is none.", "channel"),
+		state:      describe("breaker_state", "State of the circuit breaker of a destination: 0 closed, 1 half-open, or all recipients are refused, 2 open.", "channel", "destination"),
+		inHand:     map[string]map[uuid.UUID]time.Time{},
+		polled:     map[string]eventstore.GroupInfo{},
 	}
 }
 
@@ -77,7 +80,7 @@ func (m *metrics) poll(ctx context.Context, store Store, group string) {
 	m.polled[group] = info
 }
 
-// queueLength returns the number of events of a group that are not told yet. Those that wait in this process behind another to the same
+// queueLength returns the number of events of a group whose notifications have not been sent. Those that wait in this process behind another to the same
 // recipient are known from the last poll only. m.mu must be held.
 func (m *metrics) queueLength(group string) int {
 	length := len(m.inHand[group])
@@ -127,6 +130,9 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	}
 	to <- m.length
 	to <- m.age
+	to <- m.unhandled
+	to <- m.waiting
+	to <- m.waitingAge
 	to <- m.state
 }
 
@@ -144,9 +150,20 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(m.queueLength(r.group)), r.group)
 		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.group)
+		to <- prometheus.MustNewConstMetric(m.unhandled, prometheus.GaugeValue, float64(m.polled[r.group].Parked), r.group)
 	}
+	waiting, oldest := m.of.agenda.waiting()
 	for _, l := range m.of.lanes {
+		age := 0.0
+		if failed := oldest[l.name()]; !failed.IsZero() {
+			age = max(age, time.Since(failed).Seconds())
+		}
+		to <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(waiting[l.name()]), string(l.name()))
+		to <- prometheus.MustNewConstMetric(m.waitingAge, prometheus.GaugeValue, age, string(l.name()))
 		state := map[circuitbreaker.State]float64{circuitbreaker.ClosedState: 0, circuitbreaker.HalfOpenState: 1, circuitbreaker.OpenState: 2}[l.breaker.State()]
+		if l.breaker.refusesAll() {
+			state = max(state, 1)
+		}
 		to <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, state, string(l.name()), l.destination())
 	}
 }

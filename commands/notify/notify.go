@@ -7,9 +7,11 @@
 // killed may be sent again.
 //
 // No command waits for this. While a destination is down, a circuit breaker holds its messages back; they stay in the subscription and are
-// later sent to each recipient in the order of their events. If a working destination refuses a message, the message is retried if the error
-// is temporary, and parked otherwise or after the last attempt. The list of notifications shows it as FAILED then, and [Retry] requests
-// another round of attempts.
+// later sent to each recipient in the order of their events. If a working destination refuses a message for now, that is recorded with the
+// time of the next attempt, and the event acknowledged: a refused message holds nothing up, and is delivered later than those after it. Every
+// process follows these records, and when the time has come one of them appends NotificationDue, which the subscription hands out like any
+// event. A message that is refused for good, or at the last attempt, is parked. The list of notifications shows it as FAILED then, and
+// [Retry] requests another round of attempts.
 package notify
 
 import (
@@ -41,12 +43,21 @@ const (
 // maxInHand is the maximum number of unacknowledged events per group in a process, including those that wait for their destination.
 const maxInHand = 512
 
+// linger is how long an event waits for others, whose outcomes are then recorded with it. Without it the records of a dispatcher that keeps
+// up with bookings, one by one, take more time than all else it does, and from the bookings.
+const linger = 20 * time.Millisecond
+
 // Store is the part of the event store that a [Dispatcher] uses. See [eventstore.Store] for the contract.
 type Store interface {
 	Streams
 	Groups
 	Consume(ctx context.Context, group string, o eventstore.ConsumeOptions, handle func(context.Context, eventstore.Delivery) eventstore.Settlement) error
 	Group(ctx context.Context, group string) (eventstore.GroupInfo, error)
+	Incarnation() eventstore.Incarnation
+	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
+	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
+	SaveCheckpoint(ctx context.Context, stream string, p eventstore.Position) error
+	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
 // Streams reads and appends to streams. See [eventstore.Store] for the contract.
@@ -93,6 +104,7 @@ type Dispatcher struct {
 	tracer  trace.Tracer
 	metrics *metrics
 	lanes   []*lane
+	agenda  *agenda
 }
 
 // route delivers the events of a group.
@@ -113,6 +125,8 @@ type lane struct {
 	channel
 	breaker *breaker
 	slots   chan struct{} // limits concurrent deliveries
+	// later means that messages do not wait while the destination is down, but are attempted later.
+	later bool
 }
 
 // New returns a dispatcher, or an error that describes what is wrong with the options.
@@ -132,17 +146,16 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	if o.Sending == 0 {
 		o.Sending = 8
 	}
-	d := &Dispatcher{store: store, log: o.Logger, tracer: o.Tracer}
-	var err error
-	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, o.Logger); err != nil {
-		return nil, err
-	}
+	d := &Dispatcher{store: store, log: o.Logger, tracer: o.Tracer, agenda: newAgenda(store, o.Logger)}
 	t, err := readTexts(o.Texts, o.Zone, o.Link)
 	if err != nil {
 		return nil, err
 	}
 	if _, ok := t.languages[o.Language]; !ok {
 		return nil, fmt.Errorf("there are no texts in the language %q", o.Language)
+	}
+	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, t, o.Logger); err != nil {
+		return nil, err
 	}
 	d.metrics = newMetrics(d)
 	main := &route{group: Group, people: true, key: byRecipient}
@@ -176,6 +189,9 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	case main.fallback == nil:
 		return nil, fmt.Errorf("the fallback %q must be %s, or %s if there is one", o.Fallback, domain.ChannelLog, domain.ChannelWebhook)
 	}
+	if main.fallback != nil {
+		main.fallback.later = true
+	}
 	for _, r := range d.routes {
 		r.unread = eventstore.NewTrouble(o.Logger, slog.LevelError, "notifications are not sent", "notifications are sent again")
 	}
@@ -191,13 +207,17 @@ func (d *Dispatcher) lane(c channel, o Options) *lane {
 	return l
 }
 
-// byRecipient is the key by which messages to a user are delivered in order. Requests for confirmation, which go to approvers, share a key.
+// byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own. Requests for
+// confirmation share one, so that messages to approvers are queued in the order of the requests.
 func byRecipient(r eventstore.Recorded) string {
-	if notice, told := domain.NoticeOf(r.Event); told {
+	if _, asked := r.Event.(domain.ConfirmRequested); asked {
+		return "confirmation"
+	}
+	if notice, has := domain.NoticeOf(r.Event); has {
 		return "user " + string(notice.To)
 	}
-	if _, asked := r.Event.(domain.ConfirmRequested); asked {
-		return "approvers"
+	if requested, ok := r.Event.(domain.NotificationRequested); ok {
+		return "user " + string(requested.UserID)
 	}
 	return r.Stream
 }
@@ -210,6 +230,9 @@ func (d *Dispatcher) Collectors() []prometheus.Collector { return []prometheus.C
 
 // Health returns the first reason why notifications are not being sent, or nil.
 func (d *Dispatcher) Health() error {
+	if err := d.agenda.trouble(); err != nil {
+		return err
+	}
 	for _, r := range d.routes {
 		r.mu.Lock()
 		err := r.err
@@ -224,6 +247,14 @@ func (d *Dispatcher) Health() error {
 		}
 	}
 	return nil
+}
+
+// Setup sets the metadata of the stream that keeps the last position only, from which a start looks for what is to be attempted again. What is
+// set already is left as it is. The error may be an [*eventstore.Refused].
+func Setup(ctx context.Context, store interface {
+	SetMaxCount(ctx context.Context, stream string, n int) error
+}) error {
+	return store.SetMaxCount(ctx, checkpointStream, 1)
 }
 
 // EnsureGroup creates a group if it is missing, and updates its settings if they differ. A new group starts at the end of the log: nobody is
@@ -259,6 +290,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	defer stop()
 	var parts errgroup.Group
+	parts.Go(func() error { return d.agenda.run(ctx) })
 	for _, r := range d.routes {
 		parts.Go(func() error { return d.follow(ctx, lasting, r) })
 		parts.Go(func() error { return d.metrics.watch(ctx, d.store, r.group) })
@@ -275,7 +307,7 @@ func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 			err = fmt.Errorf("%w: an administrator of the event store has to run: roombook setup --eventstore esdb://admin…", refused)
 		} else if err == nil || ok {
 			r.report(nil)
-			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Key: r.key},
+			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Linger: linger, Key: r.key},
 				func(_ context.Context, e eventstore.Delivery) eventstore.Settlement {
 					return d.handle(ctx, lasting, r, e)
 				})

@@ -65,10 +65,19 @@ func (w *world) start(o Options) (d *Dispatcher, stop func()) {
 }
 
 // user is a user of this world.
+// rooms are the first rooms that book books, as a YAML list. Other tests may use the same event store, so nobody approves all rooms.
+func (w *world) rooms() string {
+	rooms := make([]string, 100)
+	for i := range rooms {
+		rooms[i] = fmt.Sprintf("'%s-%d'", w.space, i+1)
+	}
+	return strings.Join(rooms, ", ")
+}
+
 func (w *world) user(name string) domain.UserID { return domain.UserID(name + "-" + w.space) }
 
 func (w *world) request() commands.Request {
-	return commands.Request{ID: uuid.New(), Actor: "test", At: time.Now().UTC(), CorrelationID: "correlation"}
+	return commands.Request{ID: uuid.New(), Actor: domain.Anyone("test"), At: time.Now().UTC(), CorrelationID: "correlation"}
 }
 
 // book books a room that nobody else has.
@@ -260,17 +269,17 @@ func TestRetriesAndGivesUp(t *testing.T) {
 		t.Errorf("refused recipients are no trouble of the server: %v", err)
 	}
 
-	if _, err := Retry(t.Context(), w.store, ids[busy], "operator", ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, ids[busy], domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of what is delivered: %v", err)
 	}
-	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), "operator", ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of nothing: %v", err)
 	}
 	mu.Lock()
 	mended = true
 	mu.Unlock()
 	for _, user := range []domain.UserID{gone, never} {
-		if _, err := Retry(t.Context(), w.store, ids[user], "operator", ""); err != nil {
+		if _, err := Retry(t.Context(), w.store, ids[user], domain.Anyone("operator"), ""); err != nil {
 			t.Fatal(err)
 		}
 		if c := w.outcome(ids[user], domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
@@ -287,16 +296,17 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, true)
 	mail := mailOptions(server)
 	mail.Attempts = 3
-	d, _ := w.start(Options{Mail: mail, Breaker: BreakerOptions{Failures: 2, Delay: 5 * time.Millisecond}})
+	boss := w.user("boss")
+	directory := write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}]", boss, w.rooms()))
+	d, _ := w.start(Options{Mail: mail, Directory: directory, Breaker: BreakerOptions{Failures: 2, Delay: 5 * time.Millisecond}})
 	server.Stop()
 	const users, each = 3, 8
 	want := map[domain.UserID][]string{}
-	bookings := map[domain.BookingID]bool{}
 	for range each {
 		for u := range users {
 			user := w.user(fmt.Sprint("user", u))
 			booking := w.book(user)
-			bookings[booking] = true
+			want[boss] = append(want[boss], string(domain.NotificationOf(w.event(booking, "ConfirmRequested").ID).ForApprover(1)))
 			w.cancel(booking)
 			for _, eventType := range []string{"BookingCreated", "BookingCancelled"} {
 				want[user] = append(want[user], string(domain.NotificationOf(w.event(booking, eventType).ID)))
@@ -314,7 +324,7 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 		t.Fatalf("mails to %s", got)
 	}
 	server.Start(t)
-	w.until("all is there", func() bool { return len(w.mails(server)) == users*each*2 })
+	w.until("all is there", func() bool { return len(w.mails(server)) == users*each*3 })
 	got := map[domain.UserID][]string{}
 	for _, m := range server.All() {
 		name, _, _ := strings.Cut(m.To, "@")
@@ -365,11 +375,51 @@ func TestOptOut(t *testing.T) {
 	}
 }
 
+// Who loses a booking that is moved as well is told of the room and the time that it had, and its calendar loses those.
+func TestFormerUserIsToldWhatIsLost(t *testing.T) {
+	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
+	w.start(Options{Mail: mailOptions(server), Webhook: receiver.options(t, secret("a secret of 24 bytes ..."))})
+	booking := w.book(w.user("kim"))
+	former := w.event(booking, "BookingCreated").Event.(domain.BookingCreated)
+	user, room, start, end := w.user("lee"), domain.RoomID("new-"+w.space), ten.AddDate(10, 0, 0), ten.AddDate(10, 0, 0).Add(time.Hour)
+	if _, err := w.commands.ChangeBooking(t.Context(), commands.ChangeBooking{Request: w.request(), Booking: booking, User: &user, Room: &room, Start: &start, End: &end}); err != nil {
+		t.Fatal(err)
+	}
+	id := domain.NotificationOf(w.event(booking, "BookingHandedOver").ID)
+	w.outcome(id, domain.ChannelMail)
+	w.outcome(id, domain.ChannelWebhook)
+	for _, m := range server.All() {
+		if messageID := header(t, m, "Message-Id"); !strings.Contains(messageID, string(id)) {
+			continue
+		}
+		_, all := parts(t, m)
+		text, calendar := all[0].text, all[2].text
+		for _, want := range []string{string(former.RoomID), "2030-01-01 00:00–01:00", "conference room[" + string(former.RoomID) + "]", string(user)} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the mail does not say %s:\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, string(room)) || strings.Contains(text, "2036") || strings.Contains(header(t, m, "Subject"), string(room)) {
+			t.Errorf("the mail says where the booking is now:\n%s", text)
+		}
+		if !strings.Contains(calendar, "METHOD:CANCEL") || !strings.Contains(calendar, "DTSTART:20300101T000000Z") || !strings.Contains(calendar, "SEQUENCE:1") {
+			t.Errorf("%s", calendar)
+		}
+	}
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	for _, body := range receiver.bodies {
+		if strings.Contains(body, string(id)) && (!strings.Contains(body, `"roomId":"`+string(former.RoomID)) || !strings.Contains(body, `"useStartDtm":"2030-01-01T00:00:00Z"`)) {
+			t.Errorf("%s", body)
+		}
+	}
+}
+
 // The approvers of a room are asked, each once, with a link to answer; who they are does not change with the directory afterwards.
 func TestApproversAreAsked(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann, bob := w.user("ann"), w.user("bob")
-	directory := write(t, fmt.Sprintf("users:\n- {user: %s, approves: ['*']}\n- {user: %s, approves: ['%s-1']}\n- {user: eve, approves: ['other']}\n", ann, bob, w.space))
+	directory := write(t, fmt.Sprintf("users:\n- {user: %s, approves: [%s]}\n- {user: %s, approves: ['%s-1']}\n- {user: eve, approves: ['other']}\n", ann, w.rooms(), bob, w.space))
 	w.start(Options{Mail: mailOptions(server), Directory: directory, Link: "https://rooms.example/"})
 	booking := w.book(w.user("kim"))
 	id := domain.NotificationOf(w.event(booking, "ConfirmRequested").ID)

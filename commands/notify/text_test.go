@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,15 @@ import (
 	"roombook/domain"
 	"roombook/eventstore"
 )
+
+// english are the texts without those of an operator.
+var english = func() *texts {
+	t, err := readTexts("", time.UTC, "")
+	if err != nil {
+		panic(err)
+	}
+	return t
+}()
 
 func TestParticle(t *testing.T) {
 	for word, want := range map[string]string{
@@ -30,6 +40,21 @@ func TestParticle(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("got %s, want %s", strings.Join(got, " "), want)
+		}
+	}
+}
+
+// Who has lost a booking because its room is closed is told so, and why it is.
+func TestTextsOfAClosure(t *testing.T) {
+	texts, err := readTexts("", seoul, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := told(domain.KindCancelled)
+	m.Cause, m.Reason = domain.CancelledByClosure, "paint"
+	for language, want := range map[string]string{"en": "because the room is closed: paint", "ko": "회의실 7이 닫혀 예약이 취소되었습니다."} {
+		if w, err := texts.words(language, m); err != nil || !strings.Contains(w.text, want) || !strings.Contains(w.text, "paint") || !strings.Contains(w.html, want) {
+			t.Errorf("%s: %+v, %v", language, w, err)
 		}
 	}
 }
@@ -76,7 +101,7 @@ func TestTextsOfAFolder(t *testing.T) {
 // The directory says who gets mail where, and is read again when it changes; a mistake in it keeps what was there.
 func TestDirectory(t *testing.T) {
 	path := write(t, "users:\n- {user: kim, mail: k@firma.example, language: ko, opt-out: [use-started]}\n- {user: ann, approves: ['*']}\n- {user: bob, approves: [7]}\n")
-	d, err := openDirectory(path, "x-{user}@example.org", "en", quietly())
+	d, err := openDirectory(path, "x-{user}@example.org", "en", english, quietly())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +147,7 @@ func TestDirectory(t *testing.T) {
 		if got := address("kim"); got != "new@firma.example" {
 			t.Errorf("after %q: %s", text, got)
 		}
-		if _, err := openDirectory(path, DefaultAddress, "en", quietly()); err == nil {
+		if _, err := openDirectory(path, DefaultAddress, "en", english, quietly()); err == nil {
 			t.Errorf("%q is a directory", text)
 		}
 	}
@@ -131,9 +156,23 @@ func TestDirectory(t *testing.T) {
 		t.Error(got)
 	}
 	for _, template := range []string{"", "rooms@example.com", "{user}", "{user}@"} {
-		if _, err := openDirectory("", template, "en", quietly()); err == nil {
+		if _, err := openDirectory("", template, "en", english, quietly()); err == nil {
 			t.Errorf("%q is a template", template)
 		}
+	}
+}
+
+// A language without texts is told once when the directory is read.
+func TestDirectoryWithAnUnknownLanguage(t *testing.T) {
+	var out syncBuffer
+	path := write(t, "users: [{user: kim, language: fr}, {user: ann, language: fr}, {user: lee, language: ko}, {user: bob}]")
+	d, err := openDirectory(path, DefaultAddress, "en", english, slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.person("kim")
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "language=fr") || !strings.Contains(got, "user=kim") {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -147,6 +186,8 @@ func TestCompose(t *testing.T) {
 	confirmed := domain.ConfirmCompleted{BookingID: "b", RoomID: "1", UserID: "kim", ConfirmUserID: "boss", At: nine}
 	denied := domain.ConfirmDenied{BookingID: "b", RoomID: "1", UserID: "kim", Reason: "no", At: nine}
 	cancelled := domain.BookingCancelled{BookingID: "b", RoomID: "2", UserID: "lee", Reason: domain.CancelledByUser, At: nine}
+	closed := domain.BookingCancelled{BookingID: "b", RoomID: "1", UserID: "kim", Reason: domain.CancelledByClosure, Detail: "paint", At: nine}
+	byRules := domain.ConfirmCompleted{BookingID: "b", RoomID: "1", UserID: "kim", ConfirmUserID: domain.ConfirmedByRules, At: nine}
 	checkedIn := domain.BookingCheckedIn{BookingID: "b", StartedAt: nine}
 	ended := domain.UseEnded{BookingID: "b", RoomID: "1", UserID: "kim", EndedAt: ten, At: ten}
 	for name, test := range map[string]struct {
@@ -157,14 +198,18 @@ func TestCompose(t *testing.T) {
 		"booked": {nil, created, Message{Notice: domain.Notice{Kind: domain.KindBooked, To: "kim", User: "kim", Room: "1"}, By: "actor", Slot: slot}},
 		"changed": {[]domain.Event{created}, changed,
 			Message{Notice: domain.Notice{Kind: domain.KindChanged, To: "lee", User: "lee", Room: "2"}, By: "actor", Slot: later, OldRoom: "1", OldSlot: slot, Sequence: 1}},
-		"handed over": {[]domain.Event{created, changed}, handed,
-			Message{Notice: domain.Notice{Kind: domain.KindHandedOver, To: "kim", User: "lee", Room: "2"}, By: "actor", Slot: later, Sequence: 1}},
+		"handed over": {[]domain.Event{created}, handed,
+			Message{Notice: domain.Notice{Kind: domain.KindHandedOver, To: "kim", User: "lee", Room: "1"}, By: "actor", Slot: slot}},
 		"confirmed": {[]domain.Event{created}, confirmed,
 			Message{Notice: domain.Notice{Kind: domain.KindConfirmed, To: "kim", User: "kim", Room: "1"}, By: "boss", Slot: slot, Confirmed: true}},
 		"denied": {[]domain.Event{created}, denied,
 			Message{Notice: domain.Notice{Kind: domain.KindDenied, To: "kim", User: "kim", Room: "1", Reason: "no"}, By: "actor", Slot: slot, Sequence: 1}},
 		"cancelled": {[]domain.Event{created, changed, handed}, cancelled,
-			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "lee", User: "lee", Room: "2"}, By: "actor", Slot: later, Sequence: 2}},
+			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "lee", User: "lee", Room: "2", Cause: domain.CancelledByUser}, By: "actor", Slot: later, Sequence: 2}},
+		"cancelled as the room is closed": {[]domain.Event{created}, closed,
+			Message{Notice: domain.Notice{Kind: domain.KindCancelled, To: "kim", User: "kim", Room: "1", Reason: "paint", Cause: domain.CancelledByClosure}, By: "actor", Slot: slot, Sequence: 1}},
+		"confirmed by rules": {[]domain.Event{created}, byRules,
+			Message{Notice: domain.Notice{Kind: domain.KindConfirmed, To: "kim", User: "kim", Room: "1"}, Slot: slot, Confirmed: true}},
 		"ended": {[]domain.Event{created, checkedIn}, ended,
 			Message{Notice: domain.Notice{Kind: domain.KindUseEnded, To: "kim", User: "kim", Room: "1"}, By: "actor", Slot: slot, Started: nine, Ended: ten}},
 	} {

@@ -44,6 +44,9 @@ var webhookSchedule = []time.Duration{
 	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
 }
 
+// unavailable are the answers that say nothing of the message: any other would be answered in the same way.
+var unavailable = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
 const (
 	minSecret        = 24             // bytes of a secret, by the specification
 	maxWebhookAnswer = 64 << 10       // bytes read of a response
@@ -238,7 +241,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	default:
 		return &failure{
 			err:   fmt.Errorf("the webhook's receiver answered %s", answer.Status),
-			down:  status >= 500 || status == http.StatusTooManyRequests,
+			down:  slices.Contains(unavailable, status),
 			after: retryAfter(answer.Header.Get("Retry-After"), now),
 		}
 	}

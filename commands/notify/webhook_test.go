@@ -26,6 +26,7 @@ type receiver struct {
 
 	mu     sync.Mutex
 	answer func(http.ResponseWriter)
+	refuse func(body string) bool // those it is not available for; may be nil
 	bodies []string
 	heads  []http.Header
 }
@@ -38,7 +39,9 @@ func newReceiver(t *testing.T) *receiver {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.bodies, r.heads = append(r.bodies, string(body)), append(r.heads, q.Header)
-		if r.answer != nil {
+		if r.refuse != nil && r.refuse(string(body)) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		} else if r.answer != nil {
 			r.answer(w)
 		}
 	}))
@@ -143,7 +146,7 @@ func TestWebhookAnswers(t *testing.T) {
 		permanent, down bool
 		wait            time.Duration
 	}{
-		{400, "", false, false, 0}, {500, "", false, true, 0}, {503, "120", false, true, 2 * time.Minute}, {429, "9999999", false, true, 24 * time.Hour},
+		{400, "", false, false, 0}, {404, "", false, false, 0}, {500, "", false, false, 0}, {500, "60", false, false, time.Minute}, {502, "", false, true, 0}, {504, "", false, true, 0}, {503, "120", false, true, 2 * time.Minute}, {429, "9999999", false, true, 24 * time.Hour},
 		{429, time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), false, true, 0}, {302, "", false, false, 0}, {410, "", true, false, 0},
 	} {
 		r.set(func(w http.ResponseWriter) {
@@ -236,9 +239,9 @@ func TestWebhookSchedule(t *testing.T) {
 			t.Errorf("%q: %v", secrets, err)
 		}
 	}
-	for _, url := range []string{"", "ftp://example.com", "https://", "example.com"} {
-		if _, err := newWebhookChannel(WebhookOptions{URL: url, SecretFile: o.SecretFile}, nil); err == nil {
-			t.Errorf("%q is a webhook", url)
+	for _, url := range []string{"", "ftp://example.com", "https://", "example.com", "ftp://a:hidden@example.com/hidden?token=hidden#hidden", "example.com/hidden", "https://example.com:hidden/", "htt ps://hidden"} {
+		if _, err := newWebhookChannel(WebhookOptions{URL: url, SecretFile: o.SecretFile}, nil); err == nil || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%q: %v", url, err)
 		}
 	}
 }
@@ -250,17 +253,17 @@ func TestBreaker(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		if err := b.wait(ctx); err != nil {
+		if err := b.wait(ctx, false); err != nil {
 			t.Fatal(err)
 		}
 		probe, ok := b.try()
 		if !ok {
 			t.Fatal("no message may try")
 		}
-		b.record(f)
+		b.record(time.Now(), f)
 		return probe
 	}
-	down := &failure{err: context.DeadlineExceeded}
+	down := &failure{err: context.DeadlineExceeded, down: true}
 	for i, test := range []struct {
 		failed *failure
 		probe  bool
@@ -270,12 +273,16 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("%d: probe %t, open %t, %v", i, probe, b.IsOpen(), b.trouble())
 		}
 	}
-	attempt(&failure{err: down, after: time.Hour})
+	attempt(&failure{err: down, down: true, after: time.Hour})
+	b.record(time.Now(), down)        // one that was under way, which is not asked to wait
 	time.Sleep(15 * time.Millisecond) // the breaker would let a message try
 	waiting, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	if b.wait(waiting) == nil {
+	if b.wait(waiting, false) == nil {
 		t.Error("a destination is not left alone for as long as it asks")
+	}
+	if _, ok := b.try(); ok {
+		t.Error("a destination may be tried before the time that it asked for")
 	}
 	b.Close()
 	b.after = time.Time{}
@@ -286,7 +293,7 @@ func TestBreaker(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if b.wait(ctx) == nil {
+	if b.wait(ctx, false) == nil {
 		t.Error("an open breaker does not wait")
 	}
 }

@@ -1,9 +1,12 @@
 package check
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,7 +24,11 @@ func TestDeploy(t *testing.T) {
 // TestChecksCanFail breaks one thing at a time in a copy of the folder. The check that is for it must say so, and name it.
 func TestChecksCanFail(t *testing.T) {
 	for _, broken := range []struct{ check, file, old, new, want string }{
-		{"Dockerfile", "Dockerfile", "golang:1.26.8-bookworm", "golang:latest", "FROM golang:latest is not pinned"},
+		{"Dockerfile", "Dockerfile", "golang:1.26.8-bookworm@sha256:9fdc884aacc3bec89b20ffc69f4bb369c78210e3e4f600387b5128b12c199f81", "golang:1.26", "FROM golang:1.26 is not pinned"},
+		{"buildspec", "Dockerfile", "golang:1.26.8", "golang:1.27.0", "the tests run with go1.26.8"},
+		{"compose", "compose.yaml", "axllent/mailpit:v1.33.1", "axllent/mailpit:v1.33", "the image axllent/mailpit:v1.33, which is not pinned"},
+		{"kubernetes", "kubernetes/restore/job.yaml", "busybox:1.37.0@sha256:9532d8c39891ca2ecde4d30d7710e01fb739c87a8b9299685c63704296b16028", "busybox", "the image busybox, which is not pinned"},
+		{"workflow", "github/deploy.yml", "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "actions/checkout@v7", "actions/checkout@v7 is not pinned"},
 		{"Dockerfile", "Dockerfile", "USER 65532:65532", "USER root", `runs as "root"`},
 		{"Dockerfile", "Dockerfile", "EXPOSE 8080", "EXPOSE 8081", `"8081" is exposed`},
 		{"Dockerfile", "Dockerfile", `"--live"`, `"--alive"`, "has no flag --alive"},
@@ -31,8 +38,8 @@ func TestChecksCanFail(t *testing.T) {
 		{"compose", "compose.yaml", "ROOMBOOK_ROLES: recovery", "ROOMBOOK_ROLES: recover", "the role recover"},
 		{"compose", "compose.yaml", "  build:\n    context: ..\n    dockerfile: deploy/Dockerfile\n", "", "is not built"},
 		{"names", "compose.yaml", "ROOMBOOK_MONGO:", "ROOMBOOK_MONGODB:", "no flag is set by ROOMBOOK_MONGODB"},
-		{"names", "prometheus/rules.yaml", "a higher --max-commands", "a higher --max-requests", "no flag --max-requests"},
-		{"names", "prometheus/rules.yaml", "roombook recovery status", "roombook recovery list", `no command "recovery list"`},
+		{"names", "kubernetes/components/monitoring/prometheus-rule.yaml", "a higher --max-commands", "a higher --max-requests", "no flag --max-requests"},
+		{"names", "kubernetes/components/monitoring/prometheus-rule.yaml", "roombook recovery status", "roombook recovery list", `no command "recovery list"`},
 		{"secrets", "compose.yaml", "mongodb://mongo:27017", "mongodb://root:changeit@mongo:27017", "looks like an account or a secret"},
 		{"secrets", "github/deploy.yml", "${{ vars.AWS_ROLE }}", "arn:aws:iam::123456789012:role/deploy", "123456789012"},
 		{"workflow", "github/deploy.yml", "runs-on: ubuntu-24.04", "runs_on: ubuntu-24.04", "runs_on"},
@@ -47,17 +54,32 @@ func TestChecksCanFail(t *testing.T) {
 		{"kubernetes", "kubernetes/overlays/production/api.yaml", "/actuator/health/readiness", "/actuator/healthy", "/actuator/healthy, which answers 404"},
 		{"kubernetes", "kubernetes/overlays/production/api.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 29", "and needs 30"},
 		{"kubernetes", "kubernetes/overlays/production/api.yaml", "value: 460MiB", "value: 512MiB", `GOMEMLIMIT is "512MiB"`},
-		{"kubernetes", "kubernetes/overlays/production/projections.yaml", "name: roombook_projection_lag_events", "name: roombook_projection_lag", "no metric roombook_projection_lag"},
+		{"kubernetes", "kubernetes/components/keda/scaled-object.yaml", "roombook_projection_lag_seconds", "roombook_projection_lag", "no metric roombook_projection_lag"},
+		{"kubernetes", "kubernetes/components/keda/scaled-object.yaml", "{name: roombook-projections}", "{name: roombook-lists}", "is for roombook-lists, which is not there"},
+		{"kubernetes", "kubernetes/components/keda/scaled-object.yaml", "stabilizationWindowSeconds: 300", "selectPolicy: Max", "goes down at once"},
+		{"kubernetes", "kubernetes/components/istio/peer-authentication.yaml", `"6060": {mode: PERMISSIVE}`, `"8080": {mode: PERMISSIVE}`, "cannot scrape port 6060"},
+		{"kubernetes", "kubernetes/components/istio/peer-authentication.yaml", `"6060": {mode: PERMISSIVE}`, `"8080": {mode: PERMISSIVE}`, "others than the mesh may call port 8080"},
+		{"kubernetes", "kubernetes/components/istio/peer-authentication.yaml", "mode: STRICT", "mode: PERMISSIVE", "others than the mesh may call"},
+		{"kubernetes", "kubernetes/base/network-policy.yaml", "port: admin", "port: http", "no policy lets Prometheus in to port 6060"},
+		{"kubernetes", "kubernetes/base/kustomization.yaml", "ROOMBOOK_ADMIN_LISTEN=0.0.0.0:6060", "ROOMBOOK_ADMIN_LISTEN=0.0.0.0:6061", `ROOMBOOK_ADMIN_LISTEN is "0.0.0.0:6061", and the port 6060`},
+		{"kubernetes", "kubernetes/overlays/local/network-policy.yaml", "port: 25,", "port: 26,", "no policy lets it out to port 25"},
+		{"kubernetes", "kubernetes/overlays/production/dispatch.yaml", "port: 587,", "port: 588,", "no policy lets it out to port 587"},
+		{"kubernetes", "kubernetes/restore/job.yaml", "claimName: data-roombook-0", "claimName: data-roombook", "no pod has the volume data-roombook"},
+		{"kubernetes", "kubernetes/import/job.yaml", "args: [import,", "args: [load,", "the program has no command load"},
 		{"kubernetes", "kubernetes/overlays/production/recovery.yaml", "value: recovery}", "value: recoveries}", "no role recoveries"},
 		{"kubernetes", "kubernetes/overlays/production/verify.yaml", "args: [verify]", "args: [verify, --fast]", "has no flag --fast"},
 		{"kubernetes", "kubernetes/base/service.yaml", "type: ClusterIP", "type: LoadBalancer", "only the gateway is outside"},
 		{"kubernetes", "kubernetes/components/istio/destination-rule.yaml", "consecutive5xxErrors", "consecutiveErrors5xx", "consecutiveErrors5xx"},
 		{"kubernetes", "kubernetes/components/istio/kustomization.yaml", "istio.io~1inject", "istio.io~1injected", "its sidecar may keep it from ending"},
 		{"kubernetes", "kubernetes/components/gateway-api/http-route.yaml", "value: /realuses}", "value: /realUses}", "it does not let /realuses through"},
+		{"kubernetes", "kubernetes/components/istio/virtual-service.yaml", "exact: /me}", "prefix: /me}", "/me lets /metrics through"},
 		{"kubernetes", "kubernetes/components/ingress/ingress.yaml", "path: /docs,", "path: /metrics,", "/metrics is for operators"},
 		{"kubernetes", "kubernetes/base/kustomization.yaml", "ROOMBOOK_TRUSTED_PROXIES", "ROOMBOOK_TRUSTED_PROXY", "links have the gateway's https"},
-		{"rules", "prometheus/rules.yaml", "roombook_http_refused_total", "roombook_http_rejected_total", "no metric roombook_http_rejected_total"},
-		{"rules", "prometheus/rules.yaml", "for: 2m", "during: 2m", "during"},
+		{"rules", "kubernetes/components/monitoring/prometheus-rule.yaml", "roombook_http_refused_total", "roombook_http_rejected_total", "no metric roombook_http_rejected_total"},
+		{"rules", "kubernetes/components/monitoring/prometheus-rule.yaml", "for: 2m", "during: 2m", "during"},
+		{"rules", "compose.yaml", "s/^  //p", "s/^    //p", "there are none"},
+		{"rules", "prometheus/prometheus.yml", "/tmp/rules.yaml", "rules.yaml", "does not read what is made for it"},
+		{"kubernetes", "kubernetes/components/monitoring/prometheus-rule.yaml", "for: 2m", "during: 2m", "during"},
 		{"dashboard", "grafana/roombook.json", "roombook_calendar_cache_bytes", "roombook_cache_bytes", "no metric roombook_cache_bytes"},
 	} {
 		dir := filepath.Join(t.TempDir(), "deploy")
@@ -89,21 +111,99 @@ func TestChecksCanFail(t *testing.T) {
 func TestRollout(t *testing.T) {
 	const image = "registry.example/roombook@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	calls, err := rolledOut("..", image, "")
-	if err != nil || !strings.Contains(calls, "applied image: "+image) || !strings.Contains(calls, "rollout status deployment.apps/roombook-recovery") || strings.Contains(calls, "undo") {
+	if err != nil || strings.Contains(calls, "undo") {
 		t.Errorf("a roll-out that succeeds: %v\n%s", err, calls)
 	}
-	for _, failing := range []string{"apply", "rollout status deployment.apps/roombook-recovery"} {
+	wantInOrder(t, calls, "-l !app.kubernetes.io/component -f -\napplied image: "+image, "component in (projections,recovery,dispatch) -f -\napplied image: "+image,
+		"rollout status deployment/roombook-projections", "rollout status deployment/roombook-recovery", "rollout status deployment/roombook-dispatch",
+		"component in (api) -f -\napplied image: "+image, "rollout status deployment/roombook-api", "component=verify -f -\napplied image: "+image)
+	for _, failing := range []string{"!app.kubernetes.io/component", "rollout status deployment/roombook-recovery", "in (api)", "rollout status deployment/roombook-api", "=verify"} {
 		calls, err = rolledOut("..", image, failing)
-		if err == nil || !strings.Contains(calls, "rollout undo deployment/roombook-api --to-revision=7\n") ||
-			!strings.Contains(calls, "rollout undo deployment/roombook-recovery --to-revision=4\n") || !strings.HasSuffix(calls, "rollout status deployment/roombook-recovery --timeout=5m\n") {
+		if err == nil || strings.Contains(calls, "undo deployment/roombook-dispatch") {
 			t.Errorf("a roll-out in which %s fails: %v\n%s", failing, err, calls)
 		}
-	}
-	if !strings.Contains(calls, "apply --server-side --force-conflicts ") {
-		t.Errorf("what a rollback has set stands in the way of the next roll-out:\n%s", calls)
+		wantInOrder(t, calls, failing, "rollout undo deployment/roombook-api --to-revision=7\n", "rollout status deployment/roombook-api",
+			"rollout undo deployment/roombook-recovery --to-revision=4\n", "rollout status deployment/roombook-recovery",
+			"rollout undo deployment/roombook-projections --to-revision=5\n", "rollout status deployment/roombook-projections")
 	}
 	if calls, err = rolledOut("..", "roombook:latest", ""); err == nil || calls != "" {
 		t.Errorf("of an image that is not named by its digest: %v\n%s", err, calls)
+	}
+}
+
+// wantInOrder looks whether the text has all of the parts, one after the other.
+func wantInOrder(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	rest := text
+	for _, part := range parts {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			t.Errorf("%q is not there, or too early:\n%s", part, text)
+			return
+		}
+		rest = after
+	}
+}
+
+// TestCI looks whether the script of all checks is for every module of the repository, and would notice a vulnerability.
+func TestCI(t *testing.T) {
+	top := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(top, ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var modules []string
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "go.mod" {
+			module, _ := filepath.Rel(top, filepath.Dir(path))
+			modules = append(modules, filepath.ToSlash(module))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?m)^modules=\((.*)\)$`).FindSubmatch(text)
+	if named == nil {
+		t.Fatal("it names no modules")
+	}
+	listed := strings.Fields(string(named[1]))
+	slices.Sort(listed)
+	if slices.Sort(modules); !slices.Equal(modules, listed) {
+		t.Errorf("it checks the modules %v, and there are %v", listed, modules)
+	}
+
+	// From there on with a govulncheck that says what it is asked, and finds something in one module.
+	_, script, found := strings.Cut(string(text), "\ntools=")
+	if !found {
+		t.Fatal("it looks for no vulnerabilities")
+	}
+	bin := t.TempDir()
+	fake := `#!/bin/bash
+if [ "$1" = install ]; then cp "$0" "$GOBIN/govulncheck"; exit; fi
+if [ "$1" = list ]; then exec "$REAL_GO" "$@"; fi
+echo "in $PWD: $*"
+[[ $PWD != */"$VULNERABLE" ]] || exit 3
+`
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	real, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, vulnerable := range append(modules[1:], "none") {
+		script := "set -euo pipefail; step() { :; }; " + string(named[0]) + "; tools=" + script
+		cmd := exec.Command("bash", "-c", script)
+		cmd.Dir = top
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "REAL_GO="+real, "VULNERABLE="+vulnerable)
+		out, err := cmd.CombinedOutput()
+		if failed := err != nil; failed != (vulnerable != "none") {
+			t.Errorf("with a vulnerability in %s: %v\n%s", vulnerable, err, out)
+		}
+		if vulnerable == "none" && !strings.Contains(string(out), "k8s.io/kubernetes/cmd/kube-apiserver/app") {
+			t.Errorf("what the tests of deploy use is not looked at:\n%s", out)
+		}
 	}
 }
 

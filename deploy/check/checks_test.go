@@ -152,11 +152,15 @@ func (f *faults) checkCommand(where string, p *program, words []string) {
 	}
 }
 
-func checkCompose(dir string, p *program) []string {
-	var f faults
+func loadCompose(dir string) (*types.Project, error) {
 	file := filepath.Join(dir, "compose.yaml")
 	details := types.ConfigDetails{WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: file}}, Environment: types.Mapping{}}
-	project, err := loader.LoadWithContext(context.Background(), details, func(o *loader.Options) { o.SetProjectName("roombook", false) })
+	return loader.LoadWithContext(context.Background(), details, func(o *loader.Options) { o.SetProjectName("roombook", false) })
+}
+
+func checkCompose(dir string, p *program) []string {
+	var f faults
+	project, err := loadCompose(dir)
 	if err != nil {
 		f.add("compose: %v", err)
 		return f
@@ -203,7 +207,7 @@ var (
 	variableName = regexp.MustCompile(`\bROOMBOOK_[A-Z_]+\b`)
 	flagName     = regexp.MustCompile(`(?:^|[\s(])--([a-z][a-z-]+)`)
 	verbName     = regexp.MustCompile("(?:^|[\\s`/\"])roombook ((?:recovery|booking|notifications) )?([a-z]+)( --[a-z-]+)*[;,.`)]? ")
-	otherProgram = regexp.MustCompile(`\b(kubectl|docker|aws|curl|git|buildx|kustomize|cloudformation|sha256sum|mongod|wget|jq)\b|rollout\.sh|--(platform|build-arg|tag|mount|from|chown|interval|timeout|start|retries|quiet|eval|replSet|bind_ip_all|parameter-overrides|capabilities)`)
+	otherProgram = regexp.MustCompile(`\b(kubectl|docker|aws|curl|git|buildx|kustomize|cloudformation|sha256sum|mongod|wget|jq)\b|rollout\.sh|exec prometheus|--(platform|build-arg|tag|mount|from|chown|interval|timeout|start|retries|quiet|eval|replSet|bind_ip_all|parameter-overrides|capabilities)`)
 )
 
 // checkNames looks for environment variables, flags and commands of the program in all files, comments included.
@@ -234,7 +238,7 @@ func checkNames(dir string, p *program) []string {
 					f.add("%s: the program has no flag --%s", path, m[1])
 				}
 			}
-			if strings.Contains(path, "rules.yaml") {
+			if strings.HasSuffix(path, "prometheus-rule.yaml") {
 				for _, m := range verbName.FindAllStringSubmatch(line, -1) {
 					if _, ok := p.flags[m[1]+m[2]]; !ok {
 						f.add("%s: the program has no command %q", path, m[1]+m[2])
@@ -283,6 +287,11 @@ func checkWorkflow(dir string, _ *program) []string {
 	f.checkScripts(dir, path, text)
 	if !regexp.MustCompile(`(?m)^ *tags: .*github\.run_id.*github\.run_attempt`).MatchString(text) {
 		f.add("workflow: a job that is repeated pushes a tag that is there already, and the repository's tags are immutable")
+	}
+	for _, m := range regexp.MustCompile(`(?m)uses: *(.*)$`).FindAllStringSubmatch(text, -1) {
+		if !regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(m[1]) {
+			f.add("workflow: %s is not pinned to a commit, with its version beside it", m[1])
+		}
 	}
 	if regexp.MustCompile(`secrets\.`).MatchString(text) {
 		f.add("workflow: it has secrets, where it should sign in by OIDC")
@@ -339,6 +348,9 @@ func checkBuildspec(dir string, _ *program) []string {
 	}
 	if spec.Version != "0.2" || spec.Env.Shell != "bash" {
 		f.add("buildspec: version %s for shell %s", spec.Version, spec.Env.Shell)
+	}
+	if of := regexp.MustCompile(`FROM .*golang:([\d.]+)`).FindStringSubmatch(f.read(filepath.Join(dir, "Dockerfile"))); of == nil || spec.Env.Variables["GOTOOLCHAIN"] != "go"+of[1] {
+		f.add("buildspec: the tests run with %s, and the image is built with %v", spec.Env.Variables["GOTOOLCHAIN"], of)
 	}
 	phases := []phase{spec.Phases.Install, spec.Phases.PreBuild, spec.Phases.Build, spec.Phases.PostBuild}
 	var all []string
@@ -423,8 +435,7 @@ func rolledOut(dir, image, failing string) (calls string, err error) {
 echo "$*" >> %q
 case "$*" in
   kustomize*) echo 'image: roombook:local' ;;
-  *"get deployments"*jsonpath*) echo roombook-api 7; echo roombook-recovery 4 ;;
-  *"get deployments"*) echo deployment.apps/roombook-api; echo deployment.apps/roombook-recovery ;;
+  *"get deployments"*) echo roombook-api 7; echo roombook-projections 5; echo roombook-recovery 4 ;;
   apply*) sed 's/^/applied /' >> %[1]q ;;
 esac
 if [ -n %[2]q ] && [[ "$*" == *%[2]q* ]] && [ ! -e %[1]q.failed ]; then touch %[1]q.failed; exit 1; fi

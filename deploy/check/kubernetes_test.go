@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -31,13 +32,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// overlays are the folders that are applied to a cluster.
-func overlays(dir string) (all []string, err error) {
+// folders are those that are applied to a cluster.
+func folders(dir string) (all []string, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "kubernetes", "overlays"))
 	for _, e := range entries {
 		all = append(all, filepath.Join("overlays", e.Name()))
 	}
-	return append(all, "setup"), err
+	return append(all, "setup", "restore", "import"), err
 }
 
 // manifests are the objects of an overlay.
@@ -53,8 +54,10 @@ type manifests struct {
 	gatewayPaths map[string][]string // of each kind of gateway
 	policies     []networking.NetworkPolicy
 	monitors     []monitoring.ServiceMonitor
-	routes       map[string]map[string]int32 // ports of the services that gateways send to
-	mesh         bool                        // pods get a sidecar
+	routes       map[string]map[string]int32       // ports of the services that gateways send to
+	mesh         *securityistio.PeerAuthentication // nil where pods get no sidecar
+	scaled       []scaledObject
+	claims       []string // of volumes, that the pods of StatefulSets have
 }
 
 // istio is an object of Istio. Its specification is decoded by protojson, since its own types accept fields that they do not know.
@@ -62,6 +65,31 @@ type istio struct {
 	meta.TypeMeta   `json:",inline"`
 	meta.ObjectMeta `json:"metadata"`
 	Spec            any `json:"spec"`
+}
+
+// scaledObject is an object of KEDA, as far as it is used. Its definition in full is what the API server checks it with.
+type scaledObject struct {
+	meta.TypeMeta   `json:",inline"`
+	meta.ObjectMeta `json:"metadata"`
+	Spec            struct {
+		ScaleTargetRef struct {
+			Name string `json:"name"`
+		} `json:"scaleTargetRef"`
+		MinReplicaCount int32 `json:"minReplicaCount"`
+		MaxReplicaCount int32 `json:"maxReplicaCount"`
+		PollingInterval int32 `json:"pollingInterval"`
+		Triggers        []struct {
+			Type       string            `json:"type"`
+			MetricType string            `json:"metricType"`
+			Metadata   map[string]string `json:"metadata"`
+		} `json:"triggers"`
+		Advanced struct {
+			HorizontalPodAutoscalerConfig struct {
+				Name     string                                       `json:"name"`
+				Behavior *autoscaling.HorizontalPodAutoscalerBehavior `json:"behavior"`
+			} `json:"horizontalPodAutoscalerConfig"`
+		} `json:"advanced"`
+	} `json:"spec"`
 }
 
 func build(dir, overlay string) *manifests {
@@ -114,6 +142,7 @@ func (m *manifests) decode(kind, name string, text []byte) {
 		m.pods[kind+" "+name], m.targets[name] = o.Spec.Template, true
 		m.selects(kind+" "+name, o.Spec.Selector, o.Spec.Template.Labels)
 		for _, claim := range o.Spec.VolumeClaimTemplates {
+			m.claims = append(m.claims, claim.Name+"-"+name+"-0")
 			o.Spec.Template.Spec.Volumes = append(o.Spec.Template.Spec.Volumes, core.Volume{Name: claim.Name})
 		}
 		m.pods[kind+" "+name] = o.Spec.Template
@@ -121,6 +150,10 @@ func (m *manifests) decode(kind, name string, text []byte) {
 		var o batch.CronJob
 		strictly(&o)
 		m.pods[kind+" "+name] = o.Spec.JobTemplate.Spec.Template
+	case "Job":
+		var o batch.Job
+		strictly(&o)
+		m.pods[kind+" "+name] = o.Spec.Template
 	case "Service":
 		var o core.Service
 		strictly(&o)
@@ -169,6 +202,12 @@ func (m *manifests) decode(kind, name string, text []byte) {
 				m.routed(kind, string(b.Name), "", *b.Port)
 			}
 		}
+	case "PrometheusRule":
+		strictly(new(monitoring.PrometheusRule))
+	case "ScaledObject":
+		var o scaledObject
+		strictly(&o)
+		m.scaled = append(m.scaled, o)
 	case "ServiceMonitor":
 		var o monitoring.ServiceMonitor
 		strictly(&o)
@@ -179,6 +218,11 @@ func (m *manifests) decode(kind, name string, text []byte) {
 		for _, rule := range spec.Http {
 			for _, match := range rule.Match {
 				m.gatewayPaths[kind] = append(m.gatewayPaths[kind], match.Uri.GetPrefix()+match.Uri.GetExact())
+				for _, inside := range []string{"/metrics", "/healthz", "/readyz", "/actuator", "/version", "/debug"} {
+					if prefix := match.Uri.GetPrefix(); prefix != "" && strings.HasPrefix(inside, prefix) { // of letters, not of segments
+						m.add("%s: %s: as a prefix, %s lets %s through", m.overlay, kind, prefix, inside)
+					}
+				}
 			}
 			for _, r := range rule.Route {
 				m.routed(kind, r.Destination.Host, "", int32(r.Destination.Port.GetNumber()))
@@ -187,8 +231,8 @@ func (m *manifests) decode(kind, name string, text []byte) {
 	case "DestinationRule":
 		specification(new(networkingistio.DestinationRule))
 	case "PeerAuthentication":
-		m.mesh = true
-		specification(new(securityistio.PeerAuthentication))
+		m.mesh = new(securityistio.PeerAuthentication)
+		specification(m.mesh)
 	default:
 		m.add("%s: what is %s %s?", m.overlay, kind, name)
 	}
@@ -223,17 +267,20 @@ func (m *manifests) selected(selector labels.Selector) (names []string) {
 }
 
 func checkKubernetes(dir string, p *program) []string {
-	all, err := overlays(dir)
+	all, err := folders(dir)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var f faults
+	claims := build(dir, "overlays/local").claims
 	for _, overlay := range all {
 		m := build(dir, overlay)
+		m.claims = append(m.claims, claims...)
 		for name, pod := range m.pods {
 			m.checkPod(p, name, pod)
 		}
 		m.checkServices()
+		m.checkMonitoring()
 		m.checkScaling(p)
 		m.checkGateways(p)
 		f = append(f, m.faults...)
@@ -249,11 +296,16 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.SeccompProfile == nil || s.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault {
 		wrong("it may run as root or without a seccomp profile")
 	}
-	if ends := strings.HasPrefix(name, "CronJob "); ends && m.mesh && pod.Labels["sidecar.istio.io/inject"] != "false" {
+	for _, v := range pod.Spec.Volumes {
+		if claim := v.PersistentVolumeClaim; claim != nil && !slices.Contains(m.claims, claim.ClaimName) {
+			wrong("no pod has the volume %s", claim.ClaimName)
+		}
+	}
+	once, scheduled := strings.HasPrefix(name, "Job "), strings.HasPrefix(name, "CronJob ") && m.mesh != nil
+	if (once || scheduled) && pod.Labels["sidecar.istio.io/inject"] != "false" {
 		wrong("its sidecar may keep it from ending")
 	}
-	for _, c := range pod.Spec.Containers {
-		m.checkCommand(m.overlay+": "+name, p, c.Args)
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem ||
 			c.SecurityContext.Capabilities == nil || !slices.Contains(c.SecurityContext.Capabilities.Drop, "ALL") {
 			wrong("it may write to its image or has capabilities")
@@ -263,6 +315,16 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 				wrong("there is no volume %s", v.Name)
 			}
 		}
+		if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() || c.Resources.Limits.Memory().IsZero() {
+			wrong("%s does not say what it needs", c.Name)
+		}
+		if !strings.HasPrefix(c.Image, "roombook:") {
+			if !pinned.MatchString(c.Image) {
+				wrong("it has the image %s, which is not pinned to a version", c.Image)
+			}
+			continue
+		}
+		m.checkCommand(m.overlay+": "+name, p, c.Args)
 		environment := m.environment(wrong, c)
 		for variable, value := range environment {
 			if !p.variables[variable] && variable != "GOMEMLIMIT" {
@@ -281,8 +343,18 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 		if len(c.Args) == 0 || c.Args[0] != "serve" {
 			continue
 		}
-		if len(c.Ports) != 1 || environment["ROOMBOOK_LISTEN"] != ":"+strconv.Itoa(int(c.Ports[0].ContainerPort)) {
-			wrong("the program listens on %s, and the ports are %v", environment["ROOMBOOK_LISTEN"], c.Ports)
+		for variable, port := range map[string]string{"ROOMBOOK_LISTEN": "http", "ROOMBOOK_ADMIN_LISTEN": "admin"} {
+			_, number, _ := strings.Cut(environment[variable], ":")
+			if port := portOf(c, port); number == "" || number != strconv.Itoa(int(port)) {
+				wrong("%s is %q, and the port %d", variable, environment[variable], port)
+			}
+		}
+		if roles := environment["ROOMBOOK_ROLES"]; roles == "" || strings.Contains(roles, "dispatch") {
+			for _, port := range []int{25, 465, 587} {
+				if !m.letsOut(pod, port) {
+					wrong("it sends mail, and no policy lets it out to port %d", port)
+				}
+			}
 		}
 		for _, network := range strings.Split(environment["ROOMBOOK_TRUSTED_PROXIES"], ",") {
 			if _, err := netip.ParsePrefix(network); err != nil {
@@ -328,9 +400,40 @@ func (m *manifests) checkMemory(wrong func(string, ...any), c core.Container, li
 	if err != nil || float64(mebibytes<<20) < 0.85*float64(have) || float64(mebibytes<<20) > 0.95*float64(have) {
 		wrong("GOMEMLIMIT is %q of %s", limit, c.Resources.Limits.Memory())
 	}
-	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() {
-		wrong("it does not say what it needs")
+}
+
+// portOf is the number of a container's port, 0 if it has none of that name.
+func portOf(c core.Container, name string) int32 {
+	for _, port := range c.Ports {
+		if port.Name == name {
+			return port.ContainerPort
+		}
 	}
+	return 0
+}
+
+// policiesOf are the network policies of a pod.
+func (m *manifests) policiesOf(pod core.PodTemplateSpec) (all []networking.NetworkPolicy) {
+	for _, n := range m.policies {
+		if selector, err := meta.LabelSelectorAsSelector(&n.Spec.PodSelector); err == nil && selector.Matches(labels.Set(pod.Labels)) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// letsOut reports whether the pod may call a port of any machine.
+func (m *manifests) letsOut(pod core.PodTemplateSpec, port int) bool {
+	for _, n := range m.policiesOf(pod) {
+		for _, rule := range n.Spec.Egress {
+			for _, p := range rule.Ports {
+				if len(rule.To) == 0 && p.Port.IntValue() == port {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (m *manifests) checkProbes(p *program, wrong func(string, ...any), c core.Container) {
@@ -427,7 +530,67 @@ func (m *manifests) checkServices() {
 	}
 }
 
+// checkMonitoring looks whether Prometheus, which is in another namespace and not in the mesh, reaches what its monitors name, and whether the
+// mesh opens nothing else.
+func (m *manifests) checkMonitoring() {
+	scraped := map[int32]bool{}
+	for _, s := range m.services {
+		if s.Labels["roombook.example/metrics"] == "" {
+			continue
+		}
+		for _, name := range m.selected(labels.SelectorFromSet(s.Spec.Selector)) {
+			pod := m.pods[name]
+			for _, c := range pod.Spec.Containers {
+				port := portOf(c, s.Spec.Ports[0].TargetPort.StrVal)
+				if port == 0 {
+					continue // it ends, before it could be scraped
+				}
+				scraped[port] = true
+				if !slices.ContainsFunc(m.policiesOf(pod), func(n networking.NetworkPolicy) bool {
+					return slices.ContainsFunc(n.Spec.Ingress, func(rule networking.NetworkPolicyIngressRule) bool {
+						return len(rule.From) == 1 && rule.From[0].NamespaceSelector.MatchLabels[core.LabelMetadataName] == "monitoring" &&
+							rule.Ports[0].Port.StrVal == s.Spec.Ports[0].TargetPort.StrVal
+					})
+				}) {
+					m.add("%s: %s: no policy lets Prometheus in to port %d", m.overlay, name, port)
+				}
+				if m.mesh != nil && (m.mesh.PortLevelMtls[uint32(port)].GetMode() != securityistio.PeerAuthentication_MutualTLS_PERMISSIVE ||
+					!labels.SelectorFromSet(m.mesh.Selector.GetMatchLabels()).Matches(labels.Set(pod.Labels)) || m.mesh.Selector == nil) {
+					m.add("%s: %s: Prometheus is not in the mesh, and cannot scrape port %d", m.overlay, name, port)
+				}
+			}
+		}
+	}
+	if m.mesh == nil {
+		return
+	}
+	if m.mesh.Mtls.GetMode() != securityistio.PeerAuthentication_MutualTLS_STRICT {
+		m.add("%s: others than the mesh may call", m.overlay)
+	}
+	for port := range m.mesh.PortLevelMtls {
+		if !scraped[int32(port)] {
+			m.add("%s: others than the mesh may call port %d", m.overlay, port)
+		}
+	}
+}
+
+// scalesSlowly looks whether an autoscaler waits before it goes down.
+func (m *manifests) scalesSlowly(what string, b *autoscaling.HorizontalPodAutoscalerBehavior) {
+	if b == nil || b.ScaleDown == nil || b.ScaleDown.StabilizationWindowSeconds == nil {
+		m.add("%s: %s goes down at once", m.overlay, what)
+	}
+}
+
 func (m *manifests) checkScaling(p *program) {
+	for _, o := range m.scaled {
+		if target := o.Spec.ScaleTargetRef.Name; !m.targets[target] {
+			m.add("%s: ScaledObject %s is for %s, which is not there", m.overlay, o.Name, target)
+		}
+		for _, trigger := range o.Spec.Triggers {
+			m.checkExpression(fmt.Sprintf("%s: ScaledObject %s", m.overlay, o.Name), trigger.Metadata["query"], p)
+		}
+		m.scalesSlowly("ScaledObject "+o.Name, o.Spec.Advanced.HorizontalPodAutoscalerConfig.Behavior)
+	}
 	for _, d := range m.disruptions {
 		selector, err := meta.LabelSelectorAsSelector(d.Spec.Selector)
 		if err != nil || len(m.selected(selector)) != 1 {
@@ -441,14 +604,7 @@ func (m *manifests) checkScaling(p *program) {
 		if target := s.Spec.ScaleTargetRef; !m.targets[target.Name] {
 			m.add("%s: HorizontalPodAutoscaler %s is for %s, which is not there", m.overlay, s.Name, target.Name)
 		}
-		for _, metric := range s.Spec.Metrics {
-			if metric.External != nil && !p.hasMetric(metric.External.Metric.Name) {
-				m.add("%s: HorizontalPodAutoscaler %s: the program has no metric %s", m.overlay, s.Name, metric.External.Metric.Name)
-			}
-		}
-		if b := s.Spec.Behavior; b == nil || b.ScaleDown == nil || b.ScaleDown.StabilizationWindowSeconds == nil {
-			m.add("%s: HorizontalPodAutoscaler %s goes down at once", m.overlay, s.Name)
-		}
+		m.scalesSlowly("HorizontalPodAutoscaler "+s.Name, s.Spec.Behavior)
 		if s.Name == "roombook-api" {
 			cpu := s.Spec.Metrics[0].Resource
 			if s.Spec.MinReplicas == nil || *s.Spec.MinReplicas != 1 || s.Spec.MaxReplicas != 10 || cpu == nil || *cpu.Target.AverageUtilization != 50 {
@@ -458,12 +614,47 @@ func (m *manifests) checkScaling(p *program) {
 	}
 }
 
+// The text of the local overlay says how notifications are mailed: what it has added to the overlay arrives in the pod.
+func TestLocalMail(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deploy")
+	if err := os.CopyFS(dir, os.DirFS("..")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "kubernetes", "overlays", "local", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, added, found := strings.Cut(string(text), "\n#   configMapGenerator:")
+	added, _, ends := strings.Cut(added, "\napiVersion:")
+	if !found || !ends {
+		t.Fatal("it says nothing of mail")
+	}
+	added = "configMapGenerator:" + strings.ReplaceAll(added, "\n#   ", "\n") + "\n"
+	if err := os.WriteFile(file, append(text, added...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := build(dir, "overlays/local")
+	pod := m.pods["StatefulSet roombook"]
+	m.checkPod(running, "StatefulSet roombook", pod)
+	for _, fault := range m.faults {
+		t.Error(fault)
+	}
+	environment := m.environment(t.Errorf, pod.Spec.Containers[0])
+	password := environment["ROOMBOOK_SMTP_PASSWORD_FILE"]
+	if environment["ROOMBOOK_SMTP"] == "" || environment["ROOMBOOK_MAIL_FROM"] == "" || !slices.ContainsFunc(pod.Spec.Containers[0].VolumeMounts, func(v core.VolumeMount) bool {
+		return v.MountPath == filepath.Dir(password)
+	}) {
+		t.Errorf("the pod has %v", environment)
+	}
+}
+
 // operators are the paths that stay inside.
 var operators = regexp.MustCompile(`^/(metrics|healthz|readyz|actuator|version|debug)`)
 
 // checkGateways looks whether each gateway has the paths of the API, and no others than the program answers.
 func (m *manifests) checkGateways(p *program) {
-	if len(m.gatewayPaths) == 0 && len(m.pods) > 0 {
+	if len(m.gatewayPaths) == 0 && strings.HasPrefix(m.overlay, "overlays") {
 		m.add("%s: it has no gateway", m.overlay)
 	}
 	for kind, paths := range m.gatewayPaths {

@@ -12,11 +12,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // program is a running Roombook, and what it says of itself.
 type program struct {
 	path  string // of the executable
+	data  string // its folder
 	url   string
 	flags map[string]map[string]bool // of each command
 	// variables are the environment variables that set a flag, with the flag's default.
@@ -40,14 +42,14 @@ func withProgram(tests func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	p := &program{path: filepath.Join(dir, "roombook"), flags: map[string]map[string]bool{}, variables: map[string]bool{}, metrics: map[string]bool{}}
+	p := &program{path: filepath.Join(dir, "roombook"), data: filepath.Join(dir, "data"), flags: map[string]map[string]bool{}, variables: map[string]bool{}, metrics: map[string]bool{}}
 	build := exec.Command("go", "build", "-o", p.path, "./cmd/roombook")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
-	stop, err := p.start(dir)
+	stop, err := p.start()
 	if err == nil {
 		err = p.ask()
 	}
@@ -60,8 +62,8 @@ func withProgram(tests func() int) int {
 	return tests()
 }
 
-func (p *program) start(dir string) (stop func(), err error) {
-	cmd := exec.Command(p.path, "serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--log-level", "error")
+func (p *program) start() (stop func(), err error) {
+	cmd := exec.Command(p.path, "serve", "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0", "--data", p.data, "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -86,7 +88,7 @@ func (p *program) start(dir string) (stop func(), err error) {
 
 // ask fills in what the program has.
 func (p *program) ask() error {
-	for _, command := range append([]string{"recovery status", "booking release", "notifications parked", "notifications retry", "notifications test"}, p.commands()...) {
+	for _, command := range append([]string{"recovery status", "booking release", "notifications parked", "notifications retry", "notifications test", "notifications unhandled", "notifications replay"}, p.commands()...) {
 		help, err := exec.Command(p.path, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			return fmt.Errorf("roombook %s --help: %w", command, err)
@@ -136,7 +138,7 @@ func (p *program) ask() error {
 	})
 }
 
-// use makes a booking and waits until it is listed, so that what is counted by route or by list is there.
+// use makes a booking and waits until it is listed and its user was told, so that what is counted by route, list or channel is there.
 func (p *program) use() error {
 	body := `{"roomId":"1","useStartDtm":"203001011000","useEndDtm":"203001011100","bookingUserId":7}`
 	response, err := http.Post(p.url+"/bookings", "application/json", strings.NewReader(body))
@@ -161,7 +163,13 @@ func (p *program) use() error {
 			}
 		}
 	}
-	return nil
+	for {
+		notifications, err := p.body("/notifications")
+		if err != nil || strings.Contains(notifications, "DELIVERED") {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // commands are those of the program's help.

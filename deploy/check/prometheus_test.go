@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,8 +35,21 @@ func (f *faults) checkExpression(where, query string, p *program) {
 	})
 }
 
+// parseRules reads the rules that the compose file makes for Prometheus of those for its operator.
 func parseRules(dir string) (*rulefmt.RuleGroups, []error) {
-	return rulefmt.ParseFile(filepath.Join(dir, "prometheus", "rules.yaml"), false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	project, err := loadCompose(dir)
+	if err != nil {
+		return nil, []error{err}
+	}
+	rules := filepath.Join(os.TempDir(), fmt.Sprintf("rules-%d.yaml", os.Getpid()))
+	defer os.Remove(rules)
+	script, _, _ := strings.Cut(strings.Join(project.Services["prometheus"].Command, "\n"), "\nexec ")
+	script = strings.NewReplacer("$$", "$", "/etc/prometheus/prometheus-rule.yaml", filepath.Join(dir, "kubernetes", "components", "monitoring", "prometheus-rule.yaml"),
+		"/tmp/rules.yaml", rules).Replace(script)
+	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		return nil, []error{fmt.Errorf("%s: %w: %s", script, err, out)}
+	}
+	return rulefmt.ParseFile(rules, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
 }
 
 func checkRules(dir string, p *program) []string {
@@ -43,8 +58,12 @@ func checkRules(dir string, p *program) []string {
 	for _, err := range errs {
 		f.add("rules: %v", err)
 	}
-	if groups == nil {
+	if groups == nil || len(groups.Groups) == 0 {
+		f.add("rules: there are none")
 		return f
+	}
+	if prometheus := f.read(filepath.Join(dir, "prometheus", "prometheus.yml")); !strings.Contains(prometheus, "\nrule_files: [/tmp/rules.yaml]") {
+		f.add("rules: Prometheus does not read what is made for it")
 	}
 	for _, group := range groups.Groups {
 		for _, rule := range group.Rules {
@@ -113,12 +132,13 @@ func TestAlerts(t *testing.T) {
 		"RoombookUnknownOutcomes": {`roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+3x90`, `roombook_eventstore_unknown_outcomes_total{job="roombook"} 0+0.5x90`},
 		"RoombookRecoveryFails": {`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 2+0x90`,
 			`roombook_recovery_failures_total{job="roombook"} 0+1x90` + "\n" + `roombook_recovery_open_bookings{job="roombook"} 0+0x90`},
-		"RoombookUndecodable":         {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} _x40 1+0x50`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x90`},
-		"RoombookBreakerOpen":         {breaker("0 1 2+0x90"), breaker("2 1 0+0x90")},
-		"RoombookNotificationsLate":   {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x90`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x90`},
-		"RoombookNotificationsParked": {`roombook_notifications_parked_total{job="roombook",channel="mail"} _x40 1+0x50`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x90`},
-		"RoombookLogReplaced":         {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
-		"RoombookDiskFilling":         {disk("9"), disk("50")},
+		"RoombookUndecodable":            {`roombook_eventstore_undecodable_events_total{job="roombook",type="X"} _x40 1+0x50`, `roombook_eventstore_undecodable_events_total{job="roombook",type="X"} 4+0x90`},
+		"RoombookBreakerOpen":            {breaker("0 2 1+0x90"), breaker("2 1 0+0x90")},
+		"RoombookNotificationsLate":      {`roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+100x90`, `roombook_notifications_queue_age_seconds{job="roombook",group="g"} 0+10x90`},
+		"RoombookNotificationsParked":    {`roombook_notifications_parked_total{job="roombook",channel="mail"} _x40 1+0x50`, `roombook_notifications_parked_total{job="roombook",channel="mail"} 3+0x90`},
+		"RoombookNotificationsUnhandled": {`roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x40 1+0x50`, `roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x90`},
+		"RoombookLogReplaced":            {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
+		"RoombookDiskFilling":            {disk("9"), disk("50")},
 	}
 	groups, errs := parseRules("..")
 	if len(errs) > 0 {

@@ -90,6 +90,9 @@ func (n *Node) serve(ctx context.Context, l net.Listener) error {
 	gossip.RegisterGossipServer(server, newGossipService(l.Addr()))
 
 	served := make(chan error, 1)
+	if local, ok := l.(*Listener); ok {
+		go func() { _ = server.Serve(local.pipes) }() // ends with the server
+	}
 	go func() { served <- server.Serve(netutil.LimitListener(l, openConnections())) }()
 	var err error
 	select {

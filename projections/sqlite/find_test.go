@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"roombook/domain"
 	"roombook/projections"
 	"roombook/projections/storetest"
 )
@@ -89,6 +90,50 @@ func explain(t *testing.T, store *Store, selected storetest.Selected, s projecti
 	}
 	if sorts != wantSorts {
 		t.Errorf("%+v by %+v: %d sorts: %s\n%s", selected.Query, s.Path, sorts, strings.Join(plan, "; "), text)
+	}
+}
+
+// asked is a store that remembers the last selection with rooms.
+type asked struct {
+	projections.Store
+	selection projections.Selection
+}
+
+func (a *asked) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
+	if s.Rooms != nil {
+		a.selection = s
+	}
+	return a.Store.Find(ctx, projection, schema, s)
+}
+
+// What takes rooms is found by room and time, and not sorted.
+func TestOccupancyUsesItsIndex(t *testing.T) {
+	store, err := Open(filepath.Join(t.TempDir(), "views.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for _, p := range projections.All() {
+		g, err := store.Begin(t.Context(), p.Name, p.Version, p.Schema)
+		if err == nil {
+			err = store.Activate(t.Context(), p.Name, 0, g.Number)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := &asked{Store: store}
+	day := projections.OccupancyQuery{From: time.Unix(0, 0), To: time.Unix(86400, 0), Rooms: []domain.RoomID{"1", "2"}}
+	if _, err := projections.NewQueries(a, projections.QueryOptions{}).Occupancy(t.Context(), day); err != nil {
+		t.Fatal(err)
+	}
+	text, args := pageQuery(projections.Ref{Projection: projections.BookingListName, Number: 1}, a.selection)
+	var plan []string
+	err = store.read(t.Context(), func(_ *file, c *connection) error {
+		return c.query(context.Background(), "EXPLAIN QUERY PLAN "+text, args, func(v []driver.Value) { plan = append(plan, v[3].(string)) })
+	})
+	if got := strings.Join(plan, "\n"); err != nil || !strings.Contains(got, "(status=? AND room=? AND start>? AND start<?)") || strings.Contains(got, "TEMP B-TREE") {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 

@@ -115,8 +115,14 @@ func (h *History) deliver(n *notice) []domain.Event {
 		return domain.DecideRetry(n.deliveries, id, h.now)
 	case h.random.IntN(2) == 0:
 		return []domain.Event{domain.NotificationDelivered{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, At: h.now}}
+	case !c.Again.IsZero() && !c.Due:
+		return []domain.Event{domain.NotificationDue{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, At: h.now}}
 	default:
-		return []domain.Event{domain.NotificationFailed{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, Reason: "full", Parked: h.random.IntN(2) == 0, At: h.now}}
+		failed := domain.NotificationFailed{NotificationID: id, BookingID: told.Booking, Channel: c.Channel, Attempt: c.Attempts + 1, Reason: "full", Parked: h.random.IntN(2) == 0, At: h.now}
+		if !failed.Parked {
+			failed.Again = h.now.Add(time.Minute)
+		}
+		return []domain.Event{failed}
 	}
 }
 

@@ -170,7 +170,7 @@ func (s *system) wantBookings(p projections.Projection) {
 		clear(want)
 		for _, e := range s.history.Events {
 			switch event := e.Event.(type) {
-			case domain.ConfirmRequested, domain.BookingCheckedIn, domain.NotificationDelivered, domain.NotificationFailed, domain.NotificationRetried:
+			case domain.ConfirmRequested, domain.BookingCheckedIn, domain.NotificationDelivered, domain.NotificationFailed, domain.NotificationDue, domain.NotificationRetried:
 			case domain.NotificationRequested:
 				want[string(event.NotificationID)] = true
 			case domain.BookingCancelled:

@@ -35,10 +35,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// operatorModule has the definition of ServiceMonitor. No package of it is used, so that go.mod does not name it.
-const operatorModule = "github.com/prometheus-operator/prometheus-operator@v0.94.0"
+// Modules that have definitions. No package of them is used, so that go.mod does not name them.
+const (
+	operatorModule = "github.com/prometheus-operator/prometheus-operator@v0.94.0"
+	kedaModule     = "github.com/kedacore/keda/v2@v2.21.0"
+)
 
-const token = "cluster-test"
+// Tokens of an administrator and of a pipeline, which has the rights of deploy/kubernetes/setup.
+const (
+	token         = "cluster-test"
+	pipelineToken = "pipeline-test"
+)
 
 // startCluster runs an API server until the end of the test.
 func startCluster(t *testing.T) *rest.Config {
@@ -50,7 +57,7 @@ func startCluster(t *testing.T) *rest.Config {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	store := startStore(t, filepath.Join(dir, "etcd"))
 	tokens := filepath.Join(dir, "tokens.csv")
-	if err := os.WriteFile(tokens, []byte(token+",admin,admin,system:masters\n"), 0o600); err != nil {
+	if err := os.WriteFile(tokens, []byte(token+",admin,admin,system:masters\n"+pipelineToken+",pipeline,pipeline,roombook-pipeline\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	key := filepath.Join(dir, "service-accounts.key")
@@ -278,6 +285,8 @@ func TestCluster(t *testing.T) {
 	a := newApplier(t, config)
 	crds := append(definitions(t, version(t, "sigs.k8s.io/gateway-api"), "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"),
 		definitions(t, operatorModule, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml")...)
+	crds = append(crds, definitions(t, operatorModule, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml")...)
+	crds = append(crds, definitions(t, kedaModule, "config/crd/bases/keda.sh_scaledobjects.yaml")...)
 	for _, o := range definitions(t, version(t, "istio.io/api"), "kubernetes/customresourcedefinitions.gen.yaml") {
 		if group, _, _ := unstructured.NestedString(o.Object, "spec", "group"); group == "networking.istio.io" || group == "security.istio.io" {
 			crds = append(crds, o)
@@ -314,7 +323,26 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	t.Run("refused", func(t *testing.T) { refused(t, a) })
-	t.Run("controllers", func(t *testing.T) { controllers(t, config, a) })
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its pod would be counted among those of the production overlay's api.
+	if err := client.AppsV1().StatefulSets(namespace).Delete(t.Context(), "roombook", meta.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	l := &load{client: client}
+	startControllers(t, config, a, l)
+	t.Run("controllers", func(t *testing.T) { controllers(t, client, a, l) })
+	t.Run("rollout", func(t *testing.T) { rollout(t, config, client) })
+	for _, o := range objects(t, "overlays/local") {
+		if err := a.apply(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{"restore", "import"} {
+		t.Run(folder, func(t *testing.T) { guide(t, config, client, folder) })
+	}
 }
 
 // podOf is a pod as the controller of a workload would make it, or nil: pod security applies to pods only.
@@ -356,6 +384,12 @@ func refused(t *testing.T, a *applier) {
 		}},
 		{"ServiceMonitor", "roombook", "interval", func(o map[string]any) error {
 			return unstructured.SetNestedSlice(o, []any{map[string]any{"port": "metrics", "interval": "soon"}}, "spec", "endpoints")
+		}},
+		{"PrometheusRule", "roombook", "group", func(o map[string]any) error {
+			return unstructured.SetNestedField(o, int64(3), "spec", "group")
+		}},
+		{"ScaledObject", "roombook-projections", "stabilisationWindowSeconds", func(o map[string]any) error {
+			return unstructured.SetNestedField(o, int64(3), "spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown", "stabilisationWindowSeconds")
 		}},
 		{"HorizontalPodAutoscaler", "roombook-api", "maxReplicas", func(o map[string]any) error {
 			return unstructured.SetNestedField(o, int64(0), "spec", "maxReplicas")

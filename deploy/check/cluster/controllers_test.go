@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -11,8 +12,10 @@ import (
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -21,15 +24,17 @@ import (
 	"k8s.io/kubernetes/pkg/controller/cronjob"
 	"k8s.io/kubernetes/pkg/controller/deployment"
 	"k8s.io/kubernetes/pkg/controller/disruption"
+	"k8s.io/kubernetes/pkg/controller/job"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
 	"k8s.io/kubernetes/pkg/controller/replicaset"
+	"k8s.io/kubernetes/pkg/controller/statefulset"
 	"k8s.io/utils/ptr"
 )
 
 const namespace = "roombook"
 
-// load is what the pods of the api use, in thousandths of a processor each, and how many events the lists are behind.
+// load is what the pods of the api use, in thousandths of a processor each, and for how many seconds the lists have lacked events.
 type load struct {
 	client kubernetes.Interface
 	cpu    atomic.Int64
@@ -72,6 +77,7 @@ func startControllers(t *testing.T, config *rest.Config, a *applier, l *load) {
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	client := l.client
+	l.cpu.Store(10)
 	scales, err := scale.NewForConfig(config, a.mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(client.Discovery()))
 	if err != nil {
 		t.Fatal(err)
@@ -92,25 +98,40 @@ func startControllers(t *testing.T, config *rest.Config, a *applier, l *load) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	once, err := job.NewController(ctx, client, core.Pods(), f.Batch().V1().Jobs(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := statefulset.NewStatefulSetController(ctx, core.Pods(), sets.StatefulSets(), core.PersistentVolumeClaims(), sets.ControllerRevisions(), client)
 	f.Start(ctx.Done())
 	go deployments.Run(ctx, 2)
 	go replicas.Run(ctx, 2)
 	go budgets.Run(ctx)
 	go scalers.Run(ctx, 2)
 	go jobs.Run(ctx, 2)
+	go once.Run(ctx, 2)
+	go states.Run(ctx, 2)
 	go keepReady(ctx, client)
 }
 
-// keepReady does for the test what a node does: it makes every pod ready.
+// keepReady does for the test what a node does: it makes every pod ready, or runs its first container that comes before the others.
 func keepReady(ctx context.Context, client kubernetes.Interface) {
 	for ctx.Err() == nil {
 		pods, err := client.CoreV1().Pods(namespace).List(ctx, meta.ListOptions{})
 		if err == nil {
 			for _, p := range pods.Items {
-				if p.Status.Phase == core.PodRunning {
+				if p.Status.Phase != core.PodPending || p.Spec.Containers[0].Image == broken && p.Labels["app.kubernetes.io/component"] == "api" {
 					continue
 				}
 				now := meta.Now()
+				if before := p.Spec.InitContainers; len(before) > 0 {
+					if len(p.Status.InitContainerStatuses) > 0 {
+						continue
+					}
+					p.Status.InitContainerStatuses = []core.ContainerStatus{{Name: before[0].Name, State: core.ContainerState{Running: &core.ContainerStateRunning{StartedAt: now}}}}
+					_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{})
+					continue
+				}
 				p.Status.Phase, p.Status.StartTime = core.PodRunning, &now
 				p.Status.Conditions = []core.PodCondition{{Type: core.PodReady, Status: core.ConditionTrue, LastTransitionTime: now}}
 				_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{}) // else the next time
@@ -121,14 +142,8 @@ func keepReady(ctx context.Context, client kubernetes.Interface) {
 }
 
 // controllers lets Kubernetes' controllers work on the production overlay, which has been applied.
-func controllers(t *testing.T, config *rest.Config, a *applier) {
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &load{client: client}
-	l.cpu.Store(10)
-	startControllers(t, config, a, l)
+func controllers(t *testing.T, client kubernetes.Interface, a *applier, l *load) {
+	scaleByKEDA(t, a, client)
 	replicas := func(name string, want int32) {
 		t.Helper()
 		await(t, fmt.Sprintf("%s with %d replicas", name, want), func() error {
@@ -149,7 +164,7 @@ func controllers(t *testing.T, config *rest.Config, a *applier) {
 	l.cpu.Store(625)
 	replicas("roombook-api", 10)
 	budget(t, client, "roombook-api", 10)
-	l.behind.Store(50_000)
+	l.behind.Store(60)
 	replicas("roombook-projections", 4)
 
 	// It goes down after five minutes, and one pod a minute, which would take longer than all else.
@@ -174,7 +189,59 @@ func controllers(t *testing.T, config *rest.Config, a *applier) {
 		return err
 	})
 	replicas("roombook-api", 1)
-	job(t, client)
+	nightly(t, client)
+}
+
+// scaleByKEDA does for the test what KEDA's operator does: it makes the autoscaler of the ScaledObject, by a metric that KEDA serves for it.
+func scaleByKEDA(t *testing.T, a *applier, client kubernetes.Interface) {
+	t.Helper()
+	scaled := a.client.Resource(schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"}).Namespace(namespace)
+	stored, err := scaled.Get(t.Context(), "roombook-projections", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o struct {
+		Spec struct {
+			ScaleTargetRef                   struct{ Name string }
+			MinReplicaCount, MaxReplicaCount int32
+			Triggers                         []struct {
+				Type       string
+				MetricType autoscaling.MetricTargetType
+				Metadata   map[string]string
+			}
+			Advanced struct {
+				HorizontalPodAutoscalerConfig struct {
+					Name     string
+					Behavior *autoscaling.HorizontalPodAutoscalerBehavior
+				}
+			}
+		}
+	}
+	text, err := stored.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(text, &o)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	hpa := o.Spec.Advanced.HorizontalPodAutoscalerConfig
+	scaler := &autoscaling.HorizontalPodAutoscaler{ObjectMeta: meta.ObjectMeta{Name: hpa.Name}, Spec: autoscaling.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscaling.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: o.Spec.ScaleTargetRef.Name},
+		MinReplicas:    &o.Spec.MinReplicaCount, MaxReplicas: o.Spec.MaxReplicaCount, Behavior: hpa.Behavior,
+	}}
+	for i, trigger := range o.Spec.Triggers {
+		threshold, err := resource.ParseQuantity(trigger.Metadata["threshold"])
+		if err != nil || trigger.MetricType != autoscaling.AverageValueMetricType {
+			t.Fatalf("trigger %d: %v, %s", i, err, trigger.MetricType)
+		}
+		scaler.Spec.Metrics = append(scaler.Spec.Metrics, autoscaling.MetricSpec{Type: autoscaling.ExternalMetricSourceType, External: &autoscaling.ExternalMetricSource{
+			Metric: autoscaling.MetricIdentifier{Name: fmt.Sprintf("s%d-%s", i, trigger.Type), Selector: &meta.LabelSelector{MatchLabels: map[string]string{"scaledobject.keda.sh/name": stored.GetName()}}},
+			Target: autoscaling.MetricTarget{Type: trigger.MetricType, AverageValue: &threshold},
+		}})
+	}
+	if _, err := client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Create(t.Context(), scaler, meta.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // owned looks whether each Deployment has made a ReplicaSet of its own.
@@ -222,8 +289,8 @@ func budget(t *testing.T, client kubernetes.Interface, name string, pods int32) 
 	})
 }
 
-// job lets the CronJob be due, and waits for its Job.
-func job(t *testing.T, client kubernetes.Interface) {
+// nightly lets the CronJob be due, and waits for its Job.
+func nightly(t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	await(t, "a CronJob that is due", func() error {
 		c, err := client.BatchV1().CronJobs(namespace).Get(t.Context(), "roombook-verify", meta.GetOptions{})
@@ -236,12 +303,17 @@ func job(t *testing.T, client kubernetes.Interface) {
 	})
 	await(t, "its Job", func() error {
 		jobs, err := client.BatchV1().Jobs(namespace).List(t.Context(), meta.ListOptions{})
-		if err == nil && len(jobs.Items) != 1 {
-			err = fmt.Errorf("there are %d", len(jobs.Items))
+		if err != nil {
+			return err
 		}
-		if err == nil && jobs.Items[0].Spec.Template.Spec.Containers[0].Args[0] != "verify" {
-			t.Errorf("it runs %v", jobs.Items[0].Spec.Template.Spec.Containers[0].Args)
+		for _, j := range jobs.Items {
+			if owner := meta.GetControllerOf(&j); owner != nil && owner.Kind == "CronJob" {
+				if args := j.Spec.Template.Spec.Containers[0].Args; args[0] != "verify" {
+					t.Errorf("it runs %v", args)
+				}
+				return nil
+			}
 		}
-		return err
+		return fmt.Errorf("there are %d others", len(jobs.Items))
 	})
 }

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"roombook/commands"
+	"roombook/commands/accounts"
+	"roombook/domain"
+)
+
+// The errors of requests that are not let through.
+var (
+	// errUnauthenticated means that the request has no credentials, or such as are not valid.
+	errUnauthenticated = errors.New("the request is not authenticated")
+	// errCrossOrigin means that the page of another site made the browser send the request.
+	errCrossOrigin = errors.New("the request comes from another site")
+	// errNoAccounts means that this server authenticates nobody.
+	errNoAccounts = errors.New("this server has no accounts")
+)
+
+// authenticate finds out who the request is by, and whether they may use the route at all. Whether they may do what they ask for is decided
+// by the command. It is the only place where credentials are looked at.
+//
+// A request has a token in its Authorization header, or else a session in a cookie: where there is a header the cookie is not looked at.
+// Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no such
+// header must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). That a page is
+// this server's is also known by the address that a trusted proxy says the client used.
+func (x *exchange) authenticate(r *route) error {
+	s := x.server
+	if r.path == noPath {
+		return nil
+	}
+	credentials := x.r.Header["Authorization"]
+	if len(credentials) == 0 && s.crossOrigin.Check(x.r) != nil && x.r.Header.Get("Origin") != strings.TrimSuffix(x.base, prefixOf(x.base)) {
+		return errCrossOrigin
+	}
+	if s.accounts == nil {
+		x.actor = domain.Anyone("")
+		return nil
+	}
+	if r.public {
+		return nil
+	}
+	x.header("Cache-Control", "private, no-cache")
+	var err error
+	switch {
+	case len(credentials) == 1:
+		scheme, token, _ := strings.Cut(credentials[0], " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return errUnauthenticated
+		}
+		x.actor, err = s.accounts.ByToken(x.ctx, strings.TrimSpace(token), x.now())
+	case len(credentials) == 0 && x.session() != "":
+		x.actor, err = s.accounts.BySession(x.ctx, x.session(), x.now())
+	default:
+		return errUnauthenticated
+	}
+	if errors.Is(err, accounts.ErrWrongCredentials) {
+		return errUnauthenticated
+	}
+	if err != nil || r.needs == "" {
+		return err
+	}
+	return x.actor.May(r.needs, domain.SomebodyElse)
+}
+
+// newCrossOrigin lets through what pages of the server's own addresses send, also where a proxy changes the Host header.
+func newCrossOrigin(publicURLs []string) *http.CrossOriginProtection {
+	p := http.NewCrossOriginProtection()
+	for _, address := range publicURLs {
+		if u, err := url.Parse(address); err == nil {
+			_ = p.AddTrustedOrigin(u.Scheme + "://" + u.Host) // fails only for what is no origin, which no browser sends
+		}
+	}
+	return p
+}
+
+// secure reports whether the client reached the server by https.
+func (x *exchange) secure() bool { return strings.HasPrefix(x.base, "https://") }
+
+// cookieName is the name of the session's cookie. Browsers keep one with the prefix __Host- for this host alone, and only by https.
+func (x *exchange) cookieName() string {
+	if x.secure() {
+		return "__Host-roombook"
+	}
+	return "roombook"
+}
+
+// session returns the secret of the request's session; empty if there is none, or more than one.
+func (x *exchange) session() string {
+	cookies := x.r.CookiesNamed(x.cookieName())
+	if len(cookies) != 1 {
+		return ""
+	}
+	return cookies[0].Value
+}
+
+// setSession makes the browser keep the secret of a session until it is closed; or forget it, if it is empty.
+func (x *exchange) setSession(secret string) {
+	c := &http.Cookie{Name: x.cookieName(), Value: secret, Path: "/", HttpOnly: true, Secure: x.secure(), SameSite: http.SameSiteLaxMode}
+	if secret == "" {
+		c.MaxAge = -1
+	}
+	http.SetCookie(x.w, c)
+}
+
+// clientNetwork is the client's address, for counting tries: without its port, and of an IPv6 address the network, of which clients have
+// all addresses.
+func (x *exchange) clientNetwork() string {
+	client := x.server.client(x.r)
+	if host, _, err := net.SplitHostPort(client); err == nil {
+		client = host
+	}
+	address, err := netip.ParseAddr(client)
+	if err != nil {
+		return client
+	}
+	if address = address.Unmap().WithZone(""); address.Is6() {
+		network, _ := address.Prefix(64) // fails for more bits than an address has
+		return network.String()
+	}
+	return address.String()
+}
+
+// account returns the metadata of a command on accounts. Like [exchange.request] it counts the request towards the limit of concurrent
+// commands. No answer with a secret is kept, so none can be given again.
+func (x *exchange) account() (accounts.Request, error) {
+	if x.server.accounts == nil {
+		return accounts.Request{}, errNoAccounts
+	}
+	if len(x.r.Header["Idempotency-Key"]) > 0 {
+		return accounts.Request{}, invalidParameter("Idempotency-Key", errors.New("is not a header of this request: what it does cannot be answered again"))
+	}
+	if err := x.admit(x.server.commandLimit); err != nil {
+		return accounts.Request{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return accounts.Request{}, err
+	}
+	x.command = commands.Request{ID: id}
+	return accounts.Request{Actor: x.actor, At: x.now(), CorrelationID: x.correlation()}, nil
+}

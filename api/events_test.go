@@ -1,0 +1,251 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// sse is an event of a stream.
+type sse struct{ name, id, data string }
+
+// listening is a server that listens, with streams on it.
+type listening struct {
+	*service
+	url  string
+	stop func() error
+}
+
+func listenWhole(t *testing.T) *listening {
+	t.Helper()
+	s := whole(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &listening{s, "http://" + l.Addr().String(), stop}
+}
+
+// stream opens a stream. The channel is closed when the server ends it, or the test.
+func (l *listening) stream(t *testing.T, query string, headers ...string) <-chan sse {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", l.url+"/events"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	client := &http.Client{Transport: &http.Transport{}}
+	reply, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply.StatusCode != 200 || reply.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatal(reply.Status, reply.Header)
+	}
+	events := make(chan sse, 1024)
+	go func() {
+		defer close(events)
+		defer client.CloseIdleConnections()
+		defer reply.Body.Close()
+		var e sse
+		for lines := bufio.NewScanner(reply.Body); lines.Scan(); {
+			switch name, value, _ := strings.Cut(lines.Text(), ": "); name {
+			case "event":
+				e.name = value
+			case "id":
+				e.id = value
+			case "data":
+				e.data = value
+			case "":
+				if e.name != "" {
+					events <- e
+				}
+				e = sse{}
+			}
+		}
+	}()
+	return events
+}
+
+// until returns the first event that is as wanted.
+func until(t *testing.T, events <-chan sse, want func(sse) bool) sse {
+	t.Helper()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				t.Fatal("the stream has ended")
+			}
+			if want(e) {
+				return e
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("no such event in 30 s")
+		}
+	}
+}
+
+func named(name string) func(sse) bool { return func(e sse) bool { return e.name == name } }
+
+func of(booking string) func(sse) bool {
+	return func(e sse) bool { return e.name == "change" && strings.Contains(e.data, booking) }
+}
+
+// Whoever asks again with the position of a change sees it, and whoever connects again misses none.
+func TestChangesAreTold(t *testing.T) {
+	s := listenWhole(t)
+	s.book(t, morning) // so that the log has begun before the first stream does
+	streams := make([]<-chan sse, 200)
+	for i := range streams {
+		streams[i] = s.stream(t, "")
+		until(t, streams[i], named("ready"))
+	}
+	room := "r-" + uuid.NewString()
+	book := func(day int) string {
+		return s.book(t, fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611%d0930","useEndDtm":"202611%d1030","bookingUserId":"ann"}`, room, day, day))
+	}
+	id := book(24)
+	var last sse
+	for _, events := range streams {
+		last = until(t, events, of(id))
+		var c struct {
+			RoomID, StartDtm string
+			Position         uint64
+		}
+		if err := json.Unmarshal([]byte(last.data), &c); err != nil || c.RoomID != room || c.StartDtm != "2026-11-24T09:30:00+09:00" {
+			t.Fatal(last, err)
+		}
+		if events == streams[0] {
+			got := s.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId="+room, "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
+			if !strings.Contains(got.body, id) {
+				t.Error(got.body)
+			}
+		}
+	}
+
+	missed := book(25)
+	until(t, streams[0], of(missed))
+	for _, again := range []<-chan sse{s.stream(t, "?after=1", "Last-Event-ID: "+last.id), s.stream(t, "?after="+last.id)} {
+		if e := until(t, again, func(e sse) bool { return !strings.Contains(e.data, id) }); !of(missed)(e) {
+			t.Error("after the first booking came", e)
+		}
+	}
+	until(t, s.stream(t, "", "Last-Event-ID: 1"), named("resync"))
+
+	// A booking that moves is told where it was, too.
+	s.do(t, "PATCH", "/bookings/"+id, `{"roomId":"`+room+`x"}`).want(t, 200)
+	until(t, streams[1], func(e sse) bool { return of(id)(e) && strings.Contains(e.data, room+"x") })
+	until(t, streams[1], func(e sse) bool { return of(id)(e) && !strings.Contains(e.data, room+"x") })
+}
+
+func TestShutdownEndsStreams(t *testing.T) {
+	s := listenWhole(t)
+	events := s.stream(t, "")
+	until(t, events, named("ready"))
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range events {
+	}
+}
+
+func TestStreamParameters(t *testing.T) {
+	s := newService(t)
+	for _, query := range []string{"?after=x", "?after=-1", "?room=1"} {
+		s.do(t, "GET", "/events"+query, "").want(t, 400)
+	}
+	s.do(t, "GET", "/events", "", "Last-Event-ID: x").want(t, 400)
+	s.do(t, "HEAD", "/events", "").want(t, 200)
+}
+
+// A silent stream says every 15 s that it lives.
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		ctx, leave := context.WithTimeout(t.Context(), 50*time.Second)
+		defer leave()
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/events", nil))
+		if n := strings.Count(w.Body.String(), ": here\n\n"); n != 3 {
+			t.Errorf("%d comments in 50 s: %q", n, w.Body)
+		}
+	})
+}
+
+// A reader that is too far behind, or was before the subscription broke, is told to read everything anew; what is remembered is bounded.
+func TestReadersFarBehind(t *testing.T) {
+	batches := make(chan []eventstore.Recorded)
+	c := newChanges(Options{
+		Zone: time.UTC,
+		End:  func(context.Context) (eventstore.Position, error) { return 10, nil },
+		Subscribe: func(ctx context.Context, after eventstore.Position, _ eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+			return func(yield func(eventstore.Batch, error) bool) {
+				for events := range batches {
+					if events == nil {
+						yield(eventstore.Batch{}, eventstore.ErrUnavailable)
+						return
+					}
+					yield(eventstore.Batch{Events: events, Position: events[len(events)-1].Position}, nil)
+				}
+			}
+		},
+	})
+	ran := make(chan bool)
+	go func() { defer close(ran); ran <- c.follow(t.Context()) }()
+	var r subscriber
+	for i := range 3 * maxChanges {
+		batches <- []eventstore.Recorded{{Position: eventstore.Position(11 + i), Event: domain.RoomChanged{RoomID: "1"}}}
+		if i == 0 {
+			for r.position != 11 {
+				_, r, _, _, _ = c.next(r)
+			}
+		}
+	}
+	batches <- nil
+	<-ran
+	if n := len(c.latest); n > maxChanges {
+		t.Errorf("%d changes are remembered", n)
+	}
+	news, now, resync, _, _ := c.next(r)
+	if !resync || len(news) > 0 || now.position != 10+3*maxChanges {
+		t.Error(len(news), now, resync)
+	}
+	if news, now, resync, _, _ = c.next(subscriber{now.subscription, now.position - 5}); resync || len(news) != 5 {
+		t.Error(len(news), now, resync)
+	}
+	go func() { c.follow(t.Context()) }()
+	for resync = false; !resync; {
+		_, now, resync, _, _ = c.next(now)
+	}
+	batches <- nil
+}

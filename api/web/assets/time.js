@@ -1,0 +1,98 @@
+// Times of a board. An instant is a number of milliseconds since 1970, a date is YYYY-MM-DD, and a wall-clock time is a number of minutes
+// since midnight. What a date is depends on a zone; days have 23, 24 or 25 hours.
+
+export const minute = 60_000
+
+const formats = new Map()
+
+function format(locale, zone, options) {
+  const key = locale + zone + JSON.stringify(options)
+  let f = formats.get(key)
+  if (!f) {
+    f = new Intl.DateTimeFormat(locale, {timeZone: zone, ...options})
+    formats.set(key, f)
+  }
+  return f
+}
+
+const fields = {year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23'}
+
+// parts returns the wall clock at an instant, as if it were UTC.
+function parts(instant, zone) {
+  const p = {}
+  for (const {type, value} of format('en-US', zone, fields).formatToParts(instant)) p[type] = Number(value)
+  return Date.UTC(p.year, p.month - 1, p.day, p.hour, p.minute, p.second)
+}
+
+// offset returns how far a zone is ahead of UTC at an instant, in milliseconds.
+export function offset(instant, zone) {
+  return parts(instant, zone) - Math.floor(instant / 1000) * 1000
+}
+
+export function dateOf(instant, zone) {
+  return new Date(parts(instant, zone)).toISOString().slice(0, 10)
+}
+
+// wallClock returns the wall clock at an instant, in minutes since midnight.
+export function wallClock(instant, zone) {
+  return Math.floor(parts(instant, zone) % 86_400_000 / minute)
+}
+
+// at returns when the wall clock of a date shows some minutes since midnight. Of two such instants it is the first, and where there is none
+// because the clock is put forward, the instant at which that happens.
+export function at(date, minutes, zone) {
+  const wall = Date.parse(date + 'T00:00:00Z') + minutes * minute
+  const before = wall - offset(wall - 86_400_000, zone)
+  const after = wall - offset(wall + 86_400_000, zone)
+  for (const instant of [Math.min(before, after), Math.max(before, after)]) {
+    if (parts(instant, zone) === wall) return instant
+  }
+  let [low, high] = [Math.min(before, after) - minute, Math.max(before, after)] // the clock is put forward in between
+  while (high - low > 1000) {
+    const middle = Math.floor((low + high) / 2000) * 1000
+    if (parts(middle, zone) < wall) low = middle
+    else high = middle
+  }
+  return high
+}
+
+// day returns when a date begins, and how many minutes it has.
+export function day(date, zone) {
+  const start = at(date, 0, zone)
+  return {date, start, minutes: Math.round((at(addDays(date, 1), 0, zone) - start) / minute)}
+}
+
+export function addDays(date, days) {
+  return new Date(Date.parse(date + 'T00:00:00Z') + days * 86_400_000).toISOString().slice(0, 10)
+}
+
+// weekOf returns the seven dates of a date's week, from Monday or, where the locale has it so, from Sunday.
+export function weekOf(date, locale) {
+  const weekday = new Date(date + 'T00:00:00Z').getUTCDay()
+  const first = locale.startsWith('ko') ? 0 : 1
+  const monday = addDays(date, -((weekday - first + 7) % 7))
+  return Array.from({length: 7}, (_, i) => addDays(monday, i))
+}
+
+// snap returns the instant nearest to one at which the wall clock is a multiple of the step, in minutes since midnight.
+export function snap(instant, step, zone) {
+  const wall = parts(instant, zone) % 86_400_000 / minute
+  return Math.round(instant / minute) * minute + (Math.round(Math.round(wall) / step) * step - Math.round(wall)) * minute
+}
+
+// clock is the wall clock in words: 09:30, and in Korean 오전 9:30, which browsers write with AM.
+export function clock(instant, locale, zone) {
+  if (!locale.startsWith('ko')) return format(locale, zone, {hour: 'numeric', minute: '2-digit', hourCycle: 'h23'}).format(instant)
+  const wall = wallClock(instant, zone)
+  return `${wall < 720 ? '오전' : '오후'} ${(Math.floor(wall / 60) + 11) % 12 + 1}:${String(wall % 60).padStart(2, '0')}`
+}
+
+export function hour(instant, locale, zone) {
+  return format(locale, zone, {hour: 'numeric', hourCycle: 'h23'}).format(instant)
+}
+
+export function dayName(instant, locale, zone) {
+  return format(locale, zone, {weekday: 'short', month: 'short', day: 'numeric'}).format(instant)
+}
+
+export function iso(instant) { return new Date(instant).toISOString() }

@@ -1,0 +1,725 @@
+package web_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"roombook/api"
+	"roombook/commands"
+	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
+	"roombook/projections/sqlite"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+// house is a whole server, with its page.
+type house struct {
+	url string
+}
+
+func open(t *testing.T, zone string) *house {
+	t.Helper()
+	store := eventstoretest.Open(t)
+	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := domain.DefaultPolicy()
+	if policy.Zone, err = time.LoadLocation(zone); err != nil {
+		t.Fatal(err)
+	}
+	positions := projections.NewPositions()
+	workers := projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions})
+	server := api.New(api.Options{
+		Commands:  commands.New(store, commands.Options{Policy: policy}),
+		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: patience, Positions: positions, Policy: policy}),
+		Streams:   store,
+		End:       store.End,
+		Subscribe: store.Subscribe,
+		Policy:    policy,
+		Zone:      policy.Zone,
+		Timeout:   patience,
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = workers.Run(ctx) })
+	parts.Go(func() {
+		if err := server.Run(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		parts.Wait()
+		if err := views.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &house{url: "http://" + l.Addr().String()}
+}
+
+// call sends a request to the API and returns the answer's body and position.
+func (h *house) call(t *testing.T, method, path, body string, status int) (object map[string]any, position string) {
+	t.Helper()
+	r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "application/json")
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	reply, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil || reply.StatusCode != status {
+		t.Fatalf("%s %s: %s %s %v", method, path, reply.Status, text, err)
+	}
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return object, reply.Header.Get("Roombook-Position")
+}
+
+// room registers a room with rules.
+func (h *house) room(t *testing.T, id, rules string) {
+	t.Helper()
+	h.call(t, "POST", "/rooms", fmt.Sprintf(`{"roomId":%q,"name":"Room %s","capacity":8,"building":"B-%s"}`, id, id, id[:1]), 201)
+	if rules != "" {
+		h.call(t, "PUT", "/rooms/"+id+"/rules", rules, 200)
+	}
+}
+
+// day is the one that boards of tests show.
+const day = "2027-03-10"
+
+func (h *house) book(t *testing.T, room, from, to, user string) (id string) {
+	t.Helper()
+	o, _ := h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"%s%s","useEndDtm":"%s%s","bookingUserId":%q}`,
+		room, strings.ReplaceAll(day, "-", ""), strings.ReplaceAll(from, ":", ""), strings.ReplaceAll(day, "-", ""), strings.ReplaceAll(to, ":", ""), user), 201)
+	return o["bookingId"].(string)
+}
+
+// bookings are those of a room, as "user HH:MM-HH:MM".
+func (h *house) bookings(t *testing.T, room string) string {
+	t.Helper()
+	o, _ := h.call(t, "GET", "/bookingLists?sort=useStartDtm&roomId="+room, "", 200)
+	var all []string
+	for _, item := range o["_embedded"].(map[string]any)["bookingLists"].([]any) {
+		b := item.(map[string]any)
+		all = append(all, fmt.Sprintf("%s %s-%s", b["bookingUserId"], b["useStartDtm"].(string)[11:16], b["useEndDtm"].(string)[11:16]))
+	}
+	return strings.Join(all, ", ")
+}
+
+// wantBookings waits until a room has these bookings.
+func (h *house) wantBookings(t *testing.T, room, want string) {
+	t.Helper()
+	var got string
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if got = h.bookings(t, room); got == want {
+			return
+		}
+	}
+	t.Fatalf("room %s has %q, want %q", room, got, want)
+}
+
+// chromium runs a browser until the test ends.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	binary := os.Getenv("ROOMBOOK_TEST_CHROMIUM")
+	if binary == "" {
+		binary = "chromium"
+	}
+	if _, err := exec.LookPath(binary); err != nil {
+		t.Fatalf("these tests need a browser: apt-get install chromium, or name one by ROOMBOOK_TEST_CHROMIUM: %v", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(binary), chromedp.NoSandbox, chromedp.Flag("headless", "new"), chromedp.DisableGPU, chromedp.Flag("disable-component-update", true),
+		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience), chromedp.UserDataDir(t.TempDir()))
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, closeBrowser := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it does not know all of a newer browser's events
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx)
+		closeBrowser()
+		stop()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// send makes an action of a command of the browser's protocol.
+func send[P, R any](command cdp.Command[P, R], parameters P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, command, parameters)
+		return err
+	})
+}
+
+// in is a browser in another zone, and on a phone, one of that size.
+func in(zone string) chromedp.Action[chromedp.Void] {
+	return send(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+}
+
+func phone() chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 1, Mobile: true}),
+		send(emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: true}))
+}
+
+// tab is a tab of a browser, with cookies of its own. What a page throws, and what its content security policy forbids, fails the test.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+	url string
+}
+
+const watch = `addEventListener('securitypolicyviolation', e => (window.faults ??= []).push('CSP: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile + ':' + e.lineNumber));
+addEventListener('error', e => (window.faults ??= []).push('error: ' + e.message));
+addEventListener('unhandledrejection', e => (window.faults ??= []).push('rejection: ' + (e.reason?.stack ?? e.reason)));`
+
+func newTab(t *testing.T, browser context.Context, h *house, language string, actions ...chromedp.Action[chromedp.Void]) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	b := &tab{t, ctx, h.url}
+	t.Cleanup(func() {
+		if faults, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`window.faults ?? []`)); err != nil || len(faults) > 0 {
+			t.Error(faults, err)
+		}
+		if t.Failed() {
+			b.screenshot(strings.ReplaceAll(t.Name(), "/", "-") + "-failed")
+		}
+		cancel()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.run(send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch}),
+		send(emulation.SetLocaleOverride, emulation.SetLocaleOverrideParams{Locale: language}),
+		send(emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: "Mozilla/5.0 (test)", AcceptLanguage: language}))
+	b.run(actions...)
+	return b
+}
+
+func (b *tab) run(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// board opens a board and waits until its script has drawn it.
+func (b *tab) board(query string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate(b.url + "/board?day=" + day + "&" + query))
+	b.until(`document.querySelector('room-board[ready]') !== null`)
+	b.until(`document.querySelector('.board-live').textContent.length > 0`)
+}
+
+// eval evaluates a script, and returns its value.
+func eval[T any](b *tab, js string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
+}
+
+func (b *tab) eval(js string) {
+	b.t.Helper()
+	eval[chromedp.Void](b, js)
+}
+
+// until waits for a condition.
+func (b *tab) until(condition string) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(30 * time.Millisecond) {
+		if eval[bool](b, `Boolean(`+condition+`)`) {
+			return
+		}
+	}
+	b.t.Fatalf("never: %s\n%s", condition, eval[string](b, `document.body.innerText.slice(0, 1500) + JSON.stringify(window.faults)`))
+}
+
+// point is where a time is on the lane of a room.
+func (b *tab) point(room, clock string) (x, y float64) {
+	b.t.Helper()
+	at := eval[struct{ X, Y float64 }](b, fmt.Sprintf(`(() => {
+		const row = [...document.querySelectorAll('.board-row')].find(r => r.querySelector('.board-room a').textContent === 'Room %s')
+		const lane = row.querySelector('.board-lane').getBoundingClientRect()
+		const {from, to} = document.querySelector('room-board').dataset
+		const [h, m] = '%s'.split(':').map(Number)
+		return {X: lane.left + lane.width * (h * 60 + m - from) / (to - from), Y: lane.top + lane.height / 2}
+	})()`, room, clock))
+	return at.X, at.Y
+}
+
+// drag drags the mouse by way of a few points.
+func (b *tab) drag(fromX, fromY, toX, toY float64) {
+	b.t.Helper()
+	b.mouse(input.DispatchMouseEventTypeMousePressed, fromX, fromY)
+	for i := 1; i <= 8; i++ {
+		part := float64(i) / 8
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, fromX+(toX-fromX)*part, fromY+(toY-fromY)*part)
+	}
+	b.mouse(input.DispatchMouseEventTypeMouseReleased, toX, toY)
+}
+
+func (b *tab) mouse(kind input.DispatchMouseEventType, x, y float64) {
+	b.t.Helper()
+	b.run(send(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: x, Y: y, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1}))
+}
+
+func (b *tab) key(keys string, modifiers ...chromedp.Modifier) {
+	b.t.Helper()
+	b.run(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+}
+
+// submit sends the open dialog, for a user.
+func (b *tab) submit(user string) {
+	b.t.Helper()
+	b.until(`document.querySelector('.board-dialog[open] button[type=submit]')`)
+	b.eval(fmt.Sprintf(`(() => {
+		const user = document.querySelector('.board-dialog input[name=user]')
+		if (%q) user.value = %[1]q
+		document.querySelector('.board-dialog button[type=submit]').click()
+	})()`, user))
+}
+
+// screenshot keeps a picture in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
+func (b *tab) screenshot(name string) {
+	dir := os.Getenv("ROOMBOOK_TEST_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Error(err)
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		b.t.Error(err)
+	}
+}
+
+// axe fails the test for everything that axe-core finds.
+func (b *tab) axe() {
+	b.t.Helper()
+	script, err := os.ReadFile("testdata/axe.min.js")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.eval(string(script) + "; 0")
+	found := eval[[]string](b, `axe.run({resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.help + ' ' + v.nodes.slice(0, 4).map(n => n.target + ' ' + (n.any[0]?.message ?? '')).join('; ')))`)
+	for _, f := range found {
+		b.t.Error(f)
+	}
+}
+
+// TestBoardOfAHouse measures a board of many rooms, and prints what it takes.
+func TestBoardOfAHouse(t *testing.T) {
+	const rooms, bookings = 200, 12
+	h := open(t, "Asia/Seoul")
+	var parts sync.WaitGroup
+	for part := range 8 {
+		parts.Go(func() {
+			for i := part; i < rooms; i += 8 {
+				h.room(t, fmt.Sprintf("z%03d", i), "")
+				for j := range bookings {
+					h.book(t, fmt.Sprintf("z%03d", i), fmt.Sprintf("%02d:00", 8+j), fmt.Sprintf("%02d:45", 8+j), "ann")
+				}
+			}
+		})
+	}
+	parts.Wait()
+	b := newTab(t, chromium(t), h, "en")
+	b.board("")
+	if n := eval[int](b, `document.querySelectorAll('.board-row').length`); n > 60 {
+		t.Errorf("%d rows of %d are drawn", n, rooms)
+	}
+	b.until(`document.querySelectorAll('.board-row')[0].querySelectorAll('.booking').length === 12`)
+	paint := eval[float64](b, `performance.getEntriesByName('first-contentful-paint')[0].startTime`)
+	answered := eval[float64](b, `performance.getEntriesByType('navigation')[0].responseStart`)
+	x, y := b.point("z000", "08:20")
+	x2, y2 := b.point("z006", "18:20")
+	eval[bool](b, `(() => { // the time that the board's own handlers take for each frame of a drag
+		window.frames = []
+		const ask = window.requestAnimationFrame
+		window.requestAnimationFrame = f => ask(at => { const began = performance.now(); f(at); document.body.offsetHeight; frames.push(performance.now() - began) })
+		return true
+	})()`)
+	b.mouse(input.DispatchMouseEventTypeMousePressed, x, y)
+	for i := 1; i <= 60; i++ {
+		part := float64(i) / 60
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x+(x2-x)*part, y+(y2-y)*part)
+	}
+	frames := eval[[]float64](b, `frames.sort((a, b) => a - b)`)
+	b.key(kb.Escape)
+	b.mouse(input.DispatchMouseEventTypeMouseReleased, x2, y2)
+	if len(frames) == 0 {
+		t.Fatal("the drag has no frames")
+	}
+	t.Logf("%d rooms x %d bookings: first paint %.0f ms after navigation, %.0f ms after the answer; a frame of a drag %.1f ms (median), %.1f ms (longest) of %d",
+		rooms, bookings, paint, paint-answered, frames[len(frames)/2], frames[len(frames)-1], len(frames))
+	b.screenshot("house")
+	b.eval(`document.querySelector('.board-scroll').scrollTop = 200 * 48`)
+	b.until(`[...document.querySelectorAll('.board-row .board-room')].some(r => r.textContent.includes('Room z199'))`)
+}
+
+// The first board loads less than 100 KB over the network, compressed.
+func TestFirstBoardIsSmall(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	for i := range 12 {
+		id := fmt.Sprintf("s%02d", i)
+		h.room(t, id, "")
+		for j := range 4 {
+			h.book(t, id, fmt.Sprintf("%02d:00", 8+2*j), fmt.Sprintf("%02d:00", 9+2*j), "ann")
+		}
+	}
+	b := newTab(t, chromium(t), h, "ko")
+	b.board("")
+	b.until(`document.querySelectorAll('.booking').length === 48`)
+	loaded := eval[map[string]int](b, `Object.fromEntries([...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].map(r => [r.name.replace(/.*[/]/, ''), r.transferSize || r.encodedBodySize]))`)
+	total := 0
+	for _, size := range loaded {
+		total += size
+	}
+	t.Log(total, loaded)
+	if total > 100_000 {
+		t.Errorf("the first board loads %d bytes: %v", total, loaded)
+	}
+}
+
+func (h *house) visible(booking string) string {
+	return fmt.Sprintf(`document.querySelector('.board-block[data-id="%s"]')`, booking)
+}
+
+func TestBoard(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	browser := chromium(t)
+	const house = "building=B-"
+
+	t.Run("mouse", func(t *testing.T) {
+		h.room(t, "a1", `{"stepMinutes":15}`)
+		h.room(t, "a2", "")
+		h.book(t, "a1", "13:00", "14:00", "bob")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "a")
+
+		// What is drawn stops at the neighbour.
+		x, y := b.point("a1", "10:02")
+		x2, _ := b.point("a1", "11:03")
+		b.drag(x, y, x2, y)
+		b.submit("ann")
+		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
+		b.until(`!document.querySelector('dialog[open]') && document.querySelectorAll('.board-block.booking').length === 2`)
+
+		x, y = b.point("a1", "10:30")
+		x2, y2 := b.point("a2", "15:31")
+		b.drag(x, y, x2, y2)
+		h.wantBookings(t, "a2", "ann 15:00-16:00")
+		b.until(`document.querySelector('.board-toast button')`)
+		b.eval(`document.querySelector('.board-toast button').click()`)
+		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
+
+		b.until(`document.querySelectorAll('.board-row')[0].querySelectorAll('.booking').length === 2`)
+		x, y = b.point("a1", "11:00")
+		x2, _ = b.point("a1", "14:30")
+		b.drag(x-4, y, x2, y)
+		h.wantBookings(t, "a1", "ann 10:00-13:00, bob 13:00-14:00")
+
+		// A press that hardly moves is a click.
+		b.until(`document.querySelector('.board-toast button')`)
+		x, y = b.point("a1", "13:30")
+		b.drag(x, y, x+3, y)
+		b.until(`document.querySelector('.board-dialog[open] h2')`)
+	})
+
+	t.Run("keyboard", func(t *testing.T) {
+		h.room(t, "b1", "")
+		h.room(t, "b2", "")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "b")
+		b.eval(`document.querySelector('.board-scroll').focus()`)
+		b.key(kb.ArrowRight) // to the first slot
+		b.key(kb.ArrowDown)
+		for range 4 {
+			b.key(kb.ArrowRight)
+		}
+		b.until(`document.querySelector('.board-spoken').textContent.includes('Room b2') && document.querySelector('.board-spoken').textContent.includes('09:00')`)
+		b.key(kb.Enter)
+		b.until(`document.querySelector('.board-dialog[open]')`)
+		b.eval(`document.querySelector('.board-dialog input[name=user]').focus()`)
+		b.key("ann")
+		b.key(kb.Enter)
+		h.wantBookings(t, "b2", "ann 09:00-10:00")
+		b.until(`document.activeElement.className === 'board-scroll' && document.querySelector('.booking')`)
+		for range 2 {
+			b.key(kb.ArrowRight, chromedp.ModifierAlt)
+		}
+		b.key(kb.ArrowUp, chromedp.ModifierAlt)
+		b.key(kb.Enter)
+		h.wantBookings(t, "b1", "ann 09:30-10:30")
+		b.until(`document.querySelectorAll('.board-row')[0].querySelector('.booking')`)
+		b.key(kb.ArrowRight, chromedp.ModifierAlt, chromedp.ModifierCtrl)
+		b.key(kb.Enter)
+		h.wantBookings(t, "b1", "ann 09:30-10:45")
+		b.key(kb.ArrowRight, chromedp.ModifierAlt)
+		b.key(kb.Escape)
+		b.until(`document.querySelector('.board-ghost')?.hidden !== false`)
+		b.key("?")
+		b.until(`document.querySelector('.board-dialog[open] dl')`)
+	})
+
+	t.Run("touch", func(t *testing.T) {
+		h.room(t, "c1", "")
+		b := newTab(t, browser, h, "ko", phone())
+		b.board(house + "c")
+		touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
+			t.Helper()
+			b.run(send(input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: append([]*input.TouchPoint{}, points...)}))
+		}
+		b.eval(`document.querySelector('.board-scroll').scrollLeft = 0`)
+		tap := func(x, y float64) {
+			touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
+			touch(input.DispatchTouchEventTypeTouchEnd)
+		}
+		x, y := b.point("c1", "08:05")
+		tap(x, y)
+		b.until(`!document.querySelector('.board-bar').hidden`)
+		x2, _ := b.point("c1", "09:20")
+		tap(x2, y)
+		b.until(`document.querySelector('.board-bar').innerText.includes('9:30')`)
+		b.eval(`document.querySelector('.board-bar button').click()`)
+		b.submit("ann")
+		h.wantBookings(t, "c1", "ann 08:00-09:30")
+
+		// A long press lifts, and then moves.
+		b.until(`document.querySelector('.board-lane .booking') && !document.querySelector('dialog[open]')`)
+		x, y = b.point("c1", "08:45")
+		x2, _ = b.point("c1", "09:45")
+		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
+		b.until(`document.querySelector('room-board.lifted')`)
+		for i := 1; i <= 4; i++ {
+			touch(input.DispatchTouchEventTypeTouchMove, &input.TouchPoint{X: x + (x2-x)*float64(i)/4, Y: y})
+		}
+		b.until(`document.querySelector('.board-ghost').textContent.includes('9:00')`)
+		touch(input.DispatchTouchEventTypeTouchEnd)
+		h.wantBookings(t, "c1", "ann 09:00-10:30")
+	})
+
+	t.Run("two browsers", func(t *testing.T) {
+		h.room(t, "d1", "")
+		one, two := newTab(t, browser, h, "en"), newTab(t, browser, h, "en")
+		one.board(house + "d")
+		two.board(house + "d")
+		two.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		// The other has the focus, a dialog with a name in it, and keeps them.
+		x, y := two.point("d1", "16:00")
+		x2, _ := two.point("d1", "17:00")
+		two.drag(x, y, x2, y)
+		two.until(`document.querySelector('.board-dialog[open]')`)
+		two.eval(`(() => { const user = document.querySelector('.board-dialog input[name=user]'); user.focus(); user.value = 'eve' })()`)
+
+		x, y = one.point("d1", "16:30")
+		x2, _ = one.point("d1", "17:30")
+		one.drag(x, y, x2, y)
+		one.submit("ann")
+		h.wantBookings(t, "d1", "ann 16:30-17:30")
+		two.until(`document.querySelector('.booking')`)
+		two.until(`document.activeElement.name === 'user' && document.activeElement.value === 'eve'`)
+		two.until(`document.querySelector('.board-dialog.taken')`)
+
+		// Beaten to it: what can be had instead, with one tap.
+		two.submit("")
+		two.until(`document.querySelector('.board-others button') && document.querySelector('.board-problem').textContent.includes('16:30')`)
+		two.eval(`[...document.querySelectorAll('.board-others button')].find(b => b.textContent.includes('16:00–16:30')).click()`)
+		h.wantBookings(t, "d1", "eve 16:00-16:30, ann 16:30-17:30")
+	})
+
+	t.Run("a drag outlives news", func(t *testing.T) {
+		h.room(t, "e1", "")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "e")
+		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		x, y := b.point("e1", "10:00")
+		x2, _ := b.point("e1", "11:00")
+		b.mouse(input.DispatchMouseEventTypeMousePressed, x, y)
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x+20, y)
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x2, y)
+		b.until(`document.querySelector('.board-ghost').textContent.includes('11:00')`)
+		id := h.book(t, "e1", "14:00", "15:00", "bob")
+		b.until(h.visible(id))
+		b.until(`!document.querySelector('.board-ghost').hidden && document.querySelector('.board-ghost').isConnected`)
+		b.mouse(input.DispatchMouseEventTypeMouseReleased, x2, y)
+		b.submit("ann")
+		h.wantBookings(t, "e1", "ann 10:00-11:00, bob 14:00-15:00")
+	})
+
+	t.Run("offline and back", func(t *testing.T) {
+		h.room(t, "f1", "")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "f")
+		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		b.eval(`dispatchEvent(new Event('offline'))`)
+		b.until(`document.querySelector('.board-live.stale')`)
+		id := h.book(t, "f1", "14:00", "15:00", "bob")
+		b.eval(`dispatchEvent(new Event('online'))`)
+		b.until(h.visible(id))
+		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+	})
+
+	t.Run("grey time says why", func(t *testing.T) {
+		h.room(t, "g1", `{"hours":{"wednesday":[{"from":"09:00","to":"18:00"}]},"gapMinutes":30}`)
+		h.call(t, "POST", "/rooms/g1/closures", `{"startDtm":"202703101500","endDtm":"202703101600","reason":"being painted"}`, 201)
+		h.book(t, "g1", "10:00", "11:00", "bob")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "g")
+		for clock, why := range map[string]string{"08:30": "outside the hours", "11:15": "needs a gap", "15:30": "being painted"} {
+			x, y := b.point("g1", clock)
+			b.drag(x, y, x, y)
+			b.until(fmt.Sprintf(`document.querySelector('.board-toast').textContent.includes(%q)`, why))
+		}
+		// A drag does not reach into what is closed, nor into the gap.
+		x, y := b.point("g1", "14:00")
+		x2, _ := b.point("g1", "16:30")
+		b.drag(x, y, x2, y)
+		b.submit("ann")
+		h.wantBookings(t, "g1", "bob 10:00-11:00, ann 14:00-15:00")
+	})
+
+	t.Run("another zone", func(t *testing.T) {
+		h.room(t, "i1", "")
+		h.book(t, "i1", "10:00", "11:00", "bob")
+		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
+		b.board(house + "i")
+		b.until(`document.querySelector('main').innerText.includes('Asia/Seoul')`)
+		b.until(`document.querySelector('.booking').title.includes('10:00–11:00')`)
+		x, y := b.point("i1", "12:00")
+		x2, _ := b.point("i1", "13:00")
+		b.drag(x, y, x2, y)
+		b.submit("ann")
+		h.wantBookings(t, "i1", "bob 10:00-11:00, ann 12:00-13:00")
+	})
+
+	t.Run("week and room", func(t *testing.T) {
+		h.room(t, "j1", "")
+		id := h.book(t, "j1", "10:00", "11:00", "bob")
+		b := newTab(t, browser, h, "en")
+		b.board(house + "j&view=week")
+		b.until(h.visible(id))
+		b.screenshot("week")
+		b.board("view=room&room=j1")
+		b.until(h.visible(id) + ` && document.querySelectorAll('.board-row').length === 7`)
+		b.screenshot("room")
+		b.axe()
+	})
+
+	t.Run("nothing for axe", func(t *testing.T) {
+		h.room(t, "k1", `{"hours":{"wednesday":[{"from":"09:00","to":"18:00"}]},"gapMinutes":30}`)
+		h.room(t, "k2", `{"approval":"none"}`)
+		h.call(t, "POST", "/rooms/k2/closures", `{"startDtm":"202703101500","endDtm":"202703101700","reason":"being painted"}`, 201)
+		for i, user := range []string{"ann", "bob", "eve"} {
+			h.book(t, "k1", fmt.Sprintf("%d:00", 10+2*i), fmt.Sprintf("%d:00", 11+2*i), user)
+			h.book(t, "k2", fmt.Sprintf("%02d:00", 8+2*i), fmt.Sprintf("%02d:30", 9+2*i), user)
+		}
+		for _, language := range []string{"en", "ko"} {
+			for _, scheme := range []string{"light", "dark"} {
+				for _, width := range []int{1280, 390} {
+					b := newTab(t, browser, h, language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+						Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+					}))
+					if width == 390 {
+						b.run(phone())
+					}
+					b.board(house + "k")
+					b.until(`document.querySelectorAll('.booking').length === 6`)
+					b.screenshot(fmt.Sprintf("board-%s-%s-%d", language, scheme, width))
+					b.axe()
+					if eval[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+						t.Error("the page is wider than the window")
+					}
+					x, y := b.point("k1", "09:00")
+					b.drag(x+2, y, x+3, y)
+					b.until(`!document.querySelector('.board-bar').hidden`)
+					b.eval(`document.querySelector('.board-bar button').click()`)
+					b.until(`document.querySelector('.board-dialog[open] .board-state').textContent`)
+					b.screenshot(fmt.Sprintf("dialog-%s-%s-%d", language, scheme, width))
+					b.axe()
+				}
+			}
+		}
+	})
+}
+
+// On the day on which the clock is put forward the board has 23 hours, and what is drawn is booked.
+func TestBoardOverAClockChange(t *testing.T) {
+	h := open(t, "America/New_York")
+	h.room(t, "n1", "")
+	b := newTab(t, chromium(t), h, "en", in("Asia/Seoul"))
+	b.run(chromedp.Navigate(h.url + "/board?day=2027-03-14&hours=all"))
+	b.until(`document.querySelector('room-board[ready]')`)
+	b.until(`document.querySelectorAll('.board-ticks span').length === 23`)
+	left, width, y := eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().left`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().width`), eval[float64](b, `document.querySelector('.board-lane').getBoundingClientRect().top + 20`)
+	b.drag(left+width*1/23+2, y, left+width*4/23, y) // from 1:00 to 5:00, which is three hours later
+	b.submit("ann")
+	h.wantBookings(t, "n1", "ann 01:00-05:00")
+}
+
+// The pure modules, in the browser that they are for.
+func TestModules(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	h.room(t, "m1", "")
+	b := newTab(t, chromium(t), h, "en")
+	b.board("")
+	cases, err := os.ReadFile("testdata/modules.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := eval[[]string](b, `(async () => {
+		const from = document.querySelector('script[src*="board.js"]').src
+		const [time, layout, drag] = await Promise.all(['time.js', 'layout.js', 'drag.js'].map(name => import(new URL(name, from))))
+		`+string(cases)+`
+		return failed
+	})()`)
+	for _, f := range failed {
+		t.Error(f)
+	}
+}

@@ -1,0 +1,410 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"roombook/commands/accounts"
+	"roombook/directory"
+	directorymongo "roombook/directory/mongo"
+	directorysqlite "roombook/directory/sqlite"
+	"roombook/domain"
+)
+
+// peopleFile is where users are kept, unless --mongo names a MongoDB.
+func (c *storeConfig) peopleFile() string { return filepath.Join(c.data, "accounts.db") }
+
+// openDirectory opens the directory of users, and creates it if necessary.
+func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) {
+	if c.mongo != "" {
+		store, err := directorymongo.Open(ctx, c.mongo)
+		if err != nil {
+			return nil, fmt.Errorf("%w: start MongoDB, or name another with --mongo", err)
+		}
+		return store, nil
+	}
+	if err := c.makeDataFolder(); err != nil {
+		return nil, err
+	}
+	store, err := directorysqlite.Open(c.peopleFile())
+	if err != nil {
+		return nil, badFolder(err)
+	}
+	return store, nil
+}
+
+// withAccounts calls do with the accounts, and with a request of the operator.
+func withAccounts(cmd *cobra.Command, c storeConfig, do func(a *accounts.Accounts, r accounts.Request) error) (err error) {
+	store, err := openOrAttach(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	people, err := openDirectory(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, people.Close()) }()
+	operator, err := operatorRequest()
+	if err != nil {
+		return err
+	}
+	return do(accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()})
+}
+
+// userNamed returns the user with a name or an id.
+func userNamed(ctx context.Context, a *accounts.Accounts, r accounts.Request, name string) (accounts.User, error) {
+	u, err := a.Named(ctx, r, name)
+	if errors.Is(err, domain.ErrUserNotFound) {
+		u, err = a.User(ctx, r, domain.UserID(name))
+	}
+	if err != nil {
+		return accounts.User{}, fmt.Errorf("user %s: %w; roombook user list lists all", name, err)
+	}
+	return u, nil
+}
+
+// oneName refuses anything but one argument.
+func oneName(advice string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usagef("%s", advice)
+		}
+		return nil
+	}
+}
+
+// rightsFlags are the flags that say what a user or token may do.
+type rightsFlags struct{ roles, rooms []string }
+
+func (f *rightsFlags) register(cmd *cobra.Command, roles []string, usual string) {
+	cmd.Flags().StringSliceVar(&f.roles, "role", roles, "user, approver, admin, door or machine; several are separated by commas"+usual)
+	cmd.Flags().StringSliceVar(&f.rooms, "rooms", nil, "rooms for which the roles approver and door count; * for all"+usual)
+}
+
+// rights returns what the flags say.
+func (f *rightsFlags) rights() (domain.Roles, domain.Rooms, error) {
+	roles := make([]domain.Role, len(f.roles))
+	for i, role := range f.roles {
+		roles[i] = domain.Role(role)
+		if domain.NewRoles(roles[i]) == "" {
+			return "", "", usagef("--role: there is no role %q; the roles are user, approver, admin, door and machine", role)
+		}
+	}
+	if len(f.rooms) == 1 && f.rooms[0] == string(domain.AllRooms) {
+		return domain.NewRoles(roles...), domain.AllRooms, nil
+	}
+	rooms := make([]domain.RoomID, len(f.rooms))
+	for i, room := range f.rooms {
+		if room == "" || room == string(domain.AllRooms) || strings.ContainsAny(room, " \t") {
+			return "", "", usagef("--rooms is %q; it must be ids of rooms, or * alone", strings.Join(f.rooms, ","))
+		}
+		rooms[i] = domain.RoomID(room)
+	}
+	return domain.NewRoles(roles...), domain.NewRooms(rooms...), nil
+}
+
+// readPassword asks for a password at the terminal, twice, or reads it from the first line of what standard input otherwise is.
+func readPassword(cmd *cobra.Command) (string, error) {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10)).ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			if err == io.EOF {
+				err = nil
+			}
+			return "", errors.Join(usagef("the password is to be typed in, or to be the first line of standard input"), err)
+		}
+		return line, nil
+	}
+	var typed [2]string
+	for i, prompt := range []string{"Password: ", "Again: "} {
+		fmt.Fprint(cmd.ErrOrStderr(), prompt)
+		b, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		typed[i] = string(b)
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two passwords differ; try again")
+	}
+	return typed[0], nil
+}
+
+func newUserAddCommand() *cobra.Command {
+	var c storeConfig
+	var rights rightsFlags
+	var n accounts.NewUser
+	var withoutPassword bool
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user",
+		Long: `Add a user, who signs in with the name and the password that is typed in or is the first line of standard input. The answer is the
+user's id, by which bookings name them; it is drawn at random.
+
+` + attachHelp,
+		Example: "  roombook user add ann --full-name \"Ann O'Hara\" --role user,approver --rooms 1,2",
+		Args:    oneName("name one user to add"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			n.Name = args[0]
+			if n.Roles, n.Rooms, err = rights.rights(); err != nil {
+				return err
+			}
+			if !withoutPassword {
+				if n.Password, err = readPassword(cmd); err != nil {
+					return err
+				}
+			}
+			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
+				id, err := a.AddUser(cmd.Context(), r, n)
+				if err != nil {
+					return fmt.Errorf("user %s: %w", n.Name, err)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "user %s has the id %s\n", n.Name, id)
+				return nil
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	fromEnvironment(cmd)
+	rights.register(cmd, []string{string(domain.RoleUser)}, "")
+	cmd.Flags().StringVar(&n.FullName, "full-name", "", "name to be shown")
+	cmd.Flags().StringVar(&n.Address, "address", "", "mail address")
+	cmd.Flags().BoolVar(&withoutPassword, "no-password", false, "the user cannot sign in, and acts by tokens only")
+	return cmd
+}
+
+// newUserCommand returns a command on one user.
+func newUserCommand(name, short, long, advice string, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error) (*cobra.Command, *storeConfig) {
+	c := new(storeConfig)
+	cmd := &cobra.Command{
+		Use:   name + " NAME",
+		Short: short,
+		Long:  long + "\n\n" + attachHelp,
+		Args:  oneName(advice),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withAccounts(cmd, *c, func(a *accounts.Accounts, r accounts.Request) error {
+				u, err := userNamed(cmd.Context(), a, r, args[0])
+				if err != nil {
+					return err
+				}
+				return do(cmd, a, r, u)
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd), c
+}
+
+func newUserPasswdCommand() *cobra.Command {
+	cmd, _ := newUserCommand("passwd", "Change a user's password",
+		"Change the password of a user, to the one that is typed in or is the first line of standard input. All sessions of the user end.",
+		"name one user whose password to change",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			password, err := readPassword(cmd)
+			if err != nil {
+				return err
+			}
+			if err := a.SetPassword(cmd.Context(), r, u.ID, "", password); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s has another password\n", u.Name)
+			return nil
+		})
+	return cmd
+}
+
+func newUserDisableCommand() *cobra.Command {
+	var enable bool
+	cmd, _ := newUserCommand("disable", "Disable a user, or enable them again",
+		"Disable a user: their sessions end, and their tokens are not valid until they are enabled again. Their bookings stay.",
+		"name one user to disable",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			if err := a.Disable(cmd.Context(), r, u.ID, !enable); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s is %s\n", u.Name, map[bool]string{true: "enabled", false: "disabled"}[enable])
+			return nil
+		})
+	cmd.Flags().BoolVar(&enable, "enable", false, "enable the user again")
+	return cmd
+}
+
+func newUserRolesCommand() *cobra.Command {
+	var rights rightsFlags
+	cmd, _ := newUserCommand("roles", "Say what a user may do",
+		"Give a user these roles and rooms, in place of those that they have. It takes effect at once, within a second in other processes.",
+		"name one user to give roles",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			roles, rooms, err := rights.rights()
+			if err != nil {
+				return err
+			}
+			if err := a.GiveRoles(cmd.Context(), r, u.ID, roles, rooms); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s is %s\n", u.Name, roles)
+			return nil
+		})
+	rights.register(cmd, []string{string(domain.RoleUser)}, "")
+	return cmd
+}
+
+func newUserEraseCommand() *cobra.Command {
+	cmd, c := newUserCommand("erase", "Forget who a user was, for good",
+		`Forget who a user was: name, address, password, sessions, and what they called their tokens. They can do nothing any more. Bookings and their
+history keep the user's id, which then says nothing about anybody. This cannot be undone.
+
+The events have only the id, and so have exports and backups of them. Older copies of the directory of users have the user still; where
+one is put back, the user is forgotten again as soon as they are looked at.`,
+		"name one user to erase", nil)
+	// A user whom the directory has forgotten is found by their id only, if the command is repeated.
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return withAccounts(cmd, *c, func(a *accounts.Accounts, r accounts.Request) error {
+			id := domain.UserID(args[0])
+			if u, err := a.Named(cmd.Context(), r, args[0]); err == nil {
+				id = u.ID
+			} else if !errors.Is(err, domain.ErrUserNotFound) {
+				return err
+			}
+			if err := a.Erase(cmd.Context(), r, id); err != nil {
+				return fmt.Errorf("user %s: %w; roombook user list lists all", args[0], err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s is erased\n", id)
+			return nil
+		})
+	}
+	return cmd
+}
+
+func newUserListCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the users",
+		Long:  "List the users in the order of their names: id, name, roles, rooms, full name and address.\n\n" + attachHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
+				users, err := a.Users(cmd.Context(), r)
+				if err != nil {
+					return err
+				}
+				for _, u := range users {
+					line := fmt.Sprintf("%s  %s  %s", u.ID, u.Name, u.Roles)
+					if u.Rooms != "" {
+						line += fmt.Sprintf(" (rooms %s)", u.Rooms)
+					}
+					if u.Phase == domain.UserPhaseDisabled {
+						line += ", disabled"
+					}
+					fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%s  %s  %s", line, u.FullName, u.Address), " "))
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), counted(len(users), "user"))
+				return nil
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+func newTokenCreateCommand() *cobra.Command {
+	var rights rightsFlags
+	var label string
+	var life time.Duration
+	cmd, _ := newUserCommand("create", "Create a token for the API",
+		`Create a token with which a program acts for the user: Authorization: Bearer rbk_…. It is printed now and kept nowhere. Without roles or rooms
+it has those of the user; it never permits more than the user may at that time.`,
+		"name the user for whom the token acts",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			roles, rooms, err := rights.rights()
+			if err != nil {
+				return err
+			}
+			secret, _, err := a.CreateToken(cmd.Context(), r, accounts.NewToken{User: u.ID, Label: label, Roles: roles, Rooms: rooms, ExpiresAt: r.At.Add(life)})
+			if err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), secret)
+			return nil
+		})
+	rights.register(cmd, nil, "; those of the user if left out")
+	cmd.Flags().StringVar(&label, "label", "", "what the token is for")
+	cmd.Flags().DurationVar(&life, "life", 90*24*time.Hour, "for how long it is valid, at most two years")
+	return cmd
+}
+
+func newTokenListCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "list [USER]",
+		Short: "List the tokens of a user, or of all users",
+		Long:  "List the tokens that are not revoked, the newest first: id, user, roles, when they expire and were last used, and label.\n\n" + attachHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("name one user, or none for the tokens of all users")
+			}
+			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
+				var user domain.UserID
+				if len(args) == 1 {
+					u, err := userNamed(cmd.Context(), a, r, args[0])
+					if err != nil {
+						return err
+					}
+					user = u.ID
+				}
+				tokens, err := a.Tokens(cmd.Context(), r, user)
+				if err != nil {
+					return err
+				}
+				for _, t := range tokens {
+					used := "never used"
+					if !t.UsedAt.IsZero() {
+						used = "used " + t.UsedAt.Format(time.RFC3339)
+					}
+					line := fmt.Sprintf("%s  user %s, %s, expires %s, %s  %s", t.ID, t.User, t.Roles, t.ExpiresAt.UTC().Format(time.RFC3339), used, t.Label)
+					fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " "))
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), counted(len(tokens), "token"))
+				return nil
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+func newTokenRevokeCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "revoke TOKEN",
+		Short: "Revoke a token",
+		Long:  "Revoke the token with an id, at once, within a second in other processes.\n\n" + attachHelp,
+		Args:  oneName("name one token to revoke, by its id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
+				if err := a.RevokeToken(cmd.Context(), r, domain.TokenID(args[0])); err != nil {
+					return fmt.Errorf("token %s: %w; roombook token list lists all", args[0], err)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "token %s is revoked\n", args[0])
+				return nil
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}

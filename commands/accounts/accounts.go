@@ -1,0 +1,187 @@
+// Package accounts carries out commands on users, sessions and tokens, and says who a session or a token acts as.
+//
+// Two ideas:
+//
+//   - What a user is to the system, and what became of them, are events of user-<id>; tokens are events of token-<id>. Who the user is, the
+//     hash of their password and their sessions are in a [directory.Store], outside of the log. The id is drawn at random, so that a user
+//     whom the directory has forgotten is nobody.
+//   - Every command takes the actor, and asks the table of package domain before it does anything.
+package accounts
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"roombook/directory"
+	"roombook/domain"
+	"roombook/eventstore"
+)
+
+// Streams is what this package needs of the event store. See [eventstore.Store] for the contract.
+type Streams interface {
+	ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error]
+	Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error)
+}
+
+// Defaults of [Options].
+const (
+	DefaultIdle = 12 * time.Hour
+	DefaultLife = 7 * 24 * time.Hour
+)
+
+// Options are the choices of an Accounts.
+type Options struct {
+	Idle time.Duration // for how long a session may go unused; 0 is [DefaultIdle]
+	Life time.Duration // for how long a session may last; 0 is [DefaultLife]
+}
+
+// Accounts carries out commands on users, sessions and tokens. Goroutines may share it. Its methods return the errors named at them,
+// [domain.Forbidden], those of package eventstore, those of the directory, and the context's.
+type Accounts struct {
+	streams    Streams
+	directory  directory.Store
+	idle, life time.Duration
+	hasher     *hasher
+	byName     *throttle
+	byClient   *throttle
+	users      *recent[domain.UserID, domain.User]
+	tokens     *recent[domain.TokenID, Token]
+
+	mu    sync.Mutex
+	setUp [32]byte // hash of the one-time code with which the first user can be added; zero if there is none
+}
+
+// New returns accounts over an event store and a directory.
+func New(streams Streams, directory directory.Store, o Options) *Accounts {
+	if o.Idle == 0 {
+		o.Idle = DefaultIdle
+	}
+	if o.Life == 0 {
+		o.Life = DefaultLife
+	}
+	return &Accounts{
+		streams: streams, directory: directory, idle: o.Idle, life: o.Life,
+		hasher:   newHasher(),
+		byName:   newThrottle(5, time.Minute),
+		byClient: newThrottle(20, 5*time.Minute),
+		users:    newRecent[domain.UserID, domain.User](),
+		tokens:   newRecent[domain.TokenID, Token](),
+	}
+}
+
+// Request says who asks, and when.
+type Request struct {
+	Actor         domain.Actor
+	At            time.Time
+	CorrelationID string
+}
+
+func (r Request) propose(events []domain.Event) []eventstore.Proposed {
+	proposed := make([]eventstore.Proposed, len(events))
+	for i, e := range events {
+		proposed[i] = eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{CorrelationID: r.CorrelationID, Actor: string(r.Actor.User), OccurredAt: r.At}}
+	}
+	return proposed
+}
+
+// state is what a stream is folded into.
+type state[S any] interface{ Evolve(domain.Event) S }
+
+// errUnreadable means that an event that matters to a user or token cannot be decoded, so that nothing can be permitted by it.
+var errUnreadable = errors.New("an event of the account cannot be decoded by this version of the program")
+
+// load folds a stream.
+func load[S state[S]](ctx context.Context, streams Streams, stream string) (s S, revision domain.Revision, err error) {
+	revision = eventstore.NoStream
+	for r, err := range streams.ReadStream(ctx, stream, 0) {
+		if err != nil {
+			return s, revision, err
+		}
+		if r.Event == nil && eventstore.Known(r.Type) {
+			return s, revision, errUnreadable
+		}
+		if r.Event != nil {
+			s = s.Evolve(r.Event)
+		}
+		revision = r.Revision
+	}
+	return s, revision, nil
+}
+
+// transact decides on a stream and appends at the revision that it decided on. If another append came first it decides again.
+func transact[S state[S]](ctx context.Context, a *Accounts, r Request, stream string, decide func(S) ([]domain.Event, error)) (S, error) {
+	for {
+		s, revision, err := load[S](ctx, a.streams, stream)
+		if err != nil {
+			return s, err
+		}
+		events, err := decide(s)
+		if err != nil || len(events) == 0 {
+			return s, err
+		}
+		_, err = a.streams.Append(ctx, stream, revision, r.propose(events)...)
+		if _, lost := errors.AsType[*eventstore.WrongRevision](err); lost {
+			continue
+		}
+		return domain.Fold(s, events...), err
+	}
+}
+
+// fresh is for how long a user or token is taken to be as it was read. So a change takes effect at once in the process that makes it, and
+// after this time in every other.
+const fresh = time.Second
+
+// maxRecent bounds the users, and the tokens, that are remembered.
+const maxRecent = 10_000
+
+// recent remembers what was read a moment ago. It is safe for concurrent use.
+type recent[K comparable, V any] struct {
+	mu      sync.Mutex
+	entries *simplelru.LRU[K, recentEntry[V]]
+	changes uint64 // counts what was forgotten, so that nobody keeps what they read before
+}
+
+type recentEntry[V any] struct {
+	value V
+	at    time.Time
+}
+
+func newRecent[K comparable, V any]() *recent[K, V] {
+	entries, _ := simplelru.NewLRU[K, recentEntry[V]](maxRecent, nil) // fails only for a negative size
+	return &recent[K, V]{entries: entries}
+}
+
+// get returns what is remembered, or else what read returns.
+func (r *recent[K, V]) get(key K, read func() (V, error)) (V, error) {
+	now := time.Now()
+	r.mu.Lock()
+	e, ok := r.entries.Get(key)
+	changes := r.changes
+	r.mu.Unlock()
+	if ok && now.Sub(e.at) < fresh {
+		return e.value, nil
+	}
+	value, err := read()
+	if err != nil {
+		return value, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changes == r.changes {
+		r.entries.Add(key, recentEntry[V]{value, now})
+	}
+	return value, nil
+}
+
+// forget is called after each change.
+func (r *recent[K, V]) forget(key K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+	r.entries.Remove(key)
+}

@@ -1,0 +1,730 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"roombook/directory"
+	"roombook/directory/sqlite"
+	"roombook/domain"
+	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+const (
+	good  = "correct horse battery"
+	other = "another staple entirely"
+)
+
+// counted are streams whose reads are counted.
+type counted struct {
+	Streams
+	reads atomic.Int64
+}
+
+func (c *counted) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+	c.reads.Add(1)
+	return c.Streams.ReadStream(ctx, stream, from)
+}
+
+// world is an event store, a directory and accounts over them.
+type world struct {
+	*Accounts
+	log       *eventstore.Store
+	counted   *counted
+	directory directory.Store
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	store := eventstoretest.Open(t)
+	d, err := sqlite.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &counted{Streams: store}
+	return &world{New(c, d, Options{}), store, c, d}
+}
+
+// another are the accounts of another process.
+func (w *world) another() *world {
+	c := &counted{Streams: w.log}
+	return &world{New(c, w.directory, Options{}), w.log, c, w.directory}
+}
+
+func by(user domain.UserID, roles ...domain.Role) Request {
+	return Request{Actor: domain.Actor{User: user, Roles: domain.NewRoles(roles...), Rooms: domain.AllRooms}, At: noon}
+}
+
+var admin = by("boss", domain.RoleAdmin)
+
+// add adds a user who signs in with good.
+func (w *world) add(t *testing.T, name string, roles ...domain.Role) domain.UserID {
+	t.Helper()
+	if roles == nil {
+		roles = []domain.Role{domain.RoleUser}
+	}
+	id, err := w.AddUser(t.Context(), admin, NewUser{Name: name, Password: good, Roles: domain.NewRoles(roles...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func (w *world) signIn(t *testing.T, name, password string) string {
+	t.Helper()
+	secret, _, err := w.SignIn(t.Context(), SignIn{Name: name, Password: password, Client: "192.0.2.1", At: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+func wantErr(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: error %v, want %v", what, err, want)
+	}
+}
+
+func (w *world) types(t *testing.T, stream string) (types []string) {
+	t.Helper()
+	for r, err := range w.log.ReadStream(t.Context(), stream, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		types = append(types, r.Type)
+	}
+	return types
+}
+
+func TestAUsersLife(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "Ann", domain.RoleUser, domain.RoleApprover)
+	here, there := w.signIn(t, "ann", good), w.signIn(t, " ANN ", good)
+	for _, secret := range []string{here, there} {
+		if actor, err := w.BySession(ctx, secret, noon); err != nil || actor.User != id || actor.Roles != "user approver" {
+			t.Fatalf("actor %+v, %v", actor, err)
+		}
+	}
+	if err := w.SignOut(ctx, there); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.BySession(ctx, there, noon)
+	wantErr(t, "after signing out", err, ErrWrongCredentials)
+
+	if err := w.GiveRoles(ctx, admin, id, "user", ""); err != nil {
+		t.Fatal(err)
+	}
+	if actor, err := w.BySession(ctx, here, noon); err != nil || actor.Roles != "user" {
+		t.Errorf("a session with other roles: %+v, %v", actor, err)
+	}
+
+	own := by(id, domain.RoleUser)
+	wantErr(t, "without the old password", w.SetPassword(ctx, own, id, other, other), ErrWrongCredentials)
+	if err := w.SetPassword(ctx, own, id, good, other); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.BySession(ctx, here, noon)
+	wantErr(t, "a session from before the password was changed", err, ErrWrongCredentials)
+	renewed, err := w.Renew(ctx, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if actor, err := w.BySession(ctx, renewed, noon); err != nil || actor.User != id {
+		t.Errorf("the session in its place: %+v, %v", actor, err)
+	}
+	_, _, err = w.SignIn(ctx, SignIn{Name: "ann", Password: good, At: noon})
+	wantErr(t, "the old password", err, ErrWrongCredentials)
+	here = w.signIn(t, "ann", other)
+
+	if err := w.SignOutEverywhere(ctx, own, id); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.BySession(ctx, here, noon)
+	wantErr(t, "signed out everywhere", err, ErrWrongCredentials)
+
+	here = w.signIn(t, "ann", other)
+	if err := w.Disable(ctx, admin, id, true); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.BySession(ctx, here, noon)
+	wantErr(t, "disabled", err, ErrWrongCredentials)
+	_, _, err = w.SignIn(ctx, SignIn{Name: "ann", Password: other, At: noon})
+	wantErr(t, "a disabled user signs in", err, ErrWrongCredentials)
+	if err := w.Disable(ctx, admin, id, false); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.BySession(ctx, here, noon)
+	wantErr(t, "a session from before", err, ErrWrongCredentials)
+	w.signIn(t, "ann", other)
+
+	if err := w.Erase(ctx, admin, id); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = w.SignIn(ctx, SignIn{Name: "ann", Password: other, At: noon})
+	wantErr(t, "an erased user signs in", err, ErrWrongCredentials)
+	_, err = w.User(ctx, admin, id)
+	wantErr(t, "an erased user", err, domain.ErrUserNotFound)
+	want := []string{"UserAdded", "RolesGiven", "PasswordChanged", "SignedOutEverywhere", "UserDisabled", "UserEnabled", "UserErased"}
+	if got := w.types(t, id.Stream()); !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+	if w.add(t, "ann") == id { // somebody else
+		t.Error("an id is used again")
+	}
+}
+
+// The log never has anything by which a person can be told, before they are erased or after; and it is the log that lists, exports and
+// backups are made of.
+func TestTheLogKnowsNobody(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	from, err := w.log.End(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.AddUser(ctx, admin, NewUser{Name: "annabella", FullName: "Annabella Zeppelin", Address: "zeppelin@rooms.example", Password: good, Roles: "user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, token, err := w.CreateToken(ctx, by(id, domain.RoleUser), NewToken{User: id, Label: "on the Zeppelin laptop", ExpiresAt: noon.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := w.signIn(t, "annabella", good)
+	if err := w.SetPassword(ctx, admin, id, "", other); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.directory.Person(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Erase(ctx, admin, id); err != nil {
+		t.Fatal(err)
+	}
+	events := 0
+	for e, err := range w.log.StoredAfter(ctx, from) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Stream != id.Stream() && e.Stream != token.ID.Stream() {
+			continue
+		}
+		events++
+		text := strings.ToLower(e.Stream + string(e.Data) + string(e.Metadata))
+		for _, personal := range []string{"annabella", "zeppelin", "rooms.example", "laptop", good, other, "argon2", p.Password, secret, session} {
+			if strings.Contains(text, strings.ToLower(personal)) {
+				t.Errorf("%s of %s has %q: %s %s", e.Type, e.Stream, personal, e.Data, e.Metadata)
+			}
+		}
+	}
+	if events != 4 {
+		t.Errorf("%d events, want 4", events)
+	}
+}
+
+// A directory that was restored from a copy has whom it had forgotten. They can do nothing, and are forgotten again.
+func TestErasedInARestoredDirectory(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	copied, err := w.directory.Person(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, look := range map[string]func() error{
+		"list": func() error {
+			users, err := w.Users(ctx, admin)
+			if len(users) > 0 {
+				t.Errorf("users %+v", users)
+			}
+			return err
+		},
+		"look up": func() error {
+			_, err := w.Named(ctx, admin, "ann")
+			wantErr(t, "look up", err, domain.ErrUserNotFound)
+			return nil
+		},
+		"erase": func() error { return w.Erase(ctx, admin, id) },
+	} {
+		if err := w.Erase(ctx, admin, id); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.directory.AddPerson(ctx, copied); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := w.SignIn(ctx, SignIn{Name: "ann", Password: good, At: noon})
+		wantErr(t, name+": sign in", err, ErrWrongCredentials)
+		if err := look(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, err = w.directory.Person(ctx, id)
+		wantErr(t, name+": in the directory afterwards", err, directory.ErrUnknown)
+	}
+}
+
+func TestWhatUsersMayBe(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.add(t, "ann")
+	for name, c := range map[string]struct {
+		user  NewUser
+		fault domain.Field // or else the name is taken
+	}{
+		"taken":              {NewUser{Name: "ANN", Roles: "user"}, ""},
+		"no name":            {NewUser{Roles: "user"}, FieldName},
+		"a name of two":      {NewUser{Name: "a b", Roles: "user"}, FieldName},
+		"a long name":        {NewUser{Name: strings.Repeat("a", 65), Roles: "user"}, FieldName},
+		"not UTF-8":          {NewUser{Name: "a\xff", Roles: "user"}, FieldName},
+		"no roles":           {NewUser{Name: "eve"}, FieldRoles},
+		"an unknown role":    {NewUser{Name: "eve", Roles: "pilot"}, FieldRoles},
+		"a short password":   {NewUser{Name: "eve", Password: "short", Roles: "user"}, FieldPassword},
+		"a long password":    {NewUser{Name: "eve", Password: strings.Repeat("a", 1025), Roles: "user"}, FieldPassword},
+		"the name":           {NewUser{Name: "evelyn-the-first", Password: "Evelyn-the-First", Roles: "user"}, FieldPassword},
+		"no address":         {NewUser{Name: "eve", Address: "eve", Roles: "user"}, FieldAddress},
+		"a name and address": {NewUser{Name: "eve", Address: "Eve <eve@rooms.example>", Roles: "user"}, FieldAddress},
+		"two lines":          {NewUser{Name: "eve", FullName: "Eve\nof two lines", Roles: "user"}, FieldFullName},
+	} {
+		_, err := w.AddUser(ctx, admin, c.user)
+		wrong, is := errors.AsType[*domain.Invalid](err)
+		if c.fault == "" {
+			wantErr(t, name, err, directory.ErrNameTaken)
+		} else if !is || len(wrong.Faults) != 1 || wrong.Faults[0].Field != c.fault {
+			t.Errorf("%s: %v, want a fault of %s", name, err, c.fault)
+		}
+	}
+	if _, err := w.AddUser(ctx, admin, NewUser{Name: "김철수@회의실", FullName: "김 철수", Roles: "user"}); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := w.SignIn(ctx, SignIn{Name: "김철수@회의실", Password: "", At: noon}); !errors.Is(err, ErrWrongCredentials) {
+		t.Errorf("one without a password signs in without one: %v", err)
+	}
+}
+
+// Of many who are added with one name at the same moment, in two processes, one is, and the others leave no user who can do anything.
+func TestOneNameForOne(t *testing.T) {
+	w := newWorld(t)
+	processes := []*world{w, w.another()}
+	var all sync.WaitGroup
+	var added atomic.Int64
+	for i := range 8 {
+		all.Go(func() {
+			_, err := processes[i%2].AddUser(t.Context(), admin, NewUser{Name: "ann", Roles: "user"})
+			if err == nil {
+				added.Add(1)
+			} else if !errors.Is(err, directory.ErrNameTaken) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	users, err := w.Users(t.Context(), admin)
+	if err != nil || added.Load() != 1 || len(users) != 1 {
+		t.Errorf("%d were added, %d are there, %v", added.Load(), len(users), err)
+	}
+}
+
+func TestSessionsEnd(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.add(t, "ann")
+	idle, used := w.signIn(t, "ann", good), w.signIn(t, "ann", good)
+	end := noon.Add(DefaultLife)
+	for at := noon; at.Before(end); at = at.Add(DefaultIdle - time.Minute) {
+		if _, err := w.BySession(ctx, used, at); err != nil {
+			t.Fatalf("a session that is used, after %s: %v", at.Sub(noon), err)
+		}
+	}
+	_, err := w.BySession(ctx, used, end)
+	wantErr(t, "a session that has lasted long enough", err, ErrWrongCredentials)
+	if _, err = w.BySession(ctx, idle, noon.Add(DefaultIdle-1)); err != nil {
+		t.Errorf("a session that was idle for almost too long: %v", err)
+	}
+	idle = w.signIn(t, "ann", good)
+	_, err = w.BySession(ctx, idle, noon.Add(DefaultIdle))
+	wantErr(t, "a session that was idle for too long", err, ErrWrongCredentials)
+	for _, secret := range []string{"", "x", used + "x", strings.ToUpper(used)} {
+		_, err := w.BySession(ctx, secret, noon)
+		wantErr(t, fmt.Sprintf("session %q", secret), err, ErrWrongCredentials)
+	}
+	if _, err := w.directory.Session(ctx, used); !errors.Is(err, directory.ErrUnknown) {
+		t.Error("the directory has the secret of a session, not a hash of it")
+	}
+	// Signing in removes the sessions that are over.
+	if _, _, err := w.SignIn(ctx, SignIn{Name: "ann", Password: good, At: end.Add(DefaultLife)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.directory.Session(ctx, hashOf(idle)); !errors.Is(err, directory.ErrUnknown) {
+		t.Errorf("a session that is over: %v", err)
+	}
+}
+
+// A change takes effect at once in the process that makes it, and in another once that asks again.
+func TestAnotherProcessDisablesAUser(t *testing.T) {
+	w := newWorld(t)
+	elsewhere := w.another()
+	id := w.add(t, "ann")
+	secret := w.signIn(t, "ann", good)
+	if _, err := w.BySession(t.Context(), secret, noon); err != nil {
+		t.Fatal(err)
+	}
+	if err := elsewhere.Disable(t.Context(), admin, id, true); err != nil {
+		t.Fatal(err)
+	}
+	_, err := elsewhere.BySession(t.Context(), secret, noon)
+	wantErr(t, "where it was done", err, ErrWrongCredentials)
+	for {
+		if _, err := w.BySession(t.Context(), secret, noon); err != nil {
+			wantErr(t, "elsewhere", err, ErrWrongCredentials)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// A name that is nobody's costs what somebody's costs: a hash and a read of a stream.
+func TestUnknownNamesTakeAsLong(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "ann")
+	if _, err := w.AddUser(t.Context(), admin, NewUser{Name: "bob", Roles: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ann", "bob", "nobody", "eve", ""} {
+		before := w.counted.reads.Load()
+		_, _, err := w.SignIn(t.Context(), SignIn{Name: name, Password: other, At: noon})
+		wantErr(t, name, err, ErrWrongCredentials)
+		if reads := w.counted.reads.Load() - before; reads != 1 {
+			t.Errorf("%q: %d reads", name, reads)
+		}
+	}
+	// While nothing can be hashed, nobody can be refused either.
+	w.hasher.running <- struct{}{}
+	w.hasher.running <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, name := range []string{"bob", "eve"} {
+		if ok, err := w.hasher.matches(ctx, other, ""); ok || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %t, %v", name, ok, err)
+		}
+	}
+}
+
+func TestHashes(t *testing.T) {
+	h := newHasher()
+	ctx := t.Context()
+	one, err := h.hash(ctx, good)
+	if err != nil || !strings.HasPrefix(one, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Fatal(one, err)
+	}
+	two, err := h.hash(ctx, good)
+	if err != nil || one == two {
+		t.Error("two hashes have one salt")
+	}
+	for password, want := range map[string]bool{good: true, other: false, "": false, good + " ": false} {
+		if ok, err := h.matches(ctx, password, one); ok != want || err != nil {
+			t.Errorf("%q: %t, %v", password, ok, err)
+		}
+	}
+	for _, hash := range []string{"x", "$argon2i$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA", strings.Replace(one, "m=19456", "m=99999999", 1),
+		strings.Replace(one, "t=2", "t=0", 1), strings.Replace(one, "p=1", "p=0", 1), strings.Replace(one, "v=19", "v=16", 1), one[:len(one)-40]} {
+		if ok, err := h.matches(ctx, good, hash); ok || err == nil {
+			t.Errorf("hash %q: %t, %v", hash, ok, err)
+		}
+	}
+	if ok, err := h.matches(ctx, "", ""); ok || err != nil {
+		t.Errorf("no password for no hash: %t, %v", ok, err)
+	}
+}
+
+// At most two passwords are hashed at a time, and a bounded number wait.
+func TestHashesAreBounded(t *testing.T) {
+	h := newHasher()
+	begun, end := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			if err := h.run(t.Context(), func() { begun <- struct{}{}; <-end }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-begun
+	<-begun
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, "a third one, whose caller has gone", h.run(gone, func() { t.Error("three are hashed at a time") }), context.Canceled)
+	close(end)
+	all.Wait()
+	for range maxWaiting {
+		h.waiting <- struct{}{}
+	}
+	wantErr(t, "one too many", h.run(t.Context(), func() { t.Error("was run") }), ErrBusy)
+}
+
+func TestThrottle(t *testing.T) {
+	th := newThrottle(3, 4*time.Second)
+	wait := func(at time.Duration) time.Duration {
+		if late, ok := errors.AsType[*TooManyTries](th.try("ann", noon.Add(at))); ok {
+			return late.Wait
+		}
+		return 0
+	}
+	for _, step := range []struct{ at, wait time.Duration }{
+		{0, 0}, {0, 0}, {0, 0}, // free
+		{0, time.Second}, {500 * time.Millisecond, 500 * time.Millisecond}, // tries that are refused do not count
+		{time.Second, 0}, {time.Second, 2 * time.Second},
+		{3 * time.Second, 0}, {3 * time.Second, 4 * time.Second},
+		{7 * time.Second, 0}, {7 * time.Second, 4 * time.Second}, // not more than the maximum
+		{7*time.Second + forgetAfter + 1, 0}, {7*time.Second + forgetAfter + 1, 0}, // forgotten
+	} {
+		if got := wait(step.at); got != step.wait {
+			t.Errorf("after %s: wait %s, want %s", step.at, got, step.wait)
+		}
+	}
+	if err := th.try("bob", noon); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	for range 10 {
+		if err := th.try("eve", noon); err != nil {
+			t.Fatal(err)
+		}
+		th.succeed("eve")
+	}
+}
+
+// Tries at the same moment count too, for names that are nobody's as well.
+func TestGuessesAreDelayed(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "ann")
+	for _, name := range []string{"ann", "eve"} {
+		var all sync.WaitGroup
+		var tried, refused atomic.Int64
+		for range 12 {
+			all.Go(func() {
+				_, _, err := w.SignIn(t.Context(), SignIn{Name: name, Password: other, Client: name, At: noon})
+				if _, late := errors.AsType[*TooManyTries](err); late {
+					refused.Add(1)
+				} else if errors.Is(err, ErrWrongCredentials) {
+					tried.Add(1)
+				} else {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if tried.Load() != 5 || refused.Load() != 7 {
+			t.Errorf("%s: %d were tried, %d refused", name, tried.Load(), refused.Load())
+		}
+	}
+	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "elsewhere", At: noon}); err == nil {
+		t.Error("signed in during the delay")
+	}
+	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "elsewhere", At: noon.Add(time.Minute)}); err != nil {
+		t.Errorf("after the delay: %v", err)
+	}
+	for i := range 20 {
+		_, _, err := w.SignIn(t.Context(), SignIn{Name: fmt.Sprint("name", i), Password: other, Client: "sprayer", At: noon})
+		wantErr(t, "one of many names", err, ErrWrongCredentials)
+	}
+	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "sprayer", At: noon}); err == nil {
+		t.Error("who tries many names is not delayed")
+	}
+}
+
+func TestSetUp(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	first := NewUser{Name: "boss", Password: good, Roles: "user"}
+	_, err := w.SetUp(ctx, "", first, noon)
+	wantErr(t, "no code", err, ErrWrongCredentials)
+	code, err := w.SetUpCode(ctx)
+	if err != nil || code == "" {
+		t.Fatal(code, err)
+	}
+	_, err = w.SetUp(ctx, code+"x", first, noon)
+	wantErr(t, "another code", err, ErrWrongCredentials)
+	for _, password := range []string{"", "short"} {
+		if _, err = w.SetUp(ctx, code, NewUser{Name: "boss", Password: password}, noon); !errors.As(err, new(*domain.Invalid)) {
+			t.Errorf("password %q: %v", password, err)
+		}
+	}
+	id, err := w.SetUp(ctx, code, first, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := w.User(ctx, admin, id); err != nil || !u.Roles.Has(domain.RoleAdmin) || u.Rooms != domain.AllRooms {
+		t.Errorf("the first user: %+v, %v", u, err)
+	}
+	_, err = w.SetUp(ctx, code, NewUser{Name: "eve", Password: good}, noon)
+	wantErr(t, "the code again", err, ErrWrongCredentials)
+	if code, err := w.SetUpCode(ctx); code != "" || err != nil {
+		t.Errorf("a code where there are users: %q, %v", code, err)
+	}
+
+	// A user who was added otherwise meanwhile ends it.
+	w = newWorld(t)
+	if code, err = w.SetUpCode(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.add(t, "ann")
+	_, err = w.SetUp(ctx, code, first, noon)
+	wantErr(t, "the code of a system that has users", err, ErrWrongCredentials)
+}
+
+func TestTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id, err := w.AddUser(ctx, admin, NewUser{Name: "ann", Roles: "user approver", Rooms: "blue red"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := Request{Actor: domain.Actor{User: id, Roles: "user approver", Rooms: "blue red"}, At: noon}
+	secret, token, err := w.CreateToken(ctx, own, NewToken{User: id, Label: "cron", Roles: "approver", Rooms: "red", ExpiresAt: noon.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !wellFormed(secret) || len(secret) != 55 {
+		t.Errorf("token %q", secret)
+	}
+	want := domain.Actor{User: id, Roles: "approver", Rooms: "red"}
+	if actor, err := w.ByToken(ctx, secret, noon.Add(time.Minute)); err != nil || actor != want {
+		t.Errorf("actor %+v, %v", actor, err)
+	}
+	tokens, err := w.Tokens(ctx, own, id)
+	if err != nil || len(tokens) != 1 || tokens[0].Label != "cron" || !tokens[0].UsedAt.Equal(noon.Add(time.Minute)) || tokens[0].ID != token.ID {
+		t.Errorf("tokens %+v, %v", tokens, err)
+	}
+
+	// One that cannot be a token is refused without a look, so also while the directory is away.
+	closed, err := sqlite.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away := New(w.log, closed, Options{})
+	_, err = away.ByToken(ctx, secret, noon)
+	wantErr(t, "a token while the directory is away", err, directory.ErrUnavailable)
+	before := w.counted.reads.Load()
+	for _, wrong := range []string{"", "rbk_", secret[:54], secret + "0", "RBK_" + secret[4:], secret[:20] + "x" + secret[21:], newSecret()} {
+		if wrong == secret {
+			continue
+		}
+		_, err := away.ByToken(ctx, wrong, noon)
+		wantErr(t, wrong, err, ErrWrongCredentials)
+	}
+	_, err = w.ByToken(ctx, newToken(), noon) // well-formed, and nobody's
+	wantErr(t, "an unknown token", err, ErrWrongCredentials)
+	if reads := w.counted.reads.Load(); reads != before {
+		t.Errorf("%d reads for tokens that are none", reads-before)
+	}
+	_, err = w.ByToken(ctx, secret, noon.Add(time.Hour))
+	wantErr(t, "an expired token", err, ErrWrongCredentials)
+
+	// A token can make none that permits more than it does.
+	weak := own
+	weak.Actor = want
+	_, _, err = w.CreateToken(ctx, weak, NewToken{User: id, ExpiresAt: noon.Add(time.Hour)})
+	wantErr(t, "a token of a token", err, domain.ErrBeyondUser)
+	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, Roles: "admin", ExpiresAt: noon.Add(time.Hour)})
+	wantErr(t, "a role that the user lacks", err, domain.ErrBeyondUser)
+	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, ExpiresAt: noon})
+	wantErr(t, "an expired token", err, domain.ErrTokenLife)
+
+	wantErr(t, "somebody else revokes it", w.RevokeToken(ctx, by("eve", domain.RoleUser), token.ID), domain.ErrTokenNotFound)
+	wantErr(t, "an unknown one is revoked", w.RevokeToken(ctx, own, "none"), domain.ErrTokenNotFound)
+	for range 2 {
+		if err := w.RevokeToken(ctx, own, token.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = w.ByToken(ctx, secret, noon)
+	wantErr(t, "a revoked token", err, ErrWrongCredentials)
+	if tokens, err := w.Tokens(ctx, own, id); err != nil || len(tokens) != 0 {
+		t.Errorf("tokens %+v, %v", tokens, err)
+	}
+	if got, want := w.types(t, token.ID.Stream()), []string{"TokenIssued", "TokenRevoked"}; !slices.Equal(got, want) {
+		t.Errorf("events %v", got)
+	}
+
+	// Tokens end with what their user can do.
+	secret, _, err = w.CreateToken(ctx, admin, NewToken{User: id, ExpiresAt: noon.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.GiveRoles(ctx, admin, id, "user", ""); err != nil {
+		t.Fatal(err)
+	}
+	if actor, err := w.ByToken(ctx, secret, noon); err != nil || actor.Roles != "user" || actor.Rooms != "" {
+		t.Errorf("actor %+v, %v", actor, err)
+	}
+	if err := w.Erase(ctx, admin, id); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.ByToken(ctx, secret, noon)
+	wantErr(t, "the token of an erased user", err, ErrWrongCredentials)
+}
+
+// Every method that takes a request asks the table, and every other one is among those that need not.
+func TestEveryCommandIsDecided(t *testing.T) {
+	w := newWorld(t)
+	id := w.add(t, "ann")
+	withoutActor := []string{"BySession", "ByToken", "SetUp", "SetUpCode", "SignIn", "SignOut"}
+	methods := reflect.TypeFor[*Accounts]()
+	for i := range methods.NumMethod() {
+		m := methods.Method(i)
+		if slices.Contains(withoutActor, m.Name) || m.Name == "Renew" { // of the actor's own session
+			continue
+		}
+		args := []reflect.Value{reflect.ValueOf(w.Accounts), reflect.ValueOf(t.Context())}
+		if m.Type.NumIn() < 3 || m.Type.In(2) != reflect.TypeFor[Request]() {
+			t.Errorf("%s takes no request", m.Name)
+			continue
+		}
+		for j := 2; j < m.Type.NumIn(); j++ {
+			arg := reflect.New(m.Type.In(j)).Elem()
+			switch v := arg.Addr().Interface().(type) {
+			case *Request:
+				*v = Request{Actor: domain.Actor{User: "eve"}, At: noon} // who has no role
+			case *domain.UserID:
+				*v = id
+			case *NewToken:
+				v.User = id
+			}
+			args = append(args, arg)
+		}
+		before, _ := w.log.End(t.Context())
+		results := m.Func.Call(args)
+		err, _ := results[len(results)-1].Interface().(error)
+		if _, forbidden := errors.AsType[*domain.Forbidden](err); !forbidden && !(m.Name == "RevokeToken" && errors.Is(err, domain.ErrTokenNotFound)) {
+			t.Errorf("%s by nobody in particular: %v", m.Name, err)
+		}
+		if after, _ := w.log.End(t.Context()); after != before {
+			t.Errorf("%s by nobody in particular has changed something", m.Name)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"roombook/directory"
+	"roombook/domain"
+)
+
+// ErrWrongCredentials means that nobody has this name and password, session or token, or that they may not use it any more. Which of these
+// it is, is not told.
+var ErrWrongCredentials = errors.New("the name and password, the session or the token are not valid")
+
+// SignIn is a try to sign in.
+type SignIn struct {
+	Name     string
+	Password string
+	Client   string // the address of who tries
+	At       time.Time
+}
+
+// noUser is read where a name is nobody's, which takes as long as for somebody's.
+const noUser domain.UserID = "nobody"
+
+// SignIn begins a session and returns its secret. The error is [ErrWrongCredentials], *[TooManyTries] or [ErrBusy]. It takes the same time
+// whether or not the name is somebody's.
+func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domain.UserID, err error) {
+	name := nameOf(c.Name)
+	if err := a.byClient.try(c.Client, c.At); err != nil {
+		return "", "", err
+	}
+	if err := a.byName.try(name, c.At); err != nil {
+		return "", "", err
+	}
+	p, err := a.directory.Named(ctx, name)
+	if errors.Is(err, directory.ErrUnknown) {
+		p, err = directory.Person{User: noUser}, nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	ok, err := a.hasher.matches(ctx, c.Password[:min(len(c.Password), maxPassword+1)], p.Password)
+	if err != nil {
+		return "", "", err
+	}
+	u, _, err := load[domain.User](ctx, a.streams, p.User.Stream())
+	if err != nil {
+		return "", "", err
+	}
+	if _, active := u.Actor(); !ok || !active {
+		return "", "", ErrWrongCredentials
+	}
+	a.byName.succeed(name)
+	a.byClient.succeed(c.Client)
+	secret, err = a.begin(ctx, u, c.At)
+	return secret, u.ID, err
+}
+
+// begin begins a session. Those that are over are removed meanwhile.
+func (a *Accounts) begin(ctx context.Context, u domain.User, at time.Time) (secret string, err error) {
+	if err := a.directory.PruneSessions(ctx, at.Add(-a.life), at.Add(-a.idle)); err != nil {
+		return "", err
+	}
+	secret = newSecret()
+	return secret, a.directory.AddSession(ctx, directory.Session{ID: hashOf(secret), User: u.ID, Epoch: u.Epoch, CreatedAt: at, SeenAt: at})
+}
+
+// Renew begins another session in place of one whose user has just changed their password.
+func (a *Accounts) Renew(ctx context.Context, r Request) (secret string, err error) {
+	u, _, err := load[domain.User](ctx, a.streams, r.Actor.User.Stream())
+	if err != nil {
+		return "", err
+	}
+	if _, active := u.Actor(); !active {
+		return "", ErrWrongCredentials
+	}
+	return a.begin(ctx, u, r.At)
+}
+
+// SignOut ends a session.
+func (a *Accounts) SignOut(ctx context.Context, secret string) error {
+	return a.directory.EndSession(ctx, hashOf(secret))
+}
+
+// seenEvery is how often the last use of a session or token is written.
+const seenEvery = 5 * time.Minute
+
+// BySession returns who a session acts as. The error is [ErrWrongCredentials].
+func (a *Accounts) BySession(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
+	s, err := a.directory.Session(ctx, hashOf(secret))
+	if errors.Is(err, directory.ErrUnknown) {
+		return domain.Actor{}, ErrWrongCredentials
+	}
+	if err != nil {
+		return domain.Actor{}, err
+	}
+	u, err := a.user(ctx, s.User)
+	if err != nil {
+		return domain.Actor{}, err
+	}
+	actor, active := u.Actor()
+	if !active || s.Epoch != u.Epoch || at.Sub(s.CreatedAt) >= a.life || at.Sub(s.SeenAt) >= a.idle {
+		return domain.Actor{}, ErrWrongCredentials
+	}
+	if at.Sub(s.SeenAt) >= min(seenEvery, a.idle/4) {
+		if err := a.directory.SeeSession(ctx, s.ID, at); err != nil {
+			return domain.Actor{}, err
+		}
+	}
+	return actor, nil
+}
+
+// SetUpCode returns a code with which the first user can be added, an administrator. It is empty if there are users. The code holds until
+// it is used, a user is added otherwise, or the process ends.
+func (a *Accounts) SetUpCode(ctx context.Context) (code string, err error) {
+	people, err := a.directory.People(ctx)
+	if err != nil || len(people) > 0 {
+		return "", err
+	}
+	code = newSecret()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.setUp = sha256.Sum256([]byte(code))
+	return code, nil
+}
+
+// SetUp adds the first user, whatever roles n has as an administrator for all rooms. The error is [ErrWrongCredentials] or one of
+// [Accounts.AddUser]; the code holds on after those.
+func (a *Accounts) SetUp(ctx context.Context, code string, n NewUser, at time.Time) (domain.UserID, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	given := sha256.Sum256([]byte(code))
+	if a.setUp == [32]byte{} || subtle.ConstantTimeCompare(given[:], a.setUp[:]) != 1 {
+		return "", ErrWrongCredentials
+	}
+	if people, err := a.directory.People(ctx); err != nil {
+		return "", err
+	} else if len(people) > 0 {
+		a.setUp = [32]byte{}
+		return "", ErrWrongCredentials
+	}
+	n.Roles, n.Rooms = domain.NewRoles(domain.RoleUser, domain.RoleApprover, domain.RoleAdmin), domain.AllRooms
+	if n.Password == "" {
+		return "", invalid(checkPassword("", ""))
+	}
+	id, err := a.AddUser(ctx, Request{Actor: domain.Actor{User: "setup", Roles: domain.NewRoles(domain.RoleAdmin)}, At: at}, n)
+	if err == nil {
+		a.setUp = [32]byte{}
+	}
+	return id, err
+}
+
+// newSecret draws 32 bytes.
+func newSecret() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// hashOf is what is kept of a secret.
+func hashOf(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,71 @@
+package accounts
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// TooManyTries means that a sign-in was refused unseen, because too many failed shortly before.
+type TooManyTries struct{ Wait time.Duration }
+
+func (e *TooManyTries) Error() string {
+	return fmt.Sprintf("too many tries; the next one in %s", e.Wait)
+}
+
+// throttle delays whoever keeps failing: the first tries are free, each further one has to wait twice as long as the one before, up to a
+// maximum. A failure is forgotten once nothing was tried for forgetAfter. It keeps what it knows in memory, for maxThrottled keys. It is
+// safe for concurrent use.
+type throttle struct {
+	free int
+	max  time.Duration
+
+	mu    sync.Mutex
+	tries *simplelru.LRU[string, tries]
+}
+
+type tries struct {
+	n     int
+	last  time.Time
+	until time.Time
+}
+
+const (
+	maxThrottled = 100_000
+	forgetAfter  = 15 * time.Minute
+)
+
+func newThrottle(free int, max time.Duration) *throttle {
+	known, _ := simplelru.NewLRU[string, tries](maxThrottled, nil) // fails only for a negative size
+	return &throttle{free: free, max: max, tries: known}
+}
+
+// try counts a try as failed, until it is known to have succeeded: so tries at the same time count too. It returns *[TooManyTries], and
+// counts nothing, if it is too early for another one.
+func (t *throttle) try(key string, now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, _ := t.tries.Get(key)
+	if now.Before(s.until) {
+		return &TooManyTries{s.until.Sub(now)}
+	}
+	if now.Sub(s.last) > forgetAfter {
+		s = tries{}
+	}
+	s.n++
+	s.last = now
+	if over := s.n - t.free; over >= 0 {
+		s.until = now.Add(min(t.max, time.Second<<min(over, 20)))
+	}
+	t.tries.Add(key, s)
+	return nil
+}
+
+// succeed forgets the tries of a key.
+func (t *throttle) succeed(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries.Remove(key)
+}

@@ -1,0 +1,185 @@
+package accounts
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strings"
+	"time"
+
+	"roombook/directory"
+	"roombook/domain"
+)
+
+// tokenPrefix begins every token, so that one that was published by mistake can be searched for.
+const tokenPrefix = "rbk_"
+
+// The lengths of the parts of a token after its prefix: 32 bytes in base64url, and their CRC-32 in hexadecimal.
+const (
+	tokenSecretLength = 43
+	tokenSumLength    = 8
+)
+
+// newToken draws the secret of a token.
+func newToken() string {
+	secret := newSecret()
+	return tokenPrefix + secret + tokenSum(secret)
+}
+
+func tokenSum(secret string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(secret))) }
+
+// wellFormed reports whether a text may be a token, so that one that was cut off or mistyped need not be looked up.
+func wellFormed(token string) bool {
+	rest, ok := strings.CutPrefix(token, tokenPrefix)
+	return ok && len(rest) == tokenSecretLength+tokenSumLength && tokenSum(rest[:tokenSecretLength]) == rest[tokenSecretLength:]
+}
+
+// idOf is the id of the token with a hash.
+func idOf(hash string) domain.TokenID { return domain.TokenID(hash[:24]) }
+
+// Token is a token without its secret.
+type Token struct {
+	domain.Token
+	Label  string
+	UsedAt time.Time
+}
+
+// NewToken is a token to be issued.
+type NewToken struct {
+	User      domain.UserID
+	Label     string       // what the user calls it, may be empty
+	Roles     domain.Roles // empty for those of the user
+	Rooms     domain.Rooms // empty for those of the user
+	ExpiresAt time.Time
+}
+
+// maxTokens bounds the tokens that a user has and that are not revoked.
+const maxTokens = 100
+
+// ErrTooManyTokens means that the user has as many tokens as they may.
+var ErrTooManyTokens = errors.New("the user has 100 tokens already")
+
+// CreateToken issues a token and returns its secret, which is kept nowhere. The error is [domain.ErrUserNotFound], [domain.ErrTokenLife],
+// [domain.ErrBeyondUser], [ErrTooManyTokens] or *[domain.Invalid].
+func (a *Accounts) CreateToken(ctx context.Context, r Request, n NewToken) (secret string, _ Token, err error) {
+	if err := r.Actor.May(domain.ManageTokens, r.Actor.To(n.User, "")); err != nil {
+		return "", Token{}, err
+	}
+	if err := invalid(checkText(FieldLabel, n.Label)); err != nil {
+		return "", Token{}, err
+	}
+	u, err := a.user(ctx, n.User)
+	if err != nil {
+		return "", Token{}, err
+	}
+	if n.Roles == "" {
+		n.Roles = u.Roles
+	}
+	if n.Rooms == "" {
+		n.Rooms = u.Rooms
+	}
+	if n.User == r.Actor.User { // who acts by a token can make none that permits more
+		if n.Roles.And(r.Actor.Roles) != n.Roles || n.Rooms.And(r.Actor.Rooms) != n.Rooms {
+			return "", Token{}, domain.ErrBeyondUser
+		}
+	}
+	secret = newToken()
+	hash := hashOf(secret)
+	issue := domain.TokenIssued{TokenID: idOf(hash), Hash: hash, UserID: n.User, Roles: n.Roles, Rooms: n.Rooms, ExpiresAt: n.ExpiresAt, At: r.At}
+	if _, err := domain.DecideIssue(domain.Token{}, u, issue); err != nil {
+		return "", Token{}, err
+	}
+	present, err := a.directory.Tokens(ctx, n.User)
+	if err != nil {
+		return "", Token{}, err
+	}
+	if len(present) >= maxTokens {
+		return "", Token{}, ErrTooManyTokens
+	}
+	// The directory comes first, so that there is no valid token that no list shows.
+	if err := a.directory.AddToken(ctx, directory.Token{ID: issue.TokenID, User: n.User, Label: n.Label}); err != nil {
+		return "", Token{}, err
+	}
+	t, err := transact(ctx, a, r, issue.TokenID.Stream(), func(t domain.Token) ([]domain.Event, error) { return domain.DecideIssue(t, u, issue) })
+	if err != nil {
+		return "", Token{}, err
+	}
+	return secret, Token{Token: t, Label: n.Label}, nil
+}
+
+// RevokeToken revokes a token. The error is [domain.ErrTokenNotFound], which is also what one is told who may not revoke it.
+func (a *Accounts) RevokeToken(ctx context.Context, r Request, id domain.TokenID) error {
+	defer a.tokens.forget(id)
+	_, err := transact(ctx, a, r, id.Stream(), func(t domain.Token) ([]domain.Event, error) {
+		if r.Actor.May(domain.ManageTokens, r.Actor.To(t.User, "")) != nil {
+			return nil, domain.ErrTokenNotFound
+		}
+		return domain.DecideRevoke(t, r.At)
+	})
+	if err != nil {
+		return err
+	}
+	return a.directory.RemoveToken(ctx, id)
+}
+
+// Tokens returns the tokens, but for those that are revoked, of a user, or of all users if it is empty, the newest first.
+func (a *Accounts) Tokens(ctx context.Context, r Request, user domain.UserID) (tokens []Token, err error) {
+	if err := r.Actor.May(domain.ManageTokens, r.Actor.To(user, "")); err != nil {
+		return nil, err
+	}
+	rows, err := a.directory.Tokens(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		t, _, err := load[domain.Token](ctx, a.streams, row.ID.Stream())
+		if err != nil {
+			return nil, err
+		}
+		if t.ID != "" {
+			tokens = append(tokens, Token{t, row.Label, row.UsedAt})
+		}
+	}
+	slices.SortStableFunc(tokens, func(a, b Token) int { return b.IssuedAt.Compare(a.IssuedAt) })
+	return tokens, nil
+}
+
+// ByToken returns who a token acts as. The error is [ErrWrongCredentials].
+func (a *Accounts) ByToken(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
+	if !wellFormed(secret) {
+		return domain.Actor{}, ErrWrongCredentials
+	}
+	hash := hashOf(secret)
+	t, err := a.tokens.get(idOf(hash), func() (Token, error) {
+		row, err := a.directory.Token(ctx, idOf(hash))
+		if err != nil {
+			return Token{}, err
+		}
+		t, _, err := load[domain.Token](ctx, a.streams, row.ID.Stream())
+		return Token{t, row.Label, row.UsedAt}, err
+	})
+	if errors.Is(err, directory.ErrUnknown) {
+		return domain.Actor{}, ErrWrongCredentials
+	}
+	if err != nil {
+		return domain.Actor{}, err
+	}
+	u, err := a.user(ctx, t.User)
+	if err != nil {
+		return domain.Actor{}, err
+	}
+	actor, valid := t.Actor(u, at)
+	if !valid || subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1 {
+		return domain.Actor{}, ErrWrongCredentials
+	}
+	if at.Sub(t.UsedAt) >= seenEvery {
+		if err := a.directory.SeeToken(ctx, t.ID, at); err != nil {
+			return domain.Actor{}, err
+		}
+		a.tokens.forget(t.ID)
+	}
+	return actor, nil
+}

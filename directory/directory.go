@@ -1,0 +1,102 @@
+// Package directory says who users are: their names, addresses and passwords, their sessions, and what they call their tokens.
+//
+// Two ideas:
+//
+//   - The log of events forgets nothing, so it knows users only by ids that are drawn at random. What tells a person by such an id is
+//     here, and a person who is to be forgotten is removed here. Neither the log nor an export, a backup or a list of it has to be
+//     changed for that: they only ever had the id.
+//   - Unlike a list it cannot be rebuilt from events. It is no part of the store of the lists, whose file is set aside when it is damaged,
+//     and it has to be backed up on its own.
+//
+// Encrypting the fields of events with a key for each user that can be destroyed would need such a store for the keys all the same, and
+// the keys wherever an event is folded, exported or verified.
+package directory
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"roombook/domain"
+)
+
+// Person is who a user is.
+type Person struct {
+	User     domain.UserID
+	Name     string // to sign in with; of two people never the same
+	FullName string // may be empty
+	Address  string // of mail, may be empty
+	Password string // a hash; empty for one who cannot sign in by password
+}
+
+// Session is a signed-in browser. Who has the secret that its id is a hash of acts as its user.
+type Session struct {
+	ID        string
+	User      domain.UserID
+	Epoch     int64 // of the user, when the session began
+	CreatedAt time.Time
+	SeenAt    time.Time // when it was last used, to some minutes
+}
+
+// Token is what is known of a token for the API besides its events.
+type Token struct {
+	ID     domain.TokenID
+	User   domain.UserID
+	Label  string    // what the user calls it, may be empty
+	UsedAt time.Time // when it was last used, to some minutes; zero if it never was
+}
+
+var (
+	// ErrUnknown means that the directory has no such person, session or token.
+	ErrUnknown = errors.New("the directory does not have it")
+	// ErrNameTaken means that another person signs in with the name.
+	ErrNameTaken = errors.New("the name is taken")
+	// ErrUnavailable means that the store failed or did not answer.
+	ErrUnavailable = errors.New("the directory is not available")
+)
+
+// Store keeps the directory. Package directorytest checks every implementation against this contract. Methods may be called from any
+// number of goroutines and processes. Once a method that writes has returned, its effect is on disk, and visible to every process. Times
+// are kept to the millisecond. Besides the errors named below there are the context's, and ErrUnavailable, after which a write may have
+// been done; every write may be repeated, except that AddPerson, AddSession and AddToken then fail.
+type Store interface {
+	// AddPerson returns ErrNameTaken if another person has the name, or an error if the user is there already.
+	AddPerson(ctx context.Context, p Person) error
+	// Person returns ErrUnknown if the user is not there.
+	Person(ctx context.Context, user domain.UserID) (Person, error)
+	// Named returns ErrUnknown if nobody has exactly this name.
+	Named(ctx context.Context, name string) (Person, error)
+	// People returns everybody in the order of their names.
+	People(ctx context.Context) ([]Person, error)
+	// SetPassword replaces the hash of a person's password. It returns ErrUnknown if the user is not there.
+	SetPassword(ctx context.Context, user domain.UserID, hash string) error
+	// Forget removes a person with their sessions and tokens, so that nothing of them is left in the store's files. It returns nil if
+	// nothing is there.
+	Forget(ctx context.Context, user domain.UserID) error
+
+	AddSession(ctx context.Context, s Session) error
+	// Session returns ErrUnknown if the session is not there.
+	Session(ctx context.Context, id string) (Session, error)
+	// SeeSession sets the time of a session's last use, if the session is there.
+	SeeSession(ctx context.Context, id string, at time.Time) error
+	// EndSession removes a session. It returns nil if it is not there.
+	EndSession(ctx context.Context, id string) error
+	// PruneSessions removes the sessions that began before a time, or were last used before another.
+	PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error
+
+	AddToken(ctx context.Context, t Token) error
+	// Token returns ErrUnknown if the token is not there.
+	Token(ctx context.Context, id domain.TokenID) (Token, error)
+	// Tokens returns the tokens of a user, or of all users if it is empty, in the order of their ids.
+	Tokens(ctx context.Context, user domain.UserID) ([]Token, error)
+	// SeeToken sets the time of a token's last use, if the token is there.
+	SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error
+
+	// RemoveToken removes a token. It returns nil if it is not there.
+	RemoveToken(ctx context.Context, id domain.TokenID) error
+
+	// Ping returns an error unless the store responds.
+	Ping(ctx context.Context) error
+	// Close releases all resources.
+	Close() error
+}

@@ -1,0 +1,214 @@
+// Package directorytest checks implementations of [directory.Store].
+package directorytest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"roombook/directory"
+	"roombook/domain"
+)
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 123_000_000, time.UTC)
+
+// Run checks a store. Open opens one that is empty.
+func Run(t *testing.T, open func(*testing.T) directory.Store) {
+	t.Run("People", func(t *testing.T) { people(t, open(t)) })
+	t.Run("OneNameForOne", func(t *testing.T) { oneName(t, open(t)) })
+	t.Run("Sessions", func(t *testing.T) { sessions(t, open(t)) })
+	t.Run("Tokens", func(t *testing.T) { tokens(t, open(t)) })
+	t.Run("Forget", func(t *testing.T) { forget(t, open(t)) })
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func unknown(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, directory.ErrUnknown) {
+		t.Errorf("error %v, want %v", err, directory.ErrUnknown)
+	}
+}
+
+func want[T comparable](t *testing.T, got T, err error, want T) {
+	t.Helper()
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+var (
+	ann = directory.Person{User: "u1", Name: "ann", FullName: "Ann “会議” O'Hara", Address: "ann@rooms.example", Password: "$argon2id$"}
+	bob = directory.Person{User: "u2", Name: "bob"}
+)
+
+func people(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	check(t, s.Ping(ctx))
+	if all, err := s.People(ctx); err != nil || len(all) != 0 {
+		t.Errorf("people of an empty directory: %v, %v", all, err)
+	}
+	_, err := s.Person(ctx, "u1")
+	unknown(t, err)
+	_, err = s.Named(ctx, "ann")
+	unknown(t, err)
+	unknown(t, s.SetPassword(ctx, "u1", "x"))
+
+	check(t, s.AddPerson(ctx, bob))
+	check(t, s.AddPerson(ctx, ann))
+	p, err := s.Person(ctx, "u1")
+	want(t, p, err, ann)
+	p, err = s.Named(ctx, "bob")
+	want(t, p, err, bob)
+	_, err = s.Named(ctx, "Bob")
+	unknown(t, err)
+	if all, err := s.People(ctx); err != nil || !slices.Equal(all, []directory.Person{ann, bob}) {
+		t.Errorf("people: %v, %v", all, err)
+	}
+	if err := s.AddPerson(ctx, directory.Person{User: "u3", Name: "ann"}); !errors.Is(err, directory.ErrNameTaken) {
+		t.Errorf("the same name: %v", err)
+	}
+	if err := s.AddPerson(ctx, directory.Person{User: "u1", Name: "eve"}); err == nil || errors.Is(err, directory.ErrNameTaken) {
+		t.Errorf("the same user: %v", err)
+	}
+	check(t, s.SetPassword(ctx, "u2", "hash"))
+	p, err = s.Person(ctx, "u2")
+	changed := bob
+	changed.Password = "hash"
+	want(t, p, err, changed)
+	check(t, s.SetPassword(ctx, "u2", "hash")) // again
+}
+
+// Of many who take one name at the same moment one gets it.
+func oneName(t *testing.T, s directory.Store) {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	got, taken := 0, 0
+	const n = 16
+	for i := range n {
+		all.Go(func() {
+			err := s.AddPerson(t.Context(), directory.Person{User: domain.UserID(fmt.Sprint("u", i)), Name: "ann"})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				got++
+			case errors.Is(err, directory.ErrNameTaken):
+				taken++
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got != 1 || taken != n-1 {
+		t.Errorf("%d got the name, %d were refused", got, taken)
+	}
+}
+
+func sessions(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	_, err := s.Session(ctx, "s1")
+	unknown(t, err)
+	check(t, s.EndSession(ctx, "s1"))
+	one := directory.Session{ID: "s1", User: "u1", Epoch: 3, CreatedAt: noon, SeenAt: noon}
+	check(t, s.AddSession(ctx, one))
+	if s.AddSession(ctx, one) == nil {
+		t.Error("one id for two sessions")
+	}
+	got, err := s.Session(ctx, "s1")
+	want(t, got, err, one)
+
+	check(t, s.SeeSession(ctx, "s1", noon.Add(time.Minute)))
+	check(t, s.SeeSession(ctx, "s1", noon)) // another process, whose news is older
+	one.SeenAt = noon.Add(time.Minute)
+	got, err = s.Session(ctx, "s1")
+	want(t, got, err, one)
+
+	check(t, s.EndSession(ctx, "s1"))
+	check(t, s.SeeSession(ctx, "s1", noon.Add(time.Hour)))
+	_, err = s.Session(ctx, "s1") // which is not there again for that it was seen
+	unknown(t, err)
+
+	for id, at := range map[string][2]time.Time{
+		"old":    {noon.Add(-2 * time.Hour), noon},
+		"idle":   {noon, noon.Add(-2 * time.Hour)},
+		"recent": {noon.Add(-time.Hour), noon.Add(-time.Hour)},
+	} {
+		check(t, s.AddSession(ctx, directory.Session{ID: id, User: "u1", CreatedAt: at[0], SeenAt: at[1]}))
+	}
+	check(t, s.PruneSessions(ctx, noon.Add(-time.Hour), noon.Add(-time.Hour)))
+	for id, there := range map[string]bool{"old": false, "idle": false, "recent": true} {
+		if _, err := s.Session(ctx, id); (err == nil) != there {
+			t.Errorf("session %s after pruning: %v", id, err)
+		}
+	}
+}
+
+func tokens(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	_, err := s.Token(ctx, "t1")
+	unknown(t, err)
+	check(t, s.SeeToken(ctx, "t1", noon))
+	_, err = s.Token(ctx, "t1")
+	unknown(t, err)
+	two := directory.Token{ID: "t2", User: "u1", Label: "cron"}
+	one := directory.Token{ID: "t1", User: "u1", UsedAt: noon}
+	other := directory.Token{ID: "t0", User: "u2"}
+	for _, token := range []directory.Token{two, one, other} {
+		check(t, s.AddToken(ctx, token))
+	}
+	got, err := s.Token(ctx, "t2")
+	want(t, got, err, two)
+	check(t, s.SeeToken(ctx, "t2", noon))
+	check(t, s.SeeToken(ctx, "t2", noon.Add(-time.Hour)))
+	two.UsedAt = noon
+	for user, want := range map[domain.UserID][]directory.Token{"u1": {one, two}, "u2": {other}, "u3": nil, "": {other, one, two}} {
+		if all, err := s.Tokens(ctx, user); err != nil || !slices.Equal(all, want) {
+			t.Errorf("tokens of %q: %v, %v, want %v", user, all, err, want)
+		}
+	}
+	for range 2 { // again
+		check(t, s.RemoveToken(ctx, "t1"))
+	}
+	if all, err := s.Tokens(ctx, "u1"); err != nil || !slices.Equal(all, []directory.Token{two}) {
+		t.Errorf("tokens after one was removed: %v, %v", all, err)
+	}
+}
+
+func forget(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	for _, p := range []directory.Person{ann, bob} {
+		check(t, s.AddPerson(ctx, p))
+		check(t, s.AddSession(ctx, directory.Session{ID: "s" + string(p.User), User: p.User, CreatedAt: noon, SeenAt: noon}))
+		check(t, s.AddToken(ctx, directory.Token{ID: domain.TokenID("t" + p.User), User: p.User, Label: p.Name}))
+	}
+	for range 2 { // again
+		check(t, s.Forget(ctx, "u1"))
+		_, err := s.Person(ctx, "u1")
+		unknown(t, err)
+		_, err = s.Named(ctx, "ann")
+		unknown(t, err)
+		_, err = s.Session(ctx, "su1")
+		unknown(t, err)
+		_, err = s.Token(ctx, "tu1")
+		unknown(t, err)
+	}
+	if _, err := s.Session(ctx, "su2"); err != nil {
+		t.Errorf("another's session: %v", err)
+	}
+	if _, err := s.Token(ctx, "tu2"); err != nil {
+		t.Errorf("another's token: %v", err)
+	}
+	again := ann
+	again.User = "u9" // somebody else of that name
+	check(t, s.AddPerson(ctx, again))
+}

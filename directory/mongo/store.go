@@ -1,0 +1,268 @@
+// Package mongo keeps the directory in a MongoDB database, in the collections people, sessions and tokens.
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"roombook/directory"
+	"roombook/domain"
+)
+
+// defaultDatabase is the database if the address names none.
+const defaultDatabase = "roombook"
+
+// Limits of an operation and of the search for a server.
+const (
+	timeout         = 10 * time.Second
+	serverSelection = 2 * time.Second
+)
+
+// Store is a [directory.Store] in a MongoDB database. What is acknowledged is on a majority of the servers, and reads see it.
+type Store struct {
+	client                   *mongo.Client
+	people, sessions, tokens *mongo.Collection
+}
+
+var _ directory.Store = (*Store)(nil)
+
+// Open returns a Store at the address of a server or replica set, mongodb://host/database, whose collections and indexes it makes.
+func Open(ctx context.Context, uri string) (*Store, error) {
+	address, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		return nil, fmt.Errorf("the address of MongoDB: %w", err)
+	}
+	name := address.Database
+	if name == "" {
+		name = defaultDatabase
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetAppName("roombook").SetTimeout(timeout).SetServerSelectionTimeout(serverSelection).
+		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).SetWriteConcern(writeconcern.Majority()))
+	if err != nil {
+		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	}
+	database := client.Database(name)
+	s := &Store{client, database.Collection("people"), database.Collection("sessions"), database.Collection("tokens")}
+	_, err = s.people.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}, Options: options.Index().SetUnique(true).SetName("name")})
+	for _, c := range []*mongo.Collection{s.sessions, s.tokens} {
+		if err == nil {
+			_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user", Value: 1}}})
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare the directory in MongoDB: %w", errors.Join(err, s.Close()))
+	}
+	return s, nil
+}
+
+// Close implements [directory.Store].
+func (s *Store) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.client.Disconnect(ctx)
+}
+
+// Ping implements [directory.Store].
+func (s *Store) Ping(ctx context.Context) error { return failed(s.client.Ping(ctx, nil)) }
+
+// The documents.
+type (
+	person struct {
+		User     domain.UserID `bson:"_id"`
+		Name     string        `bson:"name"`
+		FullName string        `bson:"fullName"`
+		Address  string        `bson:"address"`
+		Password string        `bson:"password"`
+	}
+	session struct {
+		ID        string        `bson:"_id"`
+		User      domain.UserID `bson:"user"`
+		Epoch     int64         `bson:"epoch"`
+		CreatedAt time.Time     `bson:"created"`
+		SeenAt    time.Time     `bson:"seen"`
+	}
+	token struct {
+		ID     domain.TokenID `bson:"_id"`
+		User   domain.UserID  `bson:"user"`
+		Label  string         `bson:"label"`
+		UsedAt *time.Time     `bson:"used"`
+	}
+)
+
+func (p person) value() directory.Person { return directory.Person(p) }
+
+func (d session) value() directory.Session {
+	return directory.Session{ID: d.ID, User: d.User, Epoch: d.Epoch, CreatedAt: d.CreatedAt.UTC(), SeenAt: d.SeenAt.UTC()}
+}
+
+func (d token) value() directory.Token {
+	t := directory.Token{ID: d.ID, User: d.User, Label: d.Label}
+	if d.UsedAt != nil {
+		t.UsedAt = d.UsedAt.UTC()
+	}
+	return t
+}
+
+// document is a stored form of a T.
+type document[T any] interface{ value() T }
+
+// failed says in the terms of [directory.Store] what went wrong.
+func failed(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown), errors.Is(err, directory.ErrNameTaken):
+		return err
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return directory.ErrUnknown
+	default:
+		return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
+	}
+}
+
+// one reads a single document.
+func one[D document[T], T any](ctx context.Context, c *mongo.Collection, field string, value any) (T, error) {
+	var d D
+	err := c.FindOne(ctx, bson.D{{Key: field, Value: value}}).Decode(&d)
+	return d.value(), failed(err)
+}
+
+// all reads the documents that match, in the order of a field.
+func all[D document[T], T any](ctx context.Context, c *mongo.Collection, filter bson.D, order string) ([]T, error) {
+	found, err := c.Find(ctx, filter, options.Find().SetSort(bson.D{{Key: order, Value: 1}}))
+	if err != nil {
+		return nil, failed(err)
+	}
+	var documents []D
+	if err := found.All(ctx, &documents); err != nil {
+		return nil, failed(err)
+	}
+	items := make([]T, len(documents))
+	for i, d := range documents {
+		items[i] = d.value()
+	}
+	return items, nil
+}
+
+// AddPerson implements [directory.Store].
+func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
+	_, err := s.people.InsertOne(ctx, person(p))
+	if mongo.IsDuplicateKeyError(err) {
+		if _, known := s.Person(ctx, p.User); errors.Is(known, directory.ErrUnknown) {
+			return directory.ErrNameTaken
+		}
+	}
+	return failed(err)
+}
+
+// Person implements [directory.Store].
+func (s *Store) Person(ctx context.Context, user domain.UserID) (directory.Person, error) {
+	return one[person](ctx, s.people, "_id", user)
+}
+
+// Named implements [directory.Store].
+func (s *Store) Named(ctx context.Context, name string) (directory.Person, error) {
+	return one[person](ctx, s.people, "name", name)
+}
+
+// People implements [directory.Store].
+func (s *Store) People(ctx context.Context) ([]directory.Person, error) {
+	return all[person](ctx, s.people, bson.D{}, "name")
+}
+
+// SetPassword implements [directory.Store].
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+	result, err := s.people.UpdateByID(ctx, user, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
+	if err == nil && result.MatchedCount == 0 {
+		return directory.ErrUnknown
+	}
+	return failed(err)
+}
+
+// Forget implements [directory.Store]. The person goes last: whoever calls it again after a failure finds what is left.
+func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
+	for _, c := range []*mongo.Collection{s.sessions, s.tokens} {
+		if _, err := c.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
+			return failed(err)
+		}
+	}
+	_, err := s.people.DeleteOne(ctx, bson.D{{Key: "_id", Value: user}})
+	return failed(err)
+}
+
+// AddSession implements [directory.Store].
+func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
+	_, err := s.sessions.InsertOne(ctx, session(n))
+	return failed(err)
+}
+
+// Session implements [directory.Store].
+func (s *Store) Session(ctx context.Context, id string) (directory.Session, error) {
+	return one[session](ctx, s.sessions, "_id", id)
+}
+
+// SeeSession implements [directory.Store].
+func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
+	_, err := s.sessions.UpdateByID(ctx, id, bson.D{{Key: "$max", Value: bson.D{{Key: "seen", Value: at}}}})
+	return failed(err)
+}
+
+// EndSession implements [directory.Store].
+func (s *Store) EndSession(ctx context.Context, id string) error {
+	_, err := s.sessions.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return failed(err)
+}
+
+// PruneSessions implements [directory.Store].
+func (s *Store) PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error {
+	for field, before := range map[string]time.Time{"created": begunBefore, "seen": seenBefore} {
+		if _, err := s.sessions.DeleteMany(ctx, bson.D{{Key: field, Value: bson.D{{Key: "$lt", Value: before}}}}); err != nil {
+			return failed(err)
+		}
+	}
+	return nil
+}
+
+// AddToken implements [directory.Store].
+func (s *Store) AddToken(ctx context.Context, t directory.Token) error {
+	d := token{ID: t.ID, User: t.User, Label: t.Label}
+	if !t.UsedAt.IsZero() {
+		d.UsedAt = &t.UsedAt
+	}
+	_, err := s.tokens.InsertOne(ctx, d)
+	return failed(err)
+}
+
+// Token implements [directory.Store].
+func (s *Store) Token(ctx context.Context, id domain.TokenID) (directory.Token, error) {
+	return one[token](ctx, s.tokens, "_id", id)
+}
+
+// Tokens implements [directory.Store].
+func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Token, error) {
+	filter := bson.D{}
+	if user != "" {
+		filter = bson.D{{Key: "user", Value: user}}
+	}
+	return all[token](ctx, s.tokens, filter, "_id")
+}
+
+// SeeToken implements [directory.Store].
+func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error {
+	_, err := s.tokens.UpdateByID(ctx, id, bson.D{{Key: "$max", Value: bson.D{{Key: "used", Value: at}}}})
+	return failed(err)
+}
+
+// RemoveToken implements [directory.Store].
+func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
+	_, err := s.tokens.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return failed(err)
+}

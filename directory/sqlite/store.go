@@ -1,0 +1,253 @@
+// Package sqlite keeps the directory in a SQLite file.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"roombook/directory"
+	"roombook/domain"
+)
+
+// Store is a [directory.Store] in a SQLite file, which several processes may open.
+type Store struct{ db *sql.DB }
+
+var _ directory.Store = (*Store)(nil)
+
+const tables = `
+CREATE TABLE IF NOT EXISTS people (
+	user      TEXT PRIMARY KEY,
+	name      TEXT NOT NULL UNIQUE,
+	full_name TEXT NOT NULL,
+	address   TEXT NOT NULL,
+	password  TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+	id      TEXT PRIMARY KEY,
+	user    TEXT NOT NULL,
+	epoch   INTEGER NOT NULL,
+	created INTEGER NOT NULL, -- times are milliseconds since 1970
+	seen    INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sessions_user ON sessions (user);
+CREATE TABLE IF NOT EXISTS tokens (
+	id    TEXT PRIMARY KEY,
+	user  TEXT NOT NULL,
+	label TEXT NOT NULL,
+	used  INTEGER NOT NULL -- 0 for never
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tokens_user ON tokens (user)`
+
+// Open opens the file, and creates it if it is missing. What is deleted from it is overwritten.
+func Open(path string) (*Store, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	query := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(absolute), RawQuery: query.Encode()}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(4)
+	if _, err := db.Exec(tables); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, db.Close()))
+	}
+	return &Store{db}, nil
+}
+
+// Close implements [directory.Store].
+func (s *Store) Close() error { return s.db.Close() }
+
+// Ping implements [directory.Store].
+func (s *Store) Ping(ctx context.Context) error {
+	return failed(s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(new(int)))
+}
+
+// failed says in the terms of [directory.Store] what went wrong.
+func failed(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown):
+		return err
+	case errors.Is(err, sql.ErrNoRows):
+		return directory.ErrUnknown
+	default:
+		return fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
+	}
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func timeOf(millis int64) time.Time {
+	if millis == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(millis).UTC()
+}
+
+// AddPerson implements [directory.Store].
+func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO people (user, name, full_name, address, password) VALUES (?, ?, ?, ?, ?)`, p.User, p.Name, p.FullName, p.Address, p.Password)
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
+		return directory.ErrNameTaken
+	}
+	return failed(err)
+}
+
+const person = `SELECT user, name, full_name, address, password FROM people `
+
+func scan(row interface{ Scan(...any) error }) (p directory.Person, err error) {
+	err = row.Scan(&p.User, &p.Name, &p.FullName, &p.Address, &p.Password)
+	return p, failed(err)
+}
+
+// Person implements [directory.Store].
+func (s *Store) Person(ctx context.Context, user domain.UserID) (directory.Person, error) {
+	return scan(s.db.QueryRowContext(ctx, person+`WHERE user = ?`, user))
+}
+
+// Named implements [directory.Store].
+func (s *Store) Named(ctx context.Context, name string) (directory.Person, error) {
+	return scan(s.db.QueryRowContext(ctx, person+`WHERE name = ?`, name))
+}
+
+// People implements [directory.Store].
+func (s *Store) People(ctx context.Context) ([]directory.Person, error) {
+	return all(ctx, s.db, scan, person+`ORDER BY name`)
+}
+
+// all reads all rows of a query.
+func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...any) error }) (T, error), query string, args ...any) (items []T, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, failed(err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+	}
+	return items, failed(rows.Err())
+}
+
+// SetPassword implements [directory.Store].
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
+	if err != nil {
+		return failed(err)
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = directory.ErrUnknown
+	}
+	return failed(err)
+}
+
+// Forget implements [directory.Store].
+func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return failed(err)
+	}
+	for _, table := range []string{"people", "sessions", "tokens"} {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user = ?`, user); err != nil {
+			return failed(errors.Join(err, tx.Rollback()))
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return failed(err)
+	}
+	// The write-ahead log has the rows as they were, until it is emptied.
+	var busy, log, moved int
+	if err := s.db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &moved); err != nil {
+		return failed(err)
+	}
+	if busy != 0 {
+		return fmt.Errorf("%w: the rows are deleted, but the file's log, which still has them, is in use; try again", directory.ErrUnavailable)
+	}
+	return nil
+}
+
+// AddSession implements [directory.Store].
+func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, user, epoch, created, seen) VALUES (?, ?, ?, ?, ?)`, n.ID, n.User, n.Epoch, millis(n.CreatedAt), millis(n.SeenAt))
+	return failed(err)
+}
+
+// Session implements [directory.Store].
+func (s *Store) Session(ctx context.Context, id string) (n directory.Session, err error) {
+	var created, seen int64
+	err = s.db.QueryRowContext(ctx, `SELECT id, user, epoch, created, seen FROM sessions WHERE id = ?`, id).Scan(&n.ID, &n.User, &n.Epoch, &created, &seen)
+	n.CreatedAt, n.SeenAt = timeOf(created), timeOf(seen)
+	return n, failed(err)
+}
+
+// SeeSession implements [directory.Store].
+func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE sessions SET seen = max(seen, ?) WHERE id = ?`, millis(at), id)
+	return failed(err)
+}
+
+// EndSession implements [directory.Store].
+func (s *Store) EndSession(ctx context.Context, id string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE id = ?`, id)
+	return failed(err)
+}
+
+// PruneSessions implements [directory.Store].
+func (s *Store) PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE created < ? OR seen < ?`, millis(begunBefore), millis(seenBefore))
+	return failed(err)
+}
+
+// AddToken implements [directory.Store].
+func (s *Store) AddToken(ctx context.Context, t directory.Token) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO tokens (id, user, label, used) VALUES (?, ?, ?, ?)`, t.ID, t.User, t.Label, millis(t.UsedAt))
+	return failed(err)
+}
+
+func scanToken(row interface{ Scan(...any) error }) (t directory.Token, err error) {
+	var used int64
+	err = row.Scan(&t.ID, &t.User, &t.Label, &used)
+	t.UsedAt = timeOf(used)
+	return t, failed(err)
+}
+
+// Token implements [directory.Store].
+func (s *Store) Token(ctx context.Context, id domain.TokenID) (directory.Token, error) {
+	return scanToken(s.db.QueryRowContext(ctx, `SELECT id, user, label, used FROM tokens WHERE id = ?`, id))
+}
+
+// Tokens implements [directory.Store].
+func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Token, error) {
+	return all(ctx, s.db, scanToken, `SELECT id, user, label, used FROM tokens WHERE user = ?1 OR ?1 = '' ORDER BY id`, user)
+}
+
+// SeeToken implements [directory.Store].
+func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE tokens SET used = max(used, ?) WHERE id = ?`, millis(at), id)
+	return failed(err)
+}
+
+// RemoveToken implements [directory.Store].
+func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE id = ?`, id)
+	return failed(err)
+}

@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"roombook/directory"
+	"roombook/directory/directorytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	directorytest.Run(t, func(t *testing.T) directory.Store { return open(t, filepath.Join(t.TempDir(), "accounts.db")) })
+}
+
+// Who is forgotten is in no file any more, also while other processes have the directory open.
+func TestForgottenForGood(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "accounts.db")
+	s, other := open(t, path), open(t, path)
+	const secret = "Annabella Zeppelin-Quux"
+	there := func() (found bool) {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || bytes.Contains(content, []byte(secret))
+		}
+		return found
+	}
+	if err := s.AddPerson(t.Context(), directory.Person{User: "u1", Name: "ann", FullName: secret}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := other.Person(t.Context(), "u1"); err != nil || p.FullName != secret || !there() {
+		t.Fatalf("another process reads %v, %v; in a file: %t", p, err, there())
+	}
+	if err := s.Forget(t.Context(), "u1"); err != nil {
+		t.Fatal(err)
+	}
+	if there() {
+		t.Error("a file still has the name")
+	}
+}
+
+func TestAFolderThatIsNotThere(t *testing.T) {
+	if _, err := Open(filepath.Join(t.TempDir(), "none", "accounts.db")); err == nil {
+		t.Error("opened")
+	}
+}
