@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"roombook/commands/accounts"
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

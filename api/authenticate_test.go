@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"roombook/commands/accounts"
-	"roombook/directory"
-	"roombook/directory/sqlite"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
 )
 
@@ -158,11 +158,15 @@ func TestEveryRouteWithEveryCredentials(t *testing.T) {
 				t.Errorf("%s with %s: no challenge", name, what)
 			}
 		}
+		admitted := method
+		if path == "/events" {
+			admitted = http.MethodHead // which does not stream
+		}
 		for what, header := range map[string]string{"a token": valid, "a session": session} {
 			if name == "DELETE /me/sessions" {
 				continue // ends the session
 			}
-			got := s.do(t, method, path, "", header)
+			got := s.do(t, admitted, path, "", header)
 			if got.status == 401 || got.status == 403 {
 				t.Errorf("%s with %s: %d %s", name, what, got.status, got.body)
 			}

@@ -157,15 +157,19 @@ func TestTheStoreFailsWhileAnotherIsSettled(t *testing.T) {
 			for _, p := range whole.halfway() {
 				t.Run(p.String(), func(t *testing.T) {
 					const most = 16 // calls
-					worlds := c.broken(t, n, whole, slices.Repeat([]point{p}, len(hows)*most)...)
-					for i, how := range hows {
+					worlds := c.broken(t, n, whole, slices.Repeat([]point{p}, most)...)
+					for _, how := range hows {
 						f := &faulty{Store: n.store, how: how}
 						for f.n = 1; ; f.n++ {
 							if f.n > most {
 								t.Fatalf("%d calls were not enough", most)
 							}
+							if len(worlds) == 0 {
+								worlds = c.broken(t, n, whole, slices.Repeat([]point{p}, most)...)
+							}
 							f.calls, f.left = 0, false
-							err := c.other(t.Context(), newHandler(f), worlds[i*most+f.n-1].world)
+							err := c.other(t.Context(), newHandler(f), worlds[0].world)
+							worlds = worlds[1:]
 							if f.calls < f.n {
 								break
 							}

@@ -17,6 +17,7 @@ timeout=${ROLLOUT_TIMEOUT:-5m}
 here=$(cd "$(dirname "$0")" && pwd)
 
 manifests=$(kubectl kustomize "$here/kubernetes/overlays/$overlay" | sed "s|image: roombook:local\$|image: $image|")
+[[ $manifests == *"image: $image"* ]] || { echo "rollout: the overlay $overlay names another image than roombook:local, which $image would be put in place of" >&2; exit 2; }
 # Each Deployment with the revision of it that runs now: where its template stays the same, the one before is not what to go back to.
 before=$(kubectl -n "$namespace" get deployments -l app.kubernetes.io/name=roombook \
   -o jsonpath='{range .items[*]}{.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{"\n"}{end}')

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/term"
 
 	"roombook/commands/accounts"
-	"roombook/directory"
-	directorymongo "roombook/directory/mongo"
-	directorysqlite "roombook/directory/sqlite"
+	"roombook/commands/accounts/directory"
+	directorymongo "roombook/commands/accounts/directory/mongo"
+	directorysqlite "roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
 )
 

@@ -38,6 +38,7 @@ func TestAdminListen(t *testing.T) {
 		want      string
 	}{
 		{"http://" + admin + "/metrics", "", 200, "roombook_eventstore_connections"},
+		{"http://" + admin + "/metrics", "", 200, "\nroombook_role{name=\"dispatch\"} 1\n"},
 		{"http://" + admin + "/debug/pprof/goroutine?debug=1", "", 200, "goroutine profile"},
 		{"http://" + admin + "/debug/pprof/", "localhost", 200, "heap"},
 		{"http://" + admin + "/debug/pprof/heap", "evil.example", 421, "by its address"},

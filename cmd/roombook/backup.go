@@ -24,8 +24,8 @@ func newBackupCommand() *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Copy the embedded event store, while it is in use",
 		Long: `Write all events of the embedded event store to a file, as they are at one moment; - is standard output. Bookings go on meanwhile. The
-file appears once it is complete, and replaces another of that name; roombook restore makes a data folder from it. Lists are not in it,
-they are rebuilt from the events.
+file appears once it is complete, and replaces another of that name; roombook restore makes a data folder from it. A command that is
+killed leaves the part it has written, as .FILE.<number>, which can be removed. Lists are not in the backup, they are rebuilt from the events.
 
 An EventStoreDB of your own is backed up as its manual says; roombook export copies its events to a file that any event store can import.
 

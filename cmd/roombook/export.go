@@ -46,7 +46,7 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o640)
+	f, err := openLogFile(file, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,8 @@ func TestExportAndImport(t *testing.T) {
 	}
 	verb(t, "setup", "--data", prepared)
 	refused(t, "before roombook setup", "import", file, "--data", prepared)
+	refused(t, "is no regular file", "export", os.DevNull, "--data", data) // others have no end, and were read until memory was full
+	refused(t, "is no regular file", "import", os.DevNull, "--data", prepared)
 }
 
 // What somebody has deleted or truncated in an event store cannot be made again in another one. Where that is a stream of this program the

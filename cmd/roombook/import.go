@@ -42,7 +42,7 @@ run again. Positions and the times of writing are the new event store's own; whe
 }
 
 func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
-	f, err := os.Open(file)
+	f, err := openLogFile(file, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

@@ -160,6 +160,14 @@ func (g *gaps) add(e eventstore.Stored) {
 // programCategories are the categories of the streams that everything else can be made from.
 var programCategories = []string{domain.BookingCategory, domain.CalendarCategory, domain.RealUseCategory, domain.KeyCategory, domain.NotificationCategory}
 
+// openLogFile opens a file that can be read from its start more than once. A device may have no end.
+func openLogFile(file string, flag int) (*os.File, error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file: name another", file)
+	}
+	return os.OpenFile(file, flag, 0o640)
+}
+
 // readLogFile yields the events of a log file, and adds each to sum before that. The error that may come last is an [*unfinished] if the file
 // lacks its end.
 func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {

@@ -117,6 +117,11 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), store)
+	roles := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "roombook_role", Help: "1 for each role of this process."}, []string{"name"})
+	for _, role := range c.roles {
+		roles.WithLabelValues(role).Set(1)
+	}
+	registry.MustRegister(roles)
 	positions := projections.NewPositions()
 
 	// Requests and recovery end with ctx, or as soon as any part fails. Whatever the last requests need ends after them.

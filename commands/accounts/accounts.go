@@ -17,7 +17,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 	"roombook/eventstore"
 )

@@ -16,8 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"roombook/directory"
-	"roombook/directory/sqlite"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
@@ -473,6 +473,11 @@ func TestHashesAreBounded(t *testing.T) {
 	}
 	<-begun
 	<-begun
+	select {
+	case h.running <- struct{}{}:
+		t.Error("there is room for a third one")
+	default:
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	wantErr(t, "a third one, whose caller has gone", h.run(gone, func() { t.Error("three are hashed at a time") }), context.Canceled)

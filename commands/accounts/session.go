@@ -10,7 +10,7 @@ import (
 	"errors"
 	"time"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

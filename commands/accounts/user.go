@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

@@ -71,6 +71,9 @@ func TestChecksCanFail(t *testing.T) {
 		{"kubernetes", "kubernetes/base/service.yaml", "type: ClusterIP", "type: LoadBalancer", "only the gateway is outside"},
 		{"kubernetes", "kubernetes/components/istio/destination-rule.yaml", "consecutive5xxErrors", "consecutiveErrors5xx", "consecutiveErrors5xx"},
 		{"kubernetes", "kubernetes/components/istio/kustomization.yaml", "istio.io~1inject", "istio.io~1injected", "its sidecar may keep it from ending"},
+		{"kubernetes", "kubernetes/components/istio/kustomization.yaml", "EXIT_ON_ZERO", "EXIT_AT_ZERO", "or stop before it"},
+		{"kubernetes", "kubernetes/components/istio/kustomization.yaml", "holdApplicationUntilProxyStarts", "holdApplicationUntilProxyStart", "unknown field"},
+		{"buildspec", "buildspec.yml", "- export DIGEST\n", "- export\n", "DIGEST is not exported"},
 		{"kubernetes", "kubernetes/components/gateway-api/http-route.yaml", "value: /realuses}", "value: /realUses}", "it does not let /realuses through"},
 		{"kubernetes", "kubernetes/components/istio/virtual-service.yaml", "exact: /me}", "prefix: /me}", "/me lets /metrics through"},
 		{"kubernetes", "kubernetes/components/ingress/ingress.yaml", "path: /docs,", "path: /metrics,", "/metrics is for operators"},
@@ -110,7 +113,7 @@ func TestChecksCanFail(t *testing.T) {
 // TestRollout rolls out with a kubectl that records what it is asked.
 func TestRollout(t *testing.T) {
 	const image = "registry.example/roombook@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	calls, err := rolledOut("..", image, "")
+	calls, err := rolledOut("..", image, "production", "")
 	if err != nil || strings.Contains(calls, "undo") {
 		t.Errorf("a roll-out that succeeds: %v\n%s", err, calls)
 	}
@@ -118,7 +121,7 @@ func TestRollout(t *testing.T) {
 		"rollout status deployment/roombook-projections", "rollout status deployment/roombook-recovery", "rollout status deployment/roombook-dispatch",
 		"component in (api) -f -\napplied image: "+image, "rollout status deployment/roombook-api", "component=verify -f -\napplied image: "+image)
 	for _, failing := range []string{"!app.kubernetes.io/component", "rollout status deployment/roombook-recovery", "in (api)", "rollout status deployment/roombook-api", "=verify"} {
-		calls, err = rolledOut("..", image, failing)
+		calls, err = rolledOut("..", image, "production", failing)
 		if err == nil || strings.Contains(calls, "undo deployment/roombook-dispatch") {
 			t.Errorf("a roll-out in which %s fails: %v\n%s", failing, err, calls)
 		}
@@ -126,8 +129,11 @@ func TestRollout(t *testing.T) {
 			"rollout undo deployment/roombook-recovery --to-revision=4\n", "rollout status deployment/roombook-recovery",
 			"rollout undo deployment/roombook-projections --to-revision=5\n", "rollout status deployment/roombook-projections")
 	}
-	if calls, err = rolledOut("..", "roombook:latest", ""); err == nil || calls != "" {
+	if calls, err = rolledOut("..", "roombook:latest", "production", ""); err == nil || calls != "" {
 		t.Errorf("of an image that is not named by its digest: %v\n%s", err, calls)
+	}
+	if calls, err = rolledOut("..", image, "elsewhere", ""); err == nil || strings.Contains(calls, "apply") {
+		t.Errorf("of an overlay whose image is another: %v\n%s", err, calls)
 	}
 }
 

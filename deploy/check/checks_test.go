@@ -383,6 +383,11 @@ func checkBuildspec(dir string, _ *program) []string {
 			set[name] = true
 		}
 	}
+	for _, name := range spec.Env.Exported {
+		if !slices.Contains(all, "export "+name) {
+			f.add("buildspec: %s is not exported by any command", name)
+		}
+	}
 	f.checkScripts(dir, path, script)
 	return f
 }
@@ -424,7 +429,7 @@ func checkPipeline(dir string, _ *program) []string {
 }
 
 // rolledOut runs rollout.sh with a kubectl that records what it is asked, and fails where told.
-func rolledOut(dir, image, failing string) (calls string, err error) {
+func rolledOut(dir, image, overlay, failing string) (calls string, err error) {
 	bin, err := os.MkdirTemp("", "kubectl")
 	if err != nil {
 		return "", err
@@ -434,6 +439,7 @@ func rolledOut(dir, image, failing string) (calls string, err error) {
 	script := fmt.Sprintf(`#!/bin/bash
 echo "$*" >> %q
 case "$*" in
+  *elsewhere) echo 'image: registry.example/roombook:1.2.3' ;;
   kustomize*) echo 'image: roombook:local' ;;
   *"get deployments"*) echo roombook-api 7; echo roombook-projections 5; echo roombook-recovery 4 ;;
   apply*) sed 's/^/applied /' >> %[1]q ;;
@@ -443,7 +449,7 @@ if [ -n %[2]q ] && [[ "$*" == *%[2]q* ]] && [ ! -e %[1]q.failed ]; then touch %[
 	if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(script), 0o755); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("bash", filepath.Join(dir, "rollout.sh"), image)
+	cmd := exec.Command("bash", filepath.Join(dir, "rollout.sh"), image, overlay)
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 	err = cmd.Run()
 	text, reading := os.ReadFile(record)

@@ -65,7 +65,7 @@ func exported(t *testing.T, data string) (file, sum string) {
 	return file, string(lines[len(lines)-1])
 }
 
-// A backup is restored to the volume; a damaged one leaves it as it is.
+// A backup is restored to the volume, whatever another try has left there; a damaged one leaves it as it is.
 func TestRestoreJob(t *testing.T) {
 	backup, err := exec.CommandContext(t.Context(), running.path, "backup", "-", "--data", running.data).Output()
 	if err != nil {
@@ -80,6 +80,10 @@ func TestRestoreJob(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(volume, "events", "of before")); err != nil {
 		t.Errorf("half of a backup: %v", err)
+	}
+	// Another try was ended after its backup had been restored, and before the exchange.
+	if err := os.MkdirAll(filepath.Join(volume, "restored", "events", "of another try"), 0o750); err != nil {
+		t.Fatal(err)
 	}
 	if err := runJob(t, "restore", "/volume", volume, bytes.NewReader(backup)); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	mesh "istio.io/api/mesh/v1alpha1"
 	networkingistio "istio.io/api/networking/v1"
 	securityistio "istio.io/api/security/v1"
 	apps "k8s.io/api/apps/v1"
@@ -359,6 +360,16 @@ func (m *manifests) checkPod(p *program, name string, pod core.PodTemplateSpec) 
 		for _, network := range strings.Split(environment["ROOMBOOK_TRUSTED_PROXIES"], ",") {
 			if _, err := netip.ParsePrefix(network); err != nil {
 				wrong("links have the gateway's https only if its networks are trusted: %v", err)
+			}
+		}
+		if m.mesh != nil {
+			var proxy mesh.ProxyConfig
+			text, err := yaml.YAMLToJSON([]byte(pod.Annotations["proxy.istio.io/config"]))
+			if err == nil {
+				err = protojson.Unmarshal(text, &proxy)
+			}
+			if err != nil || !proxy.HoldApplicationUntilProxyStarts.GetValue() || proxy.ProxyMetadata["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] != "true" {
+				wrong("its sidecar may start after it, or stop before it: %v", err)
 			}
 		}
 		m.checkProbes(p, wrong, c)

@@ -17,8 +17,8 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 )
 
-// others are metrics of Prometheus itself and of the kubelet.
-var others = regexp.MustCompile(`^(up|kubelet_volume_stats_(available|capacity)_bytes)$`)
+// others are metrics of Prometheus itself, of the kubelet and of kube-state-metrics.
+var others = regexp.MustCompile(`^(up|kubelet_volume_stats_(available|capacity)_bytes|kube_cronjob_(created|status_last_successful_time))$`)
 
 // checkExpression looks whether the program has every metric of a query.
 func (f *faults) checkExpression(where, query string, p *program) {
@@ -121,6 +121,7 @@ func checkDashboard(dir string, p *program) []string {
 func TestAlerts(t *testing.T) {
 	scenarios := map[string]struct{ fires, quiet string }{
 		"RoombookDown":        {`up{job="roombook",instance="a"} 0+0x90`, `up{job="roombook",instance="a"} 1+0x90`},
+		"RoombookRoleMissing": {roles("api", "recovery", "dispatch"), roles("api", "projections", "recovery", "dispatch")},
 		"RoombookErrors":      {requests("503", "+6") + requests("200", "+60"), requests("503", "+0.1") + requests("200", "+60")},
 		"RoombookSlow":        {latency("POST", "+1", "+60"), latency("POST", "+60", "+60") + latency("GET", "+1", "+60")},
 		"RoombookRefusing":    {`roombook_http_refused_total{job="roombook",kind="command"} 0+5x90`, `roombook_http_refused_total{job="roombook",kind="command"} 7+0x90`},
@@ -139,6 +140,8 @@ func TestAlerts(t *testing.T) {
 		"RoombookNotificationsUnhandled": {`roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x40 1+0x50`, `roombook_notifications_unhandled_events{job="roombook",group="g"} 0+0x90`},
 		"RoombookLogReplaced":            {`roombook_eventstore_log_replaced_total{job="roombook"} 0+0x40 1+0x50`, `roombook_eventstore_log_replaced_total{job="roombook"} 0+0x90`},
 		"RoombookDiskFilling":            {disk("9"), disk("50")},
+		// At 75 minutes, which are 4500 s: one whose last success was 28 hours before, among others; one that has just had its first.
+		"RoombookNotVerified": {cronjob("created", -1000000) + cronjob("status_last_successful_time", -96300), cronjob("created", -1000000) + cronjob("status_last_successful_time", 4000)},
 	}
 	groups, errs := parseRules("..")
 	if len(errs) > 0 {
@@ -181,6 +184,18 @@ func lists(metric, first, second string) string {
 		fmt.Fprintf(&b, "%s{job=\"roombook\",instance=%q,projection=\"booking_list\"} %s\n", metric, instance, value)
 	}
 	return b.String()
+}
+
+func roles(there ...string) string {
+	var b strings.Builder
+	for _, role := range there {
+		fmt.Fprintf(&b, "roombook_role{job=\"roombook\",instance=\"a\",name=%q} 1+0x90\n", role)
+	}
+	return b.String()
+}
+
+func cronjob(metric string, at int) string {
+	return fmt.Sprintf("kube_cronjob_%s{namespace=\"roombook\",cronjob=\"roombook-verify\"} %d+0x90\n", metric, at)
 }
 
 func breaker(states string) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func startControllers(t *testing.T, config *rest.Config, a *applier, l *load) {
 	go keepReady(ctx, client)
 }
 
-// keepReady does for the test what a node does: it makes every pod ready, or runs its first container that comes before the others.
+// keepReady does for the test what a node does: it makes every pod ready, or runs the containers that come before the others, up to the one that waits for what is sent to it.
 func keepReady(ctx context.Context, client kubernetes.Interface) {
 	for ctx.Err() == nil {
 		pods, err := client.CoreV1().Pods(namespace).List(ctx, meta.ListOptions{})
@@ -128,7 +129,11 @@ func keepReady(ctx context.Context, client kubernetes.Interface) {
 					if len(p.Status.InitContainerStatuses) > 0 {
 						continue
 					}
-					p.Status.InitContainerStatuses = []core.ContainerStatus{{Name: before[0].Name, State: core.ContainerState{Running: &core.ContainerStateRunning{StartedAt: now}}}}
+					waits := slices.IndexFunc(before, func(c core.Container) bool { return c.Stdin })
+					for _, c := range before[:waits] {
+						p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, core.ContainerStatus{Name: c.Name, State: core.ContainerState{Terminated: &core.ContainerStateTerminated{}}})
+					}
+					p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, core.ContainerStatus{Name: before[waits].Name, State: core.ContainerState{Running: &core.ContainerStateRunning{StartedAt: now}}})
 					_, _ = client.CoreV1().Pods(namespace).UpdateStatus(ctx, &p, meta.UpdateOptions{})
 					continue
 				}

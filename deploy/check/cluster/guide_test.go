@@ -51,7 +51,8 @@ func take(t *testing.T, client kubernetes.Interface, folder, command string) {
 		t.Fatalf("%d pods, %v", len(pods.Items), err)
 	}
 	p := pods.Items[0]
-	c, running := p.Spec.InitContainers[0], p.Status.InitContainerStatuses[0]
+	before := len(p.Status.InitContainerStatuses) - 1
+	c, running := p.Spec.InitContainers[before], p.Status.InitContainerStatuses[before]
 	if !strings.HasPrefix(command, "kubectl -n roombook attach -i job/roombook-"+folder+" -c "+c.Name+" < ") || !c.Stdin || running.Name != c.Name || running.State.Running == nil {
 		t.Fatalf("%s: %s runs as %+v", command, c.Name, running)
 	}

@@ -15,7 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

@@ -13,7 +13,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

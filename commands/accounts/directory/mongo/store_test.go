@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"roombook/directory"
-	"roombook/directory/directorytest"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/directorytest"
 )
 
 // address is the address of the server: the one that ROOMBOOK_TEST_MONGO names, or that of a FerretDB that the tests start.

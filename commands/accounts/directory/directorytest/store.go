@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"roombook/directory"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 )
 

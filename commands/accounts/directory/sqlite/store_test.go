@@ -8,8 +8,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"roombook/directory"
-	"roombook/directory/directorytest"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/directory/directorytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
