@@ -642,16 +642,16 @@ func TestSignInWithoutScripts(t *testing.T) {
 		}
 	}
 	b.ask(t, "POST", "/house", url.Values{"do": {"sample"}}).want(t, 303)
-	form := b.get(t, "/signin?back=%2Fsettings").want(t, 200).fields(t, "password")
+	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")
 	form.Set("name", "ann")
 	form.Set("password", other)
 	b.submit(t, "/signin", form).want(t, 403).has(t, "Nobody who may sign in has this name and password.")
 	form.Set("password", good)
 	in := b.ask(t, "POST", "/signin", form).want(t, 303)
-	if in.header.Get("Location") != "/settings" || b.cookies["roombook"] == "" {
+	if in.header.Get("Location") != "/board" || b.cookies["roombook"] == "" {
 		t.Fatalf("%v", in.header)
 	}
-	b.get(t, "/settings").has(t, "Sign out")
+	b.get(t, "/board").has(t, "Sign out")
 	b.ask(t, "POST", "/house", url.Values{"do": {"add"}, "id": {"blue"}, "name": {"Blue"}}).want(t, 403) // who looks after rooms is an administrator
 	booked := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "end": {"2027-03-10T10:00"}, "user": {string(user)}}).want(t, 303)
 	if id := strings.Split(booked.header.Get("Location"), "/")[2]; !strings.Contains(b.get(t, "/bookings/"+id+"/page").text(t), string(user)) {
