@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/swaggest/swgui/v5emb"
-
-	"roombook/domain"
 )
 
 // openAPI is the description of the API.
@@ -54,9 +52,6 @@ func (s *Server) documentRoutes() []route {
 func (s *Server) root(x *exchange) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		if err := x.authenticate(&route{path: "/", needs: domain.ReadBookings}); err != nil {
-			return err
-		}
 		return s.screen(s.pages.Board())(x)
 	}
 	var err error

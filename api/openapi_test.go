@@ -546,7 +546,8 @@ func TestExamplesWork(t *testing.T) {
 			if len(query) > 0 {
 				s.do(t, method, path+"?"+query.Encode(), "").want(t, 200)
 			}
-			if method != http.MethodPost || o.RequestBody == nil || strings.Contains(path, "{") || path == "/realuses" {
+			if method != http.MethodPost || o.RequestBody == nil || strings.Contains(path, "{") ||
+				slices.Contains([]string{"/realuses", "/session", "/setup", "/tokens"}, path) { // which are about a booking, or about accounts, of those who try
 				continue
 			}
 			for name, example := range o.RequestBody.Value.Content.Get("application/json").Examples {

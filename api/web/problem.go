@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -26,12 +27,12 @@ var sentinels = []struct {
 	status int
 }{
 	{errNoPage, "no-page", http.StatusNotFound},
-	{errCrossOrigin, "cross-origin", http.StatusForbidden},
 	{errForm, "form", http.StatusBadRequest},
 	{errNoTime, "no-time", http.StatusUnprocessableEntity},
 	{errSkipped, "skipped-time", http.StatusUnprocessableEntity},
 	{errTwice, "time-twice", http.StatusUnprocessableEntity},
 	{errNoReason, "no-reason", http.StatusUnprocessableEntity},
+	{accounts.ErrWrongCredentials, "wrong-credentials", http.StatusForbidden},
 	{errNoName, "no-name", http.StatusUnprocessableEntity},
 	{errNobodyChosen, "none-chosen", http.StatusUnprocessableEntity},
 	{errHours, "hours", http.StatusUnprocessableEntity},
@@ -135,6 +136,12 @@ func (v *view) problemOf(err error) problem {
 	}
 	if _, ok := errors.AsType[*commands.Unreadable](err); ok {
 		return problem{http.StatusServiceUnavailable, []string{v.T("problem.unavailable")}}
+	}
+	if _, ok := errors.AsType[*domain.Forbidden](err); ok {
+		return problem{http.StatusForbidden, []string{v.T("problem.forbidden")}}
+	}
+	if _, ok := errors.AsType[*accounts.TooManyTries](err); ok {
+		return problem{http.StatusTooManyRequests, []string{v.T("problem.too-many-tries")}}
 	}
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		p := problem{status: http.StatusUnprocessableEntity}

@@ -50,7 +50,6 @@ type Pages struct {
 	zone      *time.Location
 	templates map[string]*template.Template // by screen
 	assets    *assets
-	guard     *http.CrossOriginProtection
 }
 
 //go:embed templates
@@ -61,7 +60,7 @@ func New(o Options) *Pages {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	p := &Pages{commands: o.Commands, lists: o.Lists, zone: o.Zone, assets: embeddedAssets, guard: http.NewCrossOriginProtection()}
+	p := &Pages{commands: o.Commands, lists: o.Lists, zone: o.Zone, assets: embeddedAssets}
 	p.templates = parsedTemplates
 	return p
 }
@@ -106,26 +105,41 @@ func (p *Pages) Routes() []Route {
 			// Who the reader is, and in which language.
 			{"GET", "/settings", true, p.settings},
 			{"POST", "/settings", true, p.changeSettings},
+			// Signs in and out.
+			{"GET", "/signin", true, p.signInForm},
+			{"POST", "/signin", true, p.signIn},
+			{"POST", "/signout", true, p.signOut},
 		},
 		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes())
 }
 
-// Serve replies to a request of an actor for a route. An actor without a name is whoever the reader says to be. Base is the address at which the client reached the server, without a trailing slash. The error, if
-// any, is for the log: the reader has been answered.
-func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, actor domain.Actor, base string) error {
-	v := &view{p: p, w: w, r: r, actor: actor, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
+// Visitor is who a request is from.
+type Visitor struct {
+	Actor domain.Actor
+	// Accounts is set if people sign in. If not, an actor is whoever the reader says to be.
+	Accounts bool
+	// Refused is why the visitor may not see the screen; nil if they may.
+	Refused error
+	Session Session
+}
+
+// Session is what a visitor signs in to.
+type Session interface {
+	SignIn(name, password string) error
+	SignOut() error
+}
+
+// Serve replies to a request of a visitor for a route. Base is the address at which the client reached the server, without a trailing slash.
+// The error, if any, is for the log: the reader has been answered.
+func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visitor Visitor, base string) error {
+	v := &view{p: p, w: w, r: r, visitor: visitor, actor: visitor.Actor, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
 	v.prefix = base
 	if u, err := url.Parse(base); err == nil {
 		v.prefix = u.EscapedPath()
 	}
 	v.read()
-	if actor.User != "" {
-		v.Reader = actor.User
-	}
-	err := p.guard.Check(r)
-	if err != nil {
-		err = errCrossOrigin
-	} else if r.Method == http.MethodPost {
+	err := visitor.Refused
+	if err == nil && r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if r.ParseForm() != nil {
 			err = errForm
@@ -152,13 +166,14 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // view is a request for a screen, and what its template can use. Only the request's goroutine may use it.
 type view struct {
-	p      *Pages
-	w      http.ResponseWriter
-	r      *http.Request
-	actor  domain.Actor
-	base   string // the address of the server
-	prefix string // its path: links start with it
-	status int
+	p       *Pages
+	w       http.ResponseWriter
+	r       *http.Request
+	visitor Visitor
+	actor   domain.Actor
+	base    string // the address of the server
+	prefix  string // its path: links start with it
+	status  int
 
 	Language Language
 	Reader   domain.UserID // empty if the reader has not said
@@ -173,15 +188,19 @@ const (
 	cookiePosition = "roombook-position"
 )
 
-// read takes who the reader is and in which language from the request. There is no sign-in: the reader is whoever the reader says. Sign-in
-// replaces this.
+// read takes who the reader is and in which language from the request.
 func (v *view) read() {
-	if c, err := v.r.Cookie(cookieName); err == nil && validID(c.Value) {
+	if v.visitor.Accounts {
+		v.Reader = v.actor.User
+	} else if c, err := v.r.Cookie(cookieName); err == nil && validID(c.Value) {
 		v.Reader = domain.UserID(c.Value)
 	}
 	chosen, _ := v.r.Cookie(cookieLanguage)
 	v.Language = languageOf(chosen, v.r.Header["Accept-Language"])
 }
+
+// Accounts reports whether readers sign in.
+func (v *view) Accounts() bool { return v.visitor.Accounts }
 
 // validID reports whether a text can be the id of a room, a booking or a user.
 func validID(id string) bool {
@@ -386,7 +405,6 @@ func (v *view) Asset(name string) string {
 func (v *view) ServerZone() *time.Location { return v.p.zone }
 
 var (
-	errCrossOrigin = errors.New("a form of another site was sent here")
-	errForm        = errors.New("a form cannot be read")
-	errNoPage      = errors.New("there is no such page")
+	errForm   = errors.New("a form cannot be read")
+	errNoPage = errors.New("there is no such page")
 )
