@@ -39,7 +39,7 @@ func runTests(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(folder)
 	server := exec.Command("go", "run", ".", folder, "127.0.0.1:0")
-	server.Dir = "../../projections/mongo/ferretdb"
+	server.Dir = "../../../../projections/mongo/ferretdb"
 	server.Env = append(os.Environ(), "GOWORK=off")
 	server.Stderr = os.Stderr
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the tests, which then close its input
