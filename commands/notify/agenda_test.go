@@ -575,3 +575,27 @@ func TestAgendaCheckpoint(t *testing.T) {
 	stop()
 	<-done
 }
+
+// The checkpoint stays before an event that cannot be decoded: it may be a failure that another attempt follows.
+func TestAgendaCheckpointBeforeWhatCannotBeDecoded(t *testing.T) {
+	id := domain.NotificationID("n")
+	delivered := func(p eventstore.Position) eventstore.Recorded {
+		return eventstore.Recorded{Stream: id.Stream(), Position: p, Type: "NotificationDelivered", Event: domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelMail, Attempt: 1}}
+	}
+	a := newAgenda(nil, quietly())
+	for _, test := range []struct {
+		next eventstore.Recorded
+		want eventstore.Position
+	}{
+		{delivered(7), 7},
+		{eventstore.Recorded{Stream: id.Stream(), Position: 8, Type: "NobodyKnowsThis"}, 8},
+		{eventstore.Recorded{Stream: id.Stream(), Position: 9, Type: "NotificationFailed"}, 8},
+		{delivered(10), 8},
+	} {
+		a.fold(eventstore.Batch{Events: []eventstore.Recorded{test.next}, CaughtUp: true}, time.Now())
+		a.folded = checkpointEvery
+		if got := a.checkpoint(); got != test.want {
+			t.Errorf("after the event at %d the checkpoint is %d, want %d", test.next.Position, got, test.want)
+		}
+	}
+}
