@@ -16,7 +16,8 @@ import (
 	"roombook/eventstore"
 )
 
-// checkpointStream stores the position from which the log is read at a start. It never passes the oldest failure that another attempt follows.
+// checkpointStream stores the position from which the log is read at a start. It never passes the oldest failure that another attempt follows,
+// or an event that cannot be decoded: it may be such a failure, for a version of the program that can decode it.
 const checkpointStream = "dispatch-checkpoint"
 
 const (
@@ -35,13 +36,14 @@ type agenda struct {
 	growing *eventstore.Trouble
 	changed chan struct{} // signalled when there is something new to do
 
-	mu       sync.Mutex
-	streams  map[string]*agendaStream // with a next attempt
-	next     time.Time                // no attempt is due before
-	last     eventstore.Position      // of the last event that was folded
-	folded   int                      // events since the last checkpoint
-	caughtUp bool
-	err      error // why the log cannot be followed
+	mu        sync.Mutex
+	streams   map[string]*agendaStream // with a next attempt
+	next      time.Time                // no attempt is due before
+	last      eventstore.Position      // of the last event that was folded
+	undecoded *eventstore.Position     // before the first event that cannot be decoded; nil if all can
+	folded    int                      // events since the last checkpoint
+	caughtUp  bool
+	err       error // why the log cannot be followed
 }
 
 // agendaStream is a notification stream.
@@ -115,7 +117,7 @@ func (a *agenda) follow(ctx context.Context, alive func()) error {
 	}
 	a.mu.Lock()
 	clear(a.streams)
-	a.last, a.folded, a.caughtUp = after, 0, false
+	a.last, a.undecoded, a.folded, a.caughtUp = after, nil, 0, false
 	a.mu.Unlock()
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error {
@@ -169,6 +171,9 @@ func (a *agenda) fold(batch eventstore.Batch, now time.Time) (caughtUp bool) {
 		}
 		if s := a.streams[r.Stream]; s != nil {
 			s.revision = r.Revision
+		}
+		if last := a.last; a.undecoded == nil && readable(r) != nil {
+			a.undecoded = &last
 		}
 		a.last = r.Position
 		a.folded++
@@ -306,6 +311,9 @@ func (a *agenda) checkpoint() eventstore.Position {
 	}
 	a.folded = 0
 	p := a.last
+	if a.undecoded != nil {
+		p = *a.undecoded
+	}
 	for _, s := range a.streams {
 		for _, n := range s.attempts {
 			p = min(p, n.after)

@@ -436,6 +436,50 @@ func TestUnhandledEvents(t *testing.T) {
 	}
 }
 
+// Nobody is told of what cannot be read: the event is parked, whether it, its booking or the record of what was sent cannot be decoded.
+func TestEventsThatCannotBeDecoded(t *testing.T) {
+	address := eventstoretest.ConnectionString(t)
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	w, server := newWorldOn(t, store), notifytest.NewMailServer(t, false)
+	raw := func(stream, eventType string) {
+		eventstoretest.AppendRaw(t, address, stream, eventType, `{"bookingId": 17}`, "")
+	}
+	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
+		t.Fatal(err)
+	}
+	created, changed, sent := domain.BookingID(uuid.NewString()), w.book(w.user("kim")), w.created(w.user("ann"))
+	raw(created.Stream(), "BookingCreated")
+	raw(changed.Stream(), "BookingChanged")
+	w.append(domain.RealUseOf(changed).Stream(), domain.UseStarted{BookingID: changed, RoomID: "1", UserID: w.user("ann"), StartedAt: nine})
+	raw(sent.Stream(), "NotificationDelivered")
+	raw(domain.BookingID(uuid.NewString()).Stream(), "NobodyKnowsThis")
+	d, _ := w.start(Options{Mail: mailOptions(server)})
+	var parked []string
+	w.until("they are parked", func() bool {
+		all, err := w.store.Parked(t.Context(), d.routes[0].group)
+		parked = nil
+		for _, e := range all {
+			if strings.Contains(e.Reason, "cannot be decoded") {
+				parked = append(parked, e.Stream)
+			}
+		}
+		return err == nil && len(parked) >= 5
+	})
+	for _, stream := range []string{created.Stream(), changed.Stream(), domain.RealUseOf(changed).Stream(), sent.Stream()} {
+		if !slices.Contains(parked, stream) {
+			t.Errorf("of %s none is parked: %s", stream, parked)
+		}
+	}
+	w.idle(d.routes[0].group)
+	if n := len(w.subjects(server, w.user("ann"))); n != 0 {
+		t.Errorf("%d mails because of what cannot be read", n)
+	}
+}
+
 // The time of the next attempt is kept by the clock of who waits for it: that of who failed may be wrong.
 func TestAgendaKeepsItsOwnTime(t *testing.T) {
 	now := time.Now()
@@ -530,4 +574,28 @@ func TestAgendaCheckpoint(t *testing.T) {
 	w.until("the attempt is found", func() bool { n, _ := a.waiting(); return n[domain.ChannelMail] == 1 })
 	stop()
 	<-done
+}
+
+// The checkpoint stays before an event that cannot be decoded: it may be a failure that another attempt follows.
+func TestAgendaCheckpointBeforeWhatCannotBeDecoded(t *testing.T) {
+	id := domain.NotificationID("n")
+	delivered := func(p eventstore.Position) eventstore.Recorded {
+		return eventstore.Recorded{Stream: id.Stream(), Position: p, Type: "NotificationDelivered", Event: domain.NotificationDelivered{NotificationID: id, Channel: domain.ChannelMail, Attempt: 1}}
+	}
+	a := newAgenda(nil, quietly())
+	for _, test := range []struct {
+		next eventstore.Recorded
+		want eventstore.Position
+	}{
+		{delivered(7), 7},
+		{eventstore.Recorded{Stream: id.Stream(), Position: 8, Type: "NobodyKnowsThis"}, 8},
+		{eventstore.Recorded{Stream: id.Stream(), Position: 9, Type: "NotificationFailed"}, 8},
+		{delivered(10), 8},
+	} {
+		a.fold(eventstore.Batch{Events: []eventstore.Recorded{test.next}, CaughtUp: true}, time.Now())
+		a.folded = checkpointEvery
+		if got := a.checkpoint(); got != test.want {
+			t.Errorf("after the event at %d the checkpoint is %d, want %d", test.next.Position, got, test.want)
+		}
+	}
 }

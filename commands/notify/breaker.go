@@ -110,10 +110,11 @@ func (b *breaker) try() (probe, ok bool) {
 // record records the outcome of an attempt and when it began. f is nil if the message was delivered.
 func (b *breaker) record(began time.Time, f *failure) {
 	b.mu.Lock()
-	if (f == nil || !f.down) && b.worked.Before(began) {
+	if (f == nil || !f.down && !f.unsent) && b.worked.Before(began) {
 		b.worked = began
 	}
 	switch {
+	case f != nil && f.unsent:
 	case f == nil || f.permanent:
 		b.reason = nil
 		clear(b.refusers)
@@ -129,9 +130,11 @@ func (b *breaker) record(began time.Time, f *failure) {
 		}
 	}
 	b.mu.Unlock()
-	if f != nil && f.down {
+	switch {
+	case f != nil && f.unsent && b.IsClosed():
+	case f != nil && (f.down || f.unsent): // a probe that was not sent leaves the breaker open
 		b.RecordFailure()
-	} else {
+	default:
 		b.RecordSuccess()
 	}
 }

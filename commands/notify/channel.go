@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -27,6 +26,8 @@ type failure struct {
 	err error
 	// permanent means that another attempt would fail as well.
 	permanent bool
+	// unsent means that the destination was not asked, so that the failure says nothing of it.
+	unsent bool
 	// down means that the failure is not specific to the message: the destination cannot be reached, does not answer, or reports an error
 	// of its own.
 	down bool
@@ -39,9 +40,8 @@ type failure struct {
 func (e *failure) Error() string { return e.err.Error() }
 func (e *failure) Unwrap() error { return e.err }
 
-func permanent(format string, args ...any) error {
-	return &failure{err: fmt.Errorf(format, args...), permanent: true}
-}
+// unsendable returns the failure of a message that no destination was asked to take.
+func unsendable(err error) error { return &failure{err: err, permanent: true, unsent: true} }
 
 // failureOf returns err as a failure. An unclassified error counts as a failure of the destination.
 func failureOf(err error) *failure {
@@ -66,7 +66,7 @@ func (c *logChannel) pause(int64) (time.Duration, bool) { return 0, false }
 func (c *logChannel) send(ctx context.Context, m Message) error {
 	w, err := c.texts.words(c.who.person(m.To).Language, m)
 	if err != nil {
-		return permanent("%w", err)
+		return unsendable(err)
 	}
 	c.log.InfoContext(ctx, "notification", "to", m.To, "kind", m.Kind, "subject", w.subject, "text", m.Sentence(),
 		"booking", m.Booking, "notification", m.ID, "correlation", m.CorrelationID)

@@ -17,7 +17,7 @@ import (
 
 // handle sends the notifications of an event. lasting is the context of deliveries in progress; it ends a little later than ctx.
 func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore.Delivery) eventstore.Settlement {
-	if !r.notifies(e.Event) {
+	if !r.notifies(e.Recorded) {
 		return eventstore.Ack()
 	}
 	defer d.metrics.take(r.group, e.Recorded)()
@@ -37,8 +37,10 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 }
 
 // notifies reports whether an event may have notifications to deliver.
-func (r *route) notifies(event domain.Event) bool {
-	switch e := event.(type) {
+func (r *route) notifies(event eventstore.Recorded) bool {
+	switch e := event.Event.(type) {
+	case nil:
+		return readable(event) != nil
 	case domain.ConfirmRequested, domain.NotificationRetried:
 		return true
 	case domain.NotificationRequested:
@@ -46,8 +48,16 @@ func (r *route) notifies(event domain.Event) bool {
 	case domain.NotificationDue:
 		return r.lane.name() == e.Channel || r.fallback != nil && r.fallback.name() == e.Channel || r.people && e.Channel != domain.ChannelWebhook
 	}
-	_, has := domain.NoticeOf(event)
+	_, has := domain.NoticeOf(event.Event)
 	return has
+}
+
+// readable returns an error for an event that this program cannot decode and must not skip. Events of unknown types may be skipped.
+func readable(r eventstore.Recorded) error {
+	if r.Event == nil && eventstore.Known(r.Type) {
+		return fmt.Errorf("event %d of stream %s, %s, cannot be decoded by this version of the program", r.Revision, r.Stream, r.Type)
+	}
+	return nil
 }
 
 // bookingOf is the booking that an event is about.
@@ -67,6 +77,9 @@ func bookingOf(event domain.Event) domain.BookingID {
 }
 
 func (d *Dispatcher) notify(ctx, lasting context.Context, r *route, e eventstore.Delivery) error {
+	if err := readable(e.Recorded); err != nil {
+		return err
+	}
 	messages, cause, err := d.messages(ctx, e.Recorded)
 	if err != nil {
 		return err
@@ -146,15 +159,27 @@ func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id stri
 	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id)
 }
 
-// booking returns a booking before and after an event. Before it is handed over is before the change in the same append.
+// booking returns a booking before and after an event. Before it is handed over is before the change in the same append. It is an error if one
+// of these events cannot be decoded, unless the booking has been cancelled, which is also how an operator ends such a booking.
 func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventstore.Recorded) (before, after domain.Booking, err error) {
 	if e.Stream == id.Stream() && e.Revision == 0 {
 		return before, before.Evolve(e.Event), nil
 	}
 	_, handedOver := e.Event.(domain.BookingHandedOver)
 	events, err := d.read(ctx, id.Stream())
+	if err != nil {
+		return before, after, err
+	}
 	var unchanged domain.Booking // before the last change
 	for _, r := range events {
+		if r.Stream != e.Stream && r.Position > e.Position {
+			break
+		}
+		if _, over := r.Event.(domain.BookingCancelled); over {
+			err = nil
+		} else if err == nil {
+			err = readable(r)
+		}
 		if _, changed := r.Event.(domain.BookingChanged); changed {
 			unchanged = after
 		}
@@ -163,8 +188,6 @@ func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventst
 			return unchanged, after.Evolve(r.Event), err
 		case r.Stream == e.Stream && r.Revision == e.Revision:
 			return after, after.Evolve(r.Event), err
-		case r.Stream != e.Stream && r.Position > e.Position:
-			return after, after, err
 		}
 		after = after.Evolve(r.Event)
 	}
@@ -352,10 +375,12 @@ type deliveries struct {
 	revision domain.Revision
 }
 
+// deliveries reads a notification stream. It is an error if one of its events cannot be decoded: it may say that the message has been delivered.
 func (d *Dispatcher) deliveries(ctx context.Context, id domain.NotificationID) (deliveries, error) {
 	s := deliveries{stream: id.Stream(), revision: eventstore.NoStream}
 	events, err := d.read(ctx, s.stream)
 	for _, r := range events {
+		err = cmp.Or(err, readable(r))
 		s.Deliveries, s.revision = s.Evolve(r.Event), r.Revision
 	}
 	return s, err

@@ -130,11 +130,11 @@ func (c *mailChannel) send(ctx context.Context, m Message) error {
 	p := c.who.person(m.To)
 	to, err := c.who.address(p)
 	if err != nil {
-		return permanent("%w", err)
+		return unsendable(err)
 	}
 	message, err := c.compose(m, to, p.Language)
 	if err != nil {
-		return permanent("%w", err)
+		return unsendable(err)
 	}
 	return c.transmit(ctx, to.Address, message)
 }

@@ -32,10 +32,10 @@ type world struct {
 	used     int
 }
 
-func newWorld(t *testing.T) *world {
-	store := eventstoretest.Open(t)
-	w := &world{T: t, store: store, commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}), group: "test-" + uuid.NewString(), space: uuid.NewString()[:8]}
-	return w
+func newWorld(t *testing.T) *world { return newWorldOn(t, eventstoretest.Open(t)) }
+
+func newWorldOn(t *testing.T, store *eventstore.Store) *world {
+	return &world{T: t, store: store, commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}), group: "test-" + uuid.NewString(), space: uuid.NewString()[:8]}
 }
 
 // start runs a dispatcher until stop is called, or the test ends.

@@ -189,7 +189,7 @@ type notification struct {
 
 func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	if c.gone.Load() {
-		return permanent("the webhook's receiver has answered 410 Gone: it wants nothing more")
+		return unsendable(errors.New("the webhook's receiver has answered 410 Gone: it wants nothing more"))
 	}
 	body, err := json.Marshal(payload{"notification." + string(m.Kind), m.At.UTC(), notification{
 		NotificationID: m.ID, Kind: m.Kind, BookingID: m.Booking, RoomID: m.Room, UserID: m.To, BookingUserID: m.User, By: m.By, Reason: m.Reason, Contents: m.Sentence(),
@@ -197,13 +197,13 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 		OldRoomID: m.OldRoom, OldUseStartDtm: m.OldSlot.Start.In(c.texts.zone), OldUseEndDtm: m.OldSlot.End.In(c.texts.zone),
 	}})
 	if err != nil {
-		return permanent("%w", err)
+		return unsendable(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(body))
 	if err != nil {
-		return permanent("%w", err)
+		return unsendable(err)
 	}
 	now := time.Now()
 	signers, err := c.secrets()
@@ -214,7 +214,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	for _, signer := range signers {
 		signature, err := signer.Sign(string(m.ID), now, body)
 		if err != nil {
-			return permanent("%w", err)
+			return unsendable(err)
 		}
 		signatures = append(signatures, signature)
 	}
@@ -225,7 +225,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	answer, err := c.client.Do(request)
 	if f, ok := errors.AsType[*failure](err); ok {
-		return &failure{err: f.err, permanent: true}
+		return unsendable(f.err)
 	}
 	if err != nil {
 		return &failure{err: withoutURL(err), down: true}
@@ -237,7 +237,7 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 		return nil
 	case status == http.StatusGone:
 		c.gone.Store(true)
-		return permanent("%s", answer.Status)
+		return &failure{err: errors.New(answer.Status), permanent: true}
 	default:
 		return &failure{
 			err:   fmt.Errorf("the webhook's receiver answered %s", answer.Status),

@@ -263,15 +263,23 @@ func TestBreaker(t *testing.T) {
 		b.record(time.Now(), f)
 		return probe
 	}
-	down := &failure{err: context.DeadlineExceeded, down: true}
+	down, unsent := &failure{err: context.DeadlineExceeded, down: true}, &failure{err: context.DeadlineExceeded, permanent: true, unsent: true}
 	for i, test := range []struct {
 		failed *failure
 		probe  bool
 		open   bool
-	}{{down, false, false}, {nil, false, false}, {down, false, false}, {down, false, true}, {down, true, true}, {nil, true, false}, {down, false, false}} {
+	}{
+		{down, false, false}, {nil, false, false}, {down, false, false}, {unsent, false, false}, {down, false, true}, {down, true, true},
+		{unsent, true, true}, {nil, true, false}, {down, false, false},
+	} {
 		if probe := attempt(test.failed); probe != test.probe || b.IsOpen() != test.open || (b.trouble() != nil) != test.open {
 			t.Errorf("%d: probe %t, open %t, %v", i, probe, b.IsOpen(), b.trouble())
 		}
+	}
+	if before := b.worked; b.workedSince(before) {
+		t.Error("it worked after it did last")
+	} else if b.record(time.Now(), unsent); b.workedSince(before) {
+		t.Error("what was not sent has shown that the destination works")
 	}
 	attempt(&failure{err: down, down: true, after: time.Hour})
 	b.record(time.Now(), down)        // one that was under way, which is not asked to wait
