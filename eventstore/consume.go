@@ -36,7 +36,14 @@ type Delivery struct {
 	Replayed bool
 	// Fresh reports that nobody can have been handed it before: it was appended after the group had accepted the call that it came on.
 	Fresh bool
+
+	inHand func() bool
 }
+
+// InHand reports whether the event is still in this consumer's hands. It is not once the call has ended that it came on, unless it has come
+// again: then another consumer may have it. A handler that waits for long asks before it does what is not to be done twice, and lets
+// others have it by [Retry].
+func (d Delivery) InHand() bool { return d.inHand == nil || d.inHand() }
 
 // Settlement is what a consumer wants the group to do about an event that it was handed. The zero value is that of [Ack].
 type Settlement struct {
@@ -391,7 +398,13 @@ func (c *consumer) next(key string) (*heldEvent, Delivery) {
 	for len(c.queues[key]) > 0 {
 		h := c.queues[key][0]
 		if h.call == c.call {
-			return h, h.delivery
+			delivery := h.delivery
+			delivery.inHand = func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return h.call == c.call
+			}
+			return h, delivery
 		}
 		delete(c.held, structured(h.id))
 		<-c.slots

@@ -664,14 +664,20 @@ func TestConsumerIsReplaced(t *testing.T) {
 	s := openStore(t, connection)
 	g := newGroup(t, s, func(o *eventstore.GroupSettings) { o.MaxConsumers = 1 })
 	former, begun, going := newHandled(), make(chan struct{}, 8), make(chan struct{})
+	inHand := make(chan bool, 16)
 	broken := make(notices, 8)
 	first := g.consume(t, network.Open(t, eventstore.Options{Logger: slog.New(slog.NewTextHandler(broken, nil))}), eventstore.ConsumeOptions{}, func(ctx context.Context, d eventstore.Delivery) eventstore.Settlement {
 		begun <- struct{}{}
+		inHand <- d.InHand()
 		<-going
+		inHand <- d.InHand()
 		return former.ack(ctx, d)
 	})
 	written := g.write(t, s, 1, 3)
 	<-begun
+	if !<-inHand {
+		t.Error("an event that has just come is not in hand")
+	}
 	g.awaitInfo(t, s, func(i eventstore.GroupInfo) bool { return i.InFlight == len(written) })
 	network.Stop()
 	for !strings.Contains(<-broken, "a persistent subscription cannot be read") {
@@ -683,6 +689,9 @@ func TestConsumerIsReplaced(t *testing.T) {
 	}
 	second.end(t)
 	close(going)
+	if <-inHand {
+		t.Error("an event that another consumer has handled is in hand")
+	}
 	network.Start()
 	last := g.write(t, s, 1, 1)
 	got := deliveredIDs(former.until(func(all []eventstore.Delivery) bool { return slices.Contains(deliveredIDs(all), last[0]) }))

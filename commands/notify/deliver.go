@@ -29,12 +29,17 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 		return eventstore.Ack()
 	case ctx.Err() != nil:
 		return eventstore.Retry("the process that had it has ended")
+	case errors.Is(err, errOtherHands):
+		return eventstore.Retry(errOtherHands.Error())
 	default:
 		d.log.Error("the notifications of an event cannot be made, and it is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
 			"correlation", e.Metadata.CorrelationID, "error", err)
 		return eventstore.Park(err.Error())
 	}
 }
+
+// errOtherHands means that the group may have handed the event to another process while it waited here.
+var errOtherHands = errors.New("another process may have it")
 
 // notifies reports whether an event may have notifications to deliver.
 func (r *route) notifies(event eventstore.Recorded) bool {
@@ -87,7 +92,7 @@ func (d *Dispatcher) notify(ctx, lasting context.Context, r *route, e eventstore
 	due, _ := e.Event.(domain.NotificationDue)
 	var all errgroup.Group
 	for _, m := range messages {
-		m.first, m.due = e.Fresh && m.ID == domain.NotificationOf(e.ID), due.Channel
+		m.first, m.due, m.delivery = e.Fresh && m.ID == domain.NotificationOf(e.ID), due.Channel, &e
 		all.Go(func() error { return d.deliver(ctx, lasting, r, m, cause) })
 	}
 	return all.Wait()
@@ -302,6 +307,9 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	}
 	if before.Delivery != domain.DeliveryPending || !due {
 		return before.Delivery, nil
+	}
+	if !m.delivery.InHand() {
+		return "", errOtherHands
 	}
 	age := time.Since(cause.Metadata.OccurredAt)
 	probe, ok := l.breaker.try()

@@ -23,8 +23,9 @@ type Message struct {
 	Confirmed bool
 	// CorrelationID is the correlation id of the event.
 	CorrelationID string
-	first         bool           // nobody can have tried to deliver it before
-	due           domain.Channel // on which an attempt other than the first is due
+	first         bool                 // nobody can have tried to deliver it before
+	due           domain.Channel       // on which an attempt other than the first is due
+	delivery      *eventstore.Delivery // of the event because of which it is sent
 }
 
 // Compose returns the message for a notice of an event. before and after are the booking before and after the event.
