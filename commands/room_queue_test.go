@@ -127,7 +127,9 @@ func TestABatchOfLongDescriptions(t *testing.T) {
 	ask := RegisterRoom{Request: request(), Room: c.room, Details: domain.Details{Name: "0"}}
 	c.callers.Go(func() { _, c.errs[0] = c.replica.RegisterRoom(t.Context(), ask) })
 	c.gather(1)
-	another := func(domain.Calendar) []eventstore.Proposed { return []eventstore.Proposed{{Event: domain.RoomReinstated{RoomID: c.room}}} }
+	another := func(domain.Calendar) []eventstore.Proposed {
+		return []eventstore.Proposed{{Event: domain.RoomReinstated{RoomID: c.room}}}
+	}
 	if _, _, full := c.queue.tryJoin(noon, another); full == nil {
 		t.Error("a batch takes more after a description")
 	}
