@@ -336,6 +336,9 @@ func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 	if want.problem == "slot-taken" && r.problem == "slot-taken" {
 		return s.justifies(a, r), s
 	}
+	if r.problem == "rule-broken" { // with the bookings because of which it is
+		r.inTheWay = want.inTheWay
+	}
 	return r == want, after
 }
 
@@ -537,7 +540,11 @@ func TestSpecificationJudges(t *testing.T) {
 	closing := op{kind: opClose, booking: -1, room: 1, closure: 1, start: 15, end: 40}
 	reopening := op{kind: opReopen, booking: -1, room: 1, closure: 1}
 	set, closed, reopened := reply{code: 200}, reply{code: 201}, reply{code: 204}
-	refused := func(problem string) reply { return reply{code: 409, problem: problem} }
+	refused := func(problem string, by ...slotHeld) reply {
+		r := reply{code: 409, problem: problem}
+		copy(r.inTheWay[:], by)
+		return r
+	}
 
 	for _, test := range []struct {
 		name    string
@@ -594,7 +601,8 @@ func TestSpecificationJudges(t *testing.T) {
 			at(9, 10, book(2, 20, 30), made(2, 20, 30)),
 		}, porcupine.Ok},
 		{"a gap is not kept", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), made(1, 20, 30))}, porcupine.Illegal},
-		{"a gap that is set later", []act{at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 8, rules(5, 0), set), at(6, 7, book(1, 20, 30), made(1, 20, 30)), at(9, 10, book(2, 30, 40), refused("rule-broken"))}, porcupine.Ok},
+		{"a gap that is set later", []act{at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 8, rules(5, 0), set), at(6, 7, book(1, 20, 30), made(1, 20, 30)), at(9, 10, book(2, 30, 40), refused("rule-broken", slotHeld{1, 20, 30}))}, porcupine.Ok},
+		{"a gap that is refused and not kept", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("rule-broken", slotHeld{0, 10, 20})), at(7, 8, book(2, 20, 30), made(2, 20, 30))}, porcupine.Illegal},
 		{"a gap from nothing", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 25, 30), refused("rule-broken"))}, porcupine.Illegal},
 		{"a booking that is too long", []act{at(1, 2, rules(0, 15), set), at(3, 4, book(0, 10, 30), made(0, 10, 30))}, porcupine.Illegal},
 		{"rules that are taken back", []act{at(1, 2, rules(0, 15), set), at(3, 4, book(0, 10, 30), refused("rule-broken")), at(5, 6, rules(0, 0), set), at(7, 8, book(0, 10, 30), made(0, 10, 30))}, porcupine.Ok},

@@ -412,9 +412,6 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 		start: w.minuteOf(answer.Start), end: w.minuteOf(answer.End), useStart: w.minuteOf(answer.UseStart), useEnd: w.minuteOf(answer.UseEnd),
 	}
 	r.status, _ = answer.Status.(string)
-	if r.problem == "rule-broken" || r.problem == "room-closed" {
-		return reply{code: r.code, problem: r.problem}, nil
-	}
 	for room := range worldRooms {
 		if answer.RoomID == w.room(room+1) {
 			r.room = room + 1
@@ -426,6 +423,9 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	var inTheWay []rawHeld
 	for _, b := range answer.ConflictsWith {
 		inTheWay = append(inTheWay, rawHeld{b.BookingID, w.minuteOf(b.Start), w.minuteOf(b.End)})
+	}
+	if r.problem == "rule-broken" || r.problem == "room-closed" { // it is the booking's that was asked for
+		r.room = 0
 	}
 	return r, inTheWay
 }
