@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -238,6 +239,21 @@ func (b *body) id(f *field) string {
 		return ""
 	}
 	return id
+}
+
+// ids returns the identifiers that an optional member lists.
+func (b *body) ids(f *field) []string {
+	var values []jsontext.Value
+	b.value(f, &values)
+	ids := make([]string, len(values))
+	for i, value := range values {
+		before := len(b.faults)
+		ids[i] = b.id(&field{name: f.name, value: value})
+		for j := range b.faults[before:] {
+			b.faults[before+j].Pointer = new(pointerTo(f.name).AppendToken(strconv.Itoa(i)))
+		}
+	}
+	return ids
 }
 
 // validID reports whether s can be an identifier.

@@ -32,6 +32,7 @@ type bookingListReply struct {
 	ConfirmUserID *domain.UserID       `json:"confirmUserId"`
 	ConfirmReason *string              `json:"confirmReason"`
 	CancelReason  *domain.CancelReason `json:"cancelReason"`
+	CancelDetail  string               `json:"cancelDetail,omitzero"`
 	CancelDtm     *timestamp           `json:"cancelDtm"`
 	Links         struct {
 		Self        link `json:"self"`
@@ -45,6 +46,7 @@ func (x *exchange) bookingListReply(b *projections.BookingList) (r bookingListRe
 	r.Status = b.Status
 	r.ConfirmStatus, r.ConfirmDtm = b.ConfirmStatus, x.timeOrNull(b.ConfirmedAt)
 	r.ConfirmUserID, r.ConfirmReason = orNull(b.ConfirmUser), orNull(b.ConfirmReason)
+	r.CancelDetail = b.CancelDetail
 	r.CancelReason, r.CancelDtm = orNull(b.CancelReason), x.timeOrNull(b.CancelledAt)
 	r.Links.Self = x.link("/bookingLists/", string(b.Booking))
 	r.Links.BookingList = r.Links.Self

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -34,18 +35,27 @@ const mediaCalendar = "text/calendar; charset=utf-8"
 
 func (s *Server) roomCalendar(x *exchange) error {
 	room := domain.RoomID(x.vars["id"])
-	return s.calendar(x, "Room "+string(room), projections.Query{Room: room}, func(b *projections.BookingList) string { return string(b.User) })
+	return s.calendar(x, func() string { return x.nameOf(room) }, projections.Query{Room: room}, func(b *projections.BookingList) string { return string(b.User) })
 }
 
 func (s *Server) userCalendar(x *exchange) error {
 	user := domain.UserID(x.vars["id"])
-	return s.calendar(x, "Rooms of "+string(user), projections.Query{User: user}, func(b *projections.BookingList) string { return "Room " + string(b.Room) })
+	name := func() string { return "Rooms of " + string(user) }
+	return s.calendar(x, name, projections.Query{User: user}, func(b *projections.BookingList) string { return x.nameOf(b.Room) })
 }
 
-// calendar replies with an iCalendar feed of the bookings that match a query.
-func (s *Server) calendar(x *exchange, name string, q projections.Query, summary func(*projections.BookingList) string) error {
+// nameOf is the name of a room, or words for one without a name.
+func (x *exchange) nameOf(room domain.RoomID) string {
+	return cmp.Or(x.roomName(room), "Room "+string(room))
+}
+
+// calendar replies with an iCalendar feed of the bookings that match a query. Its name and the summaries may name rooms.
+func (s *Server) calendar(x *exchange, name func() string, q projections.Query, summary func(*projections.BookingList) string) error {
 	if !validID(x.vars["id"]) {
 		return errNoSuchPath
+	}
+	if err := x.nameRooms(0); err != nil {
+		return err
 	}
 	q.Statuses = append(liveStatuses(), string(projections.StatusEnded))
 	q.Size = projections.MaxSize
@@ -67,7 +77,7 @@ func (s *Server) calendar(x *exchange, name string, q projections.Query, summary
 		}
 	}
 	x.mediaType = mediaCalendar
-	if err := notify.WriteCalendar(&x.out, "", name, meetings...); err != nil {
+	if err := notify.WriteCalendar(&x.out, "", name(), meetings...); err != nil {
 		return err
 	}
 	digest := sha256.Sum256(x.out.Bytes())

@@ -74,6 +74,28 @@ func TestCalendarFeeds(t *testing.T) {
 	s.do(t, "GET", "/rooms/1/calendar.ics", "").want(t, 503)
 }
 
+// Feeds name rooms, where they have names.
+func TestFeedsNameRooms(t *testing.T) {
+	s := newService(t)
+	s.fill()
+	other := s.lists.bookings[0]
+	other.Booking, other.Room = "b9", "9"
+	s.lists.bookings = append(s.lists.bookings, other)
+	s.lists.rooms = []projections.RoomList{{Room: "1", Name: "Blauer Salon, groß"}}
+	for path, want := range map[string][]string{
+		"/rooms/1/calendar.ics":   {`NAME:Blauer Salon\, groß`, `X-WR-CALNAME:Blauer Salon\, groß`},
+		"/rooms/9/calendar.ics":   {"NAME:Room 9"},
+		"/users/ann/calendar.ics": {`SUMMARY:Blauer Salon\, groß`, "SUMMARY:Room 9"},
+	} {
+		body := s.do(t, "GET", path, "").want(t, 200).body
+		for _, w := range want {
+			if !strings.Contains(body, "\r\n"+w+"\r\n") {
+				t.Errorf("%s has no %s:\n%s", path, w, body)
+			}
+		}
+	}
+}
+
 // A feed that changed is not taken for what it was because its time has not changed: that is when this server found it changed.
 func TestFeedsAreModifiedWhenTheyChange(t *testing.T) {
 	f := newFeedTags()

@@ -18,7 +18,7 @@ func (s *service) fill() {
 	s.lists.bookings = []projections.BookingList{
 		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedAt: at(0), ModifiedAt: at(0), Status: projections.StatusBooked, ConfirmStatus: domain.AnswerPending},
 		{Booking: "b2", Room: "1", User: "bob", Start: at(1), End: at(2), BookedAt: at(0), Status: projections.StatusCancelled,
-			ConfirmStatus: domain.Denied, ConfirmUser: "boss", ConfirmReason: "no", ConfirmedAt: at(3), CancelReason: domain.CancelledByDenial, CancelledAt: at(3)},
+			ConfirmStatus: domain.Denied, ConfirmUser: "boss", ConfirmReason: "no", ConfirmedAt: at(3), CancelReason: domain.CancelledByDenial, CancelDetail: "works", CancelledAt: at(3)},
 	}
 	s.lists.roomUses = []projections.RoomUseList{
 		{Booking: "b1", Room: "1", User: "ann", Start: at(1), End: at(2), BookedMinutes: 60, Status: projections.StatusInUse, RealUse: "u1", StartedAt: at(1)},
@@ -41,7 +41,7 @@ func TestLists(t *testing.T) {
 	}{
 		{"/bookingLists", "bookingLists", []string{
 			`"bookingId":"b1","roomId":"1","bookingUserId":"ann","useStartDtm":"2026-11-24T10:00:00+09:00","useEndDtm":"2026-11-24T11:00:00+09:00","bookingDtm":"2026-11-24T09:00:00+09:00","status":"BOOKED","confirmStatus":"BOOKED","confirmDtm":null,"confirmUserId":null,"confirmReason":null,"cancelReason":null,"cancelDtm":null`,
-			`"status":"CANCELLED","confirmStatus":"DENIED","confirmDtm":"2026-11-24T12:00:00+09:00","confirmUserId":"boss","confirmReason":"no","cancelReason":"denied","cancelDtm":"2026-11-24T12:00:00+09:00"`,
+			`"status":"CANCELLED","confirmStatus":"DENIED","confirmDtm":"2026-11-24T12:00:00+09:00","confirmUserId":"boss","confirmReason":"no","cancelReason":"denied","cancelDetail":"works","cancelDtm":"2026-11-24T12:00:00+09:00"`,
 			`"self":{"href":"http://example.com/bookingLists/b1"},"bookingList":{"href":"http://example.com/bookingLists/b1"}`,
 		}},
 		{"/bookingLists/search/findByBookingId?bookingId=b1", "bookingLists", []string{`"bookingId":"b1"`}},

@@ -248,14 +248,11 @@ func (b *body) details(in *detailsRequest) domain.Details {
 	b.value(&in.Zone, &d.Zone)
 	b.value(&in.Colour, &d.Colour)
 	b.value(&in.Note, &d.Note)
-	b.value(&in.Approvers, &d.Approvers)
+	for _, user := range b.ids(&in.Approvers) {
+		d.Approvers = append(d.Approvers, domain.UserID(user))
+	}
 	_, faults := d.Normal()
 	b.domainFaults(faults)
-	for i, user := range d.Approvers {
-		if user != "" && !validID(string(user)) {
-			b.faults = append(b.faults, fault{Pointer: new(jsontext.Pointer("/approvers/" + strconv.Itoa(i))), Detail: "must be 1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'"})
-		}
-	}
 	return d
 }
 

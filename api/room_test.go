@@ -186,6 +186,8 @@ func TestFaultsOfRooms(t *testing.T) {
 	for _, test := range []struct{ method, path, body, want string }{
 		{"POST", "/rooms", `{"roomId":"a b","name":" ","capacity":-1,"equipment":["x","x",""],"zone":"Moon","colour":"red","approvers":["kim","a b"],"size":1}`,
 			"/approvers/1 /capacity /colour /equipment/1 /equipment/2 /name /roomId /size /zone"},
+		{"POST", "/rooms", `{"roomId":"2","name":"x","approvers":[7,1.5,null,[],"kim"]}`, "/approvers/1 /approvers/2 /approvers/3"},
+		{"POST", "/rooms", `{"roomId":"2","name":"x","approvers":[7,"kim","7"]}`, "/approvers/2"},
 		{"POST", "/rooms", `{"roomId":"2","name":1,"equipment":["x",2],"approvers":{},"note":false}`, "/approvers /equipment/1 /name /note"},
 		{"PUT", "/rooms/1", `{"roomId":"2","name":"` + strings.Repeat("x", 201) + `","capacity":1.5,"name":"twice"}`, "/capacity /name /name /roomId"},
 		{"PUT", "/rooms/1/rules", `{"hours":{"monday":[{"from":"8:00","to":"24:01"}],"sunday":[{"from":"10:00","to":"09:00"}]},"stepMinutes":7,"gapMinutes":-1,"approval":"maybe","lunch":1}`,

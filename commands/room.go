@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -56,9 +57,16 @@ func (h *Handler) ClosePeriod(ctx context.Context, c ClosePeriod) (Room, error) 
 
 // ReopenPeriod ends a closure. Bookings that were cancelled stay so.
 func (h *Handler) ReopenPeriod(ctx context.Context, c ReopenPeriod) (Room, error) {
-	return h.onRoom(ctx, c.Request, c.Room, c.At, func(r domain.Room) ([]domain.Event, error) {
-		return domain.DecideReopen(r, c.Closure, c.At)
-	})
+	reopen := func(from time.Time) (Room, error) {
+		return h.onRoom(ctx, c.Request, c.Room, from, func(r domain.Room) ([]domain.Event, error) {
+			return domain.DecideReopen(r, c.Closure, c.At)
+		})
+	}
+	r, err := reopen(c.At)
+	if errors.Is(err, domain.ErrClosureNotFound) { // or it ended long ago, and only the whole calendar has it
+		r, err = reopen(time.Time{})
+	}
+	return r, err
 }
 
 // onRoom carries out a command on a room, as transact does on other aggregates: it decides on the room's calendar, in the room's queue, so

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +46,13 @@ type batch struct {
 	err   error
 }
 
-// maxBatch keeps an append far below the size that the event store accepts, 1 MiB: the longest event that the API allows is about 4 KiB.
+// maxBatch keeps an append far below the size that the event store accepts, 1 MiB: the longest event of a booking is about 4 KiB.
 const maxBatch = 128
+
+// full reports whether nothing more is to be added. What is known of a room can be some 100 KiB, so such an event is the last of its batch.
+func (b *batch) full() bool {
+	return len(b.events) >= maxBatch || slices.Contains(roomEvents, b.events[len(b.events)-1].Event.EventType())
+}
 
 // errSuperseded is the outcome of a batch that was not appended and whose decisions have to be made again: the append before it failed,
 // something new was read, or its leader ran out of time.
@@ -281,7 +287,7 @@ func (q *roomQueue) tryJoin(from time.Time, decide func(domain.Calendar) []event
 	if len(events) == 0 {
 		return nil, false, nil
 	}
-	if q.open != nil && len(q.open.events) >= maxBatch {
+	if q.open != nil && q.open.full() {
 		return nil, false, q.open
 	}
 	next := q.calendars.after(q.next, events)

@@ -3,8 +3,10 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -115,6 +117,40 @@ func TestMoreCallersThanABatchTakes(t *testing.T) {
 		t.Error(err)
 	}
 	c.wantBooked(t, callers+1)
+}
+
+// Long descriptions of one room, which together are more than an append takes, are all kept.
+func TestABatchOfLongDescriptions(t *testing.T) {
+	const callers = 20
+	c := newBusyRoom(t, callers)
+	c.hold(t)
+	ask := RegisterRoom{Request: request(), Room: c.room, Details: domain.Details{Name: "0"}}
+	c.callers.Go(func() { _, c.errs[0] = c.replica.RegisterRoom(t.Context(), ask) })
+	c.gather(1)
+	another := func(domain.Calendar) []eventstore.Proposed {
+		return []eventstore.Proposed{{Event: domain.RoomReinstated{RoomID: c.room}}}
+	}
+	if _, _, full := c.queue.tryJoin(noon, another); full == nil {
+		t.Error("a batch takes more after a description")
+	}
+	for i := 1; i < callers; i++ {
+		var equipment []string
+		for j := range 100 {
+			equipment = append(equipment, fmt.Sprint(i, " ", j, " ", strings.Repeat("漢", 180)))
+		}
+		c.callers.Go(func() {
+			change := ChangeRoom{Request: request(), Room: c.room, Details: domain.Details{Name: "n", Equipment: equipment}}
+			_, c.errs[i] = c.replica.ChangeRoom(t.Context(), change)
+		})
+	}
+	c.queue.unlock()
+	c.callers.Wait()
+	if err := errors.Join(c.errs...); err != nil {
+		t.Error(err)
+	}
+	if got := len(eventTypes(t, c.store, c.room.Stream())); got != 1+callers {
+		t.Errorf("the calendar has %d events, want %d", got, 1+callers)
+	}
 }
 
 // Of many callers who want the same hour one gets it, and all others are told who.

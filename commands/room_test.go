@@ -456,6 +456,35 @@ func TestAWeekThatIsForgotten(t *testing.T) {
 	}
 }
 
+// A closure that ended long ago is reopened whatever a process remembers.
+func TestReopeningWhatIsForgotten(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h := New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour})
+	room := newRuledRoom(t, h, domain.Rules{})
+	closing := ClosePeriod{Request: request(), Room: room, Slot: slot(0, 1)}
+	if _, err := h.ClosePeriod(t.Context(), closing); err != nil {
+		t.Fatal(err)
+	}
+	later := func() Request { r := request(); r.At = slot(100, 101).Start; return r }
+	if _, err := h.CreateBooking(t.Context(), CreateBooking{Request: later(), Room: room, User: "ann", Slot: slot(100, 101)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(h.calendars.cached(room).About().Closures); n != 0 {
+		t.Fatalf("%d closures are remembered", n)
+	}
+	reopening := ReopenPeriod{Request: later(), Room: room, Closure: domain.ClosureID(closing.ID.String())}
+	reopening.Digest = "reopen"
+	for range 2 {
+		if _, err := h.ReopenPeriod(t.Context(), reopening); err != nil {
+			t.Error(err)
+		}
+	}
+	reopening.Request = later()
+	if _, err := h.ReopenPeriod(t.Context(), reopening); !errors.Is(err, domain.ErrClosureNotFound) {
+		t.Errorf("reopened again: %v", err)
+	}
+}
+
 // Nobody is refused because of a booking that is over: what its command left half-done is finished first.
 func TestARuleIsNotBrokenByWhatIsOver(t *testing.T) {
 	n := openNode(t)

@@ -24,8 +24,9 @@ type BookingList struct {
 	ConfirmUser   domain.UserID `json:"confirmUserId,omitzero" bson:"confirmUserId,omitempty"`
 	ConfirmReason string        `json:"confirmReason,omitzero" bson:"confirmReason,omitempty"`
 	ConfirmedAt   time.Time     `json:"confirmDtm,omitzero" bson:"confirmDtm,omitempty"`
-	// CancelReason and CancelledAt are set once the booking is CANCELLED or ENDED.
+	// CancelReason and CancelledAt are set once the booking is CANCELLED or ENDED. CancelDetail says in words why its room was closed.
 	CancelReason domain.CancelReason `json:"cancelReason,omitzero" bson:"cancelReason,omitempty"`
+	CancelDetail string              `json:"cancelDetail,omitzero" bson:"cancelDetail,omitempty"`
 	CancelledAt  time.Time           `json:"cancelDtm,omitzero" bson:"cancelDtm,omitempty"`
 	// Changes counts the changes of room, time and user. ModifiedAt is the time of the last event of any kind.
 	Changes    int       `json:"changes,omitzero" bson:"changes,omitempty"`
@@ -50,7 +51,7 @@ func (l BookingList) Occupied() domain.Slot {
 func bookingList() list[BookingList] {
 	return list[BookingList]{
 		name:     BookingListName,
-		version:  6,
+		version:  7,
 		aBooking: true,
 		sorts:    bookingSorts("useStartDtm"),
 		statuses: bookingListStatuses(),
@@ -150,7 +151,7 @@ func (l BookingList) fold(r eventstore.Recorded) BookingList {
 	case domain.UseEnded:
 		l.UseEndedAt = shown(e.EndedAt)
 	case domain.BookingCancelled:
-		l.CancelReason, l.CancelledAt = e.Reason, shown(e.At)
+		l.CancelReason, l.CancelDetail, l.CancelledAt = e.Reason, e.Detail, shown(e.At)
 	}
 	return l
 }

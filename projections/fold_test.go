@@ -185,6 +185,9 @@ func TestBookingList(t *testing.T) {
 		{"cancelled", log(created(), requested(), cancelled(domain.CancelledByUser)), with(func(b *projections.BookingList) {
 			b.Status, b.CancelReason, b.CancelledAt = projections.StatusCancelled, domain.CancelledByUser, noon
 		})},
+		{"cancelled by a closure", log(created(), requested(), domain.BookingCancelled{BookingID: b1, Reason: domain.CancelledByClosure, Detail: "works", At: noon}), with(func(b *projections.BookingList) {
+			b.Status, b.CancelReason, b.CancelDetail, b.CancelledAt = projections.StatusCancelled, domain.CancelledByClosure, "works", noon
+		})},
 		{"denied", log(created(), requested(), denied(), cancelled(domain.CancelledByDenial)), with(func(b *projections.BookingList) {
 			b.Status, b.CancelReason, b.CancelledAt = projections.StatusCancelled, domain.CancelledByDenial, noon
 			b.ConfirmStatus, b.ConfirmUser, b.ConfirmReason, b.ConfirmedAt = domain.Denied, "admin", "no", ten

@@ -19,10 +19,10 @@ func TestDocumentText(t *testing.T) {
 		{&projections.BookingList{}, `{"bookingId":"","roomId":"","bookingUserId":"","useStartDtm":"0001-01-01T00:00:00Z","useEndDtm":"0001-01-01T00:00:00Z",` +
 			`"bookingDtm":"0001-01-01T00:00:00Z","status":"","confirmStatus":"","modifiedDtm":"0001-01-01T00:00:00Z"}`},
 		{&projections.BookingList{Booking: "b", Room: "r", User: "u", Start: at, End: at, BookedAt: at, Status: "CANCELLED", ConfirmStatus: "DENIED", ConfirmUser: "a",
-			ConfirmReason: "\"no\"", ConfirmedAt: at, CancelReason: "denied", CancelledAt: at, Changes: 2, ModifiedAt: at},
+			ConfirmReason: "\"no\"", ConfirmedAt: at, CancelReason: "denied", CancelDetail: "d", CancelledAt: at, Changes: 2, ModifiedAt: at},
 			`{"bookingId":"b","roomId":"r","bookingUserId":"u","useStartDtm":"2026-11-24T09:00:00.005Z","useEndDtm":"2026-11-24T09:00:00.005Z",` +
 				`"bookingDtm":"2026-11-24T09:00:00.005Z","status":"CANCELLED","confirmStatus":"DENIED","confirmUserId":"a","confirmReason":"\"no\"",` +
-				`"confirmDtm":"2026-11-24T09:00:00.005Z","cancelReason":"denied","cancelDtm":"2026-11-24T09:00:00.005Z","changes":2,"modifiedDtm":"2026-11-24T09:00:00.005Z"}`},
+				`"confirmDtm":"2026-11-24T09:00:00.005Z","cancelReason":"denied","cancelDetail":"d","cancelDtm":"2026-11-24T09:00:00.005Z","changes":2,"modifiedDtm":"2026-11-24T09:00:00.005Z"}`},
 		{&projections.RoomUseList{Booking: "b", Room: "r", User: "u", Start: at, End: at, Status: "ENDED", RealUse: "x", StartedAt: at, EndedAt: at, RoomStillInUseBy: "c", BookedMinutes: 1, UsedMinutes: 2},
 			`{"bookingId":"b","roomId":"r","bookingUserId":"u","bookedUseStartDtm":"2026-11-24T09:00:00.005Z","bookedUseEndDtm":"2026-11-24T09:00:00.005Z",` +
 				`"status":"ENDED","bookedMinutes":1,"usedMinutes":2,"realUseId":"x","realUseStartDtm":"2026-11-24T09:00:00.005Z",` +

@@ -25,6 +25,10 @@ type op struct {
 	by      int // the administrator who answers
 	at      int // when the use starts or ends
 	match   int // as If-Match; 0 is none
+
+	// These are of requests about a room, of which booking is -1. Closures are numbered from 1 by the request that makes them.
+	closure      int
+	gap, longest int // rules, in minutes; 0 is none
 }
 
 type opKind string
@@ -40,6 +44,9 @@ const (
 	opBooking    opKind = "read booking"
 	opAnswer     opKind = "read confirm"
 	opUse        opKind = "read use"
+	opRules      opKind = "set rules"
+	opClose      opKind = "close" // existing bookings stay
+	opReopen     opKind = "reopen"
 	opHolds      opKind = "named in a refusal" // one booking that a refusal says is in the way
 	opNoMoreWork opKind = "the end"            // requests of unknown outcome that have not happened by now never will
 )
@@ -47,6 +54,9 @@ const (
 func (k opKind) reads() bool {
 	return k == opBooking || k == opAnswer || k == opUse || k == opHolds
 }
+
+// ofRoom reports whether the request is about a room.
+func (k opKind) ofRoom() bool { return k == opRules || k == opClose || k == opReopen }
 
 // reply is what a client is told. What a reply does not show is 0.
 type reply struct {
@@ -101,18 +111,31 @@ func (b bookingSpec) holds(start, end int) bool {
 	return (b.live() || b.reason == "use-ended") && b.start < b.end && b.start < end && start < b.end
 }
 
-// maxBookings bounds the bookings of one world.
-const maxBookings = 24
+// maxBookings bounds the bookings of one world, and maxClosures its closures.
+const (
+	maxBookings = 24
+	maxClosures = 6
+)
+
+// roomSpec is what is known of a room.
+type roomSpec struct {
+	gap, longest int
+	closures     [maxClosures]struct{ start, end int } // by number; empty unless the room is closed then
+}
 
 // roomsSpec is the sequential specification of the program: rooms and bookings, changed by one request after another, each
 // atomically. It is written from what the API promises and shares no code with the program. Values can be compared.
 type roomsSpec struct {
 	bookings [maxBookings]bookingSpec
+	rooms    [worldRooms]roomSpec
 	over     bool
 }
 
 // do carries out a request and returns the reply to it.
 func (s roomsSpec) do(a op) (roomsSpec, reply) {
+	if a.kind.ofRoom() {
+		return s.doRoom(a)
+	}
 	if a.booking < 0 || a.booking >= maxBookings {
 		return s, reply{code: 404, problem: "booking-not-found"}
 	}
@@ -121,8 +144,8 @@ func (s roomsSpec) do(a op) (roomsSpec, reply) {
 		if b.status != "" {
 			return s, reply{} // a request is carried out once
 		}
-		if way := s.inTheWay(a.booking, a.room, a.start, a.end); way != nil {
-			return s, reply{code: 409, problem: "slot-taken"}
+		if problem := s.refusal(a.booking, a.room, a.start, a.end); problem != "" {
+			return s, reply{code: 409, problem: problem}
 		}
 		*b = bookingSpec{status: "BOOKED", room: a.room, start: a.start, end: a.end, user: a.user, answer: "BOOKED", revision: 1}
 		return s, b.shown(201)
@@ -192,8 +215,9 @@ func (s roomsSpec) do(a op) (roomsSpec, reply) {
 		return s, b.shown(200)
 	case end <= start:
 		return s, reply{code: 422, problem: "invalid-body"}
-	case s.inTheWay(a.booking, room, start, end) != nil:
-		return s, reply{code: 409, problem: "slot-taken"}
+	}
+	if problem := s.refusal(a.booking, room, start, end); problem != "" {
+		return s, reply{code: 409, problem: problem}
 	}
 	b.revision += 2
 	if user != b.user {
@@ -222,6 +246,43 @@ func (s roomsSpec) use(a op) (roomsSpec, reply) {
 		b.end = min(b.end, a.at) // the rest is free; all of it, if the use ended before the slot began
 	}
 	return s, b.used(200)
+}
+
+// doRoom is do for a room.
+func (s roomsSpec) doRoom(a op) (roomsSpec, reply) {
+	room := &s.rooms[a.room-1]
+	if a.kind == opRules {
+		room.gap, room.longest = a.gap, a.longest
+		return s, reply{code: 200}
+	}
+	closure := &room.closures[a.closure-1]
+	if a.kind == opClose {
+		closure.start, closure.end = a.start, a.end
+		return s, reply{code: 201}
+	}
+	if closure.end == 0 {
+		return s, reply{code: 404, problem: "closure-not-found"}
+	}
+	closure.start, closure.end = 0, 0
+	return s, reply{code: 204}
+}
+
+// refusal is the problem because of which a booking cannot have a time that it does not have already; empty if it can.
+func (s *roomsSpec) refusal(booking, number, start, end int) string {
+	room := s.rooms[number-1]
+	for _, c := range room.closures {
+		if c.start < end && start < c.end {
+			return "room-closed"
+		}
+	}
+	way := s.inTheWay(booking, number, start, end)
+	switch {
+	case room.longest > 0 && end-start > room.longest, len(s.inTheWay(booking, number, start-room.gap, end+room.gap)) > len(way):
+		return "rule-broken"
+	case way != nil:
+		return "slot-taken"
+	}
+	return ""
 }
 
 // inTheWay lists the bookings, except one, that take up part of the time.
@@ -274,6 +335,9 @@ func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 	}
 	if want.problem == "slot-taken" && r.problem == "slot-taken" {
 		return s.justifies(a, r), s
+	}
+	if r.problem == "rule-broken" { // with the bookings because of which it is
+		r.inTheWay = want.inTheWay
 	}
 	return r == want, after
 }
@@ -412,7 +476,7 @@ func (a op) String() string {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}} {
+	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"gap", a.gap}, {"longest", a.longest}} {
 		if f.value != 0 {
 			fmt.Fprintf(&b, " %s %d", f.name, f.value)
 		}
@@ -472,6 +536,16 @@ func TestSpecificationJudges(t *testing.T) {
 	unknown := reply{unknown: true}
 	at := func(sent, heard int64, a op, r reply) act { return act{op: a, told: r, sent: sent, heard: heard} }
 
+	rules := func(gap, longest int) op { return op{kind: opRules, booking: -1, room: 1, gap: gap, longest: longest} }
+	closing := op{kind: opClose, booking: -1, room: 1, closure: 1, start: 15, end: 40}
+	reopening := op{kind: opReopen, booking: -1, room: 1, closure: 1}
+	set, closed, reopened := reply{code: 200}, reply{code: 201}, reply{code: 204}
+	refused := func(problem string, by ...slotHeld) reply {
+		r := reply{code: 409, problem: problem}
+		copy(r.inTheWay[:], by)
+		return r
+	}
+
 	for _, test := range []struct {
 		name    string
 		history []act
@@ -526,6 +600,17 @@ func TestSpecificationJudges(t *testing.T) {
 			at(7, 8, book(1, 5, 30), taken(slotHeld{0, 10, 20})),
 			at(9, 10, book(2, 20, 30), made(2, 20, 30)),
 		}, porcupine.Ok},
+		{"a gap is not kept", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), made(1, 20, 30))}, porcupine.Illegal},
+		{"a gap that is set later", []act{at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 8, rules(5, 0), set), at(6, 7, book(1, 20, 30), made(1, 20, 30)), at(9, 10, book(2, 30, 40), refused("rule-broken", slotHeld{1, 20, 30}))}, porcupine.Ok},
+		{"a gap that is refused and not kept", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("rule-broken", slotHeld{0, 10, 20})), at(7, 8, book(2, 20, 30), made(2, 20, 30))}, porcupine.Illegal},
+		{"a gap from nothing", []act{at(1, 2, rules(5, 0), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 25, 30), refused("rule-broken"))}, porcupine.Illegal},
+		{"a booking that is too long", []act{at(1, 2, rules(0, 15), set), at(3, 4, book(0, 10, 30), made(0, 10, 30))}, porcupine.Illegal},
+		{"rules that are taken back", []act{at(1, 2, rules(0, 15), set), at(3, 4, book(0, 10, 30), refused("rule-broken")), at(5, 6, rules(0, 0), set), at(7, 8, book(0, 10, 30), made(0, 10, 30))}, porcupine.Ok},
+		{"a booking in a closed room", []act{at(1, 2, closing, closed), at(3, 4, book(0, 10, 20), made(0, 10, 20))}, porcupine.Illegal},
+		{"a booking beside a closed period", []act{at(1, 2, closing, closed), at(3, 4, book(0, 40, 50), made(0, 40, 50)), at(5, 6, book(1, 39, 50), refused("room-closed"))}, porcupine.Ok},
+		{"a booking that stays in a closed room", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, closing, closed), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
+		{"a refusal after the reopening", []act{at(1, 2, closing, closed), at(3, 4, reopening, reopened), at(5, 6, book(0, 10, 20), refused("room-closed"))}, porcupine.Illegal},
+		{"a closure without a reply", []act{at(1, 2, closing, unknown), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("room-closed"))}, porcupine.Ok},
 		{"a use that ends twice", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),
 			at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),

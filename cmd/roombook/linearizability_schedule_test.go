@@ -32,10 +32,14 @@ type intent struct {
 // halfHours is how many half hours bookings are spread over. There are few, so that they collide.
 const halfHours = 6
 
+// ruled reports whether the rooms of a world are registered, have rules and are closed now and then.
+func ruled(world int) bool { return world%2 == 0 }
+
 func newPlan(seed uint64, world int) plan {
 	random := rand.New(rand.NewPCG(seed, uint64(world)))
 	var p plan
-	booked, number := 0, 0
+	var closedRooms []int // by closure
+	booked, closures, number := 0, 0, 0
 	for range worldRequests {
 		for client := range p {
 			number++
@@ -44,7 +48,20 @@ func newPlan(seed uint64, world int) plan {
 			start := 1 + random.IntN(halfHours)
 			end := start + 1 + random.IntN(2)
 			i.booking = max(0, booked-1-random.IntN(6))
+			if ruled(world) && random.IntN(7) == 0 {
+				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
+				kind = 100 + random.IntN(3)
+			}
 			switch {
+			case kind == 101 && closures < maxClosures:
+				closures++
+				i.kind, i.closure, i.start, i.end = opClose, closures, 30*start, 30*end
+				closedRooms = append(closedRooms, i.room)
+			case kind > 100 && closures > 0:
+				i.kind, i.closure = opReopen, 1+random.IntN(closures)
+				i.room = closedRooms[i.closure-1]
+			case kind >= 100:
+				i.kind, i.gap, i.longest = opRules, []int{0, 0, 20, 45}[random.IntN(4)], []int{0, 0, 30}[random.IntN(3)]
 			case booked == 0 || kind < 30 && booked < maxBookings:
 				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
 				booked++

@@ -30,6 +30,7 @@ type linearizableWorld struct {
 	mu      sync.Mutex
 	ids     map[string]int // bookings by id; -1 for one that no request of the world made
 	numbers map[int]string
+	closed  map[int]string // the ids of closures, by number
 	history []rawAct
 }
 
@@ -48,12 +49,17 @@ var errRunEnded = errors.New("the run has ended")
 
 // world lets the clients of a world carry out their plan, and checks the replies.
 func (r *linearizableRun) world(number int) {
-	w := &linearizableWorld{run: r, number: number, ids: map[string]int{}, numbers: map[int]string{}}
+	w := &linearizableWorld{run: r, number: number, ids: map[string]int{}, numbers: map[int]string{}, closed: map[int]string{}}
 	r.mu.Lock()
 	r.worlds = append(r.worlds, w)
 	r.mu.Unlock()
-	if w.aged() {
+	switch {
+	case w.aged():
 		w.age()
+	case ruled(number):
+		for room := 1; room <= worldRooms; room++ {
+			r.put(domain.RoomID(w.room(room)).Stream(), []eventstore.Proposed{w.registered(room)})
+		}
 	}
 	p := newPlan(r.seed, number)
 	var clients sync.WaitGroup
@@ -71,6 +77,13 @@ func (r *linearizableRun) world(number int) {
 	w.check()
 }
 
+// registered registers a room of the world.
+func (w *linearizableWorld) registered(room int) eventstore.Proposed {
+	at := w.begins()
+	e := domain.RoomRegistered{RoomID: domain.RoomID(w.room(room)), Details: domain.Details{Name: w.room(room)}, At: at}
+	return eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: at}}
+}
+
 // aged reports whether the world's slots are long over, and its rooms have a past: then a process that forgets what is over decides on whole
 // calendars, and one that does not remember the rooms begins with their snapshots.
 func (w *linearizableWorld) aged() bool { return w.number%3 == 1 }
@@ -86,6 +99,9 @@ func (w *linearizableWorld) age() {
 		bookings := map[string][]eventstore.Proposed{}
 		proposed := func(e domain.Event) eventstore.Proposed {
 			return eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: at}}
+		}
+		if ruled(w.number) {
+			calendar = append(calendar, w.registered(number))
 		}
 		for i := range givenUp + over {
 			start := at.AddDate(0, 0, 1).Add(time.Duration(i) * time.Hour)
@@ -148,7 +164,15 @@ func (w *linearizableWorld) target(number int) (int, string, bool) {
 // repeated until it is answered, and counts as one request that took as long as all of them.
 func (w *linearizableWorld) send(client int, i intent) error {
 	var id string
-	if i.kind != opBook {
+	switch {
+	case i.kind == opReopen:
+		w.mu.Lock()
+		id = w.closed[i.closure]
+		w.mu.Unlock()
+		if id == "" {
+			return nil
+		}
+	case i.kind != opBook && !i.kind.ofRoom():
 		known := false
 		if i.booking, id, known = w.target(i.booking); !known {
 			return nil
@@ -172,6 +196,9 @@ func (w *linearizableWorld) send(client int, i intent) error {
 		switch {
 		case outcome == answered:
 			a.told, a.inTheWay = w.reply(answer)
+			if i.kind.ofRoom() {
+				a.told.revision = 0
+			}
 			if answer.BookingID != "" && id != "" && answer.BookingID != id {
 				a.told.problem = "another booking"
 			}
@@ -181,7 +208,7 @@ func (w *linearizableWorld) send(client int, i intent) error {
 			if first.told.unknown && a.told.code >= 300 {
 				w.add(first, "") // refused now, the first try may still have happened, or happen later
 			}
-			w.add(a, answer.BookingID)
+			w.add(a, answer.BookingID+answer.ClosureID)
 			return nil
 		case i.kind.reads():
 			return nil
@@ -249,6 +276,9 @@ func (w *linearizableWorld) add(a rawAct, id string) {
 	if a.kind == opBook && a.told.code == http.StatusCreated {
 		w.ids[id], w.numbers[a.booking] = a.booking, id
 	}
+	if a.kind == opClose && a.told.code == http.StatusCreated {
+		w.closed[a.closure] = id
+	}
 	w.history = append(w.history, a)
 }
 
@@ -273,6 +303,21 @@ func (w *linearizableWorld) request(i intent, id string) message {
 		if is {
 			values[name] = value
 		}
+	}
+	room := "/rooms/" + w.room(a.room)
+	switch a.kind {
+	case opRules:
+		m.method, m.path = "PUT", room+"/rules"
+		m.body = fmt.Sprintf(`{"gapMinutes":%d,"longestMinutes":%d}`, a.gap, a.longest)
+	case opClose:
+		m.method, m.path = "POST", room+"/closures"
+		m.body = fmt.Sprintf(`{"startDtm":%q,"endDtm":%q}`, w.minute(a.start), w.minute(a.end))
+	case opReopen:
+		m.method, m.path = "DELETE", room+"/closures/"+id
+	}
+	if a.kind.ofRoom() {
+		m.header.Set("Content-Type", "application/json")
+		return m
 	}
 	set("roomId", a.room != 0, w.room(a.room))
 	set("useStartDtm", a.start != 0, w.minute(a.start))
@@ -346,6 +391,7 @@ type resource struct {
 	etag          string
 	Type          string     `json:"type"`
 	BookingID     string     `json:"bookingId"`
+	ClosureID     string     `json:"closureId"`
 	RoomID        string     `json:"roomId"`
 	Start         *time.Time `json:"useStartDtm"`
 	End           *time.Time `json:"useEndDtm"`
@@ -377,6 +423,9 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	var inTheWay []rawHeld
 	for _, b := range answer.ConflictsWith {
 		inTheWay = append(inTheWay, rawHeld{b.BookingID, w.minuteOf(b.Start), w.minuteOf(b.End)})
+	}
+	if r.problem == "rule-broken" || r.problem == "room-closed" { // it is the booking's that was asked for
+		r.room = 0
 	}
 	return r, inTheWay
 }

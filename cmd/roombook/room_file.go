@@ -382,6 +382,9 @@ func lineOf(err error) int {
 
 // decodeRoom decodes a room by way of JSON, for which its parts have tags.
 func decodeRoom(item *yaml.Node, r *roomRow) error {
+	if item.Kind != yaml.MappingNode {
+		return errors.New("must be a room with roomId, name and others")
+	}
 	takeAsTexts(item)
 	var value any
 	if err := item.Decode(&value); err != nil {

@@ -123,6 +123,7 @@ func TestFaultyRooms(t *testing.T) {
 		"empty.csv":   {"", []string{"1: must name the columns"}},
 		"quotes.csv":  {"roomId,name\na,\"A\nb,B\n", []string{"3: extraneous or missing \" in quoted-field"}},
 		"list.yaml":   {"- roomId: a\n  name: A\n- roomId: b\n  nme: B\n- roomId: c\n  name: C\n  capacity: many\n- name: [D]\n- 5\n", []string{"3: there is no nme", "5: capacity must be", "8: name is not what it must be", "9: "}},
+		"null.yaml":   {"- roomId: a\n  name: A\n- null\n-\n- [b]\n", []string{"3: must be a room", "4: must be a room", "5: must be a room"}},
 		"broken.yaml": {"- roomId: a\n  name: 'A\n", []string{": "}},
 		"map.yaml":    {"rooms: []\n", []string{"1: must be a list of rooms"}},
 		"none.yaml":   {"", []string{"1: must be a list of rooms"}},

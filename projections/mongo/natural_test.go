@@ -102,7 +102,7 @@ func TestListsWithTheDriverAlone(t *testing.T) {
 			"_id": string(b.Booking), "bookingId": string(b.Booking), "roomId": string(b.Room), "bookingUserId": string(b.User),
 			"useStartDtm": date(b.Start), "useEndDtm": date(b.End), "bookingDtm": date(b.BookedAt), "status": string(b.Status),
 			"confirmStatus": string(b.ConfirmStatus), "confirmUserId": text(string(b.ConfirmUser)), "confirmReason": text(b.ConfirmReason), "confirmDtm": date(b.ConfirmedAt),
-			"cancelReason": text(string(b.CancelReason)), "cancelDtm": date(b.CancelledAt), "changes": count(b.Changes), "modifiedDtm": date(b.ModifiedAt),
+			"cancelReason": text(string(b.CancelReason)), "cancelDetail": text(b.CancelDetail), "cancelDtm": date(b.CancelledAt), "changes": count(b.Changes), "modifiedDtm": date(b.ModifiedAt),
 			"realUseEndDtm": date(b.UseEndedAt),
 		}
 		got := documents[i]
