@@ -308,7 +308,7 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	if before.Delivery != domain.DeliveryPending || !due {
 		return before.Delivery, nil
 	}
-	if !m.delivery.InHand() {
+	if m.delivery != nil && !m.delivery.InHand() {
 		return "", errOtherHands
 	}
 	age := time.Since(cause.Metadata.OccurredAt)

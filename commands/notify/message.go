@@ -25,7 +25,7 @@ type Message struct {
 	CorrelationID string
 	first         bool                 // nobody can have tried to deliver it before
 	due           domain.Channel       // on which an attempt other than the first is due
-	delivery      *eventstore.Delivery // of the event because of which it is sent
+	delivery      *eventstore.Delivery // of the event because of which it is sent; nil is always in hand
 }
 
 // Compose returns the message for a notice of an event. before and after are the booking before and after the event.
