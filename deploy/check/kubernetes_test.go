@@ -663,7 +663,7 @@ func TestLocalMail(t *testing.T) {
 // operators are the paths that stay inside.
 var operators = regexp.MustCompile(`^/(metrics|healthz|readyz|actuator|version|debug)`)
 
-// checkGateways looks whether each gateway has the paths of the API, and no others than the program answers.
+// checkGateways looks whether each gateway has the paths of the API and of the page, and no others than the program answers.
 func (m *manifests) checkGateways(p *program) {
 	if len(m.gatewayPaths) == 0 && strings.HasPrefix(m.overlay, "overlays") {
 		m.add("%s: it has no gateway", m.overlay)
@@ -674,11 +674,14 @@ func (m *manifests) checkGateways(p *program) {
 				m.add("%s: %s: %s is for operators", m.overlay, kind, path)
 			}
 			// Not every path has a GET, and some only begin others.
-			if status, err := p.call("GET", path, ""); !slices.Contains(p.paths, path) && (err != nil || status == 404) {
+			if slices.Contains(p.paths, path) || slices.Contains(p.screens, path) {
+				continue
+			}
+			if status, err := p.call("GET", path, ""); err != nil || status == 404 {
 				m.add("%s: %s: the program does not know %s: %d, %v", m.overlay, kind, path, status, err)
 			}
 		}
-		for _, path := range append(p.paths, "/bookings", "/confirms", "/realuses", "/bookingLists", "/roomUseLists", "/notifications", "/") {
+		for _, path := range append(slices.Concat(p.paths, p.screens), "/bookings", "/confirms", "/realuses", "/bookingLists", "/roomUseLists", "/notifications", "/") {
 			if !operators.MatchString(path) && !slices.Contains(paths, path) {
 				m.add("%s: %s: it does not let %s through", m.overlay, kind, path)
 			}

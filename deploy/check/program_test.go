@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,7 @@ type program struct {
 	variables map[string]bool
 	metrics   map[string]bool
 	paths     []string // of its API: the first segment
+	screens   []string // the first parts of the page's paths
 	source    string   // of the program, without its tests: for metrics that appear only when something fails
 }
 
@@ -124,6 +126,13 @@ func (p *program) ask() error {
 			p.paths = append(p.paths, m[1])
 		}
 	}
+	defer func() {
+		for _, m := range regexp.MustCompile(`\{"(?:GET|POST)", "(/[a-z.]+)`).FindAllStringSubmatch(p.source, -1) {
+			if !slices.Contains(p.screens, m[1]) {
+				p.screens = append(p.screens, m[1])
+			}
+		}
+	}()
 	return filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() && (d.Name() == "deploy" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".git")) {
 			if err == nil {
