@@ -70,21 +70,11 @@ func changeOf(e domain.Event, zone *time.Location) (c change, ok bool) {
 		c.RoomID, c.BookingID = e.RoomID, e.BookingID
 	case domain.SlotUsed:
 		c.RoomID, c.BookingID = e.RoomID, e.BookingID
-	case domain.RoomRegistered:
-		c.RoomID = e.RoomID
-	case domain.RoomChanged:
-		c.RoomID = e.RoomID
-	case domain.RoomRetired:
-		c.RoomID = e.RoomID
-	case domain.RoomReinstated:
-		c.RoomID = e.RoomID
-	case domain.RulesSet:
-		c.RoomID = e.RoomID
 	case domain.PeriodClosed:
 		c.RoomID = e.RoomID
 		slot(e.Slot)
-	case domain.PeriodReopened:
-		c.RoomID = e.RoomID
+	default:
+		c.RoomID, _ = domain.RoomOf(e)
 	}
 	return c, c.RoomID != ""
 }

@@ -91,6 +91,11 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		return
 	}
 	a.last = r.Position
+	if room, ok := domain.RoomOf(r.Event); ok {
+		a.calendars[room] = evolveAt(a.calendars[room], r.Revision, r.Event)
+		a.events++
+		return
+	}
 	switch e := r.Event.(type) {
 	case domain.SlotReserved:
 		c := a.calendars[e.RoomID]
@@ -106,20 +111,6 @@ func (a *Audit) Add(r eventstore.Recorded) {
 		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.SlotUsed:
 		a.used(e, r.Revision)
-	case domain.RoomRegistered:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.RoomChanged:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.RoomRetired:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.RoomReinstated:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.RulesSet:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.PeriodClosed:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
-	case domain.PeriodReopened:
-		a.calendars[e.RoomID] = evolveAt(a.calendars[e.RoomID], r.Revision, e)
 	case domain.BookingCreated:
 		a.booking(e.BookingID, r)
 	case domain.ConfirmRequested:

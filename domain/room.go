@@ -77,6 +77,27 @@ func (RulesSet) EventType() string       { return "RulesSet" }
 func (PeriodClosed) EventType() string   { return "PeriodClosed" }
 func (PeriodReopened) EventType() string { return "PeriodReopened" }
 
+// RoomOf returns the room of an event that is one of a room itself, and whether the event is.
+func RoomOf(event Event) (RoomID, bool) {
+	switch e := event.(type) {
+	case RoomRegistered:
+		return e.RoomID, true
+	case RoomChanged:
+		return e.RoomID, true
+	case RoomRetired:
+		return e.RoomID, true
+	case RoomReinstated:
+		return e.RoomID, true
+	case RulesSet:
+		return e.RoomID, true
+	case PeriodClosed:
+		return e.RoomID, true
+	case PeriodReopened:
+		return e.RoomID, true
+	}
+	return "", false
+}
+
 // ClosureID names a closed period of a room; the text form of a UUID.
 type ClosureID string
 

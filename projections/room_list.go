@@ -67,23 +67,9 @@ func roomList() list[RoomList] {
 
 // roomOf is the room that an event belongs to, and whether it registers the room.
 func roomOf(r eventstore.Recorded) (id string, first bool) {
-	switch e := r.Event.(type) {
-	case domain.RoomRegistered:
-		return string(e.RoomID), true
-	case domain.RoomChanged:
-		return string(e.RoomID), false
-	case domain.RoomRetired:
-		return string(e.RoomID), false
-	case domain.RoomReinstated:
-		return string(e.RoomID), false
-	case domain.RulesSet:
-		return string(e.RoomID), false
-	case domain.PeriodClosed:
-		return string(e.RoomID), false
-	case domain.PeriodReopened:
-		return string(e.RoomID), false
-	}
-	return "", false
+	room, _ := domain.RoomOf(r.Event)
+	_, first = r.Event.(domain.RoomRegistered)
+	return string(room), first
 }
 
 func (l RoomList) fold(r eventstore.Recorded) RoomList {
