@@ -66,19 +66,15 @@ type closuresReply struct {
 }
 
 func (s *Server) closures(x *exchange) error {
-	id, err := x.roomID()
-	if err != nil {
-		return err
-	}
-	room, err := s.commands.Room(x.ctx, id)
+	room, err := x.room()
 	if err != nil {
 		return err
 	}
 	x.setValidators(room.Revision, room.Position)
 	var r closuresReply
-	r.Embedded.Closures = x.closureReplies(id, room.Closures)
-	r.Links.Room = x.link("/rooms/", string(id))
-	r.Links.Self = x.link("/rooms/", string(id)+"/closures")
+	r.Embedded.Closures = x.closureReplies(room.ID, room.Closures)
+	r.Links.Room = x.link("/rooms/", string(room.ID))
+	r.Links.Self = x.link("/rooms/", string(room.ID)+"/closures")
 	r.Links.Closures = r.Links.Self
 	return x.reply(&r)
 }
@@ -94,11 +90,7 @@ func (x *exchange) replyClosure(room commands.Room, id domain.ClosureID) error {
 }
 
 func (s *Server) closure(x *exchange) error {
-	id, err := x.roomID()
-	if err != nil {
-		return err
-	}
-	room, err := s.commands.Room(x.ctx, id)
+	room, err := x.room()
 	if err != nil {
 		return err
 	}

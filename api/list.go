@@ -230,7 +230,6 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 			return err
 		}
 	}
-	x.position(page.Position)
 	items, _ := l.replies.Get().(*[]R)
 	if items == nil {
 		items = new([]R)
@@ -240,10 +239,16 @@ func (l *list[T, R]) answer(x *exchange, q projections.Query) error {
 	for i := range page.Items {
 		*items = append(*items, l.reply(x, &page.Items[i]))
 	}
-	r := pageReply[R]{Embedded: object[[]R]{{l.name, *items}}}
-	r.Page = pageSize{Size: cmp.Or(q.Size, projections.DefaultSize), TotalElements: page.Total, TotalElementsIsLowerBound: page.Total != nil && page.More}
+	return replyPage(x, l.name, l.link, q.Size, &page, *items)
+}
+
+// replyPage replies with the items of a page of a list, which has a link of its own.
+func replyPage[T, R any](x *exchange, name string, own func(*pageLinks) *link, size int, page *projections.Page[T], items []R) error {
+	x.position(page.Position)
+	r := pageReply[R]{Embedded: object[[]R]{{name, items}}}
+	r.Page = pageSize{Size: cmp.Or(size, projections.DefaultSize), TotalElements: page.Total, TotalElementsIsLowerBound: page.Total != nil && page.More}
 	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
-	*l.link(&r.Links) = r.Links.Self
+	*own(&r.Links) = r.Links.Self
 	if page.Next != "" {
 		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, page.Next))
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"errors"
 	"strconv"
 	"time"
@@ -96,19 +95,11 @@ func (s *Server) rooms(x *exchange) error {
 	if err != nil {
 		return asParameters(err)
 	}
-	x.position(page.Position)
 	items := make([]roomReply, len(page.Items))
 	for i := range page.Items {
 		items[i] = x.roomListReply(&page.Items[i])
 	}
-	r := pageReply[roomReply]{Embedded: object[[]roomReply]{{"rooms", items}}}
-	r.Page = pageSize{Size: cmp.Or(q.Size, projections.DefaultSize), TotalElements: page.Total}
-	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
-	r.Links.Rooms = r.Links.Self
-	if page.Next != "" {
-		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, page.Next))
-	}
-	return x.reply(&r)
+	return replyPage(x, "rooms", func(l *pageLinks) *link { return &l.Rooms }, q.Size, &page, items)
 }
 
 // parseRoomFilter parses a parameter of roomFilterParams.
@@ -198,7 +189,16 @@ func (x *exchange) roomID() (domain.RoomID, error) {
 	return domain.RoomID(id), nil
 }
 
-// roomHandler returns the handler of a command on the room in the path, or of a read of it, which replies with the room.
+// room reads the room in the path.
+func (x *exchange) room() (commands.Room, error) {
+	id, err := x.roomID()
+	if err != nil {
+		return commands.Room{}, err
+	}
+	return x.server.commands.Room(x.ctx, id)
+}
+
+// roomHandler returns the handler of a command on the room in the path, which replies with the room.
 func roomHandler(do func(x *exchange, id domain.RoomID) (commands.Room, error)) handler {
 	return func(x *exchange) error {
 		id, err := x.roomID()
@@ -214,7 +214,11 @@ func roomHandler(do func(x *exchange, id domain.RoomID) (commands.Room, error)) 
 }
 
 func (s *Server) room(x *exchange) error {
-	return roomHandler(func(x *exchange, id domain.RoomID) (commands.Room, error) { return s.commands.Room(x.ctx, id) })(x)
+	r, err := x.room()
+	if err != nil {
+		return err
+	}
+	return x.replyRoom(r)
 }
 
 // detailsRequest is the body that changes what is known of a room. The last members are read-only: they are accepted so that a reply can be

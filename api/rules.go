@@ -53,11 +53,7 @@ func (x *exchange) replyRules(room commands.Room) error {
 }
 
 func (s *Server) rules(x *exchange) error {
-	id, err := x.roomID()
-	if err != nil {
-		return err
-	}
-	r, err := s.commands.Room(x.ctx, id)
+	r, err := x.room()
 	if err != nil {
 		return err
 	}
