@@ -332,9 +332,11 @@ func (c *consumer) take(g *groupCall, message *persistent.ReadResp_ReadEvent) {
 	if len(c.queues[key]) == 1 {
 		lingering := c.lingering()
 		c.handling.Go(func() {
-			select {
-			case <-lingering:
-			case <-c.ctx.Done():
+			if lingering != nil {
+				select {
+				case <-lingering:
+				case <-c.ctx.Done():
+				}
 			}
 			for more := true; more; {
 				more = c.handleNext(key)
@@ -343,14 +345,13 @@ func (c *consumer) take(g *groupCall, message *persistent.ReadResp_ReadEvent) {
 	}
 }
 
-// lingering returns a channel that is closed when an event that has just come is to be handled. The mutex of the consumer must be held.
+// lingering returns a channel that is closed when an event that has just come is to be handled, or nil if it is at once. The mutex of the consumer must be held.
 func (c *consumer) lingering() <-chan struct{} {
+	if c.options.Linger == 0 {
+		return nil
+	}
 	if c.linger == nil {
 		linger := make(chan struct{})
-		if c.options.Linger == 0 {
-			close(linger)
-			return linger
-		}
 		c.linger = linger
 		time.AfterFunc(c.options.Linger, func() {
 			c.mu.Lock()

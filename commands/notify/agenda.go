@@ -172,8 +172,8 @@ func (a *agenda) fold(batch eventstore.Batch, now time.Time) (caughtUp bool) {
 		if s := a.streams[r.Stream]; s != nil {
 			s.revision = r.Revision
 		}
-		if last := a.last; a.undecoded == nil && readable(r) != nil {
-			a.undecoded = &last
+		if a.undecoded == nil && readable(r) != nil {
+			a.undecoded = new(a.last)
 		}
 		a.last = r.Position
 		a.folded++
