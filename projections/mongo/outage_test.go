@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"roombook/projections/mongo"
+	"roombook/projections/mongo/mongotest"
 	"roombook/projections/storetest"
 )
 
 func TestTheServerGoesAway(t *testing.T) {
 	s := &mortal{T: t, folder: t.TempDir()}
 	s.start("127.0.0.1:0")
-	store, err := mongo.Open(s.address + "roombook")
+	store, err := mongo.Open(s.Address + "roombook")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,22 +28,21 @@ func TestTheServerGoesAway(t *testing.T) {
 // mortal is a [storetest.Server].
 type mortal struct {
 	*testing.T
-	*ferretDB
+	*mongotest.Server
 	folder string
 }
 
 func (m *mortal) start(at string) {
-	server, err := startFerretDB(m.folder, at)
+	server, err := mongotest.Start("ferretdb", m.folder, at)
 	if err != nil {
 		m.Fatal(err)
 	}
-	m.Cleanup(func() { _ = server.stop() })
-	m.ferretDB = server
+	m.Cleanup(func() { _ = server.Stop() })
+	m.Server = server
 }
 
-// signal sends a signal to the server and to the go command that runs it.
 func (m *mortal) signal(s syscall.Signal) {
-	if err := syscall.Kill(-m.command.Process.Pid, s); err != nil {
+	if err := m.Signal(s); err != nil {
 		m.Fatal(err)
 	}
 }
@@ -51,9 +51,9 @@ func (m *mortal) Silence() { m.signal(syscall.SIGSTOP) }
 
 func (m *mortal) Kill() {
 	m.signal(syscall.SIGKILL)
-	_ = m.stop()
+	_ = m.Stop()
 }
 
 func (m *mortal) Restart() {
-	m.start(strings.TrimSuffix(strings.TrimPrefix(m.address, "mongodb://"), "/"))
+	m.start(strings.TrimSuffix(strings.TrimPrefix(m.Address, "mongodb://"), "/"))
 }

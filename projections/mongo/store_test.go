@@ -1,19 +1,14 @@
 package mongo_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -23,6 +18,7 @@ import (
 
 	"roombook/projections"
 	"roombook/projections/mongo"
+	"roombook/projections/mongo/mongotest"
 	"roombook/projections/storetest"
 )
 
@@ -30,80 +26,22 @@ import (
 var address string
 
 func TestMain(m *testing.M) {
-	code, err := runTests(m)
+	code, err := mongotest.Run("ferretdb", func(at string) int {
+		address = at
+		code := m.Run()
+		if code == 0 {
+			if err := goleak.Find(goleak.IgnoreTopFunction("os/exec.(*Cmd).Start.func2")); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+		return code
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
-}
-
-func runTests(m *testing.M) (int, error) {
-	address = os.Getenv("ROOMBOOK_TEST_MONGO")
-	if address == "" {
-		folder, err := os.MkdirTemp("", "ferretdb")
-		if err != nil {
-			return 0, err
-		}
-		defer os.RemoveAll(folder)
-		server, err := startFerretDB(folder, "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("FerretDB, which serves these tests where ROOMBOOK_TEST_MONGO names no server: %w", err)
-		}
-		defer func() {
-			if err := server.stop(); err != nil {
-				fmt.Fprintln(os.Stderr, "FerretDB ended with", err)
-			}
-		}()
-		address = server.address
-	}
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("os/exec.(*Cmd).Start.func2")); err != nil {
-			return 1, err
-		}
-	}
-	return code, nil
-}
-
-// ferretDB is a server process.
-type ferretDB struct {
-	address string // mongodb://host:port/
-	command *exec.Cmd
-	stdin   io.Closer
-}
-
-// startFerretDB starts a server with its data in a folder, at host:port. The first time it is built, which takes a minute or two.
-func startFerretDB(folder, at string) (*ferretDB, error) {
-	command := exec.Command("go", "run", ".", folder, at)
-	command.Dir = "ferretdb"
-	command.Env = append(os.Environ(), "GOWORK=off")
-	command.Stderr = os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that what it starts can be signalled
-	stdin, err := command.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := command.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := command.Start(); err != nil {
-		return nil, err
-	}
-	// This is less than the ten minutes that tests have, so that the failure is reported here.
-	tooLong := time.AfterFunc(8*time.Minute, func() { command.Process.Kill() })
-	defer tooLong.Stop()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, errors.Join(err, command.Wait())
-	}
-	return &ferretDB{address: strings.TrimSpace(line), command: command, stdin: stdin}, nil
-}
-
-func (f *ferretDB) stop() error {
-	f.stdin.Close()
-	return f.command.Wait()
 }
 
 // open returns a store in a database of its own, which is dropped at the end of the test.
