@@ -126,14 +126,7 @@ func (p *program) ask() error {
 			p.paths = append(p.paths, m[1])
 		}
 	}
-	defer func() {
-		for _, m := range regexp.MustCompile(`\{"(?:GET|POST)", "(/[a-z.]+)`).FindAllStringSubmatch(p.source, -1) {
-			if !slices.Contains(p.screens, m[1]) {
-				p.screens = append(p.screens, m[1])
-			}
-		}
-	}()
-	return filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() && (d.Name() == "deploy" || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".git")) {
 			if err == nil {
 				err = filepath.SkipDir
@@ -147,6 +140,12 @@ func (p *program) ask() error {
 		}
 		return nil
 	})
+	for _, m := range regexp.MustCompile(`\{"(?:GET|POST)", "(/[a-z.]+)`).FindAllStringSubmatch(p.source, -1) {
+		if !slices.Contains(p.screens, m[1]) {
+			p.screens = append(p.screens, m[1])
+		}
+	}
+	return err
 }
 
 // use makes a booking and waits until it is listed, so that what is counted by route or by list is there.
