@@ -18,6 +18,7 @@ import (
 
 	"roombook/api/web"
 	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 )
 
@@ -256,10 +257,10 @@ func checkScreen(t testing.TB, target string, r reply) {
 	}
 }
 
-// furnished is whole once its lists can be read.
+// furnished is whole with a house of its own, once its lists can be read.
 func furnished(t *testing.T) *service {
 	t.Helper()
-	s := whole(t)
+	s := wholeOn(t, eventstoretest.OpenAlone(t))
 	for lists := s.Server.lists.(*projections.Queries); lists.Ready(t.Context()) != nil; {
 		time.Sleep(time.Millisecond)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"roombook/commands"
 	"roombook/domain"
+	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/sqlite"
@@ -21,7 +22,12 @@ import (
 // whole returns a server with an event store on disk, and lists that workers maintain, all in this process.
 func whole(t *testing.T) *service {
 	t.Helper()
-	store := eventstoretest.Open(t)
+	return wholeOn(t, eventstoretest.Open(t))
+}
+
+// wholeOn is whole on an event store.
+func wholeOn(t *testing.T, store *eventstore.Store) *service {
+	t.Helper()
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ type house struct {
 
 func open(t *testing.T, zone string) *house {
 	t.Helper()
-	store := eventstoretest.Open(t)
+	store := eventstoretest.OpenAlone(t)
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,18 @@ func Open(t testing.TB) *eventstore.Store {
 	return open(t, ConnectionString(t), eventstore.Options{})
 }
 
+// OpenAlone is [Open] on a node in memory, also where a server is to be used: for tests of what shows all that a store has.
+func OpenAlone(t testing.TB) *eventstore.Store {
+	t.Helper()
+	return open(t, inMemory(t), eventstore.Options{})
+}
+
+// inMemory is the connection string of a node in memory.
+func inMemory(t testing.TB) string {
+	t.Helper()
+	return "esdb://" + Serve(t, "") + "?tls=false"
+}
+
 // ConnectionString is that of an event store that runs until the end of the test.
 func ConnectionString(t testing.TB) string {
 	t.Helper()
@@ -55,7 +67,7 @@ func Backend(t testing.TB) string {
 	if s := os.Getenv(variable); s != "" {
 		return s
 	}
-	return "esdb://" + Serve(t, "") + "?tls=false"
+	return inMemory(t)
 }
 
 // Serve runs a node until the end of the test, on a data folder or, if dir is empty, in memory. It returns its address, on loopback.
