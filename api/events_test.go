@@ -124,15 +124,15 @@ func of(booking string) func(sse) bool {
 // Whoever asks again with the position of a change sees it, and whoever connects again misses none.
 func TestChangesAreTold(t *testing.T) {
 	s := listenWhole(t)
-	s.book(t, morning) // so that the log has begun before the first stream does
+	room := "r-" + uuid.NewString()
+	book := func(day int) string {
+		return s.book(t, fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611%d0930","useEndDtm":"202611%d1030","bookingUserId":"ann"}`, room, day, day))
+	}
+	book(23) // so that the log has begun before the first stream does
 	streams := make([]<-chan sse, 200)
 	for i := range streams {
 		streams[i] = s.stream(t, "")
 		until(t, streams[i], named("ready"))
-	}
-	room := "r-" + uuid.NewString()
-	book := func(day int) string {
-		return s.book(t, fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611%d0930","useEndDtm":"202611%d1030","bookingUserId":"ann"}`, room, day, day))
 	}
 	id := book(24)
 	var last sse

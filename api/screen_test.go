@@ -19,7 +19,6 @@ import (
 	"roombook/api/web"
 	"roombook/domain"
 	"roombook/eventstore/eventstoretest"
-	"roombook/projections"
 )
 
 // reader is somebody with a browser that has no scripts.
@@ -257,14 +256,10 @@ func checkScreen(t testing.TB, target string, r reply) {
 	}
 }
 
-// furnished is whole with a house of its own, once its lists can be read.
+// furnished is whole with a house of its own.
 func furnished(t *testing.T) *service {
 	t.Helper()
-	s := wholeOn(t, eventstoretest.OpenAlone(t))
-	for lists := s.Server.lists.(*projections.Queries); lists.Ready(t.Context()) != nil; {
-		time.Sleep(time.Millisecond)
-	}
-	return s
+	return wholeOn(t, eventstoretest.OpenAlone(t))
 }
 
 // houseForTest registers a few rooms.

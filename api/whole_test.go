@@ -19,7 +19,7 @@ import (
 	"roombook/projections/sqlite"
 )
 
-// whole returns a server with an event store on disk, and lists that workers maintain, all in this process.
+// whole returns a server with an event store on disk, and lists that workers maintain and that can be read, all in this process.
 func whole(t *testing.T) *service {
 	t.Helper()
 	return wholeOn(t, eventstoretest.Open(t))
@@ -55,6 +55,9 @@ func wholeOn(t *testing.T, store *eventstore.Store) *service {
 		Zone:      policy.Zone,
 		Hosts:     []string{"example.com"},
 	})
+	for s.lists.(*projections.Queries).Ready(t.Context()) != nil {
+		time.Sleep(time.Millisecond)
+	}
 	return &service{Server: s}
 }
 

@@ -146,7 +146,7 @@ func TestRooms(t *testing.T) {
 // The directory has what a room's last event says as soon as a query asks for its position, however many events of bookings come between, and
 // what the bookings say does not make it be read again.
 func TestDirectoryFollows(t *testing.T) {
-	eventLog, store := eventstoretest.Open(t), openSQLite(t)
+	eventLog, store := eventstoretest.OpenAlone(t), openSQLite(t) // where nobody else changes rooms
 	counted := &finds{Store: store, of: map[string]int{}}
 	positions := projections.NewPositions()
 	run(t, projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions}))

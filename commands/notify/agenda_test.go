@@ -402,7 +402,7 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 
 // Messages that make a receiver fail, so that it appears to be down, do not keep others from showing that it is not.
 func TestProbesAreOfOthersFirst(t *testing.T) {
-	w, receiver := newWorld(t), newReceiver(t)
+	w, receiver := newWorldOn(t, eventstoretest.OpenAlone(t)), newReceiver(t) // where nobody else's messages make the receiver fail
 	bad := w.user("bad")
 	receiver.refuse = func(body string) bool { return strings.Contains(body, string(bad)) }
 	d, _ := w.start(Options{Webhook: receiver.options(t, secret("a secret of 24 bytes ...")), Breaker: BreakerOptions{Failures: 3, Delay: 200 * time.Millisecond}})
@@ -518,7 +518,7 @@ func TestAgendaKeepsItsOwnTime(t *testing.T) {
 
 // A start reads the log from before the oldest failure that another attempt follows, and no further back.
 func TestAgendaCheckpoint(t *testing.T) {
-	store := eventstoretest.Open(t)
+	store := eventstoretest.OpenAlone(t) // where no other notifications are
 	w := &world{T: t, store: store}
 	id := func(i int) domain.NotificationID { return domain.NotificationID(fmt.Sprint("n", i)) }
 	failed := func(i int, again time.Time) domain.Event {
