@@ -56,7 +56,7 @@ func (x *exchange) authenticate(r *route) error {
 		if !strings.EqualFold(scheme, "Bearer") {
 			return errUnauthenticated
 		}
-		x.actor, err = s.byToken(x.ctx, strings.TrimSpace(token), x.now())
+		x.actor, err = x.byToken(strings.TrimSpace(token))
 	case len(credentials) == 0 && x.session() != "":
 		x.actor, err = s.accounts.BySession(x.ctx, x.session(), x.now())
 	default:

@@ -1,14 +1,12 @@
 package api
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"roombook/api/web"
 	"roombook/commands/accounts"
@@ -20,18 +18,24 @@ import (
 var errSignInAtProvider = errors.New("people sign in at the identity provider")
 
 // byToken returns who a token acts as: one of this server's, or an access token of the provider.
-func (s *Server) byToken(ctx context.Context, token string, at time.Time) (domain.Actor, error) {
+func (x *exchange) byToken(token string) (domain.Actor, error) {
+	s := x.server
 	if s.provider == nil || strings.HasPrefix(token, accounts.TokenPrefix) {
-		return s.accounts.ByToken(ctx, token, at)
+		return s.accounts.ByToken(x.ctx, token, x.now())
 	}
-	i, err := s.provider.AccessToken(ctx, token, at)
+	i, err := s.provider.AccessToken(x.ctx, token, x.now())
 	if errors.Is(err, oidc.ErrRefused) {
 		return domain.Actor{}, accounts.ErrWrongCredentials
 	}
 	if err != nil {
 		return domain.Actor{}, err
 	}
-	return s.accounts.ByIdentity(ctx, i, at)
+	return s.accounts.ByIdentity(x.ctx, x.signInRequest(), i)
+}
+
+// signInRequest is the metadata of what is done because the provider says who the request is by.
+func (x *exchange) signInRequest() accounts.Request {
+	return accounts.Request{At: x.now(), CorrelationID: x.correlation()}
 }
 
 // flowSeconds is how long a browser may stay at the provider.
@@ -84,7 +88,7 @@ func (v visitorSession) Finish(answer url.Values) (back string, err error) {
 	if err != nil {
 		return "", err
 	}
-	secret, _, err := x.server.accounts.SignInAs(x.ctx, i, x.now())
+	secret, _, err := x.server.accounts.SignInAs(x.ctx, x.signInRequest(), i)
 	if err != nil {
 		return "", err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"roombook/commands/accounts/directory"
 	"roombook/domain"
@@ -29,9 +28,9 @@ var provider = domain.Actor{User: "provider"}
 
 // SignInAs begins a session of somebody whom a provider has authenticated, and returns its secret. Whoever signs in for the first time is
 // added as a user. Name, full name and address become those of the identity, and so do roles and rooms, unless it has no roles: then a new
-// user is a [domain.RoleUser], and another one keeps what they have. The error is [ErrDisabled].
-func (a *Accounts) SignInAs(ctx context.Context, i Identity, at time.Time) (secret string, _ domain.UserID, err error) {
-	r := Request{Actor: provider, At: at}
+// user is a [domain.RoleUser], and another one keeps what they have. The request's actor does not matter. The error is [ErrDisabled].
+func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret string, _ domain.UserID, err error) {
+	r.Actor = provider
 	u, p, err := a.identify(ctx, r, i)
 	if err != nil {
 		return "", "", err
@@ -42,27 +41,28 @@ func (a *Accounts) SignInAs(ctx context.Context, i Identity, at time.Time) (secr
 	if _, active := u.Actor(); !active {
 		return "", "", ErrDisabled
 	}
-	now := i.person(u.ID)
-	now.Name, now.Password = cmp.Or(now.Name, p.Name), p.Password
+	claimed, now := i.person(u.ID), p
+	now.Name, now.FullName, now.Address = cmp.Or(claimed.Name, p.Name), claimed.FullName, claimed.Address
 	if now != p {
 		if err := named(now, p.Name, func(p directory.Person) error { return a.directory.ChangePerson(ctx, p) }); err != nil {
 			return "", "", err
 		}
 	}
 	if i.Roles != "" {
-		if err := a.change(ctx, r, u.ID, func(u domain.User) ([]domain.Event, error) { return domain.DecideGiveRoles(u, i.Roles, i.Rooms, at) }); err != nil {
+		if err := a.change(ctx, r, u.ID, func(u domain.User) ([]domain.Event, error) { return domain.DecideGiveRoles(u, i.Roles, i.Rooms, r.At) }); err != nil {
 			return "", "", err
 		}
 	}
-	secret, err = a.begin(ctx, u, at)
+	secret, err = a.begin(ctx, u, r.At)
 	return secret, u.ID, err
 }
 
 // ByIdentity returns who acts with a provider's access token: the user with the identity, in the identity's roles, or in the user's if it has
 // none. An unknown one is added, as by [Accounts.SignInAs]: programs have identities too, and never sign in. What is known of others does not
 // change, because access tokens say less of a person than what they sign in with. The error is [ErrWrongCredentials].
-func (a *Accounts) ByIdentity(ctx context.Context, i Identity, at time.Time) (domain.Actor, error) {
-	u, _, err := a.identify(ctx, Request{Actor: provider, At: at}, i)
+func (a *Accounts) ByIdentity(ctx context.Context, r Request, i Identity) (domain.Actor, error) {
+	r.Actor = provider
+	u, _, err := a.identify(ctx, r, i)
 	if err != nil {
 		return domain.Actor{}, err
 	}

@@ -18,7 +18,7 @@ func identity(subject, name string) Identity {
 // signInAs begins a session, and returns who acts by it.
 func (w *world) signInAs(t *testing.T, i Identity) domain.Actor {
 	t.Helper()
-	secret, id, err := w.SignInAs(t.Context(), i, noon)
+	secret, id, err := w.SignInAs(t.Context(), Request{At: noon}, i)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +89,13 @@ func TestOneUserForAnIdentity(t *testing.T) {
 		all.Go(func() {
 			p := processes[i%2]
 			if i%3 == 0 {
-				actor, err := p.ByIdentity(t.Context(), identity("7", ""), noon)
+				actor, err := p.ByIdentity(t.Context(), Request{At: noon}, identity("7", ""))
 				if ids[i] = actor.User; err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			_, id, err := p.SignInAs(t.Context(), identity("7", "ann"), noon)
+			_, id, err := p.SignInAs(t.Context(), Request{At: noon}, identity("7", "ann"))
 			if ids[i] = id; err != nil {
 				t.Error(err)
 			}
@@ -121,7 +121,7 @@ func TestByIdentity(t *testing.T) {
 	user := w.signInAs(t, full).User
 	events := w.counted.reads.Load()
 	for range 3 {
-		actor, err := w.ByIdentity(t.Context(), identity("7", ""), noon)
+		actor, err := w.ByIdentity(t.Context(), Request{At: noon}, identity("7", ""))
 		if err != nil || actor != (domain.Actor{User: user, Roles: "user"}) {
 			t.Errorf("%+v, %v", actor, err)
 		}
@@ -132,13 +132,13 @@ func TestByIdentity(t *testing.T) {
 	w.wantPerson(t, user, "ann", "Ann", "ann@rooms.example")
 	as := identity("7", "")
 	as.Roles, as.Rooms = "machine", "1"
-	if actor, err := w.ByIdentity(t.Context(), as, noon); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1"}) {
+	if actor, err := w.ByIdentity(t.Context(), Request{At: noon}, as); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1"}) {
 		t.Errorf("%+v, %v", actor, err)
 	}
 	if u, err := w.User(t.Context(), admin, user); err != nil || u.Roles != "user" {
 		t.Errorf("%+v, %v", u, err)
 	}
-	program, err := w.ByIdentity(t.Context(), identity("client", ""), noon)
+	program, err := w.ByIdentity(t.Context(), Request{At: noon}, identity("client", ""))
 	if err != nil || program.Roles != "user" {
 		t.Errorf("a program: %+v, %v", program, err)
 	}
@@ -154,9 +154,9 @@ func TestDisabledAndErasedIdentities(t *testing.T) {
 	}
 	as := identity("7", "ann")
 	as.Roles = "admin"
-	_, _, err := w.SignInAs(ctx, as, noon)
+	_, _, err := w.SignInAs(ctx, Request{At: noon}, as)
 	wantErr(t, "a disabled user signs in", err, ErrDisabled)
-	_, err = w.ByIdentity(ctx, as, noon)
+	_, err = w.ByIdentity(ctx, Request{At: noon}, as)
 	wantErr(t, "a disabled user's access token", err, ErrWrongCredentials)
 	if u, err := w.User(ctx, admin, user); err != nil || u.Roles != "user" {
 		t.Errorf("a disabled user has other roles: %+v, %v", u, err)

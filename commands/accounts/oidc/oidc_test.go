@@ -470,6 +470,20 @@ func TestEndSession(t *testing.T) {
 	}
 }
 
+// A mail address counts unless the provider says that it was not verified.
+func TestUnverifiedAddresses(t *testing.T) {
+	p := New(Options{})
+	for verified, want := range map[any]string{nil: "ann@rooms.example", true: "ann@rooms.example", "true": "ann@rooms.example", false: "", "false": ""} {
+		c := claims{"email": "ann@rooms.example"}
+		if verified != nil {
+			c["email_verified"] = verified
+		}
+		if i, err := p.identity("7", c); err != nil || i.Address != want {
+			t.Errorf("%v: %+v, %v", verified, i, err)
+		}
+	}
+}
+
 func TestRights(t *testing.T) {
 	for text, want := range map[string]struct {
 		roles domain.Roles
