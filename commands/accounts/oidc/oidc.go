@@ -213,14 +213,17 @@ func (p *Provider) discover() (*metadata, error) {
 	return m, nil
 }
 
-// Ping returns [ErrUnavailable] if the provider could not be asked when it last had to be.
+// Ping returns [ErrUnavailable] if the provider's metadata cannot be read, now or when that was last tried within the pause.
 func (p *Provider) Ping(ctx context.Context) error {
-	if _, err := p.metadata(ctx); err != nil {
-		return err
-	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.failure
+	failed := p.failure != nil
+	p.mu.Unlock()
+	ask := p.metadata
+	if failed {
+		ask = p.read
+	}
+	_, err := ask(ctx)
+	return err
 }
 
 // algorithms are those of signatures that are accepted: with keys that everybody may know.

@@ -419,6 +419,10 @@ func TestProviderAway(t *testing.T) {
 	if err := p.Ping(t.Context()); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("ping: %v", err)
 	}
+	newWorld(t, address, Options{})
+	if err := p.Ping(t.Context()); err != nil {
+		t.Errorf("once it is back: %v", err)
+	}
 }
 
 // What an operator has to mend is no fault of who signs in; and the log gets no secret.
