@@ -10,17 +10,17 @@ import (
 	"roombook/domain"
 )
 
-// Identity is who somebody is, as an identity provider says that has to be believed.
+// Identity is who an identity provider says somebody is.
 type Identity struct {
 	directory.Identity
-	Name     string // by which lists show them; they get it unless it is empty, no name, or another user's
+	Name     string // to be listed by; not used if it is empty, not a valid name, or another user's
 	FullName string // may be empty
 	Address  string // of mail, may be empty
 	Roles    domain.Roles
 	Rooms    domain.Rooms
 }
 
-// ErrDisabled means that a user was recognised who has been disabled.
+// ErrDisabled means that the provider has authenticated a user who is disabled here.
 var ErrDisabled = errors.New("the user is disabled")
 
 // provider is the actor of what is done because an identity provider says so.
@@ -57,9 +57,10 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 	return secret, u.ID, err
 }
 
-// ByIdentity returns who acts with a provider's access token: the user with the identity, in the identity's roles, or in the user's if it has
-// none. An unknown one is added, as by [Accounts.SignInAs]: programs have identities too, and never sign in. What is known of others does not
-// change, because access tokens say less of a person than what they sign in with. The error is [ErrWrongCredentials].
+// ByIdentity returns who acts with a provider's access token: the user with the identity, in the identity's roles, or in the user's own if it
+// has none. An unknown identity becomes a user, as with [Accounts.SignInAs], because programs have access tokens and never sign in. Names,
+// addresses and stored roles of a known user stay as they are, because access tokens say less of a person than ID tokens. The error is
+// [ErrWrongCredentials].
 func (a *Accounts) ByIdentity(ctx context.Context, r Request, i Identity) (domain.Actor, error) {
 	r.Actor = provider
 	u, _, err := a.identify(ctx, r, i)

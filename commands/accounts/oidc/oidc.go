@@ -46,10 +46,10 @@ import (
 var (
 	// ErrUnavailable means that the provider does not answer, or not as it should. What it was asked may be asked again.
 	ErrUnavailable = errors.New("the identity provider is not available")
-	// ErrNotBegun means that a browser comes back from the provider that was not sent there, or has come back before.
+	// ErrNotBegun means that a browser comes back from the provider that was not sent there, or that has come back already.
 	ErrNotBegun = errors.New("the sign-in was not begun by this browser")
-	// ErrRefused means that the provider signs nobody in, or that what it says, or is said to say, is not valid.
-	ErrRefused = errors.New("the identity provider vouches for nobody")
+	// ErrRefused means that the provider refuses a sign-in, or that a token is not valid.
+	ErrRefused = errors.New("the identity provider does not confirm it")
 	// ErrNoRole means that the provider gives somebody no role.
 	ErrNoRole = errors.New("the identity provider gives them no role")
 )
@@ -72,7 +72,7 @@ type Options struct {
 type Provider struct {
 	options Options
 	client  *http.Client
-	pause   time.Duration // from one reading of the metadata to the next, at least
+	pause   time.Duration // the least time between two readings of the metadata
 
 	reading singleflight.Group
 	mu      sync.Mutex
@@ -86,8 +86,7 @@ const (
 	timeout = 4 * time.Second
 	// fresh is how long metadata is taken to be true.
 	fresh = 15 * time.Minute
-	// pause bounds how often signatures that are not valid make the program read the keys again: they may be by a new key, and anybody can
-	// send what looks so.
+	// pause bounds how often an invalid signature makes the program read the keys again: it may be by a new key, or it may be forged.
 	pause = 10 * time.Second
 	// maxKeys is the upper bound of the keys' document, in bytes.
 	maxKeys = 1 << 20
@@ -144,7 +143,7 @@ func (p *Provider) startReading() <-chan singleflight.Result {
 		}
 		m, err := p.discover()
 		if err != nil {
-			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			err = fmt.Errorf("%w: %.300s", ErrUnavailable, err) // which may have a whole page of a gateway in it
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -277,7 +276,7 @@ func (p *Provider) verify(ctx context.Context, token, audience string, at time.T
 // Flow is what a browser keeps while it is at the provider: without it nobody can come back in its place.
 type Flow struct{ State, Nonce, Verifier string }
 
-// Begin returns the address to which a browser that signs in is sent, and what it has to keep until it comes back to the redirect address.
+// Begin returns the provider's address for signing in, and what the browser has to keep until it comes back to the redirect address.
 // The error is [ErrUnavailable].
 func (p *Provider) Begin(ctx context.Context, redirect string) (address string, f Flow, err error) {
 	m, err := p.metadata(ctx)
