@@ -195,13 +195,16 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 
 // ChangePerson implements [directory.Store].
 func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	set := bson.D{{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address}}
-	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: set}})
-	switch {
-	case mongo.IsDuplicateKeyError(err):
-		return directory.ErrNameTaken
-	case err == nil && result.MatchedCount == 0:
+	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
+		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address},
+	}}})
+	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
+	}
+	if err != nil { // not every server says that it is because of the index
+		if other, known := s.Named(ctx, p.Name); known == nil && other.User != p.User {
+			return directory.ErrNameTaken
+		}
 	}
 	return failed(err)
 }
