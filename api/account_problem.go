@@ -8,6 +8,7 @@ import (
 
 	"roombook/commands/accounts"
 	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/oidc"
 	"roombook/domain"
 )
 
@@ -15,7 +16,7 @@ import (
 var accountProblems = []problemType{
 	{
 		name: "unauthenticated", status: http.StatusUnauthorized, title: "The request does not say who it is by",
-		about: "This server has accounts. A request needs a token (Authorization: Bearer rbk_…) or the cookie of a session (POST /session) that is valid: not expired, revoked or signed out, and of a user who is not disabled.",
+		about: "This server has accounts. A request needs a token (Authorization: Bearer, with one of this server's, rbk_…, or, where people sign in at an identity provider, with an access token that the provider issued for this server) or the cookie of a session (POST /session) that is valid: not expired, revoked or signed out, and of a user who is not disabled.",
 		match: func(err error, p *problem) bool {
 			p.challenge = sentinel(errUnauthenticated, "There is no valid token in the Authorization header, and no valid session in the cookie.")(err, p)
 			return p.challenge
@@ -33,8 +34,23 @@ var accountProblems = []problemType{
 	},
 	{
 		name: "no-accounts", status: http.StatusNotFound, title: "This server has no accounts",
-		about: "The server was started with --auth none and authenticates nobody, so there is nobody to sign in and there are no tokens. Start it with --auth accounts.",
+		about: "The server was started with --auth none and authenticates nobody, so there is nobody to sign in and there are no tokens. Start it with --auth accounts, or oidc.",
 		match: sentinel(errNoAccounts, "The server authenticates nobody."),
+	},
+	{
+		name: "sign-in-at-provider", status: http.StatusForbidden, title: "People sign in at the identity provider",
+		about: "The server was started with --auth oidc: a browser signs in at /signin, which leads to the identity provider. A program needs a token.",
+		match: sentinel(errSignInAtProvider, "Nobody signs in by a password here; /signin leads to the identity provider."),
+	},
+	{
+		name: "no-role", status: http.StatusForbidden, title: "The identity provider gives the caller no role",
+		about: "The access token is valid, and the claim that --oidc-roles-claim names has no role of this server: user, approver, admin, door or machine, with or without roombook- before it. Whoever looks after the identity provider can give one.",
+		match: sentinel(oidc.ErrNoRole, "The access token has no role of this server in the claim for roles."),
+	},
+	{
+		name: "provider-unavailable", status: http.StatusServiceUnavailable, title: "The identity provider is not available", retry: true,
+		about: "The access token cannot be checked, because the identity provider does not answer. Sessions and tokens of this server go on. Send the request again later.",
+		match: sentinel(oidc.ErrUnavailable, "The identity provider does not answer, so the access token cannot be checked."),
 	},
 	{
 		name: "wrong-credentials", status: http.StatusForbidden, title: "The credentials are wrong",

@@ -56,7 +56,7 @@ func (x *exchange) authenticate(r *route) error {
 		if !strings.EqualFold(scheme, "Bearer") {
 			return errUnauthenticated
 		}
-		x.actor, err = s.accounts.ByToken(x.ctx, strings.TrimSpace(token), x.now())
+		x.actor, err = x.byToken(strings.TrimSpace(token))
 	case len(credentials) == 0 && x.session() != "":
 		x.actor, err = s.accounts.BySession(x.ctx, x.session(), x.now())
 	default:
@@ -109,6 +109,18 @@ func (x *exchange) setSession(secret string) {
 		c.MaxAge = -1
 	}
 	http.SetCookie(x.w, c)
+}
+
+// beginSession makes the browser keep the secret of a new session, in place of the one that it had, which ends: so nobody can make a browser
+// sign in to a session that they know.
+func (x *exchange) beginSession(secret string) error {
+	if former := x.session(); former != "" {
+		if err := x.server.accounts.SignOut(x.ctx, former); err != nil {
+			return err
+		}
+	}
+	x.setSession(secret)
+	return nil
 }
 
 // clientNetwork is the client's address, for counting tries: without its port, and of an IPv6 address the network, of which clients have

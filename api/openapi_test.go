@@ -80,7 +80,7 @@ func (s *service) checkContract(t testing.TB, r *http.Request, got reply) {
 	if response == nil { // what is told in general
 		response = map[int]*openapi3.ResponseRef{401: doc.Components.Responses["Unauthenticated"], 403: doc.Components.Responses["Forbidden"]}[got.status]
 	}
-	if response == nil && strings.Contains(got.body, "/problems/accounts-unavailable") {
+	if response == nil && (strings.Contains(got.body, "/problems/accounts-unavailable") || strings.Contains(got.body, "/problems/provider-unavailable")) {
 		response = doc.Components.Responses["AccountsUnavailable"]
 	}
 	if response == nil {

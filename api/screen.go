@@ -48,7 +48,7 @@ func (s *Server) screen(of web.Route) handler {
 		for name, value := range x.vars {
 			r.SetPathValue(name, value)
 		}
-		visitor := web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Refused: err, Session: visitorSession{x}}
+		visitor := web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Provider: s.provider != nil, Refused: err, Session: visitorSession{x}}
 		err = s.pages.Serve(&delegatedWriter{x.w, x}, r, of, visitor, x.base)
 		x.sent, x.whole = true, true
 		return err
@@ -67,13 +67,7 @@ func (v visitorSession) SignIn(name, password string) error {
 	if err != nil {
 		return err
 	}
-	if former := x.session(); former != "" {
-		if err := x.server.accounts.SignOut(x.ctx, former); err != nil {
-			return err
-		}
-	}
-	x.setSession(secret)
-	return nil
+	return x.beginSession(secret)
 }
 
 func (v visitorSession) SignOut() error {

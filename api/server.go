@@ -19,6 +19,7 @@ import (
 	"roombook/api/web"
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/accounts/oidc"
 	"roombook/commands/notify"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -45,6 +46,9 @@ type Options struct {
 	Zone *time.Location
 	// Accounts are those of the users. Nil authenticates nobody: everybody may do everything.
 	Accounts *accounts.Accounts
+	// Provider authenticates people in place of passwords, and issues access tokens. Nil has people sign in by a password; with one,
+	// Accounts must be there too.
+	Provider *oidc.Provider
 	// PublicURLs are addresses of the server whose pages may change something.
 	PublicURLs []string
 	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
@@ -96,6 +100,7 @@ type Server struct {
 	policy         domain.Policy
 	zone           *time.Location
 	accounts       *accounts.Accounts
+	provider       *oidc.Provider
 	crossOrigin    *http.CrossOriginProtection
 	hosts          []string
 	proxies        []netip.Prefix
@@ -163,6 +168,7 @@ func New(o Options) *Server {
 		policy:         o.Policy,
 		zone:           o.Zone,
 		accounts:       o.Accounts,
+		provider:       o.Provider,
 		crossOrigin:    newCrossOrigin(o.PublicURLs),
 		hosts:          o.Hosts,
 		proxies:        o.TrustedProxies,

@@ -57,6 +57,9 @@ func (s *Server) signIn(x *exchange) error {
 	if err := b.check(in.Others); err != nil {
 		return err
 	}
+	if s.provider != nil {
+		return errSignInAtProvider
+	}
 	r, err := x.account()
 	if err != nil {
 		return err
@@ -65,12 +68,9 @@ func (s *Server) signIn(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if former := x.session(); former != "" {
-		if err := s.accounts.SignOut(x.ctx, former); err != nil {
-			return err
-		}
+	if err := x.beginSession(secret); err != nil {
+		return err
 	}
-	x.setSession(secret)
 	r.Actor.User = user
 	x.header("Cache-Control", "no-store")
 	x.status = http.StatusCreated

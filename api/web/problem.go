@@ -8,6 +8,8 @@ import (
 
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/accounts/directory"
+	"roombook/commands/accounts/oidc"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -33,6 +35,12 @@ var sentinels = []struct {
 	{errTwice, "time-twice", http.StatusUnprocessableEntity},
 	{errNoReason, "no-reason", http.StatusUnprocessableEntity},
 	{accounts.ErrWrongCredentials, "wrong-credentials", http.StatusForbidden},
+	{accounts.ErrDisabled, "user-disabled", http.StatusForbidden},
+	{oidc.ErrNotBegun, "sign-in-not-begun", http.StatusBadRequest},
+	{oidc.ErrRefused, "sign-in-refused", http.StatusForbidden},
+	{oidc.ErrNoRole, "no-role", http.StatusForbidden},
+	{oidc.ErrUnavailable, "provider-away", http.StatusServiceUnavailable},
+	{directory.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
 	{errNoName, "no-name", http.StatusUnprocessableEntity},
 	{errNobodyChosen, "none-chosen", http.StatusUnprocessableEntity},
 	{errHours, "hours", http.StatusUnprocessableEntity},

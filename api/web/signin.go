@@ -9,7 +9,11 @@ import (
 type signInPage struct {
 	Back, Name string
 	Problem    *problem
+	EndSession string // the address for signing out at the provider, of somebody who has just signed out here
 }
+
+// ReturnPath is the path at which visitors come back from the identity provider.
+const ReturnPath = "/signin/oidc/callback"
 
 // SignInPath is the path of the form that a visitor signs in with, who then gets what they asked for.
 func SignInPath(r *http.Request) string {
@@ -24,10 +28,56 @@ func (p *Pages) signInForm(v *view) error {
 	if !v.visitor.Accounts {
 		return v.redirect("/settings")
 	}
-	return v.show("signin", v.T("title.signin"), &signInPage{Back: v.r.URL.Query().Get("back")})
+	query := v.r.URL.Query()
+	data := &signInPage{Back: query.Get("back")}
+	if v.Provider() && query.Has("out") {
+		// A redirect of the form that signs out would be against the content security policy, which is for this server's forms.
+		if data.EndSession = v.visitor.Session.EndSession(); data.EndSession != "" {
+			v.w.Header().Set("Refresh", "0; url="+data.EndSession)
+		}
+	}
+	return v.show("signin", v.T("title.signin"), data)
+}
+
+// Provider reports whether readers sign in at an identity provider.
+func (v *view) Provider() bool { return v.visitor.Provider }
+
+func (p *Pages) beginSignIn(v *view) error {
+	if !v.Provider() {
+		return errNoPage
+	}
+	address, err := v.visitor.Session.Begin(v.r.URL.Query().Get("back"))
+	if err != nil {
+		return err
+	}
+	v.w.Header().Set("Location", address)
+	v.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+func (p *Pages) finishSignIn(v *view) error {
+	if !v.Provider() {
+		return errNoPage
+	}
+	back, err := v.visitor.Session.Finish(v.r.URL.Query())
+	if err != nil {
+		return err
+	}
+	return v.goBack(back)
+}
+
+// goBack sends the reader to where they came from, if that is a path of this server, and else to the board.
+func (v *view) goBack(back string) error {
+	if !safeBack(back) {
+		back = "/"
+	}
+	return v.redirect(back)
 }
 
 func (p *Pages) signIn(v *view) error {
+	if v.Provider() {
+		return errNoPage
+	}
 	data := &signInPage{Back: v.r.PostFormValue("back"), Name: v.r.PostFormValue("name")}
 	if len(data.Name) > maxReason {
 		return errForm
@@ -40,15 +90,15 @@ func (p *Pages) signIn(v *view) error {
 		v.status, data.Problem = why.status, &why
 		return v.show("signin", v.T("title.signin"), data)
 	}
-	if !safeBack(data.Back) {
-		data.Back = "/"
-	}
-	return v.redirect(data.Back)
+	return v.goBack(data.Back)
 }
 
 func (p *Pages) signOut(v *view) error {
 	if err := v.visitor.Session.SignOut(); err != nil {
 		return err
+	}
+	if v.Provider() {
+		return v.redirect("/signin?out=1")
 	}
 	return v.redirect("/signin")
 }

@@ -109,6 +109,9 @@ func (p *Pages) Routes() []Route {
 			{"GET", "/signin", true, p.signInForm},
 			{"POST", "/signin", true, p.signIn},
 			{"POST", "/signout", true, p.signOut},
+			// Signs in at the identity provider, which sends the browser back.
+			{"GET", "/signin/oidc", true, p.beginSignIn},
+			{"GET", ReturnPath, true, p.finishSignIn},
 		},
 		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes())
 }
@@ -118,6 +121,8 @@ type Visitor struct {
 	Actor domain.Actor
 	// Accounts is set if people sign in. If not, an actor is whoever the reader says to be.
 	Accounts bool
+	// Provider is set if they do so at an identity provider.
+	Provider bool
 	// Refused is why the visitor may not see the screen; nil if they may.
 	Refused error
 	Session Session
@@ -127,6 +132,12 @@ type Visitor struct {
 type Session interface {
 	SignIn(name, password string) error
 	SignOut() error
+	// Begin returns the address of the provider to which the visitor is sent, who then goes to the path back.
+	Begin(back string) (address string, err error)
+	// Finish signs the visitor in who comes back from the provider with an answer, and returns the path that Begin was given.
+	Finish(answer url.Values) (back string, err error)
+	// EndSession is the address for signing out at the provider; empty if there is none.
+	EndSession() string
 }
 
 // Serve replies to a request of a visitor for a route. Base is the address at which the client reached the server, without a trailing slash.

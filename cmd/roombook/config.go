@@ -73,6 +73,7 @@ func badFolder(err error) error {
 const (
 	authNone     = "none"
 	authAccounts = "accounts"
+	authOIDC     = "oidc"
 )
 
 // The roles that a process may have.
@@ -95,6 +96,7 @@ const (
 type serveConfig struct {
 	storeConfig
 	dispatchConfig
+	oidcConfig
 	listen         string
 	auth           string
 	authGiven      bool // by the command line or the environment
@@ -128,9 +130,10 @@ type serveConfig struct {
 func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.storeConfig.register(f)
 	c.dispatchConfig.register(f)
+	c.oidcConfig.register(f)
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
-	f.StringVar(&c.auth, "auth", authNone, "who may do what: none (everybody everything; the usual on loopback, elsewhere it must be said), or accounts (users sign in, programs have tokens)")
+	f.StringVar(&c.auth, "auth", authNone, "who may do what: none (everybody everything; the usual on loopback, elsewhere it must be said), accounts (users sign in, programs have tokens), or oidc (users sign in at an identity provider)")
 	f.DurationVar(&c.sessionIdle, "session-idle", accounts.DefaultIdle, "how long a session may go unused")
 	f.DurationVar(&c.sessionLife, "session-life", accounts.DefaultLife, "how long a session may last")
 	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
@@ -189,8 +192,11 @@ func (c *serveConfig) check() error {
 	if c.logFormat != "text" && c.logFormat != "json" {
 		return usagef("--log-format is %q; it must be text or json", c.logFormat)
 	}
-	if c.auth != authNone && c.auth != authAccounts {
-		return usagef("--auth is %q; it must be none or accounts", c.auth)
+	if c.auth != authNone && c.auth != authAccounts && c.auth != authOIDC {
+		return usagef("--auth is %q; it must be none, accounts or oidc", c.auth)
+	}
+	if err := c.oidcConfig.check(c.auth == authOIDC); err != nil {
+		return err
 	}
 	if c.sessionIdle < time.Minute || c.sessionLife < c.sessionIdle {
 		return usagef("--session-idle must be at least a minute, and --session-life no shorter")

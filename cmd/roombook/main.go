@@ -57,9 +57,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newHealthcheckCommand(), newBackupCommand(), newRestoreCommand(), newExportCommand(), newImportCommand(),
 		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
 			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
-		newGroup("user", "Look after users, where --auth is accounts",
+		newGroup("user", "Look after users, where --auth is accounts or oidc",
 			newUserAddCommand(), newUserPasswdCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
-		newGroup("token", "Look after tokens for the API, where --auth is accounts", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),
+		newGroup("token", "Look after tokens for the API, where --auth is accounts or oidc", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

@@ -20,6 +20,7 @@ import (
 	"roombook/api"
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/accounts/oidc"
 	"roombook/projections"
 )
 
@@ -82,7 +83,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	if c.has(roleAPI) && c.auth == authNone && !isLoopback(listener.Addr()) {
 		if !c.authGiven {
-			return usagef("other machines can reach --listen %s, and everybody could do everything: choose --auth accounts, or say --auth none if a gateway authenticates", c.listen)
+			return usagef("other machines can reach --listen %s, and everybody could do everything: choose --auth accounts or oidc, or say --auth none if a gateway authenticates", c.listen)
 		}
 		log.Warn("other machines can reach the HTTP server, which does not authenticate anybody: listen on loopback, or behind a gateway that authenticates", "address", listener.Addr())
 	}
@@ -101,18 +102,27 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	defer func() { err = errors.Join(err, views.Close()) }()
 	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
 	var users *accounts.Accounts
+	var provider *oidc.Provider
 	setUp := ""
-	if c.has(roleAPI) && c.auth == authAccounts {
+	if c.has(roleAPI) && c.auth != authNone {
 		people, failure := openDirectory(ctx, c.storeConfig)
 		if failure != nil {
 			return failure
 		}
 		defer func() { err = errors.Join(err, people.Close()) }()
 		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
-		if setUp, err = users.SetUpCode(ctx); err != nil {
+		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
+		if c.auth == authOIDC {
+			if provider, err = c.provider(); err != nil {
+				return err
+			}
+			if away := provider.Ping(ctx); away != nil {
+				log.Warn("the identity provider does not answer: until it does nobody can sign in", "issuer", c.issuer, "error", away)
+			}
+			probes = append(probes, api.Probe{Name: "identityProvider", Check: provider.Ping, Advisory: true})
+		} else if setUp, err = users.SetUpCode(ctx); err != nil {
 			return err
 		}
-		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
 	}
 
 	registry := prometheus.NewRegistry()
@@ -187,6 +197,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
 		Accounts:       users,
+		Provider:       provider,
 		PublicURLs:     c.publicURLs,
 		Hosts:          c.hosts,
 		TrustedProxies: c.proxies,

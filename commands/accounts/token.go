@@ -14,8 +14,8 @@ import (
 	"roombook/domain"
 )
 
-// tokenPrefix begins every token, so that one that was published by mistake can be searched for.
-const tokenPrefix = "rbk_"
+// TokenPrefix begins every token, so that one that was published by mistake can be searched for.
+const TokenPrefix = "rbk_"
 
 // The lengths of the parts of a token after its prefix: 32 bytes in base64url, and their CRC-32 in hexadecimal.
 const (
@@ -26,14 +26,14 @@ const (
 // newToken draws the secret of a token.
 func newToken() string {
 	secret := newSecret()
-	return tokenPrefix + secret + tokenSum(secret)
+	return TokenPrefix + secret + tokenSum(secret)
 }
 
 func tokenSum(secret string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(secret))) }
 
 // wellFormed reports whether a text may be a token, so that one that was cut off or mistyped need not be looked up.
 func wellFormed(token string) bool {
-	rest, ok := strings.CutPrefix(token, tokenPrefix)
+	rest, ok := strings.CutPrefix(token, TokenPrefix)
 	return ok && len(rest) == tokenSecretLength+tokenSumLength && tokenSum(rest[:tokenSecretLength]) == rest[tokenSecretLength:]
 }
 

@@ -71,6 +71,12 @@ func checkText(field domain.Field, text string) []domain.Fault {
 	return nil
 }
 
+// validAddress reports whether a text is a mail address, without a name.
+func validAddress(text string) bool {
+	at, err := mail.ParseAddress(text)
+	return err == nil && at.Address == text && len(text) <= maxText
+}
+
 func checkPassword(password, name string) []domain.Fault {
 	switch {
 	case utf8.RuneCountInString(password) < minPassword:
@@ -108,10 +114,8 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 	}
 	p := directory.Person{User: newUserID(), Name: nameOf(n.Name), FullName: strings.TrimSpace(n.FullName), Address: n.Address}
 	faults := slices.Concat(checkName(p.Name), checkText(FieldFullName, p.FullName), checkRoles(n.Roles))
-	if p.Address != "" {
-		if at, err := mail.ParseAddress(p.Address); err != nil || at.Address != p.Address || len(p.Address) > maxText {
-			faults = append(faults, domain.Fault{Field: FieldAddress, Detail: "must be a mail address like ann@rooms.example"})
-		}
+	if p.Address != "" && !validAddress(p.Address) {
+		faults = append(faults, domain.Fault{Field: FieldAddress, Detail: "must be a mail address like ann@rooms.example"})
 	}
 	if n.Password != "" {
 		faults = append(faults, checkPassword(n.Password, p.Name)...)

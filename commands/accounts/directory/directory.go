@@ -29,6 +29,12 @@ type Person struct {
 	Password string // a hash; empty for one who cannot sign in by password
 }
 
+// Identity is what an identity provider calls a person, for good.
+type Identity struct {
+	Issuer  string
+	Subject string // one person of the issuer's; never given to another one
+}
+
 // Session is a signed-in browser. Who has the secret that its id is a hash of acts as its user.
 type Session struct {
 	ID        string
@@ -70,7 +76,13 @@ type Store interface {
 	People(ctx context.Context) ([]Person, error)
 	// SetPassword replaces the hash of a person's password. It returns ErrUnknown if the user is not there.
 	SetPassword(ctx context.Context, user domain.UserID, hash string) error
-	// Forget removes a person with their sessions and tokens, so that nothing of them is left in the store's files. It returns nil if
+	// ChangePerson replaces what is known of a person, except for the hash of their password. It returns ErrNameTaken if another person
+	// has the name, and ErrUnknown if the user is not there.
+	ChangePerson(ctx context.Context, p Person) error
+	// Identify returns the user who has an identity. If nobody has it, it belongs to the given user from then on: of several callers at the
+	// same time all get the same one.
+	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)
+	// Forget removes a person with their identities, sessions and tokens, so that nothing of them is left in the store's files. It returns nil if
 	// nothing is there.
 	Forget(ctx context.Context, user domain.UserID) error
 

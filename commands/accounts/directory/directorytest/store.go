@@ -19,6 +19,7 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 123_000_000, time.UTC)
 func Run(t *testing.T, open func(*testing.T) directory.Store) {
 	t.Run("People", func(t *testing.T) { people(t, open(t)) })
 	t.Run("OneNameForOne", func(t *testing.T) { oneName(t, open(t)) })
+	t.Run("Identities", func(t *testing.T) { identities(t, open(t)) })
 	t.Run("Sessions", func(t *testing.T) { sessions(t, open(t)) })
 	t.Run("Tokens", func(t *testing.T) { tokens(t, open(t)) })
 	t.Run("Forget", func(t *testing.T) { forget(t, open(t)) })
@@ -85,6 +86,47 @@ func people(t *testing.T, s directory.Store) {
 	changed.Password = "hash"
 	want(t, p, err, changed)
 	check(t, s.SetPassword(ctx, "u2", "hash")) // again
+
+	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u3", Name: "eve"}))
+	if err := s.ChangePerson(ctx, directory.Person{User: "u2", Name: "ann"}); !errors.Is(err, directory.ErrNameTaken) {
+		t.Errorf("another's name: %v", err)
+	}
+	changed = directory.Person{User: "u2", Name: "robert", FullName: "Robert", Address: "bob@rooms.example", Password: "hash"}
+	for range 2 { // again
+		check(t, s.ChangePerson(ctx, directory.Person{User: "u2", Name: "robert", FullName: "Robert", Address: "bob@rooms.example"}))
+	}
+	p, err = s.Named(ctx, "robert")
+	want(t, p, err, changed)
+	_, err = s.Named(ctx, "bob")
+	unknown(t, err)
+}
+
+// Of many who say at the same moment whose an identity is, all are told the same.
+func identities(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	ofAnn := directory.Identity{Issuer: "https://id.example", Subject: "7 “é”"}
+	got := make([]domain.UserID, 16)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			var err error
+			if got[i], err = s.Identify(ctx, ofAnn, domain.UserID(fmt.Sprint("u", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(slices.Compact(slices.Clone(got))) != 1 || got[0] == "" {
+		t.Errorf("one identity of %v", got)
+	}
+	for _, other := range []directory.Identity{{Issuer: "https://other.example", Subject: ofAnn.Subject}, {Issuer: ofAnn.Issuer, Subject: "7 “É”"}} {
+		user, err := s.Identify(ctx, other, "another")
+		want(t, user, err, "another")
+	}
+	check(t, s.Forget(ctx, got[0]))
+	user, err := s.Identify(ctx, ofAnn, "new")
+	want(t, user, err, "new")
+	check(t, s.Forget(ctx, "another"))
 }
 
 // Of many who take one name at the same moment one gets it.

@@ -1,4 +1,4 @@
-// Package mongo keeps the directory in a MongoDB database, in the collections people, sessions and tokens.
+// Package mongo keeps the directory in a MongoDB database, in the collections people, identities, sessions and tokens.
 package mongo
 
 import (
@@ -30,8 +30,8 @@ const (
 
 // Store is a [directory.Store] in a MongoDB database. What is acknowledged is on a majority of the servers, and reads see it.
 type Store struct {
-	client                   *mongo.Client
-	people, sessions, tokens *mongo.Collection
+	client                               *mongo.Client
+	people, identities, sessions, tokens *mongo.Collection
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -52,9 +52,9 @@ func Open(ctx context.Context, uri string) (*Store, error) {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
 	database := client.Database(name)
-	s := &Store{client, database.Collection("people"), database.Collection("sessions"), database.Collection("tokens")}
+	s := &Store{client, database.Collection("people"), database.Collection("identities"), database.Collection("sessions"), database.Collection("tokens")}
 	_, err = s.people.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}, Options: options.Index().SetUnique(true).SetName("name")})
-	for _, c := range []*mongo.Collection{s.sessions, s.tokens} {
+	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens} {
 		if err == nil {
 			_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user", Value: 1}}})
 		}
@@ -84,6 +84,10 @@ type (
 		Address  string        `bson:"address"`
 		Password string        `bson:"password"`
 	}
+	identity struct {
+		ID   string        `bson:"_id"` // the issuer, which has no spaces, a space, and the subject
+		User domain.UserID `bson:"user"`
+	}
 	session struct {
 		ID        string        `bson:"_id"`
 		User      domain.UserID `bson:"user"`
@@ -100,6 +104,8 @@ type (
 )
 
 func (p person) value() directory.Person { return directory.Person(p) }
+
+func (d identity) value() domain.UserID { return d.User }
 
 func (d session) value() directory.Session {
 	return directory.Session{ID: d.ID, User: d.User, Epoch: d.Epoch, CreatedAt: d.CreatedAt.UTC(), SeenAt: d.SeenAt.UTC()}
@@ -187,9 +193,37 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 	return failed(err)
 }
 
+// ChangePerson implements [directory.Store].
+func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
+	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
+		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address},
+	}}})
+	if err == nil && result.MatchedCount == 0 {
+		return directory.ErrUnknown
+	}
+	if err != nil { // not every server says that it is because of the index
+		if other, known := s.Named(ctx, p.Name); known == nil && other.User != p.User {
+			return directory.ErrNameTaken
+		}
+	}
+	return failed(err)
+}
+
+// Identify implements [directory.Store].
+func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.UserID) (domain.UserID, error) {
+	id := i.Issuer + " " + i.Subject
+	if has, err := one[identity](ctx, s.identities, "_id", id); !errors.Is(err, directory.ErrUnknown) {
+		return has, err
+	}
+	if _, err := s.identities.InsertOne(ctx, identity{id, user}); err != nil && !mongo.IsDuplicateKeyError(err) {
+		return "", failed(err)
+	}
+	return one[identity](ctx, s.identities, "_id", id)
+}
+
 // Forget implements [directory.Store]. The person goes last: whoever calls it again after a failure finds what is left.
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
-	for _, c := range []*mongo.Collection{s.sessions, s.tokens} {
+	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens} {
 		if _, err := c.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
 			return failed(err)
 		}

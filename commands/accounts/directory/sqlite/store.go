@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS people (
 	address   TEXT NOT NULL,
 	password  TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS identities (
+	issuer  TEXT NOT NULL,
+	subject TEXT NOT NULL,
+	user    TEXT NOT NULL,
+	PRIMARY KEY (issuer, subject)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS identities_user ON identities (user);
 CREATE TABLE IF NOT EXISTS sessions (
 	id      TEXT PRIMARY KEY,
 	user    TEXT NOT NULL,
@@ -102,6 +109,11 @@ func timeOf(millis int64) time.Time {
 // AddPerson implements [directory.Store].
 func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
 	_, err := s.db.ExecContext(ctx, `INSERT INTO people (user, name, full_name, address, password) VALUES (?, ?, ?, ?, ?)`, p.User, p.Name, p.FullName, p.Address, p.Password)
+	return nameTaken(err)
+}
+
+// nameTaken is failed for a statement that gives a person a name.
+func nameTaken(err error) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
 		return directory.ErrNameTaken
 	}
@@ -149,9 +161,13 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 
 // SetPassword implements [directory.Store].
 func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
+	return changed(s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user))
+}
+
+// changed is the error of a statement that changes a person.
+func changed(result sql.Result, err error) error {
 	if err != nil {
-		return failed(err)
+		return nameTaken(err)
 	}
 	n, err := result.RowsAffected()
 	if err == nil && n == 0 {
@@ -160,13 +176,31 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 	return failed(err)
 }
 
+// ChangePerson implements [directory.Store].
+func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
+	return changed(s.db.ExecContext(ctx, `UPDATE people SET name = ?, full_name = ?, address = ? WHERE user = ?`, p.Name, p.FullName, p.Address, p.User))
+}
+
+// Identify implements [directory.Store].
+func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.UserID) (has domain.UserID, err error) {
+	const find = `SELECT user FROM identities WHERE issuer = ? AND subject = ?`
+	if err := s.db.QueryRowContext(ctx, find, i.Issuer, i.Subject).Scan(&has); !errors.Is(err, sql.ErrNoRows) {
+		return has, failed(err)
+	}
+	if _, err := s.db.ExecContext(ctx, `INSERT INTO identities (issuer, subject, user) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, i.Issuer, i.Subject, user); err != nil {
+		return "", failed(err)
+	}
+	err = s.db.QueryRowContext(ctx, find, i.Issuer, i.Subject).Scan(&has)
+	return has, failed(err)
+}
+
 // Forget implements [directory.Store].
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return failed(err)
 	}
-	for _, table := range []string{"people", "sessions", "tokens"} {
+	for _, table := range []string{"people", "identities", "sessions", "tokens"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user = ?`, user); err != nil {
 			return failed(errors.Join(err, tx.Rollback()))
 		}
