@@ -8,6 +8,7 @@ import (
 
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/accounts/directory"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -33,6 +34,15 @@ var sentinels = []struct {
 	{errTwice, "time-twice", http.StatusUnprocessableEntity},
 	{errNoReason, "no-reason", http.StatusUnprocessableEntity},
 	{accounts.ErrWrongCredentials, "wrong-credentials", http.StatusForbidden},
+	{accounts.ErrBusy, "signing-in", http.StatusServiceUnavailable},
+	{accounts.ErrNoDisplay, "no-display", http.StatusUnprocessableEntity},
+	{accounts.ErrSessionNotFound, "no-session", http.StatusNotFound},
+	{accounts.ErrTooManyTokens, "too-many-tokens", http.StatusConflict},
+	{directory.ErrNameTaken, "name-taken", http.StatusConflict},
+	{directory.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
+	{domain.ErrUserNotFound, "no-user", http.StatusNotFound},
+	{domain.ErrTokenNotFound, "no-token", http.StatusNotFound},
+	{domain.ErrBeyondUser, "beyond-user", http.StatusUnprocessableEntity},
 	{errNoName, "no-name", http.StatusUnprocessableEntity},
 	{errNobodyChosen, "none-chosen", http.StatusUnprocessableEntity},
 	{errHours, "hours", http.StatusUnprocessableEntity},

@@ -299,7 +299,7 @@ func newUserListCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				users, err := a.Users(cmd.Context(), r)
+				users, _, err := a.Users(cmd.Context(), r, "", 0)
 				if err != nil {
 					return err
 				}

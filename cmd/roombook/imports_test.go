@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"projections":                        {"domain", "eventstore"},
 	"projections/mongo":                  {"domain", "eventstore", "projections"},
 	"projections/sqlite":                 {"domain", "eventstore", "projections"},
-	"api/web":                            {"domain", "eventstore", "commands", "commands/accounts", "commands/notify", "projections"},
+	"api/web":                            {"domain", "commands/accounts/directory", "eventstore", "commands", "commands/accounts", "commands/notify", "projections"},
 	"api":                                {"domain", "commands/accounts/directory", "eventstore", "commands", "commands/accounts", "commands/notify", "projections", "api/web"},
 	"cmd/roombook":                       {"domain", "commands/accounts/directory", "commands/accounts/directory/mongo", "commands/accounts/directory/sqlite", "eventstore", "eventstore/node", "commands", "commands/accounts", "commands/notify", "projections", "projections/mongo", "projections/sqlite", "api", "api/web"},
 }

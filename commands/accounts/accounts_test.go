@@ -257,7 +257,7 @@ func TestErasedInARestoredDirectory(t *testing.T) {
 	}
 	for name, look := range map[string]func() error{
 		"list": func() error {
-			users, err := w.Users(ctx, admin)
+			users, _, err := w.Users(ctx, admin, "", 0)
 			if len(users) > 0 {
 				t.Errorf("users %+v", users)
 			}
@@ -341,7 +341,7 @@ func TestOneNameForOne(t *testing.T) {
 		})
 	}
 	all.Wait()
-	users, err := w.Users(t.Context(), admin)
+	users, _, err := w.Users(t.Context(), admin, "", 0)
 	if err != nil || added.Load() != 1 || len(users) != 1 {
 		t.Errorf("%d were added, %d are there, %v", added.Load(), len(users), err)
 	}
@@ -698,7 +698,7 @@ func TestTokens(t *testing.T) {
 func TestEveryCommandIsDecided(t *testing.T) {
 	w := newWorld(t)
 	id := w.add(t, "ann")
-	withoutActor := []string{"BySession", "ByToken", "SetUp", "SetUpCode", "SignIn", "SignOut"}
+	withoutActor := []string{"BySession", "ByToken", "ByFeedToken", "ChoosePassword", "ShowCode", "SetUp", "SetUpCode", "SignIn", "SignOut"}
 	methods := reflect.TypeFor[*Accounts]()
 	for i := range methods.NumMethod() {
 		m := methods.Method(i)
