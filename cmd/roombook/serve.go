@@ -20,6 +20,8 @@ import (
 	"roombook/api"
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/notify"
+	"roombook/domain"
 	"roombook/projections"
 )
 
@@ -102,15 +104,17 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	probes := []api.Probe{{Name: "eventStore", Check: store.Ping}}
 	var users *accounts.Accounts
 	setUp := ""
-	if c.has(roleAPI) && c.auth == authAccounts {
+	if c.auth == authAccounts && (c.has(roleAPI) || c.has(roleDispatch)) {
 		people, failure := openDirectory(ctx, c.storeConfig)
 		if failure != nil {
 			return failure
 		}
 		defer func() { err = errors.Join(err, people.Close()) }()
 		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
-		if setUp, err = users.SetUpCode(ctx); err != nil {
-			return err
+		if c.has(roleAPI) {
+			if setUp, err = users.SetUpCode(ctx); err != nil {
+				return err
+			}
 		}
 		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
 	}
@@ -164,8 +168,13 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: workersProbe(workers), Advisory: true})
 		start(running, workers.Run)
 	}
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleDispatch) {
-		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log, tracer)
+		o := notify.Options{Link: c.link(listener.Addr()), Rooms: func(ctx context.Context) (func(domain.RoomID) string, error) { return queries.RoomNames(ctx, 0) }, Logger: log, Tracer: tracer}
+		if users != nil {
+			o.People = mailPeople{users}
+		}
+		dispatcher, err := c.dispatcher(store, o)
 		if err != nil {
 			return err
 		}
@@ -173,7 +182,6 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
 		start(serving, dispatcher.Run)
 	}
-	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
 	}
