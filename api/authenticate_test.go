@@ -101,6 +101,9 @@ func TestEveryRouteWithEveryCredentials(t *testing.T) {
 	all := s.user(t, "all", domain.AllRoles...)
 	door := s.user(t, "door", domain.RoleDoor)
 	request := accounts.Request{Actor: boss, At: time.Now()}
+	if err := s.accounts.GiveRoles(t.Context(), request, door, domain.NewRoles(domain.RoleDoor), domain.NewRooms("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
 	expired, _, err := s.accounts.CreateToken(t.Context(), accounts.Request{Actor: boss, At: time.Now().Add(-2 * time.Hour)}, accounts.NewToken{User: all, ExpiresAt: time.Now().Add(-time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -482,6 +485,8 @@ func TestNoAccounts(t *testing.T) {
 	s := newService(t)
 	for _, c := range []call{{"POST", "/session", `{"name":"ann","password":"x"}`}, {"DELETE", "/session", ""}, {"GET", "/me", ""}, {"PUT", "/me/password", `{"password":"x","newPassword":"x"}`},
 		{"DELETE", "/me/sessions", ""}, {"GET", "/setup", ""}, {"POST", "/setup", `{"code":"x","name":"x","password":"x"}`}, {"DELETE", "/users/x", ""},
+		{"GET", "/users", ""}, {"POST", "/users", `{"name":"x"}`}, {"GET", "/users/x", ""}, {"PATCH", "/users/x", `{}`}, {"PUT", "/users/x/password", `{"newPassword":"x"}`},
+		{"POST", "/users/x/passwordLink", ""}, {"DELETE", "/users/x/sessions", ""}, {"GET", "/me/sessions", ""}, {"DELETE", "/me/sessions/x", ""}, {"POST", "/displays", `{"code":"x"}`},
 		{"GET", "/tokens", ""}, {"POST", "/tokens", `{"expiresAt":"2030-01-01T00:00:00Z"}`}, {"DELETE", "/tokens/x", ""}} {
 		wantProblem(t, c.method+" "+c.path, s.do(t, c.method, c.path, c.body), 404, "no-accounts")
 	}

@@ -403,6 +403,8 @@ func TestDocumentedBodiesAreTaken(t *testing.T) {
 		"ConfirmAnswer": {method: "PATCH", path: "/confirms/1"}, "NewRealUse": {method: "POST", path: "/realuses"}, "RealUseEnd": {method: "PATCH", path: "/realuses/1"},
 		"NewRoom": {method: "POST", path: "/rooms"}, "RoomDetails": {method: "PUT", path: "/rooms/1"}, "NewRules": {method: "PUT", path: "/rooms/1/rules"},
 		"NewClosure": {method: "POST", path: "/rooms/1/closures"},
+		"NewUser":    {method: "POST", path: "/users"}, "UserChange": {method: "PATCH", path: "/users/1"}, "UsersPassword": {method: "PUT", path: "/users/1/password"},
+		"NewDisplay": {method: "POST", path: "/displays"},
 	} {
 		faults := func(body string) map[string]string {
 			found := make(map[string]string)

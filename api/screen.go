@@ -29,9 +29,11 @@ func (s *Server) screen(of web.Route) handler {
 		needs.needs = domain.ReadBookings
 	}
 	return func(x *exchange) error {
-		err := x.authenticate(needs)
-		if errors.Is(err, errUnauthenticated) && of.Path == web.DoorPath && x.r.Method != http.MethodPost {
-			of, err = s.pages.Pair(), nil
+		of, err := of, x.authenticate(needs)
+		_, forbidden := errors.AsType[*domain.Forbidden](err)
+		if of.Path == web.DoorPath && x.r.Method != http.MethodPost && (forbidden || errors.Is(err, errUnauthenticated)) {
+			of, err = s.pages.Pair(), nil // a display that has no token, or that of another door
+			x.actor = domain.Actor{}
 		}
 		if errors.Is(err, errUnauthenticated) {
 			x.header("Location", prefixOf(x.base)+web.SignInPath(x.r))

@@ -196,11 +196,13 @@ func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
 	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
 		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address}, {Key: "language", Value: p.Language},
 	}}})
-	switch {
-	case mongo.IsDuplicateKeyError(err):
-		return directory.ErrNameTaken
-	case err == nil && result.MatchedCount == 0:
+	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
+	}
+	if err != nil { // not every server says that it is because of the index
+		if other, known := s.Named(ctx, p.Name); known == nil && other.User != p.User {
+			return directory.ErrNameTaken
+		}
 	}
 	return failed(err)
 }
