@@ -122,6 +122,15 @@ func TestAccounts(t *testing.T) {
 	}
 	commandLine(t, "", "user", "disable", "annabella", "--enable", "--data", data)
 	commandLine(t, "", "user", "roles", "annabella", "--data", data)
+	commandLine(t, "", "user", "change", "annabella", "--language", "ko", "--data", data)
+	if status, page, _ := p.ask(t, "GET", "/rooms/1/door", "", ""); status != 200 {
+		t.Errorf("a display: %d %s", status, page)
+	} else {
+		_, code, _ := strings.Cut(page, `<p class="pair-code"><strong>`)
+		if paired := commandLine(t, "", "token", "pair", code[:9], "--data", data); !strings.HasPrefix(paired, "the display of room 1 has the token ") {
+			t.Error(paired)
+		}
+	}
 	other := strings.TrimSpace(commandLine(t, "", "token", "create", id, "--data", data))
 	revoked := strings.Fields(commandLine(t, "", "token", "list", id, "--data", data))[0]
 	commandLine(t, "", "token", "revoke", revoked, "--data", data)
