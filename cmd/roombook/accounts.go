@@ -39,7 +39,7 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	}
 	store, err := directorysqlite.Open(c.peopleFile())
 	if err != nil {
-		return nil, badFolder(err)
+		return nil, fmt.Errorf("the users cannot be read: %w: put a copy of the file back, or check who may read and write it", err)
 	}
 	return store, nil
 }

@@ -207,3 +207,14 @@ func TestALostDirectory(t *testing.T) {
 		t.Errorf("printed %s", printed)
 	}
 }
+
+// Where users cannot be read when the program starts, it says so in one line.
+func TestUsersThatCannotBeRead(t *testing.T) {
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "accounts.db"), []byte("This is no database, and never was one."), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := []string{"--auth", "accounts", "--data", data, "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0"}
+	refused(t, "the users cannot be read: open "+filepath.Join(data, "accounts.db"), append([]string{"serve"}, at...)...)
+	refused(t, "roombook user change says where their mail goes", append([]string{"serve", "--directory", "users.yaml"}, at...)...)
+}

@@ -36,7 +36,7 @@ func (c *dispatchConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.smtpPassword, "smtp-password-file", "", "file with the password of the user at the mail server")
 	f.StringVar(&c.mailFrom, "mail-from", "", "sender of notifications: rooms@example.com, or Rooms <rooms@example.com>")
 	f.StringVar(&c.mailAddress, "mail-address", notify.DefaultAddress, "mail address of users whom the directory does not name")
-	f.StringVar(&c.directory, "directory", "", "file (YAML) with the mail address, the language and the wishes of users, read again when it changes")
+	f.StringVar(&c.directory, "directory", "", "file (YAML) with the mail address, the language and the wishes of users where --auth is none, read again when it changes")
 	f.StringVar(&c.language, "language", notify.DefaultLanguage, "language of notifications to users whom the directory gives none: en or ko, or one of --texts")
 	f.StringVar(&c.texts, "texts", "", "folder with texts of notifications in place of the program's own")
 	f.StringVar(&c.webhook, "webhook", "", "address (https://…) to which notifications are posted, as Standard Webhooks")
