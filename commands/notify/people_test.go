@@ -129,8 +129,17 @@ func TestMailToPeople(t *testing.T) {
 	before := len(server.All())
 	waiting := domain.NotificationOf(w.event(w.book(kim), "BookingCreated").ID)
 	w.until("the mail is held back", func() bool { return len(w.recorded(waiting)) == 0 && d.Health() != nil })
-	people.set(func() { delete(people.people, kim) })
+	people.set(func() { people.away, people.asked = true, 0 })
 	server.Start(t)
+	w.until("the directory is asked again and again", func() bool {
+		people.mu.Lock()
+		defer people.mu.Unlock()
+		return people.asked > 3
+	})
+	if events := w.recorded(waiting); len(events) > 0 {
+		t.Errorf("while the directory is away %v is recorded", events)
+	}
+	people.set(func() { people.away = false; delete(people.people, kim) })
 	if c := w.outcome(waiting, domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
 		t.Errorf("erased meanwhile: %+v", c)
 	}
