@@ -305,11 +305,12 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 	}
 	wait := func(what string, ended chan string) string {
 		t.Helper()
+		limit := time.After(30 * time.Second)
 		for {
 			select {
 			case body := <-ended:
 				return body
-			case <-time.After(30 * time.Second):
+			case <-limit:
 				t.Fatalf("%s does not end", what)
 			case <-time.After(time.Millisecond):
 				change("red") // so that there is news all the time
