@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -527,7 +529,17 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	if !strings.Contains(lines.String(), "route=/session") {
 		t.Fatal(lines.String())
 	}
-	for _, secret := range []string{good, other, strings.TrimPrefix(token, "Authorization: Bearer "), strings.TrimPrefix(session, "Cookie: roombook="), made.at(t, "token").(string)} {
+	code, _, err := s.accounts.PasswordCode(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	display := newReader(s.service, "", "en")
+	display.ask(t, "POST", "/password", url.Values{"code": {code}, "password": {good}}).want(t, 303)
+	display.ask(t, "GET", "/rooms/blue/door", nil).want(t, 200)
+	feed := httptest.NewRequest("GET", "/rooms/blue/calendar.ics", nil)
+	feed.SetBasicAuth("ann", "rbk_password")
+	s.serve(feed)
+	for _, secret := range []string{code, display.cookies["roombook-door"], "rbk_password", base64.StdEncoding.EncodeToString([]byte("ann:rbk_password")), good, other, strings.TrimPrefix(token, "Authorization: Bearer "), strings.TrimPrefix(session, "Cookie: roombook="), made.at(t, "token").(string)} {
 		if strings.Contains(lines.String(), secret) {
 			t.Errorf("%q is in the log:\n%s", secret, &lines)
 		}
