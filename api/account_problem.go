@@ -68,6 +68,21 @@ var accountProblems = []problemType{
 		match: sentinel(domain.ErrUserNotFound, "No user has this id, or they were erased."),
 	},
 	{
+		name: "name-taken", status: http.StatusConflict, title: "Another user has the name",
+		about: "Users sign in with their names, so each has another; upper and lower case are the same. Choose another name. The name door- and the id of a room is for the displays of that room.",
+		match: sentinel(directory.ErrNameTaken, "Another user signs in with this name."),
+	},
+	{
+		name: "session-not-found", status: http.StatusNotFound, title: "There is no such session",
+		about: "The caller has no session with this id.",
+		match: sentinel(accounts.ErrSessionNotFound, "The caller has no session with this id."),
+	},
+	{
+		name: "no-display", status: http.StatusNotFound, title: "No display shows the code",
+		about: "A display shows its code at /rooms/{id}/door until it is paired, and a new one every ten minutes. Read it again.",
+		match: sentinel(accounts.ErrNoDisplay, "No display shows this code, or not any more."),
+	},
+	{
 		name: "token-not-found", status: http.StatusNotFound, title: "There is no such token",
 		about: "The caller has no token with this id.",
 		match: sentinel(domain.ErrTokenNotFound, "The caller has no token with this id."),

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +20,8 @@ import (
 var (
 	// errUnauthenticated means that the request has no credentials, or such as are not valid.
 	errUnauthenticated = errors.New("the request is not authenticated")
+	// errFeedUnauthenticated is errUnauthenticated where a calendar program may send a name and a password.
+	errFeedUnauthenticated = fmt.Errorf("%w, nor by a password for calendar programs", errUnauthenticated)
 	// errCrossOrigin means that the page of another site made the browser send the request.
 	errCrossOrigin = errors.New("the request comes from another site")
 	// errNoAccounts means that this server authenticates nobody.
@@ -29,6 +32,8 @@ var (
 // by the command. It is the only place where credentials are looked at.
 //
 // A request has a token in its Authorization header, or else a session in a cookie: where there is a header the cookie is not looked at.
+// The display beside a door has a token in a cookie, which permits what doors may do. Calendar programs, which can send no header of their
+// choice, send a token for feeds as the password of HTTP Basic.
 // Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no such
 // header must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). That a page is
 // this server's is also known by the address that a trusted proxy says the client used.
@@ -50,25 +55,45 @@ func (x *exchange) authenticate(r *route) error {
 	}
 	x.header("Cache-Control", "private, no-cache")
 	var err error
-	switch {
-	case len(credentials) == 1:
-		scheme, token, _ := strings.Cut(credentials[0], " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return errUnauthenticated
-		}
-		x.actor, err = x.byToken(strings.TrimSpace(token))
-	case len(credentials) == 0 && x.session() != "":
-		x.actor, err = s.accounts.BySession(x.ctx, x.session(), x.now())
-	default:
-		return errUnauthenticated
-	}
+	x.actor, err = x.identify(r, credentials)
 	if errors.Is(err, accounts.ErrWrongCredentials) {
+		if r.feed {
+			return errFeedUnauthenticated
+		}
 		return errUnauthenticated
 	}
 	if err != nil || r.needs == "" {
 		return err
 	}
-	return x.actor.May(r.needs, domain.SomebodyElse)
+	room := domain.RoomID("")
+	if strings.HasPrefix(r.path, "/rooms/{id}") {
+		room = domain.RoomID(x.vars["id"])
+	}
+	return x.actor.May(r.needs, x.actor.To("", room))
+}
+
+// identify returns who the request is by. The error is [accounts.ErrWrongCredentials] if that cannot be told.
+func (x *exchange) identify(r *route, credentials []string) (domain.Actor, error) {
+	all, now := x.server.accounts, x.now()
+	switch {
+	case len(credentials) > 1:
+	case len(credentials) == 1:
+		if scheme, token, _ := strings.Cut(credentials[0], " "); strings.EqualFold(scheme, "Bearer") {
+			return x.byToken(strings.TrimSpace(token))
+		}
+		if _, password, ok := x.r.BasicAuth(); ok && r.feed {
+			return all.ByFeedToken(x.ctx, password, now)
+		}
+	case x.session() != "":
+		return all.BySession(x.ctx, x.session(), now)
+	case x.display() != "":
+		actor, err := all.ByToken(x.ctx, x.display(), now)
+		if err == nil && actor.Roles != domain.NewRoles(domain.RoleDoor) {
+			err = accounts.ErrWrongCredentials
+		}
+		return actor, err
+	}
+	return domain.Actor{}, accounts.ErrWrongCredentials
 }
 
 // newCrossOrigin lets through what pages of the server's own addresses send, also where a proxy changes the Host header.
@@ -94,12 +119,30 @@ func (x *exchange) cookieName() string {
 }
 
 // session returns the secret of the request's session; empty if there is none, or more than one.
-func (x *exchange) session() string {
-	cookies := x.r.CookiesNamed(x.cookieName())
+func (x *exchange) session() string { return x.secret(x.cookieName()) }
+
+// display returns the secret that the display beside a door has; empty if the request is of none.
+func (x *exchange) display() string { return x.secret(x.cookieName() + displayCookie) }
+
+// displayCookie is added to the name of the session's cookie for that of a display's secret.
+const displayCookie = "-door"
+
+func (x *exchange) secret(name string) string {
+	cookies := x.r.CookiesNamed(name)
 	if len(cookies) != 1 {
 		return ""
 	}
 	return cookies[0].Value
+}
+
+// displayLife is how long a browser keeps a display's secret after its last use, in seconds: none keeps a cookie for longer than 400 days.
+const displayLife = 400 * 24 * 60 * 60
+
+// setDisplay makes the browser of a display keep its secret.
+func (x *exchange) setDisplay(secret string) {
+	http.SetCookie(x.w, &http.Cookie{
+		Name: x.cookieName() + displayCookie, Value: secret, Path: "/", MaxAge: displayLife, HttpOnly: true, Secure: x.secure(), SameSite: http.SameSiteLaxMode,
+	})
 }
 
 // setSession makes the browser keep the secret of a session until it is closed; or forget it, if it is empty.

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,6 +103,9 @@ func TestEveryRouteWithEveryCredentials(t *testing.T) {
 	all := s.user(t, "all", domain.AllRoles...)
 	door := s.user(t, "door", domain.RoleDoor)
 	request := accounts.Request{Actor: boss, At: time.Now()}
+	if err := s.accounts.GiveRoles(t.Context(), request, door, domain.NewRoles(domain.RoleDoor), domain.NewRooms("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
 	expired, _, err := s.accounts.CreateToken(t.Context(), accounts.Request{Actor: boss, At: time.Now().Add(-2 * time.Hour)}, accounts.NewToken{User: all, ExpiresAt: time.Now().Add(-time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -482,6 +487,8 @@ func TestNoAccounts(t *testing.T) {
 	s := newService(t)
 	for _, c := range []call{{"POST", "/session", `{"name":"ann","password":"x"}`}, {"DELETE", "/session", ""}, {"GET", "/me", ""}, {"PUT", "/me/password", `{"password":"x","newPassword":"x"}`},
 		{"DELETE", "/me/sessions", ""}, {"GET", "/setup", ""}, {"POST", "/setup", `{"code":"x","name":"x","password":"x"}`}, {"DELETE", "/users/x", ""},
+		{"GET", "/users", ""}, {"POST", "/users", `{"name":"x"}`}, {"GET", "/users/x", ""}, {"PATCH", "/users/x", `{}`}, {"PUT", "/users/x/password", `{"newPassword":"x"}`},
+		{"POST", "/users/x/passwordLink", ""}, {"DELETE", "/users/x/sessions", ""}, {"GET", "/me/sessions", ""}, {"DELETE", "/me/sessions/x", ""}, {"POST", "/displays", `{"code":"x"}`},
 		{"GET", "/tokens", ""}, {"POST", "/tokens", `{"expiresAt":"2030-01-01T00:00:00Z"}`}, {"DELETE", "/tokens/x", ""}} {
 		wantProblem(t, c.method+" "+c.path, s.do(t, c.method, c.path, c.body), 404, "no-accounts")
 	}
@@ -522,7 +529,17 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	if !strings.Contains(lines.String(), "route=/session") {
 		t.Fatal(lines.String())
 	}
-	for _, secret := range []string{good, other, strings.TrimPrefix(token, "Authorization: Bearer "), strings.TrimPrefix(session, "Cookie: roombook="), made.at(t, "token").(string)} {
+	code, _, err := s.accounts.PasswordCode(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	display := newReader(s.service, "", "en")
+	display.ask(t, "POST", "/password", url.Values{"code": {code}, "password": {good}}).want(t, 303)
+	display.ask(t, "GET", "/rooms/blue/door", nil).want(t, 200)
+	feed := httptest.NewRequest("GET", "/rooms/blue/calendar.ics", nil)
+	feed.SetBasicAuth("ann", "rbk_password")
+	s.serve(feed)
+	for _, secret := range []string{code, display.cookies["roombook-door"], "rbk_password", base64.StdEncoding.EncodeToString([]byte("ann:rbk_password")), good, other, strings.TrimPrefix(token, "Authorization: Bearer "), strings.TrimPrefix(session, "Cookie: roombook="), made.at(t, "token").(string)} {
 		if strings.Contains(lines.String(), secret) {
 			t.Errorf("%q is in the log:\n%s", secret, &lines)
 		}

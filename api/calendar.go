@@ -18,9 +18,9 @@ import (
 func (s *Server) calendarRoutes() []route {
 	return []route{
 		// A room's bookings for calendar programs.
-		{method: "GET", path: "/rooms/{id}/calendar.ics", handle: s.roomCalendar, raw: true},
+		{method: "GET", path: "/rooms/{id}/calendar.ics", handle: s.roomCalendar, raw: true, feed: true},
 		// A user's bookings for calendar programs.
-		{method: "GET", path: "/users/{id}/calendar.ics", handle: s.userCalendar, raw: true},
+		{method: "GET", path: "/users/{id}/calendar.ics", handle: s.userCalendar, raw: true, feed: true},
 	}
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -22,7 +23,7 @@ import (
 func (s *Server) eventRoutes() []route {
 	return []route{
 		// What changes in rooms and bookings, as it happens.
-		{method: "GET", path: "/events", handle: s.events, params: eventsParams{}, raw: true, needs: domain.ReadBookings},
+		{method: "GET", path: "/events", handle: s.events, params: eventsParams{}, raw: true},
 	}
 }
 
@@ -204,6 +205,8 @@ const (
 	heartbeat = 15 * time.Second
 	// eventTimeout is how long a reader may take to receive what is written.
 	eventTimeout = 10 * time.Second
+	// streamCheck is the time between looks whether a reader still may read. It ends a stream when its session or token ends.
+	streamCheck = 5 * time.Second
 	// reconnectAfter is how long a reader waits before it connects again.
 	reconnectAfter = time.Second
 )
@@ -232,6 +235,9 @@ func (s *Server) events(x *exchange) error {
 		}
 	}
 	if err != nil {
+		return err
+	}
+	if err := x.actor.May(domain.ReadBookings, domain.OfOwnRoom); err != nil {
 		return err
 	}
 	if err := x.admit(s.streamLimit); err != nil {
@@ -272,7 +278,16 @@ func (s *Server) stream(x *exchange, r subscriber) {
 	}
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
+	check := time.NewTicker(s.streamCheck)
+	defer check.Stop()
 	for {
+		select {
+		case <-check.C: // also while there always is news
+			if !x.mayRead() {
+				return
+			}
+		default:
+		}
 		news, now, resync, more, closed := s.changes.next(r)
 		switch {
 		case closed:
@@ -282,7 +297,11 @@ func (s *Server) stream(x *exchange, r subscriber) {
 		case r.subscription == 0 && now.subscription > 0 && len(news) == 0:
 			fmt.Fprintf(&out, "event: ready\nid: %d\ndata: {}\n\n", now.position)
 		}
+		all := x.actor.May(domain.ReadBookings, domain.SomebodyElse) == nil // else a door, which is told of its own rooms
 		for _, c := range news {
+			if !all && x.actor.May(domain.ReadBookings, x.actor.To("", c.RoomID)) != nil {
+				continue
+			}
 			data, _ := json.Marshal(&c) // a struct of plain values
 			fmt.Fprintf(&out, "event: change\nid: %d\ndata: %s\n\n", c.id, data)
 		}
@@ -291,10 +310,12 @@ func (s *Server) stream(x *exchange, r subscriber) {
 			select {
 			case <-more:
 				continue
-			case <-beat.C:
-				if x.authenticate(&s.eventRoutes()[0]) != nil {
+			case <-check.C:
+				if !x.mayRead() {
 					return
 				}
+				continue
+			case <-beat.C:
 				out.WriteString(": here\n\n")
 			case <-x.r.Context().Done():
 				return
@@ -305,4 +326,14 @@ func (s *Server) stream(x *exchange, r subscriber) {
 		}
 		beat.Reset(heartbeat)
 	}
+}
+
+// mayRead reports whether the reader of a stream still may read it. While that cannot be told they may.
+func (x *exchange) mayRead() bool {
+	err := x.authenticate(&x.server.eventRoutes()[0])
+	if err == nil {
+		err = x.actor.May(domain.ReadBookings, domain.OfOwnRoom)
+	}
+	_, forbidden := errors.AsType[*domain.Forbidden](err)
+	return !forbidden && !errors.Is(err, errUnauthenticated)
 }

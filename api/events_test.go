@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -248,4 +249,113 @@ func TestReadersFarBehind(t *testing.T) {
 		_, now, resync, _, _ = c.next(now)
 	}
 	batches <- nil
+}
+
+// begun tells when something is written to a recorder.
+type begun struct {
+	*httptest.ResponseRecorder
+	writes chan struct{}
+}
+
+func (w *begun) Write(b []byte) (int, error) {
+	select {
+	case w.writes <- struct{}{}:
+	default:
+	}
+	return w.ResponseRecorder.Write(b)
+}
+
+// A stream ends when the token or session ends that it was opened with, here or by another process, whether or not there is news; and a
+// door is told of its own room only.
+func TestStreamsEndWithTheirCredentials(t *testing.T) {
+	s := newAccountService(t)
+	s.streamCheck = 10 * time.Millisecond
+	elsewhere := accounts.New(s.log, s.people, accounts.Options{})
+	request := accounts.Request{Actor: boss, At: time.Now()}
+	ann := s.user(t, "ann", domain.RoleUser)
+	change := func(rooms ...domain.RoomID) {
+		s.changes.update(func() {
+			s.changes.begun = 1
+			for _, room := range rooms {
+				s.changes.to++
+				s.changes.latest = append(s.changes.latest, change{id: s.changes.to, RoomID: room})
+			}
+		})
+	}
+	change("blue")
+	open := func(headers ...string) (ended chan string) {
+		t.Helper()
+		ended = make(chan string, 1)
+		w := &begun{httptest.NewRecorder(), make(chan struct{}, 1000)}
+		r := httptest.NewRequest("GET", "/events", nil)
+		for _, h := range headers {
+			name, value, _ := strings.Cut(h, ": ")
+			r.Header.Set(name, value)
+		}
+		go func() {
+			s.ServeHTTP(w, r)
+			ended <- w.Body.String()
+		}()
+		select {
+		case <-w.writes:
+		case body := <-ended:
+			t.Fatalf("it ends at once: %s", body)
+		}
+		return ended
+	}
+	wait := func(what string, ended chan string) string {
+		t.Helper()
+		limit := time.After(30 * time.Second)
+		for {
+			select {
+			case body := <-ended:
+				return body
+			case <-limit:
+				t.Fatalf("%s does not end", what)
+			case <-time.After(time.Millisecond):
+				change("red") // so that there is news all the time
+			}
+		}
+	}
+	for what, end := range map[string]func(*accounts.Accounts, domain.TokenID) error{
+		"revoked":  func(a *accounts.Accounts, id domain.TokenID) error { return a.RevokeToken(t.Context(), request, id) },
+		"disabled": func(a *accounts.Accounts, _ domain.TokenID) error { return a.Disable(t.Context(), request, ann, true) },
+	} {
+		for where, by := range map[string]*accounts.Accounts{"here": s.accounts, "elsewhere": elsewhere} {
+			secret, token, err := s.accounts.CreateToken(t.Context(), request, accounts.NewToken{User: ann, ExpiresAt: time.Now().Add(time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := open("Authorization: Bearer " + secret)
+			if err := end(by, token.ID); err != nil {
+				t.Fatal(err)
+			}
+			wait(what+" "+where, ended)
+			if err := s.accounts.Disable(t.Context(), request, ann, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	session := s.signIn(t, "ann", good)
+	ended := open(session)
+	s.do(t, "DELETE", "/session", "", session).want(t, 204)
+	wait("signed out", ended)
+
+	door := s.user(t, "door", domain.RoleDoor)
+	if err := s.accounts.GiveRoles(t.Context(), request, door, domain.NewRoles(domain.RoleDoor), domain.NewRooms("blue")); err != nil {
+		t.Fatal(err)
+	}
+	secret, token, err := s.accounts.CreateToken(t.Context(), request, accounts.NewToken{User: door, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.changes.update(func() { s.changes.from = 0 })
+	change("red", "blue", "red")
+	ended = open("Authorization: Bearer "+secret, "Last-Event-ID: 1")
+	if err := s.accounts.RevokeToken(t.Context(), request, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if body := wait("a door", ended); !strings.Contains(body, `"roomId":"blue"`) || strings.Contains(body, `"roomId":"red"`) {
+		t.Errorf("a door is told %s", body)
+	}
 }

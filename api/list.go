@@ -79,6 +79,7 @@ type pageLinks struct {
 	RoomUseLists  link `json:"roomUseLists,omitzero"`
 	Notifications link `json:"notifications,omitzero"`
 	Rooms         link `json:"rooms,omitzero"`
+	Users         link `json:"users,omitzero"`
 	Next          link `json:"next,omitzero"`
 }
 

@@ -209,7 +209,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go"} {
+	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go", "user.go", "token.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -273,8 +273,9 @@ func TestDocumentedValuesOfListsAreTaken(t *testing.T) {
 
 // resources are the structs that the document's schemas describe: replies, and bodies of commands.
 var resources = map[string]any{
-	"User": userReply{}, "Token": tokenReply{}, "Tokens": tokensReply{},
+	"User": userReply{}, "UsersPage": pageReply[userReply]{}, "Session": sessionReply{}, "Sessions": sessionsReply{}, "Token": tokenReply{}, "Tokens": tokensReply{},
 	"SignIn": signInRequest{}, "NewPassword": passwordRequest{}, "SetUp": setUpRequest{}, "NewToken": newTokenRequest{},
+	"NewUser": newUserRequest{}, "UserChange": userChangeRequest{}, "UsersPassword": usersPasswordRequest{}, "NewDisplay": displayRequest{},
 	"Link": link{}, "Page": pageSize{}, "PageLinks": pageLinks{}, "Root": rootReply{}, "Health": healthReply{}, "Version": versionReply{},
 	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{},
 	"Confirm": confirmReply{}, "ConfirmsPage": pageReply[confirmReply]{}, "RealUse": realUseReply{}, "RealusesPage": pageReply[realUseReply]{},
@@ -402,6 +403,8 @@ func TestDocumentedBodiesAreTaken(t *testing.T) {
 		"ConfirmAnswer": {method: "PATCH", path: "/confirms/1"}, "NewRealUse": {method: "POST", path: "/realuses"}, "RealUseEnd": {method: "PATCH", path: "/realuses/1"},
 		"NewRoom": {method: "POST", path: "/rooms"}, "RoomDetails": {method: "PUT", path: "/rooms/1"}, "NewRules": {method: "PUT", path: "/rooms/1/rules"},
 		"NewClosure": {method: "POST", path: "/rooms/1/closures"},
+		"NewUser":    {method: "POST", path: "/users"}, "UserChange": {method: "PATCH", path: "/users/1"}, "UsersPassword": {method: "PUT", path: "/users/1/password"},
+		"NewDisplay": {method: "POST", path: "/displays"},
 	} {
 		faults := func(body string) map[string]string {
 			found := make(map[string]string)
@@ -547,7 +550,7 @@ func TestExamplesWork(t *testing.T) {
 				s.do(t, method, path+"?"+query.Encode(), "").want(t, 200)
 			}
 			if method != http.MethodPost || o.RequestBody == nil || strings.Contains(path, "{") ||
-				slices.Contains([]string{"/realuses", "/session", "/setup", "/tokens"}, path) { // which are about a booking, or about accounts, of those who try
+				slices.Contains([]string{"/realuses", "/session", "/setup", "/tokens", "/users", "/displays"}, path) { // which are about a booking, or about accounts, of those who try
 				continue
 			}
 			for name, example := range o.RequestBody.Value.Content.Get("application/json").Examples {

@@ -476,6 +476,9 @@ func (x *exchange) fail(err error) {
 	}
 	if p.challenge {
 		x.header("Www-Authenticate", "Bearer")
+		if errors.Is(err, errFeedUnauthenticated) {
+			h.Add("Www-Authenticate", `Basic realm="Roombook", charset="UTF-8"`)
+		}
 	}
 	if p.ETag != "" {
 		x.header("Etag", p.ETag)

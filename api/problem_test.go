@@ -216,11 +216,12 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"commands/accounts.ErrBusy": "overloaded", "commands/accounts.ErrTooManyTokens": "too-many-tokens",
 		"commands/accounts.ErrDisabled":         unheard, // of the page
 		"commands/accounts/oidc.ErrUnavailable": "provider-unavailable", "commands/accounts/oidc.ErrNoRole": "no-role",
-		"commands/accounts/oidc.ErrRefused":          unheard, // the request is not authenticated
-		"commands/accounts/oidc.ErrNotBegun":         unheard, // of the page
+		"commands/accounts/oidc.ErrRefused":  unheard, // the request is not authenticated
+		"commands/accounts/oidc.ErrNotBegun": unheard, // of the page
+		"commands/accounts.ErrNoDisplay":     "no-display", "commands/accounts.ErrSessionNotFound": "session-not-found",
 		"commands/accounts/directory.ErrUnavailable": "accounts-unavailable",
 		"commands/accounts/directory.ErrUnknown":     unheard, // package accounts says what it means
-		"commands/accounts/directory.ErrNameTaken":   unheard, // there is no user yet where one can be added
+		"commands/accounts/directory.ErrNameTaken":   "name-taken",
 	}
 	for pkg, files := range map[string]string{"domain": "*.go", "commands": "*.go", "commands/accounts": "*.go", "commands/notify": "*.go", "commands/accounts/directory": "*.go", "commands/accounts/oidc": "*.go", "eventstore": "*.go", "projections": "error.go"} { // the rest is of its workers
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg, files)) {

@@ -26,6 +26,8 @@ type route struct {
 	public bool
 	// needs is what the caller must be permitted, whoever's it is, for the route to be served; empty if the command decides.
 	needs domain.Action
+	// feed marks a calendar feed, which tokens for feeds open.
+	feed bool
 	// raw marks a route without content negotiation: its handler chooses the media type.
 	raw bool
 }
@@ -66,7 +68,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 				routes[i].query, routes[i].needs = true, cmp.Or(routes[i].needs, domain.ReadBookings)
 			}
 		}
-		routes = slices.Concat(routes, s.sessionRoutes(), s.tokenRoutes(), s.eventRoutes(), s.documentRoutes())
+		routes = slices.Concat(routes, s.sessionRoutes(), s.userRoutes(), s.tokenRoutes(), s.displayRoutes(), s.eventRoutes(), s.documentRoutes())
 	}
 	return s.newRouter(append(routes, s.operationsRoutes()...))
 }

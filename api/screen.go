@@ -29,15 +29,22 @@ func (s *Server) screen(of web.Route) handler {
 		needs.needs = domain.ReadBookings
 	}
 	return func(x *exchange) error {
-		err := x.authenticate(needs)
+		of, err := of, x.authenticate(needs)
+		_, forbidden := errors.AsType[*domain.Forbidden](err)
+		if of.Path == web.DoorPath && x.r.Method != http.MethodPost && (forbidden || errors.Is(err, errUnauthenticated)) {
+			of, err = s.pages.Pair(), nil // a display that has no token, or that of another door
+			x.actor = domain.Actor{}
+		}
 		if errors.Is(err, errUnauthenticated) {
 			x.header("Location", prefixOf(x.base)+web.SignInPath(x.r))
 			x.status = http.StatusSeeOther
 			return nil
 		}
-		_, forbidden := errors.AsType[*domain.Forbidden](err)
-		if err != nil && !forbidden {
+		if errors.Is(err, errCrossOrigin) {
 			return err
+		}
+		if of.Path == web.DoorPath && x.display() != "" && x.actor.Roles == domain.NewRoles(domain.RoleDoor) {
+			x.setDisplay(x.display()) // for as long as it is used
 		}
 		if x.r.Method == http.MethodPost {
 			if err := x.admit(s.commandLimit); err != nil {
@@ -68,6 +75,31 @@ func (v visitorSession) SignIn(name, password string) error {
 		return err
 	}
 	return x.beginSession(secret)
+}
+
+func (v visitorSession) Renew() error {
+	secret, err := v.x.server.accounts.Renew(v.x.ctx, accounts.Request{Actor: v.x.actor, At: v.x.now()})
+	if err != nil {
+		return err
+	}
+	v.x.setSession(secret)
+	return nil
+}
+
+func (v visitorSession) ID() string { return accounts.SessionID(v.x.session()) }
+
+func (v visitorSession) ChoosePassword(code, password string) error {
+	return v.x.server.accounts.ChoosePassword(v.x.ctx, code, password, v.x.clientNetwork(), v.x.now())
+}
+
+func (v visitorSession) ShowCode(room domain.RoomID) (string, error) {
+	x := v.x
+	secret, code, err := x.server.accounts.ShowCode(x.ctx, room, x.display(), x.clientNetwork(), x.now())
+	if err != nil {
+		return "", err
+	}
+	x.setDisplay(secret)
+	return code, nil
 }
 
 func (v visitorSession) SignOut() error {

@@ -127,6 +127,7 @@ type Server struct {
 	queryLimit     *limit
 	commandLimit   *limit
 	streamLimit    *limit
+	streamCheck    time.Duration
 	changes        *changes
 	keys           keys
 	exchanges      sync.Pool // of *exchange, with their buffers
@@ -190,9 +191,10 @@ func New(o Options) *Server {
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
 	s.streamLimit = s.metrics.limit("stream", queriesPerCommand*o.MaxCommands)
+	s.streamCheck = streamCheck
 	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
-	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Zone: o.Zone})
+	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Accounts: o.Accounts, Zone: o.Zone})
 	s.pageRouter = s.pageRoutes(o.OperationsOnly)
 	s.notFound = s.unrouted(func(*exchange) error { return errNoSuchPath })
 	s.misdirected = s.unrouted(func(*exchange) error { return errMisdirected })

@@ -20,20 +20,22 @@ func (s *Server) sessionRoutes() []route {
 		{method: "GET", path: "/me", handle: s.me, query: true},
 		// Changes one's own password.
 		{method: "PUT", path: "/me/password", handle: s.setPassword},
+		// One's own sessions.
+		{method: "GET", path: "/me/sessions", handle: s.sessions, query: true},
+		// Ends one of them.
+		{method: "DELETE", path: "/me/sessions/{id}", handle: s.endSession},
 		// Signs out everywhere.
 		{method: "DELETE", path: "/me/sessions", handle: s.signOutEverywhere},
 		// The page for adding the first user.
 		{method: "GET", path: "/setup", handle: s.setUpPage, public: true, raw: true},
 		// Adds the first user.
 		{method: "POST", path: "/setup", handle: s.setUp, public: true},
-		// Erases a user.
-		{method: "DELETE", path: "/users/{id}", handle: s.eraseUser},
 	}
 }
 
 // accountFields are the members of bodies that package accounts validates.
 var accountFields = names{
-	accounts.FieldName: "name", accounts.FieldFullName: "fullName", accounts.FieldAddress: "address", accounts.FieldPassword: "password",
+	accounts.FieldName: "name", accounts.FieldFullName: "fullName", accounts.FieldAddress: "address", accounts.FieldLanguage: "language", accounts.FieldPassword: "password",
 	accounts.FieldRoles: "roles", accounts.FieldRooms: "rooms", accounts.FieldExpires: "expiresAt", accounts.FieldLabel: "label",
 }
 
@@ -92,34 +94,14 @@ func (s *Server) signOut(x *exchange) error {
 	return nil
 }
 
-// userReply is a user.
-type userReply struct {
-	UserID   domain.UserID   `json:"userId"`
-	Name     string          `json:"name"`
-	FullName string          `json:"fullName"`
-	Address  string          `json:"address"`
-	Roles    []domain.Role   `json:"roles"`
-	Rooms    []domain.RoomID `json:"rooms"`
-	Links    struct {
-		Self   link `json:"self"`
-		User   link `json:"user"`
-		Tokens link `json:"tokens"`
-	} `json:"_links"`
-}
-
 // whoIs replies with a user.
 func (x *exchange) whoIs(r accounts.Request, id domain.UserID) error {
 	u, err := x.server.accounts.User(x.ctx, r, id)
 	if err != nil {
 		return err
 	}
-	reply := userReply{UserID: id, Name: u.Name, FullName: u.FullName, Address: u.Address, Roles: u.Roles.List(), Rooms: u.User.Rooms.List()}
-	if reply.Rooms == nil {
-		reply.Rooms = []domain.RoomID{}
-	}
+	reply := x.userReply(&u)
 	reply.Links.Self = x.link("/me", "")
-	reply.Links.User = reply.Links.Self
-	reply.Links.Tokens = x.link("/tokens", "")
 	return x.reply(&reply)
 }
 
@@ -165,6 +147,60 @@ func (s *Server) setPassword(x *exchange) error {
 	}
 	x.setSession(secret)
 	return nil
+}
+
+// sessionReply is a session of the caller.
+type sessionReply struct {
+	SessionID string    `json:"sessionId"`
+	CreatedAt timestamp `json:"createdAt"`
+	SeenAt    timestamp `json:"seenAt"`
+	Current   bool      `json:"current"` // the one that the request came by
+	Links     struct {
+		Self    link `json:"self"`
+		Session link `json:"session"`
+	} `json:"_links"`
+}
+
+// sessionsReply are the caller's sessions.
+type sessionsReply struct {
+	Embedded struct {
+		Sessions []sessionReply `json:"sessions"`
+	} `json:"_embedded"`
+	Links struct {
+		Self     link `json:"self"`
+		Sessions link `json:"sessions"`
+	} `json:"_links"`
+}
+
+func (s *Server) sessions(x *exchange) error {
+	if s.accounts == nil {
+		return errNoAccounts
+	}
+	sessions, err := s.accounts.Sessions(x.ctx, accounts.Request{Actor: x.actor, At: x.now()}, x.actor.User)
+	if err != nil {
+		return err
+	}
+	r := sessionsReply{}
+	r.Embedded.Sessions = make([]sessionReply, len(sessions))
+	for i, session := range sessions {
+		reply := &r.Embedded.Sessions[i]
+		reply.SessionID, reply.CreatedAt, reply.SeenAt = session.ID, x.time(session.CreatedAt), x.time(session.SeenAt)
+		reply.Current = accounts.SessionID(x.session()) == session.ID
+		reply.Links.Self = x.link("/me/sessions/", session.ID)
+		reply.Links.Session = reply.Links.Self
+	}
+	r.Links.Self = x.link("/me/sessions", "")
+	r.Links.Sessions = r.Links.Self
+	return x.reply(&r)
+}
+
+func (s *Server) endSession(x *exchange) error {
+	r, err := x.account()
+	if err != nil {
+		return err
+	}
+	x.status = http.StatusNoContent
+	return s.accounts.EndSession(x.ctx, r, x.actor.User, x.vars["id"])
 }
 
 func (s *Server) signOutEverywhere(x *exchange) error {
@@ -229,22 +265,6 @@ func (s *Server) setUp(x *exchange) error {
 	x.status = http.StatusCreated
 	x.header("Location", x.base+"/me")
 	return x.whoIs(r, id)
-}
-
-func (s *Server) eraseUser(x *exchange) error {
-	id := domain.UserID(x.vars["id"])
-	if !validID(string(id)) {
-		return domain.ErrUserNotFound
-	}
-	r, err := x.account()
-	if err != nil {
-		return err
-	}
-	if err := s.accounts.Erase(x.ctx, r, id); err != nil {
-		return err
-	}
-	x.status = http.StatusNoContent
-	return nil
 }
 
 // tooManyTries reports whether the error is that of a client that tries too often, with the seconds to wait.

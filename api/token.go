@@ -9,12 +9,13 @@ import (
 
 	"roombook/commands/accounts"
 	"roombook/domain"
+	"roombook/projections"
 )
 
 func (s *Server) tokenRoutes() []route {
 	return []route{
-		// The caller's tokens.
-		{method: "GET", path: "/tokens", handle: s.tokens, query: true},
+		// The caller's tokens, or others'.
+		{method: "GET", path: "/tokens", handle: s.tokens, params: tokensParams{}, query: true},
 		// Creates a token; the reply is the only one that has its secret.
 		{method: "POST", path: "/tokens", handle: s.createToken},
 		// Revokes a token.
@@ -27,6 +28,7 @@ type newTokenRequest struct {
 	Label     field          `json:"label"`
 	Roles     field          `json:"roles"`
 	Rooms     field          `json:"rooms"`
+	Feeds     field          `json:"feeds"`
 	ExpiresAt field          `json:"expiresAt"`
 	UserID    field          `json:"userId"`
 	Others    jsontext.Value `json:",embed"`
@@ -39,6 +41,7 @@ type tokenReply struct {
 	Label     string          `json:"label"`
 	Roles     []domain.Role   `json:"roles"`
 	Rooms     []domain.RoomID `json:"rooms"`
+	Feeds     bool            `json:"feeds"` // opens calendar feeds and nothing else
 	IssuedAt  timestamp       `json:"issuedAt"`
 	ExpiresAt timestamp       `json:"expiresAt"`
 	UsedAt    *timestamp      `json:"usedAt"`
@@ -55,13 +58,14 @@ func (x *exchange) tokenReply(t *accounts.Token) (r tokenReply) {
 	if r.Rooms == nil {
 		r.Rooms = []domain.RoomID{}
 	}
+	r.Feeds = t.Feeds
 	r.IssuedAt, r.ExpiresAt, r.UsedAt = x.time(t.IssuedAt), x.time(t.ExpiresAt), x.timeOrNull(t.UsedAt)
 	r.Links.Self = x.link("/tokens/", string(t.ID))
 	r.Links.Token = r.Links.Self
 	return r
 }
 
-// tokensReply are the caller's tokens.
+// tokensReply are tokens.
 type tokensReply struct {
 	Embedded struct {
 		Tokens []tokenReply `json:"tokens"`
@@ -69,14 +73,46 @@ type tokensReply struct {
 	Links struct {
 		Self   link `json:"self"`
 		Tokens link `json:"tokens"`
+		Next   link `json:"next,omitzero"`
 	} `json:"_links"`
 }
+
+// tokensParams are the query parameters of the list of tokens.
+type tokensParams struct {
+	// Whose tokens: the id of a user, who has 100 at most, or all for those of all users in pages. The caller's if it is left out.
+	UserID string `param:"userId"`
+	// The most items on the page, if it is of all users.
+	Size string `param:"size"`
+	// Where the page begins; it comes from the link next of the page before and is of no other use.
+	Cursor string `param:"cursor"`
+}
+
+// allUsers is the parameter userId of a list of everybody's tokens.
+const allUsers domain.UserID = "all"
 
 func (s *Server) tokens(x *exchange) error {
 	if s.accounts == nil {
 		return errNoAccounts
 	}
-	tokens, err := s.accounts.Tokens(x.ctx, accounts.Request{Actor: x.actor, At: x.now()}, x.actor.User)
+	size, after, user := projections.DefaultSize, domain.TokenID(""), x.actor.User
+	err := x.params(func(name, value string) (err error) {
+		if name != "userId" {
+			return pageParams(&size, &after, name, value)
+		}
+		user, err = parseID[domain.UserID](value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var tokens []accounts.Token
+	var next domain.TokenID
+	request := accounts.Request{Actor: x.actor, At: x.now()}
+	if user == allUsers {
+		tokens, next, err = s.accounts.AllTokens(x.ctx, request, after, size)
+	} else {
+		tokens, err = s.accounts.Tokens(x.ctx, request, user)
+	}
 	if err != nil {
 		return err
 	}
@@ -85,8 +121,11 @@ func (s *Server) tokens(x *exchange) error {
 	for i := range tokens {
 		r.Embedded.Tokens[i] = x.tokenReply(&tokens[i])
 	}
-	r.Links.Self = x.link("/tokens", "")
+	r.Links.Self = x.linkHere(x.r.URL.RawQuery)
 	r.Links.Tokens = r.Links.Self
+	if next != "" {
+		r.Links.Next = x.linkHere(withCursor(x.r.URL.RawQuery, string(next)))
+	}
 	return x.reply(&r)
 }
 
@@ -146,6 +185,7 @@ func (s *Server) createToken(x *exchange) error {
 	if in.Rooms.given() {
 		n.Rooms = b.rooms(&in.Rooms)
 	}
+	b.value(&in.Feeds, &n.Feeds)
 	if in.UserID.given() {
 		n.User = domain.UserID(b.id(&in.UserID))
 	}

@@ -15,11 +15,13 @@ func (id TokenID) Stream() string { return TokenCategory + "-" + string(id) }
 type (
 	// TokenIssued says that whoever has the secret acts for the user, in some of their roles and for some of their rooms.
 	TokenIssued struct {
-		TokenID   TokenID   `json:"tokenId"`
-		Hash      string    `json:"hash"` // SHA-256 of the secret, in hexadecimal
-		UserID    UserID    `json:"userId"`
-		Roles     Roles     `json:"roles"`
-		Rooms     Rooms     `json:"rooms,omitempty"`
+		TokenID TokenID `json:"tokenId"`
+		Hash    string  `json:"hash"` // SHA-256 of the secret, in hexadecimal
+		UserID  UserID  `json:"userId"`
+		Roles   Roles   `json:"roles"`
+		Rooms   Rooms   `json:"rooms,omitempty"`
+		// Feeds says that it opens calendar feeds and nothing else: calendar programs keep it as a password.
+		Feeds     bool      `json:"feeds,omitzero"`
 		ExpiresAt time.Time `json:"expiresAt"`
 		At        time.Time `json:"at"`
 	}
@@ -53,6 +55,7 @@ type Token struct {
 	User      UserID
 	Roles     Roles
 	Rooms     Rooms
+	Feeds     bool // opens calendar feeds and nothing else
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	RevokedAt time.Time // zero until it is revoked
@@ -62,7 +65,7 @@ type Token struct {
 func (t Token) Evolve(event Event) Token {
 	switch e := event.(type) {
 	case TokenIssued:
-		return Token{ID: e.TokenID, Hash: e.Hash, User: e.UserID, Roles: e.Roles, Rooms: e.Rooms, IssuedAt: e.At, ExpiresAt: e.ExpiresAt}
+		return Token{ID: e.TokenID, Hash: e.Hash, User: e.UserID, Roles: e.Roles, Rooms: e.Rooms, Feeds: e.Feeds, IssuedAt: e.At, ExpiresAt: e.ExpiresAt}
 	case TokenRevoked:
 		t.RevokedAt = e.At
 	}

@@ -38,7 +38,7 @@ type house struct {
 	url string
 }
 
-func open(t *testing.T, zone string) *house {
+func open(t *testing.T, zone string, change ...func(*api.Options)) *house {
 	t.Helper()
 	store := eventstoretest.OpenAlone(t)
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
@@ -51,7 +51,7 @@ func open(t *testing.T, zone string) *house {
 	}
 	positions := projections.NewPositions()
 	workers := projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions})
-	server := api.New(api.Options{
+	o := api.Options{
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
 		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: patience, Positions: positions, Policy: policy}),
 		Streams:   store,
@@ -60,7 +60,11 @@ func open(t *testing.T, zone string) *house {
 		Policy:    policy,
 		Zone:      policy.Zone,
 		Timeout:   patience,
-	})
+	}
+	for _, change := range change {
+		change(&o)
+	}
+	server := api.New(o)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

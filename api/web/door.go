@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"html/template"
 	"net/http"
@@ -14,10 +15,34 @@ import (
 func (p *Pages) doorRoutes() []Route {
 	return []Route{
 		// The display beside a room's door.
-		{"GET", "/rooms/{id}/door", false, p.door},
+		{"GET", DoorPath, false, p.door},
 		// What is tapped on it.
-		{"POST", "/rooms/{id}/door", false, p.actAtDoor},
+		{"POST", DoorPath, false, p.actAtDoor},
 	}
+}
+
+// DoorPath is the path of the display beside a room's door.
+const DoorPath = "/rooms/{id}/door"
+
+// Pair is what the display shows to a visitor who is not signed in, until somebody has typed its code in.
+func (p *Pages) Pair() Route { return Route{"GET", DoorPath, true, p.pair} }
+
+// pairPage is the data of a display that is to be paired.
+type pairPage struct {
+	Room domain.RoomID
+	Code string
+}
+
+func (p *Pages) pair(v *view) error {
+	id, err := v.roomID()
+	if err != nil {
+		return err
+	}
+	code, err := v.visitor.Session.ShowCode(id)
+	if err != nil {
+		return err
+	}
+	return v.show("pair", v.T("title.pair"), &pairPage{id, code})
 }
 
 // doorPage is the data of a door display.
@@ -36,6 +61,7 @@ type doorPage struct {
 	Problem  *problem
 	CanStart bool
 	CanEnd   bool
+	CanAdd   bool // the booking of the present can be made longer
 }
 
 // doorLengths are the minutes for which a room can be booked at its door.
@@ -92,8 +118,9 @@ func (v *view) showDoor(why *problem) error {
 		data.State, data.Until = StateClass(b.Status), b.End
 		data.CanEnd = b.Status == projections.StatusInUse
 		data.CanStart = b.Status == projections.StatusBooked || b.Status == projections.StatusConfirmed
+		data.CanAdd = v.actor.May(domain.ChangeBooked, v.actor.To(b.User, id)) == nil
 		data.Soon = nil
-	case data.State == "free":
+	case data.State == "free" && v.actor.May(domain.Book, v.actor.To(cmp.Or(v.Reader, doorUser), id)) == nil:
 		for _, minutes := range doorLengths {
 			if !v.doorSlot(rooms[id], minutes).End.After(data.Until) {
 				data.Lengths = append(data.Lengths, minutes)

@@ -1,14 +1,23 @@
 package web_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"roombook/api"
+	"roombook/commands/accounts"
+	directory "roombook/commands/accounts/directory/sqlite"
+	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // form sends a form to a screen as a browser does.
@@ -64,6 +73,75 @@ func TestScreensForAll(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+	t.Run("Accounts", func(t *testing.T) { accountScreens(t, browser) })
+}
+
+// accountScreens is the same for the screens of a server that has accounts, whose first user is added in the browser.
+func accountScreens(t *testing.T, browser context.Context) {
+	people, err := directory.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all *accounts.Accounts
+	h := open(t, "Asia/Seoul", func(o *api.Options) {
+		all = accounts.New(o.Streams.(*eventstore.Store), people, accounts.Options{})
+		o.Accounts = all
+	})
+	t.Cleanup(func() {
+		if err := people.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	code, err := all.SetUpCode(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newTab(t, browser, h, "en")
+	first.run(chromedp.Navigate(h.url + "/setup#" + code))
+	first.eval(`document.querySelector('[name=name]').value = 'root'; document.querySelector('[name=password]').value = 'correct horse battery'; document.querySelector('form').requestSubmit()`)
+	first.until(`document.querySelector('output').textContent === 'root has been added and can sign in.'`)
+	root, _, err := all.Users(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fits := func(b *tab, name string) {
+		t.Helper()
+		b.until(`document.readyState === 'complete'`)
+		b.screenshot(name)
+		b.axe()
+		if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+			t.Errorf("%s is %v pixels wider than a phone", name, wide)
+		}
+	}
+	for _, language := range []string{"en", "ko"} {
+		for _, scheme := range []string{"light", "dark"} {
+			b := newTab(t, browser, h, language, phone(), send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+			}))
+			visit := func(name, path string) {
+				t.Helper()
+				b.run(chromedp.Navigate(h.url + path))
+				fits(b, fmt.Sprintf("%s-%s-%s", name, language, scheme))
+			}
+			visit("pair", "/rooms/library/door")
+			visit("password", "/password#code")
+			if typed := eval[string](b, `document.getElementById('code').value + location.hash`); typed != "code" {
+				t.Errorf("the code of the link is %q in the form and the address", typed)
+			}
+			visit("signin", "/signin?back=/account")
+			b.eval(`document.getElementById('name').value = 'root'; document.getElementById('password').value = 'correct horse battery'; document.querySelector('form.form').requestSubmit()`)
+			b.until(`location.pathname === '/account'`)
+			b.eval(`document.querySelector('button[value=create]').click()`)
+			b.until(`document.querySelector('.done code')`)
+			fits(b, fmt.Sprintf("account-%s-%s", language, scheme))
+			visit("people", "/people")
+			visit("person", "/people/"+string(root[0].ID))
+			b.eval(`document.querySelector('button[value=link]').click()`)
+			b.until(`document.querySelector('.done code')`)
+			fits(b, fmt.Sprintf("person-link-%s-%s", language, scheme))
+			visit("tokens", "/people/tokens")
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"roombook/commands"
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -39,6 +40,8 @@ type Lists interface {
 type Options struct {
 	Commands *commands.Handler
 	Lists    Lists
+	// Accounts are those of the users; nil if nobody signs in.
+	Accounts *accounts.Accounts
 	// Zone is the time zone of rooms that have none of their own. Nil is UTC.
 	Zone *time.Location
 }
@@ -47,6 +50,7 @@ type Options struct {
 type Pages struct {
 	commands  *commands.Handler
 	lists     Lists
+	accounts  *accounts.Accounts // nil if nobody signs in
 	zone      *time.Location
 	templates map[string]*template.Template // by screen
 	assets    *assets
@@ -60,7 +64,7 @@ func New(o Options) *Pages {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	p := &Pages{commands: o.Commands, lists: o.Lists, zone: o.Zone, assets: embeddedAssets}
+	p := &Pages{commands: o.Commands, lists: o.Lists, accounts: o.Accounts, zone: o.Zone, assets: embeddedAssets}
 	p.templates = parsedTemplates
 	return p
 }
@@ -113,7 +117,7 @@ func (p *Pages) Routes() []Route {
 			{"GET", "/signin/oidc", true, p.beginSignIn},
 			{"GET", ReturnPath, true, p.finishSignIn},
 		},
-		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes())
+		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
 }
 
 // Visitor is who a request is from.
@@ -138,6 +142,14 @@ type Session interface {
 	Finish(answer url.Values) (back string, err error)
 	// EndSession is the address for signing out at the provider; empty if there is none.
 	EndSession() string
+	// Renew begins another session in place of the one that ended when the visitor changed their password.
+	Renew() error
+	// ID is the id of the session; that of no session if there is none.
+	ID() string
+	// ChoosePassword sets the password of the user who got a code.
+	ChoosePassword(code, password string) error
+	// ShowCode returns the code that the display at the door of a room shows until it is paired.
+	ShowCode(room domain.RoomID) (code string, err error)
 }
 
 // Serve replies to a request of a visitor for a route. Base is the address at which the client reached the server, without a trailing slash.

@@ -39,7 +39,7 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	}
 	store, err := directorysqlite.Open(c.peopleFile())
 	if err != nil {
-		return nil, badFolder(err)
+		return nil, fmt.Errorf("the users cannot be read: %w: put a copy of the file back, or check who may read and write it", err)
 	}
 	return store, nil
 }
@@ -183,6 +183,7 @@ user's id, by which bookings name them; it is drawn at random.
 	rights.register(cmd, []string{string(domain.RoleUser)}, "")
 	cmd.Flags().StringVar(&n.FullName, "full-name", "", "name to be shown")
 	cmd.Flags().StringVar(&n.Address, "address", "", "mail address")
+	cmd.Flags().StringVar(&n.Language, "language", "", "language of mail: en or ko, or one of --texts")
 	cmd.Flags().BoolVar(&withoutPassword, "no-password", false, "the user cannot sign in, and acts by tokens only")
 	return cmd
 }
@@ -243,6 +244,37 @@ func newUserDisableCommand() *cobra.Command {
 	return cmd
 }
 
+func newUserChangeCommand() *cobra.Command {
+	var name, fullName, address, language string
+	var change accounts.Change
+	flags := []struct {
+		flag, usage string
+		text        *string
+		change      **string
+	}{
+		{"name", "name to sign in with", &name, &change.Name}, {"full-name", "name to be shown", &fullName, &change.FullName},
+		{"address", "mail address", &address, &change.Address}, {"language", "language of mail: en or ko, or one of --texts", &language, &change.Language},
+	}
+	cmd, _ := newUserCommand("change", "Change who a user is", "Change the name, the full name, the mail address or the language of a user. What is left out stays.",
+		"name one user to change",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			for _, f := range flags {
+				if cmd.Flags().Changed(f.flag) {
+					*f.change = f.text
+				}
+			}
+			if err := a.ChangeUser(cmd.Context(), r, u.ID, change); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s is changed\n", u.Name)
+			return nil
+		})
+	for _, f := range flags {
+		cmd.Flags().StringVar(f.text, f.flag, "", f.usage)
+	}
+	return cmd
+}
+
 func newUserRolesCommand() *cobra.Command {
 	var rights rightsFlags
 	cmd, _ := newUserCommand("roles", "Say what a user may do",
@@ -299,7 +331,7 @@ func newUserListCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				users, err := a.Users(cmd.Context(), r)
+				users, _, err := a.Users(cmd.Context(), r, "", 0)
 				if err != nil {
 					return err
 				}
@@ -325,6 +357,7 @@ func newUserListCommand() *cobra.Command {
 func newTokenCreateCommand() *cobra.Command {
 	var rights rightsFlags
 	var label string
+	var feeds bool
 	var life time.Duration
 	cmd, _ := newUserCommand("create", "Create a token for the API",
 		`Create a token with which a program acts for the user: Authorization: Bearer rbk_…. It is printed now and kept nowhere. Without roles or rooms
@@ -335,7 +368,7 @@ it has those of the user; it never permits more than the user may at that time.`
 			if err != nil {
 				return err
 			}
-			secret, _, err := a.CreateToken(cmd.Context(), r, accounts.NewToken{User: u.ID, Label: label, Roles: roles, Rooms: rooms, ExpiresAt: r.At.Add(life)})
+			secret, _, err := a.CreateToken(cmd.Context(), r, accounts.NewToken{User: u.ID, Label: label, Roles: roles, Rooms: rooms, Feeds: feeds, ExpiresAt: r.At.Add(life)})
 			if err != nil {
 				return fmt.Errorf("user %s: %w", u.Name, err)
 			}
@@ -344,6 +377,7 @@ it has those of the user; it never permits more than the user may at that time.`
 		})
 	rights.register(cmd, nil, "; those of the user if left out")
 	cmd.Flags().StringVar(&label, "label", "", "what the token is for")
+	cmd.Flags().BoolVar(&feeds, "feeds", false, "it opens calendar feeds and nothing else, as a password of calendar programs")
 	cmd.Flags().DurationVar(&life, "life", 90*24*time.Hour, "for how long it is valid, at most two years")
 	return cmd
 }
@@ -380,6 +414,30 @@ func newTokenListCommand() *cobra.Command {
 					fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " "))
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), counted(len(tokens), "token"))
+				return nil
+			})
+		},
+	}
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
+}
+
+func newTokenPairCommand() *cobra.Command {
+	var c storeConfig
+	cmd := &cobra.Command{
+		Use:   "pair CODE",
+		Short: "Pair the display beside a room's door",
+		Long: `Pair the display that shows a code at /rooms/{id}/door. It is then the door of that room, until the token that is printed is revoked.
+
+` + attachHelp,
+		Args: oneName("name the code that the display shows"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
+				t, err := a.PairDisplay(cmd.Context(), r, args[0])
+				if err != nil {
+					return fmt.Errorf("code %s: %w", args[0], err)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "the display of room %s has the token %s\n", t.Rooms, t.ID)
 				return nil
 			})
 		},

@@ -122,6 +122,15 @@ func TestAccounts(t *testing.T) {
 	}
 	commandLine(t, "", "user", "disable", "annabella", "--enable", "--data", data)
 	commandLine(t, "", "user", "roles", "annabella", "--data", data)
+	commandLine(t, "", "user", "change", "annabella", "--language", "ko", "--data", data)
+	if status, page, _ := p.ask(t, "GET", "/rooms/1/door", "", ""); status != 200 {
+		t.Errorf("a display: %d %s", status, page)
+	} else {
+		_, code, _ := strings.Cut(page, `<p class="pair-code"><strong>`)
+		if paired := commandLine(t, "", "token", "pair", code[:9], "--data", data); !strings.HasPrefix(paired, "the display of room 1 has the token ") {
+			t.Error(paired)
+		}
+	}
 	other := strings.TrimSpace(commandLine(t, "", "token", "create", id, "--data", data))
 	revoked := strings.Fields(commandLine(t, "", "token", "list", id, "--data", data))[0]
 	commandLine(t, "", "token", "revoke", revoked, "--data", data)
@@ -197,4 +206,15 @@ func TestALostDirectory(t *testing.T) {
 	if printed := p.stop(t); !strings.Contains(printed, "first user") {
 		t.Errorf("printed %s", printed)
 	}
+}
+
+// Where users cannot be read when the program starts, it says so in one line.
+func TestUsersThatCannotBeRead(t *testing.T) {
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "accounts.db"), []byte("This is no database, and never was one."), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := []string{"--auth", "accounts", "--data", data, "--listen", "127.0.0.1:0", "--node", "127.0.0.1:0"}
+	refused(t, "the users cannot be read: open "+filepath.Join(data, "accounts.db"), append([]string{"serve"}, at...)...)
+	refused(t, "roombook user change says where their mail goes", append([]string{"serve", "--directory", "users.yaml"}, at...)...)
 }

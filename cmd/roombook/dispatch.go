@@ -1,13 +1,15 @@
 package main
 
 import (
-	"log/slog"
+	"cmp"
+	"context"
+	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/spf13/pflag"
-	"go.opentelemetry.io/otel/trace"
 
+	"roombook/commands/accounts"
 	"roombook/commands/notify"
 	"roombook/domain"
 )
@@ -34,7 +36,7 @@ func (c *dispatchConfig) register(f *pflag.FlagSet) {
 	f.StringVar(&c.smtpPassword, "smtp-password-file", "", "file with the password of the user at the mail server")
 	f.StringVar(&c.mailFrom, "mail-from", "", "sender of notifications: rooms@example.com, or Rooms <rooms@example.com>")
 	f.StringVar(&c.mailAddress, "mail-address", notify.DefaultAddress, "mail address of users whom the directory does not name")
-	f.StringVar(&c.directory, "directory", "", "file (YAML) with the mail address, the language and the wishes of users, read again when it changes")
+	f.StringVar(&c.directory, "directory", "", "file (YAML) with the mail address, the language and the wishes of users where --auth is none, read again when it changes")
 	f.StringVar(&c.language, "language", notify.DefaultLanguage, "language of notifications to users whom the directory gives none: en or ko, or one of --texts")
 	f.StringVar(&c.texts, "texts", "", "folder with texts of notifications in place of the program's own")
 	f.StringVar(&c.webhook, "webhook", "", "address (https://…) to which notifications are posted, as Standard Webhooks")
@@ -57,19 +59,17 @@ func (c *dispatchConfig) zone() (*time.Location, error) {
 
 // check reports mistakes in the flags.
 func (c *dispatchConfig) check() error {
-	_, err := c.dispatcher(nil, "", slog.New(slog.DiscardHandler), nil)
+	_, err := c.dispatcher(nil, notify.Options{})
 	return err
 }
 
-// dispatcher returns a dispatcher. link is the base URL of links in messages.
-func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.Logger, tracer trace.Tracer) (*notify.Dispatcher, error) {
+// dispatcher returns a dispatcher. The options are those that are no flags.
+func (c *dispatchConfig) dispatcher(store notify.Store, o notify.Options) (*notify.Dispatcher, error) {
 	zone, err := c.zone()
 	if err != nil {
 		return nil, err
 	}
-	o := notify.Options{
-		Fallback: domain.Channel(c.fallback), Directory: c.directory, Address: c.mailAddress, Texts: c.texts, Language: c.language, Zone: zone, Link: link, Logger: log, Tracer: tracer,
-	}
+	o.Fallback, o.Directory, o.Address, o.Texts, o.Language, o.Zone = domain.Channel(c.fallback), c.directory, c.mailAddress, c.texts, c.language, zone
 	switch {
 	case c.smtp != "" && c.mailFrom == "":
 		return nil, usagef("--smtp needs --mail-from, the address that notifications come from")
@@ -98,4 +98,33 @@ func (c *dispatchConfig) dispatcher(store notify.Store, link string, log *slog.L
 		return nil, usagef("notifications: %w", err)
 	}
 	return d, nil
+}
+
+// mailPeople tells notifications who users are.
+type mailPeople struct{ accounts *accounts.Accounts }
+
+// request is one of the program itself.
+func (mailPeople) request() accounts.Request {
+	return accounts.Request{Actor: domain.Actor{User: "roombook", Roles: domain.NewRoles(domain.RoleAdmin)}, At: time.Now()}
+}
+
+// Person implements [notify.People].
+func (p mailPeople) Person(ctx context.Context, id domain.UserID) (notify.Person, bool, error) {
+	u, err := p.accounts.User(ctx, p.request(), id)
+	if errors.Is(err, domain.ErrUserNotFound) {
+		return notify.Person{}, false, nil
+	}
+	_, active := u.Actor()
+	return notify.Person{Name: cmp.Or(u.FullName, u.Name), Address: u.Address, Language: u.Language}, active, err
+}
+
+// Approvers implements [notify.People].
+func (p mailPeople) Approvers(ctx context.Context) (approvers []domain.Actor, err error) {
+	users, _, err := p.accounts.Users(ctx, p.request(), "", 0)
+	for _, u := range users {
+		if actor, active := u.Actor(); active && u.Roles.Has(domain.RoleApprover) {
+			approvers = append(approvers, actor)
+		}
+	}
+	return approvers, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 )
@@ -188,6 +189,20 @@ func TestMoveOfStreamsWithGaps(t *testing.T) {
 	}
 	refused(t, "stream booking-"+id+" was deleted", "export", filepath.Join(dir, "again.jsonl"), "--data", data)
 	p.stop(t)
+}
+
+// Everything is made from these streams, so that none may lack an event, whatever version has written it; those of others may.
+func TestGapsInStreamsOfTheProgram(t *testing.T) {
+	for stream, refused := range map[string]bool{
+		domain.BookingID("1").Stream(): true, domain.RoomID("1").Stream(): true, domain.RealUseID("1").Stream(): true, domain.NotificationID("1").Stream(): true,
+		domain.UserID("1").Stream(): true, domain.TokenID("1").Stream(): true, "other-1": false,
+	} {
+		g := newGaps()
+		g.add(eventstore.Stored{Stream: stream, Revision: 1, Type: "OfALaterVersion"})
+		if (g.program != nil) != refused || g.others[stream] == refused {
+			t.Errorf("%s: %v, %v", stream, g.program, g.others)
+		}
+	}
 }
 
 // A file that is damaged is refused before anything is written.

@@ -58,8 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newGroup("notifications", "Look after notifications", newNotificationsParkedCommand(), newNotificationsRetryCommand(), newNotificationsTestCommand(),
 			newNotificationsUnhandledCommand(), newNotificationsReplayCommand()),
 		newGroup("user", "Look after users, where --auth is accounts or oidc",
-			newUserAddCommand(), newUserPasswdCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
-		newGroup("token", "Look after tokens for the API, where --auth is accounts or oidc", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand()),
+			newUserAddCommand(), newUserPasswdCommand(), newUserChangeCommand(), newUserRolesCommand(), newUserDisableCommand(), newUserEraseCommand(), newUserListCommand()),
+		newGroup("token", "Look after tokens for the API, where --auth is accounts or oidc", newTokenCreateCommand(), newTokenListCommand(), newTokenRevokeCommand(), newTokenPairCommand()),
 		newVersionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = versionText()

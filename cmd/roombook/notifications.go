@@ -142,7 +142,7 @@ func newNotificationsTestCommand() *cobra.Command {
 			if c.smtp == "" {
 				return usagef("--smtp must name the mail server")
 			}
-			d, err := c.dispatcher(nil, "", newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"), nil)
+			d, err := c.dispatcher(nil, notify.Options{Logger: newLogger(cmd.ErrOrStderr(), slog.LevelError, "text")})
 			if err != nil {
 				return err
 			}

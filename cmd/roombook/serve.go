@@ -21,6 +21,8 @@ import (
 	"roombook/commands"
 	"roombook/commands/accounts"
 	"roombook/commands/accounts/oidc"
+	"roombook/commands/notify"
+	"roombook/domain"
 	"roombook/projections"
 )
 
@@ -104,15 +106,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	var users *accounts.Accounts
 	var provider *oidc.Provider
 	setUp := ""
-	if c.has(roleAPI) && c.auth != authNone {
+	if c.auth != authNone && (c.has(roleAPI) || c.has(roleDispatch)) {
 		people, failure := openDirectory(ctx, c.storeConfig)
 		if failure != nil {
 			return failure
 		}
 		defer func() { err = errors.Join(err, people.Close()) }()
 		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
-		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
-		if c.auth == authOIDC {
+		if c.auth == authOIDC && c.has(roleAPI) {
 			if provider, err = c.provider(); err != nil {
 				return err
 			}
@@ -120,8 +121,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 				log.Warn("the identity provider does not answer: until it does nobody can sign in", "issuer", c.issuer, "error", away)
 			}
 			probes = append(probes, api.Probe{Name: "identityProvider", Check: provider.Ping, Advisory: true})
-		} else if setUp, err = users.SetUpCode(ctx); err != nil {
-			return err
+		} else if c.has(roleAPI) {
+			if setUp, err = users.SetUpCode(ctx); err != nil {
+				return err
+			}
 		}
 	}
 
@@ -174,8 +177,13 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "readStore", Check: views.Ping}, api.Probe{Name: "projections", Check: workersProbe(workers), Advisory: true})
 		start(running, workers.Run)
 	}
+	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleDispatch) {
-		dispatcher, err := c.dispatcher(store, c.link(listener.Addr()), log, tracer)
+		o := notify.Options{Link: c.link(listener.Addr()), Rooms: func(ctx context.Context) (func(domain.RoomID) string, error) { return queries.RoomNames(ctx, 0) }, Logger: log, Tracer: tracer}
+		if users != nil {
+			o.People = mailPeople{users}
+		}
+		dispatcher, err := c.dispatcher(store, o)
 		if err != nil {
 			return err
 		}
@@ -183,7 +191,6 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
 		start(serving, dispatcher.Run)
 	}
-	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleAPI) {
 		probes = append(probes, api.Probe{Name: "lists", Check: queries.Ready})
 	}

@@ -49,6 +49,7 @@ type Accounts struct {
 	hasher     *hasher
 	byName     *throttle
 	byClient   *throttle
+	byDisplay  *throttle // codes that a client is shown, and that a user types in
 	users      *recent[domain.UserID, domain.User]
 	tokens     *recent[domain.TokenID, Token]
 
@@ -66,11 +67,12 @@ func New(streams Streams, directory directory.Store, o Options) *Accounts {
 	}
 	return &Accounts{
 		streams: streams, directory: directory, idle: o.Idle, life: o.Life,
-		hasher:   newHasher(),
-		byName:   newThrottle(5, time.Minute),
-		byClient: newThrottle(20, 5*time.Minute),
-		users:    newRecent[domain.UserID, domain.User](),
-		tokens:   newRecent[domain.TokenID, Token](),
+		hasher:    newHasher(),
+		byName:    newThrottle(5, time.Minute),
+		byClient:  newThrottle(20, 5*time.Minute),
+		byDisplay: newThrottle(10, 5*time.Minute),
+		users:     newRecent[domain.UserID, domain.User](),
+		tokens:    newRecent[domain.TokenID, Token](),
 	}
 }
 

@@ -257,7 +257,7 @@ func TestErasedInARestoredDirectory(t *testing.T) {
 	}
 	for name, look := range map[string]func() error{
 		"list": func() error {
-			users, err := w.Users(ctx, admin)
+			users, _, err := w.Users(ctx, admin, "", 0)
 			if len(users) > 0 {
 				t.Errorf("users %+v", users)
 			}
@@ -341,7 +341,7 @@ func TestOneNameForOne(t *testing.T) {
 		})
 	}
 	all.Wait()
-	users, err := w.Users(t.Context(), admin)
+	users, _, err := w.Users(t.Context(), admin, "", 0)
 	if err != nil || added.Load() != 1 || len(users) != 1 {
 		t.Errorf("%d were added, %d are there, %v", added.Load(), len(users), err)
 	}
@@ -698,7 +698,7 @@ func TestTokens(t *testing.T) {
 func TestEveryCommandIsDecided(t *testing.T) {
 	w := newWorld(t)
 	id := w.add(t, "ann")
-	withoutActor := []string{"ByIdentity", "BySession", "ByToken", "SetUp", "SetUpCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
+	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
 	methods := reflect.TypeFor[*Accounts]()
 	for i := range methods.NumMethod() {
 		m := methods.Method(i)
@@ -731,5 +731,168 @@ func TestEveryCommandIsDecided(t *testing.T) {
 		if after, _ := w.log.End(t.Context()); after != before {
 			t.Errorf("%s by nobody in particular has changed something", m.Name)
 		}
+	}
+}
+
+// A display's code holds for ten minutes and is used once; neither asking for codes nor guessing them can be done quickly.
+func TestDisplayCodes(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	secret, code, err := w.ShowCode(ctx, "blue", "", "client", noon)
+	if err != nil || !wellFormed(secret) || len(code) != 9 {
+		t.Fatal(secret, code, err)
+	}
+	for what, c := range map[string]struct {
+		room   domain.RoomID
+		secret string
+		at     time.Time
+		same   bool
+	}{
+		"again": {"blue", secret, noon.Add(displayCodeLife - 1), true}, "too late": {"blue", secret, noon.Add(displayCodeLife), false},
+		"at another door": {"red", secret, noon, false}, "another's": {"blue", newToken(), noon, false}, "nonsense": {"blue", "rbk_", noon, false},
+	} {
+		if got, shown, err := w.ShowCode(ctx, c.room, c.secret, what, c.at); err != nil || (shown == code) != c.same || (got == secret) != c.same {
+			t.Errorf("%s: %s, %v", what, shown, err)
+		}
+	}
+	late := admin
+	late.At = noon.Add(displayCodeLife)
+	_, err = w.PairDisplay(ctx, late, code)
+	wantErr(t, "an expired code", err, ErrNoDisplay)
+	w.add(t, "ann")
+	_, password, _ := w.codeFor(t, "ann")
+	_, err = w.PairDisplay(ctx, admin, password)
+	wantErr(t, "the code of a password", err, ErrNoDisplay)
+	wantErr(t, "the code of a display", w.ChoosePassword(ctx, code, "correct horse battery", "client", noon), ErrWrongCredentials)
+
+	var all sync.WaitGroup
+	var paired atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			if _, err := w.PairDisplay(ctx, admin, code); err == nil {
+				paired.Add(1)
+			} else if !errors.Is(err, ErrNoDisplay) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if paired.Load() != 1 {
+		t.Errorf("a code was used %d times", paired.Load())
+	}
+	if actor, err := w.ByToken(ctx, secret, noon); err != nil || actor.Roles != "door" || actor.Rooms != "blue" {
+		t.Errorf("the display acts as %+v, %v", actor, err)
+	}
+
+	// The name of a door is a door's.
+	w.add(t, "door-red")
+	_, code, err = w.ShowCode(ctx, "red", "", "client", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.PairDisplay(ctx, admin, code)
+	wantErr(t, "somebody has the door's name", err, directory.ErrNameTaken)
+
+	tooMany := func(do func() error) (n int) {
+		for n = range 100 {
+			if _, ok := errors.AsType[*TooManyTries](do()); ok {
+				return n
+			}
+		}
+		return 100
+	}
+	if n := tooMany(func() error { _, _, err := w.ShowCode(ctx, "blue", "", "greedy", noon); return err }); n > 20 {
+		t.Errorf("%d codes at once", n)
+	}
+	guesser := by("guesser", domain.RoleAdmin)
+	if n := tooMany(func() error { _, err := w.PairDisplay(ctx, guesser, "BBBB-BBBB"); return err }); n > 20 {
+		t.Errorf("%d guesses at once", n)
+	}
+	_, err = w.PairDisplay(ctx, guesser, code)
+	if _, ok := errors.AsType[*TooManyTries](err); !ok {
+		t.Errorf("the right code after too many wrong ones: %v", err)
+	}
+}
+
+// codeFor returns a user and a code with which they choose a password.
+func (w *world) codeFor(t *testing.T, name string) (domain.UserID, string, time.Time) {
+	t.Helper()
+	u, err := w.Named(t.Context(), admin, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, expires, err := w.PasswordCode(t.Context(), admin, u.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.ID, code, expires
+}
+
+func TestPasswordCodes(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	const password = "correct horse battery"
+	id := w.add(t, "ann")
+	_, code, expires := w.codeFor(t, "ann")
+	wantErr(t, "an expired code", w.ChoosePassword(ctx, code, password, "client", expires), ErrWrongCredentials)
+	var all sync.WaitGroup
+	var chosen atomic.Int64
+	for range 3 {
+		all.Go(func() {
+			if w.ChoosePassword(ctx, code, password, "client", noon) == nil {
+				chosen.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if chosen.Load() != 1 {
+		t.Errorf("a code was used %d times", chosen.Load())
+	}
+	if got := w.types(t, id.Stream()); got[len(got)-1] != "PasswordChanged" {
+		t.Errorf("events %v", got)
+	}
+	for n := 0; ; n++ {
+		if _, ok := errors.AsType[*TooManyTries](w.ChoosePassword(ctx, "guess", password, "guesser", noon)); ok {
+			break
+		}
+		if n > 50 {
+			t.Fatal("codes can be guessed quickly")
+		}
+	}
+}
+
+// A change is made as a whole or not at all, and what is left out stays.
+func TestChangeUser(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	w.add(t, "bob")
+	before, err := w.User(ctx, admin, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles, none := domain.Roles("approver"), domain.Roles("")
+	for what, c := range map[string]Change{
+		"no name": {Name: new(""), Roles: &roles}, "no roles": {FullName: new("Ann"), Roles: &none}, "another's name": {Name: new("BOB"), Roles: &roles},
+		"no address": {Address: new("x"), Disabled: new(true)}, "no language": {Language: new("_")},
+	} {
+		if err := w.ChangeUser(ctx, admin, id, c); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	if after, err := w.User(ctx, admin, id); err != nil || after != before {
+		t.Errorf("after what was refused %+v, %v; before %+v", after, err, before)
+	}
+	for range 2 {
+		if err := w.ChangeUser(ctx, admin, id, Change{Name: new(" Anna "), Roles: &roles, Disabled: new(true)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := w.User(ctx, admin, id)
+	if err != nil || after.Name != "anna" || after.Roles != roles || after.Rooms != before.Rooms || after.Phase != domain.UserPhaseDisabled {
+		t.Errorf("%+v, %v", after, err)
+	}
+	if got := w.types(t, id.Stream()); !slices.Equal(got[len(got)-2:], []string{"RolesGiven", "UserDisabled"}) {
+		t.Errorf("events %v", got)
 	}
 }

@@ -134,7 +134,7 @@ func (i Identity) person(id domain.UserID) directory.Person {
 	if checkText(FieldFullName, p.FullName) != nil {
 		p.FullName = ""
 	}
-	if !validAddress(p.Address) {
+	if checkAddress(p.Address) != nil {
 		p.Address = ""
 	}
 	return p

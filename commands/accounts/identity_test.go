@@ -102,7 +102,7 @@ func TestOneUserForAnIdentity(t *testing.T) {
 		})
 	}
 	all.Wait()
-	users, err := w.Users(t.Context(), admin)
+	users, _, err := w.Users(t.Context(), admin, "", 0)
 	if err != nil || len(users) != 1 {
 		t.Fatalf("users %v, %v", users, err)
 	}

@@ -106,7 +106,7 @@ func (a *Accounts) BySession(ctx context.Context, secret string, at time.Time) (
 		return domain.Actor{}, err
 	}
 	actor, active := u.Actor()
-	if !active || s.Epoch != u.Epoch || at.Sub(s.CreatedAt) >= a.life || at.Sub(s.SeenAt) >= a.idle {
+	if !active || !a.lasts(s, u, at) {
 		return domain.Actor{}, ErrWrongCredentials
 	}
 	if at.Sub(s.SeenAt) >= min(seenEvery, a.idle/4) {
@@ -117,10 +117,69 @@ func (a *Accounts) BySession(ctx context.Context, secret string, at time.Time) (
 	return actor, nil
 }
 
+// Session is a signed-in browser of a user.
+type Session struct {
+	ID        string // the beginning of the hash of its secret
+	CreatedAt time.Time
+	SeenAt    time.Time // when it was last used, to some minutes
+}
+
+// ErrSessionNotFound means that the user has no session with this id.
+var ErrSessionNotFound = errors.New("there is no such session")
+
+// sessionIDLength is the length of a session's id for its user, which is the beginning of that in the directory.
+const sessionIDLength = 24
+
+// SessionID is the id of the session with a secret.
+func SessionID(secret string) string { return hashOf(secret)[:sessionIDLength] }
+
+// Sessions returns the sessions of a user, the newest first. The error is [domain.ErrUserNotFound].
+func (a *Accounts) Sessions(ctx context.Context, r Request, id domain.UserID) (sessions []Session, err error) {
+	if err := r.Actor.May(domain.EndSessions, r.Actor.To(id, "")); err != nil {
+		return nil, err
+	}
+	u, err := a.user(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if u.Phase == domain.UserPhaseNone || u.Phase == domain.UserPhaseErased {
+		return nil, domain.ErrUserNotFound
+	}
+	all, err := a.directory.Sessions(ctx, id)
+	for _, s := range all {
+		if a.lasts(s, u, r.At) {
+			sessions = append(sessions, Session{s.ID[:sessionIDLength], s.CreatedAt, s.SeenAt})
+		}
+	}
+	return sessions, err
+}
+
+// lasts reports whether a session of a user is not over.
+func (a *Accounts) lasts(s directory.Session, u domain.User, at time.Time) bool {
+	return s.Epoch == u.Epoch && at.Sub(s.CreatedAt) < a.life && at.Sub(s.SeenAt) < a.idle
+}
+
+// EndSession ends a session of a user by its id. The error is [ErrSessionNotFound].
+func (a *Accounts) EndSession(ctx context.Context, r Request, user domain.UserID, id string) error {
+	if err := r.Actor.May(domain.EndSessions, r.Actor.To(user, "")); err != nil {
+		return err
+	}
+	all, err := a.directory.Sessions(ctx, user)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.ID[:sessionIDLength] == id {
+			return a.directory.EndSession(ctx, s.ID)
+		}
+	}
+	return ErrSessionNotFound
+}
+
 // SetUpCode returns a code with which the first user can be added, an administrator. It is empty if there are users. The code holds until
 // it is used, a user is added otherwise, or the process ends.
 func (a *Accounts) SetUpCode(ctx context.Context) (code string, err error) {
-	people, err := a.directory.People(ctx)
+	people, err := a.directory.People(ctx, "", 1)
 	if err != nil || len(people) > 0 {
 		return "", err
 	}
@@ -140,7 +199,7 @@ func (a *Accounts) SetUp(ctx context.Context, code string, n NewUser, at time.Ti
 	if a.setUp == [32]byte{} || subtle.ConstantTimeCompare(given[:], a.setUp[:]) != 1 {
 		return "", ErrWrongCredentials
 	}
-	if people, err := a.directory.People(ctx); err != nil {
+	if people, err := a.directory.People(ctx, "", 1); err != nil {
 		return "", err
 	} else if len(people) > 0 {
 		a.setUp = [32]byte{}

@@ -53,6 +53,7 @@ type NewToken struct {
 	Label     string       // what the user calls it, may be empty
 	Roles     domain.Roles // empty for those of the user
 	Rooms     domain.Rooms // empty for those of the user
+	Feeds     bool         // it opens calendar feeds and nothing else
 	ExpiresAt time.Time
 }
 
@@ -87,27 +88,29 @@ func (a *Accounts) CreateToken(ctx context.Context, r Request, n NewToken) (secr
 		}
 	}
 	secret = newToken()
-	hash := hashOf(secret)
-	issue := domain.TokenIssued{TokenID: idOf(hash), Hash: hash, UserID: n.User, Roles: n.Roles, Rooms: n.Rooms, ExpiresAt: n.ExpiresAt, At: r.At}
+	t, err := a.issue(ctx, r, u, hashOf(secret), n)
+	return secret, t, err
+}
+
+// issue issues the token whose secret has a hash.
+func (a *Accounts) issue(ctx context.Context, r Request, u domain.User, hash string, n NewToken) (Token, error) {
+	issue := domain.TokenIssued{TokenID: idOf(hash), Hash: hash, UserID: n.User, Roles: n.Roles, Rooms: n.Rooms, Feeds: n.Feeds, ExpiresAt: n.ExpiresAt, At: r.At}
 	if _, err := domain.DecideIssue(domain.Token{}, u, issue); err != nil {
-		return "", Token{}, err
+		return Token{}, err
 	}
-	present, err := a.directory.Tokens(ctx, n.User)
+	present, err := a.directory.Tokens(ctx, n.User, "", maxTokens)
 	if err != nil {
-		return "", Token{}, err
+		return Token{}, err
 	}
 	if len(present) >= maxTokens {
-		return "", Token{}, ErrTooManyTokens
+		return Token{}, ErrTooManyTokens
 	}
 	// The directory comes first, so that there is no valid token that no list shows.
 	if err := a.directory.AddToken(ctx, directory.Token{ID: issue.TokenID, User: n.User, Label: n.Label}); err != nil {
-		return "", Token{}, err
+		return Token{}, err
 	}
 	t, err := transact(ctx, a, r, issue.TokenID.Stream(), func(t domain.Token) ([]domain.Event, error) { return domain.DecideIssue(t, u, issue) })
-	if err != nil {
-		return "", Token{}, err
-	}
-	return secret, Token{Token: t, Label: n.Label}, nil
+	return Token{Token: t, Label: n.Label}, err
 }
 
 // RevokeToken revokes a token. The error is [domain.ErrTokenNotFound], which is also what one is told who may not revoke it.
@@ -125,30 +128,58 @@ func (a *Accounts) RevokeToken(ctx context.Context, r Request, id domain.TokenID
 	return a.directory.RemoveToken(ctx, id)
 }
 
-// Tokens returns the tokens, but for those that are revoked, of a user, or of all users if it is empty, the newest first.
-func (a *Accounts) Tokens(ctx context.Context, r Request, user domain.UserID) (tokens []Token, err error) {
+// Tokens returns the tokens of a user that are not revoked, the newest first.
+func (a *Accounts) Tokens(ctx context.Context, r Request, user domain.UserID) ([]Token, error) {
+	tokens, _, err := a.tokensAfter(ctx, r, user, "", 0)
+	slices.SortStableFunc(tokens, func(a, b Token) int { return b.IssuedAt.Compare(a.IssuedAt) })
+	return tokens, err
+}
+
+// AllTokens returns the tokens of all users that are not revoked and whose ids come after an id, in the order of their ids: at most n of
+// them, or all if n is 0. Next is the one after which the following come; empty if there are none.
+func (a *Accounts) AllTokens(ctx context.Context, r Request, after domain.TokenID, n int) (tokens []Token, next domain.TokenID, err error) {
+	return a.tokensAfter(ctx, r, "", after, n)
+}
+
+func (a *Accounts) tokensAfter(ctx context.Context, r Request, user domain.UserID, after domain.TokenID, n int) (tokens []Token, next domain.TokenID, err error) {
 	if err := r.Actor.May(domain.ManageTokens, r.Actor.To(user, "")); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	rows, err := a.directory.Tokens(ctx, user)
+	limit := 0
+	if n > 0 {
+		limit = n + 1
+	}
+	rows, err := a.directory.Tokens(ctx, user, after, limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	if n > 0 && len(rows) > n {
+		rows = rows[:n]
+		next = rows[n-1].ID
 	}
 	for _, row := range rows {
 		t, _, err := load[domain.Token](ctx, a.streams, row.ID.Stream())
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if t.ID != "" {
 			tokens = append(tokens, Token{t, row.Label, row.UsedAt})
 		}
 	}
-	slices.SortStableFunc(tokens, func(a, b Token) int { return b.IssuedAt.Compare(a.IssuedAt) })
-	return tokens, nil
+	return tokens, next, nil
 }
 
-// ByToken returns who a token acts as. The error is [ErrWrongCredentials].
+// ByToken returns who a token acts as. The error is [ErrWrongCredentials], also for one that opens feeds only.
 func (a *Accounts) ByToken(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
+	return a.byToken(ctx, secret, false, at)
+}
+
+// ByFeedToken returns who a token that opens calendar feeds and nothing else acts as. The error is [ErrWrongCredentials].
+func (a *Accounts) ByFeedToken(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
+	return a.byToken(ctx, secret, true, at)
+}
+
+func (a *Accounts) byToken(ctx context.Context, secret string, feeds bool, at time.Time) (domain.Actor, error) {
 	if !wellFormed(secret) {
 		return domain.Actor{}, ErrWrongCredentials
 	}
@@ -172,7 +203,7 @@ func (a *Accounts) ByToken(ctx context.Context, secret string, at time.Time) (do
 		return domain.Actor{}, err
 	}
 	actor, valid := t.Actor(u, at)
-	if !valid || subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1 {
+	if !valid || t.Feeds != feeds || subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1 {
 		return domain.Actor{}, ErrWrongCredentials
 	}
 	if at.Sub(t.UsedAt) >= seenEvery {

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -20,6 +21,7 @@ const (
 	FieldName     domain.Field = "name"
 	FieldFullName domain.Field = "fullName"
 	FieldAddress  domain.Field = "address"
+	FieldLanguage domain.Field = "language"
 	FieldPassword domain.Field = "password"
 	FieldRoles    domain.Field = "roles"
 	FieldRooms    domain.Field = "rooms"
@@ -32,6 +34,7 @@ type NewUser struct {
 	Name     string // to sign in with; upper and lower case are the same
 	FullName string // may be empty
 	Address  string // of mail, may be empty
+	Language string // of mail, may be empty
 	Password string // empty for one who cannot sign in by password
 	Roles    domain.Roles
 	Rooms    domain.Rooms
@@ -71,10 +74,26 @@ func checkText(field domain.Field, text string) []domain.Fault {
 	return nil
 }
 
-// validAddress reports whether a text is a mail address, without a name.
-func validAddress(text string) bool {
-	at, err := mail.ParseAddress(text)
-	return err == nil && at.Address == text && len(text) <= maxText
+func checkAddress(address string) []domain.Fault {
+	if address == "" {
+		return nil
+	}
+	if at, err := mail.ParseAddress(address); err != nil || at.Address != address || len(address) > maxText {
+		return []domain.Fault{{Field: FieldAddress, Detail: "must be a mail address like ann@rooms.example"}}
+	}
+	return nil
+}
+
+func checkLanguage(language string) []domain.Fault {
+	if len(language) > 16 || strings.ContainsFunc(language, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' }) {
+		return []domain.Fault{{Field: FieldLanguage, Detail: "must be a language like en or ko"}}
+	}
+	return nil
+}
+
+// checkPerson finds faults in who somebody is said to be.
+func checkPerson(p directory.Person) []domain.Fault {
+	return slices.Concat(checkName(p.Name), checkText(FieldFullName, p.FullName), checkAddress(p.Address), checkLanguage(p.Language))
 }
 
 func checkPassword(password, name string) []domain.Fault {
@@ -112,11 +131,8 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return "", err
 	}
-	p := directory.Person{User: newUserID(), Name: nameOf(n.Name), FullName: strings.TrimSpace(n.FullName), Address: n.Address}
-	faults := slices.Concat(checkName(p.Name), checkText(FieldFullName, p.FullName), checkRoles(n.Roles))
-	if p.Address != "" && !validAddress(p.Address) {
-		faults = append(faults, domain.Fault{Field: FieldAddress, Detail: "must be a mail address like ann@rooms.example"})
-	}
+	p := directory.Person{User: newUserID(), Name: nameOf(n.Name), FullName: strings.TrimSpace(n.FullName), Address: n.Address, Language: n.Language}
+	faults := append(checkPerson(p), checkRoles(n.Roles)...)
 	if n.Password != "" {
 		faults = append(faults, checkPassword(n.Password, p.Name)...)
 	}
@@ -151,6 +167,67 @@ func (a *Accounts) change(ctx context.Context, r Request, id domain.UserID, deci
 	_, err := transact(ctx, a, r, id.Stream(), decide)
 	a.users.forget(id)
 	return err
+}
+
+// Change is what is to be changed of a user; nil leaves it as it is.
+type Change struct {
+	Name, FullName, Address, Language *string
+	Roles                             *domain.Roles
+	Rooms                             *domain.Rooms
+	Disabled                          *bool
+}
+
+// ChangeUser changes who a user is, and what they are. Who may not look after users may change their own language. All of it is checked
+// before any of it is done; if it fails in between it may be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
+// *[domain.Invalid].
+func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
+	if id != r.Actor.User || c != (Change{Language: c.Language}) {
+		if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
+			return err
+		}
+	}
+	u, err := a.User(ctx, r, id)
+	if err != nil {
+		return err
+	}
+	p := u.Person
+	for _, text := range []struct{ to, from *string }{{&p.Name, c.Name}, {&p.FullName, c.FullName}, {&p.Address, c.Address}, {&p.Language, c.Language}} {
+		if text.from != nil {
+			*text.to = strings.TrimSpace(*text.from)
+		}
+	}
+	p.Name = nameOf(p.Name)
+	faults := checkPerson(p)
+	roles, rooms := u.Roles, u.Rooms
+	if c.Roles != nil {
+		roles = *c.Roles
+		faults = append(faults, checkRoles(roles)...)
+	}
+	if c.Rooms != nil {
+		rooms = *c.Rooms
+	}
+	if err := invalid(faults); err != nil {
+		return err
+	}
+	if p != u.Person {
+		if err := a.directory.ChangePerson(ctx, p); errors.Is(err, directory.ErrUnknown) {
+			return domain.ErrUserNotFound
+		} else if err != nil {
+			return err
+		}
+	}
+	return a.change(ctx, r, id, func(u domain.User) (events []domain.Event, err error) {
+		if c.Roles != nil || c.Rooms != nil {
+			if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
+				return nil, err
+			}
+		}
+		if c.Disabled == nil {
+			return events, nil
+		}
+		disabled, err := domain.DecideDisable(u, *c.Disabled, r.At)
+		return append(events, disabled...), err
+	})
 }
 
 // GiveRoles says what a user is from now on. The error is [domain.ErrUserNotFound] or *[domain.Invalid].
@@ -212,11 +289,76 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	if err != nil {
 		return err
 	}
-	// The sessions end first: if this ends in between, the caller knows no more than that it failed, and the password is the old one.
+	return a.setPassword(ctx, r, id, hash)
+}
+
+// setPassword ends the user's sessions and replaces their password. The sessions end first: if this ends in between, the caller knows no
+// more than that it failed, and the password is the old one.
+func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, hash string) error {
 	if err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecidePassword(u, r.At) }); err != nil {
 		return err
 	}
 	return a.directory.SetPassword(ctx, id, hash)
+}
+
+// passwordCodeLife is for how long a code that chooses a password is valid.
+const passwordCodeLife = 3 * 24 * time.Hour
+
+// PasswordCode returns a code with which the user can choose a password, once, and until when. The error is [domain.ErrUserNotFound].
+func (a *Accounts) PasswordCode(ctx context.Context, r Request, id domain.UserID) (code string, expires time.Time, err error) {
+	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
+		return "", time.Time{}, err
+	}
+	if _, err := a.User(ctx, r, id); err != nil {
+		return "", time.Time{}, err
+	}
+	code, expires = newSecret(), r.At.Add(passwordCodeLife)
+	return code, expires, a.addCode(ctx, r.At, directory.Code{ID: hashOf(code), User: id, ExpiresAt: expires})
+}
+
+// addCode adds a code. Those that have expired are removed meanwhile.
+func (a *Accounts) addCode(ctx context.Context, at time.Time, c directory.Code) error {
+	if err := a.directory.PruneCodes(ctx, at); err != nil {
+		return err
+	}
+	return a.directory.AddCode(ctx, c)
+}
+
+// ChoosePassword sets the password of the user who got the code, which can be used once; client is the address of who has it. The error is
+// [ErrWrongCredentials], *[TooManyTries], [ErrBusy] or *[domain.Invalid], after which the code can still be used.
+func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client string, at time.Time) error {
+	if err := a.byClient.try(client, at); err != nil {
+		return err
+	}
+	c, err := a.directory.Code(ctx, hashOf(code))
+	if errors.Is(err, directory.ErrUnknown) || err == nil && (c.User == "" || !at.Before(c.ExpiresAt)) {
+		return ErrWrongCredentials
+	}
+	if err != nil {
+		return err
+	}
+	a.byClient.succeed(client)
+	r := Request{Actor: domain.Actor{User: c.User}, At: at}
+	u, err := a.User(ctx, r, c.User)
+	if errors.Is(err, domain.ErrUserNotFound) || err == nil && u.Phase != domain.UserPhaseActive {
+		return ErrWrongCredentials
+	}
+	if err != nil {
+		return err
+	}
+	if err := invalid(checkPassword(password, u.Name)); err != nil {
+		return err
+	}
+	hash, err := a.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	if err := a.directory.TakeCode(ctx, c.ID); errors.Is(err, directory.ErrUnknown) {
+		return ErrWrongCredentials
+	} else if err != nil {
+		return err
+	}
+	return a.setPassword(ctx, r, c.User, hash)
 }
 
 // person returns who a user is, or [domain.ErrUserNotFound].
@@ -293,23 +435,39 @@ func (a *Accounts) Named(ctx context.Context, r Request, name string) (User, err
 	return a.known(ctx, p)
 }
 
-// Users returns all users in the order of their names.
-func (a *Accounts) Users(ctx context.Context, r Request) (users []User, err error) {
+// Users returns the users whose names come after that of a user, or from the first one on if that is empty, in the order of their names:
+// at most n of them, or all if n is 0. Next is the user after whom the following ones come; empty if there are none. The error is
+// [domain.ErrUserNotFound] if the directory does not have the user after whom they are to come.
+func (a *Accounts) Users(ctx context.Context, r Request, after domain.UserID, n int) (users []User, next domain.UserID, err error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	people, err := a.directory.People(ctx)
+	var last directory.Person
+	if after != "" {
+		if last, err = a.person(ctx, after); err != nil {
+			return nil, "", err
+		}
+	}
+	limit := 0
+	if n > 0 {
+		limit = n + 1
+	}
+	people, err := a.directory.People(ctx, last.Name, limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	if n > 0 && len(people) > n {
+		people = people[:n]
+		next = people[n-1].User
 	}
 	for _, p := range people {
 		switch u, err := a.known(ctx, p); {
 		case errors.Is(err, domain.ErrUserNotFound):
 		case err != nil:
-			return nil, err
+			return nil, "", err
 		default:
 			users = append(users, u)
 		}
 	}
-	return users, nil
+	return users, next, nil
 }

@@ -28,6 +28,10 @@ type failure struct {
 	permanent bool
 	// unsent means that the destination was not asked, so that the failure says nothing of it.
 	unsent bool
+	// unwanted means that the recipient gets no such message any more.
+	unwanted bool
+	// unknown means that it cannot be told for now who the recipient is. It does not count as an attempt.
+	unknown bool
 	// down means that the failure is not specific to the message: the destination cannot be reached, does not answer, or reports an error
 	// of its own.
 	down bool
@@ -64,7 +68,11 @@ func (c *logChannel) destination() string  { return "log" }
 func (c *logChannel) pause(int64) (time.Duration, bool) { return 0, false }
 
 func (c *logChannel) send(ctx context.Context, m Message) error {
-	w, err := c.texts.words(c.who.person(m.To).Language, m)
+	p, err := c.who.find(ctx, m.To)
+	if err != nil {
+		return &failure{err: err, unsent: true, unknown: true}
+	}
+	w, err := c.texts.words(p.Language, m)
 	if err != nil {
 		return unsendable(err)
 	}

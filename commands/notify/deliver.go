@@ -119,8 +119,11 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	asked, isAsked := cause.Event.(domain.ConfirmRequested)
 	var requested []domain.NotificationRequested
 	if isAsked {
-		if only == "" && len(d.who.approvers(asked.RoomID)) == 0 {
-			return nil, cause, nil // the usual case, which needs no read
+		if only == "" {
+			approvers, err := d.approvers(ctx, asked.RoomID)
+			if err != nil || len(approvers) == 0 {
+				return nil, cause, err // the usual case, which needs no read
+			}
 		}
 		if requested, err = d.requested(ctx, cause, asked); err != nil {
 			return nil, cause, err
@@ -208,8 +211,12 @@ func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, a
 		if err != nil || len(s.Requested) > 0 {
 			return s.Requested, err
 		}
+		approvers, err := d.approvers(ctx, asked.RoomID)
+		if err != nil {
+			return nil, err
+		}
 		var events []domain.Event
-		for i, user := range d.who.approvers(asked.RoomID) {
+		for i, user := range approvers {
 			events = append(events, domain.NotificationRequested{
 				NotificationID: id.ForApprover(i + 1), Kind: domain.KindConfirmRequested, BookingID: asked.BookingID, RoomID: asked.RoomID, UserID: user, Queued: true, At: asked.At,
 			})
@@ -225,12 +232,18 @@ func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, a
 
 // deliver delivers a message through the route's channel, or through the fallback if that fails.
 func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, cause eventstore.Recorded) error {
-	if r.people && slices.Contains(d.who.person(m.To).OptOut, m.Kind) {
-		s, err := d.deliveries(ctx, m.ID)
-		if err != nil || s.On(m.ID, domain.ChannelList).Delivery == domain.DeliveryDelivered || s.On(m.ID, r.lane.name()).Delivery == domain.DeliveryDelivered {
+	if r.people {
+		p, err := d.person(ctx, m.To)
+		if err != nil {
 			return err
 		}
-		return d.record(lasting, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: domain.ChannelList, At: time.Now().UTC()})
+		if !p.wants(m.Kind) {
+			s, err := d.deliveries(ctx, m.ID)
+			if err != nil || s.On(m.ID, r.lane.name()).Delivery == domain.DeliveryDelivered {
+				return err
+			}
+			return d.leaveInList(lasting, s, m, cause)
+		}
 	}
 	delivery, err := d.try(ctx, lasting, r.lane, m, cause)
 	if err == nil && delivery == domain.DeliveryFailed && r.fallback != nil {
@@ -238,6 +251,50 @@ func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, 
 		_, err = d.try(ctx, lasting, r.fallback, m, cause)
 	}
 	return err
+}
+
+// leaveInList records that the list of notifications is all that the recipient gets.
+func (d *Dispatcher) leaveInList(ctx context.Context, s deliveries, m Message, cause eventstore.Recorded) error {
+	if s.On(m.ID, domain.ChannelList).Delivery == domain.DeliveryDelivered {
+		return nil
+	}
+	return d.record(ctx, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: domain.ChannelList, At: time.Now().UTC()})
+}
+
+// person returns who a user is. It waits while that is not known.
+func (d *Dispatcher) person(ctx context.Context, user domain.UserID) (p person, err error) {
+	err = d.untilKnown(ctx, func() error {
+		p, err = d.who.find(ctx, user)
+		return err
+	})
+	return p, err
+}
+
+// approvers returns the users who confirm bookings of a room. It waits while that is not known.
+func (d *Dispatcher) approvers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
+	err = d.untilKnown(ctx, func() error {
+		users, err = d.who.findApprovers(ctx, room)
+		return err
+	})
+	return users, err
+}
+
+// untilKnown asks the directory until it answers. The error is that of the context.
+func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
+	for pauses := newBackOff(); ; {
+		err := ask()
+		if err == nil {
+			d.who.away.Over()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.who.away.Failed(err)
+		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {
+			return err
+		}
+	}
 }
 
 // try attempts delivery through a channel once, unless that has been done or the next attempt is not due. It returns the state of the delivery,
@@ -336,6 +393,11 @@ func (d *Dispatcher) attempt(ctx, lasting context.Context, l *lane, m Message, c
 	switch pause, more := l.pause(n - before.Allowance); {
 	case lasting.Err() != nil:
 		return "", lasting.Err()
+	case f.unwanted:
+		return domain.DeliveryDelivered, d.leaveInList(lasting, s, m, cause)
+	case f.unknown:
+		d.who.away.Failed(failed)
+		return "", nil
 	case f.down && !l.later && !alone.are(l.breaker, probe):
 		return "", nil
 	case f.down && probe, f.refused != "" && l.breaker.refusesAll():

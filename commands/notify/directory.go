@@ -3,6 +3,7 @@ package notify
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/mail"
@@ -28,15 +29,44 @@ type person struct {
 	Language string                    `yaml:"language"` // empty: the default
 	OptOut   []domain.NotificationKind `yaml:"opt-out"`  // kinds that are not sent to the user
 	Approves []domain.RoomID           `yaml:"approves"` // rooms; "*" for all
+	Name     string                    `yaml:"-"`        // to be shown in place of the id; empty for the id
+	Gone     bool                      `yaml:"-"`        // gets nothing any more
 }
+
+// wants reports whether the user is to get messages of a kind.
+func (p person) wants(kind domain.NotificationKind) bool {
+	return !p.Gone && !slices.Contains(p.OptOut, kind)
+}
+
+// Person is who a user is.
+type Person struct {
+	Name     string // to be shown
+	Address  string // of mail; empty for a user who gets none
+	Language string // of mail; empty for that of Options
+}
+
+// People says who users are whose ids say nothing, in place of the file and the template of addresses. Its errors mean that this is not
+// known for now: the messages wait. It is safe for concurrent use.
+type People interface {
+	// Person returns false for a user who gets no messages any more: one who is disabled, or erased, or was never there.
+	Person(ctx context.Context, user domain.UserID) (p Person, active bool, err error)
+	// Approvers returns the users who have the role approver, with their rooms.
+	Approvers(ctx context.Context) ([]domain.Actor, error)
+}
+
+// approversFresh is for how long the approvers that People has returned are taken to be all.
+const approversFresh = 10 * time.Second
 
 // directoryFile is the content of the file.
 type directoryFile struct {
 	Users []person `yaml:"users"`
 }
 
-// directory looks users up in a file, which is reloaded when it changes. It is safe for concurrent use.
+// directory looks users up: in People if there is one, or in a file, which is reloaded when it changes. It is safe for concurrent use.
 type directory struct {
+	known    People                                                        // nil: the file
+	rooms    func(ctx context.Context) (func(domain.RoomID) string, error) // names of rooms, may be nil
+	away     *eventstore.Trouble
 	path     string // empty: no file
 	template string // of addresses
 	language string // default language
@@ -49,6 +79,9 @@ type directory struct {
 	size    int64
 	people  map[domain.UserID]person
 	ordered []person
+
+	approving      []domain.Actor // those of People
+	approvingSince time.Time
 }
 
 // openDirectory reads the file. The error describes what is wrong with it or with the template.
@@ -59,6 +92,7 @@ func openDirectory(path, template, language string, t *texts, log *slog.Logger) 
 		language: language,
 		texts:    t,
 		log:      log,
+		away:     eventstore.NewTrouble(log, slog.LevelError, "the directory of users does not answer, and messages wait", "the directory of users answers again"),
 		broken:   eventstore.NewTrouble(log, slog.LevelError, "the directory cannot be read and is used as it was", "the directory is read again"),
 	}
 	if _, err := d.byTemplate("user"); err != nil || !strings.Contains(template, "{user}") {
@@ -167,6 +201,65 @@ func (d *directory) approvers(room domain.RoomID) (users []domain.UserID) {
 		}
 	}
 	return users
+}
+
+// find is person where users may be those of People.
+func (d *directory) find(ctx context.Context, user domain.UserID) (person, error) {
+	if d.known == nil {
+		return d.person(user), nil
+	}
+	p, active, err := d.known.Person(ctx, user)
+	if err != nil {
+		return person{}, err
+	}
+	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), Name: p.Name, Gone: !active || p.Address == ""}, nil
+}
+
+// findApprovers is approvers where users may be those of People.
+func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
+	if d.known == nil {
+		return d.approvers(room), nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.approvingSince) > approversFresh {
+		if d.approving, err = d.known.Approvers(ctx); err != nil {
+			return nil, err
+		}
+		d.approvingSince = now
+	}
+	for _, a := range d.approving {
+		if a.Rooms.Has(room) {
+			users = append(users, a.User)
+		}
+	}
+	return users, nil
+}
+
+// named returns a message in which users and rooms are called by their names.
+func (d *directory) named(ctx context.Context, m Message) (Message, error) {
+	if d.rooms != nil {
+		// Where the names cannot be read rooms have none, which is better than no message.
+		if nameOf, err := d.rooms(ctx); err == nil {
+			m.Room, m.OldRoom = cmp.Or(domain.RoomID(nameOf(m.Room)), m.Room), cmp.Or(domain.RoomID(nameOf(m.OldRoom)), m.OldRoom)
+		}
+	}
+	if d.known == nil {
+		return m, nil
+	}
+	by := domain.UserID(m.By)
+	for _, user := range []*domain.UserID{&m.To, &m.User, &by} {
+		if *user == "" {
+			continue
+		}
+		p, err := d.find(ctx, *user)
+		if err != nil {
+			return m, err
+		}
+		*user = cmp.Or(domain.UserID(p.Name), *user)
+	}
+	m.By = string(by)
+	return m, nil
 }
 
 // address returns the mail address of a person.

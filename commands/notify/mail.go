@@ -127,17 +127,29 @@ func (c *mailChannel) pause(n int64) (time.Duration, bool) {
 }
 
 func (c *mailChannel) send(ctx context.Context, m Message) error {
-	p := c.who.person(m.To)
+	p, err := c.who.find(ctx, m.To)
+	shown := m
+	if err == nil {
+		shown, err = c.who.named(ctx, m)
+	}
+	switch {
+	case err != nil:
+		return &failure{err: err, unsent: true, unknown: true}
+	case !p.wants(m.Kind): // any more: it was decided before that the message is to be sent
+		return &failure{err: errUnwanted, unsent: true, unwanted: true}
+	}
 	to, err := c.who.address(p)
 	if err != nil {
 		return unsendable(err)
 	}
-	message, err := c.compose(m, to, p.Language)
+	message, err := c.compose(shown, to, p.Language)
 	if err != nil {
 		return unsendable(err)
 	}
 	return c.transmit(ctx, to.Address, message)
 }
+
+var errUnwanted = errors.New("the user gets no such mail any more")
 
 // transmit sends a mail to a recipient on an idle connection or a new one.
 func (c *mailChannel) transmit(ctx context.Context, to string, message *mail.Msg) error {

@@ -82,6 +82,10 @@ type Options struct {
 	// Directory is the path of a YAML file that describes users; empty means none. Address is the template for the mail addresses of all
 	// other users; empty is [DefaultAddress].
 	Directory, Address string
+	// People says who users are, in place of Directory and Address; nil leaves it to these.
+	People People
+	// Rooms returns the names of rooms for mail, empty for a room that has none; nil leaves them at their ids.
+	Rooms func(ctx context.Context) (func(domain.RoomID) string, error)
 	// Texts is a folder with templates that override the embedded ones; empty means none. Language is the language of users without an
 	// entry in the directory; empty is [DefaultLanguage].
 	Texts, Language string
@@ -157,6 +161,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, t, o.Logger); err != nil {
 		return nil, err
 	}
+	d.who.known, d.who.rooms = o.People, o.Rooms
 	d.metrics = newMetrics(d)
 	main := &route{group: Group, people: true, key: byRecipient}
 	if o.Mail != nil {

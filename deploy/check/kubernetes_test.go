@@ -674,7 +674,7 @@ func (m *manifests) checkGateways(p *program) {
 				m.add("%s: %s: %s is for operators", m.overlay, kind, path)
 			}
 			// Not every path has a GET, and some only begin others.
-			if slices.Contains(p.paths, path) || slices.Contains(p.screens, path) {
+			if slices.Contains(p.routes, path) || slices.Contains(p.paths, path) || slices.Contains(p.screens, path) {
 				continue
 			}
 			if status, err := p.call("GET", path, ""); err != nil || status == 404 {

@@ -24,7 +24,8 @@ type program struct {
 	// variables are the environment variables that set a flag, with the flag's default.
 	variables map[string]bool
 	metrics   map[string]bool
-	paths     []string // of its API: the first segment
+	routes    []string // the paths of its API
+	paths     []string // their first segments
 	screens   []string // the first parts of the page's paths
 	source    string   // of the program, without its tests: for metrics that appear only when something fails
 }
@@ -120,10 +121,11 @@ func (p *program) ask() error {
 		return err
 	}
 	seen := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^\s*"(/[A-Za-z.]*)[^"]*": \{`).FindAllStringSubmatch(api, -1) {
-		if !seen[m[1]] {
-			seen[m[1]] = true
-			p.paths = append(p.paths, m[1])
+	for _, m := range regexp.MustCompile(`(?m)^\s*"((/[A-Za-z.]*)[^"]*)": \{`).FindAllStringSubmatch(api, -1) {
+		p.routes = append(p.routes, m[1])
+		if !seen[m[2]] {
+			seen[m[2]] = true
+			p.paths = append(p.paths, m[2])
 		}
 	}
 	err = filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {

@@ -1,4 +1,5 @@
-// Package directory says who users are: their names, addresses and passwords, their sessions, and what they call their tokens.
+// Package directory says who users are: their names, addresses and passwords, their sessions, what they call their tokens, and the codes
+// that are to be used once.
 //
 // Two ideas:
 //
@@ -26,6 +27,7 @@ type Person struct {
 	Name     string // to sign in with; of two people never the same
 	FullName string // may be empty
 	Address  string // of mail, may be empty
+	Language string // of mail, may be empty
 	Password string // a hash; empty for one who cannot sign in by password
 }
 
@@ -52,8 +54,17 @@ type Token struct {
 	UsedAt time.Time // when it was last used, to some minutes; zero if it never was
 }
 
+// Code is a secret that can be used once: to choose a user's password, or to let a display beside a door have a token.
+type Code struct {
+	ID        string        // a hash of the secret
+	User      domain.UserID // whose password it sets; empty for a display
+	Room      domain.RoomID // where the display is; empty for a user
+	Token     string        // the hash of the token that the display is to have
+	ExpiresAt time.Time
+}
+
 var (
-	// ErrUnknown means that the directory has no such person, session or token.
+	// ErrUnknown means that the directory has no such person, session, token or code.
 	ErrUnknown = errors.New("the directory does not have it")
 	// ErrNameTaken means that another person signs in with the name.
 	ErrNameTaken = errors.New("the name is taken")
@@ -64,7 +75,7 @@ var (
 // Store keeps the directory. Package directorytest checks every implementation against this contract. Methods may be called from any
 // number of goroutines and processes. Once a method that writes has returned, its effect is on disk, and visible to every process. Times
 // are kept to the millisecond. Besides the errors named below there are the context's, and ErrUnavailable, after which a write may have
-// been done; every write may be repeated, except that AddPerson, AddSession and AddToken then fail.
+// been done; every write may be repeated, except that AddPerson, AddSession, AddToken, AddCode and TakeCode then fail.
 type Store interface {
 	// AddPerson returns ErrNameTaken if another person has the name, or an error if the user is there already.
 	AddPerson(ctx context.Context, p Person) error
@@ -72,23 +83,25 @@ type Store interface {
 	Person(ctx context.Context, user domain.UserID) (Person, error)
 	// Named returns ErrUnknown if nobody has exactly this name.
 	Named(ctx context.Context, name string) (Person, error)
-	// People returns everybody in the order of their names.
-	People(ctx context.Context) ([]Person, error)
+	// People returns those whose names come after a name, in the order of their names, and no more than limit of them; 0 is no limit.
+	People(ctx context.Context, after string, limit int) ([]Person, error)
+	// ChangePerson replaces everything that is known of a person but the password. It returns ErrUnknown if the user is not there, and
+	// ErrNameTaken if another person has the name.
+	ChangePerson(ctx context.Context, p Person) error
 	// SetPassword replaces the hash of a person's password. It returns ErrUnknown if the user is not there.
 	SetPassword(ctx context.Context, user domain.UserID, hash string) error
-	// ChangePerson replaces what is known of a person, except for the hash of their password. It returns ErrNameTaken if another person
-	// has the name, and ErrUnknown if the user is not there.
-	ChangePerson(ctx context.Context, p Person) error
 	// Identify returns the user who has an identity. If nobody has it, it belongs to the given user from then on: of several callers at the
 	// same time all get the same one.
 	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)
-	// Forget removes a person with their identities, sessions and tokens, so that nothing of them is left in the store's files. It returns nil if
+	// Forget removes a person with their identities, sessions, tokens and codes, so that nothing of them is left in the store's files. It returns nil if
 	// nothing is there.
 	Forget(ctx context.Context, user domain.UserID) error
 
 	AddSession(ctx context.Context, s Session) error
 	// Session returns ErrUnknown if the session is not there.
 	Session(ctx context.Context, id string) (Session, error)
+	// Sessions returns the sessions of a user, the newest first.
+	Sessions(ctx context.Context, user domain.UserID) ([]Session, error)
 	// SeeSession sets the time of a session's last use, if the session is there.
 	SeeSession(ctx context.Context, id string, at time.Time) error
 	// EndSession removes a session. It returns nil if it is not there.
@@ -99,13 +112,22 @@ type Store interface {
 	AddToken(ctx context.Context, t Token) error
 	// Token returns ErrUnknown if the token is not there.
 	Token(ctx context.Context, id domain.TokenID) (Token, error)
-	// Tokens returns the tokens of a user, or of all users if it is empty, in the order of their ids.
-	Tokens(ctx context.Context, user domain.UserID) ([]Token, error)
+	// Tokens returns the tokens of a user, or of all users if it is empty, whose ids come after an id, in the order of their ids, and no
+	// more than limit of them; 0 is no limit.
+	Tokens(ctx context.Context, user domain.UserID, after domain.TokenID, limit int) ([]Token, error)
 	// SeeToken sets the time of a token's last use, if the token is there.
 	SeeToken(ctx context.Context, id domain.TokenID, at time.Time) error
 
 	// RemoveToken removes a token. It returns nil if it is not there.
 	RemoveToken(ctx context.Context, id domain.TokenID) error
+
+	AddCode(ctx context.Context, c Code) error
+	// Code returns ErrUnknown if the code is not there.
+	Code(ctx context.Context, id string) (Code, error)
+	// TakeCode removes a code. It returns ErrUnknown if it is not there: of many who take it one succeeds.
+	TakeCode(ctx context.Context, id string) error
+	// PruneCodes removes the codes that expired before a time.
+	PruneCodes(ctx context.Context, before time.Time) error
 
 	// Ping returns an error unless the store responds.
 	Ping(ctx context.Context) error

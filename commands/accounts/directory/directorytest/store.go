@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func Run(t *testing.T, open func(*testing.T) directory.Store) {
 	t.Run("Identities", func(t *testing.T) { identities(t, open(t)) })
 	t.Run("Sessions", func(t *testing.T) { sessions(t, open(t)) })
 	t.Run("Tokens", func(t *testing.T) { tokens(t, open(t)) })
+	t.Run("Codes", func(t *testing.T) { codes(t, open(t)) })
 	t.Run("Forget", func(t *testing.T) { forget(t, open(t)) })
 }
 
@@ -47,14 +49,14 @@ func want[T comparable](t *testing.T, got T, err error, want T) {
 }
 
 var (
-	ann = directory.Person{User: "u1", Name: "ann", FullName: "Ann “会議” O'Hara", Address: "ann@rooms.example", Password: "$argon2id$"}
+	ann = directory.Person{User: "u1", Name: "ann", FullName: "Ann “会議” O'Hara", Address: "ann@rooms.example", Language: "ko", Password: "$argon2id$"}
 	bob = directory.Person{User: "u2", Name: "bob"}
 )
 
 func people(t *testing.T, s directory.Store) {
 	ctx := t.Context()
 	check(t, s.Ping(ctx))
-	if all, err := s.People(ctx); err != nil || len(all) != 0 {
+	if all, err := s.People(ctx, "", 0); err != nil || len(all) != 0 {
 		t.Errorf("people of an empty directory: %v, %v", all, err)
 	}
 	_, err := s.Person(ctx, "u1")
@@ -71,8 +73,14 @@ func people(t *testing.T, s directory.Store) {
 	want(t, p, err, bob)
 	_, err = s.Named(ctx, "Bob")
 	unknown(t, err)
-	if all, err := s.People(ctx); err != nil || !slices.Equal(all, []directory.Person{ann, bob}) {
-		t.Errorf("people: %v, %v", all, err)
+	for _, c := range []struct {
+		after string
+		limit int
+		want  []directory.Person
+	}{{"", 0, []directory.Person{ann, bob}}, {"", 1, []directory.Person{ann}}, {"ann", 1, []directory.Person{bob}}, {"anna", 0, []directory.Person{bob}}, {"bob", 0, nil}} {
+		if all, err := s.People(ctx, c.after, c.limit); err != nil || !slices.Equal(all, c.want) {
+			t.Errorf("%d people after %q: %v, %v", c.limit, c.after, all, err)
+		}
 	}
 	if err := s.AddPerson(ctx, directory.Person{User: "u3", Name: "ann"}); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("the same name: %v", err)
@@ -87,15 +95,17 @@ func people(t *testing.T, s directory.Store) {
 	want(t, p, err, changed)
 	check(t, s.SetPassword(ctx, "u2", "hash")) // again
 
-	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u3", Name: "eve"}))
-	if err := s.ChangePerson(ctx, directory.Person{User: "u2", Name: "ann"}); !errors.Is(err, directory.ErrNameTaken) {
+	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u7", Name: "eve"}))
+	changed.Name = "ann"
+	if err := s.ChangePerson(ctx, changed); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("another's name: %v", err)
 	}
-	changed = directory.Person{User: "u2", Name: "robert", FullName: "Robert", Address: "bob@rooms.example", Password: "hash"}
+	changed = directory.Person{User: "u2", Name: "rob", FullName: "Robert", Address: "rob@rooms.example", Language: "en", Password: "another"}
 	for range 2 { // again
-		check(t, s.ChangePerson(ctx, directory.Person{User: "u2", Name: "robert", FullName: "Robert", Address: "bob@rooms.example"}))
+		check(t, s.ChangePerson(ctx, changed))
 	}
-	p, err = s.Named(ctx, "robert")
+	changed.Password = "hash" // which stays
+	p, err = s.Named(ctx, "rob")
 	want(t, p, err, changed)
 	_, err = s.Named(ctx, "bob")
 	unknown(t, err)
@@ -188,6 +198,15 @@ func sessions(t *testing.T, s directory.Store) {
 		check(t, s.AddSession(ctx, directory.Session{ID: id, User: "u1", CreatedAt: at[0], SeenAt: at[1]}))
 	}
 	check(t, s.PruneSessions(ctx, noon.Add(-time.Hour), noon.Add(-time.Hour)))
+	if all, err := s.Sessions(ctx, "u1"); err != nil || len(all) != 1 || all[0].ID != "recent" {
+		t.Errorf("sessions: %v, %v", all, err)
+	}
+	newer := directory.Session{ID: "newer", User: "u1", CreatedAt: noon, SeenAt: noon}
+	check(t, s.AddSession(ctx, newer))
+	check(t, s.AddSession(ctx, directory.Session{ID: "other's", User: "u2", CreatedAt: noon, SeenAt: noon}))
+	if all, err := s.Sessions(ctx, "u1"); err != nil || len(all) != 2 || all[0] != newer {
+		t.Errorf("sessions, the newest first: %v, %v", all, err)
+	}
 	for id, there := range map[string]bool{"old": false, "idle": false, "recent": true} {
 		if _, err := s.Session(ctx, id); (err == nil) != there {
 			t.Errorf("session %s after pruning: %v", id, err)
@@ -214,16 +233,53 @@ func tokens(t *testing.T, s directory.Store) {
 	check(t, s.SeeToken(ctx, "t2", noon.Add(-time.Hour)))
 	two.UsedAt = noon
 	for user, want := range map[domain.UserID][]directory.Token{"u1": {one, two}, "u2": {other}, "u3": nil, "": {other, one, two}} {
-		if all, err := s.Tokens(ctx, user); err != nil || !slices.Equal(all, want) {
+		if all, err := s.Tokens(ctx, user, "", 0); err != nil || !slices.Equal(all, want) {
 			t.Errorf("tokens of %q: %v, %v, want %v", user, all, err, want)
 		}
+	}
+	if all, err := s.Tokens(ctx, "", "t0", 1); err != nil || !slices.Equal(all, []directory.Token{one}) {
+		t.Errorf("the next token: %v, %v", all, err)
 	}
 	for range 2 { // again
 		check(t, s.RemoveToken(ctx, "t1"))
 	}
-	if all, err := s.Tokens(ctx, "u1"); err != nil || !slices.Equal(all, []directory.Token{two}) {
+	if all, err := s.Tokens(ctx, "u1", "", 0); err != nil || !slices.Equal(all, []directory.Token{two}) {
 		t.Errorf("tokens after one was removed: %v, %v", all, err)
 	}
+}
+
+func codes(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	_, err := s.Code(ctx, "c1")
+	unknown(t, err)
+	unknown(t, s.TakeCode(ctx, "c1"))
+	c := directory.Code{ID: "c1", Room: "blue", Token: "hash", ExpiresAt: noon}
+	check(t, s.AddCode(ctx, c))
+	if s.AddCode(ctx, c) == nil {
+		t.Error("one id for two codes")
+	}
+	got, err := s.Code(ctx, "c1")
+	want(t, got, err, c)
+	var all sync.WaitGroup
+	var taken atomic.Int64
+	for range 8 {
+		all.Go(func() {
+			if s.TakeCode(ctx, "c1") == nil {
+				taken.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if taken.Load() != 1 {
+		t.Errorf("a code was taken %d times", taken.Load())
+	}
+	check(t, s.AddCode(ctx, c))
+	check(t, s.AddCode(ctx, directory.Code{ID: "c2", User: "u1", ExpiresAt: noon.Add(time.Hour)}))
+	check(t, s.PruneCodes(ctx, noon.Add(time.Minute)))
+	_, err = s.Code(ctx, "c1")
+	unknown(t, err)
+	_, err = s.Code(ctx, "c2")
+	check(t, err)
 }
 
 func forget(t *testing.T, s directory.Store) {
@@ -232,6 +288,7 @@ func forget(t *testing.T, s directory.Store) {
 		check(t, s.AddPerson(ctx, p))
 		check(t, s.AddSession(ctx, directory.Session{ID: "s" + string(p.User), User: p.User, CreatedAt: noon, SeenAt: noon}))
 		check(t, s.AddToken(ctx, directory.Token{ID: domain.TokenID("t" + p.User), User: p.User, Label: p.Name}))
+		check(t, s.AddCode(ctx, directory.Code{ID: "c" + string(p.User), User: p.User, ExpiresAt: noon}))
 	}
 	for range 2 { // again
 		check(t, s.Forget(ctx, "u1"))
@@ -242,6 +299,8 @@ func forget(t *testing.T, s directory.Store) {
 		_, err = s.Session(ctx, "su1")
 		unknown(t, err)
 		_, err = s.Token(ctx, "tu1")
+		unknown(t, err)
+		_, err = s.Code(ctx, "cu1")
 		unknown(t, err)
 	}
 	if _, err := s.Session(ctx, "su2"); err != nil {

@@ -1,4 +1,4 @@
-// Package mongo keeps the directory in a MongoDB database, in the collections people, identities, sessions and tokens.
+// Package mongo keeps the directory in a MongoDB database, in the collections people, identities, sessions, tokens and codes.
 package mongo
 
 import (
@@ -30,8 +30,8 @@ const (
 
 // Store is a [directory.Store] in a MongoDB database. What is acknowledged is on a majority of the servers, and reads see it.
 type Store struct {
-	client                               *mongo.Client
-	people, identities, sessions, tokens *mongo.Collection
+	client                                      *mongo.Client
+	people, identities, sessions, tokens, codes *mongo.Collection
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -52,9 +52,9 @@ func Open(ctx context.Context, uri string) (*Store, error) {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
 	database := client.Database(name)
-	s := &Store{client, database.Collection("people"), database.Collection("identities"), database.Collection("sessions"), database.Collection("tokens")}
+	s := &Store{client, database.Collection("people"), database.Collection("identities"), database.Collection("sessions"), database.Collection("tokens"), database.Collection("codes")}
 	_, err = s.people.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}, Options: options.Index().SetUnique(true).SetName("name")})
-	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens} {
+	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens, s.codes} {
 		if err == nil {
 			_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user", Value: 1}}})
 		}
@@ -82,6 +82,7 @@ type (
 		Name     string        `bson:"name"`
 		FullName string        `bson:"fullName"`
 		Address  string        `bson:"address"`
+		Language string        `bson:"language"`
 		Password string        `bson:"password"`
 	}
 	identity struct {
@@ -101,6 +102,13 @@ type (
 		Label  string         `bson:"label"`
 		UsedAt *time.Time     `bson:"used"`
 	}
+	code struct {
+		ID        string        `bson:"_id"`
+		User      domain.UserID `bson:"user"`
+		Room      domain.RoomID `bson:"room"`
+		Token     string        `bson:"token"`
+		ExpiresAt time.Time     `bson:"expires"`
+	}
 )
 
 func (p person) value() directory.Person { return directory.Person(p) }
@@ -117,6 +125,11 @@ func (d token) value() directory.Token {
 		t.UsedAt = d.UsedAt.UTC()
 	}
 	return t
+}
+
+func (d code) value() directory.Code {
+	d.ExpiresAt = d.ExpiresAt.UTC()
+	return directory.Code(d)
 }
 
 // document is a stored form of a T.
@@ -141,9 +154,9 @@ func one[D document[T], T any](ctx context.Context, c *mongo.Collection, field s
 	return d.value(), failed(err)
 }
 
-// all reads the documents that match, in the order of a field.
-func all[D document[T], T any](ctx context.Context, c *mongo.Collection, filter bson.D, order string) ([]T, error) {
-	found, err := c.Find(ctx, filter, options.Find().SetSort(bson.D{{Key: order, Value: 1}}))
+// all reads the documents that match, and no more than limit of them unless that is 0.
+func all[D document[T], T any](ctx context.Context, c *mongo.Collection, filter bson.D, limit int, order ...bson.E) ([]T, error) {
+	found, err := c.Find(ctx, filter, options.Find().SetSort(bson.D(order)).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -180,23 +193,14 @@ func (s *Store) Named(ctx context.Context, name string) (directory.Person, error
 }
 
 // People implements [directory.Store].
-func (s *Store) People(ctx context.Context) ([]directory.Person, error) {
-	return all[person](ctx, s.people, bson.D{}, "name")
-}
-
-// SetPassword implements [directory.Store].
-func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
-	result, err := s.people.UpdateByID(ctx, user, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
-	if err == nil && result.MatchedCount == 0 {
-		return directory.ErrUnknown
-	}
-	return failed(err)
+func (s *Store) People(ctx context.Context, after string, limit int) ([]directory.Person, error) {
+	return all[person](ctx, s.people, bson.D{{Key: "name", Value: bson.D{{Key: "$gt", Value: after}}}}, limit, bson.E{Key: "name", Value: 1})
 }
 
 // ChangePerson implements [directory.Store].
 func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
 	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address},
+		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address}, {Key: "language", Value: p.Language},
 	}}})
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
@@ -205,6 +209,15 @@ func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
 		if other, known := s.Named(ctx, p.Name); known == nil && other.User != p.User {
 			return directory.ErrNameTaken
 		}
+	}
+	return failed(err)
+}
+
+// SetPassword implements [directory.Store].
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+	result, err := s.people.UpdateByID(ctx, user, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
+	if err == nil && result.MatchedCount == 0 {
+		return directory.ErrUnknown
 	}
 	return failed(err)
 }
@@ -223,7 +236,7 @@ func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.
 
 // Forget implements [directory.Store]. The person goes last: whoever calls it again after a failure finds what is left.
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
-	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens} {
+	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens, s.codes} {
 		if _, err := c.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
 			return failed(err)
 		}
@@ -241,6 +254,11 @@ func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
 // Session implements [directory.Store].
 func (s *Store) Session(ctx context.Context, id string) (directory.Session, error) {
 	return one[session](ctx, s.sessions, "_id", id)
+}
+
+// Sessions implements [directory.Store].
+func (s *Store) Sessions(ctx context.Context, user domain.UserID) ([]directory.Session, error) {
+	return all[session](ctx, s.sessions, bson.D{{Key: "user", Value: user}}, 0, bson.E{Key: "created", Value: -1}, bson.E{Key: "_id", Value: 1})
 }
 
 // SeeSession implements [directory.Store].
@@ -281,12 +299,12 @@ func (s *Store) Token(ctx context.Context, id domain.TokenID) (directory.Token, 
 }
 
 // Tokens implements [directory.Store].
-func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Token, error) {
-	filter := bson.D{}
+func (s *Store) Tokens(ctx context.Context, user domain.UserID, after domain.TokenID, limit int) ([]directory.Token, error) {
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}}
 	if user != "" {
-		filter = bson.D{{Key: "user", Value: user}}
+		filter = append(filter, bson.E{Key: "user", Value: user})
 	}
-	return all[token](ctx, s.tokens, filter, "_id")
+	return all[token](ctx, s.tokens, filter, limit, bson.E{Key: "_id", Value: 1})
 }
 
 // SeeToken implements [directory.Store].
@@ -298,5 +316,31 @@ func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) e
 // RemoveToken implements [directory.Store].
 func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
 	_, err := s.tokens.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return failed(err)
+}
+
+// AddCode implements [directory.Store].
+func (s *Store) AddCode(ctx context.Context, c directory.Code) error {
+	_, err := s.codes.InsertOne(ctx, code(c))
+	return failed(err)
+}
+
+// Code implements [directory.Store].
+func (s *Store) Code(ctx context.Context, id string) (directory.Code, error) {
+	return one[code](ctx, s.codes, "_id", id)
+}
+
+// TakeCode implements [directory.Store].
+func (s *Store) TakeCode(ctx context.Context, id string) error {
+	result, err := s.codes.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	if err == nil && result.DeletedCount == 0 {
+		return directory.ErrUnknown
+	}
+	return failed(err)
+}
+
+// PruneCodes implements [directory.Store].
+func (s *Store) PruneCodes(ctx context.Context, before time.Time) error {
+	_, err := s.codes.DeleteMany(ctx, bson.D{{Key: "expires", Value: bson.D{{Key: "$lt", Value: before}}}})
 	return failed(err)
 }

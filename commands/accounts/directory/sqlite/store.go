@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS people (
 	name      TEXT NOT NULL UNIQUE,
 	full_name TEXT NOT NULL,
 	address   TEXT NOT NULL,
-	password  TEXT NOT NULL
+	password  TEXT NOT NULL,
+	language  TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities (
 	issuer  TEXT NOT NULL,
@@ -51,7 +52,17 @@ CREATE TABLE IF NOT EXISTS tokens (
 	label TEXT NOT NULL,
 	used  INTEGER NOT NULL -- 0 for never
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tokens_user ON tokens (user)`
+CREATE INDEX IF NOT EXISTS tokens_user ON tokens (user);
+CREATE TABLE IF NOT EXISTS codes (
+	id      TEXT PRIMARY KEY,
+	user    TEXT NOT NULL,
+	room    TEXT NOT NULL,
+	token   TEXT NOT NULL,
+	expires INTEGER NOT NULL
+) WITHOUT ROWID`
+
+// addLanguage adds the column that files of an earlier version lack.
+const addLanguage = `ALTER TABLE people ADD COLUMN language TEXT NOT NULL DEFAULT ''`
 
 // Open opens the file, and creates it if it is missing. What is deleted from it is overwritten.
 func Open(path string) (*Store, error) {
@@ -66,10 +77,32 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(4)
-	if _, err := db.Exec(tables); err != nil {
+	if err := prepare(db); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, db.Close()))
 	}
 	return &Store{db}, nil
+}
+
+// prepare makes the tables that are missing.
+func prepare(db *sql.DB) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+	if _, err := tx.Exec(tables); err != nil {
+		return err
+	}
+	var present bool
+	if err := tx.QueryRow(`SELECT count(*) FROM pragma_table_info('people') WHERE name = 'language'`).Scan(&present); err != nil {
+		return err
+	}
+	if !present {
+		if _, err := tx.Exec(addLanguage); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 // Close implements [directory.Store].
@@ -108,11 +141,11 @@ func timeOf(millis int64) time.Time {
 
 // AddPerson implements [directory.Store].
 func (s *Store) AddPerson(ctx context.Context, p directory.Person) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO people (user, name, full_name, address, password) VALUES (?, ?, ?, ?, ?)`, p.User, p.Name, p.FullName, p.Address, p.Password)
+	_, err := s.db.ExecContext(ctx, `INSERT INTO people (user, name, full_name, address, password, language) VALUES (?, ?, ?, ?, ?, ?)`, p.User, p.Name, p.FullName, p.Address, p.Password, p.Language)
 	return nameTaken(err)
 }
 
-// nameTaken is failed for a statement that gives a person a name.
+// nameTaken is failed for a write of a name.
 func nameTaken(err error) error {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
 		return directory.ErrNameTaken
@@ -120,10 +153,28 @@ func nameTaken(err error) error {
 	return failed(err)
 }
 
-const person = `SELECT user, name, full_name, address, password FROM people `
+// ChangePerson implements [directory.Store].
+func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
+	result, err := s.db.ExecContext(ctx, `UPDATE people SET name = ?, full_name = ?, address = ?, language = ? WHERE user = ?`, p.Name, p.FullName, p.Address, p.Language, p.User)
+	if err != nil {
+		return nameTaken(err)
+	}
+	return changedOne(result)
+}
+
+// changedOne returns [directory.ErrUnknown] if nothing was changed.
+func changedOne(result sql.Result) error {
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = directory.ErrUnknown
+	}
+	return failed(err)
+}
+
+const person = `SELECT user, name, full_name, address, password, language FROM people `
 
 func scan(row interface{ Scan(...any) error }) (p directory.Person, err error) {
-	err = row.Scan(&p.User, &p.Name, &p.FullName, &p.Address, &p.Password)
+	err = row.Scan(&p.User, &p.Name, &p.FullName, &p.Address, &p.Password, &p.Language)
 	return p, failed(err)
 }
 
@@ -138,8 +189,16 @@ func (s *Store) Named(ctx context.Context, name string) (directory.Person, error
 }
 
 // People implements [directory.Store].
-func (s *Store) People(ctx context.Context) ([]directory.Person, error) {
-	return all(ctx, s.db, scan, person+`ORDER BY name`)
+func (s *Store) People(ctx context.Context, after string, limit int) ([]directory.Person, error) {
+	return all(ctx, s.db, scan, person+`WHERE name > ? ORDER BY name LIMIT ?`, after, limited(limit))
+}
+
+// limited is a limit of rows as SQLite takes it.
+func limited(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 // all reads all rows of a query.
@@ -161,24 +220,11 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 
 // SetPassword implements [directory.Store].
 func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
-	return changed(s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user))
-}
-
-// changed is the error of a statement that changes a person.
-func changed(result sql.Result, err error) error {
+	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
 	if err != nil {
-		return nameTaken(err)
+		return failed(err)
 	}
-	n, err := result.RowsAffected()
-	if err == nil && n == 0 {
-		err = directory.ErrUnknown
-	}
-	return failed(err)
-}
-
-// ChangePerson implements [directory.Store].
-func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	return changed(s.db.ExecContext(ctx, `UPDATE people SET name = ?, full_name = ?, address = ? WHERE user = ?`, p.Name, p.FullName, p.Address, p.User))
+	return changedOne(result)
 }
 
 // Identify implements [directory.Store].
@@ -200,7 +246,7 @@ func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	if err != nil {
 		return failed(err)
 	}
-	for _, table := range []string{"people", "identities", "sessions", "tokens"} {
+	for _, table := range []string{"people", "identities", "sessions", "tokens", "codes"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user = ?`, user); err != nil {
 			return failed(errors.Join(err, tx.Rollback()))
 		}
@@ -226,11 +272,22 @@ func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
 }
 
 // Session implements [directory.Store].
-func (s *Store) Session(ctx context.Context, id string) (n directory.Session, err error) {
+func (s *Store) Session(ctx context.Context, id string) (directory.Session, error) {
+	return scanSession(s.db.QueryRowContext(ctx, session+`WHERE id = ?`, id))
+}
+
+const session = `SELECT id, user, epoch, created, seen FROM sessions `
+
+func scanSession(row interface{ Scan(...any) error }) (n directory.Session, err error) {
 	var created, seen int64
-	err = s.db.QueryRowContext(ctx, `SELECT id, user, epoch, created, seen FROM sessions WHERE id = ?`, id).Scan(&n.ID, &n.User, &n.Epoch, &created, &seen)
+	err = row.Scan(&n.ID, &n.User, &n.Epoch, &created, &seen)
 	n.CreatedAt, n.SeenAt = timeOf(created), timeOf(seen)
 	return n, failed(err)
+}
+
+// Sessions implements [directory.Store].
+func (s *Store) Sessions(ctx context.Context, user domain.UserID) ([]directory.Session, error) {
+	return all(ctx, s.db, scanSession, session+`WHERE user = ? ORDER BY created DESC, id`, user)
 }
 
 // SeeSession implements [directory.Store].
@@ -270,8 +327,8 @@ func (s *Store) Token(ctx context.Context, id domain.TokenID) (directory.Token, 
 }
 
 // Tokens implements [directory.Store].
-func (s *Store) Tokens(ctx context.Context, user domain.UserID) ([]directory.Token, error) {
-	return all(ctx, s.db, scanToken, `SELECT id, user, label, used FROM tokens WHERE user = ?1 OR ?1 = '' ORDER BY id`, user)
+func (s *Store) Tokens(ctx context.Context, user domain.UserID, after domain.TokenID, limit int) ([]directory.Token, error) {
+	return all(ctx, s.db, scanToken, `SELECT id, user, label, used FROM tokens WHERE (user = ?1 OR ?1 = '') AND id > ?2 ORDER BY id LIMIT ?3`, user, after, limited(limit))
 }
 
 // SeeToken implements [directory.Store].
@@ -283,5 +340,34 @@ func (s *Store) SeeToken(ctx context.Context, id domain.TokenID, at time.Time) e
 // RemoveToken implements [directory.Store].
 func (s *Store) RemoveToken(ctx context.Context, id domain.TokenID) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE id = ?`, id)
+	return failed(err)
+}
+
+// AddCode implements [directory.Store].
+func (s *Store) AddCode(ctx context.Context, c directory.Code) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO codes (id, user, room, token, expires) VALUES (?, ?, ?, ?, ?)`, c.ID, c.User, c.Room, c.Token, millis(c.ExpiresAt))
+	return failed(err)
+}
+
+// Code implements [directory.Store].
+func (s *Store) Code(ctx context.Context, id string) (c directory.Code, err error) {
+	var expires int64
+	err = s.db.QueryRowContext(ctx, `SELECT id, user, room, token, expires FROM codes WHERE id = ?`, id).Scan(&c.ID, &c.User, &c.Room, &c.Token, &expires)
+	c.ExpiresAt = timeOf(expires)
+	return c, failed(err)
+}
+
+// TakeCode implements [directory.Store].
+func (s *Store) TakeCode(ctx context.Context, id string) error {
+	result, err := s.db.ExecContext(ctx, `DELETE FROM codes WHERE id = ?`, id)
+	if err != nil {
+		return failed(err)
+	}
+	return changedOne(result)
+}
+
+// PruneCodes implements [directory.Store].
+func (s *Store) PruneCodes(ctx context.Context, before time.Time) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM codes WHERE expires < ?`, millis(before))
 	return failed(err)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -63,6 +64,24 @@ func TestForgottenForGood(t *testing.T) {
 	}
 	if there() {
 		t.Error("a file still has the name")
+	}
+}
+
+// A file of a version that knew no languages is taken as it is.
+func TestAFileWithoutLanguages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.db")
+	s := open(t, path)
+	if _, err := s.db.Exec(`ALTER TABLE people DROP COLUMN language; DROP TABLE codes; INSERT INTO people VALUES ('u1', 'ann', '', '', 'hash')`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		again := open(t, path)
+		if p, err := again.Person(t.Context(), "u1"); err != nil || p != (directory.Person{User: "u1", Name: "ann", Password: "hash"}) {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if err := again.PruneCodes(t.Context(), time.Now()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

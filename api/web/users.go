@@ -1,0 +1,281 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"roombook/commands/accounts"
+	"roombook/domain"
+)
+
+func (p *Pages) userRoutes() []Route {
+	return []Route{
+		// The users, to look after.
+		{"GET", "/people", false, p.people},
+		// Adds a user.
+		{"POST", "/people", false, p.addPerson},
+		// A user, to look after.
+		{"GET", "/people/{id}", false, p.person},
+		// Changes who a user is, what they may do, or whether they are there at all.
+		{"POST", "/people/{id}", false, p.changePerson},
+		// Chooses a password with a code.
+		{"GET", "/password", true, p.passwordForm},
+		{"POST", "/password", true, p.choosePassword},
+	}
+}
+
+// account is the metadata of a command on accounts, or [errNoPage] where there are none.
+func (v *view) account() (accounts.Request, error) {
+	if v.p.accounts == nil {
+		return accounts.Request{}, errNoPage
+	}
+	return accounts.Request{Actor: v.actor, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
+}
+
+// Manages reports whether the reader looks after users.
+func (v *view) Manages() bool {
+	return v.p.accounts != nil && v.actor.May(domain.ManageUsers, domain.SomebodyElse) == nil
+}
+
+// accountProblem is problemOf for values of users and tokens, whose fields are not those of rooms.
+func (v *view) accountProblem(err error) problem {
+	invalid, ok := errors.AsType[*domain.Invalid](err)
+	if !ok {
+		return v.problemOf(err)
+	}
+	p := problem{status: http.StatusUnprocessableEntity}
+	for _, f := range invalid.Faults {
+		p.Sentences = append(p.Sentences, v.T("account-fault."+string(f.Field)))
+	}
+	return p
+}
+
+// showWhy shows a screen again with why something was not done; what is a fault of the program or of a store has a screen of its own.
+func (v *view) showWhy(err error, show func(why *problem) error) error {
+	why := v.accountProblem(err)
+	if why.status >= http.StatusInternalServerError || why.status == http.StatusNotFound {
+		return err
+	}
+	v.status = why.status
+	return show(&why)
+}
+
+// personForm is who a user is and what they are, as a form has it.
+type personForm struct {
+	Name, FullName, Address, Language string
+	Roles                             domain.Roles
+	Rooms                             string
+}
+
+func (v *view) readPersonForm() personForm {
+	f := v.r.PostFormValue
+	return personForm{f("name"), f("fullName"), f("address"), f("language"), v.readRoles(), f("rooms")}
+}
+
+// readRoles are the roles that are ticked in a form.
+func (v *view) readRoles() domain.Roles {
+	var roles []domain.Role
+	for _, role := range v.r.PostForm["role"] {
+		roles = append(roles, domain.Role(role))
+	}
+	return domain.NewRoles(roles...)
+}
+
+// rooms are the rooms that a form lists: ids with commas between, or * for all. The error is a *[domain.Invalid].
+func (f personForm) rooms() (domain.Rooms, error) {
+	ids := listed(f.Rooms)
+	if len(ids) == 1 && ids[0] == string(domain.AllRooms) {
+		return domain.AllRooms, nil
+	}
+	rooms := make([]domain.RoomID, len(ids))
+	for i, id := range ids {
+		if !validID(id) {
+			return "", &domain.Invalid{Faults: []domain.Fault{{Field: accounts.FieldRooms}}}
+		}
+		rooms[i] = domain.RoomID(id)
+	}
+	return domain.NewRooms(rooms...), nil
+}
+
+func formOfPerson(u *accounts.User) personForm {
+	return personForm{u.Name, u.FullName, u.Address, u.Language, u.Roles, strings.ReplaceAll(string(u.Rooms), " ", ", ")}
+}
+
+// AllRoles are all roles.
+func (v *view) AllRoles() []domain.Role { return domain.AllRoles }
+
+// Disabled reports whether a user is disabled.
+func (v *view) Disabled(u *accounts.User) bool { return u.Phase == domain.UserPhaseDisabled }
+
+// peoplePage is the data of the users to look after.
+type peoplePage struct {
+	Users   []accounts.User
+	Next    domain.UserID // after whom more come
+	Form    personForm
+	Added   *accounts.User // who has just been added
+	Link    string         // with which they choose a password
+	Problem *problem
+}
+
+// peopleSize is the number of users on a screen.
+const peopleSize = 50
+
+func (p *Pages) people(v *view) error {
+	return v.showPeople(&peoplePage{Form: personForm{Roles: domain.NewRoles(domain.RoleUser)}})
+}
+
+func (v *view) showPeople(data *peoplePage) error {
+	r, err := v.account()
+	if err != nil {
+		return err
+	}
+	data.Users, data.Next, err = v.p.accounts.Users(v.r.Context(), r, domain.UserID(v.r.URL.Query().Get("cursor")), peopleSize)
+	if err != nil {
+		return err
+	}
+	return v.show("people", v.T("title.people"), data)
+}
+
+// addPerson adds a user, and shows the link with which they choose a password: it is kept nowhere, so the form is not answered by another
+// address.
+func (p *Pages) addPerson(v *view) error {
+	r, err := v.account()
+	if err != nil {
+		return err
+	}
+	data := &peoplePage{Form: v.readPersonForm()}
+	if err := v.addPerson(r, data); err != nil {
+		return v.showWhy(err, func(why *problem) error {
+			data.Problem = why
+			return v.showPeople(data)
+		})
+	}
+	data.Form = personForm{Roles: domain.NewRoles(domain.RoleUser)}
+	return v.showPeople(data)
+}
+
+func (v *view) addPerson(r accounts.Request, data *peoplePage) error {
+	f, all := data.Form, v.p.accounts
+	rooms, err := f.rooms()
+	if err != nil {
+		return err
+	}
+	id, err := all.AddUser(v.r.Context(), r, accounts.NewUser{Name: f.Name, FullName: f.FullName, Address: f.Address, Language: f.Language, Roles: f.Roles, Rooms: rooms})
+	if err != nil {
+		return err
+	}
+	u, err := all.User(v.r.Context(), r, id)
+	if err != nil {
+		return err
+	}
+	data.Added = &u
+	data.Link, err = v.passwordLink(r, id)
+	return err
+}
+
+// passwordLink makes a link with which a user chooses a password. What is behind the # is sent to no server, and in no log.
+func (v *view) passwordLink(r accounts.Request, id domain.UserID) (string, error) {
+	code, _, err := v.p.accounts.PasswordCode(v.r.Context(), r, id)
+	return v.Address("/password#" + code), err
+}
+
+// personPage is the data of a user to look after.
+type personPage struct {
+	User    accounts.User
+	Form    personForm
+	Link    string // with which they choose a password
+	Self    bool   // it is the reader
+	Problem *problem
+}
+
+func (p *Pages) person(v *view) error { return v.showPerson("", nil) }
+
+func (v *view) showPerson(link string, why *problem) error {
+	r, err := v.account()
+	if err != nil {
+		return err
+	}
+	if err := v.actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
+		return err
+	}
+	u, err := v.p.accounts.User(v.r.Context(), r, domain.UserID(v.r.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	data := &personPage{User: u, Form: formOfPerson(&u), Link: link, Self: u.ID == v.actor.User, Problem: why}
+	if why != nil && v.r.PostFormValue("do") == "save" {
+		data.Form = v.readPersonForm()
+	}
+	return v.show("person", u.Name, data)
+}
+
+func (p *Pages) changePerson(v *view) error {
+	r, err := v.account()
+	if err != nil {
+		return err
+	}
+	ctx, all, id := v.r.Context(), p.accounts, domain.UserID(v.r.PathValue("id"))
+	do := v.r.PostFormValue("do")
+	link := ""
+	switch do {
+	case "save":
+		f := v.readPersonForm()
+		var rooms domain.Rooms
+		if rooms, err = f.rooms(); err == nil {
+			err = all.ChangeUser(ctx, r, id, accounts.Change{Name: &f.Name, FullName: &f.FullName, Address: &f.Address, Language: &f.Language, Roles: &f.Roles, Rooms: &rooms})
+		}
+	case "disable", "enable":
+		err = all.Disable(ctx, r, id, do == "disable")
+	case "sign-out":
+		err = all.SignOutEverywhere(ctx, r, id)
+	case "link":
+		link, err = v.passwordLink(r, id)
+	case "erase":
+		err = all.Erase(ctx, r, id)
+	default:
+		return errForm
+	}
+	switch {
+	case err != nil:
+		return v.showWhy(err, func(why *problem) error { return v.showPerson("", why) })
+	case do == "erase":
+		return v.redirect("/people?done=erased")
+	case link != "":
+		return v.showPerson(link, nil)
+	}
+	return v.redirect("/people/" + string(id) + "?done=saved")
+}
+
+// passwordPage is the data of the form that a password is chosen with.
+type passwordPage struct {
+	Code    string
+	Problem *problem
+}
+
+func (p *Pages) passwordForm(v *view) error {
+	if p.accounts == nil {
+		return errNoPage
+	}
+	return v.show("password", v.T("title.password"), &passwordPage{})
+}
+
+func (p *Pages) choosePassword(v *view) error {
+	if p.accounts == nil {
+		return errNoPage
+	}
+	data := &passwordPage{Code: v.r.PostFormValue("code")}
+	if err := v.visitor.Session.ChoosePassword(data.Code, v.r.PostFormValue("password")); err != nil {
+		return v.showWhy(err, func(why *problem) error {
+			if errors.Is(err, accounts.ErrWrongCredentials) {
+				why.Sentences = []string{v.T("problem.wrong-code")}
+			}
+			data.Problem = why
+			return v.show("password", v.T("title.password"), data)
+		})
+	}
+	return v.redirect("/signin?done=password")
+}
+
+// Languages are the languages that mail is offered in.
+func (v *view) Languages() []Language { return []Language{English, Korean} }

@@ -1,0 +1,149 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"roombook/commands/notify/notifytest"
+	"roombook/domain"
+)
+
+// directoryOfPeople is a directory of users that may be away.
+type directoryOfPeople struct {
+	mu        sync.Mutex
+	away      bool
+	asked     int // while it was away
+	people    map[domain.UserID]Person
+	inactive  map[domain.UserID]bool
+	approvers []domain.Actor
+}
+
+func (d *directoryOfPeople) answer() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away {
+		d.asked++
+		return errors.New("the directory is away")
+	}
+	return nil
+}
+
+func (d *directoryOfPeople) Person(_ context.Context, id domain.UserID) (Person, bool, error) {
+	err := d.answer()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, ok := d.people[id]
+	return p, ok && !d.inactive[id], err
+}
+
+func (d *directoryOfPeople) Approvers(context.Context) ([]domain.Actor, error) {
+	return d.approvers, d.answer()
+}
+
+// set changes the directory.
+func (d *directoryOfPeople) set(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+}
+
+// Mail goes to the addresses of the directory, in its languages, and calls people and rooms by their names; who is disabled or erased or has
+// no address gets none, also if that happens while the mail waits. While the directory is away messages wait, and no attempt counts.
+func TestMailToPeople(t *testing.T) {
+	w, server := newWorld(t), notifytest.NewMailServer(t, true)
+	kim, lee, boss, silent := w.user("kim"), w.user("lee"), w.user("boss"), w.user("silent")
+	room := domain.RoomID(w.space + "-1")
+	people := &directoryOfPeople{
+		away: true,
+		people: map[domain.UserID]Person{
+			kim: {Name: "Kim Minsu", Address: "kim@firma.example", Language: "ko"}, lee: {Name: "Lee", Address: "lee@firma.example"},
+			boss: {Name: "The Boss", Address: "boss@firma.example", Language: "en"}, silent: {Name: "Silent"},
+		},
+		inactive:  map[domain.UserID]bool{lee: true},
+		approvers: []domain.Actor{{User: boss, Roles: domain.NewRoles(domain.RoleApprover), Rooms: domain.NewRooms(room)}, {User: lee, Roles: domain.NewRoles(domain.RoleApprover), Rooms: "elsewhere"}},
+	}
+	names := func(context.Context) (func(domain.RoomID) string, error) {
+		return func(id domain.RoomID) string {
+			if id != room {
+				return ""
+			}
+			return "The Blue Room"
+		}, nil
+	}
+	mail := mailOptions(server)
+	mail.Attempts = 1
+	d, _ := w.start(Options{Mail: mail, People: people, Rooms: names, Breaker: BreakerOptions{Failures: 1, Delay: 20 * time.Millisecond}})
+
+	booking := w.book(kim)
+	told := domain.NotificationOf(w.event(booking, "BookingCreated").ID)
+	asked := domain.NotificationOf(w.event(booking, "ConfirmRequested").ID).ForApprover(1)
+	w.until("the directory is asked again and again", func() bool {
+		people.mu.Lock()
+		defer people.mu.Unlock()
+		return people.asked > 3
+	})
+	if events := w.recorded(told); len(events) > 0 || len(server.All()) > 0 {
+		t.Errorf("while the directory is away %v is recorded, and %d mails sent", events, len(server.All()))
+	}
+	people.set(func() { people.away = false })
+	for id, to := range map[domain.NotificationID]string{told: "kim@firma.example", asked: "boss@firma.example"} {
+		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts > 1 {
+			t.Errorf("to %s: %+v", to, c)
+		}
+	}
+	for _, m := range server.All() {
+		_, all := parts(t, m)
+		text := header(t, m, "Subject") + "\n" + all[0].text
+		for _, p := range all[1:] {
+			text += p.text
+		}
+		if strings.Contains(text, string(kim)) || strings.Contains(text, string(room)) || !strings.Contains(text, "The Blue Room") {
+			t.Errorf("to %s:\n%s", m.To, text)
+		}
+		switch m.To {
+		case "kim@firma.example":
+			if !strings.Contains(text, "예약했습니다") || !strings.Contains(text, "LOCATION:The Blue Room") {
+				t.Errorf("%s", text)
+			}
+		case "boss@firma.example":
+			if !strings.Contains(text, "Kim Minsu") {
+				t.Errorf("%s", text)
+			}
+		default:
+			t.Errorf("mail to %s", m.To)
+		}
+	}
+
+	for _, user := range []domain.UserID{lee, silent, w.user("erased")} {
+		id := domain.NotificationOf(w.event(w.book(user), "BookingCreated").ID)
+		if c := w.outcome(id, domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
+			t.Errorf("%s: %+v", user, c)
+		}
+	}
+	server.Stop() // the mail waits, and its user is erased meanwhile
+	before := len(server.All())
+	waiting := domain.NotificationOf(w.event(w.book(kim), "BookingCreated").ID)
+	w.until("the mail is held back", func() bool { return len(w.recorded(waiting)) == 0 && d.Health() != nil })
+	people.set(func() { people.away, people.asked = true, 0 })
+	server.Start(t)
+	w.until("the directory is asked again and again", func() bool {
+		people.mu.Lock()
+		defer people.mu.Unlock()
+		return people.asked > 3
+	})
+	if events := w.recorded(waiting); len(events) > 0 {
+		t.Errorf("while the directory is away %v is recorded", events)
+	}
+	people.set(func() { people.away = false; delete(people.people, kim) })
+	if c := w.outcome(waiting, domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
+		t.Errorf("erased meanwhile: %+v", c)
+	}
+	if after := server.All(); len(after) != before {
+		t.Errorf("mail to %s", fmt.Sprint(after[before:]))
+	}
+}
