@@ -15,11 +15,11 @@ func (id TokenID) Stream() string { return TokenCategory + "-" + string(id) }
 type (
 	// TokenIssued says that whoever has the secret acts for the user, in some of their roles and for some of their rooms.
 	TokenIssued struct {
-		TokenID   TokenID   `json:"tokenId"`
-		Hash      string    `json:"hash"` // SHA-256 of the secret, in hexadecimal
-		UserID    UserID    `json:"userId"`
-		Roles     Roles     `json:"roles"`
-		Rooms     Rooms     `json:"rooms,omitempty"`
+		TokenID TokenID `json:"tokenId"`
+		Hash    string  `json:"hash"` // SHA-256 of the secret, in hexadecimal
+		UserID  UserID  `json:"userId"`
+		Roles   Roles   `json:"roles"`
+		Rooms   Rooms   `json:"rooms,omitempty"`
 		// Feeds says that it opens calendar feeds and nothing else: calendar programs keep it as a password.
 		Feeds     bool      `json:"feeds,omitzero"`
 		ExpiresAt time.Time `json:"expiresAt"`
