@@ -181,6 +181,9 @@ func (c *serveConfig) check() error {
 	if c.policy.Zone, err = c.zone(); err != nil {
 		return err
 	}
+	if c.auth != authNone && c.directory != "" {
+		return usagef("--directory describes users where nobody signs in; with --auth %s roombook user change says where their mail goes", c.auth)
+	}
 	if c.has(roleDispatch) {
 		if err := c.dispatchConfig.check(); err != nil {
 			return err
@@ -197,9 +200,6 @@ func (c *serveConfig) check() error {
 	}
 	if err := c.oidcConfig.check(c.auth == authOIDC); err != nil {
 		return err
-	}
-	if c.auth != authNone && c.directory != "" {
-		return usagef("--directory describes users where nobody signs in; with --auth %s roombook user change says where their mail goes", c.auth)
 	}
 	if c.sessionIdle < time.Minute || c.sessionLife < c.sessionIdle {
 		return usagef("--session-idle must be at least a minute, and --session-life no shorter")
