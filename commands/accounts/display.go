@@ -71,8 +71,8 @@ func (a *Accounts) ShowCode(ctx context.Context, room domain.RoomID, secret, cli
 	return secret, code, a.addCode(ctx, at, directory.Code{ID: hashOf(code), Room: room, Token: hashOf(secret), ExpiresAt: at.Add(displayCodeLife)})
 }
 
-// PairDisplay issues a token to the display that shows a code, for the longest time for which a token is valid. The error is [ErrNoDisplay], *[TooManyTries] or [directory.ErrNameTaken] if a user
-// who is no door has the name of the room's door.
+// PairDisplay issues a token to the display that shows a code, for the longest time for which a token is valid. The error is
+// [ErrNoDisplay], *[TooManyTries], or [directory.ErrNameTaken] if a user who is no door has the name of the room's door.
 func (a *Accounts) PairDisplay(ctx context.Context, r Request, code string) (Token, error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return Token{}, err
