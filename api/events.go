@@ -328,7 +328,8 @@ func (s *Server) stream(x *exchange, r subscriber) {
 	}
 }
 
-// mayRead reports whether the reader of a stream still may read it. While that cannot be told they may.
+// mayRead authenticates the reader of a stream again. It reports false if they may not read it any more, and true while the stores that
+// would tell are unavailable.
 func (x *exchange) mayRead() bool {
 	err := x.authenticate(&x.server.eventRoutes()[0])
 	if err == nil {

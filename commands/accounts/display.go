@@ -11,8 +11,8 @@ import (
 	"roombook/domain"
 )
 
-// A display beside a door is paired as televisions are (RFC 8628): it draws the secret of a token, which nobody else ever sees, and shows a
-// code that is made of it. Who looks after users types the code in; from then on the secret is that of a token, of a user who is that door.
+// A display beside a door is paired like a television (RFC 8628). It gets a random secret, which only its browser keeps, and shows a short
+// code derived from it. When an administrator types in the code, a token with that secret is issued to the user who stands for the door.
 
 // The codes that displays show: eight letters in two groups, without vowels, so that they spell nothing.
 const (
@@ -50,8 +50,8 @@ func typedCode(code string) string {
 	return code[:4] + "-" + code[4:]
 }
 
-// ShowCode returns what a display at the door of a room shows until it is paired, and the secret that it has to keep: the one that it has,
-// or another if that has expired. The client is its address. The error is *[TooManyTries] for one that asks for too many.
+// ShowCode returns the code that a display at the door of a room shows until it is paired, and the secret that it must keep: the given one, or
+// a new one if that has expired or was never issued. client is the display's address. The error is *[TooManyTries] if it has asked for too many.
 func (a *Accounts) ShowCode(ctx context.Context, room domain.RoomID, secret, client string, at time.Time) (kept, code string, err error) {
 	if wellFormed(secret) {
 		code = codeOf(secret)
@@ -71,8 +71,8 @@ func (a *Accounts) ShowCode(ctx context.Context, room domain.RoomID, secret, cli
 	return secret, code, a.addCode(ctx, at, directory.Code{ID: hashOf(code), Room: room, Token: hashOf(secret), ExpiresAt: at.Add(displayCodeLife)})
 }
 
-// PairDisplay makes the display that shows a code that of its room, for as long as a token is valid at most, or until the token is revoked.
-// The error is [ErrNoDisplay], *[TooManyTries] or [directory.ErrNameTaken], if the name of the room's door is that of another user.
+// PairDisplay issues a token to the display that shows a code, for the longest time for which a token is valid. The error is
+// [ErrNoDisplay], *[TooManyTries], or [directory.ErrNameTaken] if a user who is no door has the name of the room's door.
 func (a *Accounts) PairDisplay(ctx context.Context, r Request, code string) (Token, error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return Token{}, err

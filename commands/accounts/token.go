@@ -169,12 +169,12 @@ func (a *Accounts) tokensAfter(ctx context.Context, r Request, user domain.UserI
 	return tokens, next, nil
 }
 
-// ByToken returns who a token acts as. The error is [ErrWrongCredentials], also for one that opens feeds only.
+// ByToken returns who a token acts as. The error is [ErrWrongCredentials]; tokens for calendar feeds are refused.
 func (a *Accounts) ByToken(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
 	return a.byToken(ctx, secret, false, at)
 }
 
-// ByFeedToken returns who a token that opens calendar feeds and nothing else acts as. The error is [ErrWrongCredentials].
+// ByFeedToken returns who a token for calendar feeds acts as; other tokens are refused. The error is [ErrWrongCredentials].
 func (a *Accounts) ByFeedToken(ctx context.Context, secret string, at time.Time) (domain.Actor, error) {
 	return a.byToken(ctx, secret, true, at)
 }

@@ -177,8 +177,8 @@ type Change struct {
 	Disabled                          *bool
 }
 
-// ChangeUser changes who a user is, and what they are. Who may not look after users may change their own language. All of it is checked
-// before any of it is done; if it fails in between it may be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
+// ChangeUser changes what is known of a user, and their rights. Users who do not manage others may change their own language only. Everything
+// is validated before anything is changed; after a failure of a store the call can be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
 // *[domain.Invalid].
 func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
 	if id != r.Actor.User || c != (Change{Language: c.Language}) {
@@ -292,8 +292,7 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	return a.setPassword(ctx, r, id, hash)
 }
 
-// setPassword ends the user's sessions and replaces their password. The sessions end first: if this ends in between, the caller knows no
-// more than that it failed, and the password is the old one.
+// setPassword ends the user's sessions and then replaces their password. If it fails in between, the old password is still valid.
 func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, hash string) error {
 	if err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecidePassword(u, r.At) }); err != nil {
 		return err
@@ -304,7 +303,7 @@ func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID,
 // passwordCodeLife is for how long a code that chooses a password is valid.
 const passwordCodeLife = 3 * 24 * time.Hour
 
-// PasswordCode returns a code with which the user can choose a password, once, and until when. The error is [domain.ErrUserNotFound].
+// PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [domain.ErrUserNotFound].
 func (a *Accounts) PasswordCode(ctx context.Context, r Request, id domain.UserID) (code string, expires time.Time, err error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return "", time.Time{}, err
@@ -324,7 +323,7 @@ func (a *Accounts) addCode(ctx context.Context, at time.Time, c directory.Code) 
 	return a.directory.AddCode(ctx, c)
 }
 
-// ChoosePassword sets the password of the user who got the code, which can be used once; client is the address of who has it. The error is
+// ChoosePassword sets the password of the user for whom the code was made, and uses the code up; client is the caller's address. The error is
 // [ErrWrongCredentials], *[TooManyTries], [ErrBusy] or *[domain.Invalid], after which the code can still be used.
 func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client string, at time.Time) error {
 	if err := a.byClient.try(client, at); err != nil {

@@ -253,7 +253,7 @@ func (d *Dispatcher) deliver(ctx, lasting context.Context, r *route, m Message, 
 	return err
 }
 
-// leaveInList records that the list of notifications is all that the recipient gets.
+// leaveInList records that the message is delivered by the list of notifications only.
 func (d *Dispatcher) leaveInList(ctx context.Context, s deliveries, m Message, cause eventstore.Recorded) error {
 	if s.On(m.ID, domain.ChannelList).Delivery == domain.DeliveryDelivered {
 		return nil
@@ -261,7 +261,7 @@ func (d *Dispatcher) leaveInList(ctx context.Context, s deliveries, m Message, c
 	return d.record(ctx, s, m, cause, domain.NotificationDelivered{NotificationID: m.ID, BookingID: m.Booking, Channel: domain.ChannelList, At: time.Now().UTC()})
 }
 
-// person returns who a user is. It waits while that is not known.
+// person looks a user up, and retries while the directory is unavailable.
 func (d *Dispatcher) person(ctx context.Context, user domain.UserID) (p person, err error) {
 	err = d.untilKnown(ctx, func() error {
 		p, err = d.who.find(ctx, user)
@@ -270,7 +270,7 @@ func (d *Dispatcher) person(ctx context.Context, user domain.UserID) (p person, 
 	return p, err
 }
 
-// approvers returns the users who confirm bookings of a room. It waits while that is not known.
+// approvers returns the users who confirm bookings of a room, and retries while the directory is unavailable.
 func (d *Dispatcher) approvers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
 	err = d.untilKnown(ctx, func() error {
 		users, err = d.who.findApprovers(ctx, room)
@@ -279,7 +279,7 @@ func (d *Dispatcher) approvers(ctx context.Context, room domain.RoomID) (users [
 	return users, err
 }
 
-// untilKnown asks the directory until it answers. The error is that of the context.
+// untilKnown calls ask until it succeeds. The error is the context's.
 func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
 	for pauses := newBackOff(); ; {
 		err := ask()

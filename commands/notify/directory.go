@@ -45,8 +45,8 @@ type Person struct {
 	Language string // of mail; empty for that of Options
 }
 
-// People says who users are whose ids say nothing, in place of the file and the template of addresses. Its errors mean that this is not
-// known for now: the messages wait. It is safe for concurrent use.
+// People looks users up in place of the file and the address template. An error means that the lookup should be repeated: messages wait
+// meanwhile. Implementations are safe for concurrent use.
 type People interface {
 	// Person returns false for a user who gets no messages any more: one who is disabled, or erased, or was never there.
 	Person(ctx context.Context, user domain.UserID) (p Person, active bool, err error)
@@ -203,7 +203,7 @@ func (d *directory) approvers(room domain.RoomID) (users []domain.UserID) {
 	return users
 }
 
-// find is person where users may be those of People.
+// find looks a user up, in People if there is one.
 func (d *directory) find(ctx context.Context, user domain.UserID) (person, error) {
 	if d.known == nil {
 		return d.person(user), nil
@@ -215,7 +215,7 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), Name: p.Name, Gone: !active || p.Address == ""}, nil
 }
 
-// findApprovers is approvers where users may be those of People.
+// findApprovers returns the users who confirm bookings of a room, from People if there is one.
 func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
 	if d.known == nil {
 		return d.approvers(room), nil
@@ -236,7 +236,7 @@ func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (user
 	return users, nil
 }
 
-// named returns a message in which users and rooms are called by their names.
+// named returns the message with the ids of users and rooms replaced by their names.
 func (d *directory) named(ctx context.Context, m Message) (Message, error) {
 	if d.rooms != nil {
 		// Where the names cannot be read rooms have none, which is better than no message.
