@@ -246,6 +246,13 @@ func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections
 	return s.Store.Write(ctx, g, schema, rows, at)
 }
 
+func (s *stuck) WriteAll(ctx context.Context, all []projections.Update) (errs []error) {
+	for _, u := range all {
+		errs = append(errs, s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint))
+	}
+	return errs
+}
+
 var errStuck = errors.New("the write is stuck")
 
 // How far a list is behind is for how long it has lacked events, not how old its newest event is: while a write takes long, and while writing
@@ -292,6 +299,99 @@ func TestHowFarAListIsBehind(t *testing.T) {
 	for _, f := range families {
 		if f.GetName() == "roombook_projection_lag_seconds" {
 			t.Errorf("it is shown as %v behind", f)
+		}
+	}
+}
+
+// together is a store that counts what is written to several lists at once, and to one alone, and in which one list can fail.
+type together struct {
+	projections.Store
+	writes, alone atomic.Int64
+	fails         atomic.Bool
+}
+
+func (s *together) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
+	if len(rows) > 0 {
+		s.alone.Add(1)
+	}
+	if s.fails.Load() && g.Projection == projections.BookingListName {
+		return errStuck
+	}
+	return s.Store.Write(ctx, g, schema, rows, at)
+}
+
+func (s *together) WriteAll(ctx context.Context, all []projections.Update) []error {
+	s.writes.Add(1)
+	if !s.fails.Load() {
+		return s.Store.WriteAll(ctx, all)
+	}
+	errs := make([]error, len(all))
+	for i, u := range all {
+		errs[i] = s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint)
+	}
+	return errs
+}
+
+// Lists that have caught up are written together. One that cannot be written is left to itself, delays no other, and comes back.
+func TestListsAreWrittenTogether(t *testing.T) {
+	log, store, positions := eventstoretest.Open(t), &together{Store: openSQLite(t)}, projections.NewPositions()
+	// They would gather for an hour if they did not know of the queries.
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Hour, Positions: positions})
+	run(t, workers)
+	queries := projections.NewQueries(store, projections.QueryOptions{ReadWait: time.Hour, Positions: positions})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	h := history(16)
+	// each asks for what has just happened in the lists, one after another, and returns how often they were written.
+	each := func(lists ...func(eventstore.Position) error) (writes, alone int64) {
+		t.Helper()
+		writes, alone = store.writes.Load(), store.alone.Load()
+		position := happen(t, log, h, 2)
+		for _, list := range lists {
+			if err := list(position); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return store.writes.Load() - writes, store.alone.Load() - alone
+	}
+	bookings := func(min eventstore.Position) error {
+		_, err := queries.BookingLists(ctx, projections.Query{MinPosition: min})
+		return err
+	}
+	uses := func(min eventstore.Position) error {
+		_, err := queries.RoomUseLists(ctx, projections.Query{MinPosition: min})
+		return err
+	}
+	notifications := func(min eventstore.Position) error {
+		_, err := queries.Notifications(ctx, projections.Query{MinPosition: min})
+		return err
+	}
+	rooms := func(min eventstore.Position) error {
+		_, err := queries.Directory(ctx, min)
+		return err
+	}
+	until(t, "one write is for all", func() bool {
+		writes, alone := each(bookings, uses, notifications, rooms)
+		return writes == 1 && alone == 0
+	})
+
+	store.fails.Store(true)
+	for range 3 {
+		each(uses, notifications, rooms)
+	}
+	until(t, "the list that fails says so", func() bool { return errors.Is(workers.Health()[0].Error, errStuck) })
+	until(t, "one write is for the others", func() bool {
+		writes, _ := each(uses, notifications, rooms)
+		return writes == 1
+	})
+	store.fails.Store(false)
+	until(t, "one write is for all again", func() bool {
+		writes, alone := each(bookings, uses, notifications, rooms)
+		return writes == 1 && alone == 0
+	})
+	for _, p := range projections.All() {
+		if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
+			t.Errorf("%+v, %v", verdict, err)
 		}
 	}
 }
