@@ -23,9 +23,7 @@ func (b *builder) fold(ctx context.Context, batch eventstore.Batch) (Update, fol
 	if last := batch.Events[len(batch.Events)-1]; last.Position > next.Position {
 		next.Position, next.Event = last.Position, last.ID
 	}
-	for _, row := range done.rows {
-		next.Changed = max(next.Changed, row.Position)
-	}
+	next.Changed = max(next.Changed, done.last)
 	next.Longest = max(next.Longest, done.longest)
 	return Update{b.generation.Ref, b.projection.Schema, done.rows, next}, done, err
 }

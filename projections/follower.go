@@ -16,7 +16,7 @@ type followers struct {
 
 	mu      sync.Mutex // held while they are written
 	all     []*follower
-	written time.Time
+	written time.Time // when all were written that lacked anything
 }
 
 // follower is a list that follows a tail. The followers' mutex guards what changes.
@@ -135,42 +135,50 @@ func (t *tail) keep(ctx context.Context, o WorkerOptions) error {
 	}
 }
 
-// keepOnce writes what the followers lack, if it is time to. It returns a channel that is closed when there is more, nil if there are no
-// followers, and how long what they lack may wait, 0 if they lack nothing.
+// keepOnce writes what the followers lack: what queries wait for at once, together with the lists that it does not concern, and now and then
+// all. It returns a channel that is closed when there is more, nil if there are no followers, and how long what is left may wait, 0 if nothing is.
 func (t *tail) keepOnce(ctx context.Context, o WorkerOptions) (more <-chan struct{}, left time.Duration) {
 	fs := &t.followers
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	ctx, cancel := outlast(ctx, flushTime)
 	defer cancel()
-	due := time.Since(fs.written) >= o.Gather
-	var behind []*follower
+	left = o.Gather - time.Since(fs.written)
+	var due, others []*follower
 	for _, f := range slices.Clone(fs.all) {
 		f.batch, more, f.open = t.since(f.after, f.subscription)
 		f.gathered(len(f.batch.Events))
+		wanted, _ := o.Positions.wanted(f.projection.Name)
 		switch {
-		case len(f.batch.Events) > 0:
-			wanted, _ := o.Positions.wanted(f.projection.Name)
-			due = due || wanted || !f.open || len(f.batch.Events) >= tailEvents
-			behind = append(behind, f)
-		case !f.open:
+		case len(f.batch.Events) == 0 && !f.open:
 			fs.drop(f, errResubscribe)
-		default:
+		case len(f.batch.Events) == 0:
 			f.after = f.batch.Position
 			f.follows(f.builder.generation, gathered{position: f.batch.Position, caughtUp: f.batch.CaughtUp})
 			if err := f.hint.note(ctx, f.worker, f.builder, f.batch.Position); err != nil {
 				fs.drop(f, err)
 			}
+		case wanted || left <= 0 || !f.open || len(f.batch.Events) >= tailEvents:
+			due = append(due, f)
+		default:
+			others = append(others, f)
 		}
 	}
-	switch {
-	case len(behind) == 0:
-		return more, 0
-	case !due:
-		return more, o.Gather - time.Since(fs.written)
+	if len(due) > 0 {
+		for _, f := range others {
+			if !slices.ContainsFunc(f.batch.Events, f.projection.concerned) {
+				due = append(due, f) // nothing but its checkpoint is written
+			}
+		}
+		fs.write(ctx, due)
 	}
-	fs.write(ctx, behind)
-	return more, 0
+	if left <= 0 {
+		fs.written = time.Now()
+	}
+	if len(others) == 0 {
+		left = 0
+	}
+	return more, left
 }
 
 // write folds into followers what they lack, and writes the results together. fs.mu must be held.
@@ -188,7 +196,6 @@ func (fs *followers) write(ctx context.Context, behind []*follower) {
 		}
 	}
 	errs := behind[0].store.WriteAll(ctx, updates)
-	fs.written = time.Now()
 	for i, f := range behind {
 		err := folded[i].err
 		if err == nil {

@@ -130,7 +130,7 @@ type Checkpoint struct {
 	// Considered is a later event up to which the log has no further events of the projection's streams; zero if there is none. After a
 	// restart reading continues there.
 	Considered Point
-	// Changed is the position of the last event that changed a document. As long as it stays, so do all documents.
+	// Changed is the position of the last event that may have changed a document. As long as it stays, so do all documents.
 	Changed eventstore.Position
 	// Longest is the greatest End-Start, in microseconds, that any document ever had. It bounds searches for what overlaps a time.
 	Longest int64

@@ -231,6 +231,7 @@ var errSuperseded = errors.New("a newer version of this program keeps the list")
 // keep keeps the active generation up to date. It builds one if there is none, and discards one that was built from another log. It
 // returns nil when another generation has become active.
 func (w *worker) keep(ctx context.Context) error {
+	defer w.options.Positions.forget(w.projection.Name)
 	if _, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 		return err
 	}
@@ -490,7 +491,7 @@ func (f *folding) end(err error) error {
 	}
 	f.has(f.batch.Events[len(f.batch.Events)-1].Metadata.OccurredAt)
 	f.follows(f.builder.generation, gathered{position: f.batch.Position, caughtUp: f.batch.CaughtUp})
-	f.options.Positions.advance(f.projection.Name, f.builder.generation.Position)
+	f.options.Positions.advance(f.builder.generation)
 	return nil
 }
 

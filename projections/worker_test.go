@@ -303,92 +303,101 @@ func TestHowFarAListIsBehind(t *testing.T) {
 	}
 }
 
-// together is a store that counts what is written to several lists at once, and to one alone, and in which one list can fail.
+// together is a store that counts how often it writes to so many lists at once, and in which one list can fail.
 type together struct {
 	projections.Store
-	writes, alone atomic.Int64
-	fails         atomic.Bool
+	fails atomic.Bool
+
+	mu     sync.Mutex
+	writes map[int]int
+}
+
+func (s *together) count(lists int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes[lists]++
+}
+
+// taken returns the numbers since they were last taken.
+func (s *together) taken() map[int]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	writes := s.writes
+	s.writes = map[int]int{}
+	return writes
 }
 
 func (s *together) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
-	if len(rows) > 0 {
-		s.alone.Add(1)
-	}
 	if s.fails.Load() && g.Projection == projections.BookingListName {
 		return errStuck
 	}
+	s.count(1)
 	return s.Store.Write(ctx, g, schema, rows, at)
 }
 
 func (s *together) WriteAll(ctx context.Context, all []projections.Update) []error {
-	s.writes.Add(1)
+	s.count(len(all))
+	errs := make([]error, len(all))
 	if !s.fails.Load() {
 		return s.Store.WriteAll(ctx, all)
 	}
-	errs := make([]error, len(all))
 	for i, u := range all {
-		errs[i] = s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint)
+		if errs[i] = errStuck; u.Projection != projections.BookingListName {
+			errs[i] = s.Store.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint)
+		}
 	}
 	return errs
 }
 
-// Lists that have caught up are written together. One that cannot be written is left to itself, delays no other, and comes back.
+// Lists that have caught up are written together. One that cannot be written is left to itself, delays no other, and comes back. If a query
+// waits, only its list is written, and those that have nothing to write but their checkpoints.
 func TestListsAreWrittenTogether(t *testing.T) {
-	log, store, positions := eventstoretest.Open(t), &together{Store: openSQLite(t)}, projections.NewPositions()
-	// They would gather for an hour if they did not know of the queries.
-	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Hour, Positions: positions})
-	run(t, workers)
+	log, store, h := eventstoretest.Open(t), &together{Store: openSQLite(t), writes: map[int]int{}}, history(16)
+	positions := projections.NewPositions()
 	queries := projections.NewQueries(store, projections.QueryOptions{ReadWait: time.Hour, Positions: positions})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	h := history(16)
-	// each asks for what has just happened in the lists, one after another, and returns how often they were written.
-	each := func(lists ...func(eventstore.Position) error) (writes, alone int64) {
-		t.Helper()
-		writes, alone = store.writes.Load(), store.alone.Load()
-		position := happen(t, log, h, 2)
-		for _, list := range lists {
-			if err := list(position); err != nil {
-				t.Fatal(err)
+	bookings := func(at eventstore.Position) error {
+		_, err := queries.BookingLists(ctx, projections.Query{MinPosition: at})
+		return err
+	}
+	uses := func(at eventstore.Position) error {
+		_, err := queries.RoomUseLists(ctx, projections.Query{MinPosition: at})
+		return err
+	}
+	rooms := func(at eventstore.Position) error {
+		_, err := queries.Directory(ctx, at)
+		return err
+	}
+	// written lets something happen, asks for it, and reports whether all writes were to so many lists.
+	written := func(lists int, ask ...func(eventstore.Position) error) func() bool {
+		return func() bool {
+			store.taken()
+			position := happen(t, log, h, 1)
+			for _, list := range ask {
+				if err := list(position); err != nil {
+					t.Fatal(err)
+				}
 			}
+			writes := store.taken()
+			return len(writes) == 1 && writes[lists] > 0
 		}
-		return store.writes.Load() - writes, store.alone.Load() - alone
 	}
-	bookings := func(min eventstore.Position) error {
-		_, err := queries.BookingLists(ctx, projections.Query{MinPosition: min})
-		return err
-	}
-	uses := func(min eventstore.Position) error {
-		_, err := queries.RoomUseLists(ctx, projections.Query{MinPosition: min})
-		return err
-	}
-	notifications := func(min eventstore.Position) error {
-		_, err := queries.Notifications(ctx, projections.Query{MinPosition: min})
-		return err
-	}
-	rooms := func(min eventstore.Position) error {
-		_, err := queries.Directory(ctx, min)
-		return err
-	}
-	until(t, "one write is for all", func() bool {
-		writes, alone := each(bookings, uses, notifications, rooms)
-		return writes == 1 && alone == 0
-	})
-
+	all := len(projections.All())
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions})
+	stop := run(t, workers)
+	until(t, "all are written together", written(all, bookings))
 	store.fails.Store(true)
-	for range 3 {
-		each(uses, notifications, rooms)
+	until(t, "the others are written without one that fails", written(all-1, uses))
+	if h := workers.Health()[0]; !errors.Is(h.Error, errStuck) {
+		t.Errorf("the list that fails is said to be %+v", h)
 	}
-	until(t, "the list that fails says so", func() bool { return errors.Is(workers.Health()[0].Error, errStuck) })
-	until(t, "one write is for the others", func() bool {
-		writes, _ := each(uses, notifications, rooms)
-		return writes == 1
-	})
 	store.fails.Store(false)
-	until(t, "one write is for all again", func() bool {
-		writes, alone := each(bookings, uses, notifications, rooms)
-		return writes == 1 && alone == 0
-	})
+	until(t, "all are written together again", written(all, bookings))
+	stop()
+
+	run(t, projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Hour, Positions: positions}))
+	until(t, "the list that a query waits for is written with that of rooms", written(2, bookings, rooms))
 	for _, p := range projections.All() {
 		if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
 			t.Errorf("%+v, %v", verdict, err)
