@@ -64,11 +64,11 @@ func (c *logChannel) destination() string  { return "log" }
 func (c *logChannel) pause(int64) (time.Duration, bool) { return 0, false }
 
 func (c *logChannel) send(ctx context.Context, m Message) error {
-	w, err := c.texts.words(c.who.person(m.To).Language, m)
+	subject, err := c.texts.subject(c.who.person(m.To).Language, c.texts.view(m))
 	if err != nil {
 		return unsendable(err)
 	}
-	c.log.InfoContext(ctx, "notification", "to", m.To, "kind", m.Kind, "subject", w.subject, "text", m.Sentence(),
+	c.log.InfoContext(ctx, "notification", "to", m.To, "kind", m.Kind, "subject", subject, "text", m.Sentence(),
 		"booking", m.Booking, "notification", m.ID, "correlation", m.CorrelationID)
 	return nil
 }
