@@ -16,7 +16,7 @@ type followers struct {
 
 	mu      sync.Mutex // held while they are written
 	all     []*follower
-	written time.Time // when all were written that lacked anything
+	written time.Time // when all that lacked anything were last written
 }
 
 // follower is a list that follows a tail. The followers' mutex guards what changes.
@@ -171,9 +171,9 @@ func (t *tail) keepOnce(ctx context.Context, o WorkerOptions) (more <-chan struc
 			}
 		}
 		fs.write(ctx, due)
-	}
-	if left <= 0 {
-		fs.written = time.Now()
+		if left <= 0 {
+			fs.written = time.Now()
+		}
 	}
 	if len(others) == 0 {
 		left = 0
