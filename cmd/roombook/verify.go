@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,8 +41,6 @@ events that a list has yet to fold are no faults and are counted separately.
 }
 
 func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err error) {
-	// Of what it allocates it keeps little, as a replay.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
 	if err != nil {
 		return err
