@@ -35,9 +35,11 @@ type Audit struct {
 	live      map[domain.RoomID]domain.Calendar // live bookings, in the form of reservations
 	uses      map[domain.RealUseID]domain.RealUse
 	snapshots map[domain.RoomID]eventstore.Recorded // the last of each calendar
-	findings  []Finding
-	events    int
-	last      eventstore.Position
+	// unreadable has, by stream, the first event that this program cannot decode and must not pass over.
+	unreadable map[string]eventstore.Recorded
+	findings   []Finding
+	events     int
+	last       eventstore.Position
 }
 
 // Finding is one breach of one rule.
@@ -61,11 +63,12 @@ func (f Finding) String() string {
 // NewAudit returns an audit of an empty log.
 func NewAudit() *Audit {
 	return &Audit{
-		bookings:  make(map[domain.BookingID]domain.Booking),
-		calendars: make(map[domain.RoomID]domain.Calendar),
-		live:      make(map[domain.RoomID]domain.Calendar),
-		uses:      make(map[domain.RealUseID]domain.RealUse),
-		snapshots: make(map[domain.RoomID]eventstore.Recorded),
+		bookings:   make(map[domain.BookingID]domain.Booking),
+		calendars:  make(map[domain.RoomID]domain.Calendar),
+		live:       make(map[domain.RoomID]domain.Calendar),
+		uses:       make(map[domain.RealUseID]domain.RealUse),
+		snapshots:  make(map[domain.RoomID]eventstore.Recorded),
+		unreadable: make(map[string]eventstore.Recorded),
 	}
 }
 
@@ -75,22 +78,44 @@ func (a *Audit) Events() int { return a.events }
 // Bookings is the number of bookings that were found.
 func (a *Audit) Bookings() int { return len(a.bookings) }
 
+// Last is the position of the last event that was added; 0 if none was.
+func (a *Audit) Last() eventstore.Position { return a.last }
+
+// Unreadable has the first event of each stream that this program cannot decode and must not pass over, by position. There is nothing to
+// be decided about a booking that is over.
+func (a *Audit) Unreadable() []eventstore.Recorded {
+	return slices.SortedFunc(maps.Values(a.unreadable), func(x, y eventstore.Recorded) int { return cmp.Compare(x.Position, y.Position) })
+}
+
+// Audited are the streams whose events an Audit is to be given.
+func Audited() eventstore.Filter {
+	f := Streams()
+	f.StreamPrefixes = append(f.StreamPrefixes, domain.SnapshotCategory+"-")
+	return f
+}
+
 // AddLog adds the events of the log after a position, up to its present end.
 func (a *Audit) AddLog(ctx context.Context, log Log, after eventstore.Position) error {
-	return toEnd(ctx, log, after, func(batch eventstore.Batch) {
-		for _, r := range batch.Events {
-			a.Add(r)
-		}
-	}, domain.SnapshotCategory+"-")
+	return toEnd(ctx, log, after, Audited(), func(batch eventstore.Batch) { a.AddAll(batch.Events) })
+}
+
+// AddAll adds the next events of the log.
+func (a *Audit) AddAll(events []eventstore.Recorded) {
+	for _, r := range events {
+		a.Add(r)
+	}
 }
 
 // Add adds the next event of the log.
 func (a *Audit) Add(r eventstore.Recorded) {
+	a.last = r.Position
+	if _, known := a.unreadable[r.Stream]; !known && readable(r) != nil {
+		a.unreadable[r.Stream] = r
+	}
 	if s, ok := r.Event.(domain.CalendarSnapshot); ok {
 		a.snapshots[s.RoomID] = r
 		return
 	}
-	a.last = r.Position
 	if room, ok := domain.RoomOf(r.Event); ok {
 		a.calendars[room] = evolveAt(a.calendars[room], r.Revision, r.Event)
 		a.events++
@@ -126,6 +151,7 @@ func (a *Audit) Add(r eventstore.Recorded) {
 	case domain.BookingCheckedIn:
 		a.booking(e.BookingID, r)
 	case domain.BookingCancelled:
+		delete(a.unreadable, r.Stream)
 		a.booking(e.BookingID, r)
 	case domain.UseStarted:
 		if b := a.bookings[e.BookingID]; b.Use == nil || b.Use.RealUse != e.RealUseID {

@@ -90,7 +90,7 @@ func newOpenSteps(after eventstore.Position) *openSteps {
 
 // catchUp folds the log up to its present end.
 func (o *openSteps) catchUp(ctx context.Context, log Log) error {
-	return toEnd(ctx, log, o.last, o.addAll)
+	return toEnd(ctx, log, o.last, Streams(), o.addAll)
 }
 
 // addAll folds the next events of the log.

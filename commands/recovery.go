@@ -25,9 +25,9 @@ type Log interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }
 
-// toEnd reads what commands wrote after a position, and what is in streams with further prefixes, up to the present end of the log.
-func toEnd(ctx context.Context, log Log, after eventstore.Position, each func(eventstore.Batch), prefixes ...string) error {
-	for batch, err := range log.Subscribe(ctx, after, eventstore.Filter{StreamPrefixes: append(Streams().StreamPrefixes, prefixes...)}) {
+// toEnd reads what passes the filter after a position, up to the present end of the log.
+func toEnd(ctx context.Context, log Log, after eventstore.Position, f eventstore.Filter, each func(eventstore.Batch)) error {
+	for batch, err := range log.Subscribe(ctx, after, f) {
 		if err != nil {
 			return err
 		}

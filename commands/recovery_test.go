@@ -80,7 +80,7 @@ func waitCleared(t *testing.T, log Log) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var closed eventstore.Position
-	err := toEnd(ctx, log, 0, func(batch eventstore.Batch) {
+	err := toEnd(ctx, log, 0, Streams(), func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
 			switch r.Event.(type) {
 			case domain.PeriodClosed, domain.RoomRetired:

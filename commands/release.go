@@ -28,7 +28,7 @@ func (e *Readable) Error() string {
 // ReservedRooms reads the whole log for the rooms in whose calendars the booking ever had a reservation.
 func ReservedRooms(ctx context.Context, log Log, id domain.BookingID) ([]domain.RoomID, error) {
 	var rooms []domain.RoomID
-	err := toEnd(ctx, log, 0, func(batch eventstore.Batch) {
+	err := toEnd(ctx, log, 0, Streams(), func(batch eventstore.Batch) {
 		for _, r := range batch.Events {
 			if e, ok := r.Event.(domain.SlotReserved); ok && e.BookingID == id && !slices.Contains(rooms, e.RoomID) {
 				rooms = append(rooms, e.RoomID)

@@ -38,7 +38,23 @@ func (f Filter) byStream() bool { return len(f.TypePrefixes) == 0 }
 
 // hasStream reports whether events of a stream pass the filter.
 func (f Filter) hasStream(stream string) bool {
-	return f.byStream() || slices.ContainsFunc(f.StreamPrefixes, func(prefix string) bool { return strings.HasPrefix(stream, prefix) })
+	return f.byStream() || hasPrefix(stream, f.StreamPrefixes)
+}
+
+// Select returns those events that pass the filter, of events that a subscription with a wider one has yielded.
+func (f Filter) Select(events []Recorded) []Recorded {
+	var selected []Recorded
+	for _, r := range events {
+		if hasPrefix(r.Stream, f.StreamPrefixes) && hasPrefix(r.Type, f.TypePrefixes) {
+			selected = append(selected, r)
+		}
+	}
+	return selected
+}
+
+// hasPrefix reports whether a name has one of the prefixes, or there are none.
+func hasPrefix(name string, prefixes []string) bool {
+	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // Equal reports whether both filters select the same events, in the same words.

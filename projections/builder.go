@@ -13,26 +13,30 @@ type builder struct {
 	generation Generation
 }
 
-// write folds a non-empty batch into the stored documents, and writes the documents that changed and the checkpoint. The checkpoint is the
+// fold folds a non-empty batch into the stored documents, and returns the documents that changed with the checkpoint. The checkpoint is the
 // batch's last event and not the position that the subscription has reached, which may hold for one cluster member only.
-func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
+func (b *builder) fold(ctx context.Context, batch eventstore.Batch) (Update, folded, error) {
 	done, err := b.projection.fold(ctx, func(ctx context.Context, ids []string) ([]Row, error) {
 		return b.store.Load(ctx, b.generation.Ref, b.projection.Schema, ids)
 	}, batch.Events)
-	if err != nil {
-		return done, err
-	}
 	next := b.generation.Checkpoint
 	if last := batch.Events[len(batch.Events)-1]; last.Position > next.Position {
 		next.Position, next.Event = last.Position, last.ID
 	}
-	for _, row := range done.rows {
-		next.Changed = max(next.Changed, row.Position)
-	}
+	next.Changed = max(next.Changed, done.last)
 	next.Longest = max(next.Longest, done.longest)
-	if err := b.store.Write(ctx, b.generation.Ref, b.projection.Schema, done.rows, next); err != nil {
+	return Update{b.generation.Ref, b.projection.Schema, done.rows, next}, done, err
+}
+
+// write folds a non-empty batch and writes the result.
+func (b *builder) write(ctx context.Context, batch eventstore.Batch) (folded, error) {
+	u, done, err := b.fold(ctx, batch)
+	if err != nil {
 		return done, err
 	}
-	b.generation.Checkpoint = next
+	if err := b.store.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint); err != nil {
+		return done, err
+	}
+	b.generation.Checkpoint = u.Checkpoint
 	return done, nil
 }

@@ -72,11 +72,17 @@ func (q *Queries) Directory(ctx context.Context, min eventstore.Position) (d *Di
 	return d, err
 }
 
+// readDirectory returns the directory as it is now. Whether a room has changed it asks the worker, if one of this process keeps the list.
 func (q *Queries) readDirectory(ctx context.Context) (*Directory, error) {
-	for {
-		now, err := q.roomList.find(ctx, Selection{})
-		if err != nil {
-			return nil, err
+	for kept := q.positions.kept(RoomListName); ; kept = nil {
+		var now Found
+		if kept != nil {
+			now = Found{Ref: kept.Ref, Position: kept.Position, Changed: kept.Changed}
+		} else {
+			var err error
+			if now, err = q.roomList.find(ctx, Selection{}); err != nil {
+				return nil, err
+			}
 		}
 		known := q.directory.Load()
 		if known != nil && known.ref == now.Ref && known.changed == now.Changed {

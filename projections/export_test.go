@@ -25,7 +25,32 @@ func NewTail(log Log, f eventstore.Filter) Tail { return Tail{newTail(log, f)} }
 // Run is run.
 func (t Tail) Run(ctx context.Context) error { return t.run(ctx) }
 
-// Follow is follow.
+// Follow yields what a list gets that follows the tail, after it has caught up with it.
 func (t Tail) Follow(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
-	return t.follow(ctx, after)
+	subscription, reaches := t.reaches(after)
+	if !reaches {
+		return t.catchUp(ctx, after)
+	}
+	return func(yield func(eventstore.Batch, error) bool) {
+		for caughtUp := false; ; {
+			batch, more, open := t.since(after, subscription)
+			switch {
+			case batch.Position > after || batch.CaughtUp && !caughtUp:
+				if !yield(batch, nil) {
+					return
+				}
+				after, caughtUp = batch.Position, batch.CaughtUp
+				continue
+			case !open:
+				yield(eventstore.Batch{}, errResubscribe)
+				return
+			}
+			select {
+			case <-more:
+			case <-ctx.Done():
+				yield(eventstore.Batch{}, ctx.Err())
+				return
+			}
+		}
+	}
 }

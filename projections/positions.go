@@ -18,7 +18,9 @@ type Positions struct {
 // progress is the known position of a list, and the waiters for later ones.
 type progress struct {
 	position eventstore.Position
-	waiting  waiters
+	// kept is the generation that a worker of this process keeps, as it last wrote it; nil if none does or it is not known.
+	kept    *Generation
+	waiting waiters
 	// wanted and joined receive a token when a waiter is added, the former for the worker, the latter for the poller.
 	wanted, joined chan struct{}
 	// poller holds a token while one of the waiters polls the store on behalf of all.
@@ -77,13 +79,28 @@ func (p *Positions) cancel(w *waiter) {
 	}
 }
 
-// advance notes that a list has reached a position.
-func (p *Positions) advance(projection string, position eventstore.Position) {
+// advance notes what a worker keeps of a list.
+func (p *Positions) advance(g Generation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.list(projection)
-	l.position = max(l.position, position)
-	l.wake(position)
+	l := p.list(g.Projection)
+	l.kept = &g
+	l.position = max(l.position, g.Position)
+	l.wake(g.Position)
+}
+
+// kept returns what a worker of this process keeps of a list, nil if that is not known.
+func (p *Positions) kept(projection string) *Generation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.list(projection).kept
+}
+
+// forget notes that no worker of this process keeps a list.
+func (p *Positions) forget(projection string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list(projection).kept = nil
 }
 
 // observe wakes the waiters for a position at which the list was seen, without noting it: the list may since have been rebuilt.
@@ -93,12 +110,13 @@ func (p *Positions) observe(projection string, position eventstore.Position) {
 	p.list(projection).wake(position)
 }
 
-// reset sets the position of a list, even to an earlier one: the list may have been rebuilt from another log.
+// reset sets the position of a list, even to an earlier one: the list may have been rebuilt from another log. Whether a worker keeps it is
+// not known any more.
 func (p *Positions) reset(projection string, position eventstore.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.list(projection)
-	l.position = position
+	l.position, l.kept = position, nil
 	l.wake(position)
 }
 

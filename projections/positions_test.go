@@ -20,6 +20,10 @@ func reached(w *waiter) bool {
 	}
 }
 
+func listAt(position eventstore.Position) Generation {
+	return Generation{Ref: Ref{Projection: "list", Number: 1}, Checkpoint: Checkpoint{Position: position}}
+}
+
 // A waiter is woken when the list has reached its position, and not before.
 func TestPositions(t *testing.T) {
 	p := NewPositions()
@@ -37,7 +41,7 @@ func TestPositions(t *testing.T) {
 		}
 	}
 	want("at the beginning")
-	p.advance("list", 6)
+	p.advance(listAt(6))
 	want("at 6", 3, 5)
 	p.cancel(waiters[9])
 	p.cancel(waiters[3])
@@ -49,7 +53,7 @@ func TestPositions(t *testing.T) {
 	if wanted, _ := p.wanted("list"); !wanted {
 		t.Error("there are no waiters")
 	}
-	p.advance("list", 12)
+	p.advance(listAt(12))
 	want("at 12", 3, 5, 7, 12)
 	if wanted, _ := p.wanted("list"); wanted || reached(other) {
 		t.Error("there still are waiters, or one was woken for another list")

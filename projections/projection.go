@@ -23,6 +23,8 @@ type Projection struct {
 	statuses []string
 
 	fold func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error)
+	// concerned reports whether an event belongs to a document.
+	concerned func(eventstore.Recorded) bool
 	// keys are the keys of a document.
 	keys func(document any) Keys
 }
@@ -84,6 +86,10 @@ func (l list[D]) projection() Projection {
 		fold: func(ctx context.Context, load loader, events []eventstore.Recorded) (folded, error) {
 			return l.foldBatch(ctx, schema, load, events)
 		},
+		concerned: func(r eventstore.Recorded) bool {
+			id, _ := l.key(r)
+			return id != ""
+		},
 		keys: func(document any) Keys { return l.keys(schema, document.(*D)) },
 	}
 }
@@ -101,9 +107,10 @@ type loader func(ctx context.Context, ids []string) ([]Row, error)
 
 // folded is the result of folding a batch.
 type folded struct {
-	rows    []Row // the documents that changed
-	longest int64 // the greatest End-Start of all documents that the batch concerns
-	skipped int   // the number of events that this program cannot decode
+	rows    []Row               // the documents that changed
+	last    eventstore.Position // of the last event that belongs to a document, which others may have folded before; 0 for none
+	longest int64               // the greatest End-Start of all documents that the batch concerns
+	skipped int                 // the number of events that this program cannot decode
 }
 
 // foldBatch folds events, in log order, into their documents. It loads documents first, except those that are created within the batch.
@@ -145,7 +152,7 @@ func (l list[D]) foldBatch(ctx context.Context, schema Schema, load loader, even
 		if first && !e.begun && e.row.Created == 0 {
 			e.row.Created = r.Position
 		}
-		concern[i] = e
+		concern[i], out.last = e, r.Position
 	}
 
 	if len(missing) > 0 {

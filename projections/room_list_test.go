@@ -198,15 +198,73 @@ func TestDirectoryFollows(t *testing.T) {
 	}
 }
 
-// finds counts the searches for documents of each list.
+// A directory whose list a worker of this process keeps is read only if a room has changed, and then always: also if a worker of another
+// process has written the change before.
+func TestDirectoryOfTwoProcesses(t *testing.T) {
+	eventLog, store := eventstoretest.Open(t), openSQLite(t)
+	counted := &finds{Store: store, of: map[string]int{}, looks: map[string]int{}}
+	positions := projections.NewPositions()
+	workers := projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: 20 * time.Millisecond, Positions: positions})
+	run(t, workers)
+	here := projections.NewQueries(counted, projections.QueryOptions{ReadWait: patience, Positions: positions})
+	there := projections.NewQueries(store, projections.QueryOptions{ReadWait: patience})
+	id := domain.RoomID(fmt.Sprint("directory-", time.Now().UnixNano()))
+	revision := eventstore.NoStream
+	rename := func(name string) eventstore.Position {
+		t.Helper()
+		var e domain.Event = domain.RoomChanged{RoomID: id, Details: domain.Details{Name: name}, At: nine}
+		if revision == eventstore.NoStream {
+			e = registered(id, domain.Details{Name: name})
+		}
+		appended, err := eventLog.Append(t.Context(), id.Stream(), revision, eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: nine}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		revision = appended.Revision
+		return appended.Position
+	}
+	want := func(q *projections.Queries, name string, at eventstore.Position) {
+		t.Helper()
+		d, err := q.Directory(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Name(id) != name {
+			t.Errorf("%q, want %q", d.Name(id), name)
+		}
+	}
+	for i := range 2 {
+		name := fmt.Sprint("alone ", i)
+		want(here, name, rename(name))
+	}
+	looks := counted.looks[projections.RoomListName]
+	want(here, "alone 1", 0)
+	if n := counted.looks[projections.RoomListName]; n != looks {
+		t.Error("the store was asked whether a room has changed")
+	}
+	run(t, projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond}))
+	for i := range 3 {
+		name := fmt.Sprint("together ", i)
+		at := rename(name)
+		want(there, name, at)
+		until(t, "the list is kept here as well", func() bool {
+			return all(workers, func(h projections.Health) bool { return h.Position >= at && h.Gathered == 0 })
+		})
+		want(here, name, 0)
+	}
+}
+
+// finds counts the searches for documents of each list, and of those that only look at its checkpoint.
 type finds struct {
 	projections.Store
-	of map[string]int
+	of, looks map[string]int
 }
 
 func (f *finds) Find(ctx context.Context, projection string, schema projections.Schema, s projections.Selection) (projections.Found, error) {
 	if s.Limit > 0 {
 		f.of[projection]++
+	} else if f.looks != nil {
+		f.looks[projection]++
 	}
 	return f.Store.Find(ctx, projection, schema, s)
 }

@@ -38,6 +38,10 @@ type Store interface {
 	// harmless; the checkpoint was not.
 	Write(ctx context.Context, ref Ref, schema Schema, rows []Row, checkpoint Checkpoint) error
 
+	// WriteAll is Write for generations of several projections, in one transaction if the store has them. It returns an error or nil for
+	// each, and one that fails keeps no other from being written.
+	WriteAll(ctx context.Context, all []Update) []error
+
 	// Activate atomically makes generation to the active one, if generation from is active (0: none) and the checkpoint of to is not
 	// behind that of from. It returns ErrFlipped if another generation is active or to does not exist, and ErrNotCaughtUp if to is
 	// behind. A checkpoint of from without an Event is not compared.
@@ -126,7 +130,7 @@ type Checkpoint struct {
 	// Considered is a later event up to which the log has no further events of the projection's streams; zero if there is none. After a
 	// restart reading continues there.
 	Considered Point
-	// Changed is the position of the last event that changed a document. As long as it stays, so do all documents.
+	// Changed is the position of the last event that may have changed a document. As long as it stays, so do all documents.
 	Changed eventstore.Position
 	// Longest is the greatest End-Start, in microseconds, that any document ever had. It bounds searches for what overlaps a time.
 	Longest int64
@@ -134,6 +138,14 @@ type Checkpoint struct {
 
 // Last is the last event folded.
 func (c Checkpoint) Last() Point { return Point{c.Position, c.Event} }
+
+// Update is what is written to a generation at once.
+type Update struct {
+	Ref
+	Schema     Schema
+	Rows       []Row
+	Checkpoint Checkpoint
+}
 
 // Point is an event of a log.
 type Point struct {

@@ -14,11 +14,11 @@ import (
 // tailEvents is the minimum number of events that a tail retains once it has received them; it retains less than twice as many.
 const tailEvents = 2048
 
-// tail holds the latest events of the log, received and decoded once for all lists of a process. A follower that is behind the tail uses
-// a subscription of its own until it has caught up, so that a slow follower delays neither the tail nor other followers.
+// tail holds the latest events of the log, received and decoded once for all lists of a process. A list that is behind the tail uses a
+// subscription of its own until it has caught up, so that it delays neither the tail nor the lists that follow it.
 //
-// When the tail's subscription breaks, the next one may come from another log. So its followers start over, from an event that they can
-// look up in the log.
+// When the tail's subscription breaks, the next one may come from another log. So the lists that follow it start over, from an event that
+// they can look up in the log.
 type tail struct {
 	log    Log
 	filter eventstore.Filter
@@ -31,10 +31,12 @@ type tail struct {
 	events  []eventstore.Recorded
 	from    eventstore.Position // events holds everything after from, up to to
 	to      eventstore.Position
+
+	followers followers
 }
 
 func newTail(log Log, f eventstore.Filter) *tail {
-	return &tail{log: log, filter: f, changed: make(chan struct{})}
+	return &tail{log: log, filter: f, changed: make(chan struct{}), followers: followers{wake: make(chan struct{}, 1)}}
 }
 
 // run receives the tail until the context ends, and subscribes again, with backoff, whenever the subscription breaks. It reports no
@@ -79,7 +81,7 @@ func (t *tail) begin(position eventstore.Position) {
 func (t *tail) shut() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open, t.events = false, nil
+	t.open = false
 	t.notify()
 }
 
@@ -114,31 +116,27 @@ func (t *tail) reaches(position eventstore.Position) (subscription int, reaches 
 	return t.begun, t.open && position >= t.from
 }
 
-// since returns the events of a subscription after a position and a channel that is closed when there are more. It reports false if the
-// subscription has broken or does not reach back that far.
-func (t *tail) since(position eventstore.Position, subscription int) (batch eventstore.Batch, more <-chan struct{}, reaches bool) {
+// since returns the events of a subscription after a position and a channel that is closed when there are more. It reports whether there
+// can be more: not if the subscription has broken or does not reach back that far, in which latter case the batch is empty too.
+func (t *tail) since(position eventstore.Position, subscription int) (batch eventstore.Batch, more <-chan struct{}, open bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.open || t.begun != subscription || position < t.from {
-		return eventstore.Batch{}, nil, false
+	if t.begun != subscription || position < t.from {
+		return eventstore.Batch{Position: position}, t.changed, false
 	}
 	return eventstore.Batch{
 		Events:   slices.Clip(t.events[t.after(position):]),
 		Position: max(position, t.to),
 		CaughtUp: t.live,
-	}, t.changed, true
+	}, t.changed, t.open
 }
 
-// errResubscribe tells a follower to call follow again: its subscription has broken, or it can follow the tail now.
+// errResubscribe tells a list to go on with another subscription: its own has broken, or it can follow the tail now.
 var errResubscribe = errors.New("the log must be subscribed to again")
 
-// follow yields what the log's Subscribe would, from a single subscription, and errResubscribe when another one must take over.
-func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
+// catchUp yields what the log's Subscribe would, and errResubscribe once the tail has been reached.
+func (t *tail) catchUp(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Batch, error] {
 	return func(yield func(eventstore.Batch, error) bool) {
-		if subscription, reaches := t.reaches(after); reaches {
-			t.followTail(ctx, after, subscription, yield)
-			return
-		}
 		known := after // the position of the last event, which can be looked up in the log
 		for batch, err := range t.log.Subscribe(ctx, after, t.filter) {
 			if !yield(batch, err) || err != nil {
@@ -149,30 +147,6 @@ func (t *tail) follow(ctx context.Context, after eventstore.Position) iter.Seq2[
 			}
 			if _, reaches := t.reaches(known); reaches {
 				yield(eventstore.Batch{}, errResubscribe)
-				return
-			}
-		}
-	}
-}
-
-func (t *tail) followTail(ctx context.Context, after eventstore.Position, subscription int, yield func(eventstore.Batch, error) bool) {
-	caughtUp := false // as last yielded
-	for {
-		batch, more, reaches := t.since(after, subscription)
-		switch {
-		case !reaches:
-			yield(eventstore.Batch{}, errResubscribe)
-			return
-		case batch.Position > after || batch.CaughtUp && !caughtUp:
-			if !yield(batch, nil) {
-				return
-			}
-			after, caughtUp = batch.Position, batch.CaughtUp
-		default:
-			select {
-			case <-more:
-			case <-ctx.Done():
-				yield(eventstore.Batch{}, ctx.Err())
 				return
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,13 +21,12 @@ import (
 type hiding struct {
 	projections.Store
 	in projections.Order
-	id domain.BookingID
 }
 
 func (s hiding) Find(ctx context.Context, projection string, schema projections.Schema, sel projections.Selection) (projections.Found, error) {
 	found, err := s.Store.Find(ctx, projection, schema, sel)
 	if sel.Order == s.in {
-		found.Rows = slices.DeleteFunc(found.Rows, func(r projections.Row) bool { return r.Document.(*projections.BookingList).Booking == s.id })
+		found.Count--
 	}
 	return found, err
 }
@@ -44,7 +42,7 @@ func TestVerifyWalksEveryOrder(t *testing.T) {
 	}
 	for _, index := range p.Schema.Indexes {
 		order := index.Order
-		verdict, err := projections.Verify(t.Context(), hiding{store, order, domain.BookingID(strings.TrimPrefix(h.Events[0].Stream, "booking-"))}, log, p)
+		verdict, err := projections.Verify(t.Context(), hiding{store, order}, log, p)
 		if err != nil || len(verdict.Differences) != 0 || len(verdict.Unseen) != 1 || verdict.Faults() != 1 || !strings.HasSuffix(verdict.Unseen[0], "in the order of "+order.String()) {
 			t.Errorf("hidden in %s: %+v, %v", order, verdict, err)
 		}

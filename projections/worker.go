@@ -50,8 +50,8 @@ func newBackOff() *backoff.ExponentialBackOff {
 	return eventstore.NewBackOff(100*time.Millisecond, 10*time.Second)
 }
 
-// Workers keep the lists up to date, with one worker for each projection, so that one that fails or is slow delays no other. They share
-// the subscription to new events. Any number of processes may keep the same lists.
+// Workers keep the lists up to date, with one worker for each projection, so that one that fails or is behind delays no other. Those that
+// are not behind share the subscription to new events, and are written together. Any number of processes may keep the same lists.
 type Workers struct {
 	store     Store
 	log       Log
@@ -113,6 +113,7 @@ func (ws *Workers) Run(ctx context.Context) error {
 	var group errgroup.Group
 	for _, t := range ws.tails {
 		group.Go(func() error { return t.run(ctx) })
+		group.Go(func() error { return t.keep(ctx, ws.options) })
 	}
 	for _, w := range ws.workers {
 		group.Go(func() error { return w.run(ctx) })
@@ -230,6 +231,7 @@ var errSuperseded = errors.New("a newer version of this program keeps the list")
 // keep keeps the active generation up to date. It builds one if there is none, and discards one that was built from another log. It
 // returns nil when another generation has become active.
 func (w *worker) keep(ctx context.Context) error {
+	defer w.options.Positions.forget(w.projection.Name)
 	if _, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
 		return err
 	}
@@ -316,7 +318,7 @@ func (w *worker) followAll(ctx context.Context, g Generation) error {
 const lookEvery = 2 * time.Second
 
 // follow folds what comes after an event into the generation, until another generation is active (errReplaced), another subscription must
-// take over (errResubscribe) or something fails.
+// take over (errResubscribe) or something fails. It follows the tail if that reaches back that far.
 func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 	w.report(func(h *Health) {
 		if h.Generation != b.generation.Number {
@@ -324,7 +326,10 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 		}
 		h.Position = max(h.Position, after.Position)
 	})
-	events := gather(ctx, after.Position, w.tail.follow)
+	if subscription, reaches := w.tail.reaches(after.Position); reaches {
+		return w.followTail(ctx, b, after, subscription)
+	}
+	events := gather(ctx, after.Position, w.tail.catchUp)
 	defer events.stop()
 	look := time.NewTicker(min(w.options.Abandoned, lookEvery))
 	defer look.Stop()
@@ -370,13 +375,20 @@ func (w *worker) follow(ctx context.Context, b *builder, after Point) error {
 		case <-nextWaiter:
 		case <-due.C:
 		case <-look.C:
-			if active, err := w.rebuilder.sweep(ctx, w.projection.Name); err != nil {
+			if err := w.look(ctx, b); err != nil {
 				return err
-			} else if active != b.generation.Number {
-				return errReplaced
 			}
 		}
 	}
+}
+
+// look returns errReplaced if another generation than the builder's is active.
+func (w *worker) look(ctx context.Context, b *builder) error {
+	active, err := w.rebuilder.sweep(ctx, w.projection.Name)
+	if err == nil && active != b.generation.Number {
+		return errReplaced
+	}
+	return err
 }
 
 // hint stores up to where the log has no further events of a list, so that the next start need not read that part again.
@@ -433,27 +445,53 @@ func outlast(parent context.Context, by time.Duration) (context.Context, context
 func (w *worker) write(ctx context.Context, b *builder, batch eventstore.Batch) error {
 	ctx, cancel := outlast(ctx, flushTime)
 	defer cancel()
-	began := time.Now()
-	ctx, span := eventstore.StartBatchSpan(ctx, w.options.Tracer, "fold "+w.projection.Name, batch.Events)
-	done, err := b.write(ctx, batch)
-	span.End(err)
+	f := w.fold(ctx, b, batch)
+	if f.err != nil {
+		return f.end(f.err)
+	}
+	return f.end(w.store.Write(ctx, f.update.Ref, f.update.Schema, f.update.Rows, f.update.Checkpoint))
+}
+
+// folding is a batch that has been folded and is to be written.
+type folding struct {
+	*worker
+	builder *builder
+	batch   eventstore.Batch
+	began   time.Time
+	span    eventstore.Span
+	update  Update
+	folded  folded
+	err     error // why it cannot be written
+}
+
+func (w *worker) fold(ctx context.Context, b *builder, batch eventstore.Batch) *folding {
+	f := &folding{worker: w, builder: b, batch: batch, began: time.Now()}
+	ctx, f.span = eventstore.StartBatchSpan(ctx, w.options.Tracer, "fold "+w.projection.Name, batch.Events)
+	f.update, f.folded, f.err = b.fold(ctx, batch)
+	return f
+}
+
+// end takes note that the batch was written, or why it was not, and returns what write does.
+func (f *folding) end(err error) error {
+	f.span.End(err)
 	if errors.Is(err, ErrRetired) {
 		return errReplaced
 	}
 	if err != nil {
 		return err
 	}
-	w.metrics.wrote(w.projection.Name, len(batch.Events), done, time.Since(began))
-	if done.skipped > 0 {
-		for _, r := range batch.Events {
+	f.builder.generation.Checkpoint = f.update.Checkpoint
+	f.metrics.wrote(f.projection.Name, len(f.batch.Events), f.folded, time.Since(f.began))
+	if f.folded.skipped > 0 {
+		for _, r := range f.batch.Events {
 			if r.Event == nil {
-				w.logger.Warn("an event that this program cannot decode was passed over", "type", r.Type, "stream", r.Stream, "position", r.Position)
+				f.logger.Warn("an event that this program cannot decode was passed over", "type", r.Type, "stream", r.Stream, "position", r.Position)
 			}
 		}
 	}
-	w.has(batch.Events[len(batch.Events)-1].Metadata.OccurredAt)
-	w.follows(b.generation, gathered{position: batch.Position, caughtUp: batch.CaughtUp})
-	w.options.Positions.advance(w.projection.Name, b.generation.Position)
+	f.has(f.batch.Events[len(f.batch.Events)-1].Metadata.OccurredAt)
+	f.follows(f.builder.generation, gathered{position: f.batch.Position, caughtUp: f.batch.CaughtUp})
+	f.options.Positions.advance(f.builder.generation)
 	return nil
 }
 

@@ -246,6 +246,13 @@ func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections
 	return s.Store.Write(ctx, g, schema, rows, at)
 }
 
+func (s *stuck) WriteAll(ctx context.Context, all []projections.Update) (errs []error) {
+	for _, u := range all {
+		errs = append(errs, s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint))
+	}
+	return errs
+}
+
 var errStuck = errors.New("the write is stuck")
 
 // How far a list is behind is for how long it has lacked events, not how old its newest event is: while a write takes long, and while writing
@@ -292,6 +299,108 @@ func TestHowFarAListIsBehind(t *testing.T) {
 	for _, f := range families {
 		if f.GetName() == "roombook_projection_lag_seconds" {
 			t.Errorf("it is shown as %v behind", f)
+		}
+	}
+}
+
+// together is a store that counts how often it writes to so many lists at once, and in which one list can fail.
+type together struct {
+	projections.Store
+	fails atomic.Bool
+
+	mu     sync.Mutex
+	writes map[int]int
+}
+
+func (s *together) count(lists int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writes[lists]++
+}
+
+// taken returns the numbers since they were last taken.
+func (s *together) taken() map[int]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	writes := s.writes
+	s.writes = map[int]int{}
+	return writes
+}
+
+func (s *together) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
+	if s.fails.Load() && g.Projection == projections.BookingListName {
+		return errStuck
+	}
+	s.count(1)
+	return s.Store.Write(ctx, g, schema, rows, at)
+}
+
+func (s *together) WriteAll(ctx context.Context, all []projections.Update) []error {
+	s.count(len(all))
+	errs := make([]error, len(all))
+	if !s.fails.Load() {
+		return s.Store.WriteAll(ctx, all)
+	}
+	for i, u := range all {
+		if errs[i] = errStuck; u.Projection != projections.BookingListName {
+			errs[i] = s.Store.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint)
+		}
+	}
+	return errs
+}
+
+// Lists that have caught up are written together. One that cannot be written is left to itself, delays no other, and comes back. If a query
+// waits, only its list is written, and those that have nothing to write but their checkpoints.
+func TestListsAreWrittenTogether(t *testing.T) {
+	log, store, h := eventstoretest.Open(t), &together{Store: openSQLite(t), writes: map[int]int{}}, history(16)
+	positions := projections.NewPositions()
+	queries := projections.NewQueries(store, projections.QueryOptions{ReadWait: time.Hour, Positions: positions})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	bookings := func(at eventstore.Position) error {
+		_, err := queries.BookingLists(ctx, projections.Query{MinPosition: at})
+		return err
+	}
+	uses := func(at eventstore.Position) error {
+		_, err := queries.RoomUseLists(ctx, projections.Query{MinPosition: at})
+		return err
+	}
+	rooms := func(at eventstore.Position) error {
+		_, err := queries.Directory(ctx, at)
+		return err
+	}
+	// written lets something happen, asks for it, and reports whether all writes were to so many lists.
+	written := func(lists int, ask ...func(eventstore.Position) error) func() bool {
+		return func() bool {
+			store.taken()
+			position := happen(t, log, h, 1)
+			for _, list := range ask {
+				if err := list(position); err != nil {
+					t.Fatal(err)
+				}
+			}
+			writes := store.taken()
+			return len(writes) == 1 && writes[lists] > 0
+		}
+	}
+	all := len(projections.All())
+	workers := projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions})
+	stop := run(t, workers)
+	until(t, "all are written together", written(all, bookings))
+	store.fails.Store(true)
+	until(t, "the others are written without one that fails", written(all-1, uses))
+	if h := workers.Health()[0]; !errors.Is(h.Error, errStuck) {
+		t.Errorf("the list that fails is said to be %+v", h)
+	}
+	store.fails.Store(false)
+	until(t, "all are written together again", written(all, bookings))
+	stop()
+
+	run(t, projections.NewWorkers(store, log, projections.All(), projections.WorkerOptions{Gather: time.Hour, Positions: positions}))
+	until(t, "the list that a query waits for is written with that of rooms", written(2, bookings, rooms))
+	for _, p := range projections.All() {
+		if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
+			t.Errorf("%+v, %v", verdict, err)
 		}
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
 	"roombook/commands"
-	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 )
@@ -41,8 +41,7 @@ events that a list has yet to fold are no faults and are counted separately.
 }
 
 func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err error) {
-	log := newLogger(stderr, slog.LevelWarn, "text")
-	store, err := attachEvents(c, log)
+	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
 	if err != nil {
 		return err
 	}
@@ -53,11 +52,12 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 	}
 	defer func() { err = errors.Join(err, views.Close()) }()
 
-	wrong, err := verifyLog(ctx, store, stdout)
+	log := &auditedLog{events: store, audit: commands.NewAudit()}
+	verdicts, errs := projections.VerifyAll(ctx, views, log, projections.All())
+	wrong, err := log.verify(ctx, stdout)
 	if err != nil {
 		return err
 	}
-	verdicts, errs := projections.VerifyAll(ctx, views, store, projections.All())
 	for i, p := range projections.All() {
 		n, err := printVerdict(stdout, p.Name, verdicts[i], errs[i])
 		if err != nil {
@@ -71,23 +71,21 @@ func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err e
 	return nil
 }
 
-// verifyLog prints the faults of the log and returns their number.
-func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int, err error) {
-	log := &watchedLog{events: store, unreadable: map[string]eventstore.Recorded{}}
-	audit := commands.NewAudit()
+// verify audits what is left of the log, prints its faults and returns their number.
+func (l *auditedLog) verify(ctx context.Context, stdout io.Writer) (wrong int, err error) {
 	// Commands keep running meanwhile, and what they have not finished yet looks like a fault at the end of the log. A real one is still
 	// there in every round.
 	const rounds = 3
 	var findings []commands.Finding
 	var open []commands.OpenBooking
 	for round := range rounds {
-		if err := audit.AddLog(ctx, log, log.last); err != nil {
+		if err := l.audit.AddLog(ctx, l.events, l.audit.Last()); err != nil {
 			return 0, err
 		}
-		if open, err = commands.OpenBookings(ctx, store); err != nil {
+		if open, err = commands.OpenBookings(ctx, l.events); err != nil {
 			return 0, err
 		}
-		now := slices.DeleteFunc(audit.Findings(), func(f commands.Finding) bool {
+		now := slices.DeleteFunc(l.audit.Findings(), func(f commands.Finding) bool {
 			return f.AtEnd && slices.ContainsFunc(open, func(b commands.OpenBooking) bool {
 				return b.Booking == f.Booking || b.Room != "" && b.Room == f.Room
 			})
@@ -104,7 +102,7 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 			break
 		}
 	}
-	snapshots, err := audit.Snapshots(ctx, store)
+	snapshots, err := l.audit.Snapshots(ctx, l.events)
 	if err != nil {
 		return 0, err
 	}
@@ -112,13 +110,13 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 	for _, f := range findings {
 		fmt.Fprintln(stdout, f)
 	}
-	for _, stream := range slices.Sorted(maps.Keys(log.unreadable)) {
-		r := log.unreadable[stream]
+	unreadable := l.audit.Unreadable()
+	for _, r := range unreadable {
 		fmt.Fprintf(stdout, "position %d, stream %s: event %d, %s, cannot be decoded by this version of the program; what the stream belongs to can be neither read nor changed\n",
-			r.Position, stream, r.Revision, r.Type)
+			r.Position, r.Stream, r.Revision, r.Type)
 	}
-	wrong = len(findings) + len(log.unreadable)
-	fmt.Fprintf(stdout, "log: %d events of %d bookings up to position %d, %s", audit.Events(), audit.Bookings(), log.last, faults(wrong))
+	wrong = len(findings) + len(unreadable)
+	fmt.Fprintf(stdout, "log: %d events of %d bookings up to position %d, %s", l.audit.Events(), l.audit.Bookings(), l.audit.Last(), faults(wrong))
 	if n := len(open); n > 0 {
 		fmt.Fprintf(stdout, "; %d under way or half-finished, see roombook recovery status", n)
 	}
@@ -126,27 +124,30 @@ func verifyLog(ctx context.Context, store *events, stdout io.Writer) (wrong int,
 	return wrong, nil
 }
 
-// watchedLog is a log that remembers how far it was read, and what could not be.
-type watchedLog struct {
+// auditedLog is the log as the lists are verified by it. What they read from its beginning is audited on the way, so that it is read and
+// decoded once for both.
+type auditedLog struct {
 	*events
-	last       eventstore.Position
-	unreadable map[string]eventstore.Recorded // by stream: the first event that cannot be decoded and must not be skipped
+	audit *commands.Audit
+	begun atomic.Bool
 }
 
-// Subscribe implements [commands.Log].
-func (l *watchedLog) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+// Subscribe implements [projections.Log].
+func (l *auditedLog) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	if after > 0 || l.begun.Swap(true) {
+		return l.events.Subscribe(ctx, after, f)
+	}
+	audited := commands.Audited()
+	both := eventstore.Filter{StreamPrefixes: slices.Concat(audited.StreamPrefixes, f.StreamPrefixes)}
 	return func(yield func(eventstore.Batch, error) bool) {
-		for batch, err := range l.events.Subscribe(ctx, after, f) {
-			for _, r := range batch.Events {
-				l.last = r.Position
-				if _, over := r.Event.(domain.BookingCancelled); over {
-					delete(l.unreadable, r.Stream)
-				}
-				if _, known := l.unreadable[r.Stream]; !known && r.Event == nil && eventstore.Known(r.Type) {
-					l.unreadable[r.Stream] = r
-				}
-			}
-			if !yield(batch, err) {
+		for batch, err := range l.events.Subscribe(ctx, 0, both) {
+			var auditing sync.WaitGroup
+			auditing.Go(func() { l.audit.AddAll(audited.Select(batch.Events)) })
+			listed := batch
+			listed.Events = f.Select(batch.Events)
+			more := yield(listed, err)
+			auditing.Wait()
+			if !more {
 				return
 			}
 		}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
@@ -54,6 +56,7 @@ func TestVerifyTellsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantAuditedOnTheWay(t, store)
 	said, well := verified(t, "--data", data)
 	if !well || !strings.Contains(said, "no faults; 1 under way or half-finished") || strings.Count(said, "no faults; 4 events behind the log") != len(projections.All()) {
 		t.Errorf("of lists that are behind and a half-finished command: %s", said)
@@ -66,6 +69,38 @@ func TestVerifyTellsApart(t *testing.T) {
 		t.Errorf("of a booking that is blocked: %s", said)
 	}
 	p.stop(t)
+}
+
+// wantAuditedOnTheWay reads the log as lists do when they are verified: they get their events and no others, and the audit has got all of its own
+// by then.
+func wantAuditedOnTheWay(t *testing.T, store *eventstore.Store) {
+	t.Helper()
+	log := &auditedLog{events: &events{Store: store}, audit: commands.NewAudit()}
+	filter := projections.All()[0].Filter
+	read := func(from projections.Log) (ids []uuid.UUID) {
+		for batch, err := range from.Subscribe(t.Context(), 0, filter) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range batch.Events {
+				ids = append(ids, r.ID)
+			}
+			if batch.CaughtUp {
+				break
+			}
+		}
+		return ids
+	}
+	if got, want := read(log), read(store); !slices.Equal(got, want) {
+		t.Errorf("the lists get %d events, and on their own %d", len(got), len(want))
+	}
+	alone := commands.NewAudit()
+	if err := alone.AddLog(t.Context(), store, 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := log.audit; a.Events() == 0 || a.Events() != alone.Events() || a.Bookings() != alone.Bookings() || a.Last() != alone.Last() || !slices.Equal(a.Findings(), alone.Findings()) {
+		t.Errorf("%d events of %d bookings were audited, and on their own %d of %d", a.Events(), a.Bookings(), alone.Events(), alone.Bookings())
+	}
 }
 
 // A document that is right but cannot be found by its keys is a fault, and so is a list that is not there.

@@ -72,11 +72,11 @@ func (c *logChannel) send(ctx context.Context, m Message) error {
 	if err != nil {
 		return &failure{err: err, unsent: true, unknown: true}
 	}
-	w, err := c.texts.words(p.Language, m)
+	subject, err := c.texts.subject(p.Language, c.texts.view(m))
 	if err != nil {
 		return unsendable(err)
 	}
-	c.log.InfoContext(ctx, "notification", "to", m.To, "kind", m.Kind, "subject", w.subject, "text", m.Sentence(),
+	c.log.InfoContext(ctx, "notification", "to", m.To, "kind", m.Kind, "subject", subject, "text", m.Sentence(),
 		"booking", m.Booking, "notification", m.ID, "correlation", m.CorrelationID)
 	return nil
 }

@@ -117,9 +117,9 @@ func (t *texts) add(folder fs.FS) error {
 	return nil
 }
 
-// words renders a message in a language.
-func (t *texts) words(name string, m Message) (w words, err error) {
-	v := view{
+// view is what the templates show of a message.
+func (t *texts) view(m Message) *view {
+	v := &view{
 		Kind: string(m.Kind), Sentence: m.Sentence(), Booking: string(m.Booking), Room: string(m.Room), OldRoom: string(m.OldRoom),
 		To: string(m.To), User: string(m.User), By: m.By, Reason: m.Reason, Cause: string(m.Cause),
 		Start: m.Slot.Start, End: m.Slot.End, OldStart: m.OldSlot.Start, OldEnd: m.OldSlot.End, Started: m.Started, Ended: m.Ended,
@@ -132,11 +132,23 @@ func (t *texts) words(name string, m Message) (w words, err error) {
 	default:
 		v.Link = t.link + "/bookingLists/" + v.Booking
 	}
-	subject, err := t.execute(name, v.Kind+".subject", &v, false)
-	lead, err2 := t.execute(name, v.Kind, &v, false)
-	v.Subject, v.Lead = clean(strings.TrimSpace(subject)), strings.TrimSpace(lead)
-	text, err3 := t.execute(name, "layout", &v, false)
-	html, err4 := t.execute(name, "layout", &v, true)
+	return v
+}
+
+// subject renders the subject of a message in a language.
+func (t *texts) subject(name string, v *view) (string, error) {
+	subject, err := t.execute(name, v.Kind+".subject", v, false)
+	return clean(strings.TrimSpace(subject)), err
+}
+
+// words renders a message in a language.
+func (t *texts) words(name string, m Message) (w words, err error) {
+	v := t.view(m)
+	v.Subject, err = t.subject(name, v)
+	lead, err2 := t.execute(name, v.Kind, v, false)
+	v.Lead = strings.TrimSpace(lead)
+	text, err3 := t.execute(name, "layout", v, false)
+	html, err4 := t.execute(name, "layout", v, true)
 	return words{v.Subject, strings.TrimSpace(text) + "\n", strings.TrimSpace(html) + "\n"}, errors.Join(err, err2, err3, err4)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +24,17 @@ func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projectio
 		return fmt.Errorf("write to %s: %w", ref, err)
 	}
 	return nil
+}
+
+// WriteAll implements [projections.Store]. The lists are written at the same time: they are in different collections.
+func (s *Store) WriteAll(ctx context.Context, all []projections.Update) []error {
+	errs := make([]error, len(all))
+	var writing sync.WaitGroup
+	for i, u := range all {
+		writing.Go(func() { errs[i] = s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint) })
+	}
+	writing.Wait()
+	return errs
 }
 
 func (s *Store) write(ctx context.Context, ref projections.Ref, schema projections.Schema, rows []projections.Row, checkpoint projections.Checkpoint) error {

@@ -66,17 +66,17 @@ func (f *file) documents(ctx context.Context, c *connection, ref projections.Ref
 	if order, ok := f.orders.Load(ref); ok {
 		return &documents{schema: schema, order: order.([]int)}, nil
 	}
-	d, found, err := documentsOf(ctx, c, ref, schema)
+	d, found, err := documentsOf(ctx, c, ref, schema, "")
 	if found {
 		f.orders.Store(ref, d.order)
 	}
 	return d, err
 }
 
-// documentsOf returns the documents of a generation, and whether there is one.
-func documentsOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema) (d *documents, found bool, err error) {
+// documentsOf returns the documents of a generation, and whether there is one for which a further condition holds.
+func documentsOf(ctx context.Context, c *connection, ref projections.Ref, schema projections.Schema, condition string) (d *documents, found bool, err error) {
 	d = &documents{schema: schema}
-	err = c.query(ctx, "SELECT fields FROM generations WHERE projection = ? AND number = ?", []driver.Value{ref.Projection, int64(ref.Number)},
+	err = c.query(ctx, "SELECT fields FROM generations WHERE projection = ? AND number = ? "+condition, []driver.Value{ref.Projection, int64(ref.Number)},
 		func(v []driver.Value) {
 			found = true
 			for name := range strings.FieldsSeq(v[0].(string)) {

@@ -47,32 +47,57 @@ func transact(ctx context.Context, w *connection, do func(ctx context.Context, w
 // Write implements [projections.Store].
 func (s *Store) Write(ctx context.Context, ref projections.Ref, schema projections.Schema, rows []projections.Row, checkpoint projections.Checkpoint) error {
 	err := s.transaction(ctx, func(always context.Context, w *connection) error {
-		if err := writable(always, w, ref); err != nil {
-			return err
-		}
-		documents, _, err := documentsOf(always, w, ref, schema)
-		if err != nil {
-			return err
-		}
-		statements := statementsOf(ref)
-		for i := range rows {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := write(always, w, documents, statements, &rows[i]); err != nil {
-				return fmt.Errorf("document %s: %w", rows[i].ID, err)
-			}
-		}
-		_, err = w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
-			changed = max(changed, ?), longest = max(longest, ?), touched = max(touched + 1, ?)
-			WHERE projection = ? AND number = ?`, int64(checkpoint.Position), noted(checkpoint.Last()), noted(checkpoint.Considered),
-			fmt.Sprintf("%020d", checkpoint.Changed), checkpoint.Longest, time.Now().UnixMicro(), ref.Projection, int64(ref.Number))
-		return err
+		return update(ctx, always, w, projections.Update{Ref: ref, Schema: schema, Rows: rows, Checkpoint: checkpoint})
 	})
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", ref, err)
 	}
 	return nil
+}
+
+// WriteAll implements [projections.Store]. If one cannot be written, each gets a transaction of its own.
+func (s *Store) WriteAll(ctx context.Context, all []projections.Update) []error {
+	errs := make([]error, len(all))
+	err := s.transaction(ctx, func(always context.Context, w *connection) error {
+		for _, u := range all {
+			if err := update(ctx, always, w, u); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, u := range all {
+		if err != nil {
+			errs[i] = s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint)
+		}
+	}
+	return errs
+}
+
+// update writes to a generation within a transaction, which always outlasts ctx. It returns ErrRetired for a generation that was dropped
+// or replaced.
+func update(ctx, always context.Context, w *connection, u projections.Update) error {
+	documents, found, err := documentsOf(always, w, u.Ref, u.Schema, "AND number >= (SELECT active FROM projections WHERE name = projection)")
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return projections.ErrRetired
+	}
+	statements := statementsOf(u.Ref)
+	for i := range u.Rows {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := write(always, w, documents, statements, &u.Rows[i]); err != nil {
+			return fmt.Errorf("document %s: %w", u.Rows[i].ID, err)
+		}
+	}
+	_, err = w.exec(always, `UPDATE generations SET position = max(position, ?), event = max(event, ?), considered = max(considered, ?),
+		changed = max(changed, ?), longest = max(longest, ?), touched = max(touched + 1, ?)
+		WHERE projection = ? AND number = ?`, int64(u.Checkpoint.Position), noted(u.Checkpoint.Last()), noted(u.Checkpoint.Considered),
+		fmt.Sprintf("%020d", u.Checkpoint.Changed), u.Checkpoint.Longest, time.Now().UnixMicro(), u.Projection, int64(u.Number))
+	return err
 }
 
 // noted is the stored form of an event, if it is known.
@@ -81,17 +106,6 @@ func noted(p projections.Point) string {
 		return ""
 	}
 	return p.String()
-}
-
-// writable returns ErrRetired for a generation that was dropped or replaced.
-func writable(ctx context.Context, w *connection, ref projections.Ref) error {
-	var there int64
-	_, err := w.one(ctx, `SELECT count(*) FROM projections p JOIN generations g ON g.projection = p.name
-		WHERE p.name = ? AND g.number = ? AND g.number >= p.active`, []driver.Value{ref.Projection, int64(ref.Number)}, &there)
-	if err == nil && there == 0 {
-		return projections.ErrRetired
-	}
-	return err
 }
 
 // statements write documents of a generation.

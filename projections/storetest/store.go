@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) projections.Store, beside func(t 
 		"AnyDelivery":       testAnyDelivery,
 		"Checkpoint":        testCheckpoint,
 		"Retired":           testRetired,
+		"WriteAll":          func(t *testing.T, l *list) { testWriteAll(t, l, beside(t, store)) },
 		"Drop":              testDrop,
 		"Find":              testFind,
 		"Pages":             testPages,
@@ -671,6 +672,49 @@ func testRetired(t *testing.T, l *list) {
 	l.wantErr(l.store.Write(t.Context(), aside, schema(), nil, projections.Checkpoint{Position: 12}), projections.ErrRetired)
 	if _, ok := l.state().Generation(aside.Number); ok {
 		t.Error("a write has brought back a generation that was dropped")
+	}
+}
+
+// What is written to several lists is written to each as if it were alone, though one of them has been retired and another cannot be written.
+func testWriteAll(t *testing.T, l *list, beside Beside) {
+	lists := []*list{l, newList(t, l.store), newList(t, l.store), newList(t, l.store)}
+	updates := make([]projections.Update, len(lists))
+	for i, list := range lists {
+		updates[i] = projections.Update{Ref: list.active(), Schema: schema(), Rows: []projections.Row{row(1, 5), row(2, 5)}, Checkpoint: checkpoint(5, nil)}
+	}
+	wantAll := func(position eventstore.Position, of ...int) {
+		t.Helper()
+		for _, i := range of {
+			lists[i].wantDocuments(updates[i].Ref, name(1, position), name(2, position))
+			if g, _ := lists[i].state().Generation(updates[i].Number); g.Position != position || g.Event != event(position) {
+				t.Errorf("list %d is at %d", i, g.Position)
+			}
+		}
+	}
+	for i, err := range l.store.WriteAll(t.Context(), updates) {
+		lists[i].wantErr(err, nil)
+	}
+	wantAll(5, 0, 1, 2, 3)
+
+	next := lists[1].begin()
+	lists[1].write(next, 5)
+	lists[1].activate(updates[1].Number, next.Number)
+	if err := beside.Unique(updates[2].Ref); err != nil {
+		t.Fatal(err)
+	}
+	for i := range updates {
+		updates[i].Rows, updates[i].Checkpoint = []projections.Row{row(1, 7), row(2, 7)}, checkpoint(7, nil)
+	}
+	same := updates[2].Rows[1]
+	of(same).Start = of(updates[2].Rows[0]).Start
+	errs := l.store.WriteAll(t.Context(), updates)
+	lists[1].wantErr(errs[1], projections.ErrRetired)
+	if errs[0] != nil || errs[2] == nil || errs[3] != nil {
+		t.Errorf("the errors are %v", errs)
+	}
+	wantAll(7, 0, 3)
+	if g, _ := lists[2].state().Generation(updates[2].Number); g.Position != 5 {
+		t.Errorf("the list that cannot be written is at %d", g.Position)
 	}
 }
 
