@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"eventstore/node":                    {},
 	"commands":                           {"domain", "eventstore"},
 	"commands/accounts":                  {"domain", "commands/accounts/directory", "eventstore"},
-	"commands/notify":                    {"domain", "eventstore"},
+	"commands/notify":                    {"domain", "eventstore", "commands"},
 	"projections":                        {"domain", "eventstore"},
 	"projections/mongo":                  {"domain", "eventstore", "projections"},
 	"projections/sqlite":                 {"domain", "eventstore", "projections"},

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -67,7 +68,7 @@ func newAgenda(store Store, log *slog.Logger) *agenda {
 		store: store, changed: make(chan struct{}, 1), streams: map[string]*agendaStream{},
 		broken:  eventstore.NewTrouble(log, slog.LevelError, "notifications that failed are not attempted again", "notifications that failed are attempted again"),
 		refused: eventstore.NewTrouble(log, slog.LevelError, "a notification that failed cannot be attempted again", ""),
-		growing: eventstore.NewTrouble(log, slog.LevelWarn, "the stream "+checkpointStream+" keeps former positions, which are of no use: an administrator of the event store can end that with: roombook setup --eventstore esdb://admin…", ""),
+		growing: eventstore.NewTrouble(log, slog.LevelWarn, "the stream "+checkpointStream+" keeps former positions, which are of no use", ""),
 	}
 }
 
@@ -115,7 +116,7 @@ func (a *agenda) follow(ctx context.Context, alive func()) error {
 		if _, refused := errors.AsType[*eventstore.Refused](err); !refused {
 			return err
 		}
-		a.growing.Failed(err)
+		a.growing.Failed(commands.NeedsSetup(err))
 	}
 	a.mu.Lock()
 	clear(a.streams)

@@ -30,6 +30,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -312,8 +313,8 @@ func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 	missing := false
 	for pauses := newBackOff(); ; {
 		_, err := ensureGroup(ctx, d.store, r.group, d.metrics.settled(r.group))
-		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
-			err = fmt.Errorf("%w: an administrator of the event store has to run: roombook setup --eventstore esdb://admin…", refused)
+		if _, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
+			err = commands.NeedsSetup(err)
 		} else if err == nil || ok {
 			r.report(nil)
 			d.metrics.poll(ctx, d.store, r.group)
