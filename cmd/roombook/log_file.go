@@ -179,7 +179,9 @@ func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {
 		lines, size := bufio.NewScanner(f), int64(0)
 		lines.Buffer(make([]byte, 1<<20), maxLine)
 		lines.Split(wholeLines)
-		damaged := func(err error) { yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err)) }
+		damaged := func(err error) {
+			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
+		}
 		for lines.Scan() {
 			line := lines.Bytes()
 			size += int64(len(line))
