@@ -497,10 +497,13 @@ func (a op) String() string {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"gap", a.gap}, {"longest", a.longest}} {
+	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"from", a.from}, {"gap", a.gap}, {"shortest", a.shortest}, {"longest", a.longest}, {"step", a.step}} {
 		if f.value != 0 {
 			fmt.Fprintf(&b, " %s %d", f.name, f.value)
 		}
+	}
+	if a.thisYear {
+		b.WriteString(" this year")
 	}
 	return b.String()
 }
