@@ -255,6 +255,13 @@ func TestForbidden(t *testing.T) {
 	wantProblem(t, "one's own is confirmed", s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, ofAnn), 403, "forbidden")
 	s.do(t, "PATCH", "/confirms/"+id, `{"status":"CONFIRMED"}`, admin).want(t, 200)
 	s.do(t, "DELETE", "/bookings/"+id, "", ofAnn).want(t, 204)
+	free := "/availability?from=202611240930&to=202611241030"
+	for path, want := range map[string]domain.UserID{free: ann, free + "&bookingUserId=" + string(ann): ann} {
+		if s.do(t, "GET", path, "", ofAnn).want(t, 200); s.lists.askedFree.User != want {
+			t.Errorf("%s is asked for %q", path, s.lists.askedFree.User)
+		}
+	}
+	wantProblem(t, "whether somebody else may book", s.do(t, "GET", free+"&bookingUserId="+string(ann), "", ofBob), 403, "forbidden")
 	wantProblem(t, "somebody else's that is over", s.do(t, "DELETE", "/bookings/"+id, "", ofBob), 403, "forbidden")
 }
 

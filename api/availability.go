@@ -67,12 +67,14 @@ type availabilityParams struct {
 	Minutes string `param:"minutes"`
 	// The time within which a booking of so many minutes is to be, of at most 7 days: two times (RFC 3339, or the compact local forms) with a slash between.
 	Within string `param:"within"`
+	// The user whom the booking is for, whose limits in a room count; the caller, where accounts are used and none is named. Others may be named by whom they may be booked for.
+	BookingUserID string `param:"bookingUserId"`
 	// The most rooms.
 	Size string `param:"size"`
 }
 
 func (s *Server) availability(x *exchange) error {
-	q := projections.AvailabilityQuery{RoomFilter: projections.RoomFilter{Now: x.now()}}
+	q := projections.AvailabilityQuery{RoomFilter: projections.RoomFilter{Now: x.now()}, User: x.actor.User}
 	var minutes int
 	var slot, within domain.Slot
 	bySlot := true
@@ -90,6 +92,8 @@ func (s *Server) availability(x *exchange) error {
 			}
 		case "within":
 			within, err = parsePeriod(value, s.zone)
+		case "bookingUserId":
+			q.User, err = parseID[domain.UserID](value)
 		case "size":
 			q.Size, err = parseSize(value)
 		default:
@@ -106,6 +110,11 @@ func (s *Server) availability(x *exchange) error {
 	err = faultIf(err, !bySlot && within.Start.IsZero(), "within", "must be given with minutes")
 	if err != nil {
 		return err
+	}
+	if q.User != x.actor.User {
+		if err := x.actor.May(domain.Book, domain.SomebodyElse); err != nil {
+			return err
+		}
 	}
 	q.Within, q.Length = slot, slot.End.Sub(slot.Start)
 	if !bySlot {

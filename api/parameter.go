@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 )
@@ -143,7 +144,7 @@ func parseBound(value string, zone *time.Location, end bool) (time.Time, error) 
 			if end {
 				date = date.AddDate(0, 0, 1)
 			}
-			return inYears(startOfDay(date, zone))
+			return inYears(domain.Midnight(date.Year(), date.Month(), date.Day(), zone).UTC())
 		}
 	}
 	if end {

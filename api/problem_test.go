@@ -201,6 +201,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrReplaced":       "event-store-replaced",
 		"eventstore.ErrClosed":         "shutting-down",
 		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
+		"eventstore.ErrDeleted":        unheard, // nothing here deletes a stream for good: somebody has damaged the log
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"eventstore.NoGroup":           unheard, // of who sends notifications, to nobody
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",

@@ -38,7 +38,7 @@ func (s *Server) roomRoutes() []route {
 type roomFilterParams struct {
 	// Only rooms for at least so many persons.
 	Capacity string `param:"capacity"`
-	// Only rooms that have this, whatever its case and accents. Several are separated by commas; a room then has all of them.
+	// Only rooms that have this, whatever its case and accents. Several are separated by commas; a room then has all of them. What has a comma in its name is found by its name.
 	Equipment string `param:"equipment"`
 	// Only rooms in this building, whatever its case and accents.
 	Building string `param:"building"`

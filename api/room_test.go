@@ -217,7 +217,7 @@ func TestFaultsOfRooms(t *testing.T) {
 		{"/availability", "from to"},
 		{"/availability?from=202611240930&to=202611240930", "to"},
 		{"/availability?minutes=0&within=now&capacity=x", "capacity minutes within"},
-		{"/availability?minutes=45", "within"},
+		{"/availability?minutes=45&bookingUserId=a%20b", "bookingUserId within"},
 		{"/availability?within=202611240930/202611240900", "minutes within"},
 		{"/availability?minutes=45&within=202611240930/202611241900&from=202611240930", "from"},
 		{"/availability?minutes=45&within=202001010000/202001010100", "within"},
@@ -322,6 +322,16 @@ func TestAHouse(t *testing.T) {
 			do("POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"eve"}`, free["roomId"], slot[0], slot[1]), 201)
 		}
 	}
+
+	// So is the limit of a user who is named.
+	do("PUT", "/rooms/"+room(2)+"/rules", `{"weeklyMinutesPerUser":60}`, 200)
+	for user, want := range map[string]int{"bob": 2, "liz": 3} {
+		free := get("/availability?from=202611251400&to=202611251430&bookingUserId=" + user + of)
+		if rooms := free.at(t, "_embedded.rooms").([]any); len(rooms) != want {
+			t.Errorf("%s: %s", user, free.body)
+		}
+	}
+	s.do(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611251400","useEndDtm":"202611251430","bookingUserId":"bob"}`, room(2))).want(t, 409)
 }
 
 // kinds are the spans of rooms in short.

@@ -68,15 +68,6 @@ func atMidnight(s []byte) (start []byte, ok bool) {
 	return start, true
 }
 
-// startOfDay returns the first instant of a date in the zone, which is not 00:00 if clocks are put forward at midnight.
-func startOfDay(date time.Time, zone *time.Location) time.Time {
-	t := time.Date(date.Year(), date.Month(), date.Day(), 0, 0, 0, 0, zone)
-	if clock := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC); clock.Before(date) {
-		_, t = t.ZoneBounds()
-	}
-	return t.UTC()
-}
-
 // parseTime parses RFC 3339, or a local time of the zone in the compact forms yyyyMMddHHmm and yyyyMMddHHmmss. A local time that clocks in
 // the zone skip or show twice is a fault. The result is truncated to [resolution].
 func parseTime(s []byte, zone *time.Location) (time.Time, error) {

@@ -5,6 +5,8 @@
 #
 #   deploy/rollout.sh REGISTRY/roombook@sha256:… [OVERLAY]
 #
+# A roll-out that meets another one is refused. The ConfigMap roombook-rollout says which is under way; one that is killed leaves it behind.
+#
 # OVERLAY is production, which is the default, or production-istio. ROLLOUT_TIMEOUT is how long to wait for each Deployment, 5m by
 # default.
 set -euo pipefail
@@ -18,6 +20,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 manifests=$(kubectl kustomize "$here/kubernetes/overlays/$overlay" | sed "s|image: roombook:local\$|image: $image|")
 [[ $manifests == *"image: $image"* ]] || { echo "rollout: the overlay $overlay names another image than roombook:local, which $image would be put in place of" >&2; exit 2; }
+
+# One at a time: the stages of two would mix, and one that goes back would take the other along.
+kubectl -n "$namespace" create configmap roombook-rollout --from-literal=image="$image" --from-literal=by="$(id -un) on $(hostname)" >/dev/null || {
+  holder=$(kubectl -n "$namespace" get configmap roombook-rollout -o jsonpath='of {.data.image} by {.data.by} since {.metadata.creationTimestamp}') || exit 1
+  echo "rollout: a roll-out $holder is under way: start this one again when it is done, or if it was killed, after: kubectl -n $namespace delete configmap roombook-rollout" >&2
+  exit 1
+}
+trap 'kubectl -n "$namespace" delete configmap roombook-rollout >/dev/null' EXIT
+
 # Each Deployment with the revision of it that runs now: where its template stays the same, the one before is not what to go back to.
 before=$(kubectl -n "$namespace" get deployments -l app.kubernetes.io/name=roombook \
   -o jsonpath='{range .items[*]}{.metadata.name} {.metadata.annotations.deployment\.kubernetes\.io/revision}{"\n"}{end}')

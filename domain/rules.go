@@ -275,24 +275,7 @@ func nextOnGrid(t time.Time, step time.Duration) time.Time {
 // weekOf is the week of t, from Monday to Sunday in its zone.
 func weekOf(t time.Time) Slot {
 	monday := t.Day() - int(t.Weekday()+6)%7
-	return Slot{midnight(t.Year(), t.Month(), monday, t.Location()), midnight(t.Year(), t.Month(), monday+7, t.Location())}
-}
-
-// midnight is the first moment of a day, which may be the one when clocks are put forward from midnight.
-func midnight(year int, month time.Month, date int, zone *time.Location) time.Time {
-	noon := time.Date(year, month, date, 12, 0, 0, 0, zone)
-	t := time.Date(year, month, date, 0, 0, 0, 0, zone)
-	start, end := t.ZoneBounds()
-	switch {
-	case t.Day() != noon.Day(): // the day before
-		return end
-	case !start.IsZero():
-		// Clocks that are put back after midnight, or to it, may have shown this day before.
-		if before := start.Add(-1); before.Day() == noon.Day() && noon.Sub(before) < day {
-			return before.Add(-sinceMidnight(before))
-		}
-	}
-	return t
+	return Slot{Midnight(t.Year(), t.Month(), monday, t.Location()), Midnight(t.Year(), t.Month(), monday+7, t.Location())}
 }
 
 func latest(a, b time.Time) time.Time {

@@ -252,7 +252,7 @@ func TestWallClocks(t *testing.T) {
 			if from.Before(week.Start) || !from.Before(week.End) || week.Start.Weekday() != time.Monday || week.Start.Add(-time.Second).Weekday() == time.Monday {
 				t.Fatalf("%s is in the week %s to %s", from, week.Start, week.End)
 			}
-			if midnight := midnight(from.Year(), from.Month(), from.Day(), zone); midnight.Day() != from.Day() || midnight.Add(-time.Second).Day() == from.Day() && from.Sub(midnight) < day+2*time.Hour && midnight.Add(-time.Second).YearDay() == from.YearDay() {
+			if midnight := Midnight(from.Year(), from.Month(), from.Day(), zone); midnight.Day() != from.Day() || midnight.Add(-time.Second).Day() == from.Day() && from.Sub(midnight) < day+2*time.Hour && midnight.Add(-time.Second).YearDay() == from.YearDay() {
 				t.Fatalf("the day of %s begins at %s", from, midnight)
 			}
 		}

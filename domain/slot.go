@@ -25,3 +25,21 @@ func (s Slot) Length() time.Duration { return s.End.Sub(s.Start) }
 func (s Slot) String() string {
 	return fmt.Sprintf("[%s, %s)", s.Start.UTC().Format(time.RFC3339), s.End.UTC().Format(time.RFC3339))
 }
+
+// Midnight returns the first moment of a day in a zone, which is later than 00:00 where clocks are put forward from midnight. As for [time.Date], the
+// date may be outside its month.
+func Midnight(year int, month time.Month, date int, zone *time.Location) time.Time {
+	noon := time.Date(year, month, date, 12, 0, 0, 0, zone)
+	t := time.Date(year, month, date, 0, 0, 0, 0, zone)
+	start, end := t.ZoneBounds()
+	switch {
+	case t.Day() != noon.Day(): // the day before
+		return end
+	case !start.IsZero():
+		// Clocks that are put back after midnight, or to it, may have shown this day before.
+		if before := start.Add(-1); before.Day() == noon.Day() && noon.Sub(before) < day {
+			return before.Add(-sinceMidnight(before))
+		}
+	}
+	return t
+}

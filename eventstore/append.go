@@ -36,7 +36,7 @@ const maxAppendBytes = 1 << 20
 //     stream, or not, or get there later. Another append at the same revision succeeds only if this one has not been done and never
 //     will be.
 //   - ctx's error, if ctx ended before anything was sent. If something was sent, the error is both that and [ErrOutcomeUnknown].
-//   - [*Refused], [ErrTooLarge], [ErrClosed], or another error if the event store refuses the append or the append is invalid: no
+//   - [*Refused], [ErrTooLarge], [ErrDeleted], [ErrClosed], or another error if the event store refuses the append or the append is invalid: no
 //     events, a type that cannot be stored, an impossible revision or stream name. Nothing was written.
 //
 // When no answer comes, Append looks for the ids in the stream, and if they are not there sends the same again, until the time-out.

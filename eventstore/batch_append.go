@@ -3,7 +3,6 @@ package eventstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -173,7 +172,7 @@ func (c *batchCall) append(ctx context.Context, silence time.Duration, stream st
 			Position: Position(r.Success.GetPosition().GetCommitPosition()),
 		}, false, nil
 	case *streams.BatchAppendResp_Error:
-		sent, err = c.member.batchFailed(stream, r.Error)
+		sent, err = c.member.batchFailed(r.Error)
 		return Appended{}, sent, err
 	}
 	return Appended{}, result.sent, result.err
@@ -327,7 +326,7 @@ func (c *batchCall) end(err error) {
 
 // batchFailed translates the error of a batch, which names its kind by its one detail. sent reports whether the event store may have
 // done the append all the same.
-func (m *member) batchFailed(stream string, failure *rpcstatus.Status) (sent bool, err error) {
+func (m *member) batchFailed(failure *rpcstatus.Status) (sent bool, err error) {
 	code, text := codes.Code(failure.GetCode()), failure.GetMessage()
 	if len(failure.GetDetails()) > 0 {
 		detail, _ := failure.GetDetails()[0].UnmarshalNew() // nil if it is of a kind that is not known
@@ -342,7 +341,7 @@ func (m *member) batchFailed(stream string, failure *rpcstatus.Status) (sent boo
 		case *shared.AccessDenied:
 			code, text = codes.PermissionDenied, "Access Denied"
 		case *shared.StreamDeleted:
-			code, text = codes.FailedPrecondition, fmt.Sprintf("Event stream '%s' is deleted.", stream)
+			return false, &refusal{ErrDeleted}
 		case *shared.BadRequest:
 			text = d.GetMessage()
 		}

@@ -86,8 +86,8 @@ type ConsumeOptions struct {
 // connection breaks, the event store restarts, another member of its cluster becomes the leader. An event that cannot be decoded is handed
 // over with a nil Event, like any other.
 //
-// When ctx ends no further event is handled. Consume returns once those being handled are settled. The context of handle has the values of
-// ctx but does not end with it: a handler that had better be cut short looks at ctx itself.
+// When ctx ends no further event is handled, nor when there is no such group any more. Consume returns once those being handled are settled.
+// The context of handle ends as soon as that is waited for: a handler that must not be cut short goes on without it.
 //
 // Every event is handled at least once: until its settlement has reached the event store, and that has written a checkpoint, it may be
 // handed out again, to this consumer or another one. Within one call of Consume an event that comes again while it is being handled, or
@@ -109,6 +109,7 @@ func (s *Store) Consume(ctx context.Context, group string, o ConsumeOptions, han
 	if o.Key == nil {
 		o.Key = func(r Recorded) string { return r.Stream }
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	c := &consumer{
 		store: s, group: group, options: o, handle: handle, ctx: ctx, name: "roombook-" + uuid.NewString(),
 		broken:   NewTrouble(s.logger, slog.LevelWarn, "a persistent subscription cannot be read", "a persistent subscription is read again"),
@@ -118,6 +119,7 @@ func (s *Store) Consume(ctx context.Context, group string, o ConsumeOptions, han
 		queues:   map[string][]*heldEvent{},
 	}
 	err := c.consume()
+	cancel()
 	c.stop()
 	return fmt.Errorf("consume group %s: %w", group, err)
 }
@@ -128,7 +130,7 @@ type consumer struct {
 	group   string
 	options ConsumeOptions
 	handle  func(context.Context, Delivery) Settlement
-	ctx     context.Context // the caller's
+	ctx     context.Context // of handlers, which ends with the caller's, or once there is no group to settle events to
 	name    string          // by which the event store knows its connections
 	broken  *Trouble
 
@@ -385,7 +387,7 @@ func (c *consumer) handleNext(key string) (more bool) {
 	c.handlers <- struct{}{}
 	defer func() { <-c.handlers }()
 	h, delivery := c.next(key)
-	return h != nil && c.settle(key, h, c.handle(context.WithoutCancel(c.ctx), delivery))
+	return h != nil && c.settle(key, h, c.handle(c.ctx, delivery))
 }
 
 // next is the first event with a key, nil if there is none left or the consumer is to stop. Those that came on a call that has ended are not

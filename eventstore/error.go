@@ -23,6 +23,8 @@ var (
 	ErrOutcomeUnknown = errors.New("the event store did not answer an append: its outcome is unknown")
 	// ErrTooLarge means that the append is larger than the event store accepts.
 	ErrTooLarge = errors.New("the append is larger than the event store accepts")
+	// ErrDeleted means that the stream was deleted for good: it cannot be read or appended to any more. Nothing was written.
+	ErrDeleted = errors.New("the stream was deleted for good")
 	// ErrClosed means that [Store.Close] was called.
 	ErrClosed = errors.New("the event store's connections are closed")
 )
@@ -124,7 +126,12 @@ func (m *member) failed(err error, trailer metadata.MD) error {
 			return &refusal{fmt.Errorf("%w: %s", ErrTooLarge, text)}
 		}
 		return &refusal{errors.New(text)}
-	case codes.FailedPrecondition, codes.AlreadyExists, codes.OutOfRange, codes.ResourceExhausted, codes.Unimplemented:
+	case codes.FailedPrecondition:
+		if firstOf(trailer, "exception") == "stream-deleted" {
+			return &refusal{fmt.Errorf("%w: %s", ErrDeleted, text)}
+		}
+		return &refusal{errors.New(text)}
+	case codes.AlreadyExists, codes.OutOfRange, codes.ResourceExhausted, codes.Unimplemented:
 		return &refusal{errors.New(text)}
 	}
 	return errors.New(text)

@@ -77,6 +77,8 @@ type GroupInfo struct {
 	Waiting int
 	// Parked is the number of events that are parked.
 	Parked int
+	// From is where the group begins, as [GroupSettings.From] says; 0 if that was the end of the log.
+	From Position
 	// Known is the position of the last event that the group has read, Checkpoint that up to which all is settled as far as was written
 	// down; 0 if there is none.
 	Known, Checkpoint Position
@@ -197,6 +199,7 @@ func (s *Store) Group(ctx context.Context, group string) (GroupInfo, error) {
 	if err != nil {
 		return GroupInfo{}, fmt.Errorf("look at group %s: %w", group, err)
 	}
+	from, _ := parsePosition(info.GetStartFrom())
 	known, _ := parsePosition(info.GetLastKnownEventPosition())
 	checkpoint, _ := parsePosition(info.GetLastCheckpointedEventPosition())
 	return GroupInfo{
@@ -204,6 +207,7 @@ func (s *Store) Group(ctx context.Context, group string) (GroupInfo, error) {
 		InFlight:   int(info.GetTotalInFlightMessages()),
 		Waiting:    int(info.GetReadBufferCount()) + int(info.GetRetryBufferCount()) + int(info.GetLiveBufferCount()),
 		Parked:     int(info.GetParkedMessageCount()),
+		From:       from,
 		Known:      known,
 		Checkpoint: checkpoint,
 	}, nil

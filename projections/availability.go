@@ -20,7 +20,9 @@ type AvailabilityQuery struct {
 	RoomFilter // Now, the time of the query, must be given
 	Within     domain.Slot
 	// Length is that of the booking; that of the window asks for rooms that are free for all of it.
-	Length      time.Duration
+	Length time.Duration
+	// User is whom the booking is for. Empty leaves out what rules say of a single user.
+	User        domain.UserID
 	Size        int // the maximum number of rooms, 1 to MaxSize; 0 is DefaultSize
 	MinPosition eventstore.Position
 }
@@ -68,8 +70,8 @@ const (
 	suggestedStep   = 15 * time.Minute
 )
 
-// Availability returns the rooms that can be booked by what the lists know; whether they can is decided when they are. It leaves out what
-// rules say of a single user. Its errors are those of other queries.
+// Availability returns the rooms that can be booked by what the lists know; whether they can is decided when they are. Its errors
+// are those of other queries.
 func (q *Queries) Availability(ctx context.Context, query AvailabilityQuery) (Availability, error) {
 	if window := query.Within.End.Sub(query.Within.Start); window > MaxAvailabilityWindow || query.Length > window {
 		return Availability{}, &InvalidQuery{ParameterTo, fmt.Sprintf("must be at most %d days after the beginning, and far enough for the booking", MaxAvailabilityWindow/(24*time.Hour))}
@@ -82,7 +84,10 @@ func (q *Queries) Availability(ctx context.Context, query AvailabilityQuery) (Av
 	if err != nil {
 		return Availability{}, err
 	}
-	s := search{q, query, d, d.Position}
+	s := search{q, query, d, d.Position, nil}
+	if err := s.readOwn(ctx); err != nil {
+		return Availability{}, err
+	}
 	candidates := s.candidates(query.RoomFilter)
 	a := Availability{}
 	if a.Rooms, err = s.free(ctx, candidates, query.Size); err != nil {
@@ -103,6 +108,19 @@ type search struct {
 	AvailabilityQuery
 	directory *Directory
 	position  eventstore.Position
+	own       map[domain.RoomID][]*BookingList // bookings of the user that count for limits; nil if none can
+}
+
+// readOwn reads the bookings of the user from the first week on that an answer may be about, if some room limits its users.
+func (s *search) readOwn(ctx context.Context) error {
+	if s.User == "" || !slices.ContainsFunc(s.directory.rooms, func(r *Room) bool { return r.Rules != nil && r.Rules.LimitUsers() }) {
+		return nil
+	}
+	const week = 8 * 24 * time.Hour // in any time zone
+	from := min(s.Now.UnixMicro(), s.Within.Start.Add(-suggestedBefore-week).UnixMicro())
+	own, position, err := s.occupying(ctx, Selection{User: string(s.User), From: &from, Path: &Path{Index: Order{By: ColumnUser, Start: true}}}, s.MinPosition)
+	s.own, s.position = own, min(s.position, position)
+	return err
 }
 
 // candidates are rooms from the best fitting on.
@@ -131,15 +149,31 @@ func (s *search) taken(ctx context.Context, rooms []*Room, window domain.Slot) (
 	return taken, err
 }
 
-// with is the room's calendar with some bookings.
-func (r *Room) with(bookings []*BookingList) domain.Calendar {
+// with is the room's calendar with some bookings, and with those of the user that count for limits.
+func (s *search) with(r *Room, bookings []*BookingList) domain.Calendar {
+	if own := s.own[r.Room]; len(own) > 0 {
+		others := slices.DeleteFunc(slices.Clone(bookings), func(b *BookingList) bool { return b.User == s.User })
+		bookings = append(others, own...)
+	}
 	if len(bookings) == 0 {
 		return r.calendar
 	}
 	return r.calendar.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {
-		for i, b := range bookings {
-			if held := b.Occupied(); held.Start.Before(held.End) {
-				yield(r.calendar.Revision()+1+domain.Revision(i), domain.SlotReserved{ReservationID: domain.ReservationID(b.Booking), BookingID: b.Booking, RoomID: r.Room, Slot: held})
+		revision := r.calendar.Revision()
+		for _, b := range bookings {
+			held := b.Occupied()
+			if !held.Start.Before(held.End) {
+				continue
+			}
+			reserved := domain.SlotReserved{ReservationID: domain.ReservationID(b.Booking), BookingID: b.Booking, RoomID: r.Room, Slot: held}
+			if b.User == s.User {
+				reserved.UserID = s.User
+			}
+			revision++
+			yield(revision, reserved)
+			if b.Status == StatusEnded {
+				revision++
+				yield(revision, domain.SlotUsed{ReservationID: reserved.ReservationID, BookingID: b.Booking, RoomID: r.Room, End: held.End})
 			}
 		}
 	})
@@ -147,7 +181,7 @@ func (r *Room) with(bookings []*BookingList) domain.Calendar {
 
 // ask is the reservation that a booking of a slot would ask for.
 func (s *search) ask(r *Room, slot domain.Slot) domain.SlotReserved {
-	return domain.SlotReserved{RoomID: r.Room, Slot: slot, At: s.Now}
+	return domain.SlotReserved{RoomID: r.Room, UserID: s.User, Slot: slot, At: s.Now}
 }
 
 // first is the first slot of a length within a window for which a room can be booked.
@@ -184,7 +218,7 @@ func (s *search) free(ctx context.Context, candidates []*Room, n int) ([]Availab
 			if len(found) == n || !s.leaves(bookings) {
 				continue
 			}
-			if slot, ok := s.first(r, r.with(bookings), s.Length, s.Within); ok {
+			if slot, ok := s.first(r, s.with(r, bookings), s.Length, s.Within); ok {
 				found = append(found, Available{&r.RoomList, slot})
 			}
 		}
@@ -216,7 +250,7 @@ func (s *search) suggest(ctx context.Context, candidates []*Room) ([]Suggestion,
 	var otherTimes, shorter []Suggestion
 	asked := domain.Slot{Start: s.Within.Start, End: s.Within.Start.Add(s.Length)}
 	for _, r := range rooms {
-		calendar := r.with(taken[r.Room])
+		calendar := s.with(r, taken[r.Room])
 		_, because := domain.DecideReserve(calendar, s.ask(r, asked), s.policy)
 		for _, slot := range s.otherTimes(r, calendar, asked, around) {
 			otherTimes = append(otherTimes, Suggestion{Available{&r.RoomList, slot}, SuggestOtherTime, because})

@@ -74,7 +74,16 @@ func TestAvailability(t *testing.T) {
 		"horizon":          {[]domain.Event{room("1", 4), rules(domain.Rules{HorizonDays: 1})}, ask(at(34, 0), at(35, 0)), "other-time 1 25T06:00-07:00"},
 		"closed":           {[]domain.Event{room("1", 4), closedFrom("x", at(10, 30), nine)}, hour, "other-time 1 24T09:30-10:30, other-time 1 24T11:30-12:30, shorter 1 24T10:00-10:30"},
 		"retired later":    {[]domain.Event{room("1", 4), domain.RoomRetired{RoomID: "1", From: at(10, 30), At: nine}}, hour, "other-time 1 24T09:30-10:30, shorter 1 24T10:00-10:30"},
-		"retired":          {[]domain.Event{room("1", 4), domain.RoomRetired{RoomID: "1", From: at(5, 0), At: nine}}, hour, ""},
+		"the user has enough": {[]domain.Event{room("1", 4), rules(domain.Rules{UpcomingPerUser: 1}), room("2", 8), bookedIn("1", "b", at(24*30, 0), at(24*30+1, 0))},
+			with(hour, func(q *projections.AvailabilityQuery) { q.User = "kim" }), "2 24T10:00-11:00"},
+		"another user has": {[]domain.Event{room("1", 4), rules(domain.Rules{UpcomingPerUser: 1}), bookedIn("1", "b", at(24*30, 0), at(24*30+1, 0))},
+			with(hour, func(q *projections.AvailabilityQuery) { q.User = "lee" }), "1 24T10:00-11:00"},
+		"nobody is named": {[]domain.Event{room("1", 4), rules(domain.Rules{UpcomingPerUser: 1}), bookedIn("1", "b", at(24*30, 0), at(24*30+1, 0))}, hour, "1 24T10:00-11:00"},
+		"the week is used up": {[]domain.Event{room("1", 4), rules(domain.Rules{WeeklyMinutesPerUser: 90}), bookedIn("1", b1, at(-20, 0), at(-19, 0)), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)},
+			with(hour, func(q *projections.AvailabilityQuery) { q.User = "kim" }), "other-time 1 29T23:30-00:30, shorter 1 24T10:00-10:30"},
+		"what has ended is not upcoming": {[]domain.Event{room("1", 4), rules(domain.Rules{UpcomingPerUser: 1}), bookedIn("1", b1, at(9, 0), at(12, 0)), checkedIn(), started(), ended(), cancelled(domain.CancelledByUseEnd)},
+			with(ask(at(11, 0), at(12, 0)), func(q *projections.AvailabilityQuery) { q.User = "kim" }), "1 24T11:00-12:00"},
+		"retired": {[]domain.Event{room("1", 4), domain.RoomRetired{RoomID: "1", From: at(5, 0), At: nine}}, hour, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, err := queries(t, log(test.given...)).Availability(t.Context(), test.query)
@@ -108,6 +117,7 @@ func TestAvailabilityIsWhatIsDecided(t *testing.T) {
 			domain.RulesSet{RoomID: "1", At: nine, Rules: domain.Rules{
 				StepMinutes: some("step", 0, 0, 15), ShortestMinutes: some("shortest", 0, 0, 30), LongestMinutes: some("longest", 0, 0, 60), GapMinutes: some("gap", 0, 10),
 				NoticeMinutes: some("notice", 0, 0, 60), HorizonDays: some("horizon", 0, 0, 1),
+				UpcomingPerUser: some("upcoming", 0, 0, 1, 2), WeeklyMinutesPerUser: some("weekly", 0, 0, 60),
 				Hours: rapid.SampledFrom([]*domain.WeekHours{nil, nil, {Tuesday: []domain.Hours{{From: "09:00", To: "20:00"}}}}).Draw(rt, "hours"),
 			}},
 		}
@@ -141,11 +151,12 @@ func TestAvailabilityIsWhatIsDecided(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
+		user := rapid.SampledFrom([]domain.UserID{"kim", "lee"}).Draw(rt, "user")
 		start := minute("from", 0, 600)
 		slot := domain.Slot{Start: start, End: start.Add(time.Duration(rapid.IntRange(1, 20).Draw(rt, "for")) * 5 * time.Minute)}
-		_, refusal := domain.DecideReserve(calendar, domain.SlotReserved{ReservationID: "r", BookingID: "b", RoomID: "1", UserID: "lee", Slot: slot, At: nine}, domain.DefaultPolicy())
+		_, refusal := domain.DecideReserve(calendar, domain.SlotReserved{ReservationID: "r", BookingID: "b", RoomID: "1", UserID: user, Slot: slot, At: nine}, domain.DefaultPolicy())
 		a, err := projections.NewQueries(store, projections.QueryOptions{Policy: domain.DefaultPolicy()}).Availability(rt.Context(),
-			projections.AvailabilityQuery{RoomFilter: projections.RoomFilter{Now: nine}, Within: slot, Length: slot.Length()})
+			projections.AvailabilityQuery{RoomFilter: projections.RoomFilter{Now: nine}, User: user, Within: slot, Length: slot.Length()})
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -159,7 +170,7 @@ func TestAvailabilityIsWhatIsDecided(t *testing.T) {
 			if broken, ok := errors.AsType[*domain.RuleBroken](refusal); ok && !reflect.DeepEqual(broken.Broken, s.Because.(*domain.RuleBroken).Broken) {
 				rt.Errorf("because %+v, but the decision is %+v", s.Because, broken)
 			}
-			if _, err := domain.DecideReserve(calendar, domain.SlotReserved{ReservationID: "r", BookingID: "b", RoomID: "1", UserID: "lee", Slot: s.Slot, At: nine}, domain.DefaultPolicy()); err != nil {
+			if _, err := domain.DecideReserve(calendar, domain.SlotReserved{ReservationID: "r", BookingID: "b", RoomID: "1", UserID: user, Slot: s.Slot, At: nine}, domain.DefaultPolicy()); err != nil {
 				rt.Errorf("%s is suggested for %s, but cannot be booked: %v", s.Kind, s.Slot, err)
 			}
 		}

@@ -138,10 +138,20 @@ func newRoom(l RoomList, created eventstore.Position) *Room {
 	r.calendar = domain.Fold(r.calendar, events...)
 	r.name, r.building, r.floor = searchable(r.Name), searchable(r.Building), searchable(r.Floor)
 	r.text = strings.Join([]string{r.name, searchable(string(r.Room)), searchable(r.Note)}, "\n")
-	for _, e := range r.Equipment {
-		r.equipment = append(r.equipment, searchable(e))
-	}
+	r.equipment = pieces(r.Equipment)
 	return r
+}
+
+// pieces are the searchable pieces of equipment. A comma separates them, as it does in a filter, so that a filter finds what has one in its name.
+func pieces(equipment []string) (all []string) {
+	for _, e := range equipment {
+		for piece := range strings.SplitSeq(searchable(e), ",") {
+			if piece = strings.TrimSpace(piece); piece != "" {
+				all = append(all, piece)
+			}
+		}
+	}
+	return all
 }
 
 // searchable is a text without what a search ignores: case, accents, and forms of the same characters.
@@ -157,7 +167,7 @@ func searchable(text string) string {
 // RoomFilter selects rooms of the directory. The zero value selects every room that can be booked.
 type RoomFilter struct {
 	Capacity  int      // at least
-	Equipment []string // all of it
+	Equipment []string // all of it, each piece of what has commas
 	Building  string
 	Floor     string
 	// Text is contained in the name, the id or the note, whatever its case and accents; empty selects any.
@@ -169,10 +179,7 @@ type RoomFilter struct {
 // filtered returns the selected rooms in the order in which they were registered.
 func (d *Directory) filtered(f RoomFilter) []*Room {
 	building, floor, text := searchable(f.Building), searchable(f.Floor), searchable(f.Text)
-	equipment := make([]string, len(f.Equipment))
-	for i, e := range f.Equipment {
-		equipment[i] = searchable(e)
-	}
+	equipment := pieces(f.Equipment)
 	var rooms []*Room
 	for _, r := range d.rooms {
 		has := func(e string) bool { return slices.Contains(r.equipment, e) }

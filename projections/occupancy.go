@@ -112,7 +112,7 @@ func (q *Queries) Occupancy(ctx context.Context, query OccupancyQuery) (Occupanc
 // bookingsOf returns the bookings that hold rooms in a window, and so near to it that a gap reaches into it, by start.
 func (q *Queries) bookingsOf(ctx context.Context, d *Directory, ids []domain.RoomID, window domain.Slot, min eventstore.Position) (map[domain.RoomID][]*BookingList, eventstore.Position, error) {
 	gap := time.Duration(0)
-	s := Selection{Rooms: make([]string, len(ids)), Statuses: bookingListStatuses().occupying(), Unordered: true, Limit: maxOccupancyBookings + 1}
+	s := Selection{Rooms: make([]string, len(ids)), Path: &Path{Index: Order{By: ColumnRoom, Start: true}}}
 	for i, id := range ids {
 		s.Rooms[i] = string(id)
 		if r := d.byID[id]; r != nil && r.Rules != nil {
@@ -121,7 +121,12 @@ func (q *Queries) bookingsOf(ctx context.Context, d *Directory, ids []domain.Roo
 	}
 	from, to := window.Start.Add(-gap).UnixMicro(), window.End.Add(gap).UnixMicro()
 	s.From, s.To = &from, &to
-	s.Path = &Path{Index: Order{By: ColumnRoom, Start: true}}
+	return q.occupying(ctx, s, min)
+}
+
+// occupying returns the selected bookings that hold rooms, by room and start.
+func (q *Queries) occupying(ctx context.Context, s Selection, min eventstore.Position) (map[domain.RoomID][]*BookingList, eventstore.Position, error) {
+	s.Statuses, s.Unordered, s.Limit = bookingListStatuses().occupying(), true, maxOccupancyBookings+1
 	found, err := q.bookingList.atPosition(ctx, min, func() (Found, error) { return q.bookingList.find(ctx, s) })
 	switch {
 	case err != nil:
@@ -129,7 +134,7 @@ func (q *Queries) bookingsOf(ctx context.Context, d *Directory, ids []domain.Roo
 	case len(found.Rows) > maxOccupancyBookings:
 		return nil, 0, ErrTooWide
 	}
-	byRoom := make(map[domain.RoomID][]*BookingList, len(ids))
+	byRoom := map[domain.RoomID][]*BookingList{}
 	for _, row := range found.Rows {
 		b := row.Document.(*BookingList)
 		byRoom[b.Room] = append(byRoom[b.Room], b)

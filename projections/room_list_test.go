@@ -81,7 +81,7 @@ func house() []eventstore.Recorded {
 	return log(
 		registered("1", domain.Details{Name: "Forêt", Building: "West", Floor: "1", Capacity: 8, Equipment: []string{"Beamer", "board"}}),
 		registered("2", domain.Details{Name: "aurora", Building: "west", Floor: "2", Capacity: 4, Equipment: []string{"board"}}),
-		registered("3", domain.Details{Name: "회의실", Building: "East", Floor: "1", Capacity: 20, Note: "The old FORÊT"}),
+		registered("3", domain.Details{Name: "회의실", Building: "East", Floor: "1", Capacity: 20, Equipment: []string{"Board, white"}, Note: "The old FORÊT"}),
 		registered("old", domain.Details{Name: "Zoo", Building: "East", Floor: "1", Capacity: 4}),
 		domain.RoomRetired{RoomID: "old", From: ten, At: nine},
 	)
@@ -100,8 +100,10 @@ func TestRooms(t *testing.T) {
 		{projections.RoomQuery{Sort: "capacity", Descending: true}, "[3 1 old 2]"},
 		{projections.RoomQuery{Sort: "building"}, "[old 3 1 2]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Capacity: 5}}, "[1 3]"},
-		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"BOARD"}}}, "[2 1]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"BOARD"}}}, "[2 1 3]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"board", "beamer"}}}, "[1]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"board", " White"}}}, "[3]"}, // as the API splits its name
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Equipment: []string{"Board, White"}}}, "[3]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Building: "WEST", Floor: "2"}}, "[2]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "foret"}}, "[1 3]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "회"}}, "[3]"},

@@ -366,7 +366,7 @@ func (v *view) findFree(f boardFilter, day domain.Slot) (*freeRooms, error) {
 	}
 	free := &freeRooms{Slot: domain.Slot{Start: start, End: end}}
 	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{
-		RoomFilter: f.rooms(v.Now), Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
+		RoomFilter: f.rooms(v.Now), User: v.Reader, Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
 	})
 	free.Rooms, free.Instead = a.Rooms, a.Suggestions
 	return free, err

@@ -176,7 +176,11 @@ func (v *view) refused(name, title string, f *bookingForm, slot domain.Slot, err
 	}
 	f.Problem = &p
 	if p.status == http.StatusConflict {
-		if f.Choices, err = v.choices(f.Room, slot, freeFrom(err, slot)); err != nil {
+		var user domain.UserID // whose limits count; in a change they do not, as the booking itself is one of the user's
+		if f.Booking == "" {
+			user = domain.UserID(f.User)
+		}
+		if f.Choices, err = v.choices(f.Room, user, slot, freeFrom(err, slot)); err != nil {
 			return err
 		}
 	}
@@ -210,7 +214,7 @@ func freeFrom(err error, slot domain.Slot) time.Time {
 }
 
 // choices are other ways to have a room: this one at another time, from one on, and other rooms at this one.
-func (v *view) choices(room domain.RoomID, slot domain.Slot, from time.Time) ([]choice, error) {
+func (v *view) choices(room domain.RoomID, user domain.UserID, slot domain.Slot, from time.Time) ([]choice, error) {
 	if slot.Length() <= 0 || slot.Length() > 24*time.Hour {
 		return nil, nil
 	}
@@ -226,7 +230,7 @@ func (v *view) choices(room domain.RoomID, slot domain.Slot, from time.Time) ([]
 		// The room itself: the first time of this length, within a day.
 		within := domain.Slot{Start: from, End: from.Add(24*time.Hour + slot.Length())}
 		only := projections.RoomFilter{Now: v.Now, Text: string(room)}
-		a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{RoomFilter: only, Within: within, Length: slot.Length(), Size: projections.MaxSize, MinPosition: v.seen()})
+		a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{RoomFilter: only, User: user, Within: within, Length: slot.Length(), Size: projections.MaxSize, MinPosition: v.seen()})
 		if err != nil {
 			return nil, err
 		}
@@ -236,7 +240,7 @@ func (v *view) choices(room domain.RoomID, slot domain.Slot, from time.Time) ([]
 			}
 		}
 	}
-	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{RoomFilter: filter, Within: slot, Length: slot.Length(), Size: 4, MinPosition: v.seen()})
+	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{RoomFilter: filter, User: user, Within: slot, Length: slot.Length(), Size: 4, MinPosition: v.seen()})
 	if err != nil {
 		return nil, err
 	}

@@ -62,14 +62,9 @@ func (v *view) dayOf(text string, zone *time.Location) (day domain.Slot) {
 // dayFrom is the day that a time is in, in the zone of the time.
 func dayFrom(t time.Time) domain.Slot { return domain.Slot{Start: midnight(t, 0), End: midnight(t, 1)} }
 
-// midnight is the first moment of the day some days after that of t. Where clocks are put forward from midnight that is later.
+// midnight is the first moment of the day some days after that of t.
 func midnight(t time.Time, days int) time.Time {
-	year, month, day := t.Date()
-	first := time.Date(year, month, day+days, 0, 0, 0, 0, t.Location())
-	if noon := time.Date(year, month, day+days, 12, 0, 0, 0, t.Location()); first.Day() != noon.Day() {
-		_, first = first.ZoneBounds()
-	}
-	return first
+	return domain.Midnight(t.Year(), t.Month(), t.Day()+days, t.Location())
 }
 
 var (

@@ -44,23 +44,29 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	return store, nil
 }
 
-// withAccounts calls do with the accounts, and with a request of the operator.
-func withAccounts(cmd *cobra.Command, c storeConfig, do func(a *accounts.Accounts, r accounts.Request) error) (err error) {
-	store, err := openOrAttach(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
-	if err != nil {
-		return err
+// newAccountsCommand completes a command on accounts: with the flags of the store, what they mean, and a request of the operator.
+func newAccountsCommand(cmd *cobra.Command, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error) *cobra.Command {
+	var c storeConfig
+	cmd.Long += "\n\n" + attachHelp
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		store, err := openOrAttach(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+		people, err := openDirectory(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, people.Close()) }()
+		operator, err := operatorRequest()
+		if err != nil {
+			return err
+		}
+		return do(cmd, accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()}, args)
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	people, err := openDirectory(cmd.Context(), c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, people.Close()) }()
-	operator, err := operatorRequest()
-	if err != nil {
-		return err
-	}
-	return do(accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()})
+	c.register(cmd.Flags())
+	return fromEnvironment(cmd)
 }
 
 // userNamed returns the user with a name or an id.
@@ -145,41 +151,33 @@ func readPassword(cmd *cobra.Command) (string, error) {
 }
 
 func newUserAddCommand() *cobra.Command {
-	var c storeConfig
 	var rights rightsFlags
 	var n accounts.NewUser
 	var withoutPassword bool
-	cmd := &cobra.Command{
+	cmd := newAccountsCommand(&cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user",
 		Long: `Add a user, who signs in with the name and the password that is typed in or is the first line of standard input. The answer is the
-user's id, by which bookings name them; it is drawn at random.
-
-` + attachHelp,
+user's id, by which bookings name them; it is drawn at random.`,
 		Example: "  roombook user add ann --full-name \"Ann O'Hara\" --role user,approver --rooms 1,2",
 		Args:    oneName("name one user to add"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			n.Name = args[0]
-			if n.Roles, n.Rooms, err = rights.rights(); err != nil {
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) (err error) {
+		n.Name = args[0]
+		if n.Roles, n.Rooms, err = rights.rights(); err != nil {
+			return err
+		}
+		if !withoutPassword {
+			if n.Password, err = readPassword(cmd); err != nil {
 				return err
 			}
-			if !withoutPassword {
-				if n.Password, err = readPassword(cmd); err != nil {
-					return err
-				}
-			}
-			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				id, err := a.AddUser(cmd.Context(), r, n)
-				if err != nil {
-					return fmt.Errorf("user %s: %w", n.Name, err)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "user %s has the id %s\n", n.Name, id)
-				return nil
-			})
-		},
-	}
-	c.register(cmd.Flags())
-	fromEnvironment(cmd)
+		}
+		id, err := a.AddUser(cmd.Context(), r, n)
+		if err != nil {
+			return fmt.Errorf("user %s: %w", n.Name, err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "user %s has the id %s\n", n.Name, id)
+		return nil
+	})
 	rights.register(cmd, []string{string(domain.RoleUser)}, "")
 	cmd.Flags().StringVar(&n.FullName, "full-name", "", "name to be shown")
 	cmd.Flags().StringVar(&n.Address, "address", "", "mail address")
@@ -189,29 +187,19 @@ user's id, by which bookings name them; it is drawn at random.
 }
 
 // newUserCommand returns a command on one user.
-func newUserCommand(name, short, long, advice string, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error) (*cobra.Command, *storeConfig) {
-	c := new(storeConfig)
-	cmd := &cobra.Command{
-		Use:   name + " NAME",
-		Short: short,
-		Long:  long + "\n\n" + attachHelp,
-		Args:  oneName(advice),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return withAccounts(cmd, *c, func(a *accounts.Accounts, r accounts.Request) error {
-				u, err := userNamed(cmd.Context(), a, r, args[0])
-				if err != nil {
-					return err
-				}
-				return do(cmd, a, r, u)
-			})
-		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd), c
+func newUserCommand(name, short, long, advice string, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error) *cobra.Command {
+	return newAccountsCommand(&cobra.Command{Use: name + " NAME", Short: short, Long: long, Args: oneName(advice)},
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+			u, err := userNamed(cmd.Context(), a, r, args[0])
+			if err != nil {
+				return err
+			}
+			return do(cmd, a, r, u)
+		})
 }
 
 func newUserPasswdCommand() *cobra.Command {
-	cmd, _ := newUserCommand("passwd", "Change a user's password",
+	return newUserCommand("passwd", "Change a user's password",
 		"Change the password of a user, to the one that is typed in or is the first line of standard input. All sessions of the user end.",
 		"name one user whose password to change",
 		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
@@ -225,23 +213,6 @@ func newUserPasswdCommand() *cobra.Command {
 			fmt.Fprintf(cmd.OutOrStdout(), "user %s has another password\n", u.Name)
 			return nil
 		})
-	return cmd
-}
-
-func newUserDisableCommand() *cobra.Command {
-	var enable bool
-	cmd, _ := newUserCommand("disable", "Disable a user, or enable them again",
-		"Disable a user: their sessions end, and their tokens are not valid until they are enabled again. Their bookings stay.",
-		"name one user to disable",
-		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
-			if err := a.Disable(cmd.Context(), r, u.ID, !enable); err != nil {
-				return fmt.Errorf("user %s: %w", u.Name, err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "user %s is %s\n", u.Name, map[bool]string{true: "enabled", false: "disabled"}[enable])
-			return nil
-		})
-	cmd.Flags().BoolVar(&enable, "enable", false, "enable the user again")
-	return cmd
 }
 
 func newUserChangeCommand() *cobra.Command {
@@ -255,7 +226,7 @@ func newUserChangeCommand() *cobra.Command {
 		{"name", "name to sign in with", &name, &change.Name}, {"full-name", "name to be shown", &fullName, &change.FullName},
 		{"address", "mail address", &address, &change.Address}, {"language", "language of mail: en or ko, or one of --texts", &language, &change.Language},
 	}
-	cmd, _ := newUserCommand("change", "Change who a user is", "Change the name, the full name, the mail address or the language of a user. What is left out stays.",
+	cmd := newUserCommand("change", "Change who a user is", "Change the name, the full name, the mail address or the language of a user. What is left out stays.",
 		"name one user to change",
 		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
 			for _, f := range flags {
@@ -275,9 +246,25 @@ func newUserChangeCommand() *cobra.Command {
 	return cmd
 }
 
+func newUserDisableCommand() *cobra.Command {
+	var enable bool
+	cmd := newUserCommand("disable", "Disable a user, or enable them again",
+		"Disable a user: their sessions end, and their tokens are not valid until they are enabled again. Their bookings stay.",
+		"name one user to disable",
+		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
+			if err := a.Disable(cmd.Context(), r, u.ID, !enable); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "user %s is %s\n", u.Name, map[bool]string{true: "enabled", false: "disabled"}[enable])
+			return nil
+		})
+	cmd.Flags().BoolVar(&enable, "enable", false, "enable the user again")
+	return cmd
+}
+
 func newUserRolesCommand() *cobra.Command {
 	var rights rightsFlags
-	cmd, _ := newUserCommand("roles", "Say what a user may do",
+	cmd := newUserCommand("roles", "Say what a user may do",
 		"Give a user these roles and rooms, in place of those that they have. It takes effect at once, within a second in other processes.",
 		"name one user to give roles",
 		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error {
@@ -296,70 +283,63 @@ func newUserRolesCommand() *cobra.Command {
 }
 
 func newUserEraseCommand() *cobra.Command {
-	cmd, c := newUserCommand("erase", "Forget who a user was, for good",
-		`Forget who a user was: name, address, password, sessions, and what they called their tokens. They can do nothing any more. Bookings and their
+	return newAccountsCommand(&cobra.Command{
+		Use:   "erase NAME",
+		Short: "Forget who a user was, for good",
+		Long: `Forget who a user was: name, address, password, sessions, and what they called their tokens. They can do nothing any more. Bookings and their
 history keep the user's id, which then says nothing about anybody. This cannot be undone.
 
 The events have only the id, and so have exports and backups of them. Older copies of the directory of users have the user still; where
 one is put back, the user is forgotten again as soon as they are looked at.`,
-		"name one user to erase", nil)
-	// A user whom the directory has forgotten is found by their id only, if the command is repeated.
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withAccounts(cmd, *c, func(a *accounts.Accounts, r accounts.Request) error {
-			id := domain.UserID(args[0])
-			if u, err := a.Named(cmd.Context(), r, args[0]); err == nil {
-				id = u.ID
-			} else if !errors.Is(err, domain.ErrUserNotFound) {
-				return err
-			}
-			if err := a.Erase(cmd.Context(), r, id); err != nil {
-				return fmt.Errorf("user %s: %w; roombook user list lists all", args[0], err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "user %s is erased\n", id)
-			return nil
-		})
-	}
-	return cmd
+		Args: oneName("name one user to erase"),
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+		// A user whom the directory has forgotten is found by their id only, if the command is repeated.
+		id := domain.UserID(args[0])
+		if u, err := a.Named(cmd.Context(), r, args[0]); err == nil {
+			id = u.ID
+		} else if !errors.Is(err, domain.ErrUserNotFound) {
+			return err
+		}
+		if err := a.Erase(cmd.Context(), r, id); err != nil {
+			return fmt.Errorf("user %s: %w; roombook user list lists all", args[0], err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "user %s is erased\n", id)
+		return nil
+	})
 }
 
 func newUserListCommand() *cobra.Command {
-	var c storeConfig
-	cmd := &cobra.Command{
+	return newAccountsCommand(&cobra.Command{
 		Use:   "list",
 		Short: "List the users",
-		Long:  "List the users in the order of their names: id, name, roles, rooms, full name and address.\n\n" + attachHelp,
+		Long:  "List the users in the order of their names: id, name, roles, rooms, full name and address.",
 		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				users, _, err := a.Users(cmd.Context(), r, "", 0)
-				if err != nil {
-					return err
-				}
-				for _, u := range users {
-					line := fmt.Sprintf("%s  %s  %s", u.ID, u.Name, u.Roles)
-					if u.Rooms != "" {
-						line += fmt.Sprintf(" (rooms %s)", u.Rooms)
-					}
-					if u.Phase == domain.UserPhaseDisabled {
-						line += ", disabled"
-					}
-					fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%s  %s  %s", line, u.FullName, u.Address), " "))
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), counted(len(users), "user"))
-				return nil
-			})
-		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd)
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, _ []string) error {
+		users, _, err := a.Users(cmd.Context(), r, "", 0)
+		if err != nil {
+			return err
+		}
+		for _, u := range users {
+			line := fmt.Sprintf("%s  %s  %s", u.ID, u.Name, u.Roles)
+			if u.Rooms != "" {
+				line += fmt.Sprintf(" (rooms %s)", u.Rooms)
+			}
+			if u.Phase == domain.UserPhaseDisabled {
+				line += ", disabled"
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%s  %s  %s", line, u.FullName, u.Address), " "))
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), counted(len(users), "user"))
+		return nil
+	})
 }
 
 func newTokenCreateCommand() *cobra.Command {
 	var rights rightsFlags
 	var label string
-	var feeds bool
 	var life time.Duration
-	cmd, _ := newUserCommand("create", "Create a token for the API",
+	var feeds bool
+	cmd := newUserCommand("create", "Create a token for the API",
 		`Create a token with which a program acts for the user: Authorization: Bearer rbk_…. It is printed now and kept nowhere. Without roles or rooms
 it has those of the user; it never permits more than the user may at that time.`,
 		"name the user for whom the token acts",
@@ -383,86 +363,69 @@ it has those of the user; it never permits more than the user may at that time.`
 }
 
 func newTokenListCommand() *cobra.Command {
-	var c storeConfig
-	cmd := &cobra.Command{
+	return newAccountsCommand(&cobra.Command{
 		Use:   "list [USER]",
 		Short: "List the tokens of a user, or of all users",
-		Long:  "List the tokens that are not revoked, the newest first: id, user, roles, when they expire and were last used, and label.\n\n" + attachHelp,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Long:  "List the tokens that are not revoked, the newest first: id, user, roles, when they expire and were last used, and label.",
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("name one user, or none for the tokens of all users")
 			}
-			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				var user domain.UserID
-				if len(args) == 1 {
-					u, err := userNamed(cmd.Context(), a, r, args[0])
-					if err != nil {
-						return err
-					}
-					user = u.ID
-				}
-				tokens, err := a.Tokens(cmd.Context(), r, user)
-				if err != nil {
-					return err
-				}
-				for _, t := range tokens {
-					used := "never used"
-					if !t.UsedAt.IsZero() {
-						used = "used " + t.UsedAt.Format(time.RFC3339)
-					}
-					line := fmt.Sprintf("%s  user %s, %s, expires %s, %s  %s", t.ID, t.User, t.Roles, t.ExpiresAt.UTC().Format(time.RFC3339), used, t.Label)
-					fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " "))
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), counted(len(tokens), "token"))
-				return nil
-			})
+			return nil
 		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd)
-}
-
-func newTokenPairCommand() *cobra.Command {
-	var c storeConfig
-	cmd := &cobra.Command{
-		Use:   "pair CODE",
-		Short: "Pair the display beside a room's door",
-		Long: `Pair the display that shows a code at /rooms/{id}/door. It is then the door of that room, until the token that is printed is revoked.
-
-` + attachHelp,
-		Args: oneName("name the code that the display shows"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				t, err := a.PairDisplay(cmd.Context(), r, args[0])
-				if err != nil {
-					return fmt.Errorf("code %s: %w", args[0], err)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "the display of room %s has the token %s\n", t.Rooms, t.ID)
-				return nil
-			})
-		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd)
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+		var user domain.UserID
+		if len(args) == 1 {
+			u, err := userNamed(cmd.Context(), a, r, args[0])
+			if err != nil {
+				return err
+			}
+			user = u.ID
+		}
+		tokens, err := a.Tokens(cmd.Context(), r, user)
+		if err != nil {
+			return err
+		}
+		for _, t := range tokens {
+			used := "never used"
+			if !t.UsedAt.IsZero() {
+				used = "used " + t.UsedAt.Format(time.RFC3339)
+			}
+			line := fmt.Sprintf("%s  user %s, %s, expires %s, %s  %s", t.ID, t.User, t.Roles, t.ExpiresAt.UTC().Format(time.RFC3339), used, t.Label)
+			fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " "))
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), counted(len(tokens), "token"))
+		return nil
+	})
 }
 
 func newTokenRevokeCommand() *cobra.Command {
-	var c storeConfig
-	cmd := &cobra.Command{
+	return newAccountsCommand(&cobra.Command{
 		Use:   "revoke TOKEN",
 		Short: "Revoke a token",
-		Long:  "Revoke the token with an id, at once, within a second in other processes.\n\n" + attachHelp,
+		Long:  "Revoke the token with an id, at once, within a second in other processes.",
 		Args:  oneName("name one token to revoke, by its id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return withAccounts(cmd, c, func(a *accounts.Accounts, r accounts.Request) error {
-				if err := a.RevokeToken(cmd.Context(), r, domain.TokenID(args[0])); err != nil {
-					return fmt.Errorf("token %s: %w; roombook token list lists all", args[0], err)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "token %s is revoked\n", args[0])
-				return nil
-			})
-		},
-	}
-	c.register(cmd.Flags())
-	return fromEnvironment(cmd)
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+		if err := a.RevokeToken(cmd.Context(), r, domain.TokenID(args[0])); err != nil {
+			return fmt.Errorf("token %s: %w; roombook token list lists all", args[0], err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "token %s is revoked\n", args[0])
+		return nil
+	})
+}
+
+func newTokenPairCommand() *cobra.Command {
+	return newAccountsCommand(&cobra.Command{
+		Use:   "pair CODE",
+		Short: "Pair the display beside a room's door",
+		Long:  "Pair the display that shows a code at /rooms/{id}/door. It is then the door of that room, until the token that is printed is revoked.",
+		Args:  oneName("name the code that the display shows"),
+	}, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+		t, err := a.PairDisplay(cmd.Context(), r, args[0])
+		if err != nil {
+			return fmt.Errorf("code %s: %w", args[0], err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "the display of room %s has the token %s\n", t.Rooms, t.ID)
+		return nil
+	})
 }

@@ -233,6 +233,17 @@ func TestDamagedExportIsRefused(t *testing.T) {
 			t.Errorf("%s: something was written", damage)
 		}
 	}
+
+	// A line that does not end is not read into memory, by the command that continues the file either.
+	if err := os.WriteFile(file, whole[:bytes.IndexByte(whole, '\n')+1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, maxLine+1<<20); err != nil { // zeros, as a crash may leave
+		t.Fatal(err)
+	}
+	for _, command := range []string{"import", "export"} {
+		refused(t, file+", line 2: the file is damaged: the line is longer", command, file, "--data", data)
+	}
 }
 
 func open(t *testing.T, file string) *os.File {

@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"commands":                           {"domain", "eventstore"},
 	"commands/accounts":                  {"domain", "commands/accounts/directory", "eventstore"},
 	"commands/accounts/oidc":             {"domain", "commands/accounts", "commands/accounts/directory"},
-	"commands/notify":                    {"domain", "eventstore"},
+	"commands/notify":                    {"domain", "eventstore", "commands"},
 	"projections":                        {"domain", "eventstore"},
 	"projections/mongo":                  {"domain", "eventstore", "projections"},
 	"projections/sqlite":                 {"domain", "eventstore", "projections"},

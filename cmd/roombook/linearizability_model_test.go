@@ -27,8 +27,16 @@ type op struct {
 	match   int // as If-Match; 0 is none
 
 	// These are of requests about a room, of which booking is -1. Closures are numbered from 1 by the request that makes them.
-	closure      int
-	gap, longest int // rules, in minutes; 0 is none
+	closure int
+	roomRules
+	from int // of a retirement
+}
+
+// roomRules are rules of a room, in minutes; 0 is none.
+type roomRules struct {
+	gap, shortest, longest, step int
+	// thisYear is a horizon of a day and a notice of a minute, which no slot of any world keeps.
+	thisYear bool
 }
 
 type opKind string
@@ -47,6 +55,8 @@ const (
 	opRules      opKind = "set rules"
 	opClose      opKind = "close" // existing bookings stay
 	opReopen     opKind = "reopen"
+	opRetire     opKind = "retire" // existing bookings stay
+	opReinstate  opKind = "reinstate"
 	opHolds      opKind = "named in a refusal" // one booking that a refusal says is in the way
 	opNoMoreWork opKind = "the end"            // requests of unknown outcome that have not happened by now never will
 )
@@ -56,7 +66,9 @@ func (k opKind) reads() bool {
 }
 
 // ofRoom reports whether the request is about a room.
-func (k opKind) ofRoom() bool { return k == opRules || k == opClose || k == opReopen }
+func (k opKind) ofRoom() bool {
+	return k == opRules || k == opClose || k == opReopen || k == opRetire || k == opReinstate
+}
 
 // reply is what a client is told. What a reply does not show is 0.
 type reply struct {
@@ -119,8 +131,9 @@ const (
 
 // roomSpec is what is known of a room.
 type roomSpec struct {
-	gap, longest int
-	closures     [maxClosures]struct{ start, end int } // by number; empty unless the room is closed then
+	roomRules
+	retired  int                                   // from when; 0 is not
+	closures [maxClosures]struct{ start, end int } // by number; empty unless the room is closed then
 }
 
 // roomsSpec is the sequential specification of the program: rooms and bookings, changed by one request after another, each
@@ -251,8 +264,12 @@ func (s roomsSpec) use(a op) (roomsSpec, reply) {
 // doRoom is do for a room.
 func (s roomsSpec) doRoom(a op) (roomsSpec, reply) {
 	room := &s.rooms[a.room-1]
-	if a.kind == opRules {
-		room.gap, room.longest = a.gap, a.longest
+	switch a.kind {
+	case opRules:
+		room.roomRules = a.roomRules
+		return s, reply{code: 200}
+	case opRetire, opReinstate:
+		room.retired = a.from
 		return s, reply{code: 200}
 	}
 	closure := &room.closures[a.closure-1]
@@ -270,14 +287,18 @@ func (s roomsSpec) doRoom(a op) (roomsSpec, reply) {
 // refusal is the problem because of which a booking cannot have a time that it does not have already; empty if it can.
 func (s *roomsSpec) refusal(booking, number, start, end int) string {
 	room := s.rooms[number-1]
+	if room.retired > 0 && end > room.retired {
+		return "room-retired"
+	}
 	for _, c := range room.closures {
 		if c.start < end && start < c.end {
 			return "room-closed"
 		}
 	}
 	way := s.inTheWay(booking, number, start, end)
+	stays := s.bookings[booking].room == number && s.bookings[booking].start == start
 	switch {
-	case room.longest > 0 && end-start > room.longest, len(s.inTheWay(booking, number, start-room.gap, end+room.gap)) > len(way):
+	case end-start < room.shortest, room.longest > 0 && end-start > room.longest, room.step > 0 && (start%room.step != 0 || end%room.step != 0), room.thisYear && !stays, len(s.inTheWay(booking, number, start-room.gap, end+room.gap)) > len(way):
 		return "rule-broken"
 	case way != nil:
 		return "slot-taken"
@@ -476,10 +497,13 @@ func (a op) String() string {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"gap", a.gap}, {"longest", a.longest}} {
+	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"from", a.from}, {"gap", a.gap}, {"shortest", a.shortest}, {"longest", a.longest}, {"step", a.step}} {
 		if f.value != 0 {
 			fmt.Fprintf(&b, " %s %d", f.name, f.value)
 		}
+	}
+	if a.thisYear {
+		b.WriteString(" this year")
 	}
 	return b.String()
 }
@@ -536,7 +560,12 @@ func TestSpecificationJudges(t *testing.T) {
 	unknown := reply{unknown: true}
 	at := func(sent, heard int64, a op, r reply) act { return act{op: a, told: r, sent: sent, heard: heard} }
 
-	rules := func(gap, longest int) op { return op{kind: opRules, booking: -1, room: 1, gap: gap, longest: longest} }
+	rules := func(gap, longest int) op {
+		return op{kind: opRules, booking: -1, room: 1, roomRules: roomRules{gap: gap, longest: longest}}
+	}
+	ruling := func(r roomRules) op { return op{kind: opRules, booking: -1, room: 1, roomRules: r} }
+	retiring := op{kind: opRetire, booking: -1, room: 1, from: 20}
+	reinstating := op{kind: opReinstate, booking: -1, room: 1}
 	closing := op{kind: opClose, booking: -1, room: 1, closure: 1, start: 15, end: 40}
 	reopening := op{kind: opReopen, booking: -1, room: 1, closure: 1}
 	set, closed, reopened := reply{code: 200}, reply{code: 201}, reply{code: 204}
@@ -610,6 +639,18 @@ func TestSpecificationJudges(t *testing.T) {
 		{"a booking beside a closed period", []act{at(1, 2, closing, closed), at(3, 4, book(0, 40, 50), made(0, 40, 50)), at(5, 6, book(1, 39, 50), refused("room-closed"))}, porcupine.Ok},
 		{"a booking that stays in a closed room", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, closing, closed), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Ok},
 		{"a refusal after the reopening", []act{at(1, 2, closing, closed), at(3, 4, reopening, reopened), at(5, 6, book(0, 10, 20), refused("room-closed"))}, porcupine.Illegal},
+		{"a booking that is too short", []act{at(1, 2, ruling(roomRules{shortest: 15}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20))}, porcupine.Illegal},
+		{"a booking off the grid", []act{at(1, 2, ruling(roomRules{step: 20}), set), at(3, 4, book(0, 20, 30), made(0, 20, 30))}, porcupine.Illegal},
+		{"a booking beyond the horizon", []act{at(1, 2, ruling(roomRules{thisYear: true}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20))}, porcupine.Illegal},
+		{"a start that stays beyond the horizon", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, ruling(roomRules{thisYear: true}), set),
+			at(5, 6, op{kind: opChange, end: 30}, reply{code: 200, status: "BOOKED", room: 1, start: 10, end: 30, user: 10, revision: 3}),
+			at(7, 8, op{kind: opChange, start: 20}, refused("rule-broken")),
+		}, porcupine.Ok},
+		{"a booking of a retired room", []act{at(1, 2, retiring, set), at(3, 4, book(0, 10, 21), made(0, 10, 21))}, porcupine.Illegal},
+		{"a booking before the retirement", []act{at(1, 2, retiring, set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("room-retired"))}, porcupine.Ok},
+		{"a booking that stays in a retired room", []act{at(1, 2, book(0, 20, 30), made(0, 20, 30)), at(3, 4, retiring, set), at(5, 6, read(0), shown(0, 20, 30))}, porcupine.Ok},
+		{"a refusal after the reinstatement", []act{at(1, 2, retiring, set), at(3, 4, reinstating, set), at(5, 6, book(0, 20, 30), refused("room-retired"))}, porcupine.Illegal},
 		{"a closure without a reply", []act{at(1, 2, closing, unknown), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("room-closed"))}, porcupine.Ok},
 		{"a use that ends twice", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),

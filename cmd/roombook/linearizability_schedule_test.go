@@ -50,18 +50,32 @@ func newPlan(seed uint64, world int) plan {
 			i.booking = max(0, booked-1-random.IntN(6))
 			if ruled(world) && random.IntN(7) == 0 {
 				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
-				kind = 100 + random.IntN(3)
+				kind = 100 + random.IntN(4)
 			}
 			switch {
 			case kind == 101 && closures < maxClosures:
 				closures++
 				i.kind, i.closure, i.start, i.end = opClose, closures, 30*start, 30*end
 				closedRooms = append(closedRooms, i.room)
+			case kind == 102 && random.IntN(2) == 0:
+				i.kind, i.from = opRetire, 30*(halfHours-random.IntN(3))
+			case kind == 102:
+				i.kind = opReinstate
 			case kind > 100 && closures > 0:
 				i.kind, i.closure = opReopen, 1+random.IntN(closures)
 				i.room = closedRooms[i.closure-1]
 			case kind >= 100:
-				i.kind, i.gap, i.longest = opRules, []int{0, 0, 20, 45}[random.IntN(4)], []int{0, 0, 30}[random.IntN(3)]
+				i.kind, i.gap = opRules, []int{0, 0, 20, 45}[random.IntN(4)]
+				switch random.IntN(8) { // others seldom, so that bookings are made
+				case 0:
+					i.longest = 30
+				case 1:
+					i.shortest = 60
+				case 2:
+					i.step = 60
+				case 3:
+					i.thisYear = true
+				}
 			case booked == 0 || kind < 30 && booked < maxBookings:
 				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
 				booked++

@@ -153,7 +153,7 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 		if err := os.MkdirAll(m.data, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		m.args = []string{"--log-level", "error", "--grace", "500ms", "--request-timeout", "2s", "--read-wait", "1s"}
+		m.args = []string{"--log-level", "error", "--timezone", "UTC", "--grace", "500ms", "--request-timeout", "2s", "--read-wait", "1s"}
 		m.args = append(m.args, memories[i]...)
 		if i == 0 {
 			m.args = append(m.args, "--node", node)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -197,7 +198,7 @@ func (w *linearizableWorld) send(client int, i intent) error {
 		case outcome == answered:
 			a.told, a.inTheWay = w.reply(answer)
 			if i.kind.ofRoom() {
-				a.told.revision = 0
+				a.told.revision, a.told.room, a.told.status = 0, 0, ""
 			}
 			if answer.BookingID != "" && id != "" && answer.BookingID != id {
 				a.told.problem = "another booking"
@@ -308,12 +309,17 @@ func (w *linearizableWorld) request(i intent, id string) message {
 	switch a.kind {
 	case opRules:
 		m.method, m.path = "PUT", room+"/rules"
-		m.body = fmt.Sprintf(`{"gapMinutes":%d,"longestMinutes":%d}`, a.gap, a.longest)
+		m.body = fmt.Sprintf(`{"gapMinutes":%d,"shortestMinutes":%d,"longestMinutes":%d,"stepMinutes":%d%s}`, a.gap, a.shortest, a.longest, a.step,
+			map[bool]string{true: `,"noticeMinutes":1,"horizonDays":1`}[a.thisYear])
 	case opClose:
 		m.method, m.path = "POST", room+"/closures"
 		m.body = fmt.Sprintf(`{"startDtm":%q,"endDtm":%q}`, w.minute(a.start), w.minute(a.end))
 	case opReopen:
 		m.method, m.path = "DELETE", room+"/closures/"+id
+	case opRetire:
+		m.method, m.path = "DELETE", room+"?from="+url.QueryEscape(w.minute(a.from))
+	case opReinstate:
+		m.method, m.path = "POST", room+"/reinstate"
 	}
 	if a.kind.ofRoom() {
 		m.header.Set("Content-Type", "application/json")
@@ -424,7 +430,7 @@ func (w *linearizableWorld) reply(answer resource) (reply, []rawHeld) {
 	for _, b := range answer.ConflictsWith {
 		inTheWay = append(inTheWay, rawHeld{b.BookingID, w.minuteOf(b.Start), w.minuteOf(b.End)})
 	}
-	if r.problem == "rule-broken" || r.problem == "room-closed" { // it is the booking's that was asked for
+	if r.problem == "rule-broken" || r.problem == "room-closed" || r.problem == "room-retired" { // it is the booking's that was asked for
 		r.room = 0
 	}
 	return r, inTheWay

@@ -176,39 +176,55 @@ func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {
 			yield(eventstore.Stored{}, err)
 			return
 		}
-		lines, size := bufio.NewReaderSize(f, 1<<20), int64(0)
-		for {
-			line, err := lines.ReadBytes('\n')
-			if errors.Is(err, io.EOF) {
-				yield(eventstore.Stored{}, &unfinished{file: f.Name(), size: size})
-				return
-			}
-			if err != nil {
-				yield(eventstore.Stored{}, err)
-				return
-			}
+		lines, size := bufio.NewScanner(f), int64(0)
+		lines.Buffer(make([]byte, 1<<20), maxLine)
+		lines.Split(wholeLines)
+		damaged := func(err error) {
+			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
+		}
+		for lines.Scan() {
+			line := lines.Bytes()
+			size += int64(len(line))
 			if bytes.HasPrefix(line, []byte(`{"events":`)) {
-				if err := checkEnd(line, sum.end(), lines); err != nil {
-					yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
+				if err := checkEnd(line, sum.end(), f, size); err != nil {
+					damaged(err)
 				}
 				return
 			}
 			e, err := parseEvent(line)
 			if err != nil {
-				yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
+				damaged(err)
 				return
 			}
 			sum.add(e)
-			size += int64(len(line))
 			if !yield(e, nil) {
 				return
 			}
 		}
+		switch err := lines.Err(); {
+		case errors.Is(err, bufio.ErrTooLong):
+			damaged(errors.New("the file is damaged: the line is longer than that of any event"))
+		case err != nil:
+			yield(eventstore.Stored{}, err)
+		default:
+			yield(eventstore.Stored{}, &unfinished{file: f.Name(), size: size})
+		}
 	}
 }
 
+// maxLine is more than the line of any event has: an event store sends none of more than 17 MiB, of which each byte takes six at most.
+const maxLine = 6*17<<20 + 4<<10
+
+// wholeLines is a [bufio.SplitFunc] for lines with their ends.
+func wholeLines(text []byte, _ bool) (advance int, line []byte, err error) {
+	if n := bytes.IndexByte(text, '\n') + 1; n > 0 {
+		return n, text[:n], nil
+	}
+	return 0, nil, nil
+}
+
 // checkEnd compares the last line with what the lines before it have, and looks that nothing follows.
-func checkEnd(line []byte, read endLine, rest *bufio.Reader) error {
+func checkEnd(line []byte, read endLine, f *os.File, size int64) error {
 	var end endLine
 	if err := json.Unmarshal(line, &end); err != nil {
 		return err
@@ -216,7 +232,11 @@ func checkEnd(line []byte, read endLine, rest *bufio.Reader) error {
 	if end != read {
 		return fmt.Errorf("the file is damaged: it has %d events with the hash %s, and says that it has %d with %s", read.Events, read.SHA256, end.Events, end.SHA256)
 	}
-	if _, err := rest.Peek(1); !errors.Is(err, io.EOF) {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != size {
 		return errors.New("the file is damaged: something follows its end")
 	}
 	return nil

@@ -51,15 +51,26 @@ func roomFormOf(file string) (roomForm, error) {
 	return roomForm{}, usagef("the name of the file is %q; it must end in .csv or .yaml", file)
 }
 
+// maxRoomFile is the most bytes of a file of rooms, which is read whole.
+const maxRoomFile = 64 << 20
+
 // readRooms reads the rooms of a file, and everything that is wrong with them.
 func readRooms(file string) ([]roomRow, []roomFault, error) {
 	form, err := roomFormOf(file)
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRoomFile+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(text) > maxRoomFile {
+		return nil, nil, fmt.Errorf("%s is larger than %d MiB: it is no file of rooms, or one for several imports", file, maxRoomFile>>20)
 	}
 	rooms, faults := form.read(bytes.TrimPrefix(text, []byte("\ufeff")))
 	lines := map[domain.RoomID]int{}

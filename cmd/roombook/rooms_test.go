@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -147,8 +148,12 @@ func TestFaultyRooms(t *testing.T) {
 	if _, err := os.Stat(data); err == nil {
 		t.Error("the data folder was made")
 	}
-	for _, file := range []string{"rooms.txt", filepath.Join(dir, "missing.csv")} {
-		if code, _, stderr := roomsOf(t, data, "import", file); code == exitOK || strings.Count(stderr, "\n") != 1 {
+	huge := filepath.Join(dir, "huge.csv")
+	if err := errors.Join(os.WriteFile(huge, nil, 0o600), os.Truncate(huge, maxRoomFile+1)); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"rooms.txt": "must end in", filepath.Join(dir, "missing.csv"): "no such file", huge: "is larger than 64 MiB"} {
+		if code, _, stderr := roomsOf(t, data, "import", file); code == exitOK || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s", file, code, stderr)
 		}
 	}

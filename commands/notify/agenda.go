@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -33,6 +34,7 @@ const (
 type agenda struct {
 	store   Store
 	broken  *eventstore.Trouble
+	refused *eventstore.Trouble
 	growing *eventstore.Trouble
 	changed chan struct{} // signalled when there is something new to do
 
@@ -65,7 +67,8 @@ func newAgenda(store Store, log *slog.Logger) *agenda {
 	return &agenda{
 		store: store, changed: make(chan struct{}, 1), streams: map[string]*agendaStream{},
 		broken:  eventstore.NewTrouble(log, slog.LevelError, "notifications that failed are not attempted again", "notifications that failed are attempted again"),
-		growing: eventstore.NewTrouble(log, slog.LevelWarn, "the stream "+checkpointStream+" keeps former positions, which are of no use: an administrator of the event store can end that with: roombook setup --eventstore esdb://admin…", ""),
+		refused: eventstore.NewTrouble(log, slog.LevelError, "a notification that failed cannot be attempted again", ""),
+		growing: eventstore.NewTrouble(log, slog.LevelWarn, "the stream "+checkpointStream+" keeps former positions, which are of no use", ""),
 	}
 }
 
@@ -113,7 +116,7 @@ func (a *agenda) follow(ctx context.Context, alive func()) error {
 		if _, refused := errors.AsType[*eventstore.Refused](err); !refused {
 			return err
 		}
-		a.growing.Failed(err)
+		a.growing.Failed(commands.NeedsSetup(err))
 	}
 	a.mu.Lock()
 	clear(a.streams)
@@ -210,6 +213,13 @@ func (a *agenda) add(r eventstore.Recorded, e domain.NotificationFailed, now tim
 	}
 }
 
+// forget removes all that is to be attempted again of a stream.
+func (a *agenda) forget(stream string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.streams, stream)
+}
+
 func (a *agenda) remove(stream string, id domain.NotificationID, on domain.Channel) {
 	s := a.streams[stream]
 	if s == nil {
@@ -228,7 +238,17 @@ func (a *agenda) announce(ctx context.Context, saved *eventstore.Position) (wait
 	for _, e := range a.due(time.Now()) {
 		appends.Go(func() error {
 			_, err := a.store.Append(ctx, e.stream, e.revision, e.events...)
-			if _, lost := errors.AsType[*eventstore.WrongRevision](err); lost {
+			_, lost := errors.AsType[*eventstore.WrongRevision](err)
+			refused, _ := errors.AsType[*eventstore.Refused](err)
+			switch {
+			case lost:
+				return nil
+			case errors.Is(err, eventstore.ErrDeleted):
+				a.refused.Failed(err)
+				a.forget(e.stream)
+				return nil
+			case refused != nil && refused.Denied: // an operator may give the right
+				a.refused.Failed(err)
 				return nil
 			}
 			return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/emersion/go-smtp"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -438,13 +439,8 @@ func TestUnhandledEvents(t *testing.T) {
 
 // Nobody is told of what cannot be read: the event is parked, whether it, its booking or the record of what was sent cannot be decoded.
 func TestEventsThatCannotBeDecoded(t *testing.T) {
-	address := eventstoretest.ConnectionString(t)
-	store, err := eventstore.Open(eventstore.Options{ConnectionString: address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	w, server := newWorldOn(t, store), notifytest.NewMailServer(t, false)
+	w, address := newWorldAt(t)
+	server := notifytest.NewMailServer(t, false)
 	raw := func(stream, eventType string) {
 		eventstoretest.AppendRaw(t, address, stream, eventType, `{"bookingId": 17}`, "")
 	}
@@ -513,6 +509,35 @@ func TestAgendaKeepsItsOwnTime(t *testing.T) {
 		if got := a.due(due); len(got) != 0 {
 			t.Errorf("%s: due twice", name)
 		}
+	}
+}
+
+// A stream that somebody has deleted for good holds up no other, and is given up.
+func TestDeletedStreamHoldsUpNobody(t *testing.T) {
+	w, address := newWorldAt(t)
+	server := notifytest.NewMailServer(t, false)
+	gone, ann := w.user("gone"), w.user("ann")
+	refused := refuse(server, full, gone, ann)
+	mail := mailOptions(server)
+	mail.Pause = time.Hour
+	d, _ := w.start(Options{Mail: mail})
+	deleted, kept := w.created(gone), w.created(ann)
+	waiting := func(n int) func() bool {
+		return func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == n }
+	}
+	w.until("both wait for their next attempt", waiting(2))
+	if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), deleted.Stream(), esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d.agenda.hasten()
+	w.until("the other is attempted again, and waits", func() bool { return count[domain.NotificationFailed](w.recorded(kept)) == 2 && waiting(1)() })
+	refused.Store(false)
+	d.agenda.hasten()
+	if c := w.outcome(kept, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts != 3 {
+		t.Errorf("%+v", c)
+	}
+	if err := d.Health(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -28,7 +28,7 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	case err == nil:
 		return eventstore.Ack()
 	case ctx.Err() != nil:
-		return eventstore.Retry("the process that had it has ended")
+		return eventstore.Retry("the consumer that had it has ended")
 	case errors.Is(err, errOtherHands):
 		return eventstore.Retry(errOtherHands.Error())
 	default:

@@ -80,6 +80,13 @@ func (m *metrics) poll(ctx context.Context, store Store, group string) {
 	m.polled[group] = info
 }
 
+// settled returns a position before which a group has nothing left to settle, as of the last poll; 0 if it has not been polled.
+func (m *metrics) settled(group string) eventstore.Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(m.polled[group].From, m.polled[group].Checkpoint)
+}
+
 // queueLength returns the number of events of a group whose notifications have not been sent. Those that wait in this process behind another to the same
 // recipient are known from the last poll only. m.mu must be held.
 func (m *metrics) queueLength(group string) int {

@@ -30,6 +30,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -266,13 +267,21 @@ func Setup(ctx context.Context, store interface {
 // notified of earlier events. changed reports whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a
 // group takes more rights than to consume it.
 func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
+	return ensureGroup(ctx, store, group, 0)
+}
+
+// ensureGroup is EnsureGroup for a group that starts at a position if it is missing, 0 for the end of the log.
+func ensureGroup(ctx context.Context, store Groups, group string, from eventstore.Position) (changed bool, err error) {
 	end, err := store.End(ctx)
 	if err != nil {
 		return false, err
 	}
+	if from == 0 || from > end { // the log may have been restored from a backup since
+		from = end
+	}
 	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
 		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
-		From:   end,
+		From:   from,
 		// One process receives all events, so that it can keep them in order for each recipient. The others are on standby.
 		Strategy:     eventstore.DispatchToSingle,
 		MaxConsumers: 1,
@@ -303,17 +312,19 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return parts.Wait()
 }
 
-// follow consumes a group until the context ends. It creates the group if it is missing and the user is allowed to.
+// follow consumes a group until the context ends. It creates the group if it is missing and the user is allowed to: one that was deleted begins
+// where that had settled everything.
 func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 	missing := false
 	for pauses := newBackOff(); ; {
-		_, err := EnsureGroup(ctx, d.store, r.group)
-		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
-			err = fmt.Errorf("%w: an administrator of the event store has to run: roombook setup --eventstore esdb://admin…", refused)
+		_, err := ensureGroup(ctx, d.store, r.group, d.metrics.settled(r.group))
+		if _, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
+			err = commands.NeedsSetup(err)
 		} else if err == nil || ok {
 			r.report(nil)
+			d.metrics.poll(ctx, d.store, r.group)
 			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Linger: linger, Key: r.key},
-				func(_ context.Context, e eventstore.Delivery) eventstore.Settlement {
+				func(ctx context.Context, e eventstore.Delivery) eventstore.Settlement {
 					return d.handle(ctx, lasting, r, e)
 				})
 			_, missing = errors.AsType[*eventstore.NoGroup](err)

@@ -38,10 +38,23 @@ func newWorldOn(t *testing.T, store *eventstore.Store) *world {
 	return &world{T: t, store: store, commands: commands.New(store, commands.Options{Policy: domain.DefaultPolicy()}), group: "test-" + uuid.NewString(), space: uuid.NewString()[:8]}
 }
 
+// newWorldAt returns a world with the connection string of its store.
+func newWorldAt(t *testing.T) (w *world, address string) {
+	t.Helper()
+	address = eventstoretest.ConnectionString(t)
+	return newWorldOn(t, eventstoretest.BeforeStore(t, address).Open(t, eventstore.Options{})), address
+}
+
 // start runs a dispatcher until stop is called, or the test ends.
 func (w *world) start(o Options) (d *Dispatcher, stop func()) {
 	w.Helper()
-	d, err := New(w.store, o)
+	return w.startOn(w.store, o)
+}
+
+// startOn is start for a dispatcher with a store of its own.
+func (w *world) startOn(store *eventstore.Store, o Options) (d *Dispatcher, stop func()) {
+	w.Helper()
+	d, err := New(store, o)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -338,6 +351,83 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 		}
 	}
 	w.until("all is well", func() bool { return d.Health() == nil })
+}
+
+// A group that is deleted while the mail server is away is made again at once, and nobody misses what waited in it or comes before it is there again.
+func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
+	w, address := newWorldAt(t)
+	server := notifytest.NewMailServer(t, false)
+	d, stop := w.start(Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: time.Hour}})
+	group := d.routes[0].group
+	sent := w.created(w.user("kim"))
+	w.outcome(sent, domain.ChannelMail)
+	server.Stop()
+	waits := w.created(w.user("kim"))
+	w.until("the breaker is open", func() bool { return d.Health() != nil })
+	eventstoretest.DeleteGroup(t, address, group)
+	between := w.created(w.user("lee"))
+	w.until("the group is there again", func() bool { g, err := w.store.Group(t.Context(), group); return err == nil && g.Consumers == 1 })
+	stop()
+	server.Start(t)
+	w.start(Options{Mail: mailOptions(server)})
+	for _, id := range []domain.NotificationID{sent, waits, between} {
+		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+			t.Errorf("%+v", c)
+		}
+	}
+	w.idle(group)
+	if got := w.mails(server); len(got) != 3 {
+		t.Errorf("mails to %s", got)
+	}
+}
+
+// A dispatcher that has lost its connection while the mail server is away leaves to another what waits in its hands.
+func TestGroupChangesHandsDuringAnOutage(t *testing.T) {
+	w, address := newWorldAt(t)
+	server := notifytest.NewMailServer(t, false)
+	var mu sync.Mutex
+	tries := 0
+	answer := make(chan struct{})
+	release := sync.OnceFunc(func() { close(answer) })
+	defer release()
+	server.Answer(func(string) error {
+		mu.Lock()
+		tries++
+		mu.Unlock()
+		<-answer
+		return nil
+	})
+	tried := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return tries
+	}
+	server.Stop()
+	o := Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: 50 * time.Millisecond}}
+	network := eventstoretest.BeforeStore(t, address)
+	former, _ := w.startOn(network.Open(t, eventstore.Options{}), o)
+	group := former.routes[0].group
+	id := w.created(w.user("kim"))
+	inHand := func(d *Dispatcher) bool {
+		d.metrics.mu.Lock()
+		defer d.metrics.mu.Unlock()
+		return len(d.metrics.inHand[group]) > 0
+	}
+	w.until("the breaker is open", func() bool { return former.Health() != nil && inHand(former) })
+	network.Stop()
+	other, _ := w.start(o)
+	w.until("the other has it", func() bool { return inHand(other) })
+	network.Start()
+	server.Start(t)
+	w.until("the former has left it to the other, which sends it", func() bool { return tried() > 1 || tried() == 1 && !inHand(former) })
+	release()
+	if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+		t.Errorf("%+v", c)
+	}
+	w.idle(group)
+	if n := tried(); n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
 }
 
 // The length of the queue counts what waits behind another message to the same user.

@@ -46,6 +46,8 @@ func TestChecksCanFail(t *testing.T) {
 		{"workflow", "github/deploy.yml", "steps.image.outputs.digest", "steps.images.outputs.digest", `"images"`},
 		{"workflow", "github/deploy.yml", "deploy/rollout.sh", "deploy/roll-out.sh", "roll-out.sh"},
 		{"workflow", "github/deploy.yml", "-${{ github.run_id }}-${{ github.run_attempt }}", "", "pushes a tag that is there already"},
+		{"workflow", "github/deploy.yml", "group: rollout-production", "group: rollout-${{ github.ref }}", "two of the job image can roll out at once"},
+		{"workflow", "github/deploy.yml", "      cancel-in-progress: false\n", "      cancel-in-progress: true\n", "one is cancelled half-way"},
 		{"buildspec", "buildspec.yml", "-$CODEBUILD_BUILD_NUMBER", "", "it does not :$CODEBUILD_RESOLVED_SOURCE_VERSION-$CODEBUILD_BUILD_NUMBER"},
 		{"buildspec", "buildspec.yml", "post_build:", "postbuild:", "postbuild"},
 		{"buildspec", "buildspec.yml", "DIGEST=$(jq", "DIGESTS=$(jq", "DIGEST is used before it is set"},
@@ -117,9 +119,10 @@ func TestRollout(t *testing.T) {
 	if err != nil || strings.Contains(calls, "undo") {
 		t.Errorf("a roll-out that succeeds: %v\n%s", err, calls)
 	}
-	wantInOrder(t, calls, "-l !app.kubernetes.io/component -f -\napplied image: "+image, "component in (projections,recovery,dispatch) -f -\napplied image: "+image,
+	wantInOrder(t, calls, "create configmap roombook-rollout", "get deployments", "-l !app.kubernetes.io/component -f -\napplied image: "+image, "component in (projections,recovery,dispatch) -f -\napplied image: "+image,
 		"rollout status deployment/roombook-projections", "rollout status deployment/roombook-recovery", "rollout status deployment/roombook-dispatch",
-		"component in (api) -f -\napplied image: "+image, "rollout status deployment/roombook-api", "component=verify -f -\napplied image: "+image)
+		"component in (api) -f -\napplied image: "+image, "rollout status deployment/roombook-api", "component=verify -f -\napplied image: "+image,
+		"delete configmap roombook-rollout")
 	for _, failing := range []string{"!app.kubernetes.io/component", "rollout status deployment/roombook-recovery", "in (api)", "rollout status deployment/roombook-api", "=verify"} {
 		calls, err = rolledOut("..", image, "production", failing)
 		if err == nil || strings.Contains(calls, "undo deployment/roombook-dispatch") {
@@ -127,7 +130,10 @@ func TestRollout(t *testing.T) {
 		}
 		wantInOrder(t, calls, failing, "rollout undo deployment/roombook-api --to-revision=7\n", "rollout status deployment/roombook-api",
 			"rollout undo deployment/roombook-recovery --to-revision=4\n", "rollout status deployment/roombook-recovery",
-			"rollout undo deployment/roombook-projections --to-revision=5\n", "rollout status deployment/roombook-projections")
+			"rollout undo deployment/roombook-projections --to-revision=5\n", "rollout status deployment/roombook-projections", "delete configmap roombook-rollout")
+	}
+	if calls, err = rolledOut("..", image, "production", "create configmap"); err == nil || strings.Contains(calls, "apply") || strings.Contains(calls, "delete") {
+		t.Errorf("of one while another is under way: %v\n%s", err, calls)
 	}
 	if calls, err = rolledOut("..", "roombook:latest", "production", ""); err == nil || calls != "" {
 		t.Errorf("of an image that is not named by its digest: %v\n%s", err, calls)

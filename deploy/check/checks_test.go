@@ -293,6 +293,25 @@ func checkWorkflow(dir string, _ *program) []string {
 			f.add("workflow: %s is not pinned to a commit, with its version beside it", m[1])
 		}
 	}
+	var workflow struct {
+		Jobs map[string]struct {
+			Concurrency struct {
+				Group  string
+				Cancel any `json:"cancel-in-progress"`
+			}
+			Steps []struct{ Run string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(text), &workflow); err != nil {
+		f.add("workflow: %v", err)
+	}
+	for name, job := range workflow.Jobs {
+		for _, step := range job.Steps {
+			if group := job.Concurrency.Group; strings.Contains(step.Run, "rollout.sh") && (group == "" || strings.Contains(group, "$") || job.Concurrency.Cancel != false) {
+				f.add("workflow: two of the job %s can roll out at once, or one is cancelled half-way", name)
+			}
+		}
+	}
 	if regexp.MustCompile(`secrets\.`).MatchString(text) {
 		f.add("workflow: it has secrets, where it should sign in by OIDC")
 	}

@@ -68,7 +68,7 @@ func image(digit string) string {
 var followers = []string{"roombook-projections", "roombook-recovery", "roombook-dispatch"}
 
 // rollout rolls out images with deploy/rollout.sh, as the pipeline, with the rights of the pipeline only: what works stays, and of what does
-// not everything goes back, the roles that were rolled out already among it.
+// not everything goes back, the roles that were rolled out already among it. Another one meanwhile is refused.
 func rollout(t *testing.T, config *rest.Config, client kubernetes.Interface) {
 	environment := environmentOf(t, config, pipelineToken)
 	roll := func(image string) (said *bytes.Buffer, ended <-chan error) {
@@ -121,6 +121,13 @@ func rollout(t *testing.T, config *rest.Config, client kubernetes.Interface) {
 	verify, err := client.BatchV1().CronJobs(namespace).Get(t.Context(), "roombook-verify", meta.GetOptions{})
 	if err != nil || verify.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image != former {
 		t.Errorf("before the api the nightly check has changed: %v, %v", verify.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image, err)
+	}
+	other, refused := roll(newer)
+	if err := <-refused; err == nil || !strings.Contains(other.String(), "a roll-out of "+broken+" by ") {
+		t.Errorf("another while one is under way: %v\n%s", err, other)
+	}
+	if err := runs(broken, followers...); err != nil {
+		t.Errorf("after another was refused: %v", err)
 	}
 	progress := func(seconds int) {
 		t.Helper()
