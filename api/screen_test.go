@@ -260,7 +260,7 @@ func checkScreen(t testing.TB, target string, r reply) {
 func furnished(t *testing.T) *service {
 	t.Helper()
 	s := whole(t)
-	for lists := s.Server.lists.(*projections.Queries); lists.Ready(t.Context()) != nil; {
+	for lists := s.Server.lists.Lists.(*projections.Queries); lists.Ready(t.Context()) != nil; {
 		time.Sleep(time.Millisecond)
 	}
 	return s

@@ -44,6 +44,7 @@ func whole(t *testing.T) *service {
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
 		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
 		End:       store.End,
+		ReadBack:  store.ReadBack,
 		Subscribe: store.Subscribe,
 		Policy:    policy,
 		Zone:      policy.Zone,

@@ -20,6 +20,7 @@ import (
 	"roombook/api"
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/domain"
 	"roombook/projections"
 )
 
@@ -182,11 +183,13 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		Lists:          queries,
 		Streams:        store,
 		End:            store.End,
+		ReadBack:       store.ReadBack,
 		Subscribe:      store.Subscribe,
 		OperationsOnly: !c.has(roleAPI),
 		Policy:         c.policy,
 		Zone:           c.policy.Zone,
 		Accounts:       users,
+		Privacy:        domain.Privacy(c.privacy),
 		PublicURLs:     c.publicURLs,
 		Hosts:          c.hosts,
 		TrustedProxies: c.proxies,
