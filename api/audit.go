@@ -103,6 +103,9 @@ func (s *Server) audit(x *exchange) error {
 	r.Embedded.Audit = []auditEntry{}
 	looked, next := 0, eventstore.Position(0)
 	for e, err := range s.readBack(x.ctx, before, maxAudited) {
+		if errors.Is(err, eventstore.ErrNoPosition) {
+			return invalidParameter("cursor", errCursor)
+		}
 		if err != nil {
 			return err
 		}
@@ -145,7 +148,10 @@ func (x *exchange) auditEntry(e *eventstore.Recorded) auditEntry {
 func parseCursor(value string) (eventstore.Position, error) {
 	position, err := strconv.ParseUint(value, 10, 64)
 	if err != nil {
-		err = errors.New("must be that of the link next of the page before")
+		err = errCursor
 	}
 	return eventstore.Position(position), err
 }
+
+// errCursor is what is wrong with a cursor that no page has given.
+var errCursor = errors.New("must be that of the link next of the page before")

@@ -19,7 +19,7 @@ import (
 )
 
 // whole returns a server with an event store on disk, and lists that workers maintain, all in this process.
-func whole(t *testing.T) *service {
+func whole(t *testing.T, change ...func(*Options)) *service {
 	t.Helper()
 	store := eventstoretest.Open(t)
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
@@ -40,17 +40,21 @@ func whole(t *testing.T) *service {
 	})
 	policy := domain.DefaultPolicy()
 	policy.Zone = zone(t, "Asia/Seoul")
-	s := New(Options{
+	o := Options{
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
 		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
+		Streams:   store,
 		End:       store.End,
 		ReadBack:  store.ReadBack,
 		Subscribe: store.Subscribe,
 		Policy:    policy,
 		Zone:      policy.Zone,
 		Hosts:     []string{"example.com"},
-	})
-	return &service{Server: s}
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	return &service{Server: New(o)}
 }
 
 // The effects of commands are in the lists once they have reached the position of the reply.

@@ -34,7 +34,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from domain.Revis
 
 // ReadBack yields the events of all streams, the event store's own included, that are before a position of the log, or all of them if that is
 // 0: the newest first, and at most count. In a cluster a follower may be read, which can be a little behind. Its errors are those of
-// [Store.ReadStream].
+// [Store.ReadStream], and [ErrNoPosition], which a server may return for a position that no event has.
 func (s *Store) ReadBack(ctx context.Context, before Position, count uint64) iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {
 		request := readAllFrom(before)
@@ -116,7 +116,7 @@ func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bo
 		}
 		return false
 	})
-	if err != nil && !errors.Is(err, errNoPosition) {
+	if err != nil && !errors.Is(err, ErrNoPosition) {
 		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
 	}
 	return id, found, nil
