@@ -292,6 +292,7 @@ func (s *Server) stream(x *exchange, r subscriber) {
 			case <-more:
 				continue
 			case <-beat.C:
+				x.ctx = x.r.Context() // without the actor of the beat before
 				if x.authenticate(&s.eventRoutes()[0]) != nil {
 					return
 				}
