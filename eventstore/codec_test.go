@@ -408,7 +408,7 @@ func TestStoredFormIsTheFormer(t *testing.T) {
 	unescaped := func(stored []byte) string { return strings.ReplaceAll(string(stored), `\ufffd`, "\ufffd") }
 	rapid.Check(t, func(t *rapid.T) {
 		p := Proposed{Event: anyEvent(t), Metadata: Metadata{
-			CorrelationID: anyText(t), CausationID: anyText(t), Actor: anyText(t), TraceParent: anyText(t), Command: anyText(t), OccurredAt: anyTime(t),
+			CorrelationID: anyText(t), CausationID: anyText(t), Actor: anyText(t), Client: anyText(t), TraceParent: anyText(t), Command: anyText(t), OccurredAt: anyTime(t),
 		}}
 		data, metadata, err := newCodec().encode(p)
 		formerData, formerMetadata, formerErr := formerEncode(p)
