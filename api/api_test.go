@@ -33,6 +33,7 @@ func newService(t testing.TB, change ...func(*Options)) *service {
 		Lists:    lists,
 		Streams:  l,
 		End:      l.end,
+		ReadBack: l.readBack,
 		Policy:   domain.DefaultPolicy(),
 		Zone:     zone(t, "Asia/Seoul"),
 		Version:  Version{Version: "v1.2.3"},

@@ -62,8 +62,12 @@ func (x *exchange) authenticate(r *route) error {
 		}
 		return errUnauthenticated
 	}
-	if err != nil || r.needs == "" {
+	if err != nil {
 		return err
+	}
+	x.ctx = withActor(x.ctx, x.actor)
+	if r.needs == "" {
+		return nil
 	}
 	room := domain.RoomID("")
 	if strings.HasPrefix(r.path, "/rooms/{id}") {
@@ -169,19 +173,43 @@ func (x *exchange) beginSession(secret string) error {
 // clientNetwork is the client's address, for counting tries: without its port, and of an IPv6 address the network, of which clients have
 // all addresses.
 func (x *exchange) clientNetwork() string {
-	client := x.server.client(x.r)
-	if host, _, err := net.SplitHostPort(client); err == nil {
-		client = host
-	}
+	client := x.clientHost()
 	address, err := netip.ParseAddr(client)
 	if err != nil {
 		return client
 	}
 	if address = address.Unmap().WithZone(""); address.Is6() {
-		network, _ := address.Prefix(64) // fails for more bits than an address has
-		return network.String()
+		return networkOf(address, 64)
 	}
 	return address.String()
+}
+
+// keptNetwork is the network of the client's address as it is kept with the events of commands: an office, a home or a provider, and no
+// device in it, since events forget nothing. Where nobody is authenticated it is empty.
+func (x *exchange) keptNetwork() string {
+	address, err := netip.ParseAddr(x.clientHost())
+	if err != nil || x.server.accounts == nil {
+		return ""
+	}
+	if address = address.Unmap().WithZone(""); address.Is6() {
+		return networkOf(address, 48)
+	}
+	return networkOf(address, 24)
+}
+
+// clientHost is the client's address without its port.
+func (x *exchange) clientHost() string {
+	client := x.server.client(x.r)
+	if host, _, err := net.SplitHostPort(client); err == nil {
+		return host
+	}
+	return client
+}
+
+// networkOf is the network of an address that has so many bits.
+func networkOf(address netip.Addr, bits int) string {
+	network, _ := address.Prefix(bits) // fails for more bits than an address has
+	return network.String()
 }
 
 // account returns the metadata of a command on accounts. Like [exchange.request] it counts the request towards the limit of concurrent
@@ -201,5 +229,5 @@ func (x *exchange) account() (accounts.Request, error) {
 		return accounts.Request{}, err
 	}
 	x.command = commands.Request{ID: id}
-	return accounts.Request{Actor: x.actor, At: x.now(), CorrelationID: x.correlation()}, nil
+	return accounts.Request{Actor: x.actor, Client: x.keptNetwork(), At: x.now(), CorrelationID: x.correlation()}, nil
 }

@@ -51,15 +51,16 @@ type newBookingRequest struct {
 // bookingChangeRequest is the body that changes or replaces a booking; a replacement must have the first four members. The others are
 // read-only: they are accepted so that a reply can be sent back as it is.
 type bookingChangeRequest struct {
-	RoomID        field          `json:"roomId"`
-	BookingUserID field          `json:"bookingUserId"`
-	UseStartDtm   field          `json:"useStartDtm"`
-	UseEndDtm     field          `json:"useEndDtm"`
-	Override      field          `json:"override"`
-	BookingID     field          `json:"bookingId"`
-	Status        field          `json:"status"`
-	Links         field          `json:"_links"`
-	Others        jsontext.Value `json:",embed"`
+	RoomID          field          `json:"roomId"`
+	BookingUserID   field          `json:"bookingUserId"`
+	UseStartDtm     field          `json:"useStartDtm"`
+	UseEndDtm       field          `json:"useEndDtm"`
+	Override        field          `json:"override"`
+	BookingID       field          `json:"bookingId"`
+	BookingUserName field          `json:"bookingUserName"`
+	Status          field          `json:"status"`
+	Links           field          `json:"_links"`
+	Others          jsontext.Value `json:",embed"`
 }
 
 func (s *Server) createBooking(x *exchange) error {
@@ -248,13 +249,13 @@ func (x *exchange) created(path, id string) {
 
 // bookingReply is a booking.
 type bookingReply struct {
-	BookingID     domain.BookingID `json:"bookingId"`
-	RoomID        domain.RoomID    `json:"roomId"`
-	UseStartDtm   timestamp        `json:"useStartDtm"`
-	UseEndDtm     timestamp        `json:"useEndDtm"`
-	BookingUserID domain.UserID    `json:"bookingUserId"`
-	Status        domain.Phase     `json:"status"`
-	Links         struct {
+	BookingID   domain.BookingID `json:"bookingId"`
+	RoomID      domain.RoomID    `json:"roomId"`
+	UseStartDtm timestamp        `json:"useStartDtm"`
+	UseEndDtm   timestamp        `json:"useEndDtm"`
+	bookedFor
+	Status domain.Phase `json:"status"`
+	Links  struct {
 		Self        link `json:"self"`
 		Booking     link `json:"booking"`
 		Confirm     link `json:"confirm"`
@@ -267,8 +268,9 @@ type bookingReply struct {
 // booking replies with a booking.
 func (x *exchange) booking(b commands.Booking) error {
 	x.setValidators(b.Revision, b.Position)
+	b = x.server.lists.booking(x.ctx, b)
 	r := bookingReply{
-		BookingID: b.ID, RoomID: b.Room, BookingUserID: b.User, Status: b.Phase(),
+		BookingID: b.ID, RoomID: b.Room, bookedFor: x.bookedFor(b.User), Status: b.Phase(),
 		UseStartDtm: x.time(b.Slot.Start), UseEndDtm: x.time(b.Slot.End),
 	}
 	id := string(b.ID)

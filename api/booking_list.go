@@ -19,33 +19,34 @@ func (s *Server) bookingListRoutes() []route {
 
 // bookingListReply is an entry of the booking list.
 type bookingListReply struct {
-	BookingID     domain.BookingID     `json:"bookingId"`
-	RoomID        domain.RoomID        `json:"roomId"`
-	RoomName      string               `json:"roomName,omitzero"`
-	BookingUserID domain.UserID        `json:"bookingUserId"`
-	UseStartDtm   timestamp            `json:"useStartDtm"`
-	UseEndDtm     timestamp            `json:"useEndDtm"`
-	BookingDtm    timestamp            `json:"bookingDtm"`
-	Status        projections.Status   `json:"status"`
-	ConfirmStatus domain.Answer        `json:"confirmStatus"`
-	ConfirmDtm    *timestamp           `json:"confirmDtm"`
-	ConfirmUserID *domain.UserID       `json:"confirmUserId"`
-	ConfirmReason *string              `json:"confirmReason"`
-	CancelReason  *domain.CancelReason `json:"cancelReason"`
-	CancelDetail  string               `json:"cancelDetail,omitzero"`
-	CancelDtm     *timestamp           `json:"cancelDtm"`
-	Links         struct {
+	BookingID domain.BookingID `json:"bookingId"`
+	RoomID    domain.RoomID    `json:"roomId"`
+	RoomName  string           `json:"roomName,omitzero"`
+	bookedFor
+	UseStartDtm     timestamp            `json:"useStartDtm"`
+	UseEndDtm       timestamp            `json:"useEndDtm"`
+	BookingDtm      timestamp            `json:"bookingDtm"`
+	Status          projections.Status   `json:"status"`
+	ConfirmStatus   domain.Answer        `json:"confirmStatus"`
+	ConfirmDtm      *timestamp           `json:"confirmDtm"`
+	ConfirmUserID   *domain.UserID       `json:"confirmUserId"`
+	ConfirmUserName **string             `json:"confirmUserName,omitzero"`
+	ConfirmReason   *string              `json:"confirmReason"`
+	CancelReason    *domain.CancelReason `json:"cancelReason"`
+	CancelDetail    string               `json:"cancelDetail,omitzero"`
+	CancelDtm       *timestamp           `json:"cancelDtm"`
+	Links           struct {
 		Self        link `json:"self"`
 		BookingList link `json:"bookingList"`
 	} `json:"_links"`
 }
 
 func (x *exchange) bookingListReply(b *projections.BookingList) (r bookingListReply) {
-	r.BookingID, r.RoomID, r.RoomName, r.BookingUserID = b.Booking, b.Room, x.roomName(b.Room), b.User
+	r.BookingID, r.RoomID, r.RoomName, r.bookedFor = b.Booking, b.Room, x.roomName(b.Room), x.bookedFor(b.User)
 	r.UseStartDtm, r.UseEndDtm, r.BookingDtm = x.time(b.Start), x.time(b.End), x.time(b.BookedAt)
 	r.Status = b.Status
 	r.ConfirmStatus, r.ConfirmDtm = b.ConfirmStatus, x.timeOrNull(b.ConfirmedAt)
-	r.ConfirmUserID, r.ConfirmReason = orNull(b.ConfirmUser), orNull(b.ConfirmReason)
+	r.ConfirmUserID, r.ConfirmUserName, r.ConfirmReason = orNull(b.ConfirmUser), x.userName(b.ConfirmUser), orNull(b.ConfirmReason)
 	r.CancelDetail = b.CancelDetail
 	r.CancelReason, r.CancelDtm = orNull(b.CancelReason), x.timeOrNull(b.CancelledAt)
 	r.Links.Self = x.link("/bookingLists/", string(b.Booking))
@@ -72,20 +73,20 @@ func bookingListSorts() []string {
 
 // bookingItem is a booking in the collection of live bookings.
 type bookingItem struct {
-	BookingID     domain.BookingID   `json:"bookingId"`
-	RoomID        domain.RoomID      `json:"roomId"`
-	UseStartDtm   timestamp          `json:"useStartDtm"`
-	UseEndDtm     timestamp          `json:"useEndDtm"`
-	BookingUserID domain.UserID      `json:"bookingUserId"`
-	Status        projections.Status `json:"status"`
-	Links         struct {
+	BookingID   domain.BookingID `json:"bookingId"`
+	RoomID      domain.RoomID    `json:"roomId"`
+	UseStartDtm timestamp        `json:"useStartDtm"`
+	UseEndDtm   timestamp        `json:"useEndDtm"`
+	bookedFor
+	Status projections.Status `json:"status"`
+	Links  struct {
 		Self    link `json:"self"`
 		Booking link `json:"booking"`
 	} `json:"_links"`
 }
 
 func (x *exchange) bookingItem(b *projections.BookingList) (r bookingItem) {
-	r.BookingID, r.RoomID, r.BookingUserID, r.Status = b.Booking, b.Room, b.User, b.Status
+	r.BookingID, r.RoomID, r.bookedFor, r.Status = b.Booking, b.Room, x.bookedFor(b.User), b.Status
 	r.UseStartDtm, r.UseEndDtm = x.time(b.Start), x.time(b.End)
 	r.Links.Self = x.link("/bookings/", string(b.Booking))
 	r.Links.Booking = r.Links.Self

@@ -35,12 +35,12 @@ const mediaCalendar = "text/calendar; charset=utf-8"
 
 func (s *Server) roomCalendar(x *exchange) error {
 	room := domain.RoomID(x.vars["id"])
-	return s.calendar(x, func() string { return x.nameOf(room) }, projections.Query{Room: room}, func(b *projections.BookingList) string { return string(b.User) })
+	return s.calendar(x, func() string { return x.nameOf(room) }, projections.Query{Room: room}, func(b *projections.BookingList) string { return x.person(b.User) })
 }
 
 func (s *Server) userCalendar(x *exchange) error {
 	user := domain.UserID(x.vars["id"])
-	name := func() string { return "Rooms of " + string(user) }
+	name := func() string { return "Rooms of " + x.person(user) }
 	return s.calendar(x, name, projections.Query{User: user}, func(b *projections.BookingList) string { return x.nameOf(b.Room) })
 }
 

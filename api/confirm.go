@@ -86,13 +86,14 @@ func (s *Server) answerConfirm(x *exchange) error {
 
 // confirmReply is the administrator's answer to a booking, as a single resource and in the collection.
 type confirmReply struct {
-	BookingID     domain.BookingID `json:"bookingId"`
-	UserID        domain.UserID    `json:"userId"`
-	Status        domain.Answer    `json:"status"`
-	ConfirmDtm    *timestamp       `json:"confirmDtm"`
-	ConfirmUserID *domain.UserID   `json:"confirmUserId"`
-	Reason        string           `json:"reason,omitzero"`
-	Links         struct {
+	BookingID domain.BookingID `json:"bookingId"`
+	concernedUser
+	Status          domain.Answer  `json:"status"`
+	ConfirmDtm      *timestamp     `json:"confirmDtm"`
+	ConfirmUserID   *domain.UserID `json:"confirmUserId"`
+	ConfirmUserName **string       `json:"confirmUserName,omitzero"`
+	Reason          string         `json:"reason,omitzero"`
+	Links           struct {
 		Self    link `json:"self"`
 		Confirm link `json:"confirm"`
 		Booking link `json:"booking"`
@@ -100,8 +101,8 @@ type confirmReply struct {
 }
 
 func (x *exchange) confirmReply(booking domain.BookingID, user domain.UserID, c domain.Confirm) (r confirmReply) {
-	r.BookingID, r.UserID, r.Status = booking, user, c.Answer
-	r.ConfirmDtm, r.ConfirmUserID, r.Reason = x.timeOrNull(c.At), orNull(c.By), c.Reason
+	r.BookingID, r.concernedUser, r.Status = booking, x.concernedUser(user), c.Answer
+	r.ConfirmDtm, r.ConfirmUserID, r.ConfirmUserName, r.Reason = x.timeOrNull(c.At), orNull(c.By), x.userName(c.By), c.Reason
 	r.Links.Self = x.link("/confirms/", string(booking))
 	r.Links.Confirm = r.Links.Self
 	r.Links.Booking = x.link("/bookings/", string(booking))
@@ -111,5 +112,6 @@ func (x *exchange) confirmReply(booking domain.BookingID, user domain.UserID, c 
 // confirmOf replies with the administrator's answer to a booking, which is part of the booking's stream and shares its revision.
 func (x *exchange) confirmOf(b commands.Booking) error {
 	x.setValidators(b.Revision, b.Position)
+	b = x.server.lists.booking(x.ctx, b)
 	return x.reply(new(x.confirmReply(b.ID, b.User, b.Confirm)))
 }

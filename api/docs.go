@@ -91,6 +91,7 @@ func (s *Server) root(x *exchange) error {
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")
 	add("availability", "/availability{?from,to,minutes,within,capacity,equipment,building,floor,size}")
 	add("events", "/events{?after}")
+	add("audit", "/audit{?userId,kind,from,to,size,cursor}")
 	add("roomCalendar", "/rooms/{id}/calendar.ics")
 	add("userCalendar", "/users/{id}/calendar.ics")
 	if s.accounts != nil {

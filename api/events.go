@@ -331,6 +331,7 @@ func (s *Server) stream(x *exchange, r subscriber) {
 // mayRead authenticates the reader of a stream again. It reports false if they may not read it any more, and true while the stores that
 // would tell are unavailable.
 func (x *exchange) mayRead() bool {
+	x.ctx = x.r.Context() // without the actor of the last time
 	err := x.authenticate(&x.server.eventRoutes()[0])
 	if err == nil {
 		err = x.actor.May(domain.ReadBookings, domain.OfOwnRoom)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,12 +21,15 @@ type historyParams struct {
 
 // history replies with the events of a booking and of its use.
 func (s *Server) history(x *exchange) error {
-	r, err := x.history("/bookings/", domain.ErrBookingNotFound, func(id string) ([]eventstore.Recorded, error) {
-		return s.commands.History(x.ctx, domain.BookingID(id))
+	private := false
+	r, err := x.history("/bookings/", domain.ErrBookingNotFound, func(id string) (events []eventstore.Recorded, err error) {
+		events, private, err = s.lists.History(x.ctx, domain.BookingID(id))
+		return events, err
 	})
 	if err != nil {
 		return err
 	}
+	r.Private = private
 	r.Links.Booking = x.link("/bookings/", x.vars["id"])
 	return x.reply(r)
 }
@@ -41,11 +43,7 @@ func (x *exchange) history(path string, notFound error, read func(id string) ([]
 		case "size":
 			size, err = parseSize(value)
 		case "cursor":
-			var position uint64
-			if position, err = strconv.ParseUint(value, 10, 64); err != nil {
-				err = errors.New("must be that of the link next of the page before")
-			}
-			after = eventstore.Position(position)
+			after, err = parseCursor(value)
 		default:
 			err = errUnknownParameter
 		}
@@ -89,7 +87,8 @@ type historyReply struct {
 	Embedded struct {
 		Events []eventReply `json:"events"`
 	} `json:"_embedded"`
-	Links struct {
+	Private bool `json:"private,omitzero"`
+	Links   struct {
 		Self    link `json:"self"`
 		Next    link `json:"next,omitzero"`
 		History link `json:"history"`
@@ -100,22 +99,28 @@ type historyReply struct {
 
 // eventReply is an event in a history.
 type eventReply struct {
-	EventID       uuid.UUID           `json:"eventId"`
-	Type          string              `json:"type"`
-	Time          *timestamp          `json:"time"`
-	Actor         string              `json:"actor"`
-	Stream        string              `json:"stream"`
-	Revision      domain.Revision     `json:"revision"`
-	Position      eventstore.Position `json:"position"`
-	CorrelationID string              `json:"correlationId"`
-	CausationID   string              `json:"causationId"`
-	Data          any                 `json:"data"`
+	EventID        uuid.UUID           `json:"eventId"`
+	Type           string              `json:"type"`
+	Time           *timestamp          `json:"time"`
+	Actor          string              `json:"actor,omitzero"`
+	ActorName      **string            `json:"actorName,omitzero"`
+	OnBehalfOf     domain.UserID       `json:"onBehalfOf,omitzero"`
+	OnBehalfOfName **string            `json:"onBehalfOfName,omitzero"`
+	Stream         string              `json:"stream"`
+	Revision       domain.Revision     `json:"revision"`
+	Position       eventstore.Position `json:"position"`
+	CorrelationID  string              `json:"correlationId,omitzero"`
+	CausationID    string              `json:"causationId"`
+	Data           any                 `json:"data"`
 }
 
 func (x *exchange) eventReply(e *eventstore.Recorded) eventReply {
 	r := eventReply{
-		EventID: e.ID, Type: e.Type, Time: x.timeOrNull(e.Metadata.OccurredAt), Actor: e.Metadata.Actor, Stream: e.Stream, Revision: e.Revision, Position: e.Position,
+		EventID: e.ID, Type: e.Type, Time: x.timeOrNull(e.Metadata.OccurredAt), Actor: e.Metadata.Actor, ActorName: x.userName(domain.UserID(e.Metadata.Actor)), Stream: e.Stream, Revision: e.Revision, Position: e.Position,
 		CorrelationID: e.Metadata.CorrelationID, CausationID: e.Metadata.CausationID,
+	}
+	if user := domain.OnBehalfOf(e.Event); user != domain.UserID(r.Actor) {
+		r.OnBehalfOf, r.OnBehalfOfName = user, x.userName(user)
 	}
 	// An event may be stored in an older schema; the reply has the present one. An event that cannot be decoded is shown as it is stored.
 	switch data := jsontext.Value(e.Data); {

@@ -27,6 +27,8 @@ type Lists interface {
 	Rooms(context.Context, projections.RoomQuery) (projections.Page[projections.RoomList], error)
 	// RoomNames returns the names of rooms, empty for a room that is not registered.
 	RoomNames(context.Context, eventstore.Position) (func(domain.RoomID) string, error)
+	// RoomApprovers returns the approvers that rooms name.
+	RoomApprovers(context.Context) (func(domain.RoomID) []domain.UserID, error)
 	Occupancy(context.Context, projections.OccupancyQuery) (projections.Occupancy, error)
 	Availability(context.Context, projections.AvailabilityQuery) (projections.Availability, error)
 }

@@ -91,6 +91,17 @@ func (l *lists) RoomNames(context.Context, eventstore.Position) (func(domain.Roo
 	}, l.err
 }
 
+func (l *lists) RoomApprovers(context.Context) (func(domain.RoomID) []domain.UserID, error) {
+	return func(id domain.RoomID) []domain.UserID {
+		for _, r := range l.rooms {
+			if r.Room == id {
+				return r.Approvers
+			}
+		}
+		return nil
+	}, l.err
+}
+
 func (l *lists) Occupancy(_ context.Context, q projections.OccupancyQuery) (projections.Occupancy, error) {
 	l.askedOccupancy = q
 	return l.occupancy, l.err

@@ -102,6 +102,32 @@ func (l *log) all() []string {
 	return types
 }
 
+// readBack yields the latest events before a position, or of all.
+func (l *log) readBack(ctx context.Context, before eventstore.Position, count uint64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		if err := l.failing(ctx); err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		l.mu.Lock()
+		var events []eventstore.Recorded
+		for _, s := range l.streams {
+			for _, e := range s {
+				if before == 0 || e.Position < before {
+					events = append(events, e)
+				}
+			}
+		}
+		l.mu.Unlock()
+		slices.SortFunc(events, func(a, b eventstore.Recorded) int { return int(b.Position) - int(a.Position) })
+		for _, e := range events[:min(int(count), len(events))] {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
 // end returns the position of the last event.
 func (l *log) end(ctx context.Context) (eventstore.Position, error) {
 	if err := l.failing(ctx); err != nil {

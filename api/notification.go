@@ -22,18 +22,18 @@ func (s *Server) notificationRoutes() []route {
 
 // notificationReply is a notification.
 type notificationReply struct {
-	NotificationID domain.NotificationID   `json:"notificationId"`
-	BookingID      domain.BookingID        `json:"bookingId"`
-	RoomName       string                  `json:"roomName,omitzero"`
-	UserID         domain.UserID           `json:"userId"`
-	Kind           domain.NotificationKind `json:"kind"`
-	Contents       string                  `json:"contents"`
-	SendDtm        timestamp               `json:"sendDtm"`
-	Delivery       domain.Delivery         `json:"delivery"`
-	DeliveredDtm   *timestamp              `json:"deliveredDtm"`
-	Attempts       int                     `json:"attempts"`
-	Reason         *string                 `json:"reason"`
-	Links          struct {
+	NotificationID domain.NotificationID `json:"notificationId"`
+	BookingID      domain.BookingID      `json:"bookingId"`
+	RoomName       string                `json:"roomName,omitzero"`
+	concernedUser
+	Kind         domain.NotificationKind `json:"kind"`
+	Contents     string                  `json:"contents,omitzero"`
+	SendDtm      timestamp               `json:"sendDtm"`
+	Delivery     domain.Delivery         `json:"delivery"`
+	DeliveredDtm *timestamp              `json:"deliveredDtm"`
+	Attempts     int                     `json:"attempts"`
+	Reason       *string                 `json:"reason"`
+	Links        struct {
 		Self         link `json:"self"`
 		Notification link `json:"notification"`
 		BookingList  link `json:"bookingList"`
@@ -41,7 +41,7 @@ type notificationReply struct {
 }
 
 func (x *exchange) notificationReply(n *projections.Notification) (r notificationReply) {
-	r.NotificationID, r.BookingID, r.RoomName, r.UserID = n.ID, n.Booking, x.roomName(n.Room), n.User
+	r.NotificationID, r.BookingID, r.RoomName, r.concernedUser = n.ID, n.Booking, x.roomName(n.Room), x.concernedUser(n.User)
 	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
 	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
 	r.Reason = orNull(n.Reason)
@@ -72,7 +72,7 @@ func (s *Server) retryNotification(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	position, err := notify.Retry(x.ctx, s.streams, id, request.Actor, request.CorrelationID)
+	position, err := notify.Retry(x.ctx, s.streams, id, request.Actor, request.Client, request.CorrelationID)
 	switch {
 	case errors.Is(err, notify.ErrNotFailed):
 	case err != nil:

@@ -50,14 +50,14 @@ type roomOccupancy struct {
 
 // spanReply is a time for which a room cannot be booked.
 type spanReply struct {
-	Kind          projections.SpanKind `json:"kind"`
-	StartDtm      timestamp            `json:"startDtm"`
-	EndDtm        timestamp            `json:"endDtm"`
-	BookingID     domain.BookingID     `json:"bookingId,omitzero"`
-	BookingUserID domain.UserID        `json:"bookingUserId,omitzero"`
-	Status        projections.Status   `json:"status,omitzero"`
-	ClosureID     domain.ClosureID     `json:"closureId,omitzero"`
-	Reason        string               `json:"reason,omitzero"`
+	Kind      projections.SpanKind `json:"kind"`
+	StartDtm  timestamp            `json:"startDtm"`
+	EndDtm    timestamp            `json:"endDtm"`
+	BookingID domain.BookingID     `json:"bookingId,omitzero"`
+	bookedFor
+	Status    projections.Status `json:"status,omitzero"`
+	ClosureID domain.ClosureID   `json:"closureId,omitzero"`
+	Reason    string             `json:"reason,omitzero"`
 }
 
 func (s *Server) occupancy(x *exchange) error {
@@ -101,7 +101,7 @@ func (s *Server) occupancy(x *exchange) error {
 		for j, span := range room.Spans {
 			reply := spanReply{Kind: span.Kind, StartDtm: x.time(span.Slot.Start), EndDtm: x.time(span.Slot.End)}
 			if b := span.Booking; b != nil {
-				reply.BookingID, reply.BookingUserID, reply.Status = b.Booking, b.User, b.Status
+				reply.BookingID, reply.bookedFor, reply.Status = b.Booking, x.bookedFor(b.User), b.Status
 			}
 			if c := span.Closure; c != nil {
 				reply.ClosureID, reply.Reason = c.ID, c.Reason

@@ -209,7 +209,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go", "user.go", "token.go"} {
+	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go", "user.go", "token.go", "audit.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -277,7 +277,7 @@ var resources = map[string]any{
 	"SignIn": signInRequest{}, "NewPassword": passwordRequest{}, "SetUp": setUpRequest{}, "NewToken": newTokenRequest{},
 	"NewUser": newUserRequest{}, "UserChange": userChangeRequest{}, "UsersPassword": usersPasswordRequest{}, "NewDisplay": displayRequest{},
 	"Link": link{}, "Page": pageSize{}, "PageLinks": pageLinks{}, "Root": rootReply{}, "Health": healthReply{}, "Version": versionReply{},
-	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{},
+	"Booking": bookingReply{}, "BookingItem": bookingItem{}, "BookingsPage": pageReply[bookingItem]{}, "History": historyReply{}, "Event": eventReply{}, "Audit": auditReply{}, "AuditEntry": auditEntry{},
 	"Confirm": confirmReply{}, "ConfirmsPage": pageReply[confirmReply]{}, "RealUse": realUseReply{}, "RealusesPage": pageReply[realUseReply]{},
 	"BookingList": bookingListReply{}, "BookingListsPage": pageReply[bookingListReply]{},
 	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
@@ -360,9 +360,9 @@ func compareProperties(t *testing.T, at string, schema *openapi3.Schema, typ ref
 		undocumented[name] = true
 	}
 	var required []string
-	for f := range typ.Fields() {
+	for _, f := range reflect.VisibleFields(typ) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if options == "embed" || !f.IsExported() {
+		if options == "embed" || f.Anonymous || !f.IsExported() {
 			continue
 		}
 		p := schema.Properties[name]

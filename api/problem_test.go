@@ -204,6 +204,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrDeleted":        unheard, // nothing here deletes a stream for good: somebody has damaged the log
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"eventstore.NoGroup":           unheard, // of who sends notifications, to nobody
+		"eventstore.ErrNoPosition":     unheard, // a handler turns it into a fault of its query
 		"projections.ErrNotFound":      "not-in-list", "projections.ErrBehind": "list-behind", "projections.ErrUnavailable": "lists-unavailable", "projections.ErrTooWide": "query-too-wide",
 		"projections.ErrNoSuchPosition": "no-such-position",
 		"projections.InvalidQuery":      unheard, // lists turn it into the faults of their query

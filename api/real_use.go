@@ -108,10 +108,10 @@ func (s *Server) realUse(x *exchange) error {
 
 // realUseReply is a real use, as a single resource and in the collection.
 type realUseReply struct {
-	RealUseID        domain.RealUseID `json:"realUseId"`
-	BookingID        domain.BookingID `json:"bookingId"`
-	RoomID           domain.RoomID    `json:"roomId"`
-	BookingUserID    domain.UserID    `json:"bookingUserId"`
+	RealUseID domain.RealUseID `json:"realUseId"`
+	BookingID domain.BookingID `json:"bookingId"`
+	RoomID    domain.RoomID    `json:"roomId"`
+	bookedFor
 	RealUseStartDtm  timestamp        `json:"realUseStartDtm"`
 	RealUseEndDtm    *timestamp       `json:"realUseEndDtm"`
 	RoomStillInUseBy domain.BookingID `json:"roomStillInUseBy,omitzero"`
@@ -124,7 +124,7 @@ type realUseReply struct {
 }
 
 func (x *exchange) realUseReply(u *domain.RealUse) (r realUseReply) {
-	r.RealUseID, r.BookingID, r.RoomID, r.BookingUserID = u.ID, u.Booking, u.Room, u.User
+	r.RealUseID, r.BookingID, r.RoomID, r.bookedFor = u.ID, u.Booking, u.Room, x.bookedFor(u.User)
 	r.RealUseStartDtm, r.RealUseEndDtm, r.RoomStillInUseBy = x.time(u.StartedAt), x.timeOrNull(u.EndedAt()), u.RoomStillInUseBy
 	r.Links.Self = x.link("/realuses/", string(u.ID))
 	r.Links.RealUse = r.Links.Self
@@ -136,5 +136,5 @@ func (x *exchange) realUseReply(u *domain.RealUse) (r realUseReply) {
 // realUse replies with a real use.
 func (x *exchange) realUse(u commands.RealUse) error {
 	x.setValidators(u.Revision, u.Position)
-	return x.reply(new(x.realUseReply(&u.RealUse)))
+	return x.reply(new(x.realUseReply(new(x.server.lists.realUse(x.ctx, u.RealUse)))))
 }

@@ -53,7 +53,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 	if x.server.accounts == nil {
 		x.actor = domain.Anyone(cmp.Or(actor, anonymous))
 	}
-	r.Actor, r.CorrelationID, r.TraceParent = x.actor, x.correlation(), x.traceParent()
+	r.Actor, r.Client, r.CorrelationID, r.TraceParent = x.actor, x.keptNetwork(), x.correlation(), x.traceParent()
 	x.command = r
 	return r, nil
 }

@@ -349,7 +349,7 @@ func (s *Server) reinstateRoom(x *exchange) error {
 
 func (s *Server) roomHistory(x *exchange) error {
 	r, err := x.history("/rooms/", domain.ErrRoomNotFound, func(id string) ([]eventstore.Recorded, error) {
-		return s.commands.RoomHistory(x.ctx, domain.RoomID(id))
+		return s.lists.RoomHistory(x.ctx, domain.RoomID(id))
 	})
 	if err != nil {
 		return err
@@ -373,15 +373,15 @@ type conflictsReply struct {
 
 // roomConflictReply is a booking, and what speaks against it.
 type roomConflictReply struct {
-	BookingID     domain.BookingID `json:"bookingId"`
-	BookingUserID domain.UserID    `json:"bookingUserId"`
-	UseStartDtm   timestamp        `json:"useStartDtm"`
-	UseEndDtm     timestamp        `json:"useEndDtm"`
-	Status        domain.Phase     `json:"status"`
-	Broken        []brokenRule     `json:"broken"`
-	Closures      []closureReply   `json:"closures"`
-	Retired       bool             `json:"retired"`
-	Links         struct {
+	BookingID domain.BookingID `json:"bookingId"`
+	bookedFor
+	UseStartDtm timestamp      `json:"useStartDtm"`
+	UseEndDtm   timestamp      `json:"useEndDtm"`
+	Status      domain.Phase   `json:"status"`
+	Broken      []brokenRule   `json:"broken"`
+	Closures    []closureReply `json:"closures"`
+	Retired     bool           `json:"retired"`
+	Links       struct {
 		Booking link `json:"booking"`
 	} `json:"_links"`
 }
@@ -391,7 +391,7 @@ func (s *Server) roomConflicts(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	conflicts, more, err := s.commands.RoomConflicts(x.ctx, id, x.now())
+	conflicts, more, err := s.lists.RoomConflicts(x.ctx, id, x.now())
 	if err != nil {
 		return err
 	}
@@ -399,7 +399,7 @@ func (s *Server) roomConflicts(x *exchange) error {
 	r.Embedded.Conflicts = make([]roomConflictReply, len(conflicts))
 	for i, c := range conflicts {
 		of := roomConflictReply{
-			BookingID: c.Booking.ID, BookingUserID: c.Booking.User, UseStartDtm: x.time(c.Booking.Slot.Start), UseEndDtm: x.time(c.Booking.Slot.End), Status: c.Booking.Phase(),
+			BookingID: c.Booking.ID, bookedFor: x.bookedFor(c.Booking.User), UseStartDtm: x.time(c.Booking.Slot.Start), UseEndDtm: x.time(c.Booking.Slot.End), Status: c.Booking.Phase(),
 			Broken: brokenRules(c.Broken, s.zone), Closures: x.closureReplies(id, c.Closures), Retired: c.Retired,
 		}
 		of.Links.Booking = x.link("/bookings/", string(c.Booking.ID))

@@ -19,9 +19,9 @@ func (s *Server) roomUseListRoutes() []route {
 
 // roomUseListReply is an entry of the room-use list.
 type roomUseListReply struct {
-	BookingID         domain.BookingID   `json:"bookingId"`
-	RoomID            domain.RoomID      `json:"roomId"`
-	BookingUserID     domain.UserID      `json:"bookingUserId"`
+	BookingID domain.BookingID `json:"bookingId"`
+	RoomID    domain.RoomID    `json:"roomId"`
+	bookedFor
 	BookedUseStartDtm timestamp          `json:"bookedUseStartDtm"`
 	BookedUseEndDtm   timestamp          `json:"bookedUseEndDtm"`
 	Status            projections.Status `json:"status"`
@@ -38,7 +38,7 @@ type roomUseListReply struct {
 }
 
 func (x *exchange) roomUseListReply(u *projections.RoomUseList) (r roomUseListReply) {
-	r.BookingID, r.RoomID, r.BookingUserID, r.Status = u.Booking, u.Room, u.User, u.Status
+	r.BookingID, r.RoomID, r.bookedFor, r.Status = u.Booking, u.Room, x.bookedFor(u.User), u.Status
 	r.BookedUseStartDtm, r.BookedUseEndDtm, r.BookedMinutes = x.time(u.Start), x.time(u.End), u.BookedMinutes
 	r.RealUseID, r.RoomStillInUseBy = orNull(u.RealUse), u.RoomStillInUseBy
 	r.RealUseStartDtm, r.RealUseEndDtm = x.timeOrNull(u.StartedAt), x.timeOrNull(u.EndedAt)

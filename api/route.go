@@ -68,7 +68,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 				routes[i].query, routes[i].needs = true, cmp.Or(routes[i].needs, domain.ReadBookings)
 			}
 		}
-		routes = slices.Concat(routes, s.sessionRoutes(), s.userRoutes(), s.tokenRoutes(), s.displayRoutes(), s.eventRoutes(), s.documentRoutes())
+		routes = slices.Concat(routes, s.sessionRoutes(), s.userRoutes(), s.tokenRoutes(), s.displayRoutes(), s.auditRoutes(), s.eventRoutes(), s.documentRoutes())
 	}
 	return s.newRouter(append(routes, s.operationsRoutes()...))
 }

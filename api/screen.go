@@ -55,7 +55,7 @@ func (s *Server) screen(of web.Route) handler {
 		for name, value := range x.vars {
 			r.SetPathValue(name, value)
 		}
-		visitor := web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Provider: s.provider != nil, Refused: err, Session: visitorSession{x}}
+		visitor := web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Provider: s.provider != nil, Client: x.keptNetwork(), Refused: err, Session: visitorSession{x}}
 		err = s.pages.Serve(&delegatedWriter{x.w, x}, r, of, visitor, x.base)
 		x.sent, x.whole = true, true
 		return err

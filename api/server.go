@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -35,10 +36,12 @@ type Options struct {
 	Streams notify.Streams
 	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
+	// ReadBack reads the log backwards, for the audit. The contract is that of [eventstore.Store.ReadBack].
+	ReadBack func(ctx context.Context, before eventstore.Position, count uint64) iter.Seq2[eventstore.Recorded, error]
 	// Subscribe follows the log, for the stream of changes.
 	Subscribe Subscribe
 	// OperationsOnly leaves out all routes but those for operators (health, metrics, version), for a process that serves no users. Commands,
-	// Lists, Streams, End and Subscribe may then be nil.
+	// Lists, Streams, End, ReadBack and Subscribe may then be nil.
 	OperationsOnly bool
 	// Policy is the policy of Commands. It lets the faults of a slot be reported along with other faults of a body.
 	Policy domain.Policy
@@ -49,6 +52,8 @@ type Options struct {
 	// Provider authenticates people in place of passwords, and issues access tokens. Nil has people sign in by a password; with one,
 	// Accounts must be there too.
 	Provider *oidc.Provider
+	// Privacy is what bookings tell of whom they are for; empty is [domain.PrivacyNames]. Without Accounts everybody may see everything.
+	Privacy domain.Privacy
 	// PublicURLs are addresses of the server whose pages may change something.
 	PublicURLs []string
 	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
@@ -93,10 +98,11 @@ const (
 // Server serves the API over HTTP. It is an [http.Handler]; [Server.Run] serves it on a listener. It is safe for concurrent use.
 type Server struct {
 	commands       *commands.Handler
-	lists          Lists
+	lists          *withheld
 	streams        notify.Streams
 	feeds          feedTags
 	end            func(context.Context) (eventstore.Position, error)
+	readBack       func(ctx context.Context, before eventstore.Position, count uint64) iter.Seq2[eventstore.Recorded, error]
 	policy         domain.Policy
 	zone           *time.Location
 	accounts       *accounts.Accounts
@@ -160,12 +166,16 @@ func New(o Options) *Server {
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = o.Timeout + 10*time.Second
 	}
+	if o.Accounts == nil {
+		o.Privacy = domain.PrivacyNames
+	}
 	s := &Server{
 		commands:       o.Commands,
-		lists:          o.Lists,
+		lists:          &withheld{o.Lists, o.Commands, o.Privacy},
 		streams:        o.Streams,
 		feeds:          newFeedTags(),
 		end:            o.End,
+		readBack:       o.ReadBack,
 		policy:         o.Policy,
 		zone:           o.Zone,
 		accounts:       o.Accounts,
@@ -194,7 +204,11 @@ func New(o Options) *Server {
 	s.streamCheck = streamCheck
 	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
-	s.pages = web.New(web.Options{Commands: o.Commands, Lists: o.Lists, Accounts: o.Accounts, Zone: o.Zone})
+	pages := web.Options{Commands: o.Commands, Bookings: s.lists, Lists: s.lists, Accounts: o.Accounts, Zone: o.Zone}
+	if s.accounts != nil {
+		pages.Name = s.accounts.Name
+	}
+	s.pages = web.New(pages)
 	s.pageRouter = s.pageRoutes(o.OperationsOnly)
 	s.notFound = s.unrouted(func(*exchange) error { return errNoSuchPath })
 	s.misdirected = s.unrouted(func(*exchange) error { return errMisdirected })

@@ -20,13 +20,13 @@ import (
 )
 
 // whole returns a server with an event store on disk, and lists that workers maintain and that can be read, all in this process.
-func whole(t *testing.T) *service {
+func whole(t *testing.T, change ...func(*Options)) *service {
 	t.Helper()
-	return wholeOn(t, eventstoretest.Open(t))
+	return wholeOn(t, eventstoretest.Open(t), change...)
 }
 
 // wholeOn is whole on an event store.
-func wholeOn(t *testing.T, store *eventstore.Store) *service {
+func wholeOn(t *testing.T, store *eventstore.Store, change ...func(*Options)) *service {
 	t.Helper()
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
@@ -46,16 +46,22 @@ func wholeOn(t *testing.T, store *eventstore.Store) *service {
 	})
 	policy := domain.DefaultPolicy()
 	policy.Zone = zone(t, "Asia/Seoul")
-	s := New(Options{
+	o := Options{
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
 		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: 30 * time.Second, Positions: positions, Policy: policy}),
+		Streams:   store,
 		End:       store.End,
+		ReadBack:  store.ReadBack,
 		Subscribe: store.Subscribe,
 		Policy:    policy,
 		Zone:      policy.Zone,
 		Hosts:     []string{"example.com"},
-	})
-	for s.lists.(*projections.Queries).Ready(t.Context()) != nil {
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	s := New(o)
+	for o.Lists.(*projections.Queries).Ready(t.Context()) != nil {
 		time.Sleep(time.Millisecond)
 	}
 	return &service{Server: s}

@@ -16,6 +16,7 @@ import (
 type Request struct {
 	ID            uuid.UUID
 	Actor         domain.Actor
+	Client        string // the network that it came from; empty if that is not known, or not to be kept
 	At            time.Time
 	CorrelationID string // empty: the command's id
 	TraceParent   string // W3C trace context, may be empty

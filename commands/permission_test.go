@@ -86,6 +86,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: fresh().ID, Answer: domain.Denied, AnsweredAt: noon})
 			return err
 		}, []string{"admin", "approver", "everyroom", "named", "ownadmin"}},
+		"deny in another's name": {func(r Request) error {
+			_, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: r, Booking: fresh().ID, Answer: domain.Denied, By: "lee", AnsweredAt: noon})
+			return err
+		}, []string{"admin", "ownadmin"}},
 		"start": {func(r Request) error {
 			_, err := h.StartUse(ctx, StartUse{Request: r, Booking: fresh().ID, StartedAt: noon})
 			return err

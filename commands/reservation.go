@@ -20,6 +20,7 @@ func (r Request) reservation(at domain.Revision) domain.SlotReserved {
 		ReservationID: domain.ReservationID(id.String()),
 		At:            r.At,
 		Actor:         string(r.Actor.User),
+		Client:        r.Client,
 		CorrelationID: r.correlation(),
 		TraceParent:   r.TraceParent,
 		Command:       r.command(),

@@ -147,6 +147,7 @@ const (
 	AnswerBooked Action = "confirm or deny a booking"
 	UseRoom      Action = "start or end the use of a room"
 	ReadBookings Action = "read bookings"
+	SeeWho       Action = "see who bookings are for"
 	ManageRooms  Action = "look after rooms, their rules and closures"
 	ReadRooms    Action = "read what is known of rooms"
 	ManageUsers  Action = "look after users"
@@ -155,6 +156,7 @@ const (
 	ManageTokens Action = "create, list or revoke tokens"
 	RetrySending Action = "have a notification sent again"
 	ReadMetrics  Action = "read metrics"
+	ReadAudit    Action = "read who did what"
 	RepairSystem Action = "replay, verify or release"
 )
 
@@ -166,6 +168,7 @@ var permissions = map[Action]map[Role][]Relation{
 	AnswerBooked: {RoleUser: {OfOwnRoom}, RoleApprover: {OfOwnRoom}, RoleAdmin: AllRelations},
 	UseRoom:      {RoleUser: {Own, OfOwnRoom}, RoleApprover: {Own, OfOwnRoom}, RoleAdmin: AllRelations, RoleDoor: {OfOwnRoom}},
 	ReadBookings: {RoleUser: AllRelations, RoleApprover: AllRelations, RoleAdmin: AllRelations, RoleDoor: {OfOwnRoom}},
+	SeeWho:       {RoleUser: {Own, OfOwnRoom}, RoleApprover: {Own, OfOwnRoom}, RoleAdmin: AllRelations},
 	ManageRooms:  {RoleAdmin: AllRelations},
 	ReadRooms:    {RoleUser: AllRelations, RoleApprover: AllRelations, RoleAdmin: AllRelations, RoleDoor: {OfOwnRoom}},
 	ManageUsers:  {RoleAdmin: AllRelations},
@@ -174,8 +177,17 @@ var permissions = map[Action]map[Role][]Relation{
 	ManageTokens: {RoleUser: {Own}, RoleApprover: {Own}, RoleAdmin: AllRelations},
 	RetrySending: {RoleAdmin: AllRelations, RoleMachine: AllRelations},
 	ReadMetrics:  {RoleAdmin: AllRelations, RoleMachine: AllRelations},
+	ReadAudit:    {RoleAdmin: AllRelations},
 	RepairSystem: {RoleMachine: AllRelations},
 }
+
+// Privacy is what bookings tell those who may read them.
+type Privacy string
+
+const (
+	PrivacyNames Privacy = "names" // who they are for
+	PrivacyBusy  Privacy = "busy"  // who they are for only to those to whom [SeeWho] is permitted, and to others that the room is taken
+)
 
 // Forbidden means that the actor may not do what was asked for. It says who may.
 type Forbidden struct {

@@ -20,6 +20,7 @@ cancel a booking                                OR    OR        ORE    -     -
 confirm or deny a booking                       R     R         ORE    -     -
 start or end the use of a room                  OR    OR        ORE    R     -
 read bookings                                   ORE   ORE       ORE    R     -
+see who bookings are for                        OR    OR        ORE    -     -
 look after rooms, their rules and closures      -     -         ORE    -     -
 read what is known of rooms                     ORE   ORE       ORE    R     -
 look after users                                -     -         ORE    -     -
@@ -28,6 +29,7 @@ sign out everywhere                             O     O         ORE    -     -
 create, list or revoke tokens                   O     O         ORE    -     -
 have a notification sent again                  -     -         ORE    -     ORE
 read metrics                                    -     -         ORE    -     ORE
+read who did what                               -     -         ORE    -     -
 replay, verify or release                       -     -         -      -     ORE`
 
 // Every cell of the table: what each role may do in each relation, and what a refusal says.

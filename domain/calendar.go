@@ -28,8 +28,9 @@ type (
 		UserID UserID    `json:"userId,omitempty"`
 		Slot   Slot      `json:"slot"`
 		At     time.Time `json:"at"`
-		// Actor, CorrelationID, TraceParent and Command are those of the command; what follows from the reservation repeats them.
+		// Actor, Client, CorrelationID, TraceParent and Command are those of the command; what follows from the reservation repeats them.
 		Actor         string `json:"actor"`
+		Client        string `json:"client,omitempty"`
 		CorrelationID string `json:"correlationId"`
 		TraceParent   string `json:"traceparent,omitempty"`
 		Command       string `json:"command,omitempty"`

@@ -59,7 +59,7 @@ func everyEvent() []domain.Event {
 		domain.BookingCancelled{BookingID: booking, ReservationID: reservation, RoomID: room, UserID: user, Reason: domain.CancelledByUseEnd, At: at, UsedUntil: at.Add(-time.Minute), Detail: "being <painted>"},
 		domain.UseStarted{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, StartedAt: at, RoomStillInUseBy: other},
 		domain.UseEnded{RealUseID: use, BookingID: booking, RoomID: room, UserID: user, EndedAt: at, At: at.Add(time.Minute)},
-		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7, HeldFor: user, Approval: domain.ApprovalNone, UseFrom: at, Override: true},
+		domain.SlotReserved{ReservationID: reservation, BookingID: booking, RoomID: room, UserID: user, Slot: slot, At: at, Actor: "user-1", Client: "192.0.2.0/24", CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Command: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02/9f86d081884c7d65", Replaces: former, IfRevision: 7, HeldFor: user, Approval: domain.ApprovalNone, UseFrom: at, Override: true},
 		domain.BookingUnblocked{BookingID: booking, Reason: "a disk lost an event", At: at},
 		domain.UserAdded{UserID: user, Roles: "user approver", Rooms: "1 2", At: at},
 		domain.RolesGiven{UserID: user, Roles: "admin", Rooms: domain.AllRooms, At: at},
@@ -104,6 +104,7 @@ func everyMetadata() Metadata {
 		CorrelationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c02",
 		CausationID:   "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c03",
 		Actor:         "user-1",
+		Client:        "192.0.2.0/24",
 		OccurredAt:    time.Date(2021, 6, 30, 9, 0, 0, 120000000, time.FixedZone("KST", 9*60*60)),
 		SchemaVersion: 1,
 		TraceParent:   "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -408,7 +409,7 @@ func TestStoredFormIsTheFormer(t *testing.T) {
 	unescaped := func(stored []byte) string { return strings.ReplaceAll(string(stored), `\ufffd`, "\ufffd") }
 	rapid.Check(t, func(t *rapid.T) {
 		p := Proposed{Event: anyEvent(t), Metadata: Metadata{
-			CorrelationID: anyText(t), CausationID: anyText(t), Actor: anyText(t), TraceParent: anyText(t), Command: anyText(t), OccurredAt: anyTime(t),
+			CorrelationID: anyText(t), CausationID: anyText(t), Actor: anyText(t), Client: anyText(t), TraceParent: anyText(t), Command: anyText(t), OccurredAt: anyTime(t),
 		}}
 		data, metadata, err := newCodec().encode(p)
 		formerData, formerMetadata, formerErr := formerEncode(p)

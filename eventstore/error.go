@@ -82,8 +82,8 @@ func (e *refusal) Error() string { return e.err.Error() }
 // errNotLeader means that the call reached a member of a cluster other than the leader, and did nothing there.
 var errNotLeader = errors.New("the member of the event store's cluster that was called is not its leader")
 
-// errNoPosition means that the log has no event at the position to read from: the position belongs to another log.
-var errNoPosition = errors.New("the log has no event at that position")
+// ErrNoPosition means that the log has no event at the position to read from: the position belongs to another log.
+var ErrNoPosition = errors.New("the log has no event at that position")
 
 // failed translates the error of a call, which had the trailers, into one of this package, a [*refusal] if the event store will not do
 // what was asked. If the call should have gone to another member, later calls do.
@@ -119,7 +119,7 @@ func (m *member) failed(err error, trailer metadata.MD) error {
 		return &refusal{refused}
 	case codes.Unknown:
 		if isNoPosition(text) {
-			return &refusal{errNoPosition}
+			return &refusal{ErrNoPosition}
 		}
 	case codes.InvalidArgument:
 		if strings.Contains(strings.ReplaceAll(strings.ToLower(text), " ", ""), "maximumappend") { // of a call or, in one word, of a batch

@@ -28,6 +28,8 @@ type Metadata struct {
 	CausationID string `json:"$causationId,omitempty"`
 	// Actor is who gave the command.
 	Actor string `json:"actor,omitempty"`
+	// Client is the network that the command came from, if it is known and to be kept.
+	Client string `json:"client,omitempty"`
 	// OccurredAt is when the event was decided.
 	OccurredAt time.Time `json:"occurredAt"`
 	// SchemaVersion is the version of the schema that the event was stored in, counted from 1. [Store.Append] sets it.

@@ -32,6 +32,32 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from domain.Revis
 	}
 }
 
+// ReadBack yields the events of all streams, the event store's own included, that are before a position of the log, or all of them if that is
+// 0: the newest first, and at most count. In a cluster a follower may be read, which can be a little behind. Its errors are those of
+// [Store.ReadStream], and [ErrNoPosition], which a server may return for a position that no event has.
+func (s *Store) ReadBack(ctx context.Context, before Position, count uint64) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		request := readAllFrom(before)
+		request.Options.ReadDirection = streams.ReadReq_Options_Backwards
+		request.Options.CountOption = &streams.ReadReq_Options_Count{Count: count}
+		if before == 0 {
+			request.Options.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_End{End: &shared.Empty{}}
+		}
+		err := s.read(ctx, s.connections.lists, request, func(e *recordedEvent) bool {
+			// For a retry, which yields nothing twice.
+			count--
+			request.Options.CountOption = &streams.ReadReq_Options_Count{Count: count}
+			request.Options.GetAll().AllOption = &streams.ReadReq_Options_AllOptions_Position{
+				Position: &streams.ReadReq_Options_Position{CommitPosition: e.GetCommitPosition(), PreparePosition: e.GetPreparePosition()},
+			}
+			return yield(s.recorded(e), nil) && count > 0
+		})
+		if err != nil {
+			yield(Recorded{}, fmt.Errorf("read the log back from position %d: %w", before, err))
+		}
+	}
+}
+
 func (s *Store) readStream(ctx context.Context, stream string, from domain.Revision, yield func(*recordedEvent) bool) error {
 	switch {
 	case !validStream(stream):
@@ -90,7 +116,7 @@ func (s *Store) EventAt(ctx context.Context, p Position) (id uuid.UUID, found bo
 		}
 		return false
 	})
-	if err != nil && !errors.Is(err, errNoPosition) {
+	if err != nil && !errors.Is(err, ErrNoPosition) {
 		return uuid.Nil, false, fmt.Errorf("read the event at position %d: %w", p, err)
 	}
 	return id, found, nil

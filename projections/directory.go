@@ -61,6 +61,20 @@ func (q *Queries) RoomNames(ctx context.Context, min eventstore.Position) (func(
 	return d.Name, nil
 }
 
+// RoomApprovers returns the approvers that rooms of the directory name.
+func (q *Queries) RoomApprovers(ctx context.Context) (func(domain.RoomID) []domain.UserID, error) {
+	d, err := q.Directory(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return func(id domain.RoomID) []domain.UserID {
+		if r := d.byID[id]; r != nil {
+			return r.Approvers
+		}
+		return nil
+	}, nil
+}
+
 // Directory returns the directory once it has reached position min; 0 does not wait.
 func (q *Queries) Directory(ctx context.Context, min eventstore.Position) (d *Directory, err error) {
 	_, err = q.roomList.atPosition(ctx, min, func() (Found, error) {

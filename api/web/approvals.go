@@ -98,7 +98,7 @@ func (v *view) neighbours(b *projections.BookingList) ([]neighbour, error) {
 			slot := domain.Slot{Start: s.Slot.Start.In(r.Zone), End: s.Slot.End.In(r.Zone)}
 			switch s.Kind {
 			case projections.SpanBooking:
-				all = append(all, neighbour{v.Span(slot) + " " + string(s.Booking.User), StateClass(s.Booking.Status), s.Booking.Booking == b.Booking})
+				all = append(all, neighbour{v.Span(slot) + " " + v.Booker(s.Booking.User), StateClass(s.Booking.Status), s.Booking.Booking == b.Booking})
 			case projections.SpanClosed:
 				all = append(all, neighbour{v.Span(slot) + " " + v.T("cell.closed"), "closed", false})
 			}

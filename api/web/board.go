@@ -284,8 +284,8 @@ func (v *view) cell(r projections.RoomOccupancy, s *projections.Span, part domai
 		c = boardCell{Class: "free", Text: v.Clock(slot.Start), Label: v.T("cell.free", "room", name, "when", when), Link: v.Link(bookPath(r.Room, part))}
 	case s.Kind == projections.SpanBooking:
 		state := v.State(s.Booking.Status)
-		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
-		c.Label = v.T("cell.booking", "room", name, "when", when, "who", s.Booking.User, "state", state)
+		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: v.Booker(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
+		c.Label = v.T("cell.booking", "room", name, "when", when, "who", v.Booker(s.Booking.User), "state", state)
 		if v.Reader != "" && s.Booking.User == v.Reader {
 			c.Class += " mine"
 		}
@@ -335,7 +335,22 @@ func (v *view) Person(u domain.UserID) string {
 	case domain.ConfirmedByRules:
 		return v.T("the-rules")
 	}
-	return string(u)
+	switch name, known := v.p.name(v.r.Context(), u); {
+	case !known:
+		return string(u)
+	case name == "":
+		return v.T("former-user")
+	default:
+		return name
+	}
+}
+
+// Booker is whom a booking is for in words.
+func (v *view) Booker(u domain.UserID) string {
+	if u == "" {
+		return v.T("private")
+	}
+	return v.Person(u)
 }
 
 // freeRooms answers which rooms are free for a time of the day.

@@ -276,7 +276,7 @@ func (v *view) booking() (commands.Booking, error) {
 	if !validID(id) {
 		return commands.Booking{}, domain.ErrBookingNotFound
 	}
-	return v.p.commands.Booking(v.r.Context(), domain.BookingID(id))
+	return v.p.bookings.Booking(v.r.Context(), domain.BookingID(id))
 }
 
 func (p *Pages) change(v *view) error {

@@ -52,7 +52,7 @@ func (v *view) showBooking(why *problem) error {
 		return err
 	}
 	ctx := v.r.Context()
-	events, err := v.p.commands.History(ctx, domain.BookingID(id))
+	events, private, err := v.p.bookings.History(ctx, domain.BookingID(id))
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,12 @@ func (v *view) showBooking(why *problem) error {
 	if moment == 0 || moment >= last {
 		moment = last
 	}
-	if data.Booking, err = v.p.commands.BookingAsOf(ctx, domain.BookingID(id), commands.AsOf{Position: moment}); err != nil {
+	if data.Booking, err = v.p.bookings.BookingAsOf(ctx, domain.BookingID(id), commands.AsOf{Position: moment}); err != nil {
 		return err
 	}
 	b := &data.Booking
 	for i := range events {
-		if line, ok := v.historyLine(&events[i], b.Room); ok {
+		if line, ok := v.historyLine(&events[i], b.Room); ok && !private {
 			data.History = append(data.History, line)
 		}
 		if events[i].Position == moment && moment != last {
@@ -111,16 +111,16 @@ func (v *view) PhaseClass(b commands.Booking) string {
 func (v *view) historyLine(e *eventstore.Recorded, room domain.RoomID) (historyLine, bool) {
 	line := historyLine{When: v.At(e.Metadata.OccurredAt, room), Position: uint64(e.Position)}
 	if e.Metadata.Actor != string(anonymous) {
-		line.Who = e.Metadata.Actor
+		line.Who = v.Person(domain.UserID(e.Metadata.Actor))
 	}
 	say := func(key string, values ...any) { line.Text = v.T("history."+key, values...) }
 	switch e := e.Event.(type) {
 	case domain.BookingCreated:
-		say("booked", "who", e.UserID, "room", v.RoomName(e.RoomID), "when", v.When(e.Slot, e.RoomID))
+		say("booked", "who", v.Person(e.UserID), "room", v.RoomName(e.RoomID), "when", v.When(e.Slot, e.RoomID))
 	case domain.BookingChanged:
-		say("changed", "who", e.UserID, "room", v.RoomName(e.RoomID), "when", v.When(e.Slot, e.RoomID))
+		say("changed", "who", v.Person(e.UserID), "room", v.RoomName(e.RoomID), "when", v.When(e.Slot, e.RoomID))
 	case domain.BookingHandedOver:
-		say("handed-over", "who", e.UserID, "former", e.FormerUserID)
+		say("handed-over", "who", v.Person(e.UserID), "former", v.Person(e.FormerUserID))
 	case domain.ConfirmRequested:
 		say("asked")
 	case domain.ConfirmCompleted:

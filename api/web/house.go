@@ -163,7 +163,7 @@ func (v *view) showHouseRoom(why *problem) error {
 	if data.Room, err = v.p.commands.Room(v.r.Context(), id); err != nil {
 		return err
 	}
-	if data.Conflicts, data.More, err = v.p.commands.RoomConflicts(v.r.Context(), id, v.Now); err != nil {
+	if data.Conflicts, data.More, err = v.p.bookings.RoomConflicts(v.r.Context(), id, v.Now); err != nil {
 		return err
 	}
 	data.Form, data.Rules = formOf(id, data.Room.Details), data.Room.Rules

@@ -101,7 +101,7 @@ func (v *view) roomDay(day domain.Slot, o projections.Occupancy) roomDay {
 			switch s.Kind {
 			case projections.SpanBooking:
 				span.Class = StateClass(s.Booking.Status)
-				span.Text = v.Span(part) + " " + string(s.Booking.User) + ", " + v.State(s.Booking.Status)
+				span.Text = v.Span(part) + " " + v.Booker(s.Booking.User) + ", " + v.State(s.Booking.Status)
 				span.Link = v.Link("/bookings/" + string(s.Booking.Booking) + "/page")
 			case projections.SpanClosed:
 				span.Text = v.Span(part) + " " + v.T("cell.closed")

@@ -36,12 +36,24 @@ type Lists interface {
 	Availability(context.Context, projections.AvailabilityQuery) (projections.Availability, error)
 }
 
+// Bookings are bookings as the visitor may see them, who is the actor of the context. One of which they may not see who it is for has no
+// user; of its events there is only what happened when, and private is true. The contract is else that of [commands.Handler].
+type Bookings interface {
+	Booking(context.Context, domain.BookingID) (commands.Booking, error)
+	BookingAsOf(context.Context, domain.BookingID, commands.AsOf) (commands.Booking, error)
+	History(context.Context, domain.BookingID) (events []eventstore.Recorded, private bool, err error)
+	RoomConflicts(context.Context, domain.RoomID, time.Time) ([]commands.Conflict, int, error)
+}
+
 // Options configure [Pages].
 type Options struct {
 	Commands *commands.Handler
+	Bookings Bookings
 	Lists    Lists
 	// Accounts are those of the users; nil if nobody signs in.
 	Accounts *accounts.Accounts
+	// Name returns what a user is called; empty for a former user, and none for who is not known. Nil knows nobody.
+	Name func(context.Context, domain.UserID) (name string, known bool)
 	// Zone is the time zone of rooms that have none of their own. Nil is UTC.
 	Zone *time.Location
 }
@@ -49,8 +61,10 @@ type Options struct {
 // Pages are the screens. They are safe for concurrent use.
 type Pages struct {
 	commands  *commands.Handler
+	bookings  Bookings
 	lists     Lists
 	accounts  *accounts.Accounts // nil if nobody signs in
+	name      func(context.Context, domain.UserID) (name string, known bool)
 	zone      *time.Location
 	templates map[string]*template.Template // by screen
 	assets    *assets
@@ -64,7 +78,12 @@ func New(o Options) *Pages {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	p := &Pages{commands: o.Commands, lists: o.Lists, accounts: o.Accounts, zone: o.Zone, assets: embeddedAssets}
+	if o.Name == nil {
+		o.Name = func(context.Context, domain.UserID) (string, bool) { return "", false }
+	}
+	p := &Pages{
+		commands: o.Commands, bookings: o.Bookings, lists: o.Lists, accounts: o.Accounts, name: o.Name, zone: o.Zone, assets: embeddedAssets,
+	}
 	p.templates = parsedTemplates
 	return p
 }
@@ -127,6 +146,8 @@ type Visitor struct {
 	Accounts bool
 	// Provider is set if they do so at an identity provider.
 	Provider bool
+	// Client is the network that the request came from, as commands keep it; empty if they are not to.
+	Client string
 	// Refused is why the visitor may not see the screen; nil if they may.
 	Refused error
 	Session Session
@@ -264,7 +285,7 @@ func (v *view) seen() eventstore.Position {
 
 // request is the metadata of a command of the reader. A form that has an id is carried out once, however often it is sent.
 func (v *view) request() (commands.Request, error) {
-	r := commands.Request{At: v.Now, Actor: v.actor, CorrelationID: v.w.Header().Get("X-Request-Id")}
+	r := commands.Request{At: v.Now, Actor: v.actor, Client: v.visitor.Client, CorrelationID: v.w.Header().Get("X-Request-Id")}
 	if r.Actor.User == "" {
 		r.Actor.User = cmp.Or(v.Reader, anonymous)
 	}

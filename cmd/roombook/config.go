@@ -100,6 +100,7 @@ type serveConfig struct {
 	listen         string
 	auth           string
 	authGiven      bool // by the command line or the environment
+	privacy        string
 	sessionIdle    time.Duration
 	sessionLife    time.Duration
 	adminListen    string
@@ -134,6 +135,7 @@ func (c *serveConfig) register(f *pflag.FlagSet) {
 	c.policy = domain.DefaultPolicy()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8080", "address of the HTTP server")
 	f.StringVar(&c.auth, "auth", authNone, "who may do what: none (everybody everything; the usual on loopback, elsewhere it must be said), accounts (users sign in, programs have tokens), or oidc (users sign in at an identity provider)")
+	f.StringVar(&c.privacy, "privacy", string(domain.PrivacyNames), "what users see of the bookings of others: names, or busy (only that the room is taken)")
 	f.DurationVar(&c.sessionIdle, "session-idle", accounts.DefaultIdle, "how long a session may go unused")
 	f.DurationVar(&c.sessionLife, "session-life", accounts.DefaultLife, "how long a session may last")
 	f.StringVar(&c.adminListen, "admin-listen", "", "address of a server for operators, with profiles (/debug/pprof) and, instead of the HTTP server, metrics; :6060 is on loopback")
@@ -200,6 +202,12 @@ func (c *serveConfig) check() error {
 	}
 	if err := c.oidcConfig.check(c.auth == authOIDC); err != nil {
 		return err
+	}
+	if c.privacy != string(domain.PrivacyNames) && c.privacy != string(domain.PrivacyBusy) {
+		return usagef("--privacy is %q; it must be names or busy", c.privacy)
+	}
+	if c.auth == authNone && c.privacy == string(domain.PrivacyBusy) {
+		return usagef("--privacy busy needs to know who asks, and --auth none does not: choose --auth accounts or oidc")
 	}
 	if c.sessionIdle < time.Minute || c.sessionLife < c.sessionIdle {
 		return usagef("--session-idle must be at least a minute, and --session-life no shorter")

@@ -118,7 +118,7 @@ func retry(ctx context.Context, c storeConfig, ids []string, all bool, stdout, s
 	}
 	asked := 0
 	for _, id := range ids {
-		switch _, err := notify.Retry(ctx, store, domain.NotificationID(id), request.Actor, request.ID.String()); {
+		switch _, err := notify.Retry(ctx, store, domain.NotificationID(id), request.Actor, "", request.ID.String()); {
 		case errors.Is(err, notify.ErrNotFailed) && all: // retried by somebody else meanwhile
 		case err != nil:
 			return fmt.Errorf("notification %s: %w", id, err)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -52,6 +53,8 @@ type Accounts struct {
 	byDisplay  *throttle // codes that a client is shown, and that a user types in
 	users      *recent[domain.UserID, domain.User]
 	tokens     *recent[domain.TokenID, Token]
+	names      *recent[domain.UserID, string] // empty for a former user
+	nameless   atomic.Int64                   // until when no name is looked up, in nanoseconds since 1970
 
 	mu    sync.Mutex
 	setUp [32]byte // hash of the one-time code with which the first user can be added; zero if there is none
@@ -71,14 +74,16 @@ func New(streams Streams, directory directory.Store, o Options) *Accounts {
 		byName:    newThrottle(5, time.Minute),
 		byClient:  newThrottle(20, 5*time.Minute),
 		byDisplay: newThrottle(10, 5*time.Minute),
-		users:     newRecent[domain.UserID, domain.User](),
-		tokens:    newRecent[domain.TokenID, Token](),
+		users:     newRecent[domain.UserID, domain.User](fresh),
+		tokens:    newRecent[domain.TokenID, Token](fresh),
+		names:     newRecent[domain.UserID, string](nameFresh),
 	}
 }
 
 // Request says who asks, and when.
 type Request struct {
 	Actor         domain.Actor
+	Client        string // as in [commands.Request]
 	At            time.Time
 	CorrelationID string
 }
@@ -86,7 +91,7 @@ type Request struct {
 func (r Request) propose(events []domain.Event) []eventstore.Proposed {
 	proposed := make([]eventstore.Proposed, len(events))
 	for i, e := range events {
-		proposed[i] = eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{CorrelationID: r.CorrelationID, Actor: string(r.Actor.User), OccurredAt: r.At}}
+		proposed[i] = eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{CorrelationID: r.CorrelationID, Actor: string(r.Actor.User), Client: r.Client, OccurredAt: r.At}}
 	}
 	return proposed
 }
@@ -138,11 +143,12 @@ func transact[S state[S]](ctx context.Context, a *Accounts, r Request, stream st
 // after this time in every other.
 const fresh = time.Second
 
-// maxRecent bounds the users, and the tokens, that are remembered.
+// maxRecent bounds the users, the tokens and the names that are remembered.
 const maxRecent = 10_000
 
 // recent remembers what was read a moment ago. It is safe for concurrent use.
 type recent[K comparable, V any] struct {
+	fresh   time.Duration // for how long
 	mu      sync.Mutex
 	entries *simplelru.LRU[K, recentEntry[V]]
 	changes uint64 // counts what was forgotten, so that nobody keeps what they read before
@@ -153,9 +159,9 @@ type recentEntry[V any] struct {
 	at    time.Time
 }
 
-func newRecent[K comparable, V any]() *recent[K, V] {
+func newRecent[K comparable, V any](fresh time.Duration) *recent[K, V] {
 	entries, _ := simplelru.NewLRU[K, recentEntry[V]](maxRecent, nil) // fails only for a negative size
-	return &recent[K, V]{entries: entries}
+	return &recent[K, V]{fresh: fresh, entries: entries}
 }
 
 // get returns what is remembered, or else what read returns.
@@ -165,7 +171,7 @@ func (r *recent[K, V]) get(key K, read func() (V, error)) (V, error) {
 	e, ok := r.entries.Get(key)
 	changes := r.changes
 	r.mu.Unlock()
-	if ok && now.Sub(e.at) < fresh {
+	if ok && now.Sub(e.at) < r.fresh {
 		return e.value, nil
 	}
 	value, err := read()

@@ -698,7 +698,7 @@ func TestTokens(t *testing.T) {
 func TestEveryCommandIsDecided(t *testing.T) {
 	w := newWorld(t)
 	id := w.add(t, "ann")
-	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
+	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "Name", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
 	methods := reflect.TypeFor[*Accounts]()
 	for i := range methods.NumMethod() {
 		m := methods.Method(i)
@@ -894,5 +894,64 @@ func TestChangeUser(t *testing.T) {
 	}
 	if got := w.types(t, id.Stream()); !slices.Equal(got[len(got)-2:], []string{"RolesGiven", "UserDisabled"}) {
 		t.Errorf("events %v", got)
+	}
+}
+
+// A user is called by their full name, or else by the one that they sign in with. A former user has none; nor does an id that is no user's,
+// or anybody while the directory or the log fails, which is tried once and not for every name.
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	want := func(what string, a *Accounts, id domain.UserID, name string, known bool) {
+		t.Helper()
+		if got, is := a.Name(ctx, id); got != name || is != known {
+			t.Errorf("%s: %q, %t, want %q, %t", what, got, is, name, known)
+		}
+	}
+	ann, err := w.AddUser(ctx, admin, NewUser{Name: "ann", FullName: "Ann O'Hara", Roles: domain.NewRoles(domain.RoleUser)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob := w.add(t, "bob")
+	want("a full name", w.Accounts, ann, "Ann O'Hara", true)
+	want("a name", w.Accounts, bob, "bob", true)
+	reads := w.counted.reads.Load()
+	for _, id := range []domain.UserID{"", "ann", "boss", "operator ann", "roombook", "u", "uvzakidlvh2apczxudun1", ann} {
+		want(string(id), w.Accounts, id, map[domain.UserID]string{ann: "Ann O'Hara"}[id], id == ann)
+	}
+	if w.counted.reads.Load() != reads {
+		t.Error("what is no user's, or is remembered, was looked up")
+	}
+
+	copied, err := w.directory.Person(ctx, ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Erase(ctx, admin, ann); err != nil {
+		t.Fatal(err)
+	}
+	want("erased", w.Accounts, ann, "", true)
+	if err := w.directory.AddPerson(ctx, copied); err != nil {
+		t.Fatal(err)
+	}
+	want("erased, in a directory that was restored", w.another().Accounts, ann, "", true)
+	if _, err := w.directory.Person(ctx, ann); !errors.Is(err, directory.ErrUnknown) {
+		t.Errorf("in the directory afterwards: %v", err)
+	}
+
+	other := w.another()
+	if err := w.directory.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want("remembered", w.Accounts, bob, "bob", true)
+	want("no directory", other.Accounts, bob, "", false)
+	if failed := other.nameless.Load(); failed == 0 {
+		t.Error("it is asked for every name")
+	}
+	other.nameless.Store(time.Now().Add(time.Hour).UnixNano())
+	reads = other.counted.reads.Load()
+	want("no directory, soon after", other.Accounts, bob, "", false)
+	if other.counted.reads.Load() != reads {
+		t.Error("looked up")
 	}
 }

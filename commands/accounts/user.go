@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -124,7 +125,58 @@ func invalid(faults []domain.Fault) error {
 }
 
 // newUserID draws the id of a user. It says nothing about them.
-func newUserID() domain.UserID { return domain.UserID("u" + strings.ToLower(rand.Text()[:20])) }
+func newUserID() domain.UserID {
+	return domain.UserID(userIDPrefix + strings.ToLower(rand.Text()[:userIDLength]))
+}
+
+const (
+	userIDPrefix = "u"
+	userIDLength = 20 // of what is drawn: letters and the digits from 2 to 7
+)
+
+// drawn reports whether newUserID may have drawn the id.
+func drawn(id domain.UserID) bool {
+	text, ok := strings.CutPrefix(string(id), userIDPrefix)
+	return ok && len(text) == userIDLength && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+const (
+	nameFresh = time.Minute            // for how long a user is called what they were called
+	nameWait  = 500 * time.Millisecond // for how long a name is waited for
+	namePause = time.Second            // until names are looked up again after that failed
+)
+
+// Name returns what a user is called where people look: their full name, or else the one that they sign in with. It is empty for a former
+// user, whom the directory has forgotten. There is none for an id that is no user's, nor while the directory or the event store fails, which
+// is soon noticed: whoever wants it shows the id then. A change takes effect as in [Accounts.Disable], within a minute elsewhere. Who may see
+// it is for the caller to know.
+func (a *Accounts) Name(ctx context.Context, id domain.UserID) (name string, known bool) {
+	if !drawn(id) {
+		return "", false
+	}
+	name, err := a.names.get(id, func() (string, error) {
+		if time.Now().UnixNano() < a.nameless.Load() {
+			return "", directory.ErrUnavailable
+		}
+		within, cancel := context.WithTimeout(ctx, nameWait)
+		defer cancel()
+		p, err := a.person(within, id)
+		if err == nil {
+			_, err = a.known(within, p)
+		}
+		switch {
+		case errors.Is(err, domain.ErrUserNotFound):
+			return "", nil
+		case err != nil:
+			if ctx.Err() == nil {
+				a.nameless.Store(time.Now().Add(namePause).UnixNano())
+			}
+			return "", err
+		}
+		return cmp.Or(p.FullName, p.Name), nil
+	})
+	return name, err == nil
+}
 
 // AddUser adds a user. The error is *[domain.Invalid], or [directory.ErrNameTaken].
 func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.UserID, error) {
@@ -166,6 +218,7 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 func (a *Accounts) change(ctx context.Context, r Request, id domain.UserID, decide func(domain.User) ([]domain.Event, error)) error {
 	_, err := transact(ctx, a, r, id.Stream(), decide)
 	a.users.forget(id)
+	a.names.forget(id)
 	return err
 }
 

@@ -282,17 +282,17 @@ func TestRetriesAndGivesUp(t *testing.T) {
 		t.Errorf("refused recipients are no trouble of the server: %v", err)
 	}
 
-	if _, err := Retry(t.Context(), w.store, ids[busy], domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, ids[busy], domain.Anyone("operator"), "", ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of what is delivered: %v", err)
 	}
-	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), domain.Anyone("operator"), ""); !errors.Is(err, ErrNotFailed) {
+	if _, err := Retry(t.Context(), w.store, domain.NotificationOf(uuid.New()), domain.Anyone("operator"), "", ""); !errors.Is(err, ErrNotFailed) {
 		t.Errorf("retry of nothing: %v", err)
 	}
 	mu.Lock()
 	mended = true
 	mu.Unlock()
 	for _, user := range []domain.UserID{gone, never} {
-		if _, err := Retry(t.Context(), w.store, ids[user], domain.Anyone("operator"), ""); err != nil {
+		if _, err := Retry(t.Context(), w.store, ids[user], domain.Anyone("operator"), "", ""); err != nil {
 			t.Fatal(err)
 		}
 		if c := w.outcome(ids[user], domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {

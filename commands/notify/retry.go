@@ -12,10 +12,10 @@ import (
 // ErrNotFailed means that the notification is not parked: it has been delivered, or is still being attempted.
 var ErrNotFailed = errors.New("the notification has not failed")
 
-// Retry requests that a parked notification is attempted again, as often as a new one, by whichever process dispatches notifications. It
-// returns the position of the request in the log. The error is [ErrNotFailed], *[domain.Forbidden] or one of package eventstore; nothing was requested then, except
-// perhaps with [eventstore.ErrOutcomeUnknown].
-func Retry(ctx context.Context, store Streams, id domain.NotificationID, actor domain.Actor, correlation string) (eventstore.Position, error) {
+// Retry requests that a parked notification is attempted again, as often as a new one, by whichever process dispatches notifications. Client
+// is the network that the request came from, or empty. Retry returns the position of the request in the log. The error is [ErrNotFailed],
+// *[domain.Forbidden] or one of package eventstore; nothing was requested then, except perhaps with [eventstore.ErrOutcomeUnknown].
+func Retry(ctx context.Context, store Streams, id domain.NotificationID, actor domain.Actor, client, correlation string) (eventstore.Position, error) {
 	if err := actor.May(domain.RetrySending, domain.SomebodyElse); err != nil {
 		return 0, err
 	}
@@ -34,7 +34,7 @@ func Retry(ctx context.Context, store Streams, id domain.NotificationID, actor d
 			return 0, ErrNotFailed
 		}
 		appended, err := store.Append(ctx, id.Stream(), revision, eventstore.Proposed{
-			Event: decided[0], Metadata: eventstore.Metadata{CorrelationID: correlation, Actor: string(actor.User), OccurredAt: now},
+			Event: decided[0], Metadata: eventstore.Metadata{CorrelationID: correlation, Actor: string(actor.User), Client: client, OccurredAt: now},
 		})
 		if _, lost := errors.AsType[*eventstore.WrongRevision](err); !lost {
 			return appended.Position, err

@@ -108,7 +108,7 @@ class RoomBoard extends HTMLElement {
         const room = this.#rooms.get(r.roomId)
         if (room) room.zone = r.zone
         spans.set(r.roomId, r.spans.map(s => ({
-          kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, status: s.status, reason: s.reason,
+          kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, who: this.#who(s), status: s.status, reason: s.reason,
         })))
       }
     }
@@ -302,7 +302,7 @@ class RoomBoard extends HTMLElement {
       return {short: s.kind === 'closed' ? [why] : [], long: `${lane.room.name}, ${span}: ${why}`}
     }
     const state = this.text('state-' + (states[s.status] ?? 'waiting'))
-    return {short: [s.user, state], long: `${lane.room.name}, ${time.dayName(s.start, locale, zone)}, ${span}, ${s.user}, ${state}`}
+    return {short: [s.who, state], long: `${lane.room.name}, ${time.dayName(s.start, locale, zone)}, ${span}, ${s.who}, ${state}`}
   }
 
   #span(e, lane, start, end) {
@@ -780,6 +780,12 @@ class RoomBoard extends HTMLElement {
   // ---- what is said
 
   speak(words) { this.say.textContent = words }
+
+  // #who is whom a booking is for, as far as the reader may know.
+  #who(span) {
+    if (span.private) return this.text('private')
+    return span.bookingUserName === null ? this.text('former-user') : span.bookingUserName ?? span.bookingUserId
+  }
 
   // notify shows a sentence and, for 10 s, how to undo what it says.
   notify(words, undo) {

@@ -40,7 +40,7 @@ export function bookingDialog(board, {room, start, end, booking}) {
   const when = element('p', {class: 'board-when'}, time.dayName(start, locale, zone) + (board.foreign(zone) ? ' · ' + text('zone', {zone}) : ''))
   const from = element('input', {type: 'time', name: 'from', required: true, value: wallOf(start, zone), disabled: fixed, oninput: check})
   const to = element('input', {type: 'time', name: 'to', required: true, value: wallOf(end, zone), disabled: fixed, oninput: check})
-  const user = element('input', {type: 'text', name: 'user', required: true, value: booking?.user ?? board.user, pattern: '[A-Za-z0-9._\\-]{1,64}', autocomplete: 'username', disabled: fixed, title: text('user-format')})
+  const user = element('input', {type: 'text', name: 'user', required: true, value: booking ? booking.user ?? '' : board.user, pattern: '[A-Za-z0-9._\\-]{1,64}', autocomplete: 'username', disabled: fixed, title: text('user-format')})
   const chips = element('div', {class: 'board-chips', role: 'group', 'aria-label': text('length')}, ...[15, 30, 45, 60].map(n =>
     element('button', {type: 'button', onclick: () => { to.value = wallOf(slot().start + n * time.minute, zone); check() }}, text('minutes', {n}))))
   const state = element('p', {class: 'board-state', role: 'status'})
