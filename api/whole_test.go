@@ -13,15 +13,21 @@ import (
 
 	"roombook/commands"
 	"roombook/domain"
+	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/sqlite"
 )
 
 // whole returns a server with an event store on disk, and lists that workers maintain, all in this process.
-func whole(t *testing.T) *service {
+func whole(t testing.TB) *service {
 	t.Helper()
-	store := eventstoretest.Open(t)
+	return wholeOn(t, eventstoretest.Open(t))
+}
+
+// wholeOn is the same on an event store that there is, which may have other servers too.
+func wholeOn(t testing.TB, store *eventstore.Store) *service {
+	t.Helper()
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ func (p *Pages) boardRoutes() []Route {
 type boardFilter struct {
 	Building, Equipment, Text, Room, View string
 	Capacity                              int
+	Page                                  int // of the rooms in the table, from 1 on
 	// From and To are a time of the day, HH:MM, for which rooms are asked to be free; both or none.
 	From, To string
 	AllHours bool
@@ -30,6 +31,8 @@ type boardFilter struct {
 func readBoardFilter(q url.Values) boardFilter {
 	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all"}
 	f.Capacity, _ = number(q.Get("capacity")) // anything else is no filter
+	page, _ := number(q.Get("page"))
+	f.Page = max(1, page)
 	if f.View = q.Get("view"); f.View != "week" && f.View != "room" {
 		f.View = "day"
 	}
@@ -60,6 +63,9 @@ func (f boardFilter) query(day string) string {
 	if f.View != "day" {
 		q.Set("view", f.View)
 	}
+	if f.Page > 1 {
+		q.Set("page", strconv.Itoa(f.Page))
+	}
 	return q.Encode()
 }
 
@@ -81,12 +87,15 @@ type board struct {
 	DayName                 string // as in its address
 	Before, Today, After    string // the query of the board of other days
 	All                     string // the query of the board with every hour
+	Week                    bool   // is shown by the script, which then begins on Start
+	Start                   time.Time
+	Previous, Next          string // the query of other pages of the table, if there are any
 	Buildings, AllEquipment []string
 	Hours                   []boardHour
 	Columns                 int // of the table, besides that of the rooms
 	First, Last             int // minutes of the day that are shown
 	Rooms                   []boardRoom
-	More                    int // rooms that are not shown
+	Found                   int // rooms that the filter selects
 	Registered              int // rooms there are, whatever the filter
 	Free                    *freeRooms
 	Position                uint64
@@ -120,6 +129,9 @@ type boardCell struct {
 // columnMinutes is what a column of the board's table stands for.
 const columnMinutes = 5
 
+// pageRooms are the rooms on a page of the table. The script shows all in one.
+const pageRooms = 40
+
 // narrowColumns are too few for the time of a free part to be written in it.
 const narrowColumns = 8
 
@@ -141,8 +153,13 @@ func (v *view) readBoard() (*board, error) {
 	q := v.r.URL.Query()
 	b := &board{Filter: readBoardFilter(q), Day: v.dayOf(q.Get("day"), v.p.zone)}
 	b.DayName = b.Day.Start.Format(formDay)
-	b.Before = b.Filter.query(midnight(b.Day.Start, -1).Format(formDay))
-	b.After = b.Filter.query(b.Day.End.Format(formDay))
+	days := 1
+	if b.Week = b.Filter.View != "day"; b.Week {
+		days = 7
+		b.Start = v.weekOf(b.Day.Start)
+	}
+	b.Before = b.Filter.query(midnight(b.Day.Start, -days).Format(formDay))
+	b.After = b.Filter.query(midnight(b.Day.Start, days).Format(formDay))
 	b.Today = b.Filter.query("")
 	all := b.Filter
 	all.AllHours = !all.AllHours
@@ -164,10 +181,24 @@ func (v *view) readBoard() (*board, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(rooms) > projections.MaxOccupancyRooms {
-		b.More = len(rooms) - projections.MaxOccupancyRooms
-		rooms = rooms[:projections.MaxOccupancyRooms]
+	if b.Filter.View == "room" && b.Filter.Room != "" {
+		rooms = slices.DeleteFunc(rooms, func(r projections.RoomList) bool { return string(r.Room) != b.Filter.Room })
 	}
+	b.Found = len(rooms)
+	page := func(n int) string {
+		f := b.Filter
+		f.Page = n
+		return f.query(b.DayName)
+	}
+	first := min((b.Filter.Page-1)*pageRooms, b.Found)
+	last := min(first+pageRooms, b.Found)
+	if first > 0 {
+		b.Previous = page(b.Filter.Page - 1)
+	}
+	if last < b.Found {
+		b.Next = page(b.Filter.Page + 1)
+	}
+	rooms = rooms[first:last]
 	if b.Free, err = v.findFree(b.Filter, b.Day); err != nil {
 		return nil, err
 	}
