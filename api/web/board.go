@@ -93,6 +93,7 @@ type board struct {
 	Buildings, AllEquipment []string
 	Hours                   []boardHour
 	Columns                 int // of the table, besides that of the rooms
+	Column                  int // minutes that one stands for
 	First, Last             int // minutes of the day that are shown
 	Rooms                   []boardRoom
 	Found                   int // rooms that the filter selects
@@ -126,14 +127,17 @@ type boardCell struct {
 	Label   string // the same with room and time, for whoever does not see the table
 }
 
-// columnMinutes is what a column of the board's table stands for.
-const columnMinutes = 5
+// A column of the board's table stands for a quarter of an hour or, where something begins or ends in between, for the shorter time.
+const (
+	columnMinutes      = 15
+	shortColumnMinutes = 5
+)
 
 // pageRooms are the rooms on a page of the table. The script shows all in one.
-const pageRooms = 40
+const pageRooms = 30
 
-// narrowColumns are too few for the time of a free part to be written in it.
-const narrowColumns = 8
+// narrowMinutes are too few for the time of a free part to be written in it.
+const narrowMinutes = 40
 
 // The hours that the board shows, unless more are booked.
 const (
@@ -235,21 +239,24 @@ func distinct(texts []string) []string {
 // choose chooses the hours that are shown: the usual ones and those of bookings, or all.
 func (b *board) choose(o projections.Occupancy) {
 	length := int(b.Day.End.Sub(b.Day.Start) / time.Minute)
-	b.First, b.Last = firstMinute, lastMinute
+	b.First, b.Last, b.Column = firstMinute, lastMinute, columnMinutes
 	if b.Filter.AllHours {
 		b.First, b.Last = 0, length
 	}
 	for _, r := range o.Rooms {
 		for _, s := range r.Spans {
+			if s.Slot.Start.Sub(b.Day.Start)%(columnMinutes*time.Minute) != 0 || s.Slot.End.Sub(b.Day.Start)%(columnMinutes*time.Minute) != 0 {
+				b.Column = shortColumnMinutes
+			}
 			if s.Kind == projections.SpanBooking {
 				b.First = min(b.First, max(0, int(s.Slot.Start.Sub(b.Day.Start)/time.Hour)*60))
 				b.Last = max(b.Last, min(length, (int((s.Slot.End.Sub(b.Day.Start)-1)/time.Hour)+1)*60))
 			}
 		}
 	}
-	b.Columns = (b.Last - b.First) / columnMinutes
+	b.Columns = (b.Last - b.First) / b.Column
 	for minute := b.First; minute < b.Last; minute += 60 {
-		b.Hours = append(b.Hours, boardHour{b.Day.Start.Add(time.Duration(minute) * time.Minute).Format("15"), min(60, b.Last-minute) / columnMinutes})
+		b.Hours = append(b.Hours, boardHour{b.Day.Start.Add(time.Duration(minute) * time.Minute).Format("15"), min(60, b.Last-minute) / b.Column})
 	}
 }
 
@@ -261,15 +268,16 @@ func spanRank(k projections.SpanKind) int {
 // cells are the parts of a room's day that the board shows. Free time is in parts of an hour, each of which can be booked with one tap.
 func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
 	at := func(column int) time.Time {
-		return b.Day.Start.Add(time.Duration(b.First+column*columnMinutes) * time.Minute)
+		return b.Day.Start.Add(time.Duration(b.First+column*b.Column) * time.Minute)
 	}
+	column := time.Duration(b.Column) * time.Minute
 	owners := make([]*projections.Span, b.Columns) // nil is free
 	spans := slices.Clone(r.Spans)
 	slices.SortStableFunc(spans, func(a, b projections.Span) int { return spanRank(a.Kind) - spanRank(b.Kind) })
 	for i := range spans {
 		s := &spans[i]
-		first := int(s.Slot.Start.Sub(at(0)) / (columnMinutes * time.Minute))
-		last := int((s.Slot.End.Sub(at(0)) - 1) / (columnMinutes * time.Minute))
+		first := int(s.Slot.Start.Sub(at(0)) / column)
+		last := int((s.Slot.End.Sub(at(0)) - 1) / column)
 		if !s.Slot.End.After(at(0)) {
 			continue
 		}
@@ -282,11 +290,11 @@ func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
 	var cells []boardCell
 	for c := 0; c < b.Columns; {
 		end := c + 1
-		for end < b.Columns && owners[end] == owners[c] && (owners[c] != nil || end%(60/columnMinutes) != 0) {
+		for end < b.Columns && owners[end] == owners[c] && (owners[c] != nil || end%(60/b.Column) != 0) {
 			end++
 		}
 		cell := v.cell(r, owners[c], domain.Slot{Start: at(c), End: at(end)})
-		if cell.Columns = end - c; cell.Class == "free" && cell.Columns < narrowColumns {
+		if cell.Columns = end - c; cell.Class == "free" && cell.Columns*b.Column < narrowMinutes {
 			cell.Class = "free narrow"
 		}
 		cells = append(cells, cell)
@@ -315,7 +323,7 @@ func (v *view) cell(r projections.RoomOccupancy, s *projections.Span, part domai
 		c = boardCell{Class: "free", Text: v.Clock(slot.Start), Label: v.T("cell.free", "room", name, "when", when), Link: v.Link(bookPath(r.Room, part))}
 	case s.Kind == projections.SpanBooking:
 		state := v.State(s.Booking.Status)
-		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
+		c = boardCell{Class: "taken " + StateClass(s.Booking.Status), Text: when, Who: string(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
 		c.Label = v.T("cell.booking", "room", name, "when", when, "who", s.Booking.User, "state", state)
 		if v.Reader != "" && s.Booking.User == v.Reader {
 			c.Class += " mine"

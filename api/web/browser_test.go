@@ -313,11 +313,15 @@ func (b *tab) until(condition string) {
 
 // offline cuts a tab off from the network, or connects it again.
 func offline(is bool) chromedp.Action[chromedp.Void] {
-	conditions := &network.Conditions{DownloadThroughput: -1, UploadThroughput: -1, Offline: is}
+	type conditions struct { // of a command that newer browsers have in parts
+		Offline            bool `json:"offline"`
+		Latency            int  `json:"latency"`
+		DownloadThroughput int  `json:"downloadThroughput"`
+		UploadThroughput   int  `json:"uploadThroughput"`
+	}
 	return chromedp.Steps(
 		send(network.Enable, network.EnableParams{}),
-		send(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: []*network.Conditions{conditions}}),
-		send(network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
+		send(cdp.Command[conditions, cdp.Empty]{Method: "Network.emulateNetworkConditions"}, conditions{is, 0, -1, -1}))
 }
 
 // wantStreams waits until the server has so many streams of changes.
@@ -345,7 +349,7 @@ func (h *house) wantStreams(t testing.TB, want string) {
 // wantTargets fails the test for what can be tapped and is less than 44 pixels high.
 func (b *tab) wantTargets() {
 	b.t.Helper()
-	for _, small := range eval[[]string](b, `[...document.querySelectorAll('main :is(button, select, input, .button, .board-room a, .board-hours a, .board-actions a)')]
+	for _, small := range eval[[]string](b, `[...document.querySelectorAll('main :is(button, select, input, .button, .board-room, .board-hours a, .board-actions a)')]
 		.filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 44).map(e => e.outerHTML.slice(0, 120) + ' ' + e.getBoundingClientRect().height)`) {
 		b.t.Error(small)
 	}
@@ -535,7 +539,7 @@ func TestBoard(t *testing.T) {
 		x, y = b.point("c1", "08:45")
 		x2, _ = b.point("c1", "09:45")
 		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
-		b.until(`document.querySelector('room-board.lifted')`)
+		b.until(`document.querySelector('.board-ghost.lifted')`)
 		for i := 1; i <= 4; i++ {
 			touch(input.DispatchTouchEventTypeTouchMove, &input.TouchPoint{X: x + (x2-x)*float64(i)/4, Y: y})
 		}
@@ -924,11 +928,11 @@ func TestBoard(t *testing.T) {
 		b.axe()
 		// To another day, and back by keys.
 		x, y = at(2, "12:30")
-		x2, y2 = at(4, "14:30")
+		x2, y2 = at(4, "09:30")
 		b.drag(x, y, x2, y2)
 		b.until(`document.querySelectorAll('.board-row')[4].querySelector('.booking:not(.leaving)')`)
 		b.eval(`document.querySelector('.board-scroll').focus()`)
-		x, y = at(4, "14:05")
+		x, y = at(4, "09:10")
 		b.drag(x, y, x, y) // opens
 		b.until(`document.querySelector('.board-dialog[open]')`)
 		b.key(kb.Escape)

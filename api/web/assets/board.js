@@ -54,7 +54,7 @@ class RoomBoard extends HTMLElement {
   // foreign reports whether the reader's clock shows another time than that of a zone.
   foreign(zone) {
     const now = Date.now()
-    return time.offset(now, zone) !== time.offset(now, Intl.DateTimeFormat().resolvedOptions().timeZone)
+    return time.offset(now, zone) !== time.offset(now, time.readersZone)
   }
 
   room(id) { return this.#rooms.get(id) }
@@ -135,17 +135,19 @@ class RoomBoard extends HTMLElement {
     const {start, minutes} = time.day(this.day, this.zone)
     let from = time.wallClock(start + this.dataset.from * time.minute, this.zone)
     let to = this.dataset.to >= minutes ? 1440 : time.wallClock(start + this.dataset.to * time.minute, this.zone)
-    for (const spans of this.#spans.values()) { // no booking is hidden
-      for (const s of spans) {
-        if (s.kind !== 'booking') continue
-        for (const date of dates) {
-          const {start, minutes} = time.day(date, this.zone)
-          const end = start + minutes * time.minute
-          if (s.end <= start || s.start >= end) continue
-          from = Math.min(from, s.start <= start ? 0 : Math.floor(time.wallClock(s.start, this.zone) / 60) * 60)
-          to = Math.max(to, s.end >= end ? 1440 : Math.ceil(time.wallClock(s.end, this.zone) / 60) * 60)
+    for (const date of dates) { // no booking is hidden
+      const {start, minutes} = time.day(date, this.zone)
+      const end = start + minutes * time.minute
+      let [first, last] = [end, start]
+      for (const spans of this.#spans.values()) {
+        for (const s of spans) {
+          if (s.kind !== 'booking' || s.end <= start || s.start >= end) continue
+          first = Math.min(first, s.start)
+          last = Math.max(last, s.end)
         }
       }
+      if (first < end) from = Math.min(from, first <= start ? 0 : Math.floor(time.wallClock(first, this.zone) / 60) * 60)
+      if (last > start) to = Math.max(to, last >= end ? 1440 : Math.ceil(time.wallClock(last, this.zone) / 60) * 60)
     }
     const part = date => ({
       date,
@@ -648,8 +650,11 @@ class RoomBoard extends HTMLElement {
     this.chosen.hidden = !s
     for (const old of this.body.querySelectorAll('.board-swap')) old.remove()
     if (!s) return
+    const {locale} = this
+    const {zone} = this.#lanes[s.lane].room
     this.#into(this.chosen, s.lane)
     this.#span(this.chosen, this.#lanes[s.lane], s.start, s.end)
+    this.chosen.textContent = `${time.clock(s.start, locale, zone)}–${time.clock(s.end, locale, zone)}`
     if (this.columns) return
     for (const [i, row] of this.#rows) {
       const {room} = this.#lanes[i]

@@ -186,18 +186,19 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
   if (answer) refuse(answer, {start, end})
 }
 
-// place puts a dialog below an element or, if there is more space, above it. On a phone it stays at the edge of the screen, where the style has it.
+const roomToGrow = 120 // pixels for what a dialog may have to say later
+
+// place puts a dialog below an element or, where that has no room for it, above. On a phone it stays at the edge of the screen, where the style has it.
 function place(dialog, beside) {
   const box = beside.getBoundingClientRect()
-  const {width} = dialog.getBoundingClientRect()
+  const {width, height} = dialog.getBoundingClientRect()
   if (!box.width || width > innerWidth * 0.8) return
-  const below = innerHeight - box.bottom > box.top
-  const set = (name, value) => dialog.style.setProperty(name, value)
-  set('margin', '0')
-  set('left', Math.max(8, Math.min(box.left, innerWidth - width - 8)) + 'px')
-  set(below ? 'top' : 'bottom', (below ? box.bottom : innerHeight - box.top) + 8 + 'px')
-  set(below ? 'bottom' : 'top', 'auto')
-  set('max-height', (below ? innerHeight - box.bottom : box.top) - 16 + 'px')
+  const above = box.top - height - 8
+  const below = box.bottom + 8
+  const fits = below + height + roomToGrow < innerHeight || above < 8
+  const top = Math.max(8, Math.min(fits ? below : above, innerHeight - height - 8))
+  const left = Math.max(8, Math.min(box.left, innerWidth - width - 8))
+  for (const [name, value] of Object.entries({margin: '0', left: left + 'px', top: top + 'px', 'max-height': innerHeight - top - 8 + 'px'})) dialog.style.setProperty(name, value)
 }
 
 // helpDialog lists the keys.
