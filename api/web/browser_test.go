@@ -225,9 +225,9 @@ func newTab(t testing.TB, browser context.Context, h *house, language string, ac
 }
 
 // another opens a tab beside one, with the same cookies.
-func (b *tab) another(language string) *tab {
+func (b *tab) another(browser context.Context, language string) *tab {
 	b.t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx)
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithExistingBrowserContext(chromedp.FromContext(b.ctx).BrowserContextID))
 	return openTab(b.t, ctx, cancel, b.url, language)
 }
 
@@ -645,7 +645,7 @@ func TestBoard(t *testing.T) {
 		first.until(`document.querySelector('.board-live').textContent === 'Live'`)
 		tabs := make([]*tab, 9)
 		for i := range tabs {
-			tabs[i] = first.another("en")
+			tabs[i] = first.another(browser, "en")
 			tabs[i].board(house + "q")
 		}
 		id := h.book(t, "q1", "09:00", "10:00", "bob")
@@ -657,7 +657,10 @@ func TestBoard(t *testing.T) {
 		for _, b := range tabs {
 			b.run(offline(true))
 		}
-		first.close()
+		first.closed = true
+		if _, err := chromedp.Run(first.ctx, chromedp.Evaluate[chromedp.Void](`window.close()`)); err != nil {
+			t.Fatal(err)
+		}
 		missed := h.book(t, "q1", "11:00", "12:00", "bob")
 		for _, b := range tabs {
 			b.run(offline(false))

@@ -184,7 +184,7 @@ class RoomBoard extends HTMLElement {
           element('a', {href: this.#address({view, room: view === 'room' && room}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view)))),
         this.columns ? element('select', {'aria-label': text('room'), onchange: e => location.assign(this.#address({room: e.target.value}))},
           ...this.all.map(r => element('option', {value: r.roomId, selected: r.roomId === room}, r.name))) : null,
-        element('button', {type: 'button', onclick: () => helpDialog(this)}, text('keys')),
+        element('button', {type: 'button', class: 'board-keys', onclick: () => helpDialog(this)}, text('keys')),
         this.state)
       this.#listen()
     }
@@ -362,11 +362,11 @@ class RoomBoard extends HTMLElement {
   #scrollToNow() {
     const now = Date.now()
     const lane = this.#lanes.findIndex(l => l.parts.some(p => p.start <= now && now < p.end))
-    if (lane < 0) return
-    const at = layout.position(this.#lanes[lane], now)
+    const at = lane < 0 ? 0 : layout.position(this.#lanes[lane], now)
     if (this.columns) {
+      const day = this.#lanes.findIndex(l => l.date === this.day)
       this.scroller.scrollTop = at * this.body.offsetHeight - 120
-      this.scroller.scrollLeft = lane / this.#lanes.length * this.track.offsetWidth
+      this.scroller.scrollLeft = day / this.#lanes.length * this.track.offsetWidth
     } else this.scroller.scrollLeft = at * this.track.offsetWidth - 120
   }
 
