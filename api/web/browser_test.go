@@ -33,7 +33,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 15 * time.Second
+const patience = 60 * time.Second
 
 // house is a whole server, with its page.
 type house struct {
