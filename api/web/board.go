@@ -134,7 +134,7 @@ const (
 )
 
 // pageRooms are the rooms on a page of the table. The script shows all in one.
-const pageRooms = 30
+const pageRooms = 20
 
 // narrowMinutes are too few for the time of a free part to be written in it.
 const narrowMinutes = 40

@@ -401,11 +401,6 @@ func (v *view) Asset(name string) string {
 	return ""
 }
 
-// BoardModules are the addresses of what the board's script imports.
-func (v *view) BoardModules() []string {
-	return []string{v.Asset("time.js"), v.Asset("layout.js"), v.Asset("drag.js"), v.Asset("request.js"), v.Asset("dialog.js")}
-}
-
 // ServerZone is the time zone of rooms that have none of their own.
 func (v *view) ServerZone() *time.Location { return v.p.zone }
 
