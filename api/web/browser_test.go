@@ -648,9 +648,7 @@ func TestBoard(t *testing.T) {
 			tabs[i] = first.another(browser, "en")
 			tabs[i].board(house + "q")
 		}
-		id := h.book(t, "q1", "09:00", "10:00", "bob")
 		for _, b := range append(tabs, first) {
-			b.until(h.visible(id))
 			b.until(`document.querySelector('.board-live').textContent === 'Live'`)
 		}
 		h.wantStreams(t, "1")
@@ -658,9 +656,8 @@ func TestBoard(t *testing.T) {
 			b.run(offline(true))
 		}
 		first.closed = true
-		if _, err := chromedp.Run(first.ctx, chromedp.Evaluate[chromedp.Void](`window.close()`)); err != nil {
-			t.Fatal(err)
-		}
+		first.run(send(page.Close, cdp.Empty{}))
+		h.wantStreams(t, "0")
 		missed := h.book(t, "q1", "11:00", "12:00", "bob")
 		for _, b := range tabs {
 			b.run(offline(false))
@@ -669,6 +666,10 @@ func TestBoard(t *testing.T) {
 			b.until(h.visible(missed))
 		}
 		h.wantStreams(t, "1")
+		id := h.book(t, "q1", "09:00", "10:00", "bob")
+		for _, b := range tabs {
+			b.until(h.visible(id))
+		}
 	})
 
 	t.Run("another room that is free", func(t *testing.T) {
