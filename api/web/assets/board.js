@@ -427,6 +427,7 @@ class RoomBoard extends HTMLElement {
     room.asking = false
     if (!ok) return
     room.rules = body
+    this.#showGhost()
     this.dispatchEvent(new CustomEvent('board:rules'))
   }
 
