@@ -458,7 +458,7 @@ func TestBoard(t *testing.T) {
 		x2, y2 := b.point("a2", "15:31")
 		b.drag(x, y, x2, y2)
 		h.wantBookings(t, "a2", "ann 15:00-16:00")
-		b.until(`document.querySelector('.board-toast button')`)
+		b.until(`document.querySelector('.board-toast button') && document.querySelector('.board-toast').textContent.includes('Changed')`)
 		b.eval(`document.querySelector('.board-toast button').click()`)
 		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
 
