@@ -20,6 +20,7 @@ import (
 	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // sse is an event of a stream.
@@ -32,9 +33,13 @@ type listening struct {
 	stop func() error
 }
 
-func listenWhole(t *testing.T) *listening {
+func listenWhole(t testing.TB) *listening {
 	t.Helper()
-	s := whole(t)
+	return listen(t, whole(t))
+}
+
+func listen(t testing.TB, s *service) *listening {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +60,7 @@ func listenWhole(t *testing.T) *listening {
 }
 
 // stream opens a stream. The channel is closed when the server ends it, or the test.
-func (l *listening) stream(t *testing.T, query string, headers ...string) <-chan sse {
+func (l *listening) stream(t testing.TB, query string, headers ...string) <-chan sse {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", l.url+"/events"+query, nil)
 	if err != nil {
@@ -99,7 +104,7 @@ func (l *listening) stream(t *testing.T, query string, headers ...string) <-chan
 }
 
 // until returns the first event that is as wanted.
-func until(t *testing.T, events <-chan sse, want func(sse) bool) sse {
+func until(t testing.TB, events <-chan sse, want func(sse) bool) sse {
 	t.Helper()
 	for {
 		select {
@@ -167,6 +172,24 @@ func TestChangesAreTold(t *testing.T) {
 	s.do(t, "PATCH", "/bookings/"+id, `{"roomId":"`+room+`x"}`).want(t, 200)
 	until(t, streams[1], func(e sse) bool { return of(id)(e) && strings.Contains(e.data, room+"x") })
 	until(t, streams[1], func(e sse) bool { return of(id)(e) && !strings.Contains(e.data, room+"x") })
+}
+
+// What one server does is told by another one of the same event store, whose lists then have it.
+func TestChangesOfOtherServers(t *testing.T) {
+	store := eventstoretest.Open(t)
+	one, other := wholeOn(t, store), listen(t, wholeOn(t, store))
+	one.book(t, morning)
+	events := other.stream(t, "")
+	until(t, events, named("ready"))
+	id := one.book(t, `{"roomId":"other","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`)
+	var c struct{ Position uint64 }
+	if err := json.Unmarshal([]byte(until(t, events, of(id)).data), &c); err != nil {
+		t.Fatal(err)
+	}
+	got := other.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId=other", "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
+	if !strings.Contains(got.body, id) {
+		t.Error(got.body)
+	}
 }
 
 func TestShutdownEndsStreams(t *testing.T) {

@@ -20,13 +20,13 @@ import (
 )
 
 // whole returns a server with an event store on disk, and lists that workers maintain and that can be read, all in this process.
-func whole(t *testing.T, change ...func(*Options)) *service {
+func whole(t testing.TB, change ...func(*Options)) *service {
 	t.Helper()
 	return wholeOn(t, eventstoretest.Open(t), change...)
 }
 
 // wholeOn is whole on an event store.
-func wholeOn(t *testing.T, store *eventstore.Store, change ...func(*Options)) *service {
+func wholeOn(t testing.TB, store *eventstore.Store, change ...func(*Options)) *service {
 	t.Helper()
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
 	if err != nil {

@@ -22,6 +22,7 @@ func (p *Pages) boardRoutes() []Route {
 type boardFilter struct {
 	Building, Equipment, Text, Room, View string
 	Capacity                              int
+	Page                                  int // of the rooms in the table, from 1 on
 	// From and To are a time of the day, HH:MM, for which rooms are asked to be free; both or none.
 	From, To string
 	AllHours bool
@@ -30,6 +31,8 @@ type boardFilter struct {
 func readBoardFilter(q url.Values) boardFilter {
 	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all"}
 	f.Capacity, _ = number(q.Get("capacity")) // anything else is no filter
+	page, _ := number(q.Get("page"))
+	f.Page = max(1, page)
 	if f.View = q.Get("view"); f.View != "week" && f.View != "room" {
 		f.View = "day"
 	}
@@ -60,6 +63,9 @@ func (f boardFilter) query(day string) string {
 	if f.View != "day" {
 		q.Set("view", f.View)
 	}
+	if f.Page > 1 {
+		q.Set("page", strconv.Itoa(f.Page))
+	}
 	return q.Encode()
 }
 
@@ -81,12 +87,16 @@ type board struct {
 	DayName                 string // as in its address
 	Before, Today, After    string // the query of the board of other days
 	All                     string // the query of the board with every hour
+	Week                    bool   // is shown by the script, which then begins on Start
+	Start                   time.Time
+	Previous, Next          string // the query of other pages of the table, if there are any
 	Buildings, AllEquipment []string
 	Hours                   []boardHour
 	Columns                 int // of the table, besides that of the rooms
+	Column                  int // minutes that one stands for
 	First, Last             int // minutes of the day that are shown
 	Rooms                   []boardRoom
-	More                    int // rooms that are not shown
+	Found                   int // rooms that the filter selects
 	Registered              int // rooms there are, whatever the filter
 	Free                    *freeRooms
 	Position                uint64
@@ -117,11 +127,17 @@ type boardCell struct {
 	Label   string // the same with room and time, for whoever does not see the table
 }
 
-// columnMinutes is what a column of the board's table stands for.
-const columnMinutes = 5
+// A column of the board's table stands for a quarter of an hour or, where something begins or ends in between, for the shorter time.
+const (
+	columnMinutes      = 15
+	shortColumnMinutes = 5
+)
 
-// narrowColumns are too few for the time of a free part to be written in it.
-const narrowColumns = 8
+// pageRooms are the rooms on a page of the table. The script shows all in one.
+const pageRooms = 20
+
+// narrowMinutes are too few for the time of a free part to be written in it.
+const narrowMinutes = 40
 
 // The hours that the board shows, unless more are booked.
 const (
@@ -141,8 +157,13 @@ func (v *view) readBoard() (*board, error) {
 	q := v.r.URL.Query()
 	b := &board{Filter: readBoardFilter(q), Day: v.dayOf(q.Get("day"), v.p.zone)}
 	b.DayName = b.Day.Start.Format(formDay)
-	b.Before = b.Filter.query(midnight(b.Day.Start, -1).Format(formDay))
-	b.After = b.Filter.query(b.Day.End.Format(formDay))
+	days := 1
+	if b.Week = b.Filter.View != "day"; b.Week {
+		days = 7
+		b.Start = v.weekOf(b.Day.Start)
+	}
+	b.Before = b.Filter.query(midnight(b.Day.Start, -days).Format(formDay))
+	b.After = b.Filter.query(midnight(b.Day.Start, days).Format(formDay))
 	b.Today = b.Filter.query("")
 	all := b.Filter
 	all.AllHours = !all.AllHours
@@ -164,10 +185,24 @@ func (v *view) readBoard() (*board, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(rooms) > projections.MaxOccupancyRooms {
-		b.More = len(rooms) - projections.MaxOccupancyRooms
-		rooms = rooms[:projections.MaxOccupancyRooms]
+	if b.Filter.View == "room" && b.Filter.Room != "" {
+		rooms = slices.DeleteFunc(rooms, func(r projections.RoomList) bool { return string(r.Room) != b.Filter.Room })
 	}
+	b.Found = len(rooms)
+	page := func(n int) string {
+		f := b.Filter
+		f.Page = n
+		return f.query(b.DayName)
+	}
+	first := min((b.Filter.Page-1)*pageRooms, b.Found)
+	last := min(first+pageRooms, b.Found)
+	if first > 0 {
+		b.Previous = page(b.Filter.Page - 1)
+	}
+	if last < b.Found {
+		b.Next = page(b.Filter.Page + 1)
+	}
+	rooms = rooms[first:last]
 	if b.Free, err = v.findFree(b.Filter, b.Day); err != nil {
 		return nil, err
 	}
@@ -204,21 +239,24 @@ func distinct(texts []string) []string {
 // choose chooses the hours that are shown: the usual ones and those of bookings, or all.
 func (b *board) choose(o projections.Occupancy) {
 	length := int(b.Day.End.Sub(b.Day.Start) / time.Minute)
-	b.First, b.Last = firstMinute, lastMinute
+	b.First, b.Last, b.Column = firstMinute, lastMinute, columnMinutes
 	if b.Filter.AllHours {
 		b.First, b.Last = 0, length
 	}
 	for _, r := range o.Rooms {
 		for _, s := range r.Spans {
+			if s.Slot.Start.Sub(b.Day.Start)%(columnMinutes*time.Minute) != 0 || s.Slot.End.Sub(b.Day.Start)%(columnMinutes*time.Minute) != 0 {
+				b.Column = shortColumnMinutes
+			}
 			if s.Kind == projections.SpanBooking {
 				b.First = min(b.First, max(0, int(s.Slot.Start.Sub(b.Day.Start)/time.Hour)*60))
 				b.Last = max(b.Last, min(length, (int((s.Slot.End.Sub(b.Day.Start)-1)/time.Hour)+1)*60))
 			}
 		}
 	}
-	b.Columns = (b.Last - b.First) / columnMinutes
+	b.Columns = (b.Last - b.First) / b.Column
 	for minute := b.First; minute < b.Last; minute += 60 {
-		b.Hours = append(b.Hours, boardHour{b.Day.Start.Add(time.Duration(minute) * time.Minute).Format("15"), min(60, b.Last-minute) / columnMinutes})
+		b.Hours = append(b.Hours, boardHour{b.Day.Start.Add(time.Duration(minute) * time.Minute).Format("15"), min(60, b.Last-minute) / b.Column})
 	}
 }
 
@@ -230,15 +268,16 @@ func spanRank(k projections.SpanKind) int {
 // cells are the parts of a room's day that the board shows. Free time is in parts of an hour, each of which can be booked with one tap.
 func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
 	at := func(column int) time.Time {
-		return b.Day.Start.Add(time.Duration(b.First+column*columnMinutes) * time.Minute)
+		return b.Day.Start.Add(time.Duration(b.First+column*b.Column) * time.Minute)
 	}
+	column := time.Duration(b.Column) * time.Minute
 	owners := make([]*projections.Span, b.Columns) // nil is free
 	spans := slices.Clone(r.Spans)
 	slices.SortStableFunc(spans, func(a, b projections.Span) int { return spanRank(a.Kind) - spanRank(b.Kind) })
 	for i := range spans {
 		s := &spans[i]
-		first := int(s.Slot.Start.Sub(at(0)) / (columnMinutes * time.Minute))
-		last := int((s.Slot.End.Sub(at(0)) - 1) / (columnMinutes * time.Minute))
+		first := int(s.Slot.Start.Sub(at(0)) / column)
+		last := int((s.Slot.End.Sub(at(0)) - 1) / column)
 		if !s.Slot.End.After(at(0)) {
 			continue
 		}
@@ -251,11 +290,11 @@ func (v *view) cells(b *board, r projections.RoomOccupancy) []boardCell {
 	var cells []boardCell
 	for c := 0; c < b.Columns; {
 		end := c + 1
-		for end < b.Columns && owners[end] == owners[c] && (owners[c] != nil || end%(60/columnMinutes) != 0) {
+		for end < b.Columns && owners[end] == owners[c] && (owners[c] != nil || end%(60/b.Column) != 0) {
 			end++
 		}
 		cell := v.cell(r, owners[c], domain.Slot{Start: at(c), End: at(end)})
-		if cell.Columns = end - c; cell.Class == "free" && cell.Columns < narrowColumns {
+		if cell.Columns = end - c; cell.Class == "free" && cell.Columns*b.Column < narrowMinutes {
 			cell.Class = "free narrow"
 		}
 		cells = append(cells, cell)
@@ -284,7 +323,7 @@ func (v *view) cell(r projections.RoomOccupancy, s *projections.Span, part domai
 		c = boardCell{Class: "free", Text: v.Clock(slot.Start), Label: v.T("cell.free", "room", name, "when", when), Link: v.Link(bookPath(r.Room, part))}
 	case s.Kind == projections.SpanBooking:
 		state := v.State(s.Booking.Status)
-		c = boardCell{Class: StateClass(s.Booking.Status), Text: when, Who: v.Booker(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
+		c = boardCell{Class: "taken " + StateClass(s.Booking.Status), Text: when, Who: v.Booker(s.Booking.User), Link: v.Link("/bookings/" + string(s.Booking.Booking) + "/page")}
 		c.Label = v.T("cell.booking", "room", name, "when", when, "who", v.Booker(s.Booking.User), "state", state)
 		if v.Reader != "" && s.Booking.User == v.Reader {
 			c.Class += " mine"

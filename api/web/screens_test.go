@@ -21,7 +21,7 @@ import (
 )
 
 // form sends a form to a screen as a browser does.
-func (h *house) form(t *testing.T, path string, values url.Values) {
+func (h *house) form(t testing.TB, path string, values url.Values) {
 	t.Helper()
 	r, err := http.NewRequest("POST", h.url+path, strings.NewReader(values.Encode()))
 	if err != nil {

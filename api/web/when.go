@@ -80,6 +80,24 @@ func (v *view) Date(t time.Time) string {
 	return fmt.Sprintf("%s %d %s %d", englishDays[t.Weekday()], t.Day(), t.Format("Jan"), t.Year())
 }
 
+// weekOf is the first moment of the week that a time is in: of a Monday or, in Korean, of a Sunday.
+func (v *view) weekOf(t time.Time) time.Time {
+	first := time.Monday
+	if v.Language == Korean {
+		first = time.Sunday
+	}
+	return midnight(t, -int((t.Weekday()-first+7)%7))
+}
+
+// Week is the week from a day on, in words: 23 Nov – 29 Nov 2026, 2026년 11월 22일 – 11월 28일.
+func (v *view) Week(first time.Time) string {
+	last := midnight(first, 6)
+	if v.Language == Korean {
+		return fmt.Sprintf("%d년 %d월 %d일 – %d월 %d일", first.Year(), first.Month(), first.Day(), last.Month(), last.Day())
+	}
+	return fmt.Sprintf("%d %s – %d %s %d", first.Day(), first.Format("Jan"), last.Day(), last.Format("Jan"), last.Year())
+}
+
 // ShortDate is a day without its year: Fri 27 Nov, 11. 27. (금).
 func (v *view) ShortDate(t time.Time) string {
 	if v.Language == Korean {

@@ -6,7 +6,7 @@ import * as layout from './layout.js'
 import * as drag from './drag.js'
 import {live} from './live.js'
 import {request} from './request.js'
-import {element, bookingDialog, helpDialog} from './dialog.js'
+import {element, bookingDialog, helpDialog, draft} from './dialog.js'
 
 const rowHeight = 48
 const undoTime = 10_000
@@ -15,15 +15,19 @@ const defaultLength = 60 * time.minute
 const roomsPerQuestion = 100
 const states = {BOOKED: 'waiting', CONFIRMED: 'confirmed', IN_USE: 'in-use', ENDED: 'ended'}
 
+// hoursOf is how many hours a lane shows.
+const hoursOf = lane => Math.round(layout.length(lane) / 3_600_000)
+
 class RoomBoard extends HTMLElement {
   #rooms = new Map() // by id
   #lanes = []
   #spans = new Map() // by room id
   #rows = new Map() // those that are drawn, by index
   #drag = drag.idle
+  #sent = null // a move that the server has not answered, as the drag was at its end
   #cursor = null // {lane, at}
   #selection = null // {lane, start, end}
-  #stale = new Map() // rooms to ask about again, and from which position on
+  #stale = new Set() // rooms to ask about again
   #position = '0'
   #texts = {}
 
@@ -33,10 +37,14 @@ class RoomBoard extends HTMLElement {
     this.#texts = {...(texts ? JSON.parse(texts.textContent) : {}), ready: true}
     const {base, zone, view, day, user, language} = this.dataset
     Object.assign(this, {base: base ?? '', zone, view: view || 'day', day, user: user ?? '', locale: language || 'en'})
+    this.columns = this.view === 'room' // the lanes are columns, and time goes down
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = this.dataset.position || '0'
     document.addEventListener('roombook:change', e => this.#changed(e.detail))
     document.addEventListener('roombook:resync', () => this.#load())
+    document.addEventListener('roombook:behind', e => {
+      if (this.#reach(e.detail.position)) this.#load()
+    })
     document.addEventListener('roombook:state', () => this.#showState())
     this.#load()
   }
@@ -46,7 +54,7 @@ class RoomBoard extends HTMLElement {
   // foreign reports whether the reader's clock shows another time than that of a zone.
   foreign(zone) {
     const now = Date.now()
-    return time.offset(now, zone) !== time.offset(now, Intl.DateTimeFormat().resolvedOptions().timeZone)
+    return time.offset(now, zone) !== time.offset(now, time.readersZone)
   }
 
   room(id) { return this.#rooms.get(id) }
@@ -69,14 +77,20 @@ class RoomBoard extends HTMLElement {
       const next = body._links.next && new URL(body._links.next.href, location.href)
       path = next && '/rooms' + next.search
     }
-    const only = this.view === 'room' ? new URLSearchParams(location.search).get('room') ?? found[0]?.roomId : null
-    const rooms = found.filter(r => !only || r.roomId === only)
+    this.all = found
+    const only = this.columns ? new URLSearchParams(location.search).get('room') : null
+    const rooms = this.columns ? [found.find(r => r.roomId === only) ?? found[0]].filter(Boolean) : found
     if (!rooms.length) return // the page says what to do
     const before = this.#rooms
+    if ([...before.keys()].join() !== rooms.map(r => r.roomId).join()) { // lanes have other numbers
+      this.#step({type: 'cancel'})
+      this.#cursor = this.#selection = null
+    }
     this.#rooms = new Map(rooms.map(r => [r.roomId, {...r, zone: r.zone || this.zone, rules: before.get(r.roomId)?.rules}]))
     this.#spans = await this.#ask([...this.#rooms.keys()], this.#position) ?? this.#spans
     this.#layOut()
     this.#build()
+    this.#resume()
     if (this.#rooms.size <= 12) for (const id of this.#rooms.keys()) this.#rules(id)
   }
 
@@ -102,8 +116,9 @@ class RoomBoard extends HTMLElement {
       const query = new URLSearchParams([['from', time.iso(start)], ['to', time.iso(end)], ...ids.slice(i, i + roomsPerQuestion).map(id => ['roomId', id])])
       asked.push(request(this.base, 'GET', '/occupancy?' + query, {position: position === '0' ? '' : position}))
     }
-    for (const {ok, body} of await Promise.all(asked)) {
+    for (const {ok, body, position} of await Promise.all(asked)) {
       if (!ok) return null
+      this.#reach(position)
       for (const r of body._embedded.rooms) {
         const room = this.#rooms.get(r.roomId)
         if (room) room.zone = r.zone
@@ -120,17 +135,19 @@ class RoomBoard extends HTMLElement {
     const {start, minutes} = time.day(this.day, this.zone)
     let from = time.wallClock(start + this.dataset.from * time.minute, this.zone)
     let to = this.dataset.to >= minutes ? 1440 : time.wallClock(start + this.dataset.to * time.minute, this.zone)
-    for (const spans of this.#spans.values()) { // no booking is hidden
-      for (const s of spans) {
-        if (s.kind !== 'booking') continue
-        for (const date of dates) {
-          const {start, minutes} = time.day(date, this.zone)
-          const end = start + minutes * time.minute
-          if (s.end <= start || s.start >= end) continue
-          from = Math.min(from, s.start <= start ? 0 : Math.floor(time.wallClock(s.start, this.zone) / 60) * 60)
-          to = Math.max(to, s.end >= end ? 1440 : Math.ceil(time.wallClock(s.end, this.zone) / 60) * 60)
+    for (const date of dates) { // no booking is hidden
+      const {start, minutes} = time.day(date, this.zone)
+      const end = start + minutes * time.minute
+      let [first, last] = [end, start]
+      for (const spans of this.#spans.values()) {
+        for (const s of spans) {
+          if (s.kind !== 'booking' || s.end <= start || s.start >= end) continue
+          first = Math.min(first, s.start)
+          last = Math.max(last, s.end)
         }
       }
+      if (first < end) from = Math.min(from, first <= start ? 0 : Math.floor(time.wallClock(first, this.zone) / 60) * 60)
+      if (last > start) to = Math.max(to, last >= end ? 1440 : Math.ceil(time.wallClock(last, this.zone) / 60) * 60)
     }
     const part = date => ({
       date,
@@ -138,8 +155,8 @@ class RoomBoard extends HTMLElement {
       end: to === 1440 ? time.at(time.addDays(date, 1), 0, this.zone) : time.at(date, to, this.zone),
     })
     const rooms = [...this.#rooms.values()]
-    this.#lanes = this.view === 'room'
-      ? dates.map(date => ({room: rooms[0], parts: [part(date)], label: time.dayName(time.at(date, 0, this.zone), this.locale, this.zone)}))
+    this.#lanes = this.columns
+      ? dates.map(date => ({room: rooms[0], date, parts: [part(date)], label: time.dayName(time.at(date, 0, this.zone), this.locale, this.zone)}))
       : rooms.map(room => ({room, parts: dates.map(part), label: room.name}))
   }
 
@@ -158,22 +175,25 @@ class RoomBoard extends HTMLElement {
     this.state ??= element('p', {class: 'board-live'})
     this.say ??= element('p', {class: 'board-spoken', role: 'status', 'aria-live': 'polite'})
     this.toast ??= element('div', {class: 'board-toast', role: 'status'})
+    this.shield ??= element('div', {class: 'board-shield', hidden: true}) // has the cursor of a drag, so that no other element needs it
     this.bar ??= element('div', {class: 'board-bar', role: 'group', 'aria-label': text('selection')})
-    const dialogs = [...this.querySelectorAll(':scope > dialog')]
     if (!this.tools) {
+      const room = this.#lanes[0].room.roomId
       this.tools = element('div', {class: 'board-tools'},
-        ...['day', 'week'].map(view => element('a', {href: this.#address({view, room: ''}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view))),
-        element('button', {type: 'button', onclick: () => helpDialog(this)}, text('keys')),
+        element('div', {class: 'board-views'}, ...['day', 'week', 'room'].map(view =>
+          element('a', {href: this.#address({view, room: view === 'room' && room}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view)))),
+        this.columns ? element('select', {'aria-label': text('room'), onchange: e => location.assign(this.#address({room: e.target.value}))},
+          ...this.all.map(r => element('option', {value: r.roomId, selected: r.roomId === room}, r.name))) : null,
+        element('button', {type: 'button', class: 'board-keys', onclick: () => helpDialog(this)}, text('keys')),
         this.state)
       this.#listen()
     }
     this.hint ??= element('p', {id: 'board-hint', class: 'board-hint'}, text('hint'))
-    if (!dialogs.length || !this.contains(this.tools)) this.replaceChildren(this.tools, this.scroller, this.hint, this.bar, this.toast, this.say)
-    else this.querySelector(':scope > .board-scroll').replaceWith(this.scroller) // a dialog stays open
-    const hours = this.#lanes[0].parts.reduce((n, p) => n + (p.end - p.start) / 3_600_000, 0)
-    grid.style.setProperty('--hours', String(Math.round(hours)))
+    if (this.contains(this.tools)) this.querySelector(':scope > .board-scroll').replaceWith(this.scroller) // a dialog stays open
+    else this.replaceChildren(this.tools, this.scroller, this.hint, this.bar, this.toast, this.say, this.shield)
+    grid.style.setProperty('--hours', String(hoursOf(this.#usual)))
     grid.style.setProperty('--row', rowHeight + 'px')
-    this.body.style.setProperty('height', this.#lanes.length * rowHeight + 'px')
+    if (!this.columns) this.body.style.setProperty('height', this.#lanes.length * rowHeight + 'px')
     this.scroller.addEventListener('scroll', () => this.#draw(), {passive: true})
     this.scroller.addEventListener('keydown', e => this.#key(e))
     this.body.addEventListener('pointerdown', e => this.#press(e))
@@ -208,32 +228,45 @@ class RoomBoard extends HTMLElement {
     return '?' + query
   }
 
+  // usual is a lane whose clock all have, but for the day of a week on which it is changed, which is at its ends.
+  get #usual() { return this.#lanes[Math.floor(this.#lanes.length / 2)] }
+
   #drawHead() {
-    const lane = this.#lanes[0]
+    const today = time.dateOf(Date.now(), this.zone)
+    this.track = this.columns
+      ? element('div', {class: 'board-ticks'}, ...this.#lanes.map(l => element('a', {class: l.date === today ? 'today' : '', href: this.#address({view: 'day', day: l.date, room: ''}), tabindex: '-1'}, l.label)))
+      : element('div', {class: 'board-ticks'}, ...this.#marks(this.#usual))
+    this.head.replaceChildren(element('div', {class: 'board-corner'}, this.columns ? '' : this.text('rooms', {n: this.#lanes.length})), this.track)
+    if (this.columns) this.body.prepend(element('div', {class: 'board-clock', 'aria-hidden': 'true'}, ...this.#marks(this.#usual)))
+  }
+
+  // marks are the hours beside a lane.
+  #marks(lane) {
     const marks = []
+    let date
     for (const p of lane.parts) {
       for (let at = Math.ceil(p.start / 3_600_000) * 3_600_000; at < p.end; at += 3_600_000) {
-        const first = marks.at(-1)?.date !== p.date
+        const first = this.view === 'week' && date !== p.date
         if (this.view === 'week' && !first && time.wallClock(at, this.zone) % 240) continue
-        marks.push({date: p.date, at, label: this.view === 'week' && first ? time.dayName(at, this.locale, this.zone) : time.hour(at, this.locale, this.zone), first})
+        date = p.date
+        const mark = element('span', {class: first ? 'day' : ''}, first ? time.dayName(at, this.locale, this.zone) : time.hour(at, this.locale, this.zone))
+        mark.style.setProperty('--at', String(layout.position(lane, at)))
+        marks.push(mark)
       }
     }
-    this.head.replaceChildren(element('div', {class: 'board-corner'}, this.view === 'room' ? lane.room.name : this.text('rooms', {n: this.#lanes.length})),
-      this.track = element('div', {class: 'board-ticks'}, ...marks.map(m => {
-        const mark = element('span', {class: m.first && this.view === 'week' ? 'day' : ''}, m.label)
-        mark.style.setProperty('--at', String(layout.position(lane, m.at)))
-        return mark
-      })))
+    return marks
   }
 
   // draw draws the rows in the window that are not drawn yet, and removes those that have left it.
   #draw(all = false) {
     if (!this.scroller) return
     const {first, last} = all ? {first: 0, last: this.#lanes.length} : layout.visible(this.#lanes.length, this.scroller.scrollTop, this.scroller.clientHeight, rowHeight)
+    let changed = false
     for (const [i, row] of this.#rows) {
       if (i >= first && i < last) continue
       row.remove()
       this.#rows.delete(i)
+      changed = true
     }
     const rows = document.createDocumentFragment()
     for (let i = first; i < last; i++) {
@@ -241,23 +274,28 @@ class RoomBoard extends HTMLElement {
       const row = this.#row(i)
       this.#rows.set(i, row)
       rows.append(row)
+      changed = true
     }
+    if (!changed) return
     this.body.append(rows)
     this.#showNow()
-    if (this.#drag.ghost) this.#showGhost()
+    this.#showGhost()
     if (this.#cursor) this.#showCursor()
-    if (this.#selection) this.#showSelection()
+    if (this.#selection) this.#showChosen()
   }
 
   #row(i) {
     const lane = this.#lanes[i]
     const facts = [lane.room.capacity && this.text('persons', {n: lane.room.capacity}), this.foreign(lane.room.zone) && lane.room.zone !== this.zone && lane.room.zone].filter(Boolean).join(' · ')
     const row = element('div', {class: 'board-row', 'data-lane': String(i)},
-      element('div', {class: 'board-room'}, this.view === 'room'
-        ? element('span', {}, lane.label)
-        : element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('view-room')}, lane.label), facts && this.view !== 'room' ? element('small', {}, facts) : null),
+      this.columns ? null : element('div', {class: 'board-room'},
+        element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('week-of-room')}, lane.label), facts ? element('small', {}, facts) : null),
       element('div', {class: 'board-lane'}))
-    row.style.setProperty('top', i * rowHeight + 'px')
+    if (!this.columns) row.style.setProperty('top', i * rowHeight + 'px')
+    else if (hoursOf(lane) !== hoursOf(this.#usual)) { // the clock is changed on this day
+      row.style.setProperty('--hours', String(hoursOf(lane)))
+      row.lastElementChild.append(...this.#marks(lane))
+    }
     this.#fill(row, lane)
     return row
   }
@@ -322,10 +360,14 @@ class RoomBoard extends HTMLElement {
   }
 
   #scrollToNow() {
-    const lane = this.#lanes[0]
     const now = Date.now()
-    if (!lane.parts.some(p => p.start <= now && now < p.end)) return
-    this.scroller.scrollLeft = Math.max(0, layout.position(lane, now) * this.track.offsetWidth - 120)
+    const lane = this.#lanes.findIndex(l => l.parts.some(p => p.start <= now && now < p.end))
+    const at = lane < 0 ? 0 : layout.position(this.#lanes[lane], now)
+    if (this.columns) {
+      const day = this.#lanes.findIndex(l => l.date === this.day)
+      this.scroller.scrollTop = at * this.body.offsetHeight - 120
+      this.scroller.scrollLeft = day / this.#lanes.length * this.track.offsetWidth
+    } else this.scroller.scrollLeft = at * this.track.offsetWidth - 120
   }
 
   #showState() {
@@ -346,12 +388,19 @@ class RoomBoard extends HTMLElement {
   // refresh asks about a room again, along with others that change at the same time.
   #refresh(roomId, position) {
     if (!this.#stale.size) setTimeout(() => this.#askAgain(), 30)
-    this.#stale.set(roomId, position ?? '0')
-    if (BigInt(position ?? 0) > BigInt(this.#position)) this.#position = String(position)
+    this.#stale.add(roomId)
+    this.#reach(position)
+  }
+
+  // reach notes that lists are to have reached a position, and reports whether none so high was known.
+  #reach(position) {
+    if (BigInt(position ?? 0) <= BigInt(this.#position)) return false
+    this.#position = String(position)
+    return true
   }
 
   async #askAgain() {
-    const ids = [...this.#stale.keys()]
+    const ids = [...this.#stale]
     this.#stale.clear()
     const news = await this.#ask(ids, this.#position)
     if (!news) {
@@ -364,6 +413,7 @@ class RoomBoard extends HTMLElement {
     if (before !== JSON.stringify(this.#lanes[0]?.parts) && this.#drag.phase === 'idle') {
       this.#build()
     } else for (const [i, row] of this.#rows) if (news.has(this.#lanes[i].room.roomId)) this.#fill(row, this.#lanes[i])
+    if (this.#selection) this.#showChosen()
     this.dispatchEvent(new CustomEvent('board:refreshed'))
   }
 
@@ -375,7 +425,10 @@ class RoomBoard extends HTMLElement {
     room.asking = true
     const {ok, body} = await request(this.base, 'GET', `/rooms/${id}/rules`)
     room.asking = false
-    if (ok) room.rules = body
+    if (!ok) return
+    room.rules = body
+    this.#showGhost()
+    this.dispatchEvent(new CustomEvent('board:rules'))
   }
 
   stepOf(lane) { return (this.#lanes[lane].room.rules?.stepMinutes || defaultStep) * time.minute }
@@ -397,6 +450,7 @@ class RoomBoard extends HTMLElement {
     return {
       snap: (instant, lane) => time.snap(instant, this.stepOf(lane) / time.minute, this.#lanes[lane].room.zone),
       step: lane => this.stepOf(lane),
+      carry: (instant, from, to) => this.#beside(instant, from, to),
       free: (lane, instant, except) => {
         const {room, parts} = this.#lanes[lane]
         return layout.freeAround(this.#obstacles(room, except), instant, {start: parts[0].start, end: parts.at(-1).end})
@@ -404,17 +458,60 @@ class RoomBoard extends HTMLElement {
     }
   }
 
+  // beside returns the instant of a lane that is beside that of another: the same one, or the same wall clock on another day.
+  #beside(instant, from, to) {
+    return this.columns && from !== to ? time.at(this.#lanes[to].date, time.wallClock(instant, this.zone), this.zone) : instant
+  }
+
+  // others returns the other rooms of the board that are free at a time; those that seat as many or a few more come first.
+  others(room, start, end) {
+    const seats = r => (r.capacity ?? 0) < (room.capacity ?? 0) ? Infinity : r.capacity ?? 0
+    return [...this.#rooms.values()].filter(r => r.roomId !== room.roomId && this.fits(r, start, end)).sort((a, b) => seats(a) - seats(b) || 0)
+  }
+
+  // fits reports whether a time is free in a room, and its rules, as far as they are known, allow it.
+  fits(room, start, end, except) {
+    const free = this.free(room, start, except)
+    return !!free && free.end >= end && !layout.broken(room.rules ?? {}, start, end, Date.now())
+  }
+
+  // inWay returns the booking that takes a part of a time in a room.
+  inWay(room, start, end, except) {
+    return (this.#spans.get(room.roomId) ?? []).find(s => s.kind === 'booking' && s.id !== except && s.start < end && start < s.end)
+  }
+
+  // forbids says which rule of a room forbids a time, if one is known to.
+  forbids(room, start, end) {
+    const broken = layout.broken(room.rules ?? {}, start, end, Date.now())
+    return broken && this.rule(broken)
+  }
+
+  // rule is a rule in words, or empty if there are none for it.
+  rule({rule, limit}) {
+    return this.#texts['board.rule-' + rule] ? this.text('rule-' + rule, {length: this.duration(limit), n: limit}) : ''
+  }
+
+  // duration is a number of minutes in words.
+  duration(minutes) {
+    for (const [unit, length] of [['days', 1440], ['hours', 60]]) if (minutes >= length && minutes % length === 0) return this.text(unit, {n: minutes / length})
+    return this.text('minutes', {n: minutes})
+  }
+
   // ---- pointer
 
-  #place({clientX, clientY}) {
+  // place is the lane and the time under a pointer. In a lane that is given it is the time beside the pointer.
+  #place({clientX, clientY}, lane) {
     const box = this.body.getBoundingClientRect()
     const track = this.track.getBoundingClientRect()
-    const lane = Math.max(0, Math.min(this.#lanes.length - 1, Math.floor((clientY - box.top) / rowHeight)))
-    return {lane, at: layout.instant(this.#lanes[lane], (clientX - track.left) / track.width), x: clientX, y: clientY}
+    const count = this.#lanes.length
+    const across = this.columns ? (clientX - track.left) / track.width * count : (clientY - box.top) / rowHeight
+    const along = this.columns ? (clientY - box.top) / box.height : (clientX - track.left) / track.width
+    lane ??= Math.max(0, Math.min(count - 1, Math.floor(across)))
+    return {lane, at: layout.instant(this.#lanes[lane], along), x: clientX, y: clientY}
   }
 
   #press(event) {
-    if (event.button !== 0 || event.target.closest('.board-room')) return
+    if (event.button !== 0 || event.target.closest('.board-room, .board-swap, .board-clock')) return
     const place = this.#place(event)
     this.#rules(this.#lanes[place.lane].room.roomId)
     const block = event.target.closest('.board-block')
@@ -441,43 +538,60 @@ class RoomBoard extends HTMLElement {
 
   #pointer(event, type = 'move') {
     if (this.#drag.phase === 'idle') return
+    const {from} = this.#drag
+    const lane = from.booking && !from.edge ? undefined : from.lane // all else stays in its lane
     if (type === 'release') {
       clearTimeout(this.holding)
       cancelAnimationFrame(this.frame)
-      if (this.#drag.phase === 'dragging' && !this.#drag.keyboard) this.#step({type: 'move', ...this.#place(event)})
+      if (this.#drag.phase === 'dragging' && !this.#drag.keyboard) this.#step({type: 'move', ...this.#place(event, lane)})
       this.#step({type: 'release'})
       return
     }
     cancelAnimationFrame(this.frame)
-    this.frame = requestAnimationFrame(() => this.#step({type: 'move', ...this.#place(event)}))
+    this.frame = requestAnimationFrame(() => this.#step({type: 'move', ...this.#place(event, lane)}))
   }
 
   #step(event) {
     const before = this.#drag
     const next = this.#drag = drag.reduce(before, event, this.#world())
     if (next === before) return
-    this.classList.toggle('dragging', next.phase === 'dragging')
-    this.classList.toggle('lifted', !!next.lifted)
+    this.shield.hidden = next.phase !== 'dragging' || !!next.keyboard
+    this.ghost.classList.toggle('lifted', !!next.lifted)
     this.#showGhost()
     if (next.tap) this.#tap(next.tap)
-    if (next.done) this.#finish(next.done)
+    if (next.done) {
+      this.#sent = next.done.kind === 'create' ? null : {...before, ghost: next.done}
+      this.#finish(next.done)
+    }
     if (next.done || next.tap) this.#drag = drag.idle
   }
 
   #showGhost() {
-    const {ghost, kind, from} = this.#drag
+    const sending = !this.#drag.ghost
+    const {ghost, kind, from} = sending ? this.#sent ?? {} : this.#drag
     this.ghost.hidden = !ghost
-    for (const old of this.querySelectorAll('.board-block.leaving')) old.classList.remove('leaving')
+    const old = ghost && from.booking && this.body.querySelector(`.board-block[data-id="${from.booking.id}"]`)
+    if (this.leaving && this.leaving !== old) this.leaving.classList.remove('leaving')
+    this.leaving = old
     if (!ghost) return
+    old?.classList.add('leaving')
     const lane = this.#lanes[ghost.lane]
     this.#into(this.ghost, ghost.lane)
     this.#span(this.ghost, lane, ghost.start, ghost.end)
-    this.ghost.classList.toggle('blocked', ghost.blocked)
+    const why = sending ? this.text('sending') : this.#notes(ghost, kind, from)
+    this.ghost.classList.toggle('blocked', !sending && (ghost.blocked || !!this.forbids(lane.room, ghost.start, ghost.end)))
     const minutes = Math.round((ghost.end - ghost.start) / time.minute)
-    const again = kind !== 'create' && from.booking.status === 'CONFIRMED' && lane.room.rules?.approval !== 'none'
-    const label = `${time.clock(ghost.start, this.locale, lane.room.zone)}–${time.clock(ghost.end, this.locale, lane.room.zone)} · ${this.text('minutes', {n: minutes})}${ghost.blocked ? ' · ' + this.text('not-free') : again ? ' · ' + this.text('approval-again') : ''}`
+    const label = `${time.clock(ghost.start, this.locale, lane.room.zone)}–${time.clock(ghost.end, this.locale, lane.room.zone)} · ${this.duration(minutes)}${why && ' · ' + why}`
     if (this.ghost.textContent !== label) this.ghost.textContent = label
-    if (kind !== 'create') this.querySelector(`.board-block[data-id="${from.booking.id}"]`)?.classList.add('leaving')
+  }
+
+  // notes says why a ghost may not be where it is, or what it would need there.
+  #notes({lane, start, end, blocked}, kind, from) {
+    const {room} = this.#lanes[lane]
+    if (blocked) return this.text('not-free')
+    const rule = this.forbids(room, start, end)
+    if (rule) return rule
+    return kind !== 'create' && from.booking.status === 'CONFIRMED' && room.rules?.approval !== 'none' ? this.text('approval-again') : ''
   }
 
   // into puts something into a lane, if its row is drawn.
@@ -523,14 +637,34 @@ class RoomBoard extends HTMLElement {
 
   #showSelection() {
     const s = this.#selection
-    this.chosen.hidden = !s
     this.bar.hidden = !s
-    if (!s || !this.#lanes[s.lane]) return
-    this.#into(this.chosen, s.lane)
-    this.#span(this.chosen, this.#lanes[s.lane], s.start, s.end)
+    this.#showChosen()
+    if (!s) return
     const book = element('button', {type: 'button', class: 'primary', onclick: () => this.#offer(s.lane, s.start, s.end)}, this.text('book'))
     const clear = element('button', {type: 'button', onclick: () => this.#clear()}, this.text('clear'))
     this.bar.replaceChildren(element('span', {}, this.#spoken(s)), s.tapped ? element('small', {}, this.text('tap-end')) : '', book, clear)
+  }
+
+  // showChosen draws the chosen time and, in the other rooms that are free then, a button each that chooses them instead.
+  #showChosen() {
+    const s = this.#selection
+    this.chosen.hidden = !s
+    for (const old of this.body.querySelectorAll('.board-swap')) old.remove()
+    if (!s) return
+    const {locale} = this
+    const {zone} = this.#lanes[s.lane].room
+    this.#into(this.chosen, s.lane)
+    this.#span(this.chosen, this.#lanes[s.lane], s.start, s.end)
+    this.chosen.textContent = `${time.clock(s.start, locale, zone)}–${time.clock(s.end, locale, zone)}`
+    if (this.columns) return
+    for (const [i, row] of this.#rows) {
+      const {room} = this.#lanes[i]
+      if (i === s.lane || !this.fits(room, s.start, s.end)) continue
+      const label = this.text('swap', {room: room.name})
+      const swap = element('button', {type: 'button', class: 'board-swap', tabindex: '-1', title: label, 'aria-label': label, onclick: () => this.#select(i, s.start, s.end, s.tapped)}, '+')
+      this.#span(swap, this.#lanes[i], s.start, s.end)
+      row.lastElementChild.append(swap)
+    }
   }
 
   #clear() {
@@ -538,15 +672,30 @@ class RoomBoard extends HTMLElement {
     this.#showSelection()
   }
 
-  async #offer(lane, start, end) {
-    const {room} = this.#lanes[lane]
-    await this.#rules(room.roomId)
-    bookingDialog(this, {room, start, end})
+  #offer(lane, start, end) {
+    this.#dialog({room: this.#lanes[lane].room, start, end}, this.#selection ? this.chosen : this.cursor)
   }
 
   open(lane, booking) {
-    const {room} = this.#lanes[lane]
-    bookingDialog(this, {room, start: booking.start, end: booking.end, booking})
+    this.#dialog({room: this.#lanes[lane].room, start: booking.start, end: booking.end, booking}, this.body.querySelector(`.board-block[data-id="${booking.id}"]`))
+  }
+
+  // dialog opens a dialog beside something, at once. It says more when the rules of the room have come.
+  #dialog(what, beside) {
+    this.#rules(what.room.roomId)
+    return bookingDialog(this, what, beside)
+  }
+
+  // resume opens the dialog that was open when the page was left, with what was typed.
+  #resume() {
+    const kept = this.resumed ? null : draft.read()
+    this.resumed = true
+    const room = this.#rooms.get(kept?.room)
+    const {start, end} = this.#window()
+    if (!room || kept.reader !== this.user || kept.end <= start || kept.start >= end) return
+    const booking = kept.booking && (this.#spans.get(kept.room) ?? []).find(s => s.id === kept.booking)
+    if (kept.booking && !booking) return
+    this.#dialog({room, start: booking ? booking.start : kept.start, end: booking ? booking.end : kept.end, booking, kept})
   }
 
   #explainGrey(lane, span) {
@@ -561,9 +710,17 @@ class RoomBoard extends HTMLElement {
     if (kind === 'create') {
       this.#select(lane, start, end, false)
       this.#offer(lane, start, end)
-    } else this.change(booking, {room, start, end}).then(answer => {
-      if (!answer.ok) bookingDialog(this, {room, start, end, booking}).dialog.querySelector('.board-problem').textContent = this.explain(answer).sentence
-    })
+    } else this.#send(this.#sent, booking, {room, start, end})
+  }
+
+  // send changes a booking. The old place stays as an outline, and the new one as it was dragged, until the answer has come and is shown.
+  async #send(sent, booking, slot) {
+    this.#showGhost()
+    const answer = await this.change(booking, slot)
+    if (answer.ok) await new Promise(done => this.addEventListener('board:refreshed', done, {once: true}))
+    if (this.#sent === sent) this.#sent = null
+    this.#showGhost()
+    if (!answer.ok) this.#dialog({...slot, booking, answer})
   }
 
   // ---- keyboard
@@ -575,7 +732,8 @@ class RoomBoard extends HTMLElement {
     const arrows = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}
     const dragging = this.#drag.phase === 'dragging'
     if (arrows[key]) {
-      const [steps, rows] = arrows[key]
+      const [right, down] = arrows[key]
+      const [steps, rows] = this.columns ? [down, right] : [right, down]
       if (altKey) this.#shift(steps, rows, ctrlKey)
       else if (dragging) return
       else if (shiftKey && steps) this.#extend(steps)
@@ -628,9 +786,7 @@ class RoomBoard extends HTMLElement {
       return
     }
     const lane = Math.max(0, Math.min(this.#lanes.length - 1, before.lane + rows))
-    let at = before.at
-    if (this.view === 'room' && rows) at = this.#lanes[lane].parts[0].start + (at - this.#lanes[before.lane].parts[0].start)
-    at += steps * this.stepOf(lane)
+    let at = this.#beside(before.at, before.lane, lane) + steps * this.stepOf(lane)
     const {parts} = this.#lanes[lane]
     const part = parts.find(p => p.start <= at && at < p.end)
     if (!part) at = steps > 0 ? parts.find(p => p.start > at)?.start ?? parts.at(-1).end - this.stepOf(lane) : (parts.findLast(p => p.end <= at)?.end ?? parts[0].start + this.stepOf(lane)) - this.stepOf(lane)
@@ -640,15 +796,10 @@ class RoomBoard extends HTMLElement {
   #moveCursor(lane, at) {
     this.#cursor = {lane, at}
     this.#rules(this.#lanes[lane].room.roomId)
-    const top = lane * rowHeight
-    const {scroller} = this
-    const headHeight = this.head.offsetHeight
-    if (top < scroller.scrollTop) scroller.scrollTop = top
-    if (top + rowHeight + headHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight + headHeight - scroller.clientHeight
-    const x = layout.position(this.#lanes[lane], at) * this.track.offsetWidth
-    const room = scroller.clientWidth - this.head.firstElementChild.offsetWidth
-    if (x < scroller.scrollLeft || x > scroller.scrollLeft + room - 40) scroller.scrollLeft = Math.max(0, x - room / 2)
+    if (!this.#rows.has(lane)) this.scroller.scrollTop = lane * rowHeight
     this.#draw()
+    this.#showCursor()
+    this.cursor.scrollIntoView({block: 'nearest', inline: 'nearest'})
     const s = this.#here()
     const {room: of} = this.#lanes[lane]
     this.speak(s ? this.#words(s, this.#lanes[lane]).long : `${of.name}, ${time.dayName(at, this.locale, of.zone)}, ${time.clock(at, this.locale, of.zone)}, ${this.text('free-word')}`)
@@ -693,12 +844,16 @@ class RoomBoard extends HTMLElement {
     if (!s || s.kind !== 'booking' || s.status === 'ENDED' || s.status === 'IN_USE') return
     const now = this.#drag.ghost?.lane ?? this.#at().lane
     const lane = resize ? now : Math.max(0, Math.min(this.#lanes.length - 1, now + rows))
+    this.#rules(this.#lanes[lane].room.roomId)
     this.#step({type: 'shift', booking: {...s, lane: s.lane ?? now}, steps, lane, edge: resize ? 'end' : undefined})
     const {ghost} = this.#drag
     if (!ghost) return
     this.#cursor = {lane: ghost.lane, at: ghost.start}
     this.#draw()
-    this.speak(this.#spoken(ghost) + (ghost.blocked ? ', ' + this.text('not-free') : ''))
+    this.#showCursor()
+    this.ghost.scrollIntoView({block: 'nearest', inline: 'nearest'})
+    const note = this.#notes(ghost, this.#drag.kind, this.#drag.from)
+    this.speak(this.#spoken(ghost) + (note && ', ' + note))
   }
 
   // ---- commands
@@ -710,8 +865,18 @@ class RoomBoard extends HTMLElement {
       this.#refresh(room.roomId, answer.position)
       const {bookingId} = answer.body
       this.notify(this.text('booked', {room: room.name, time: time.clock(start, this.locale, room.zone)}), () => this.#drop(bookingId, room.roomId, answer.etag))
-    } else if (answer.status === 409) this.#refresh(room.roomId, this.#position)
+    } else if (answer.status === 409) await this.#beaten(answer, room)
     return answer
+  }
+
+  // beaten finds out who was faster and when, and shows their booking.
+  async #beaten(answer, room) {
+    const id = answer.body?.conflictsWith?.[0]?.bookingId
+    const {ok, body, position} = id ? await request(this.base, 'GET', `/bookings/${id}/history`) : {}
+    this.#refresh(room.roomId, position)
+    if (!ok) return
+    const events = body._embedded.events
+    answer.by = {user: events.findLast(e => e.data?.userId)?.data.userId, since: Date.parse(events.findLast(e => e.data?.slot)?.time)}
   }
 
   async #drop(id, roomId, etag) {
@@ -724,6 +889,10 @@ class RoomBoard extends HTMLElement {
     const before = await request(this.base, 'GET', '/bookings/' + booking.id)
     if (!before.ok) return before
     const old = before.body
+    if (Date.parse(old.useStartDtm) !== booking.start || Date.parse(old.useEndDtm) !== booking.end) { // it is not what the reader has seen
+      this.#refresh(old.roomId, before.position)
+      return {status: 412, ok: false, body: {type: 'precondition-failed'}}
+    }
     const body = {roomId: room.roomId, useStartDtm: time.iso(start), useEndDtm: time.iso(end)}
     if (user) body.bookingUserId = user
     const send = (body, etag) => request(this.base, 'PATCH', '/bookings/' + booking.id, {etag, body})
@@ -736,7 +905,7 @@ class RoomBoard extends HTMLElement {
         if (back.ok) both(back.position)
         this.notify(back.ok ? this.text('undone') : this.explain(back).sentence)
       })
-    }
+    } else if (answer.status === 409) await this.#beaten(answer, room)
     return answer
   }
 
@@ -764,17 +933,31 @@ class RoomBoard extends HTMLElement {
   }
 
   // explain returns a problem as a sentence, and where more is said about it.
-  explain({status, body}) {
+  explain({status, body, by}, zone = this.zone) {
     if (!status) return {sentence: this.text('offline')}
-    const link = body?.type && new URL(body.type, location.href).href
-    const kind = link?.split('/').at(-1)
-    const zone = this.zone
-    if (kind === 'slot-taken') {
-      const by = body.conflictsWith?.[0]
-      if (by) return {link, sentence: this.text('taken', {from: time.clock(Date.parse(by.useStartDtm), this.locale, zone), to: time.clock(Date.parse(by.useEndDtm), this.locale, zone)})}
-    }
+    if (status === 401) return {sentence: this.text('signed-out'), link: `${this.base}/signin?back=${encodeURIComponent(location.pathname + location.search)}`, label: this.text('sign-in')}
+    const kind = body?.type?.split('/').at(-1)
+    const link = body?.type?.includes('/') ? new URL(body.type, location.href).href : undefined
+    const conflict = body?.conflictsWith?.[0]
+    if (kind === 'slot-taken' && conflict) return {link, sentence: this.taken(Date.parse(conflict.useStartDtm), Date.parse(conflict.useEndDtm), zone, by)}
+    const rules = (body?.broken ?? []).map(b => this.rule(b)).filter(Boolean)
+    if (rules.length) return {link, sentence: rules.join(' ')}
     const known = this.#texts['board.problem-' + kind]
-    return {link, sentence: known ?? body?.detail ?? body?.title ?? this.text('failed')}
+    const sentence = known ?? body?.detail ?? body?.title ?? this.text('failed')
+    return {link, sentence: status >= 500 && body?.requestId ? `${sentence} ${this.text('request-id', {id: body.requestId})}` : sentence}
+  }
+
+  // taken says by whom a time is taken and, if that is known, since when.
+  taken(start, end, zone, {user, since} = {}) {
+    const clock = instant => time.clock(instant, this.locale, zone)
+    const words = this.text(user ? 'taken-by' : 'taken', {who: user, from: clock(start), to: clock(end)})
+    return since ? `${words} ${this.ago(since)}` : words
+  }
+
+  // ago is how long something has been so, in words.
+  ago(since) {
+    const seconds = Math.max(1, Math.round((Date.now() - since) / 1000))
+    return seconds < 60 ? this.text('since-seconds', {n: seconds}) : this.text('since', {length: this.duration(Math.round(seconds / 60))})
   }
 
   // ---- what is said

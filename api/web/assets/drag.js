@@ -3,8 +3,8 @@
 // A state has a phase: idle, pressed (nothing has moved yet) or dragging, then with the ghost {lane, start, end, blocked}. A state after the
 // end of a drag is idle, with what came out of it: done, {kind, lane, start, end, booking}, or tap, the place {lane, at, booking, span}.
 //
-// The world says how a board is: snap(instant, lane), step(lane) in milliseconds, and free(lane, instant, except), which returns the free time
-// {start, end} around an instant, or null.
+// The world says how a board is: snap(instant, lane), step(lane) in milliseconds, carry(instant, from, to), the instant of one lane that is
+// beside that of another, and free(lane, instant, except), which returns the free time {start, end} around an instant, or null.
 
 export const threshold = 6 // pixels that a mouse moves before a press is a drag
 export const holdTime = 300 // milliseconds after which a touch is one
@@ -92,7 +92,7 @@ function shift(state, event, world) {
   let ghost
   if (from.edge) ghost = change(from, {lane, at: now[from.edge] + by}, world)
   else {
-    const start = world.snap(now.start + by, lane)
+    const start = world.snap(world.carry(now.start, now.lane, lane) + by, lane)
     const clear = world.free(lane, start, booking.id)
     const end = start + booking.end - booking.start
     ghost = {lane, start, end, blocked: !clear || clear.end < end}

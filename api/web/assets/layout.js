@@ -76,6 +76,22 @@ export function nextFree(obstacles, from, duration, bounds) {
   return start + duration <= bounds.end ? start : null
 }
 
+// broken returns the first rule that a time breaks, as {rule, limit} with the name that the API has for it, or null. Rules about other bookings
+// and about who books are for the server to judge.
+export function broken(rules, start, end, now) {
+  const minute = 60_000
+  const breaks = {
+    shortestMinutes: limit => end - start < limit * minute,
+    longestMinutes: limit => end - start > limit * minute,
+    noticeMinutes: limit => start < now + limit * minute,
+    horizonDays: limit => start > now + (limit * 24 + 1) * 60 * minute, // a day of the rule may have 25 hours
+  }
+  for (const [rule, does] of Object.entries(breaks)) {
+    if (rules[rule] && does(rules[rule])) return {rule, limit: rules[rule]}
+  }
+  return null
+}
+
 // visible returns the rows [first, last) to draw. Up to 60 rows all are; of more, those in the window and a few around it.
 export function visible(count, top, height, rowHeight) {
   if (count <= 60) return {first: 0, last: count}

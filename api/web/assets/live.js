@@ -1,19 +1,21 @@
 // One stream of changes for all tabs of a browser. The tab that holds the lock reads it and passes what comes on to the others. Each tab tells
-// its page by events on the document: roombook:change (with what /events says), roombook:resync (anything may have changed) and roombook:state
-// (live or stale).
+// its page by events on the document: roombook:change (with what /events says), roombook:resync (anything may have changed), roombook:behind (with
+// the position that the stream has reached, when the tab has joined it) and roombook:state (live or stale).
 
 const prefix = new URL(import.meta.url).pathname
 const base = prefix.slice(0, prefix.lastIndexOf('/assets/'))
 const channel = new BroadcastChannel('roombook' + base)
 
 let state = ''
-let last = '' // the id of the last event that this tab knows of
+let last = document.querySelector('room-board')?.dataset.position ?? '' // the position up to which this tab knows everything
 let source = null
 let leading = false
 let again = 0
+let reached = '0' // the position that lists have to have reached, to have all that has been told
 
 function tell(message) {
   if (message.id) last = message.id
+  if (message.type === 'change') reached = message.detail.position
   if (message.type === 'state') {
     if (state === message.detail) return
     state = message.detail
@@ -29,10 +31,10 @@ function pass(message) {
 function open() {
   clearTimeout(again)
   source?.close()
-  source = new EventSource(base + '/events' + (last ? '?after=' + last : ''))
+  source = new EventSource(base + '/events' + (Number(last) ? '?after=' + last : ''))
   const on = (name, handle) => source.addEventListener(name, handle)
   on('open', () => pass({type: 'state', detail: 'live'}))
-  on('ready', e => { last = e.lastEventId })
+  on('ready', e => pass({type: 'ready', id: e.lastEventId}))
   on('change', e => pass({type: 'change', id: e.lastEventId, detail: JSON.parse(e.data)}))
   on('resync', e => pass({type: 'resync', id: e.lastEventId}))
   on('error', () => {
@@ -49,7 +51,10 @@ function lead() {
 
 channel.addEventListener('message', ({data}) => {
   if (data.type !== 'hello') tell(data)
-  else if (leading && state) channel.postMessage({type: 'state', detail: state})
+  else if (leading && state) {
+    channel.postMessage({type: 'state', detail: state, id: last})
+    channel.postMessage({type: 'behind', detail: {position: reached}})
+  }
 })
 
 if (navigator.locks) {

@@ -17,17 +17,28 @@ function format(locale, zone, options) {
 
 const fields = {year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23'}
 
-// parts returns the wall clock at an instant, as if it were UTC.
-function parts(instant, zone) {
-  const p = {}
-  for (const {type, value} of format('en-US', zone, fields).formatToParts(instant)) p[type] = Number(value)
-  return Date.UTC(p.year, p.month - 1, p.day, p.hour, p.minute, p.second)
-}
+const quarter = 15 * minute
+const offsets = new Map() // by zone, then by quarter of an hour: clocks are changed between those
 
 // offset returns how far a zone is ahead of UTC at an instant, in milliseconds.
 export function offset(instant, zone) {
-  return parts(instant, zone) - Math.floor(instant / 1000) * 1000
+  const at = Math.floor(instant / quarter) * quarter
+  let of = offsets.get(zone)
+  if (!of) offsets.set(zone, of = new Map())
+  if (!of.has(at)) {
+    const p = {}
+    for (const {type, value} of format('en-US', zone, fields).formatToParts(at)) p[type] = Number(value)
+    of.set(at, Date.UTC(p.year, p.month - 1, p.day, p.hour, p.minute, p.second) - at)
+  }
+  return of.get(at)
 }
+
+// parts returns the wall clock at an instant, as if it were UTC.
+function parts(instant, zone) {
+  return instant + offset(instant, zone)
+}
+
+export const readersZone = Intl.DateTimeFormat().resolvedOptions().timeZone
 
 export function dateOf(instant, zone) {
   return new Date(parts(instant, zone)).toISOString().slice(0, 10)
@@ -82,8 +93,8 @@ export function snap(instant, step, zone) {
 
 // clock is the wall clock in words: 09:30, and in Korean 오전 9:30, which browsers write with AM.
 export function clock(instant, locale, zone) {
-  if (!locale.startsWith('ko')) return format(locale, zone, {hour: 'numeric', minute: '2-digit', hourCycle: 'h23'}).format(instant)
   const wall = wallClock(instant, zone)
+  if (!locale.startsWith('ko')) return `${String(Math.floor(wall / 60)).padStart(2, '0')}:${String(wall % 60).padStart(2, '0')}`
   return `${wall < 720 ? '오전' : '오후'} ${(Math.floor(wall / 60) + 11) % 12 + 1}:${String(wall % 60).padStart(2, '0')}`
 }
 
@@ -91,8 +102,12 @@ export function hour(instant, locale, zone) {
   return format(locale, zone, {hour: 'numeric', hourCycle: 'h23'}).format(instant)
 }
 
+const dayNames = new Map()
+
 export function dayName(instant, locale, zone) {
-  return format(locale, zone, {weekday: 'short', month: 'short', day: 'numeric'}).format(instant)
+  const key = locale + dateOf(instant, zone)
+  if (!dayNames.has(key)) dayNames.set(key, format(locale, zone, {weekday: 'short', month: 'short', day: 'numeric'}).format(instant))
+  return dayNames.get(key)
 }
 
 export function iso(instant) { return new Date(instant).toISOString() }

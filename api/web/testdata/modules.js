@@ -40,6 +40,11 @@ const bounds = {start: 0, end: 120}
 const busy = layout.obstacles(spans, 0)
 equal('free time', [0, 40, 60, 79, 100, 120].map(t => layout.freeAround(busy, t, bounds)), [{start: 0, end: 40}, null, {start: 60, end: 80}, {start: 60, end: 80}, {start: 100, end: 120}, null])
 equal('the next free time', [layout.nextFree(busy, 10, 30, bounds), layout.nextFree(busy, 20, 30, bounds), layout.nextFree(busy, 20, 20, bounds), layout.nextFree(busy, 50, 15, bounds)], [10, null, 20, 60])
+const rules = {shortestMinutes: 30, longestMinutes: 60, noticeMinutes: 120, horizonDays: 1}
+const brokenBy = (start, minutes) => layout.broken(rules, start * time.minute, (start + minutes) * time.minute, 0)
+equal('rules', [[120, 30], [120, 29], [120, 61], [119, 30], [1501, 30]].map(([start, minutes]) => brokenBy(start, minutes)?.rule),
+  [undefined, 'shortestMinutes', 'longestMinutes', 'noticeMinutes', 'horizonDays'])
+equal('no rules', layout.broken({}, 0, 1, 2), null)
 equal('few rows', layout.visible(60, 1000, 500, 50), {first: 0, last: 60})
 equal('many rows', layout.visible(200, 1000, 500, 50), {first: 12, last: 38})
 
@@ -47,6 +52,7 @@ equal('many rows', layout.visible(200, 1000, 500, 50), {first: 12, last: 38})
 const world = {
   snap: t => Math.round(t / 10) * 10,
   step: () => 10,
+  carry: t => t,
   free: (lane, t, except) => layout.freeAround(lane === 0 ? except === 'x' ? [] : [{start: 100, end: 200}] : [{start: 0, end: 50}], t, {start: 0, end: 300}),
 }
 const play = (...events) => events.reduce((state, e) => drag.reduce(state, e, world), drag.idle)
@@ -78,3 +84,7 @@ const shift = (steps, more) => ({type: 'shift', booking: x, steps, ...more})
 equal('to move by keys', play(shift(1), shift(1), release).done, {kind: 'move', lane: 0, start: 120, end: 220, booking: x})
 equal('to resize by keys', play(shift(-1, {edge: 'end'}), release).done, {kind: 'resize', lane: 0, start: 100, end: 190, booking: x})
 equal('by keys onto what is closed', play(shift(-7), {type: 'shift', booking: x, steps: 0, lane: 1}).ghost, {lane: 1, start: 30, end: 130, blocked: true})
+
+// Two lanes that are days, 1000 apart.
+const days = {...world, carry: (t, from, to) => t + 1000 * (to - from), free: lane => ({start: 1000 * lane, end: 1000 * lane + 300})}
+equal('by keys to another day', drag.reduce(drag.idle, shift(0, {lane: 1}), days).ghost, {lane: 1, start: 1100, end: 1200, blocked: false})
