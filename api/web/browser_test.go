@@ -38,7 +38,7 @@ type house struct {
 	url string
 }
 
-func open(t *testing.T, zone string) *house {
+func open(t *testing.T, zone string, change ...func(*api.Options)) *house {
 	t.Helper()
 	store := eventstoretest.Open(t)
 	views, err := sqlite.Open(filepath.Join(t.TempDir(), "views.db"))
@@ -51,7 +51,7 @@ func open(t *testing.T, zone string) *house {
 	}
 	positions := projections.NewPositions()
 	workers := projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions})
-	server := api.New(api.Options{
+	options := api.Options{
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
 		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: patience, Positions: positions, Policy: policy}),
 		Streams:   store,
@@ -60,7 +60,11 @@ func open(t *testing.T, zone string) *house {
 		Policy:    policy,
 		Zone:      policy.Zone,
 		Timeout:   patience,
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	server := api.New(options)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -323,18 +327,17 @@ func (b *tab) submit(user string) {
 	})()`, user))
 }
 
-// screenshot keeps a picture in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
+// screenshot keeps a picture of the whole page in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
 func (b *tab) screenshot(name string) {
 	dir := os.Getenv("ROOMBOOK_TEST_SCREENSHOTS")
 	if dir == "" {
 		return
 	}
-	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.t.Error(err)
-		return
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+	if err != nil {
 		b.t.Error(err)
 	}
 }

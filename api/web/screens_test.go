@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"roombook/api"
+	"roombook/commands/accounts"
+	"roombook/commands/accounts/directory/sqlite"
 )
 
 // form sends a form to a screen as a browser does.
@@ -30,40 +36,115 @@ func (h *house) form(t *testing.T, path string, values url.Values) {
 	}
 }
 
+// withAccounts makes a house one where people sign in.
+func withAccounts(t *testing.T) func(*api.Options) {
+	people, err := sqlite.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := people.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(o *api.Options) {
+		o.Accounts = accounts.New(o.Streams.(accounts.Streams), people, accounts.Options{})
+	}
+}
+
 // axe finds nothing on any screen, in both languages and themes, and none is wider than a phone.
 func TestScreensForAll(t *testing.T) {
-	h := open(t, "Asia/Seoul")
+	empty, signIn, h := open(t, "Asia/Seoul"), open(t, "Asia/Seoul", withAccounts(t)), open(t, "Asia/Seoul")
 	h.form(t, "/house", url.Values{"do": {"sample"}})
 	waiting := h.book(t, "library", "09:00", "10:00", "lee")
 	confirmed := h.book(t, "harbour", "09:00", "10:00", "lee")
 	h.book(t, "library", "14:00", "15:00", "kim")
+	for i, reason := range []string{"The room is being painted.", "Please take a smaller room."} {
+		denied := h.book(t, "maple", fmt.Sprintf("1%d:00", i), fmt.Sprintf("1%d:30", i), "ann")
+		h.call(t, "PATCH", "/confirms/"+denied, fmt.Sprintf(`{"status":"DENIED","confirmUserId":"lee","reason":%q}`, reason), 200)
+	}
+	h.call(t, "POST", "/rooms/garden/closures", `{"startDtm":"202703100900","endDtm":"202703101200","reason":"Carpet cleaning"}`, 201)
+	screens := map[string]string{
+		"first-run": empty.url + "/", "first-room": empty.url + "/house", "no-bookings": empty.url + "/my", "nothing-to-answer": empty.url + "/approvals", "sign-in": signIn.url + "/signin?back=/my",
+	}
+	for name, path := range map[string]string{
+		"settings": "/settings", "my": "/my", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
+		"book": "/book?room=atlas", "change": "/bookings/" + waiting + "/change", "waiting": "/bookings/" + waiting + "/page", "confirmed": "/bookings/" + confirmed + "/page",
+		"room": "/rooms/library/page?day=" + day, "door": "/rooms/library/door", "e-ink": "/rooms/library/door?display=e-ink", "lobby": "/lobby?building=West", "none": "/bookings/none/page",
+		"free": "/board?day=" + day + "&from=09:00&to=10:00&capacity=6", "problems": "/problems", "problem": "/problems/slot-taken",
+	} {
+		screens[name] = h.url + path
+	}
 	browser := chromium(t)
-	for _, language := range []string{"en", "ko"} {
-		for _, scheme := range []string{"light", "dark"} {
-			b := newTab(t, browser, h, language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			}))
-			b.run(chromedp.Navigate(h.url + "/settings?back=/my"))
-			b.eval(`document.getElementById('name').value = 'lee'; document.querySelector('form.form').requestSubmit()`)
-			b.until(`location.pathname === '/my'`)
-			for _, width := range []int{1280, 390} {
-				if width == 390 {
-					b.run(phone())
-				}
-				for name, path := range map[string]string{
-					"settings": "/settings", "my": "/my", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
-					"book": "/book?room=atlas", "change": "/bookings/" + waiting + "/change", "waiting": "/bookings/" + waiting + "/page", "confirmed": "/bookings/" + confirmed + "/page",
-					"room": "/rooms/library/page?day=" + day, "door": "/rooms/library/door", "none": "/bookings/none/page", "free": "/board?day=" + day + "&from=09:00&to=10:00&capacity=6",
-				} {
-					b.run(chromedp.Navigate(h.url + path))
-					b.until(`document.readyState === 'complete'`)
-					b.screenshot(fmt.Sprintf("%s-%s-%s-%d", name, language, scheme, width))
-					b.axe()
-					if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-						t.Errorf("%s is %v pixels wider than a window of %d", path, wide, width)
-					}
-				}
+	for _, how := range []struct {
+		language, scheme string
+		width            int
+	}{{"en", "light", 1280}, {"ko", "dark", 1280}, {"ko", "light", 390}, {"en", "dark", 390}} {
+		b := newTab(t, browser, h, how.language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: how.scheme}},
+		}))
+		if how.width == 390 {
+			b.run(phone())
+		}
+		b.run(chromedp.Navigate(h.url + "/settings?back=/my"))
+		b.eval(`document.getElementById('name').value = 'lee'; document.querySelector('form.form').requestSubmit()`)
+		b.until(`location.pathname === '/my'`)
+		for name, address := range screens {
+			b.run(chromedp.Navigate(address))
+			b.until(`document.readyState === 'complete'`)
+			b.screenshot(fmt.Sprintf("%s-%s-%s-%d", name, how.language, how.scheme, how.width))
+			b.axe()
+			if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+				t.Errorf("%s is %v pixels wider than a window of %d", address, wide, how.width)
 			}
 		}
 	}
+	// In the colours of the system a state is still told by its border, and on paper there is nothing to press.
+	b := newTab(t, browser, h, "en", send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: "active"}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+	}))
+	for _, name := range []string{"approvals", "room", "report", "door", "lobby", "waiting"} {
+		b.run(chromedp.Navigate(screens[name]))
+		b.until(`document.readyState === 'complete'`)
+		b.screenshot(name + "-forced")
+	}
+	if states := eval[int](b, `document.querySelectorAll('.badge.waiting').length`); states != 1 {
+		t.Errorf("%d states", states)
+	}
+	b.run(send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
+	for _, name := range []string{"free", "room", "my", "waiting"} {
+		b.run(chromedp.Navigate(screens[name]))
+		b.until(`document.readyState === 'complete'`)
+		b.screenshot(name + "-print")
+		if seen := eval[int](b, `[...document.querySelectorAll('button, nav, footer')].filter(e => e.checkVisibility()).length`); seen > 0 {
+			t.Errorf("%d things to press are on the paper of %s", seen, name)
+		}
+	}
+}
+
+// The queue is answered by keys, and what others decide or ask for meanwhile is said without taking the focus away.
+func TestApprovalsAreLive(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	h.form(t, "/house", url.Values{"do": {"sample"}})
+	first := h.book(t, "library", "09:00", "10:00", "ann")
+	second := h.book(t, "library", "11:00", "12:00", "ben")
+	b := newTab(t, chromium(t), h, "en")
+	b.run(chromedp.Navigate(h.url + "/settings?back=/approvals"))
+	b.eval(`document.getElementById('name').value = 'lee'; document.querySelector('form.form').requestSubmit()`)
+	b.until(`document.readyState === 'complete' && location.pathname === '/approvals' && document.querySelectorAll('.queue > li').length === 2`)
+	b.key("d")
+	b.until(`document.activeElement.id === 'reason' && document.querySelectorAll('.queue :checked').length === 1`)
+	b.key("paint")
+	b.eval(`import(document.querySelector('script[src*="live.js"]').src).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
+	h.call(t, "PATCH", "/confirms/"+second, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+	b.until(`document.querySelector('.queue > .decided .queue-news').textContent.startsWith('Confirmed by kim')`)
+	h.book(t, "library", "13:00", "14:00", "eve")
+	b.until(`!document.getElementById('news').hidden && document.activeElement.id === 'reason' && document.activeElement.value === 'paint'`)
+	b.key(kb.Enter)
+	b.until(`location.search === '?done=denied' && document.readyState === 'complete' && document.querySelector('#reasons option').value === 'paint'`)
+	if o, _ := h.call(t, "GET", "/bookingLists/"+first, "", 200); o["confirmReason"] != "paint" || o["confirmUserId"] != "lee" {
+		t.Errorf("%v", o)
+	}
+	b.key("a")
+	b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
 }

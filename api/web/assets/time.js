@@ -80,9 +80,12 @@ export function snap(instant, step, zone) {
   return Math.round(instant / minute) * minute + (Math.round(Math.round(wall) / step) * step - Math.round(wall)) * minute
 }
 
-// clock is the wall clock in words: 09:30, and in Korean 오전 9:30, which browsers write with AM.
+// clock is the wall clock in words, by the clock that the reader chose or else by that of the language: 09:30, 9:30 AM, and 오전 9:30, which
+// browsers write with AM.
 export function clock(instant, locale, zone) {
-  if (!locale.startsWith('ko')) return format(locale, zone, {hour: 'numeric', minute: '2-digit', hourCycle: 'h23'}).format(instant)
+  const korean = locale.startsWith('ko')
+  const hours = document.documentElement.dataset.hours ?? (korean ? '12' : '24')
+  if (hours === '24' || !korean) return format(locale, zone, {hour: hours === '24' ? '2-digit' : 'numeric', minute: '2-digit', hourCycle: 'h' + (hours === '24' ? 23 : 12)}).format(instant)
   const wall = wallClock(instant, zone)
   return `${wall < 720 ? '오전' : '오후'} ${(Math.floor(wall / 60) + 11) % 12 + 1}:${String(wall % 60).padStart(2, '0')}`
 }
