@@ -333,6 +333,8 @@ func TestBookingWithoutScripts(t *testing.T) {
 	if strings.Index(queue.body, "예약자 ann") > strings.Index(queue.body, "예약자 ben") {
 		t.Error("the oldest is not first")
 	}
+	lee.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 204)
+	ann.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 200)
 	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {""}}).want(t, 422).has(t, "거절하려면 사유를 적어 주세요.")
 	lee.submit(t, "/approvals", url.Values{"confirm": {"chosen"}}).want(t, 422).has(t, "먼저 예약을 선택하세요.")
 	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {"painting"}}).has(t, "거절되었습니다.")
@@ -485,6 +487,12 @@ func TestDoorWithoutScripts(t *testing.T) {
 	started.Set("do", "start")
 	door.submit(t, room, started).has(t, "In use", "End the use")
 	door.submit(t, room, url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 409).has(t, name+" is taken")
+
+	// In the lobby what is free comes first.
+	lobby := door.get(t, "/lobby").want(t, 200).has(t, "2 of 3 rooms are free", "Blue", "In use").body
+	if taken := strings.Index(lobby, name+"</strong>"); taken < strings.Index(lobby, "Blue &lt;script") {
+		t.Errorf("what is taken comes first: %s", lobby)
+	}
 	started.Set("do", "end")
 	door.submit(t, room, started).has(t, "Free")
 
@@ -500,11 +508,6 @@ func TestDoorWithoutScripts(t *testing.T) {
 		t.Errorf("%v", r.header)
 	}
 
-	// In the lobby what is free comes first.
-	lobby := door.get(t, "/lobby").want(t, 200).has(t, "2 of 3 rooms are free", "Blue", "Held").body
-	if taken := strings.Index(lobby, name+"</strong>"); taken < strings.Index(lobby, "Blue &lt;script") {
-		t.Errorf("what is taken comes first: %s", lobby)
-	}
 	door.get(t, "/lobby?building=none").has(t, "There is no room to show.")
 }
 

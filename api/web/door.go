@@ -53,7 +53,7 @@ type presence struct {
 // readPresence reads what a room is now.
 func (v *view) readPresence(id domain.RoomID) (presence, error) {
 	day := dayFrom(v.Now.In(v.zoneOf(id)))
-	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: day.End, Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
+	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: midnight(day.Start, 2), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
 	if err != nil {
 		return presence{}, err
 	}
