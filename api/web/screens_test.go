@@ -125,6 +125,11 @@ func TestScreensForAll(t *testing.T) {
 	if states := eval[int](b, `document.querySelectorAll('.badge.waiting').length`); states != 1 {
 		t.Errorf("%d states", states)
 	}
+	// The documentation is Swagger UI's, below the head that leads back.
+	b.run(send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}))
+	b.run(chromedp.Navigate(h.url + "/docs"))
+	b.until(`document.querySelector('.opblock') && document.querySelector('.top a[href="/"]')`)
+	b.screenshot("docs-dark")
 	b.run(send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
 	for _, name := range []string{"free", "room", "my", "waiting"} {
 		b.run(chromedp.Navigate(screens[name]))
