@@ -362,7 +362,7 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	book := func(from, to string) string {
 		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Asked for"))
 	}
-	first, second := book("09:00", "10:00"), book("11:00", "12:00")
+	first, second := book("09:00", "10:00"), book("11:30", "12:30")
 
 	form := ann.get(t, "/bookings/"+first+"/change").fields(t, "start")
 	form.Set("end", day+"T10:30")
@@ -373,10 +373,16 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "lasts longer", "09:00–10:45")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-60"}}).want(t, 409).has(t, "Red is taken")
 
+	// What is answered is what was shown: not a time to which the booking was moved since.
+	shown := ann.get(t, "/approvals").fields(t, "answers-"+first)
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}})
+	shown.Set("confirm", first)
+	shown.Del("booking")
+	ann.submit(t, "/approvals", shown).want(t, 409).has(t, "Somebody changed it meanwhile")
 	ann.submit(t, "/approvals", url.Values{"confirm": {"chosen"}, "booking": {first, second}}).has(t, "Confirmed.")
 	ann.get(t, "/my").has(t, "Confirmed by ann", "Add to calendar", "Cancel the booking")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"start"}}).has(t, "In use")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time after this is booked as well", "10:45–11:00")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time after this is booked as well", "11:00–11:15")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "end the use")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"end"}}).has(t, "The use has ended", "Ended")
 	ann.submit(t, "/bookings/"+second+"/page", url.Values{"do": {"cancel"}}).has(t, "Cancelled: by its user")

@@ -249,10 +249,28 @@ func (v *view) answer(request commands.Request, id domain.BookingID, answer doma
 			return effect{}, errForm
 		}
 	}
+	if shown := v.r.PostFormValue(answersField + string(id)); shown != "" { // what was shown is what is answered
+		b, err := v.p.commands.Booking(v.r.Context(), id)
+		if err != nil {
+			return effect{}, err
+		}
+		if shown != v.Answered(b.Room, b.Slot) {
+			return effect{}, &commands.ConditionFailed{Revision: b.Revision}
+		}
+		request.IfRevisions = []domain.Revision{b.Revision}
+	}
 	b, err := v.p.commands.AnswerConfirm(v.r.Context(), commands.AnswerConfirm{
 		Request: request, Booking: id, Answer: answer, By: v.Reader, Reason: reason, AnsweredAt: v.Now,
 	})
 	return effect{b.Position, done, id}, err
+}
+
+// answersField begins the name of the field that says what of a booking is answered.
+const answersField = "answers-"
+
+// Answered is the room and the time of a booking, which is what an answer is about.
+func (v *view) Answered(room domain.RoomID, s domain.Slot) string {
+	return string(room) + " " + s.Start.UTC().Format(time.RFC3339Nano) + " " + s.End.UTC().Format(time.RFC3339Nano)
 }
 
 // maxReason is the upper bound of a reason, in bytes.

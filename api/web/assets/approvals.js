@@ -12,7 +12,7 @@ document.addEventListener('keydown', e => {
   if (!answer) return
   e.preventDefault()
   if (e.key === 'a') return answer.click()
-  for (const box of document.querySelectorAll('.queue input')) box.checked = row.contains(box)
+  for (const box of document.querySelectorAll('.queue input[type=checkbox]')) box.checked = row.contains(box)
   reason.focus()
 })
 
