@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -141,30 +143,74 @@ func TestScreensForAll(t *testing.T) {
 	}
 }
 
-// The queue is answered by keys, and what others decide or ask for meanwhile is said without taking the focus away.
-func TestApprovalsAreLive(t *testing.T) {
+// live waits until the page is told what changes.
+func (b *tab) live() {
+	b.t.Helper()
+	b.until(`document.readyState === 'complete'`)
+	b.eval(`import(document.querySelector('script[src*="live.js"]').src).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
+}
+
+// emulateNetworkConditions is a command that browsers know longer than the one that follows it.
+var emulateNetworkConditions = cdp.Command[network.OverrideNetworkStateParams, struct{}]{Method: "Network.emulateNetworkConditions"}
+
+func TestScreensAreLive(t *testing.T) {
 	h := open(t, "Asia/Seoul")
 	h.form(t, "/house", url.Values{"do": {"sample"}})
-	first := h.book(t, "library", "09:00", "10:00", "ann")
-	second := h.book(t, "library", "11:00", "12:00", "ben")
-	b := newTab(t, chromium(t), h, "en")
-	b.as("lee")
-	b.run(chromedp.Navigate(h.url + "/approvals"))
-	b.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 2`)
-	b.key("d")
-	b.until(`document.activeElement.id === 'reason' && document.querySelectorAll('.queue :checked').length === 1`)
-	b.eval(`document.activeElement.value = ''`) // where the protocol's second event for the key went
-	b.key("paint")
-	b.eval(`import(document.querySelector('script[src*="live.js"]').src).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
-	h.call(t, "PATCH", "/confirms/"+second, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
-	b.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
-	h.book(t, "library", "13:00", "14:00", "eve")
-	b.until(`!document.getElementById('news').hidden && document.activeElement.id === 'reason' && document.activeElement.value === 'paint'`)
-	b.key(kb.Enter)
-	b.until(`location.search === '?done=denied' && document.readyState === 'complete' && document.querySelector('#reasons option')?.value === 'paint'`)
-	if o, _ := h.call(t, "GET", "/bookingLists/"+first, "", 200); o["confirmReason"] != "paint" || o["confirmUserId"] != "lee" {
-		t.Errorf("%v", o)
-	}
-	b.key("a")
-	b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
+	h.room(t, "hall", "")
+	browser := chromium(t)
+
+	// The queue is answered by keys, and what others decide or ask for meanwhile is said without taking the focus away.
+	t.Run("approvals", func(t *testing.T) {
+		first := h.book(t, "library", "09:00", "10:00", "ann")
+		second := h.book(t, "library", "11:00", "12:00", "ben")
+		b := newTab(t, browser, h, "en")
+		h.wantBookings(t, "library", "ann 09:00-10:00, ben 11:00-12:00")
+		b.as("lee")
+		b.run(chromedp.Navigate(h.url + "/approvals"))
+		b.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 2`)
+		b.key("d")
+		b.until(`document.activeElement.id === 'reason' && document.querySelectorAll('.queue :checked').length === 1`)
+		b.eval(`document.activeElement.value = ''`) // where the protocol's second event for the key went
+		b.key("paint")
+		b.live()
+		h.call(t, "PATCH", "/confirms/"+second, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+		b.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
+		h.book(t, "library", "13:00", "14:00", "eve")
+		b.until(`!document.getElementById('news').hidden && document.activeElement.id === 'reason' && document.activeElement.value === 'paint'`)
+		b.key(kb.Enter)
+		b.until(`location.search === '?done=denied' && document.readyState === 'complete' && document.querySelector('#reasons option')?.value === 'paint'`)
+		if o, _ := h.call(t, "GET", "/bookingLists/"+first, "", 200); o["confirmReason"] != "paint" || o["confirmUserId"] != "lee" {
+			t.Errorf("%v", o)
+		}
+		b.key("a")
+		b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
+	})
+
+	// A door shows what was booked elsewhere, by the clock of its room, and says so when it has no news.
+	t.Run("door", func(t *testing.T) {
+		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
+		b.run(chromedp.Navigate(h.url + "/rooms/hall/door"))
+		b.live()
+		b.until(`document.querySelector('.door.free')`)
+		seoul, err := time.LoadLocation("Asia/Seoul")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.eval(`document.querySelector('.door-clock time').textContent = ''`)
+		b.until(`document.querySelector('.door-clock time').textContent`)
+		if shown, now := eval[string](b, `document.querySelector('.door-clock time').textContent`), time.Now().In(seoul); shown != now.Format("15:04") && shown != now.Add(-time.Minute).Format("15:04") {
+			t.Errorf("the clock shows %s at %s", shown, now)
+		}
+		now := time.Now()
+		h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"hall","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339)), 201)
+		b.until(`document.querySelector('.door.waiting') && document.readyState === 'complete'`)
+		offline := func(is bool) {
+			b.run(send(emulateNetworkConditions, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
+			b.eval(`document.dispatchEvent(new CustomEvent('roombook:resync'))`)
+		}
+		offline(true)
+		b.until(`!document.getElementById('offline').hidden && /^No connection. Last news at \d\d:\d\d.$/.test(document.getElementById('offline').textContent)`)
+		offline(false)
+		b.until(`document.getElementById('offline')?.hidden`)
+	})
 }
