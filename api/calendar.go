@@ -21,6 +21,8 @@ func (s *Server) calendarRoutes() []route {
 		{method: "GET", path: "/rooms/{id}/calendar.ics", handle: s.roomCalendar, raw: true, feed: true},
 		// A user's bookings for calendar programs.
 		{method: "GET", path: "/users/{id}/calendar.ics", handle: s.userCalendar, raw: true, feed: true},
+		// A booking, to add to a calendar.
+		{method: "GET", path: "/bookings/{id}/calendar.ics", handle: s.bookingCalendar, raw: true},
 	}
 }
 
@@ -38,6 +40,11 @@ func (s *Server) roomCalendar(x *exchange) error {
 	return s.calendar(x, func() string { return x.nameOf(room) }, projections.Query{Room: room}, func(b *projections.BookingList) string { return x.person(b.User) })
 }
 
+func (s *Server) bookingCalendar(x *exchange) error {
+	booking := domain.BookingID(x.vars["id"])
+	return s.calendar(x, func() string { return "Roombook" }, projections.Query{Booking: booking}, func(b *projections.BookingList) string { return x.nameOf(b.Room) })
+}
+
 func (s *Server) userCalendar(x *exchange) error {
 	user := domain.UserID(x.vars["id"])
 	name := func() string { return "Rooms of " + x.person(user) }
@@ -49,7 +56,8 @@ func (x *exchange) nameOf(room domain.RoomID) string {
 	return cmp.Or(x.roomName(room), "Room "+string(room))
 }
 
-// calendar replies with an iCalendar feed of the bookings that match a query. Its name and the summaries may name rooms.
+// calendar replies with the bookings that match a query in iCalendar. Its name and the summaries may name rooms. Unless the query names a
+// booking, those of long ago are left out.
 func (s *Server) calendar(x *exchange, name func() string, q projections.Query, summary func(*projections.BookingList) string) error {
 	if !validID(x.vars["id"]) {
 		return errNoSuchPath
@@ -59,7 +67,9 @@ func (s *Server) calendar(x *exchange, name func() string, q projections.Query, 
 	}
 	q.Statuses = append(liveStatuses(), string(projections.StatusEnded))
 	q.Size = projections.MaxSize
-	q.From = x.now().Truncate(24 * time.Hour).Add(-feedPast)
+	if q.Booking == "" {
+		q.From = x.now().Truncate(24 * time.Hour).Add(-feedPast)
+	}
 	var meetings []notify.Meeting
 	for len(meetings) < maxFeed {
 		page, err := s.lists.BookingLists(x.ctx, q)
@@ -75,6 +85,9 @@ func (s *Server) calendar(x *exchange, name func() string, q projections.Query, 
 		if q.Cursor = page.Next; page.Next == "" {
 			break
 		}
+	}
+	if q.Booking != "" && len(meetings) == 0 {
+		return domain.ErrBookingNotFound
 	}
 	x.mediaType = mediaCalendar
 	if err := notify.WriteCalendar(&x.out, "", name(), meetings...); err != nil {
@@ -98,7 +111,7 @@ func (s *Server) calendar(x *exchange, name func() string, q projections.Query, 
 func (x *exchange) meeting(b *projections.BookingList, summary string) notify.Meeting {
 	m := notify.Meeting{
 		Booking: b.Booking, Room: b.Room, User: b.User, Slot: domain.Slot{Start: b.Start, End: b.End}, Sequence: b.Changes, Stamp: b.ModifiedAt, Status: notify.Tentative, Summary: summary,
-		URL: x.base + "/bookingLists/" + string(b.Booking),
+		URL: x.base + "/bookings/" + string(b.Booking) + "/page",
 	}
 	if b.ConfirmStatus == domain.Confirmed {
 		m.Status = notify.Confirmed

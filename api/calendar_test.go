@@ -38,7 +38,7 @@ func TestCalendarFeeds(t *testing.T) {
 		first := calendar.Events()[0]
 		for property, want := range map[ics.ComponentProperty]string{
 			ics.ComponentPropertyUniqueId: "b1@roombook", ics.ComponentPropertyDtStart: "20261124T010000Z", ics.ComponentPropertyDtEnd: "20261124T020000Z",
-			ics.ComponentPropertyDtstamp: "20261124T000000Z", ics.ComponentPropertyLastModified: "20261124T000000Z", ics.ComponentPropertySequence: "0", ics.ComponentPropertyStatus: "TENTATIVE", ics.ComponentPropertyLocation: "1", ics.ComponentPropertyUrl: "http://example.com/bookingLists/b1",
+			ics.ComponentPropertyDtstamp: "20261124T000000Z", ics.ComponentPropertyLastModified: "20261124T000000Z", ics.ComponentPropertySequence: "0", ics.ComponentPropertyStatus: "TENTATIVE", ics.ComponentPropertyLocation: "1", ics.ComponentPropertyUrl: "http://example.com/bookings/b1/page",
 		} {
 			if p := first.GetProperty(property); p == nil || p.Value != want {
 				t.Errorf("%s: %s is %+v, want %s", path, property, p, want)
@@ -72,6 +72,19 @@ func TestCalendarFeeds(t *testing.T) {
 	s.do(t, "GET", "/rooms/a%20b/calendar.ics", "").want(t, 404)
 	s.lists.err = projections.ErrUnavailable
 	s.do(t, "GET", "/rooms/1/calendar.ics", "").want(t, 503)
+}
+
+// A booking can be added to a calendar, whenever it is; one that is cancelled cannot.
+func TestCalendarOfABooking(t *testing.T) {
+	s := newService(t)
+	s.fill()
+	r := s.do(t, "GET", "/bookings/b1/calendar.ics", "").want(t, 200)
+	calendar, err := ics.ParseCalendar(strings.NewReader(r.body))
+	if err != nil || len(calendar.Events()) == 0 || s.lists.asked.Booking != "b1" || !s.lists.asked.From.IsZero() {
+		t.Fatalf("%v: %s, asked for %+v", err, r.body, s.lists.asked)
+	}
+	s.lists.bookings = nil
+	s.do(t, "GET", "/bookings/b1/calendar.ics", "").want(t, 404)
 }
 
 // Feeds name rooms, where they have names.

@@ -94,6 +94,7 @@ func (s *Server) root(x *exchange) error {
 	add("audit", "/audit{?userId,kind,from,to,size,cursor}")
 	add("roomCalendar", "/rooms/{id}/calendar.ics")
 	add("userCalendar", "/users/{id}/calendar.ics")
+	add("bookingCalendar", "/bookings/{id}/calendar.ics")
 	if s.accounts != nil {
 		add("session", "/session")
 		add("me", "/me")
@@ -132,7 +133,7 @@ func (s *Server) openAPI(x *exchange) error {
 func (s *Server) docs(x *exchange) error { return x.page("docs", docsPolicy, pageData{}) }
 
 // swaggerFiles are the files of Swagger UI that the page needs.
-var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png"}
+var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js"}
 
 func docsFile(swagger http.Handler) handler {
 	return func(x *exchange) error {

@@ -477,7 +477,7 @@ func TestDocsPageIsInTheBinary(t *testing.T) {
 	s := newService(t)
 	index := s.do(t, "GET", "/docs", "").want(t, 200)
 	for _, m := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(index.body, -1) {
-		if !strings.HasPrefix(m[1], "/docs/") && m[1] != "/openapi.json" {
+		if !strings.HasPrefix(m[1], "/") {
 			t.Errorf("the page needs %s from elsewhere", m[1])
 		}
 		s.do(t, "GET", m[1], "").want(t, 200)

@@ -30,7 +30,7 @@ func (x *exchange) describe(types []problemType) error {
 		for i, t := range types {
 			all[i] = problemEntry{t.name, t.title, http.StatusText(t.status), t.about, t.status, t.retry}
 		}
-		return x.page("problems", pagePolicy, pageData{Problems: all})
+		return x.page("problems", pagePolicy, pageData{Problems: all, One: len(all) == 1})
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {

@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"html/template"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -168,7 +169,7 @@ func TestProblemPages(t *testing.T) {
 			t.Error(r.body)
 		}
 		html := s.do(t, "GET", "/problems/"+p.name, "", "Accept: text/html,application/xhtml+xml,*/*;q=0.8").want(t, 200)
-		if !strings.Contains(html.body, "<h2 id=\""+p.name+"\">") || html.header.Get("Content-Type") != "text/html; charset=utf-8" {
+		if !strings.Contains(html.body, "<h1 id=\""+p.name+"\">"+template.HTMLEscapeString(p.title)+"</h1>") || !strings.Contains(html.body, `<a href="/problems">`) || html.header.Get("Content-Type") != "text/html; charset=utf-8" {
 			t.Error(html)
 		}
 	}

@@ -329,15 +329,21 @@ func TestBookingWithoutScripts(t *testing.T) {
 	if strings.Index(queue.body, "예약자 ann") > strings.Index(queue.body, "예약자 ben") {
 		t.Error("the oldest is not first")
 	}
+	lee.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 204)
+	ann.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 200)
 	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {""}}).want(t, 422).has(t, "거절하려면 사유를 적어 주세요.")
 	lee.submit(t, "/approvals", url.Values{"confirm": {"chosen"}}).want(t, 422).has(t, "먼저 예약을 선택하세요.")
 	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {"painting"}}).has(t, "거절되었습니다.")
 	ann.after(lee).get(t, "/my").has(t, "Denied by lee: painting")
 	ann.get(t, "/messages").has(t, "was denied")
+	if queue := lee.get(t, "/approvals"); !strings.Contains(queue.body, `<option value="painting">`) {
+		t.Errorf("the last reason is not offered: %s", queue.body)
+	}
+	lee.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 200).has(t, "lee가 거절했습니다: painting")
 	page := ann.get(t, "/bookings/"+id+"/page").has(t, "Denied by lee: painting", "Booked for ann")
 	then := regexp.MustCompile(`href="\?asOf=(\d+)"`).FindStringSubmatch(page.body)
 	ann.get(t, "/bookings/"+id+"/page?asOf="+then[1]).has(t, "This is the booking as it was", "Waiting for an answer")
-	lee.get(t, "/bookings/"+id+"/page").has(t, "lee가 거절: painting")
+	lee.get(t, "/bookings/"+id+"/page").has(t, "lee가 거절했습니다: painting")
 }
 
 // What is done with a booking: changed, extended, confirmed among several, used, ended, cancelled.
@@ -352,7 +358,7 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	book := func(from, to string) string {
 		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Asked for"))
 	}
-	first, second := book("09:00", "10:00"), book("11:00", "12:00")
+	first, second := book("09:00", "10:00"), book("11:30", "12:30")
 
 	form := ann.get(t, "/bookings/"+first+"/change").fields(t, "start")
 	form.Set("end", day+"T10:30")
@@ -360,13 +366,19 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	ann.submit(t, "/bookings/"+first+"/change", form).want(t, 200) // the same form again
 	form.Set("end", day+"T10:45")
 	ann.submit(t, "/bookings/"+first+"/change", form).want(t, 409) // what it was about has changed
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"15"}}).has(t, "lasts longer", "09:00–10:45")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"60"}}).want(t, 409).has(t, "Red is taken")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "lasts longer", "09:00–10:45")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-60"}}).want(t, 409).has(t, "Red is taken")
 
+	// What is answered is what was shown: not a time to which the booking was moved since.
+	shown := ann.get(t, "/approvals").fields(t, "answers-"+first)
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}})
+	shown.Set("confirm", first)
+	shown.Del("booking")
+	ann.submit(t, "/approvals", shown).want(t, 409).has(t, "Somebody changed it meanwhile")
 	ann.submit(t, "/approvals", url.Values{"confirm": {"chosen"}, "booking": {first, second}}).has(t, "Confirmed.")
-	ann.get(t, "/my").has(t, "Confirmed by ann")
+	ann.get(t, "/my").has(t, "Confirmed by ann", "Add to calendar", "Cancel the booking")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"start"}}).has(t, "In use")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend"}, "minutes": {"15"}}).has(t, "The time after this is booked as well", "10:45–11:00")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time after this is booked as well", "11:00–11:15")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "end the use")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"end"}}).has(t, "The use has ended", "Ended")
 	ann.submit(t, "/bookings/"+second+"/page", url.Values{"do": {"cancel"}}).has(t, "Cancelled: by its user")
@@ -391,6 +403,18 @@ func TestFaultyForms(t *testing.T) {
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x y"}, "name": {"X"}}).want(t, 422)
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x"}, "name": {"X"}, "zone": {"Nowhere"}, "capacity": {"many"}}).want(t, 422)
 	ann.submit(t, "/settings", url.Values{"name": {"a b"}, "back": {"/my"}}).want(t, 422)
+	for has, typed := range map[string]url.Values{
+		"hours0": {"do": {"rules"}, "revision": {"1"}, "hours0": {"from nine"}, "longestMinutes": {"90"}, "earlyUseMinutes": {"5"}, "approval": {"none"}},
+		"start":  {"do": {"close"}, "revision": {"1"}, "start": {"2027-03-28T02:30"}, "end": {"soon"}, "reason": {"works"}},
+		"name":   {"do": {"details"}, "revision": {"1"}, "name": {"Red"}, "zone": {"Nowhere"}, "note": {"a note"}},
+	} {
+		form := ann.submit(t, "/house/red", typed).want(t, 422).fields(t, has)
+		for name, values := range typed {
+			if name != "do" && name != "revision" && name != "end" && form.Get(name) != values[0] {
+				t.Errorf("%s is %q, and %q was typed", name, form.Get(name), values[0])
+			}
+		}
+	}
 	for _, path := range []string{"/bookings/none/page", "/bookings/a%20b/page", "/rooms/none/page", "/house/none", "/bookings/none/change", "/assets/0/none.js"} {
 		ann.get(t, path).want(t, 404)
 	}
@@ -399,7 +423,9 @@ func TestFaultyForms(t *testing.T) {
 			t.Errorf("%s: %d", path, r.status)
 		}
 	}
-	ann.get(t, "/my?cursor=nonsense").want(t, 400)
+	if r := ann.get(t, "/my?cursor=nonsense").want(t, 400); !strings.Contains(r.body, "<code>"+r.header.Get("X-Request-Id")+"</code>") {
+		t.Errorf("no number of the request in %s", r.body)
+	}
 	ann.get(t, "/bookings/none/page?asOf=x").want(t, 404)
 	ann.get(t, "/board?day=nonsense&capacity=x&from=25:00&to=1").want(t, 200)
 }
@@ -463,8 +489,28 @@ func TestDoorWithoutScripts(t *testing.T) {
 	started.Set("do", "start")
 	door.submit(t, room, started).has(t, "In use", "End the use")
 	door.submit(t, room, url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 409).has(t, name+" is taken")
+
+	// In the lobby what is free comes first.
+	lobby := door.get(t, "/lobby").want(t, 200).has(t, "2 of 3 rooms are free", "Blue", "In use").body
+	if taken := strings.Index(lobby, name+"</strong>"); taken < strings.Index(lobby, "Blue &lt;script") {
+		t.Errorf("what is taken comes first: %s", lobby)
+	}
 	started.Set("do", "end")
 	door.submit(t, room, started).has(t, "Free")
+
+	// One of electronic paper has no scripts, and is drawn anew once a minute, also after something was refused.
+	paper := door.get(t, room+"?display=e-ink").want(t, 200)
+	if paper.header.Get("Refresh") != "60" || strings.Contains(paper.body, "<script") || !strings.Contains(paper.body, "e-ink") {
+		t.Errorf("%v %s", paper.header, paper.body)
+	}
+	if r := door.ask(t, "POST", room+"?display=e-ink", url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 303); r.header.Get("Location") != room+"?display=e-ink" {
+		t.Errorf("%v", r.header)
+	}
+	if r := door.submit(t, room+"?display=e-ink", url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 409); r.header.Get("Refresh") != "60" {
+		t.Errorf("%v", r.header)
+	}
+
+	door.get(t, "/lobby?building=none").has(t, "There is no room to show.")
 }
 
 // Every screen can be reached, has what it must have in both languages, and its links lead somewhere.
@@ -560,6 +606,16 @@ func TestLanguages(t *testing.T) {
 		t.Errorf("%v", r.header)
 	}
 	b.get(t, "/report").has(t, "회의실 사용 현황")
+
+	// So is the clock: as is usual in the language until the reader chooses another.
+	houseForTest(t, b)
+	day := tomorrow(t)
+	booked := b.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T13:30"}, "end": {day + "T14:05"}, "user": {"ann"}}).has(t, "오후 1:30–2:05")
+	path := "/bookings/" + regexp.MustCompile(`<code>([0-9a-f-]{36})</code>`).FindStringSubmatch(booked.body)[1] + "/page"
+	for hours, want := range map[string]string{"24": "13:30–14:05", "12": "오후 1:30–2:05", "usual": "오후 1:30–2:05"} {
+		b.submit(t, "/settings", url.Values{"hours": {hours}, "back": {path}}).has(t, want)
+	}
+	newReader(s, "ann", "en").after(b).get(t, path).has(t, "13:30–14:05")
 	if r := b.ask(t, "POST", "/settings", url.Values{"language": {"en"}, "back": {"//evil.example"}}).want(t, 303); r.header.Get("Location") != "/" {
 		t.Errorf("%v", r.header)
 	}
@@ -638,6 +694,10 @@ func TestSignInWithoutScripts(t *testing.T) {
 		}
 	}
 	b.ask(t, "POST", "/house", url.Values{"do": {"sample"}}).want(t, 303)
+	// What was typed in a form that nobody may send any more is in it again.
+	if r := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "password": {"secret"}}).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape("/book?room=1&start=2027-03-10T09%3A00") {
+		t.Errorf("%v", r.header)
+	}
 	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")
 	form.Set("name", "ann")
 	form.Set("password", other)
@@ -648,6 +708,9 @@ func TestSignInWithoutScripts(t *testing.T) {
 		t.Fatalf("%v", in.header)
 	}
 	b.get(t, "/board").has(t, "Sign out")
+	if typed := b.get(t, "/book?room=1&start=2027-03-10T09%3A00").fields(t, "start"); typed.Get("room") != "1" || typed.Get("start") != "2027-03-10T09:00" {
+		t.Errorf("%v", typed)
+	}
 	b.ask(t, "POST", "/house", url.Values{"do": {"add"}, "id": {"blue"}, "name": {"Blue"}}).want(t, 403) // who looks after rooms is an administrator
 	booked := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "end": {"2027-03-10T10:00"}, "user": {string(user)}}).want(t, 303)
 	page := b.get(t, "/bookings/"+strings.Split(booked.header.Get("Location"), "/")[2]+"/page").has(t, "Booked for ann:")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -16,6 +17,8 @@ func (p *Pages) approvalRoutes() []Route {
 		{"GET", "/approvals", false, p.approvals},
 		// Answers some of them.
 		{"POST", "/approvals", false, p.answerApprovals},
+		// What became of a booking that waited, as a sentence for the script of the approvals.
+		{"GET", "/bookings/{id}/answer", false, p.answerOf},
 	}
 }
 
@@ -33,26 +36,19 @@ type approvalsPage struct {
 // approval is a booking that waits for an answer, and what else is in its room that day.
 type approval struct {
 	Booking projections.BookingList
-	Day     []neighbour
-}
-
-// neighbour is what else takes a room on the day of a booking.
-type neighbour struct {
-	Text  string
-	Class string
-	Self  bool
+	Day     roomDay
+	Can     bool // whether the reader may answer it
 }
 
 // maxApprovals is how many bookings are shown at a time.
 const maxApprovals = 50
 
 func (p *Pages) approvals(v *view) error {
-	return v.showApprovals(&approvalsPage{})
+	return v.showApprovals(&approvalsPage{Reason: v.r.URL.Query().Get("reason")})
 }
 
 func (v *view) showApprovals(data *approvalsPage) error {
-	rooms, err := v.readRooms()
-	if err != nil {
+	if _, err := v.readRooms(); err != nil {
 		return err
 	}
 	data.All = v.r.URL.Query().Get("all") == "true"
@@ -65,46 +61,69 @@ func (v *view) showApprovals(data *approvalsPage) error {
 	data.More = page.Next != ""
 	for _, b := range page.Items {
 		switch {
-		case !v.decides(rooms[b.Room]) && !data.All:
+		case !v.decides(b.Room) && !data.All:
 			data.Others++
 		case len(data.Items) == maxApprovals:
 			data.More = true
 		default:
-			a := approval{Booking: b}
-			if a.Day, err = v.neighbours(&b); err != nil {
+			a := approval{Booking: b, Can: v.may(domain.AnswerBooked, "", b.Room)}
+			day := dayFrom(b.Start.In(v.zoneOf(b.Room)))
+			o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: day.End, Rooms: []domain.RoomID{b.Room}, MinPosition: v.seen()})
+			if err != nil {
 				return err
 			}
+			a.Day = v.roomDay(day, o)
 			data.Items = append(data.Items, a)
 		}
 	}
 	return v.show("approvals", v.T("title.approvals"), data)
 }
 
-// decides reports whether the reader is asked about bookings of a room: as one of its approvers, or because it has none.
-func (v *view) decides(r *projections.RoomList) bool {
-	return r == nil || len(r.Approvers) == 0 || slices.Contains(r.Approvers, v.Reader)
+// decides reports whether the reader is asked about bookings of a room: as one of its approvers, or because it names none.
+func (v *view) decides(room domain.RoomID) bool {
+	reader := v.actor
+	reader.User = v.Reader
+	r := v.rooms[room]
+	return v.may(domain.AnswerBooked, "", room) && (r == nil || len(r.Approvers) == 0 || reader.To("", room, r.Approvers...) == domain.OfOwnRoom)
 }
 
-// neighbours is what takes the room of a booking on its day, the booking included.
-func (v *view) neighbours(b *projections.BookingList) ([]neighbour, error) {
-	day := dayFrom(b.Start.In(v.zoneOf(b.Room)))
-	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: day.End, Rooms: []domain.RoomID{b.Room}, MinPosition: v.seen()})
+// The reasons that are offered for a denial are the last ones that were given.
+const (
+	offeredReasons = 5
+	readDenials    = 50
+)
+
+// Reasons are the last reasons of denials, without repetition.
+func (v *view) Reasons() ([]string, error) {
+	page, err := v.p.lists.BookingLists(v.r.Context(), projections.Query{Answers: []domain.Answer{domain.Denied}, Sort: "bookingDtm", Descending: true, Size: readDenials})
 	if err != nil {
 		return nil, err
 	}
-	var all []neighbour
-	for _, r := range o.Rooms {
-		for _, s := range r.Spans {
-			slot := domain.Slot{Start: s.Slot.Start.In(r.Zone), End: s.Slot.End.In(r.Zone)}
-			switch s.Kind {
-			case projections.SpanBooking:
-				all = append(all, neighbour{v.Span(slot) + " " + v.Booker(s.Booking.User), StateClass(s.Booking.Status), s.Booking.Booking == b.Booking})
-			case projections.SpanClosed:
-				all = append(all, neighbour{v.Span(slot) + " " + v.T("cell.closed"), "closed", false})
-			}
+	var reasons []string
+	for _, b := range page.Items {
+		if len(reasons) < offeredReasons && b.ConfirmReason != "" && !slices.Contains(reasons, b.ConfirmReason) {
+			reasons = append(reasons, b.ConfirmReason)
 		}
 	}
-	return all, nil
+	return reasons, nil
+}
+
+// answerOf replies with what became of a booking, in words; without content as long as it waits for the reader's answer.
+func (p *Pages) answerOf(v *view) error {
+	if _, err := v.readRooms(); err != nil {
+		return err
+	}
+	position, _ := strconv.ParseUint(v.r.URL.Query().Get("position"), 10, 64) // without one, as far as is known
+	b, err := p.lists.BookingList(v.r.Context(), domain.BookingID(v.r.PathValue("id")), eventstore.Position(position))
+	if err != nil {
+		return err
+	}
+	v.w.Header().Set("Cache-Control", "no-store")
+	if b.ConfirmStatus == domain.AnswerPending && b.Status == projections.StatusBooked && v.decides(b.Room) {
+		v.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return v.send("text/plain; charset=utf-8", []byte(v.Fate(b)))
 }
 
 var errNobodyChosen = errors.New("no booking was chosen")

@@ -1,10 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +44,16 @@ type bookingForm struct {
 	Choices    []choice
 }
 
+// resume takes up what was typed before the reader had to sign in; see [SignInPath].
+func (f *bookingForm) resume(typed url.Values) {
+	for field, value := range map[string]*string{"start": &f.Start, "end": &f.End} {
+		if _, err := time.Parse(formTime, typed.Get(field)); err == nil {
+			*value = typed.Get(field)
+		}
+	}
+	f.Room = domain.RoomID(cmp.Or(typed.Get("room"), string(f.Room)))
+}
+
 // choice is another way to have a room.
 type choice struct {
 	Room       domain.RoomID
@@ -65,6 +77,7 @@ func (p *Pages) bookForm(v *view) error {
 		end = start.Add(time.Hour)
 	}
 	f.Start, f.End = v.FormTime(start, f.Room), v.FormTime(end, f.Room)
+	f.resume(q)
 	return v.show("book", v.T("title.book"), f)
 }
 
@@ -171,18 +184,20 @@ func (p *Pages) book(v *view) error {
 // refused shows the form again, with what was wrong and with other ways to have a room.
 func (v *view) refused(name, title string, f *bookingForm, slot domain.Slot, err error) error {
 	p := v.problemOf(err)
-	if p.status != http.StatusConflict && p.status != http.StatusUnprocessableEntity {
+	if !p.shown() && p.status != http.StatusNotFound {
 		return err
 	}
 	f.Problem = &p
-	if p.status == http.StatusConflict {
+	switch p.status {
+	case http.StatusConflict:
 		var user domain.UserID // whose limits count; in a change they do not, as the booking itself is one of the user's
 		if f.Booking == "" {
 			user = domain.UserID(f.User)
 		}
-		if f.Choices, err = v.choices(f.Room, user, slot, freeFrom(err, slot)); err != nil {
-			return err
-		}
+		f.Choices, _ = v.choices(f.Room, user, slot, freeFrom(err, slot)) // none, if the lists cannot be read now
+	case http.StatusServiceUnavailable: // it may have been done: the same form asks for the same command
+		v.status = p.status
+		return v.show(name, v.T(title), f)
 	}
 	return v.again(name, title, f)
 }
@@ -263,10 +278,14 @@ func (p *Pages) changeForm(v *view) error {
 		return err
 	}
 	f := &bookingForm{ID: uuid.NewString(), Booking: b.ID, Revision: b.Revision, Room: b.Room, User: string(b.User)}
-	if err := v.prepare(f); err != nil {
+	if _, err := v.readRooms(); err != nil {
 		return err
 	}
 	f.Start, f.End = v.FormTime(b.Slot.Start, b.Room), v.FormTime(b.Slot.End, b.Room)
+	f.resume(v.r.URL.Query())
+	if err := v.prepare(f); err != nil {
+		return err
+	}
 	return v.show("book", v.T("title.change"), f)
 }
 

@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -24,12 +23,12 @@ func (p *Pages) bookingRoutes() []Route {
 type bookingPage struct {
 	Booking commands.Booking
 	AsOf    string // when, if the booking is shown as it was then
-	Over    bool
 	// What can be done.
-	CanChange, CanStart, CanEnd, CanAnswer bool
-	Until                                  time.Time // the end of its slot
-	History                                []historyLine
-	Problem                                *problem
+	CanChange, CanCancel, CanStart, CanEnd, CanExtend, CanAnswer bool
+
+	History []historyLine
+	Reason  string // as it was typed
+	Problem *problem
 }
 
 // historyLine is an event in words.
@@ -57,7 +56,7 @@ func (v *view) showBooking(why *problem) error {
 		return err
 	}
 	last := events[len(events)-1].Position
-	data := &bookingPage{Problem: why}
+	data := &bookingPage{Problem: why, Reason: v.r.FormValue("reason")}
 	asked, _ := strconv.ParseUint(v.r.URL.Query().Get("asOf"), 10, 64) // anything else is now
 	moment := eventstore.Position(asked)
 	if moment == 0 || moment >= last {
@@ -75,13 +74,13 @@ func (v *view) showBooking(why *problem) error {
 			data.AsOf = v.At(events[i].Metadata.OccurredAt, b.Room)
 		}
 	}
-	data.Until = b.Slot.End
-	data.Over = !b.Live()
 	if data.AsOf == "" && b.Live() {
-		data.CanChange = b.Use == nil
-		data.CanStart = b.Use == nil
-		data.CanEnd = b.Use != nil
-		data.CanAnswer = b.Confirm.Answer == domain.AnswerPending
+		data.CanChange = b.Use == nil && v.may(domain.ChangeBooked, b.User, b.Room)
+		data.CanCancel = b.Use == nil && v.may(domain.CancelBooked, b.User, b.Room)
+		data.CanStart = b.Use == nil && v.mayStart(b.Slot, b.Room) && v.may(domain.UseRoom, b.User, b.Room)
+		data.CanEnd = b.Use != nil && v.may(domain.UseRoom, b.User, b.Room)
+		data.CanExtend = data.CanChange || data.CanEnd
+		data.CanAnswer = b.Confirm.Answer == domain.AnswerPending && v.may(domain.AnswerBooked, b.User, b.Room)
 	}
 	return v.show("booking", v.T("title.booking", "room", v.RoomName(b.Room)), data)
 }
@@ -159,7 +158,6 @@ const (
 	actCancel  = "cancel"
 	actStart   = "start"
 	actEnd     = "end"
-	actExtend  = "extend"
 	actConfirm = "confirm"
 	actDeny    = "deny"
 )
@@ -174,7 +172,7 @@ func (p *Pages) actOnBooking(v *view) error {
 	}
 	e, err := v.act(domain.BookingID(id), v.r.PostFormValue("do"))
 	if err != nil {
-		if p := v.problemOf(err); p.status == http.StatusConflict || p.status == http.StatusUnprocessableEntity {
+		if p := v.problemOf(err); p.shown() {
 			v.status = p.status
 			return v.showBooking(&p)
 		}
@@ -207,22 +205,22 @@ func (v *view) act(id domain.BookingID, do string) (effect, error) {
 	case actEnd:
 		u, err := h.EndUse(ctx, commands.EndUse{Request: request, RealUse: domain.RealUseOf(id), EndedAt: v.Now})
 		return effect{u.Position, "ended", id}, err
-	case actExtend:
-		return v.extend(request, id)
 	case actConfirm:
 		return v.answer(request, id, domain.Confirmed, "")
 	case actDeny:
 		return v.answer(request, id, domain.Denied, v.r.PostFormValue("reason"))
 	}
+	if minutes := extensions[do]; minutes > 0 {
+		return v.extend(request, id, minutes)
+	}
 	return effect{}, errForm
 }
 
+// extensions are the minutes by which a booking can be extended, by what a form asks for.
+var extensions = map[string]int{"extend-15": 15, "extend-30": 30, "extend-60": 60}
+
 // extend lets a booking last longer. One whose use has started cannot change any more: then its user gets the time after it as well.
-func (v *view) extend(request commands.Request, id domain.BookingID) (effect, error) {
-	minutes, ok := number(v.r.PostFormValue("minutes"))
-	if !ok || minutes == 0 || minutes > 24*60 {
-		return effect{}, errForm
-	}
+func (v *view) extend(request commands.Request, id domain.BookingID, minutes int) (effect, error) {
 	ctx, h := v.r.Context(), v.p.commands
 	b, err := h.Booking(ctx, id)
 	if err != nil {
@@ -251,10 +249,28 @@ func (v *view) answer(request commands.Request, id domain.BookingID, answer doma
 			return effect{}, errForm
 		}
 	}
+	if shown := v.r.PostFormValue(answersField + string(id)); shown != "" { // what was shown is what is answered
+		b, err := v.p.commands.Booking(v.r.Context(), id)
+		if err != nil {
+			return effect{}, err
+		}
+		if shown != v.Answered(b.Room, b.Slot) {
+			return effect{}, &commands.ConditionFailed{Revision: b.Revision}
+		}
+		request.IfRevisions = []domain.Revision{b.Revision}
+	}
 	b, err := v.p.commands.AnswerConfirm(v.r.Context(), commands.AnswerConfirm{
 		Request: request, Booking: id, Answer: answer, By: v.Reader, Reason: reason, AnsweredAt: v.Now,
 	})
 	return effect{b.Position, done, id}, err
+}
+
+// answersField begins the name of the field that says what of a booking is answered.
+const answersField = "answers-"
+
+// Answered is the room and the time of a booking, which is what an answer is about.
+func (v *view) Answered(room domain.RoomID, s domain.Slot) string {
+	return string(room) + " " + s.Start.UTC().Format(time.RFC3339Nano) + " " + s.End.UTC().Format(time.RFC3339Nano)
 }
 
 // maxReason is the upper bound of a reason, in bytes.

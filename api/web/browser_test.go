@@ -404,18 +404,20 @@ func (b *tab) submit(user string) {
 	})()`, user))
 }
 
-// screenshot keeps a picture in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
+// screenshot keeps a picture of the whole page in the folder that ROOMBOOK_TEST_SCREENSHOTS names, if it names one.
 func (b *tab) screenshot(name string) {
 	dir := os.Getenv("ROOMBOOK_TEST_SCREENSHOTS")
 	if dir == "" {
 		return
 	}
-	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.t.Error(err)
-		return
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644)
+	}
+	if err != nil {
 		b.t.Error(err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"roombook/commands"
@@ -47,27 +49,85 @@ func (p *Pages) pair(v *view) error {
 
 // doorPage is the data of a door display.
 type doorPage struct {
+	presence
 	ID       domain.RoomID
 	Name     string
 	Zone     *time.Location
-	Now      *projections.BookingList // the booking of the present; nil if the room is free
-	State    string                   // free, waiting, confirmed, in-use or closed
-	Until    time.Time                // when that ends
-	Reason   string                   // why it is closed
-	Next     []projections.BookingList
-	Soon     *projections.BookingList // a booking that may start already
+	Soon     *projections.BookingList // one that may start although its time has not come; nil if there is none
 	Lengths  []int                    // minutes for which it can be booked from now on
+	ToNext   int                      // minutes to the next booking, if it can be booked until then
 	QR       template.HTML
 	Problem  *problem
 	CanStart bool
 	CanEnd   bool
-	CanAdd   bool // the booking of the present can be made longer
+	Longer   bool // whether the room is free after the booking of the present
+	EInk     bool // for a display that draws slowly, in black and white
+}
+
+// presence is what a room is now.
+type presence struct {
+	State  string                   // free, waiting, confirmed, in-use or closed
+	Until  time.Time                // when that ends, at the latest at the end of the day
+	Now    *projections.BookingList // the booking of the present; nil if there is none
+	Reason string                   // why it is closed
+	Later  []projections.BookingList
+	next   time.Time // when it is not free, after the present; zero if it is free for the rest of the day
+	since  time.Time // when the last booking before the present ended; zero if there was none
+}
+
+// readPresence reads what a room is now.
+func (v *view) readPresence(id domain.RoomID) (presence, error) {
+	day := dayFrom(v.Now.In(v.zoneOf(id)))
+	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: midnight(day.Start, 2), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
+	if err != nil {
+		return presence{}, err
+	}
+	return v.presence(&o.Rooms[0]), nil
+}
+
+// presence says what a room is now, and what comes on the same day.
+func (v *view) presence(o *projections.RoomOccupancy) presence {
+	now := v.Now.In(o.Zone)
+	day := dayFrom(now)
+	p := presence{State: "free", Until: day.End}
+	for _, s := range o.Spans {
+		present, comes := !s.Slot.Start.After(now) && s.Slot.End.After(now), s.Slot.Start.After(now) && s.Slot.Start.Before(day.End)
+		if comes && p.next.IsZero() && (p.Now == nil || s.Kind != projections.SpanGap) {
+			p.next = s.Slot.Start
+		}
+		switch {
+		case s.Kind == projections.SpanBooking && !s.Slot.End.After(now):
+			p.since = later(p.since, s.Slot.End)
+		case s.Kind == projections.SpanBooking && present && p.Now == nil:
+			p.Now = s.Booking
+			p.State, p.Until = StateClass(p.Now.Status), p.Now.End
+		case s.Kind == projections.SpanBooking && comes:
+			p.Later = append(p.Later, *s.Booking)
+		case s.Kind == projections.SpanBooking || s.Kind == projections.SpanGap:
+		case present && p.State == "free":
+			p.State, p.Until = "closed", s.Slot.End
+			p.Reason = v.T("cell." + string(s.Kind))
+			if s.Closure != nil && s.Closure.Reason != "" {
+				p.Reason = s.Closure.Reason
+			}
+		}
+	}
+	if p.State == "free" && !p.next.IsZero() {
+		p.Until = p.next
+	}
+	return p
 }
 
 // doorLengths are the minutes for which a room can be booked at its door.
 var doorLengths = []int{15, 30, 45, 60}
 
-// soonMinutes is how long before its time a booking can be started at the door.
+const (
+	eInkSeconds = 60  // after which a display of electronic paper is drawn anew
+	doorLonger  = 15  // minutes by which a booking is extended at the door
+	maxToNext   = 240 // minutes until the next booking for which the room can be booked at the door
+)
+
+// soonMinutes is how long before its time the start of a booking is offered, unless the rules of its room say otherwise.
 const soonMinutes = 15
 
 func (p *Pages) door(v *view) error { return v.showDoor(nil) }
@@ -81,53 +141,42 @@ func (v *view) showDoor(why *problem) error {
 	if err != nil {
 		return err
 	}
-	data := &doorPage{ID: id, Name: v.RoomName(id), Zone: v.zoneOf(id), Problem: why}
-	now := v.Now.In(data.Zone)
-	day := dayFrom(now)
-	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: now, To: day.End, Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
-	if err != nil {
+	data := &doorPage{ID: id, Name: v.RoomName(id), Zone: v.zoneOf(id), Problem: why, EInk: v.r.URL.Query().Get("display") == "e-ink"}
+	if data.presence, err = v.readPresence(id); err != nil {
 		return err
 	}
-	data.State, data.Until = "free", day.End
-	for _, r := range o.Rooms {
-		for _, s := range r.Spans {
-			present := !s.Slot.Start.After(now) && s.Slot.End.After(now)
-			switch {
-			case s.Kind == projections.SpanBooking && present && data.Now == nil:
-				data.Now = s.Booking
-			case s.Kind == projections.SpanBooking && s.Slot.Start.After(now):
-				data.Next = append(data.Next, *s.Booking)
-				if s.Booking.Status != projections.StatusInUse && s.Slot.Start.Sub(now) <= soonMinutes*time.Minute && data.Soon == nil {
-					data.Soon = s.Booking
-				}
-			case s.Kind == projections.SpanBooking || s.Kind == projections.SpanGap:
-			case present && data.State == "free":
-				data.State, data.Until = "closed", s.Slot.End
-				data.Reason = v.T("cell." + string(s.Kind))
-				if s.Closure != nil && s.Closure.Reason != "" {
-					data.Reason = s.Closure.Reason
-				}
-			}
-			if s.Slot.Start.After(now) && s.Slot.Start.Before(data.Until) && data.State == "free" {
-				data.Until = s.Slot.Start
-			}
-		}
+	if data.EInk {
+		v.w.Header().Set("Refresh", strconv.Itoa(eInkSeconds)) // it has no scripts
+	}
+	var rules domain.Rules
+	if r := rooms[id]; r != nil && r.Rules != nil {
+		rules = *r.Rules
 	}
 	switch b := data.Now; {
 	case b != nil:
-		data.State, data.Until = StateClass(b.Status), b.End
 		data.CanEnd = b.Status == projections.StatusInUse
 		data.CanStart = b.Status == projections.StatusBooked || b.Status == projections.StatusConfirmed
-		data.CanAdd = v.actor.May(domain.ChangeBooked, v.actor.To(b.User, id)) == nil
-		data.Soon = nil
+		data.Longer = v.actor.May(domain.ChangeBooked, v.actor.To(b.User, id)) == nil &&
+			(data.next.IsZero() || !b.End.Add(time.Duration(doorLonger+rules.GapMinutes)*time.Minute).After(data.next))
 	case data.State == "free" && v.actor.May(domain.Book, v.actor.To(cmp.Or(v.Reader, doorUser), id)) == nil:
+		allowed := func(minutes int) bool {
+			return minutes >= max(1, rules.ShortestMinutes) && (rules.LongestMinutes == 0 || minutes <= rules.LongestMinutes) && !v.doorSlot(rooms[id], data.presence, minutes).End.After(data.Until)
+		}
 		for _, minutes := range doorLengths {
-			if !v.doorSlot(rooms[id], minutes).End.After(data.Until) {
+			if allowed(minutes) {
 				data.Lengths = append(data.Lengths, minutes)
 			}
 		}
+		if to := int(data.next.Sub(v.doorSlot(rooms[id], data.presence, 0).Start) / time.Minute); to <= maxToNext && allowed(to) && !slices.Contains(data.Lengths, to) {
+			data.ToNext = to
+		}
 	}
-	data.Next = data.Next[:min(3, len(data.Next))]
+	if data.Now == nil && len(data.Later) > 0 {
+		if b := &data.Later[0]; b.Status != projections.StatusInUse && v.mayStart(v.Slot(b.Start, b.End), id) {
+			data.Soon = b
+		}
+	}
+	data.Later = data.Later[:min(3, len(data.Later))]
 	if data.QR, err = qrCode(v.Address("/rooms/" + string(id) + "/page")); err != nil {
 		return err
 	}
@@ -137,7 +186,7 @@ func (v *view) showDoor(why *problem) error {
 // Until is when the state of a door ends: a time of the day, or the day's end.
 func (v *view) Until(t time.Time, zone *time.Location) string {
 	if t = t.In(zone); t.Equal(dayFrom(v.Now.In(zone)).End) {
-		return "24:00"
+		return v.endOfDay()
 	}
 	if !t.Before(dayFrom(v.Now.In(zone)).End) {
 		return v.ShortDate(t) + " " + v.Clock(t)
@@ -145,8 +194,9 @@ func (v *view) Until(t time.Time, zone *time.Location) string {
 	return v.Clock(t)
 }
 
-// doorSlot is the time that is booked at the door: from now, or the step of the room's rules before, for some minutes.
-func (v *view) doorSlot(r *projections.RoomList, minutes int) domain.Slot {
+// doorSlot is the time that is booked at the door: from now, or the step of the room's rules before, for some minutes. If the room was in use
+// then, it is from the step after.
+func (v *view) doorSlot(r *projections.RoomList, p presence, minutes int) domain.Slot {
 	step := time.Minute
 	zone := v.p.zone
 	if r != nil {
@@ -158,7 +208,19 @@ func (v *view) doorSlot(r *projections.RoomList, minutes int) domain.Slot {
 	now := v.Now.In(zone)
 	wall := time.Duration(now.Hour())*time.Hour + time.Duration(now.Minute())*time.Minute
 	start := now.Truncate(time.Minute).Add(-(wall % step))
+	if start.Before(p.since) {
+		start = start.Add(step)
+	}
 	return domain.Slot{Start: start, End: start.Add(time.Duration(minutes) * time.Minute)}
+}
+
+// mayStart reports whether it is time to start the use of a booking: by the rules of its room, at least as early as the door offers it.
+func (v *view) mayStart(s domain.Slot, room domain.RoomID) bool {
+	early := soonMinutes
+	if r := v.rooms[room]; r != nil && r.Rules != nil && r.Rules.EarlyUseMinutes != nil {
+		early = *r.Rules.EarlyUseMinutes
+	}
+	return !s.Start.After(v.Now.Add(time.Duration(early)*time.Minute)) && s.End.After(v.Now)
 }
 
 // doorUser is the user of what is booked at a door by nobody in particular.
@@ -176,6 +238,9 @@ func (p *Pages) actAtDoor(v *view) error {
 		return err
 	}
 	path := "/rooms/" + string(id) + "/door"
+	if v.r.URL.RawQuery != "" {
+		path += "?" + v.r.URL.RawQuery // what kind of display it is
+	}
 	if v.Reader == "" {
 		v.Reader = doorUser
 	}
@@ -189,14 +254,18 @@ func (p *Pages) actAtDoor(v *view) error {
 		if err != nil {
 			return err
 		}
-		b, err := p.commands.CreateBooking(v.r.Context(), commands.CreateBooking{Request: request, Room: id, User: v.Reader, Slot: v.doorSlot(rooms[id], minutes)})
+		present, err := v.readPresence(id)
+		if err != nil {
+			return err
+		}
+		b, err := p.commands.CreateBooking(v.r.Context(), commands.CreateBooking{Request: request, Room: id, User: v.Reader, Slot: v.doorSlot(rooms[id], present, minutes)})
 		if err != nil {
 			return v.refusedAtDoor(err)
 		}
 		return v.done(b.Position, path, "")
 	}
 	booking := v.r.PostFormValue("booking")
-	if !validID(booking) || do != actStart && do != actEnd && do != actExtend {
+	if !validID(booking) || do != actStart && do != actEnd && extensions[do] == 0 {
 		return errForm
 	}
 	e, err := v.act(domain.BookingID(booking), do)

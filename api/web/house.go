@@ -2,10 +2,10 @@ package web
 
 import (
 	"errors"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"roombook/commands"
 	"roombook/domain"
@@ -27,9 +27,10 @@ func (p *Pages) houseRoutes() []Route {
 
 // housePage is the data of the rooms to look after.
 type housePage struct {
-	Rooms   []projections.RoomList
-	Form    roomForm
-	Problem *problem
+	Rooms     []projections.RoomList
+	Buildings []string
+	Form      roomForm
+	Problem   *problem
 }
 
 // roomForm is what is known of a room, as a form has it.
@@ -46,6 +47,11 @@ func (v *view) showHouse(data *housePage) (err error) {
 	}
 	if data.Rooms, err = v.findRooms(projections.RoomFilter{}); err != nil {
 		return err
+	}
+	for _, r := range data.Rooms { // which are by building
+		if n := len(data.Buildings); r.Building != "" && (n == 0 || data.Buildings[n-1] != r.Building) {
+			data.Buildings = append(data.Buildings, r.Building)
+		}
 	}
 	return v.show("house", v.T("title.house"), data)
 }
@@ -108,7 +114,7 @@ func (p *Pages) addRoom(v *view) error {
 	room, err := v.register(f)
 	if err != nil {
 		why := v.problemOf(err)
-		if why.status >= http.StatusInternalServerError {
+		if !why.shown() {
 			return err
 		}
 		v.status = why.status
@@ -139,6 +145,7 @@ type houseRoomPage struct {
 	Rules     domain.Rules
 	Hours     []hoursField
 	Early     string
+	Zone      *time.Location
 	Conflicts []commands.Conflict
 	More      int
 	Problem   *problem
@@ -159,7 +166,7 @@ func (v *view) showHouseRoom(why *problem) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
 	}
-	data := &houseRoomPage{Problem: why}
+	data := &houseRoomPage{Problem: why, Zone: v.zoneOf(id)}
 	if data.Room, err = v.p.commands.Room(v.r.Context(), id); err != nil {
 		return err
 	}
@@ -179,16 +186,27 @@ func (v *view) showHouseRoom(why *problem) error {
 			}
 			f.Value = strings.Join(parts, ", ")
 		}
-		if v.r.PostForm.Has(f.Name) && why != nil {
+		if v.r.PostForm.Has(f.Name) {
 			f.Value = v.r.PostFormValue(f.Name)
 		}
 		data.Hours = append(data.Hours, f)
 	}
-	if why != nil && v.r.PostFormValue("do") == "details" {
+	switch v.r.PostFormValue("do") { // what was typed is shown again
+	case "details":
 		data.Form = v.readRoomForm()
 		data.Form.ID = string(id)
+	case "rules":
+		data.Early, data.Rules.Approval = v.r.PostFormValue("earlyUseMinutes"), domain.Approval(v.r.PostFormValue("approval"))
 	}
 	return v.show("house-room", data.Room.Details.Name, data)
+}
+
+// Typed is what was typed in a field of the form that does something; empty if another form was sent, or none.
+func (v *view) Typed(do, field string) string {
+	if v.r.PostFormValue("do") != do {
+		return ""
+	}
+	return v.r.PostFormValue(field)
 }
 
 func (p *Pages) changeRoom(v *view) error {
@@ -199,7 +217,7 @@ func (p *Pages) changeRoom(v *view) error {
 	room, err := v.changeRoom(id)
 	if err != nil {
 		why := v.problemOf(err)
-		if why.status >= http.StatusInternalServerError || why.status == http.StatusNotFound {
+		if !why.shown() {
 			return err
 		}
 		v.status = why.status
@@ -314,13 +332,16 @@ type ruleField struct {
 	Value       string
 }
 
-// RuleFields are the rules that are numbers.
+// RuleFields are the rules that are numbers, as they are or as they were typed.
 func (v *view) RuleFields(r domain.Rules) []ruleField {
 	var fields []ruleField
 	for _, rule := range numbers(&r) {
 		f := ruleField{Name: string(rule.name), Label: v.T("field." + string(rule.name))}
 		if *rule.value > 0 {
 			f.Value = strconv.Itoa(*rule.value)
+		}
+		if v.r.PostForm.Has(f.Name) {
+			f.Value = v.r.PostFormValue(f.Name)
 		}
 		fields = append(fields, f)
 	}

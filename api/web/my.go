@@ -19,6 +19,7 @@ func (p *Pages) myRoutes() []Route {
 
 // myPage is the data of the reader's bookings.
 type myPage struct {
+	First                   bool // page of the list, which has what is not over, too
 	Waiting, Upcoming, Past []projections.BookingList
 	More                    string // the cursor of older ones
 }
@@ -30,9 +31,9 @@ func (p *Pages) my(v *view) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
 	}
-	data := &myPage{}
 	cursor := v.r.URL.Query().Get("cursor")
-	if cursor == "" {
+	data := &myPage{First: cursor == ""}
+	if data.First {
 		q := projections.Query{
 			User: v.Reader, From: v.Now, Size: projections.MaxSize, MinPosition: v.seen(),
 			Statuses: []string{string(projections.StatusBooked), string(projections.StatusConfirmed), string(projections.StatusInUse)},
@@ -89,6 +90,11 @@ func (v *view) Open(b projections.BookingList) bool {
 	return b.Status == projections.StatusInUse || (b.Status == projections.StatusBooked || b.Status == projections.StatusConfirmed) && b.End.After(v.Now)
 }
 
+// Startable reports whether it is time to start the use of a booking of a list.
+func (v *view) Startable(b projections.BookingList) bool {
+	return v.mayStart(v.Slot(b.Start, b.End), b.Room)
+}
+
 // Slot is the time of a booking of a list.
 func (v *view) Slot(start, end time.Time) domain.Slot { return domain.Slot{Start: start, End: end} }
 
@@ -111,7 +117,7 @@ func (p *Pages) settings(v *view) error {
 	return v.show("settings", v.T("title.settings"), &settingsPage{Back: v.r.URL.Query().Get("back"), Name: string(v.Reader)})
 }
 
-// changeSettings keeps who the reader is, or the language, and goes back to where the form was.
+// changeSettings keeps who the reader is, the language or the clock, and goes back to where the form was.
 func (p *Pages) changeSettings(v *view) error {
 	back := v.r.PostFormValue("back")
 	if !safeBack(back) {
@@ -120,6 +126,12 @@ func (p *Pages) changeSettings(v *view) error {
 	back = strings.TrimPrefix(back, v.prefix)
 	if chosen := Language(v.r.PostFormValue("language")); catalogues[chosen] != nil {
 		v.remember(cookieLanguage, string(chosen), aYear)
+	}
+	switch hours := v.r.PostFormValue("hours"); hours {
+	case "12", "24":
+		v.remember(cookieHours, hours, aYear)
+	case "usual":
+		v.remember(cookieHours, "", -1)
 	}
 	if _, given := v.r.PostForm["name"]; given {
 		name := strings.TrimSpace(v.r.PostFormValue("name"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"roombook/commands"
@@ -20,6 +21,17 @@ type problem struct {
 	status int
 	// Sentences say what was wrong, and what would do.
 	Sentences []string
+}
+
+// shown reports whether it is said beside the form that led to it, with what was typed. What the form is about may be gone, and a fault of the
+// program is for the log.
+func (p problem) shown() bool {
+	return p.status != http.StatusNotFound && p.status != http.StatusBadRequest && p.status != http.StatusInternalServerError
+}
+
+// Again reports whether the same may be done a little later.
+func (p problem) Again() bool {
+	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests
 }
 
 // sentinels are the errors that a text of the catalogue says everything about.
@@ -174,7 +186,7 @@ func (v *view) problemOf(err error) problem {
 			return problem{s.status, []string{v.T("problem." + s.key)}}
 		}
 	}
-	return problem{http.StatusInternalServerError, []string{v.T("problem.internal", "id", v.w.Header().Get("X-Request-Id"))}}
+	return problem{http.StatusInternalServerError, []string{v.T("problem.internal")}}
 }
 
 // fault says what is wrong with a value: which one in the reader's language and, where the catalogue does not know it, what in the domain's words.
@@ -211,15 +223,18 @@ func (v *view) broken(b domain.BrokenRule) string {
 	return b.Detail
 }
 
+// retrySeconds is after how long browsers ask again for a screen that could not be shown.
+const retrySeconds = 30
+
 // fail replies with the page of an error, and returns the error if it is one for the log.
 func (v *view) fail(err error) error {
 	p := v.problemOf(err)
 	v.status = p.status
-	if v.status == http.StatusServiceUnavailable {
-		v.w.Header().Set("Retry-After", "1")
-	}
 	if errors.Is(err, projections.ErrBehind) || errors.Is(err, projections.ErrNoSuchPosition) {
 		v.remember(cookiePosition, "", -1) // what it was made for is lost or late
+	}
+	if v.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet {
+		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))
 	}
 	if shown := v.show("problem", v.T("title.problem"), p); shown != nil {
 		return errors.Join(err, shown)

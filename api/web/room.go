@@ -41,6 +41,7 @@ type roomDay struct {
 
 // roomSpan is what takes a room for a part of a day.
 type roomSpan struct {
+	Booking           domain.BookingID // empty unless it is a booking
 	Text, Class, Link string
 	X, Width          int // in minutes of the day, for the strip
 }
@@ -100,7 +101,7 @@ func (v *view) roomDay(day domain.Slot, o projections.Occupancy) roomDay {
 			span := roomSpan{Class: string(s.Kind), X: int(from.Sub(day.Start) / time.Minute), Width: max(1, int(to.Sub(from)/time.Minute))}
 			switch s.Kind {
 			case projections.SpanBooking:
-				span.Class = StateClass(s.Booking.Status)
+				span.Booking, span.Class = s.Booking.Booking, StateClass(s.Booking.Status)
 				span.Text = v.Span(part) + " " + v.Booker(s.Booking.User) + ", " + v.State(s.Booking.Status)
 				span.Link = v.Link("/bookings/" + string(s.Booking.Booking) + "/page")
 			case projections.SpanClosed:

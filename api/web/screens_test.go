@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"roombook/api"
 	"roombook/commands/accounts"
@@ -39,43 +42,181 @@ func (h *house) form(t testing.TB, path string, values url.Values) {
 	}
 }
 
+// withAccounts makes a house one where people sign in.
+func withAccounts(t *testing.T) func(*api.Options) {
+	people, err := directory.Open(filepath.Join(t.TempDir(), "accounts.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := people.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(o *api.Options) {
+		o.Accounts = accounts.New(o.Streams.(accounts.Streams), people, accounts.Options{})
+	}
+}
+
+// as makes somebody the reader of a house.
+func (b *tab) as(name string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate(b.url + "/settings"))
+	b.eval(`document.cookie = 'roombook-name=` + name + `; path=/'`)
+}
+
 // axe finds nothing on any screen, in both languages and themes, and none is wider than a phone.
 func TestScreensForAll(t *testing.T) {
-	h := open(t, "Asia/Seoul")
+	empty, signIn, h := open(t, "Asia/Seoul"), open(t, "Asia/Seoul", withAccounts(t)), open(t, "Asia/Seoul")
 	h.form(t, "/house", url.Values{"do": {"sample"}})
 	waiting := h.book(t, "library", "09:00", "10:00", "lee")
 	confirmed := h.book(t, "harbour", "09:00", "10:00", "lee")
 	h.book(t, "library", "14:00", "15:00", "kim")
+	for i, reason := range []string{"The room is being painted.", "Please take a smaller room."} {
+		denied := h.book(t, "maple", fmt.Sprintf("1%d:00", i), fmt.Sprintf("1%d:30", i), "ann")
+		h.call(t, "PATCH", "/confirms/"+denied, fmt.Sprintf(`{"status":"DENIED","confirmUserId":"lee","reason":%q}`, reason), 200)
+	}
+	h.call(t, "POST", "/rooms/garden/closures", `{"startDtm":"202703100900","endDtm":"202703101200","reason":"Carpet cleaning"}`, 201)
+	now := time.Now().Truncate(time.Minute)
+	for id, length := range map[string]time.Duration{"taken": 45 * time.Minute, "later": 0} {
+		h.room(t, id, `{"approval":"none"}`)
+		for _, start := range []time.Time{now.Add(length - 45*time.Minute), now.Add(2 * time.Hour)} {
+			h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, id, start.Format(time.RFC3339), start.Add(45*time.Minute).Format(time.RFC3339)), 201)
+		}
+	}
+	screens := map[string]string{
+		"first-run": empty.url + "/", "first-room": empty.url + "/house", "no-bookings": empty.url + "/my", "nothing-to-answer": empty.url + "/approvals", "sign-in": signIn.url + "/signin?back=/my",
+	}
+	for name, path := range map[string]string{
+		"settings": "/settings", "my": "/my", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
+		"book": "/book?room=atlas", "change": "/bookings/" + waiting + "/change", "waiting": "/bookings/" + waiting + "/page", "confirmed": "/bookings/" + confirmed + "/page",
+		"room": "/rooms/library/page?day=" + day, "door": "/rooms/taken/door", "door-free": "/rooms/later/door", "e-ink": "/rooms/later/door?display=e-ink", "lobby": "/lobby", "none": "/bookings/none/page",
+		"free": "/board?day=" + day + "&from=09:00&to=10:00&capacity=6", "problems": "/problems", "problem": "/problems/slot-taken",
+	} {
+		screens[name] = h.url + path
+	}
 	browser := chromium(t)
-	for _, language := range []string{"en", "ko"} {
-		for _, scheme := range []string{"light", "dark"} {
-			b := newTab(t, browser, h, language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			}))
-			b.run(chromedp.Navigate(h.url + "/settings?back=/my"))
-			b.eval(`document.getElementById('name').value = 'lee'; document.querySelector('form.form').requestSubmit()`)
-			b.until(`location.pathname === '/my'`)
-			for _, width := range []int{1280, 390} {
-				if width == 390 {
-					b.run(phone())
-				}
-				for name, path := range map[string]string{
-					"settings": "/settings", "my": "/my", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
-					"book": "/book?room=atlas", "change": "/bookings/" + waiting + "/change", "waiting": "/bookings/" + waiting + "/page", "confirmed": "/bookings/" + confirmed + "/page",
-					"room": "/rooms/library/page?day=" + day, "door": "/rooms/library/door", "none": "/bookings/none/page", "free": "/board?day=" + day + "&from=09:00&to=10:00&capacity=6",
-				} {
-					b.run(chromedp.Navigate(h.url + path))
-					b.until(`document.readyState === 'complete'`)
-					b.screenshot(fmt.Sprintf("%s-%s-%s-%d", name, language, scheme, width))
-					b.axe()
-					if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-						t.Errorf("%s is %v pixels wider than a window of %d", path, wide, width)
-					}
-				}
+	for _, how := range []struct {
+		language, scheme string
+		width            int
+	}{{"en", "light", 1280}, {"ko", "dark", 1280}, {"ko", "light", 390}, {"en", "dark", 390}} {
+		b := newTab(t, browser, h, how.language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: how.scheme}},
+		}))
+		if how.width == 390 {
+			b.run(phone())
+		}
+		b.as("lee")
+		for name, address := range screens {
+			b.run(chromedp.Navigate(address))
+			b.until(`document.readyState === 'complete'`)
+			b.screenshot(fmt.Sprintf("%s-%s-%s-%d", name, how.language, how.scheme, how.width))
+			b.axe()
+			if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
+				t.Errorf("%s is %v pixels wider than a window of %d", address, wide, how.width)
 			}
 		}
 	}
 	t.Run("Accounts", func(t *testing.T) { accountScreens(t, browser) })
+	// In the colours of the system a state is still told by its border, and on paper there is nothing to press.
+	b := newTab(t, browser, h, "en", send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "forced-colors", Value: "active"}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+	}))
+	b.as("lee")
+	for _, name := range []string{"approvals", "room", "report", "door", "lobby", "waiting"} {
+		b.run(chromedp.Navigate(screens[name]))
+		b.until(`document.readyState === 'complete'`)
+		b.screenshot(name + "-forced")
+	}
+	if states := eval[int](b, `document.querySelectorAll('.badge.waiting').length`); states != 1 {
+		t.Errorf("%d states", states)
+	}
+	// The documentation is Swagger UI's, below the head that leads back.
+	b.run(send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}))
+	b.run(chromedp.Navigate(h.url + "/docs"))
+	b.until(`document.querySelector('.opblock') && document.querySelector('.top a[href="/"]')`)
+	b.screenshot("docs-dark")
+	b.run(send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
+	for _, name := range []string{"free", "room", "my", "waiting"} {
+		b.run(chromedp.Navigate(screens[name]))
+		b.until(`document.readyState === 'complete'`)
+		b.screenshot(name + "-print")
+		if seen := eval[int](b, `[...document.querySelectorAll('button:not(.board-block), form, nav, footer')].filter(e => e.checkVisibility()).length`); seen > 0 {
+			t.Errorf("%d things to press are on the paper of %s", seen, name)
+		}
+	}
+}
+
+// live waits until the page is told what changes.
+func (b *tab) live() {
+	b.t.Helper()
+	b.until(`document.readyState === 'complete'`)
+	b.eval(`import(document.querySelector('script[src*="live.js"]').src).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
+}
+
+// emulateNetworkConditions is a command that browsers know longer than the one that follows it.
+var emulateNetworkConditions = cdp.Command[network.OverrideNetworkStateParams, struct{}]{Method: "Network.emulateNetworkConditions"}
+
+func TestScreensAreLive(t *testing.T) {
+	h := open(t, "Asia/Seoul")
+	h.form(t, "/house", url.Values{"do": {"sample"}})
+	h.room(t, "hall", "")
+	browser := chromium(t)
+
+	// The queue is answered by keys, and what others decide or ask for meanwhile is said without taking the focus away.
+	t.Run("approvals", func(t *testing.T) {
+		first := h.book(t, "library", "09:00", "10:00", "ann")
+		second := h.book(t, "library", "11:00", "12:00", "ben")
+		b := newTab(t, browser, h, "en")
+		h.wantBookings(t, "library", "ann 09:00-10:00, ben 11:00-12:00")
+		b.as("lee")
+		b.run(chromedp.Navigate(h.url + "/approvals"))
+		b.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 2`)
+		b.key("d")
+		b.until(`document.activeElement.id === 'reason' && document.querySelectorAll('.queue :checked').length === 1`)
+		b.eval(`document.activeElement.value = ''`) // where the protocol's second event for the key went
+		b.key("paint")
+		b.live()
+		h.call(t, "PATCH", "/confirms/"+second, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+		b.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
+		h.book(t, "library", "13:00", "14:00", "eve")
+		b.until(`!document.getElementById('news').hidden && document.activeElement.id === 'reason' && document.activeElement.value === 'paint'`)
+		b.key(kb.Enter)
+		b.until(`location.search === '?done=denied' && document.readyState === 'complete' && document.querySelector('#reasons option')?.value === 'paint'`)
+		if o, _ := h.call(t, "GET", "/bookingLists/"+first, "", 200); o["confirmReason"] != "paint" || o["confirmUserId"] != "lee" {
+			t.Errorf("%v", o)
+		}
+		b.key("a")
+		b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
+	})
+
+	// A door shows what was booked elsewhere, by the clock of its room, and says so when it has no news.
+	t.Run("door", func(t *testing.T) {
+		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
+		b.run(chromedp.Navigate(h.url + "/rooms/hall/door"))
+		b.live()
+		b.until(`document.querySelector('.door.free')`)
+		seoul, err := time.LoadLocation("Asia/Seoul")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.eval(`document.querySelector('.door-clock time').textContent = ''`)
+		b.until(`document.querySelector('.door-clock time').textContent`)
+		if shown, now := eval[string](b, `document.querySelector('.door-clock time').textContent`), time.Now().In(seoul); shown != now.Format("15:04") && shown != now.Add(-time.Minute).Format("15:04") {
+			t.Errorf("the clock shows %s at %s", shown, now)
+		}
+		now := time.Now()
+		h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"hall","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339)), 201)
+		b.until(`document.querySelector('.door.waiting') && document.readyState === 'complete'`)
+		offline := func(is bool) {
+			b.run(send(emulateNetworkConditions, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
+			b.eval(`document.dispatchEvent(new CustomEvent('roombook:resync'))`)
+		}
+		offline(true)
+		b.until(`!document.getElementById('offline').hidden && /^No connection. Last news at \d\d:\d\d.$/.test(document.getElementById('offline').textContent)`)
+		offline(false)
+		b.until(`document.getElementById('offline')?.hidden`)
+	})
 }
 
 // accountScreens is the same for the screens of a server that has accounts, whose first user is added in the browser.

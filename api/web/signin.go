@@ -15,11 +15,21 @@ type signInPage struct {
 // ReturnPath is the path at which visitors come back from the identity provider.
 const ReturnPath = "/signin/oidc/callback"
 
-// SignInPath is the path of the form that a visitor signs in with, who then gets what they asked for.
+// SignInPath is the path of the form that a visitor signs in with, who then gets what they asked for, or the form that they sent, with what
+// they typed.
 func SignInPath(r *http.Request) string {
-	back := "/"
-	if r.Method == http.MethodGet {
-		back = r.URL.RequestURI()
+	back := r.URL.RequestURI()
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+		typed := url.Values{}
+		for _, field := range []string{"room", "start", "end", "reason"} {
+			if value := r.PostFormValue(field); value != "" && len(value) <= maxReason {
+				typed.Set(field, value)
+			}
+		}
+		if back = r.URL.Path; len(typed) > 0 {
+			back += "?" + typed.Encode()
+		}
 	}
 	return "/signin?back=" + url.QueryEscape(back)
 }

@@ -125,7 +125,7 @@ func (p *Pages) Routes() []Route {
 		[]Route{
 			// The files that screens load.
 			{"GET", "/assets/{hash}/{file}", true, p.asset},
-			// Who the reader is, and in which language.
+			// Who the reader is, in which language and by which clock.
 			{"GET", "/settings", true, p.settings},
 			{"POST", "/settings", true, p.changeSettings},
 			// Signs in and out.
@@ -136,7 +136,7 @@ func (p *Pages) Routes() []Route {
 			{"GET", "/signin/oidc", true, p.beginSignIn},
 			{"GET", ReturnPath, true, p.finishSignIn},
 		},
-		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
+		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
 }
 
 // Visitor is who a request is from.
@@ -219,16 +219,18 @@ type view struct {
 	prefix  string // its path: links start with it
 	status  int
 
-	Language Language
-	Reader   domain.UserID // empty if the reader has not said
-	Now      time.Time
-	rooms    map[domain.RoomID]*projections.RoomList // once they were needed
+	Language   Language
+	ClockHours string        // of the clock that the reader chose, 12 or 24; empty if they did not
+	Reader     domain.UserID // empty if the reader has not said
+	Now        time.Time
+	rooms      map[domain.RoomID]*projections.RoomList // once they were needed
 }
 
 // Names of cookies. None of them is a secret.
 const (
 	cookieName     = "roombook-name"
 	cookieLanguage = "roombook-language"
+	cookieHours    = "roombook-hours"
 	cookiePosition = "roombook-position"
 )
 
@@ -241,10 +243,26 @@ func (v *view) read() {
 	}
 	chosen, _ := v.r.Cookie(cookieLanguage)
 	v.Language = languageOf(chosen, v.r.Header["Accept-Language"])
+	if c, err := v.r.Cookie(cookieHours); err == nil && (c.Value == "12" || c.Value == "24") {
+		v.ClockHours = c.Value
+	}
 }
 
 // Accounts reports whether readers sign in.
 func (v *view) Accounts() bool { return v.visitor.Accounts }
+
+// may reports whether the reader is permitted to do something with what belongs to a user and is in a room; either may be empty. It knows the
+// approvers of rooms once those have been read.
+func (v *view) may(action domain.Action, owner domain.UserID, room domain.RoomID) bool {
+	var approvers []domain.UserID
+	if r := v.rooms[room]; r != nil {
+		approvers = r.Approvers
+	}
+	return v.actor.May(action, v.actor.To(owner, room, approvers...)) == nil
+}
+
+// ManagesRooms reports whether the reader looks after rooms.
+func (v *view) ManagesRooms() bool { return v.may(domain.ManageRooms, "", "") }
 
 // validID reports whether a text can be the id of a room, a booking or a user.
 func validID(id string) bool {
@@ -285,7 +303,7 @@ func (v *view) seen() eventstore.Position {
 
 // request is the metadata of a command of the reader. A form that has an id is carried out once, however often it is sent.
 func (v *view) request() (commands.Request, error) {
-	r := commands.Request{At: v.Now, Actor: v.actor, Client: v.visitor.Client, CorrelationID: v.w.Header().Get("X-Request-Id")}
+	r := commands.Request{At: v.Now, Actor: v.actor, Client: v.visitor.Client, CorrelationID: v.RequestID()}
 	if r.Actor.User == "" {
 		r.Actor.User = cmp.Or(v.Reader, anonymous)
 	}
@@ -394,6 +412,9 @@ func (v *view) show(name, title string, data any) error {
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie")
+	if v.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
 	return v.send("text/html; charset=utf-8", b.Bytes())
 }
 
@@ -439,11 +460,17 @@ func (v *view) Done() string {
 
 // Asset is the address of a file that screens load; empty if there is no such file.
 func (v *view) Asset(name string) string {
-	if path := v.p.assets.path(name); path != "" {
+	if path := v.p.Asset(name); path != "" {
 		return v.prefix + path
 	}
 	return ""
 }
+
+// Asset is the path of a file that screens load; empty if there is no such file.
+func (p *Pages) Asset(name string) string { return p.assets.path(name) }
+
+// RequestID is the id by which the log knows the request.
+func (v *view) RequestID() string { return v.w.Header().Get("X-Request-Id") }
 
 // ServerZone is the time zone of rooms that have none of their own.
 func (v *view) ServerZone() *time.Location { return v.p.zone }

@@ -106,8 +106,32 @@ func (v *view) ShortDate(t time.Time) string {
 	return fmt.Sprintf("%s %d %s", englishDays[t.Weekday()], t.Day(), t.Format("Jan"))
 }
 
-// Clock is a time of day.
-func (v *view) Clock(t time.Time) string { return t.Format("15:04") }
+// Clock is a time of day: 14:05 or, by a clock of twelve hours, 2:05 PM, 오후 2:05.
+func (v *view) Clock(t time.Time) string {
+	switch {
+	case !v.twelveHours():
+		return t.Format("15:04")
+	case v.Language != Korean:
+		return t.Format("3:04 PM")
+	case t.Hour() < 12:
+		return "오전 " + t.Format("3:04")
+	default:
+		return "오후 " + t.Format("3:04")
+	}
+}
+
+// twelveHours reports whether times of day are by a clock of twelve hours: as the reader chose, else as is usual in the language.
+func (v *view) twelveHours() bool {
+	return v.ClockHours == "12" || v.ClockHours == "" && v.Language == Korean
+}
+
+// endOfDay is the time of day at which a day ends.
+func (v *view) endOfDay() string {
+	if v.twelveHours() {
+		return v.T("midnight")
+	}
+	return "24:00"
+}
 
 // Moment is a day and a time of day.
 func (v *view) Moment(t time.Time) string { return v.Date(t) + " " + v.Clock(t) }
@@ -116,8 +140,11 @@ func (v *view) Moment(t time.Time) string { return v.Date(t) + " " + v.Clock(t) 
 func (v *view) Span(s domain.Slot) string {
 	if s.End.Sub(s.Start) <= 24*time.Hour && (s.Start.YearDay() == s.End.YearDay() || s.End.Equal(dayFrom(s.Start).End)) {
 		end := v.Clock(s.End)
-		if s.Start.YearDay() != s.End.YearDay() {
-			end = "24:00"
+		switch {
+		case s.Start.YearDay() != s.End.YearDay():
+			end = v.endOfDay()
+		case v.Language == Korean && v.twelveHours() && (s.Start.Hour() < 12) == (s.End.Hour() < 12):
+			end = s.End.Format("3:04") // 오후 2:00–3:00
 		}
 		return v.Clock(s.Start) + "–" + end
 	}

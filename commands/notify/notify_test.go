@@ -523,7 +523,7 @@ func TestApproversAreAsked(t *testing.T) {
 	}
 	for _, m := range server.All() {
 		if strings.HasPrefix(m.To, string(ann)) {
-			if _, all := parts(t, m); !strings.Contains(all[0].text, "Answer at https://rooms.example/confirms/"+string(booking)) {
+			if _, all := parts(t, m); !strings.Contains(all[0].text, "Answer at https://rooms.example/bookings/"+string(booking)+"/page") {
 				t.Errorf("%s", all[0].text)
 			}
 		}

@@ -49,7 +49,7 @@ type view struct {
 	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason, Cause string
 	Start, End, OldStart, OldEnd, Started, Ended                        time.Time
 	Confirmed                                                           bool
-	Link                                                                string // to the confirmation or the booking
+	Link                                                                string // to the booking's page, where it can be answered too
 	Subject, Lead                                                       string // for the layout only
 }
 
@@ -125,12 +125,8 @@ func (t *texts) view(m Message) *view {
 		Start: m.Slot.Start, End: m.Slot.End, OldStart: m.OldSlot.Start, OldEnd: m.OldSlot.End, Started: m.Started, Ended: m.Ended,
 		Confirmed: m.Confirmed,
 	}
-	switch {
-	case t.link == "":
-	case m.Kind == domain.KindConfirmRequested:
-		v.Link = t.link + "/confirms/" + v.Booking
-	default:
-		v.Link = t.link + "/bookingLists/" + v.Booking
+	if t.link != "" {
+		v.Link = t.link + "/bookings/" + v.Booking + "/page"
 	}
 	return v
 }

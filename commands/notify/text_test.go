@@ -52,7 +52,7 @@ func TestTextsOfAClosure(t *testing.T) {
 	}
 	m := told(domain.KindCancelled)
 	m.Cause, m.Reason = domain.CancelledByClosure, "paint"
-	for language, want := range map[string]string{"en": "because the room is closed: paint", "ko": "회의실 7이 닫혀 예약이 취소되었습니다."} {
+	for language, want := range map[string]string{"en": "because the room is closed: paint", "ko": "회의실 7의 사용이 중지되어 예약이 취소되었습니다."} {
 		if w, err := texts.words(language, m); err != nil || !strings.Contains(w.text, want) || !strings.Contains(w.text, "paint") || !strings.Contains(w.html, want) {
 			t.Errorf("%s: %+v, %v", language, w, err)
 		}

@@ -91,11 +91,16 @@ export function snap(instant, step, zone) {
   return Math.round(instant / minute) * minute + (Math.round(Math.round(wall) / step) * step - Math.round(wall)) * minute
 }
 
-// clock is the wall clock in words: 09:30, and in Korean 오전 9:30, which browsers write with AM.
+// clock is the wall clock in words, by the clock that the reader chose or else by that of the language: 09:30, 9:30 AM, and 오전 9:30, which
+// browsers write with AM.
 export function clock(instant, locale, zone) {
+  const korean = locale.startsWith('ko')
+  const hours = document.documentElement.dataset.hours ?? (korean ? '12' : '24')
   const wall = wallClock(instant, zone)
-  if (!locale.startsWith('ko')) return `${String(Math.floor(wall / 60)).padStart(2, '0')}:${String(wall % 60).padStart(2, '0')}`
-  return `${wall < 720 ? '오전' : '오후'} ${(Math.floor(wall / 60) + 11) % 12 + 1}:${String(wall % 60).padStart(2, '0')}`
+  const minutes = String(wall % 60).padStart(2, '0')
+  if (hours === '24') return `${String(Math.floor(wall / 60)).padStart(2, '0')}:${minutes}`
+  const twelve = `${(Math.floor(wall / 60) + 11) % 12 + 1}:${minutes}`
+  return korean ? `${wall < 720 ? '오전' : '오후'} ${twelve}` : `${twelve} ${wall < 720 ? 'AM' : 'PM'}`
 }
 
 export function hour(instant, locale, zone) {

@@ -22,6 +22,11 @@ equal('a week from Monday', time.weekOf('2027-03-14', 'en')[0], '2027-03-08')
 equal('a week from Sunday', time.weekOf('2027-03-14', 'ko')[0], '2027-03-14')
 equal('a clock in English', time.clock(instant('2027-03-10T00:30:00Z'), 'en', 'Asia/Seoul'), '09:30')
 equal('midnight in English', time.clock(instant('2027-03-09T15:00:00Z'), 'en', 'Asia/Seoul'), '00:00')
+document.documentElement.dataset.hours = '24'
+equal('a clock of 24 hours in Korean', time.clock(instant('2027-03-10T05:05:00Z'), 'ko', 'Asia/Seoul'), '14:05')
+document.documentElement.dataset.hours = '12'
+equal('a clock of 12 hours in English', time.clock(instant('2027-03-10T05:05:00Z'), 'en', 'Asia/Seoul').replace(/\s/, ' '), '2:05 PM')
+delete document.documentElement.dataset.hours
 equal('a clock in Korean', time.clock(instant('2027-03-10T00:30:00Z'), 'ko', 'Asia/Seoul'), '오전 9:30')
 
 // Places on a lane of two days without the night between.
