@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"slices"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -104,7 +105,13 @@ func (l *lists) RoomApprovers(context.Context) (func(domain.RoomID) []domain.Use
 
 func (l *lists) Occupancy(_ context.Context, q projections.OccupancyQuery) (projections.Occupancy, error) {
 	l.askedOccupancy = q
-	return l.occupancy, l.err
+	o := l.occupancy
+	if len(o.Rooms) == 0 {
+		for _, room := range q.Rooms { // which are there, whatever is known of them
+			o.Rooms = append(o.Rooms, projections.RoomOccupancy{Room: room, Zone: time.UTC})
+		}
+	}
+	return o, l.err
 }
 
 func (l *lists) Availability(_ context.Context, q projections.AvailabilityQuery) (projections.Availability, error) {
