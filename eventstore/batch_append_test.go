@@ -160,7 +160,7 @@ func TestBatchIsAnswered(t *testing.T) {
 		{codes.AlreadyExists, "WrongExpectedVersion", wrong(7), isLostTo(7), 1, false},
 		{codes.AlreadyExists, "WrongExpectedVersion", wrong(noStream), isLostTo(eventstore.NoStream), 1, false},
 		{codes.PermissionDenied, "AccessDenied", &shared.AccessDenied{}, isRefusal, 1, false},
-		{codes.NotFound, "StreamDeleted", &shared.StreamDeleted{}, says("FailedPrecondition: Event stream 'deleted-"), 1, false},
+		{codes.NotFound, "StreamDeleted", &shared.StreamDeleted{}, is(eventstore.ErrDeleted), 1, false},
 		{codes.InvalidArgument, "MaximumAppendSizeExceeded", &shared.MaximumAppendSizeExceeded{MaxAppendSize: 9}, is(eventstore.ErrTooLarge), 1, false},
 		{codes.InvalidArgument, "MaximumAppendEventSizeExceeded", nil, is(eventstore.ErrTooLarge), 1, false}, // of a kind that the client does not know
 		{codes.InvalidArgument, "BadRequest", &shared.BadRequest{Message: "no type"}, says("InvalidArgument: no type"), 1, false},

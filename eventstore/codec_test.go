@@ -68,7 +68,7 @@ func everyEvent() []domain.Event {
 		domain.UserDisabled{UserID: user, At: at},
 		domain.UserEnabled{UserID: user, At: at},
 		domain.UserErased{UserID: user, At: at},
-		domain.TokenIssued{TokenID: "9f86d081884c7d659a2feaa0", Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", UserID: user, Roles: "approver", Rooms: "1", ExpiresAt: at.Add(time.Hour), At: at},
+		domain.TokenIssued{TokenID: "9f86d081884c7d659a2feaa0", Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", UserID: user, Roles: "approver", Rooms: "1", Feeds: true, ExpiresAt: at.Add(time.Hour), At: at},
 		domain.TokenRevoked{TokenID: "9f86d081884c7d659a2feaa0", At: at},
 		domain.KeyUsed{Digest: "9f86d081884c7d65", At: at},
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},

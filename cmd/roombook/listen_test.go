@@ -37,7 +37,7 @@ func TestPublicURL(t *testing.T) {
 func TestAListenerOfAllAddressesIsWarnedAbout(t *testing.T) {
 	var stderr bytes.Buffer
 	code := run(t.Context(), []string{"serve", "--listen", "0.0.0.0:0", "--node", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data")}, io.Discard, &stderr)
-	if code != exitUsage || !strings.Contains(stderr.String(), "choose --auth accounts, or say --auth none") {
+	if code != exitUsage || !strings.Contains(stderr.String(), "choose --auth accounts or oidc, or say --auth none") {
 		t.Errorf("exit code %d: %s", code, &stderr)
 	}
 	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--listen", "0.0.0.0:0", "--auth", "accounts")
