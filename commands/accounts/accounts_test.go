@@ -851,6 +851,10 @@ func TestPasswordCodes(t *testing.T) {
 	if got := w.types(t, id.Stream()); got[len(got)-1] != "PasswordChanged" {
 		t.Errorf("events %v", got)
 	}
+	_, first, _ := w.codeFor(t, "ann")
+	_, second, _ := w.codeFor(t, "ann")
+	wantErr(t, "the second code", w.ChoosePassword(ctx, second, password, "client", noon), nil)
+	wantErr(t, "the first code, after that", w.ChoosePassword(ctx, first, other, "client", noon), ErrWrongCredentials)
 	for n := 0; ; n++ {
 		if _, ok := errors.AsType[*TooManyTries](w.ChoosePassword(ctx, "guess", password, "guesser", noon)); ok {
 			break

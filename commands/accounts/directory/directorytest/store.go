@@ -280,6 +280,14 @@ func codes(t *testing.T, s directory.Store) {
 	unknown(t, err)
 	_, err = s.Code(ctx, "c2")
 	check(t, err)
+	check(t, s.AddPerson(ctx, ann))
+	check(t, s.AddPerson(ctx, bob))
+	check(t, s.SetPassword(ctx, bob.User, "hash")) // another's
+	_, err = s.Code(ctx, "c2")
+	check(t, err)
+	check(t, s.SetPassword(ctx, ann.User, "hash"))
+	_, err = s.Code(ctx, "c2")
+	unknown(t, err)
 }
 
 func forget(t *testing.T, s directory.Store) {
