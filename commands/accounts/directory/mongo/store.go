@@ -222,6 +222,9 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}
+	if err == nil {
+		_, err = s.sessions.DeleteMany(ctx, bson.D{{Key: "user", Value: user}})
+	}
 	return failed(err)
 }
 

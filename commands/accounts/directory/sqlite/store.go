@@ -227,6 +227,9 @@ func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string
 	if err != nil {
 		return failed(err)
 	}
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE user = ?`, user); err != nil {
+		return failed(err)
+	}
 	return changedOne(result)
 }
 
