@@ -848,13 +848,13 @@ func TestSignInWhileThePasswordChanges(t *testing.T) {
 	slow := New(w.counted, &interrupted{Store: w.directory, named: func() { change(w.Accounts, other) }}, Options{})
 	_, _, err := slow.SignIn(ctx, SignIn{Name: "ann", Password: good, Client: "client", At: noon})
 	wantErr(t, "a sign-in that began before", err, ErrWrongCredentials)
-	if left, err := w.Sessions(ctx, admin, id); err != nil || len(left) != 0 {
+	if left, err := w.another().Sessions(ctx, admin, id); err != nil || len(left) != 0 {
 		t.Errorf("sessions %v, %v", left, err)
 	}
 
 	var secret string
 	change(New(w.counted, &interrupted{Store: w.directory, setPassword: func() { secret = w.signIn(t, "ann", other) }}, Options{}), good)
-	_, err = w.BySession(ctx, secret, noon)
+	_, err = w.another().BySession(ctx, secret, noon)
 	wantErr(t, "a sign-in in between", err, ErrWrongCredentials)
 	w.signIn(t, "ann", good)
 }
