@@ -32,10 +32,12 @@ var (
 // by the command. It is the only place where credentials are looked at.
 //
 // A request has a token in its Authorization header, or else a session in a cookie: where there is a header the cookie is not looked at.
-// The display beside a door has a token in a cookie, which permits what doors may do. Calendar programs, which can send no header of their
+// The display beside a door has a token in a cookie, which permits what doors may do; it counts where no session does, so a display goes on
+// after somebody has been signed in on it. Calendar programs, which can send no header of their
 // choice, send a token for feeds as the password of HTTP Basic.
-// Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no such
-// header must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). That a page is
+// Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no bearer
+// token must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). Any
+// other Authorization header says nothing: browsers add the name and password that a proxy in front of the server has asked for. That a page is
 // this server's is also known by the address that a trusted proxy says the client used.
 func (x *exchange) authenticate(r *route) error {
 	s := x.server
@@ -43,7 +45,7 @@ func (x *exchange) authenticate(r *route) error {
 		return nil
 	}
 	credentials := x.r.Header["Authorization"]
-	if len(credentials) == 0 && s.crossOrigin.Check(x.r) != nil && x.r.Header.Get("Origin") != strings.TrimSuffix(x.base, prefixOf(x.base)) {
+	if _, given := bearerToken(credentials); !given && s.crossOrigin.Check(x.r) != nil && x.r.Header.Get("Origin") != strings.TrimSuffix(x.base, prefixOf(x.base)) {
 		return errCrossOrigin
 	}
 	if s.accounts == nil {
@@ -79,25 +81,34 @@ func (x *exchange) authenticate(r *route) error {
 // identify returns who the request is by. The error is [accounts.ErrWrongCredentials] if that cannot be told.
 func (x *exchange) identify(r *route, credentials []string) (domain.Actor, error) {
 	all, now := x.server.accounts, x.now()
-	switch {
-	case len(credentials) > 1:
-	case len(credentials) == 1:
-		if scheme, token, _ := strings.Cut(credentials[0], " "); strings.EqualFold(scheme, "Bearer") {
-			return x.byToken(strings.TrimSpace(token))
-		}
-		if _, password, ok := x.r.BasicAuth(); ok && r.feed {
+	if token, ok := bearerToken(credentials); ok {
+		return x.byToken(token)
+	}
+	if len(credentials) > 0 {
+		if _, password, ok := x.r.BasicAuth(); ok && r.feed && len(credentials) == 1 {
 			return all.ByFeedToken(x.ctx, password, now)
 		}
-	case x.session() != "":
-		return all.BySession(x.ctx, x.session(), now)
-	case x.display() != "":
-		actor, err := all.ByToken(x.ctx, x.display(), now)
-		if err == nil && actor.Roles != domain.NewRoles(domain.RoleDoor) {
+		return domain.Actor{}, accounts.ErrWrongCredentials
+	}
+	actor, err := domain.Actor{}, accounts.ErrWrongCredentials
+	if x.session() != "" {
+		actor, err = all.BySession(x.ctx, x.session(), now)
+	}
+	if x.display() != "" && errors.Is(err, accounts.ErrWrongCredentials) {
+		if actor, err = all.ByToken(x.ctx, x.display(), now); err == nil && actor.Roles != domain.NewRoles(domain.RoleDoor) {
 			err = accounts.ErrWrongCredentials
 		}
-		return actor, err
 	}
-	return domain.Actor{}, accounts.ErrWrongCredentials
+	return actor, err
+}
+
+// bearerToken returns the token of an Authorization header, if there is one such header and it has a token.
+func bearerToken(credentials []string) (token string, ok bool) {
+	if len(credentials) != 1 {
+		return "", false
+	}
+	scheme, token, _ := strings.Cut(credentials[0], " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
 // newCrossOrigin lets through what pages of the server's own addresses send, also where a proxy changes the Host header.

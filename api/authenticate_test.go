@@ -417,6 +417,8 @@ func TestCrossOrigin(t *testing.T) {
 		proxied.do(t, "POST", "/bookings", strings.Replace(morning, `"1"`, fmt.Sprintf("%d", status+len(origin)), 1), "Origin: "+origin,
 			"X-Forwarded-Host: rooms.lan:8443", "X-Forwarded-Proto: https", "X-Forwarded-Prefix: /base").want(t, status)
 	}
+	// The password that a proxy asks for comes by itself.
+	wantProblem(t, "another site, behind such a proxy", proxied.do(t, "POST", "/bookings", morning, "Origin: http://evil.example", "Authorization: Basic YW5uOnBhc3N3b3Jk"), 403, "cross-origin")
 	wantProblem(t, "sign in for another site", accounts.do(t, "POST", "/session", `{"name":"ann","password":"`+good+`"}`, "Origin: http://evil.example"), 403, "cross-origin")
 	wantProblem(t, "sign out for another site", accounts.do(t, "DELETE", "/session", "", session, "Sec-Fetch-Site: cross-site"), 403, "cross-origin")
 }

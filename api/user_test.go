@@ -164,6 +164,19 @@ func TestAllTokens(t *testing.T) {
 	}
 }
 
+// A display is a display again when the session of somebody who was signed in on it is over.
+func TestADisplayAfterASession(t *testing.T) {
+	s := newAccountService(t)
+	secret, code, err := s.accounts.ShowCode(t.Context(), "blue", "", "client", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.accounts.PairDisplay(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, code); err != nil {
+		t.Fatal(err)
+	}
+	s.do(t, "GET", "/rooms/blue/calendar.ics", "", "Cookie: roombook=over; roombook-door="+secret).want(t, 200)
+}
+
 // A display shows a code until an administrator has typed it in. From then on it may do what doors may, for its own room, until its token
 // is revoked.
 func TestDisplays(t *testing.T) {

@@ -77,6 +77,11 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 		if room == b.Room && user == b.User && !c.Override {
 			return nil, nil
 		}
+		if user != b.User && user == b.Confirm.By { // or else approvers could answer for their own bookings while these are another's
+			if refused, err = h.permit(ctx, actor, domain.AnswerBooked, user, b.Room); refused != nil || err != nil {
+				return refused, err
+			}
+		}
 		return h.permitSlot(ctx, actor, user, room, c.Override)
 	}
 	return h.onBooking(ctx, c.Request, h.booking(c.Booking, may), func(ctx context.Context, b loaded[domain.Booking]) (decision, error) {

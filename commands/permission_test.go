@@ -70,6 +70,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: fresh().ID, User: &bob})
 			return err
 		}, []string{"admin", "approver", "everyroom", "named", "ownadmin", "ownapprov"}},
+		"hand over to who confirmed it": {func(r Request) error {
+			b := fresh()
+			if _, err := h.AnswerConfirm(ctx, AnswerConfirm{Request: as(r.Actor.User, domain.AllRooms, domain.RoleAdmin), Booking: b.ID, Answer: domain.Confirmed, By: r.Actor.User, AnsweredAt: noon}); err != nil {
+				return err
+			}
+			_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: b.ID, User: &r.Actor.User})
+			return err
+		}, []string{"admin", "own", "ownadmin", "ownapprov"}}, // those of ann's change nothing
 		"move to another room": {func(r Request) error {
 			_, err := h.ChangeBooking(ctx, ChangeBooking{Request: r, Booking: fresh().ID, Room: &other})
 			return err

@@ -814,6 +814,51 @@ func TestDisplayCodes(t *testing.T) {
 	}
 }
 
+// interrupted is a directory where something else happens after a name is looked up, or before a password is replaced.
+type interrupted struct {
+	directory.Store
+	named, setPassword func()
+}
+
+func (d *interrupted) Named(ctx context.Context, name string) (directory.Person, error) {
+	p, err := d.Store.Named(ctx, name)
+	if d.named != nil {
+		d.named()
+	}
+	return p, err
+}
+
+func (d *interrupted) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+	if d.setPassword != nil {
+		d.setPassword()
+	}
+	return d.Store.SetPassword(ctx, user, hash)
+}
+
+// Whoever signs in with a password while it is replaced is not signed in after that.
+func TestSignInWhileThePasswordChanges(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	change := func(a *Accounts, password string) {
+		if err := a.SetPassword(ctx, admin, id, "", password); err != nil {
+			t.Error(err)
+		}
+	}
+	slow := New(w.counted, &interrupted{Store: w.directory, named: func() { change(w.Accounts, other) }}, Options{})
+	_, _, err := slow.SignIn(ctx, SignIn{Name: "ann", Password: good, Client: "client", At: noon})
+	wantErr(t, "a sign-in that began before", err, ErrWrongCredentials)
+	if left, err := w.another().Sessions(ctx, admin, id); err != nil || len(left) != 0 {
+		t.Errorf("sessions %v, %v", left, err)
+	}
+
+	var secret string
+	change(New(w.counted, &interrupted{Store: w.directory, setPassword: func() { secret = w.signIn(t, "ann", other) }}, Options{}), good)
+	_, err = w.another().BySession(ctx, secret, noon)
+	wantErr(t, "a sign-in in between", err, ErrWrongCredentials)
+	w.signIn(t, "ann", good)
+}
+
 // codeFor returns a user and a code with which they choose a password.
 func (w *world) codeFor(t *testing.T, name string) (domain.UserID, string, time.Time) {
 	t.Helper()
@@ -851,6 +896,10 @@ func TestPasswordCodes(t *testing.T) {
 	if got := w.types(t, id.Stream()); got[len(got)-1] != "PasswordChanged" {
 		t.Errorf("events %v", got)
 	}
+	_, first, _ := w.codeFor(t, "ann")
+	_, second, _ := w.codeFor(t, "ann")
+	wantErr(t, "the second code", w.ChoosePassword(ctx, second, password, "client", noon), nil)
+	wantErr(t, "the first code, after that", w.ChoosePassword(ctx, first, other, "client", noon), ErrWrongCredentials)
 	for n := 0; ; n++ {
 		if _, ok := errors.AsType[*TooManyTries](w.ChoosePassword(ctx, "guess", password, "guesser", noon)); ok {
 			break

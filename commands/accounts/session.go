@@ -59,8 +59,18 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 	}
 	a.byName.succeed(name)
 	a.byClient.succeed(c.Client)
-	secret, err = a.begin(ctx, u, c.At)
-	return secret, u.ID, err
+	if secret, err = a.begin(ctx, u, c.At); err != nil {
+		return "", "", err
+	}
+	// Sessions are removed once a password is replaced, so this one goes then, or the password is another one by now.
+	now, err := a.directory.Person(ctx, p.User)
+	if errors.Is(err, directory.ErrUnknown) || err == nil && now.Password != p.Password {
+		err = errors.Join(ErrWrongCredentials, a.SignOut(ctx, secret))
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return secret, u.ID, nil
 }
 
 // begin begins a session. Those that are over are removed meanwhile.

@@ -88,7 +88,7 @@ type Store interface {
 	// ChangePerson replaces everything that is known of a person but the password. It returns ErrUnknown if the user is not there, and
 	// ErrNameTaken if another person has the name.
 	ChangePerson(ctx context.Context, p Person) error
-	// SetPassword replaces the hash of a person's password. It returns ErrUnknown if the user is not there.
+	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns ErrUnknown if the user is not there.
 	SetPassword(ctx context.Context, user domain.UserID, hash string) error
 	// Identify returns the user who has an identity. If nobody has it, it belongs to the given user from then on: of several callers at the
 	// same time all get the same one.

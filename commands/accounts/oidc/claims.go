@@ -35,11 +35,11 @@ func (c claims) words(name string) (words []string) {
 	return words
 }
 
-// rights returns the roles that values of a claim name, and the rooms for which they count.
+// rights returns the roles that values of a claim name, and the rooms for which they count. Both roles that count for rooms count for the
+// same ones: those of the approver, who may do all that a door may, so that a door of a room does not make anybody its approver.
 func rights(words []string) (domain.Roles, domain.Rooms) {
 	var roles []domain.Role
-	var rooms []domain.RoomID
-	all := false
+	rooms, all := map[domain.Role][]domain.RoomID{}, map[domain.Role]bool{}
 	for _, word := range words {
 		name, room, ofRoom := strings.Cut(strings.TrimPrefix(word, "roombook-"), ":")
 		role := domain.Role(name)
@@ -48,16 +48,20 @@ func rights(words []string) (domain.Roles, domain.Rooms) {
 		case !slices.Contains(domain.AllRoles, role), ofRoom && (!counts || !isRoom(room)):
 			continue
 		case ofRoom:
-			rooms = append(rooms, domain.RoomID(room))
+			rooms[role] = append(rooms[role], domain.RoomID(room))
 		case counts:
-			all = true
+			all[role] = true
 		}
 		roles = append(roles, role)
 	}
-	if all {
+	of := domain.RoleDoor
+	if slices.Contains(roles, domain.RoleApprover) {
+		of = domain.RoleApprover
+	}
+	if all[of] {
 		return domain.NewRoles(roles...), domain.AllRooms
 	}
-	return domain.NewRoles(roles...), domain.NewRooms(rooms...)
+	return domain.NewRoles(roles...), domain.NewRooms(rooms[of]...)
 }
 
 // isRoom reports whether a text can be the id of a room.

@@ -12,7 +12,7 @@
 // If Options.RolesClaim names a claim, what a user may do is what the provider says: the claim is a string, of words separated by spaces,
 // or an array of strings. A value counts if it is the name of a role, with or without the prefix "roombook-": user, approver, admin, door
 // or machine. The roles approver and door may be followed by a colon and the id of a room, for which they then count; else they count for
-// all rooms. So "approver:1 approver:2" answers for two rooms, and "roombook-admin" is an administrator. Other values say nothing. Who has
+// all rooms; who has both has them for the rooms of approver. So "approver:1 approver:2" answers for two rooms, and "roombook-admin" is an administrator. Other values say nothing. Who has
 // no role is refused. Without a claim, what a user may do is for the administrators of this program to say.
 package oidc
 

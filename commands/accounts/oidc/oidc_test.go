@@ -499,7 +499,9 @@ func TestRights(t *testing.T) {
 		"admin user":            {"user admin", ""},
 		"approver":              {"approver", "*"},
 		"approver:2 approver:1": {"approver", "1 2"},
-		"approver:1 door":       {"approver door", "*"},
+		"approver:1 door":       {"approver door", "1"},
+		"approver:1 door:2":     {"approver door", "1"},
+		"approver door:2":       {"approver door", "*"},
 		"roombook-door:1":       {"door", "1"},
 		"Admin ADMIN administrator roombook-roombook-admin approver:* user:1": {"", ""},
 	} {

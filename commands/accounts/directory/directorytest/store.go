@@ -280,6 +280,20 @@ func codes(t *testing.T, s directory.Store) {
 	unknown(t, err)
 	_, err = s.Code(ctx, "c2")
 	check(t, err)
+	check(t, s.AddPerson(ctx, ann))
+	check(t, s.AddPerson(ctx, bob))
+	check(t, s.SetPassword(ctx, bob.User, "hash")) // another's
+	_, err = s.Code(ctx, "c2")
+	check(t, err)
+	check(t, s.AddSession(ctx, directory.Session{ID: "s1", User: ann.User, CreatedAt: noon, SeenAt: noon}))
+	check(t, s.AddSession(ctx, directory.Session{ID: "s2", User: bob.User, CreatedAt: noon, SeenAt: noon}))
+	check(t, s.SetPassword(ctx, ann.User, "hash"))
+	_, err = s.Code(ctx, "c2")
+	unknown(t, err)
+	_, err = s.Session(ctx, "s1")
+	unknown(t, err)
+	_, err = s.Session(ctx, "s2")
+	check(t, err)
 }
 
 func forget(t *testing.T, s directory.Store) {

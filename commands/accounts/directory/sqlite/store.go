@@ -220,8 +220,14 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 
 // SetPassword implements [directory.Store].
 func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM codes WHERE user = ?`, user); err != nil {
+		return failed(err)
+	}
 	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
 	if err != nil {
+		return failed(err)
+	}
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE user = ?`, user); err != nil {
 		return failed(err)
 	}
 	return changedOne(result)
