@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -403,6 +404,64 @@ func TestListsAreWrittenTogether(t *testing.T) {
 			t.Errorf("%+v, %v", verdict, err)
 		}
 	}
+}
+
+// between is a log in which something happens once, while the first of the lists that follow it is seen to lack nothing, and the next are not
+// yet.
+type between struct {
+	projections.Log
+	happens  func() eventstore.Position
+	armed    atomic.Bool
+	received atomic.Int64 // up to where the subscriptions have
+	position atomic.Int64 // of what happened; 0 before
+}
+
+func (l *between) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		for batch, err := range l.Log.Subscribe(ctx, after, f) {
+			if !yield(batch, err) {
+				return
+			}
+			l.received.Store(int64(batch.Position))
+		}
+	}
+}
+
+func (l *between) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUID, bool, error) {
+	if l.armed.CompareAndSwap(true, false) {
+		position := int64(l.happens())
+		for l.received.Load() < position && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		l.position.Store(position)
+	}
+	return l.Log.EventAt(ctx, p)
+}
+
+// Every list gets an event that arrives while it is looked which of them lack one.
+func TestAnEventBetweenTwoLists(t *testing.T) {
+	store, h := eventstoretest.Open(t), history(17)
+	log := &between{Log: store, happens: func() eventstore.Position { return happen(t, store, h, 1) }}
+	workers := projections.NewWorkers(openSQLite(t), log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond})
+	run(t, workers)
+	position := happen(t, store, h, 3)
+	has := func(h projections.Health) bool { return h.Position >= position && h.CaughtUp }
+	until(t, "all have caught up", func() bool { return all(workers, has) })
+	log.armed.Store(true)
+	until(t, "a list looks up how far the log is", func() bool {
+		others := make([]eventstore.Proposed, 100)
+		for i := range others {
+			others[i].Event = domain.SlotReleased{}
+		}
+		if _, err := store.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, others...); err != nil {
+			t.Fatal(err)
+		}
+		return !log.armed.Load()
+	})
+	until(t, "all have what happened meanwhile", func() bool {
+		position = eventstore.Position(log.position.Load())
+		return position > 0 && all(workers, has)
+	})
 }
 
 // A worker that stops writes what it has received.
