@@ -78,6 +78,11 @@ func (w *worker) followTail(ctx context.Context, b *builder, after Point, subscr
 			}
 		case <-ctx.Done():
 			w.tail.followers.leave(f)
+			select {
+			case err := <-f.left: // the write that was under way has failed, and has had its time
+				return err
+			default:
+			}
 			batch, _, _ := w.tail.since(f.after, subscription)
 			if err := f.write(ctx, batch); err != nil {
 				return err

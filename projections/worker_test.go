@@ -233,11 +233,13 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 // stuck is a store whose writes of documents end when they are released, and then fail.
 type stuck struct {
 	projections.Store
-	release atomic.Pointer[chan struct{}]
+	release           atomic.Pointer[chan struct{}]
+	together, failing atomic.Int32 // how many writes were of lists together, and how many begun that fail
 }
 
 func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
 	if release := s.release.Load(); release != nil && len(rows) > 0 {
+		s.failing.Add(1)
 		select {
 		case <-*release:
 		case <-ctx.Done():
@@ -248,6 +250,7 @@ func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections
 }
 
 func (s *stuck) WriteAll(ctx context.Context, all []projections.Update) (errs []error) {
+	s.together.Add(1)
 	for _, u := range all {
 		errs = append(errs, s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint))
 	}
@@ -493,6 +496,34 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 	}
 	if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
 		t.Errorf("%+v, %v", verdict, err)
+	}
+}
+
+// A worker that stops while a write takes long waits for it once: if it fails, it is not repeated.
+func TestStopWaitsForAWriteOnce(t *testing.T) {
+	log, store, h := eventstoretest.Open(t), &stuck{Store: openSQLite(t)}, history(18)
+	p, _ := projections.Named(projections.BookingListName)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond})
+	var running sync.WaitGroup
+	running.Go(func() { _ = workers.Run(ctx) })
+	until(t, "the list follows the tail", func() bool {
+		position := happen(t, log, h, 1)
+		until(t, "the list is kept", func() bool { return workers.Health()[0].Position >= position })
+		return store.together.Load() > 0
+	})
+	release := make(chan struct{})
+	store.release.Store(&release)
+	until(t, "a write is stuck", func() bool {
+		happen(t, log, h, 1)
+		return store.failing.Load() > 0
+	})
+	cancel()
+	close(release)
+	running.Wait()
+	if writes := store.failing.Load(); writes != 1 {
+		t.Errorf("what could not be written was written %d times", writes)
 	}
 }
 
