@@ -78,6 +78,11 @@ func (w *worker) followTail(ctx context.Context, b *builder, after Point, subscr
 			}
 		case <-ctx.Done():
 			w.tail.followers.leave(f)
+			select {
+			case err := <-f.left: // the write that was under way has failed, and has had its time
+				return err
+			default:
+			}
 			batch, _, _ := w.tail.since(f.after, subscription)
 			if err := f.write(ctx, batch); err != nil {
 				return err
@@ -146,7 +151,10 @@ func (t *tail) keepOnce(ctx context.Context, o WorkerOptions) (more <-chan struc
 	left = o.Gather - time.Since(fs.written)
 	var due, others []*follower
 	for _, f := range slices.Clone(fs.all) {
-		f.batch, more, f.open = t.since(f.after, f.subscription)
+		var changed <-chan struct{}
+		if f.batch, changed, f.open = t.since(f.after, f.subscription); more == nil {
+			more = changed // the first one lacks whatever comes before the others are asked
+		}
 		f.gathered(len(f.batch.Events))
 		wanted, _ := o.Positions.wanted(f.projection.Name)
 		switch {

@@ -153,7 +153,7 @@ func TestDirectoryFollows(t *testing.T) {
 	positions := projections.NewPositions()
 	run(t, projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond, Positions: positions}))
 	q := projections.NewQueries(counted, projections.QueryOptions{ReadWait: patience, Positions: positions})
-	happen(t, eventLog, history(21), 10)
+	before := happen(t, eventLog, history(21), 10)
 	id := domain.RoomID(fmt.Sprint("directory-", time.Now().UnixNano()))
 	append := func(expected domain.Revision, e domain.Event) eventstore.Position {
 		t.Helper()
@@ -166,11 +166,14 @@ func TestDirectoryFollows(t *testing.T) {
 	wantName := func(want string, at eventstore.Position) {
 		t.Helper()
 		d, err := q.Directory(t.Context(), at)
-		if err != nil || d.Name(id) != want || d.Position < at {
-			t.Errorf("%q at %d, %v; want %q at %d", d.Name(id), d.Position, err, want, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Name(id) != want || d.Position < at {
+			t.Errorf("%q at %d; want %q at %d", d.Name(id), d.Position, want, at)
 		}
 	}
-	wantName("", 0)
+	wantName("", before)
 	wantName("Blue", append(eventstore.NoStream, registered(id, domain.Details{Name: "Blue"})))
 	wantName("Red", append(0, domain.RoomChanged{RoomID: id, Details: domain.Details{Name: "Red"}, At: nine}))
 	read := counted.of[projections.RoomListName]

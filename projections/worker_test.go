@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -232,11 +233,13 @@ func TestCheckpointWithoutEvents(t *testing.T) {
 // stuck is a store whose writes of documents end when they are released, and then fail.
 type stuck struct {
 	projections.Store
-	release atomic.Pointer[chan struct{}]
+	release           atomic.Pointer[chan struct{}]
+	together, failing atomic.Int32 // how many writes were of lists together, and how many begun that fail
 }
 
 func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections.Schema, rows []projections.Row, at projections.Checkpoint) error {
 	if release := s.release.Load(); release != nil && len(rows) > 0 {
+		s.failing.Add(1)
 		select {
 		case <-*release:
 		case <-ctx.Done():
@@ -247,6 +250,7 @@ func (s *stuck) Write(ctx context.Context, g projections.Ref, schema projections
 }
 
 func (s *stuck) WriteAll(ctx context.Context, all []projections.Update) (errs []error) {
+	s.together.Add(1)
 	for _, u := range all {
 		errs = append(errs, s.Write(ctx, u.Ref, u.Schema, u.Rows, u.Checkpoint))
 	}
@@ -405,6 +409,64 @@ func TestListsAreWrittenTogether(t *testing.T) {
 	}
 }
 
+// between is a log in which something happens once, while the first of the lists that follow it is seen to lack nothing, and the next are not
+// yet.
+type between struct {
+	projections.Log
+	happens  func() eventstore.Position
+	armed    atomic.Bool
+	received atomic.Int64 // up to where the subscriptions have
+	position atomic.Int64 // of what happened; 0 before
+}
+
+func (l *between) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	return func(yield func(eventstore.Batch, error) bool) {
+		for batch, err := range l.Log.Subscribe(ctx, after, f) {
+			if !yield(batch, err) {
+				return
+			}
+			l.received.Store(int64(batch.Position))
+		}
+	}
+}
+
+func (l *between) EventAt(ctx context.Context, p eventstore.Position) (uuid.UUID, bool, error) {
+	if l.armed.CompareAndSwap(true, false) {
+		position := int64(l.happens())
+		for l.received.Load() < position && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		l.position.Store(position)
+	}
+	return l.Log.EventAt(ctx, p)
+}
+
+// Every list gets an event that arrives while it is looked which of them lack one.
+func TestAnEventBetweenTwoLists(t *testing.T) {
+	store, h := eventstoretest.Open(t), history(17)
+	log := &between{Log: store, happens: func() eventstore.Position { return happen(t, store, h, 1) }}
+	workers := projections.NewWorkers(openSQLite(t), log, projections.All(), projections.WorkerOptions{Gather: time.Nanosecond})
+	run(t, workers)
+	position := happen(t, store, h, 3)
+	has := func(h projections.Health) bool { return h.Position >= position && h.CaughtUp }
+	until(t, "all have caught up", func() bool { return all(workers, has) })
+	log.armed.Store(true)
+	until(t, "a list looks up how far the log is", func() bool {
+		others := make([]eventstore.Proposed, 100)
+		for i := range others {
+			others[i].Event = domain.SlotReleased{}
+		}
+		if _, err := store.Append(t.Context(), "calendar-"+uuid.NewString(), eventstore.NoStream, others...); err != nil {
+			t.Fatal(err)
+		}
+		return !log.armed.Load()
+	})
+	until(t, "all have what happened meanwhile", func() bool {
+		position = eventstore.Position(log.position.Load())
+		return position > 0 && all(workers, has)
+	})
+}
+
 // A worker that stops writes what it has received.
 func TestStopWritesWhatWasGathered(t *testing.T) {
 	log, store := eventstoretest.Open(t), openSQLite(t)
@@ -434,6 +496,34 @@ func TestStopWritesWhatWasGathered(t *testing.T) {
 	}
 	if verdict, err := projections.Verify(t.Context(), store, log, p); err != nil || verdict.Faults() > 0 {
 		t.Errorf("%+v, %v", verdict, err)
+	}
+}
+
+// A worker that stops while a write takes long waits for it once: if it fails, it is not repeated.
+func TestStopWaitsForAWriteOnce(t *testing.T) {
+	log, store, h := eventstoretest.Open(t), &stuck{Store: openSQLite(t)}, history(18)
+	p, _ := projections.Named(projections.BookingListName)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	workers := projections.NewWorkers(store, log, []projections.Projection{p}, projections.WorkerOptions{Gather: time.Nanosecond})
+	var running sync.WaitGroup
+	running.Go(func() { _ = workers.Run(ctx) })
+	until(t, "the list follows the tail", func() bool {
+		position := happen(t, log, h, 1)
+		until(t, "the list is kept", func() bool { return workers.Health()[0].Position >= position })
+		return store.together.Load() > 0
+	})
+	release := make(chan struct{})
+	store.release.Store(&release)
+	until(t, "a write is stuck", func() bool {
+		happen(t, log, h, 1)
+		return store.failing.Load() > 0
+	})
+	cancel()
+	close(release)
+	running.Wait()
+	if writes := store.failing.Load(); writes != 1 {
+		t.Errorf("what could not be written was written %d times", writes)
 	}
 }
 

@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -203,9 +207,7 @@ func (w *linearizableWorld) send(client int, i intent) error {
 			if answer.BookingID != "" && id != "" && answer.BookingID != id {
 				a.told.problem = "another booking"
 			}
-			if first.told.unknown {
-				a.sent = first.sent // the answer may be the one that was kept of an earlier try
-			}
+			a.sent = first.sent // the answer may be the one that was kept of an earlier try, even of one without effect
 			if first.told.unknown && a.told.code >= 300 {
 				w.add(first, "") // refused now, the first try may still have happened, or happen later
 			}
@@ -558,4 +560,33 @@ func (w *linearizableWorld) check() {
 	short := shortest(history)
 	r.t.Errorf("world %d is not linearizable. Of its %d requests these %d cannot be right:\n%sThe same schedule again: go test ./cmd/roombook -run Linearizable -linearizable.seed %d",
 		w.number, len(history), len(short), narrative(short), r.seed)
+}
+
+// A request with a key that is repeated counts from its first try on, even if that is said to have had no effect: its refusal may have been
+// kept, though the server could not tell, and is then the answer to all tries, whatever has changed since.
+func TestARepeatedRequestCountsFromItsFirstTry(t *testing.T) {
+	r := &linearizableRun{t: t, start: time.Now(), http: http.DefaultClient, ctx: t.Context(), next: kill{requests: math.MaxInt}}
+	var answered atomic.Int64 // the first try; 0 before
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		status, problem := http.StatusConflict, "slot-taken"
+		if answered.CompareAndSwap(0, time.Since(r.start).Nanoseconds()) {
+			status, problem = http.StatusServiceUnavailable, "event-store-unavailable"
+		}
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"type":"/problems/%s"}`, problem)
+	}))
+	defer server.Close()
+	up := make(chan struct{})
+	close(up)
+	for i := range r.members {
+		r.members[i].up, r.members[i].process = up, &process{address: server.Listener.Addr().String()}
+	}
+	w := &linearizableWorld{run: r, ids: map[string]int{}, numbers: map[int]string{}, closed: map[int]string{}}
+	if err := w.send(0, intent{op: op{kind: opBook, room: 1, start: 30, end: 60, user: 1}, key: 1}); err != nil {
+		t.Fatal(err)
+	}
+	first := answered.Load()
+	if len(w.history) != 1 || w.history[0].told.problem != "slot-taken" || w.history[0].sent > first || w.history[0].heard < first {
+		t.Errorf("the first try was answered at %d, and the history is %+v", first, w.history)
+	}
 }
