@@ -17,7 +17,10 @@ form.addEventListener("submit", async (event) => {
     const answer = await reply.json();
     if (reply.ok) {
       form.remove();
-      result.textContent = answer.name + " has been added and can sign in.";
+      const link = document.createElement("a");
+      link.href = form.dataset.prefix + "/signin";
+      link.textContent = "sign in";
+      result.replaceChildren(answer.name + " has been added and can ", link, ".");
       return;
     }
     const faults = (answer.errors || []).map((e) => e.pointer.slice(1) + " " + e.detail);

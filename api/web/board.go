@@ -100,6 +100,7 @@ type board struct {
 	Registered              int // rooms there are, whatever the filter
 	Free                    *freeRooms
 	Position                uint64
+	Changes                 string // rooms in which the reader may change bookings of others: ids with spaces between, or * for all
 }
 
 // Minutes is the length of the day, which is not that of others when clocks are changed.
@@ -181,6 +182,7 @@ func (v *view) readBoard() (*board, error) {
 		}
 	}
 	b.Buildings, b.AllEquipment = distinct(b.Buildings), distinct(b.AllEquipment)
+	b.Changes = v.changes()
 	rooms, err := v.findRooms(b.Filter.rooms(b.Day.Start))
 	if err != nil {
 		return nil, err
@@ -229,6 +231,20 @@ func (v *view) readBoard() (*board, error) {
 		b.Rooms = append(b.Rooms, row)
 	}
 	return b, nil
+}
+
+// changes are the rooms in which the reader may change bookings of others: ids with spaces between, or * for all.
+func (v *view) changes() string {
+	if v.may(domain.ChangeBooked, "", "") {
+		return string(domain.AllRooms)
+	}
+	var rooms []string
+	for id := range v.rooms {
+		if v.may(domain.ChangeBooked, "", id) {
+			rooms = append(rooms, string(id))
+		}
+	}
+	return strings.Join(rooms, " ")
 }
 
 func distinct(texts []string) []string {

@@ -255,6 +255,9 @@ func accountScreens(t *testing.T, browser context.Context) {
 		if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
 			t.Errorf("%s is %v pixels wider than a phone", name, wide)
 		}
+		if !eval[bool](b, `(document.querySelector('.top nav [aria-current]')?.getBoundingClientRect().right ?? 0) <= innerWidth`) {
+			t.Errorf("the head of %s does not show where one is", name)
+		}
 	}
 	for _, language := range []string{"en", "ko"} {
 		for _, scheme := range []string{"light", "dark"} {
@@ -284,5 +287,37 @@ func accountScreens(t *testing.T, browser context.Context) {
 			fits(b, fmt.Sprintf("person-link-%s-%s", language, scheme))
 			visit("tokens", "/people/tokens")
 		}
+	}
+
+	// A booking of somebody else can be seen on the board, with a name, and not changed.
+	if _, err := all.AddUser(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, accounts.NewUser{Name: "ann", Password: "battery staple", Roles: domain.NewRoles(domain.RoleUser)}); err != nil {
+		t.Fatal(err)
+	}
+	signedIn := func(name, password string) *tab {
+		b := newTab(t, browser, h, "en")
+		b.run(chromedp.Navigate(h.url + "/signin?back=/account"))
+		if eval[bool](b, `document.querySelector('.top nav, script[src$="live.js"]') !== null`) {
+			t.Error("who is not signed in is offered screens, or told of changes")
+		}
+		b.eval(fmt.Sprintf(`document.getElementById('name').value = %q; document.getElementById('password').value = %q; document.querySelector('form.form').requestSubmit()`, name, password))
+		b.until(`location.pathname === '/account'`)
+		return b
+	}
+	b := signedIn("root", "correct horse battery")
+	b.eval(fmt.Sprintf(`(async () => {
+		const send = (path, body) => fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})
+		await send('/rooms', {roomId: 'library', name: 'Library'})
+		await send('/bookings', {roomId: 'library', useStartDtm: '%[1]s1000', useEndDtm: '%[1]s1100', bookingUserId: %[2]q})
+	})()`, strings.ReplaceAll(day, "-", ""), root[0].ID))
+	b = signedIn("ann", "battery staple")
+	b.board("")
+	b.until(`document.querySelector('.board-block.booking') !== null`)
+	b.run(chromedp.Click(".board-block.booking"))
+	b.until(`document.querySelector('dialog[open]') !== null`)
+	if found := eval[string](b, `[...document.querySelectorAll('dialog button, dialog input:not([type=hidden]):not(:disabled)')].map(e => e.textContent).join()`); found != "Close" {
+		t.Errorf("to somebody else's booking one is offered %q", found)
+	}
+	if name := eval[string](b, `document.querySelector('dialog label:last-child input').value`); name != "root" {
+		t.Errorf("the booking is for %q", name)
 	}
 }

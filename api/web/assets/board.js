@@ -27,6 +27,7 @@ class RoomBoard extends HTMLElement {
   #sent = null // a move that the server has not answered, as the drag was at its end
   #cursor = null // {lane, at}
   #selection = null // {lane, start, end}
+  #changes = new Set() // rooms in which the reader may change bookings of others, or * for all
   #stale = new Set() // rooms to ask about again
   #position = '0'
   #texts = {}
@@ -35,8 +36,9 @@ class RoomBoard extends HTMLElement {
     if (this.#texts.ready) return
     const texts = document.getElementById('board-text')
     this.#texts = {...(texts ? JSON.parse(texts.textContent) : {}), ready: true}
-    const {base, zone, view, day, user, language} = this.dataset
-    Object.assign(this, {base: base ?? '', zone, view: view || 'day', day, user: user ?? '', locale: language || 'en'})
+    const {base, zone, view, day, user, language, accounts, changes} = this.dataset
+    Object.assign(this, {base: base ?? '', zone, view: view || 'day', day, user: user ?? '', locale: language || 'en', accounts: accounts !== undefined})
+    this.#changes = new Set(changes?.split(' '))
     this.columns = this.view === 'room' // the lanes are columns, and time goes down
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = this.dataset.position || '0'
@@ -58,6 +60,8 @@ class RoomBoard extends HTMLElement {
   }
 
   room(id) { return this.#rooms.get(id) }
+
+  seats({capacity}) { return this.text(capacity === 1 ? 'seat' : 'seats', {n: capacity}) }
 
   // ---- what is shown
 
@@ -124,6 +128,7 @@ class RoomBoard extends HTMLElement {
         if (room) room.zone = r.zone
         spans.set(r.roomId, r.spans.map(s => ({
           kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, who: this.#who(s), status: s.status, reason: s.reason,
+          locked: s.bookingUserId !== this.user && !this.#changes.has('*') && !this.#changes.has(r.roomId), // the reader may see it, and no more
         })))
       }
     }
@@ -245,7 +250,7 @@ class RoomBoard extends HTMLElement {
     const marks = []
     let date
     for (const p of lane.parts) {
-      for (let at = Math.ceil(p.start / 3_600_000) * 3_600_000; at < p.end; at += 3_600_000) {
+      for (let at = p.start + (60 - time.wallClock(p.start, this.zone) % 60) % 60 * time.minute; at < p.end; at += 60 * time.minute) {
         const first = this.view === 'week' && date !== p.date
         if (this.view === 'week' && !first && time.wallClock(at, this.zone) % 240) continue
         date = p.date
@@ -286,7 +291,7 @@ class RoomBoard extends HTMLElement {
 
   #row(i) {
     const lane = this.#lanes[i]
-    const facts = [lane.room.capacity && this.text('persons', {n: lane.room.capacity}), this.foreign(lane.room.zone) && lane.room.zone !== this.zone && lane.room.zone].filter(Boolean).join(' · ')
+    const facts = [lane.room.capacity && this.seats(lane.room), this.foreign(lane.room.zone) && lane.room.zone !== this.zone && lane.room.zone].filter(Boolean).join(' · ')
     const row = element('div', {class: 'board-row', 'data-lane': String(i)},
       this.columns ? null : element('div', {class: 'board-room'},
         element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('week-of-room')}, lane.label), facts ? element('small', {}, facts) : null),
@@ -520,7 +525,7 @@ class RoomBoard extends HTMLElement {
       const s = this.#spanOf(block, place.lane)
       if (s?.kind === 'booking') {
         press.booking = {...s, lane: place.lane}
-        if (s.status === 'ENDED' || s.status === 'IN_USE') press.span = s // can be seen, and not moved
+        if (s.locked || s.status === 'ENDED' || s.status === 'IN_USE') press.span = s // can be seen, and not moved
         else press.edge = event.target.closest('.board-edge.start') ? 'start' : event.target.closest('.board-edge.end') ? 'end' : undefined
       } else press.span = s
     }
@@ -841,7 +846,7 @@ class RoomBoard extends HTMLElement {
 
   #shift(steps, rows, resize) {
     const s = this.#drag.phase === 'dragging' ? this.#drag.from.booking : this.#here()
-    if (!s || s.kind !== 'booking' || s.status === 'ENDED' || s.status === 'IN_USE') return
+    if (!s || s.kind !== 'booking' || s.locked || s.status === 'ENDED' || s.status === 'IN_USE') return
     const now = this.#drag.ghost?.lane ?? this.#at().lane
     const lane = resize ? now : Math.max(0, Math.min(this.#lanes.length - 1, now + rows))
     this.#rules(this.#lanes[lane].room.roomId)
@@ -876,7 +881,9 @@ class RoomBoard extends HTMLElement {
     this.#refresh(room.roomId, position)
     if (!ok) return
     const events = body._embedded.events
-    answer.by = {user: events.findLast(e => e.data?.userId)?.data.userId, since: Date.parse(events.findLast(e => e.data?.slot)?.time)}
+    const last = events.findLast(e => e.data?.userId)
+    const span = last && {bookingUserId: last.data.userId, bookingUserName: last.onBehalfOf ? last.onBehalfOfName : last.actorName}
+    answer.by = {user: span && this.#who(span), since: Date.parse(events.findLast(e => e.data?.slot)?.time)}
   }
 
   async #drop(id, roomId, etag) {

@@ -43,7 +43,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
   const date = time.dateOf(start, room.zone)
   const started = booking?.status === 'IN_USE'
   const over = booking?.status === 'ENDED'
-  const fixed = started || over
+  const fixed = started || over || !!booking?.locked
   const key = kept?.key ?? newKey()
   const untouched = [wallOf(start, room.zone), wallOf(end, room.zone), booking?.user].join()
 
@@ -51,7 +51,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
   const when = element('p', {class: 'board-when'})
   const from = element('input', {type: 'time', name: 'from', required: true, value: kept?.from ?? wallOf(start, room.zone), disabled: fixed, oninput: check})
   const to = element('input', {type: 'time', name: 'to', required: true, value: kept?.to ?? wallOf(end, room.zone), disabled: fixed, oninput: check})
-  const user = element('input', {type: 'text', name: 'user', required: true, value: kept?.user ?? (booking ? booking.user ?? '' : board.user), pattern: '[A-Za-z0-9._\\-]{1,64}', autocomplete: 'username', disabled: fixed, title: text('user-format'), oninput: check})
+  const user = element('input', {type: board.accounts ? 'hidden' : 'text', name: 'user', required: true, value: kept?.user ?? (booking ? booking.user ?? '' : board.user), pattern: '[A-Za-z0-9._\\-]{1,64}', autocomplete: 'username', disabled: fixed, title: text('user-format'), oninput: check})
   const chips = element('div', {class: 'board-chips', role: 'group', 'aria-label': text('length')}, ...[15, 30, 45, 60].map(n =>
     element('button', {type: 'button', onclick: () => { to.value = wallOf(slot().start + n * time.minute, room.zone); check() }}, text('minutes', {n}))))
   const state = element('p', {class: 'board-state', role: 'status'})
@@ -65,8 +65,8 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
   if (booking) {
     const act = (label, run) => actions.append(element('button', {type: 'button', onclick: () => perform(run)}, text(label)))
     if (!fixed) act('cancel', () => board.cancel(booking))
-    if (booking.status === 'CONFIRMED' || booking.status === 'BOOKED') act('start', () => request(base, 'POST', '/realuses', {body: {bookingId: booking.id}}))
-    if (started) act('end', () => board.endUse(booking))
+    if (!fixed && (booking.status === 'CONFIRMED' || booking.status === 'BOOKED')) act('start', () => request(base, 'POST', '/realuses', {body: {bookingId: booking.id}}))
+    if (started && !booking.locked) act('end', () => board.endUse(booking))
     more.href = `${base}/bookings/${booking.id}/page`
   }
   more.textContent = text(booking ? 'details' : 'more')
@@ -79,7 +79,8 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
     perform(() => booking ? board.change(booking, {room, start, end, user: user.value}) : board.book({room, start, end, user: user.value, key}), {start, end})
   }}, title, when,
   element('div', {class: 'board-fields'},
-    element('label', {}, text('from'), from), element('label', {}, text('to'), to), element('label', {}, text('user'), user)),
+    element('label', {}, text('from'), from), element('label', {}, text('to'), to), board.accounts ? user : null,
+    !board.accounts || booking ? element('label', {}, text('user'), board.accounts ? element('input', {value: booking.who, disabled: true}) : user) : null),
   fixed ? null : chips, state, fixed ? null : also, problem, other, actions)
   const dialog = element('dialog', {class: 'board-dialog', 'aria-labelledby': 'board-dialog-title', onclose: () => {
     board.removeEventListener('board:refreshed', check)
@@ -122,7 +123,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
       room = r
       check()
       submit.focus()
-    }}, r.capacity ? `${r.name} · ${text('persons', {n: r.capacity})}` : r.name)))
+    }}, r.capacity ? `${r.name} · ${board.seats(r)}` : r.name)))
   }
 
   async function perform(run, slot) {

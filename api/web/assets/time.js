@@ -91,20 +91,26 @@ export function snap(instant, step, zone) {
   return Math.round(instant / minute) * minute + (Math.round(Math.round(wall) / step) * step - Math.round(wall)) * minute
 }
 
+function twelveHours(locale) {
+  return (document.documentElement.dataset.hours ?? (locale.startsWith('ko') ? '12' : '24')) === '12'
+}
+
 // clock is the wall clock in words, by the clock that the reader chose or else by that of the language: 09:30, 9:30 AM, and 오전 9:30, which
 // browsers write with AM.
 export function clock(instant, locale, zone) {
   const korean = locale.startsWith('ko')
-  const hours = document.documentElement.dataset.hours ?? (korean ? '12' : '24')
   const wall = wallClock(instant, zone)
   const minutes = String(wall % 60).padStart(2, '0')
-  if (hours === '24') return `${String(Math.floor(wall / 60)).padStart(2, '0')}:${minutes}`
+  if (!twelveHours(locale)) return `${String(Math.floor(wall / 60)).padStart(2, '0')}:${minutes}`
   const twelve = `${(Math.floor(wall / 60) + 11) % 12 + 1}:${minutes}`
   return korean ? `${wall < 720 ? '오전' : '오후'} ${twelve}` : `${twelve} ${wall < 720 ? 'AM' : 'PM'}`
 }
 
+// hour is an hour by the same clock, in few words: 09, 9 AM, 오전 9시.
 export function hour(instant, locale, zone) {
-  return format(locale, zone, {hour: 'numeric', hourCycle: 'h23'}).format(instant)
+  const hourCycle = twelveHours(locale) ? 'h12' : 'h23'
+  const words = format(locale, zone, {hour: 'numeric', hourCycle}).format(instant)
+  return words.replace(/AM|PM/, half => locale.startsWith('ko') ? {AM: '오전', PM: '오후'}[half] : half)
 }
 
 const dayNames = new Map()

@@ -26,7 +26,10 @@ document.documentElement.dataset.hours = '24'
 equal('a clock of 24 hours in Korean', time.clock(instant('2027-03-10T05:05:00Z'), 'ko', 'Asia/Seoul'), '14:05')
 document.documentElement.dataset.hours = '12'
 equal('a clock of 12 hours in English', time.clock(instant('2027-03-10T05:05:00Z'), 'en', 'Asia/Seoul').replace(/\s/, ' '), '2:05 PM')
+equal('an hour of a clock of 12 hours', time.hour(instant('2027-03-10T05:00:00Z'), 'en', 'Asia/Seoul').replace(/\s/, ' '), '2 PM')
 delete document.documentElement.dataset.hours
+equal('an hour', time.hour(instant('2027-03-10T00:00:00Z'), 'en', 'Asia/Seoul'), '09')
+equal('an hour in Korean', time.hour(instant('2027-03-10T05:00:00Z'), 'ko', 'Asia/Seoul'), '오후 2시')
 equal('a clock in Korean', time.clock(instant('2027-03-10T00:30:00Z'), 'ko', 'Asia/Seoul'), '오전 9:30')
 
 // Places on a lane of two days without the night between.
