@@ -239,11 +239,12 @@ func checkScreen(t testing.TB, target string, r reply) {
 				t.Errorf("%s: a <%s> without a name", target, n.Data)
 			}
 		case "input", "select", "textarea":
+			hidden := attr(n, "type") == "hidden" || slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "hidden" })
 			inLabel := false
 			for p := n.Parent; p != nil; p = p.Parent {
 				inLabel = inLabel || p.Data == "label"
 			}
-			if attr(n, "type") != "hidden" && !inLabel && !named[attr(n, "id")] {
+			if !hidden && !inLabel && !named[attr(n, "id")] {
 				t.Errorf("%s: the field %s has no label", target, attr(n, "name"))
 			}
 		}
