@@ -276,7 +276,7 @@ func accountScreens(t *testing.T, browser context.Context) {
 			}
 			visit("signin", "/signin?back=/account")
 			b.eval(`document.getElementById('name').value = 'root'; document.getElementById('password').value = 'correct horse battery'; document.querySelector('form.form').requestSubmit()`)
-			b.until(`location.pathname === '/account'`)
+			b.until(`location.pathname === '/account' && document.readyState === 'complete'`)
 			b.eval(`document.querySelector('button[value=create]').click()`)
 			b.until(`document.querySelector('.done code')`)
 			fits(b, fmt.Sprintf("account-%s-%s", language, scheme))
@@ -300,7 +300,7 @@ func accountScreens(t *testing.T, browser context.Context) {
 			t.Error("who is not signed in is offered screens, or told of changes")
 		}
 		b.eval(fmt.Sprintf(`document.getElementById('name').value = %q; document.getElementById('password').value = %q; document.querySelector('form.form').requestSubmit()`, name, password))
-		b.until(`location.pathname === '/account'`)
+		b.until(`location.pathname === '/account' && document.readyState === 'complete'`)
 		return b
 	}
 	b := signedIn("root", "correct horse battery")
