@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"roombook/commands/accounts"
 	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
 )
 
 // busyHouse is a server with --privacy busy, and bookings of a user, ann, in all of their states.
@@ -35,7 +38,7 @@ const (
 func newBusyHouse(t *testing.T) *busyHouse {
 	t.Helper()
 	h := &busyHouse{accountService: new(accountService), as: map[string]string{}, day: tomorrow(t)}
-	h.service = whole(t, func(o *Options) { o.Privacy = domain.PrivacyBusy }, h.withAccounts(t))
+	h.service = wholeOn(t, eventstoretest.OpenAlone(t), func(o *Options) { o.Privacy = domain.PrivacyBusy }, h.withAccounts(t))
 	var named domain.UserID
 	for name, n := range map[string]accounts.NewUser{
 		"ann":       {Name: annsName, FullName: annsFullName, Roles: domain.NewRoles(domain.RoleUser)},
@@ -315,7 +318,7 @@ func TestChangesTellNobodysName(t *testing.T) {
 			break
 		}
 	}
-	id := s.book(t, strings.Replace(morning, `"ann"`, `"`+annsName+`"`, 1))
+	id := s.book(t, strings.NewReplacer(`"1"`, `"r-`+uuid.NewString()+`"`, `"ann"`, `"`+annsName+`"`).Replace(morning))
 	s.do(t, "DELETE", "/bookings/"+id, "").want(t, 204)
 	seen := 0
 	for e := range events {

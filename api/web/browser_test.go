@@ -287,16 +287,20 @@ func (b *tab) board(query string) {
 	b.until(`document.querySelector('.board-live').textContent.length > 0`)
 }
 
-// eval evaluates a script, and returns its value.
+// eval evaluates a script, and returns its value. A page that is loaded again meanwhile is asked again.
 func eval[T any](b *tab, js string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.t.Fatal(err)
+	for {
+		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+		if err == nil {
+			return value
+		}
+		if !strings.Contains(err.Error(), "Inspected target navigated") {
+			b.t.Fatal(err)
+		}
 	}
-	return value
 }
 
 func (b *tab) eval(js string) {

@@ -62,6 +62,7 @@ func withAccounts(t *testing.T) func(*api.Options) {
 func (b *tab) as(name string) {
 	b.t.Helper()
 	b.run(chromedp.Navigate(b.url + "/settings"))
+	b.until(`location.pathname === '/settings' && document.readyState === 'complete'`)
 	b.eval(`document.cookie = 'roombook-name=` + name + `; path=/'`)
 }
 
