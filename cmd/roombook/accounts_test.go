@@ -203,6 +203,10 @@ func TestALostDirectory(t *testing.T) {
 	if status, body, _ := p.ask(t, "GET", "/me", "", "Authorization: Bearer "+token); status != 401 {
 		t.Errorf("a token that no list shows: %d %s", status, body)
 	}
+	p.awaitReady(t)
+	if status, body, _ := p.ask(t, "GET", "/readyz", "", ""); status != 200 || !strings.Contains(body, `"accounts"`) {
+		t.Errorf("readiness does not tell of the directory: %d %s", status, body)
+	}
 	if printed := p.stop(t); !strings.Contains(printed, "first user") {
 		t.Errorf("printed %s", printed)
 	}

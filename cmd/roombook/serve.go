@@ -112,6 +112,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 			return failure
 		}
 		defer func() { err = errors.Join(err, people.Close()) }()
+		probes = append(probes, api.Probe{Name: "accounts", Check: people.Ping})
 		users = accounts.New(store, people, accounts.Options{Idle: c.sessionIdle, Life: c.sessionLife})
 		if c.auth == authOIDC && c.has(roleAPI) {
 			if provider, err = c.provider(); err != nil {
