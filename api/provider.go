@@ -35,7 +35,7 @@ func (x *exchange) byToken(token string) (domain.Actor, error) {
 
 // signInRequest is the metadata of what is done because the provider says who the request is by.
 func (x *exchange) signInRequest() accounts.Request {
-	return accounts.Request{At: x.now(), CorrelationID: x.correlation()}
+	return accounts.Request{Client: x.keptNetwork(), At: x.now(), CorrelationID: x.correlation()}
 }
 
 // flowSeconds is how long a browser may stay at the provider.

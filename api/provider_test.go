@@ -164,6 +164,11 @@ func TestSignInAtAProvider(t *testing.T) {
 		t.Error(me.body)
 	}
 	b.get(t, "/my").want(t, 200)
+	for r, err := range s.service.log.ReadStream(t.Context(), domain.UserID(me.at(t, "userId").(string)).Stream(), 0) {
+		if err != nil || r.Metadata.Client == "" {
+			t.Errorf("%s has no network: %v", r.Type, err)
+		}
+	}
 
 	// The callback is for once, and for the browser that began: another one is not signed in by it.
 	twice := b.ask(t, "GET", callback, nil).want(t, 400)
