@@ -62,6 +62,13 @@ func TestSignInAs(t *testing.T) {
 	}
 	w.wantPerson(t, actor.User, "annabella", "", "")
 
+	for _, name := range []string{"anna", "annabella"} { // each is what they are called from then on
+		w.signInAs(t, identity("7", name))
+		if called, _ := w.Name(t.Context(), actor.User); called != name {
+			t.Errorf("called %q, want %q", called, name)
+		}
+	}
+
 	another := identity("7", "annabella")
 	another.Issuer = "https://other.example"
 	if other := w.signInAs(t, another); other.User == actor.User {

@@ -214,6 +214,13 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 	return p.User, nil
 }
 
+// changePerson replaces what the directory knows of a person. The errors are those of the directory.
+func (a *Accounts) changePerson(ctx context.Context, p directory.Person) error {
+	err := a.directory.ChangePerson(ctx, p)
+	a.names.forget(p.User)
+	return err
+}
+
 // change carries out a command on a user.
 func (a *Accounts) change(ctx context.Context, r Request, id domain.UserID, decide func(domain.User) ([]domain.Event, error)) error {
 	_, err := transact(ctx, a, r, id.Stream(), decide)
@@ -263,7 +270,7 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 		return err
 	}
 	if p != u.Person {
-		if err := a.directory.ChangePerson(ctx, p); errors.Is(err, directory.ErrUnknown) {
+		if err := a.changePerson(ctx, p); errors.Is(err, directory.ErrUnknown) {
 			return domain.ErrUserNotFound
 		} else if err != nil {
 			return err
