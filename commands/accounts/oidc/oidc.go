@@ -254,23 +254,27 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 
 // verify returns what a token says that the provider issued to an audience and that has not expired. The error is [ErrRefused] or
 // [ErrUnavailable].
-func (p *Provider) verify(ctx context.Context, token, audience string, at time.Time) (*oidc.IDToken, error) {
+func (p *Provider) verify(ctx context.Context, token, audience string, at time.Time) (*oidc.IDToken, claims, error) {
 	m, err := p.metadata(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys := &keySet{provider: p, metadata: m}
 	config := &oidc.Config{ClientID: audience, SupportedSigningAlgs: algorithms, Now: func() time.Time { return at }}
 	t, err := oidc.NewVerifier(p.options.Issuer, keys, config).Verify(ctx, token)
 	switch {
 	case keys.failure != nil:
-		return nil, keys.failure
+		return nil, nil, keys.failure
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	case t.Subject == "":
-		return nil, fmt.Errorf("%w: the token has no subject", ErrRefused)
+		return nil, nil, fmt.Errorf("%w: the token has no subject", ErrRefused)
 	}
-	return t, nil
+	var c claims
+	if err := t.Claims(&c); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return t, c, nil
 }
 
 // Flow is what a browser keeps while it is at the provider: without it nobody can come back in its place.
@@ -310,13 +314,9 @@ func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Value
 		return i, exchangeError(err)
 	}
 	raw, _ := token.Extra("id_token").(string)
-	idToken, err := p.verify(ctx, raw, p.options.ClientID, at)
+	idToken, c, err := p.verify(ctx, raw, p.options.ClientID, at)
 	if err != nil {
 		return i, err
-	}
-	var c claims
-	if err := idToken.Claims(&c); err != nil {
-		return i, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	switch {
 	case !equal(idToken.Nonce, f.Nonce):
@@ -373,13 +373,9 @@ func (p *Provider) AccessToken(ctx context.Context, token string, at time.Time) 
 	if kind = strings.ToLower(kind); kind != "at+jwt" && kind != "application/at+jwt" {
 		return i, fmt.Errorf("%w: it is no access token", ErrRefused)
 	}
-	t, err := p.verify(ctx, token, p.options.Audience, at)
+	t, c, err := p.verify(ctx, token, p.options.Audience, at)
 	if err != nil {
 		return i, err
-	}
-	var c claims
-	if err := t.Claims(&c); err != nil {
-		return i, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return p.identity(t.Subject, c)
 }
