@@ -33,12 +33,11 @@ var (
 //
 // A request has a token in its Authorization header, or else a session in a cookie: where there is a header the cookie is not looked at.
 // The display beside a door has a token in a cookie, which permits what doors may do; it counts where no session does, so a display goes on
-// after somebody has been signed in on it. Calendar programs, which can send no header of their
-// choice, send a token for feeds as the password of HTTP Basic.
-// Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes something and has no bearer
-// token must come from a page of this server, or from a program that is no browser (see [http.CrossOriginProtection]). Any
-// other Authorization header says nothing: browsers add the name and password that a proxy in front of the server has asked for. That a page is
-// this server's is also known by the address that a trusted proxy says the client used.
+// after somebody has been signed in on it. Calendar programs, which can send no header of their choice, send a token for feeds as the
+// password of HTTP Basic. Browsers send cookies, and reach servers that others do not, whichever page made them; so whatever changes
+// something and has no bearer token must come from a page of this server, or from a program that is no browser (see
+// [http.CrossOriginProtection]). Any other Authorization header says nothing: browsers add the name and password that a proxy in front of
+// the server has asked for. That a page is this server's is also known by the address that a trusted proxy says the client used.
 func (x *exchange) authenticate(r *route) error {
 	s := x.server
 	if r.path == noPath {

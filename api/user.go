@@ -250,7 +250,7 @@ func (s *Server) changeUser(x *exchange) error {
 	return x.replyUser(r, id, false)
 }
 
-// onUser carries out a command on the user in the path, which is answered with nothing.
+// onUser carries out a command on the user in the path, which is answered with nothing unless do says otherwise.
 func (x *exchange) onUser(do func(r accounts.Request, id domain.UserID) error) error {
 	id, err := x.userID()
 	if err != nil {
@@ -273,16 +273,10 @@ func (s *Server) endUsersSessions(x *exchange) error {
 }
 
 func (s *Server) linkPassword(x *exchange) error {
-	id, err := x.userID()
-	if err != nil {
-		return err
-	}
-	r, err := x.account()
-	if err != nil {
-		return err
-	}
-	x.status = http.StatusCreated
-	return x.replyUser(r, id, true)
+	return x.onUser(func(r accounts.Request, id domain.UserID) error {
+		x.status = http.StatusCreated
+		return x.replyUser(r, id, true)
+	})
 }
 
 // usersPasswordRequest is the body that changes a user's password.

@@ -20,7 +20,6 @@ import (
 	"roombook/commands/accounts"
 	directory "roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
-	"roombook/eventstore"
 )
 
 // form sends a form to a screen as a browser does.
@@ -225,20 +224,8 @@ func TestScreensAreLive(t *testing.T) {
 
 // accountScreens is the same for the screens of a server that has accounts, whose first user is added in the browser.
 func accountScreens(t *testing.T, browser context.Context) {
-	people, err := directory.Open(filepath.Join(t.TempDir(), "accounts.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all *accounts.Accounts
-	h := open(t, "Asia/Seoul", func(o *api.Options) {
-		all = accounts.New(o.Streams.(*eventstore.Store), people, accounts.Options{})
-		o.Accounts = all
-	})
-	t.Cleanup(func() {
-		if err := people.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := open(t, "Asia/Seoul", withAccounts(t), func(o *api.Options) { all = o.Accounts })
 	code, err := all.SetUpCode(t.Context())
 	if err != nil {
 		t.Fatal(err)
