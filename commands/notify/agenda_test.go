@@ -335,7 +335,7 @@ func TestFallbackThatAskedToWait(t *testing.T) {
 
 // A server that refuses everybody for now uses up no attempts, and is known for it.
 func TestServerThatRefusesEverybody(t *testing.T) {
-	w, server := newWorld(t), notifytest.NewMailServer(t, false)
+	w, server := newWorldOn(t, eventstoretest.OpenAlone(t)), notifytest.NewMailServer(t, false) // where nobody else's messages are refused
 	var refusing atomic.Bool
 	refusing.Store(true)
 	server.Answer(func(string) error {
@@ -522,15 +522,17 @@ func TestDeletedStreamHoldsUpNobody(t *testing.T) {
 	mail.Pause = time.Hour
 	d, _ := w.start(Options{Mail: mail})
 	deleted, kept := w.created(gone), w.created(ann)
-	waiting := func(n int) func() bool {
-		return func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == n }
+	waits := func(id domain.NotificationID) bool {
+		d.agenda.mu.Lock()
+		defer d.agenda.mu.Unlock()
+		return d.agenda.streams[id.Stream()] != nil
 	}
-	w.until("both wait for their next attempt", waiting(2))
+	w.until("both wait for their next attempt", func() bool { return waits(deleted) && waits(kept) })
 	if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), deleted.Stream(), esdb.TombstoneStreamOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	d.agenda.hasten()
-	w.until("the other is attempted again, and waits", func() bool { return count[domain.NotificationFailed](w.recorded(kept)) == 2 && waiting(1)() })
+	w.until("the other is attempted again, and waits", func() bool { return count[domain.NotificationFailed](w.recorded(kept)) == 2 && waits(kept) && !waits(deleted) })
 	refused.Store(false)
 	d.agenda.hasten()
 	if c := w.outcome(kept, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts != 3 {
