@@ -178,15 +178,19 @@ func TestChangesAreTold(t *testing.T) {
 func TestChangesOfOtherServers(t *testing.T) {
 	store := eventstoretest.Open(t)
 	one, other := wholeOn(t, store), listen(t, wholeOn(t, store))
-	one.book(t, morning)
+	room := uuid.NewString()
+	book := func(day int) string {
+		return one.book(t, fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611%d0930","useEndDtm":"202611%[2]d1030","bookingUserId":"ann"}`, room, day))
+	}
+	book(23)
 	events := other.stream(t, "")
 	until(t, events, named("ready"))
-	id := one.book(t, `{"roomId":"other","useStartDtm":"202611240930","useEndDtm":"202611241030","bookingUserId":"ann"}`)
+	id := book(24)
 	var c struct{ Position uint64 }
 	if err := json.Unmarshal([]byte(until(t, events, of(id)).data), &c); err != nil {
 		t.Fatal(err)
 	}
-	got := other.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId=other", "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
+	got := other.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId="+room, "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
 	if !strings.Contains(got.body, id) {
 		t.Error(got.body)
 	}
