@@ -41,7 +41,7 @@ func run(t *testing.T, workers *projections.Workers) (stop func()) {
 }
 
 // patience is how long tests wait for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()
