@@ -32,10 +32,15 @@ const (
 	other = "another staple entirely"
 )
 
-// counted are streams whose reads are counted.
+// counted are streams whose reads and appends are counted.
 type counted struct {
 	Streams
-	reads atomic.Int64
+	reads, appends atomic.Int64
+}
+
+func (c *counted) Append(ctx context.Context, stream string, expected domain.Revision, events ...eventstore.Proposed) (eventstore.Appended, error) {
+	c.appends.Add(1)
+	return c.Streams.Append(ctx, stream, expected, events...)
 }
 
 func (c *counted) ReadStream(ctx context.Context, stream string, from domain.Revision) iter.Seq2[eventstore.Recorded, error] {
@@ -722,13 +727,13 @@ func TestEveryCommandIsDecided(t *testing.T) {
 			}
 			args = append(args, arg)
 		}
-		before, _ := w.log.End(t.Context())
+		before := w.counted.appends.Load()
 		results := m.Func.Call(args)
 		err, _ := results[len(results)-1].Interface().(error)
 		if _, forbidden := errors.AsType[*domain.Forbidden](err); !forbidden && !(m.Name == "RevokeToken" && errors.Is(err, domain.ErrTokenNotFound)) {
 			t.Errorf("%s by nobody in particular: %v", m.Name, err)
 		}
-		if after, _ := w.log.End(t.Context()); after != before {
+		if w.counted.appends.Load() != before {
 			t.Errorf("%s by nobody in particular has changed something", m.Name)
 		}
 	}
