@@ -133,9 +133,13 @@ func TestRefusedRecipientHoldsUpNobody(t *testing.T) {
 // Of three dispatchers one makes each attempt, once, when it is due.
 func TestOneAttemptWhenDue(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
+	kim := w.user("kim")
 	var mu sync.Mutex
 	tries := 0
-	server.Answer(func(string) error {
+	server.Answer(func(to string) error {
+		if !strings.HasPrefix(to, string(kim)+"@") {
+			return nil
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if tries++; tries < 7 {
@@ -147,13 +151,13 @@ func TestOneAttemptWhenDue(t *testing.T) {
 	for range 3 {
 		w.start(Options{Mail: mail})
 	}
-	id := domain.NotificationOf(w.event(w.book(w.user("kim")), "BookingCreated").ID)
+	id := domain.NotificationOf(w.event(w.book(kim), "BookingCreated").ID)
 	if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts != 7 {
 		t.Errorf("%+v", c)
 	}
 	events := w.recorded(id)
 	if len(events) != 13 || count[domain.NotificationDue](events) != 6 || len(w.mails(server)) != 1 {
-		t.Errorf("%+v", events)
+		t.Fatalf("%+v", events)
 	}
 	for i, e := range events[:12] {
 		if _, due := e.(domain.NotificationDue); due != (i%2 == 1) {
