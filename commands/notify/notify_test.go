@@ -384,13 +384,16 @@ func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 // A dispatcher that has lost its connection while the mail server is away leaves to another what waits in its hands.
 func TestGroupChangesHandsDuringAnOutage(t *testing.T) {
 	w, address := newWorldAt(t)
-	server := notifytest.NewMailServer(t, false)
+	server, kim := notifytest.NewMailServer(t, false), w.user("kim")
 	var mu sync.Mutex
 	tries := 0
 	answer := make(chan struct{})
 	release := sync.OnceFunc(func() { close(answer) })
 	defer release()
-	server.Answer(func(string) error {
+	server.Answer(func(to string) error {
+		if !strings.HasPrefix(to, string(kim)+"@") {
+			return nil
+		}
 		mu.Lock()
 		tries++
 		mu.Unlock()
@@ -407,7 +410,7 @@ func TestGroupChangesHandsDuringAnOutage(t *testing.T) {
 	network := eventstoretest.BeforeStore(t, address)
 	former, _ := w.startOn(network.Open(t, eventstore.Options{}), o)
 	group := former.routes[0].group
-	id := w.created(w.user("kim"))
+	id := w.created(kim)
 	inHand := func(d *Dispatcher) bool {
 		d.metrics.mu.Lock()
 		defer d.metrics.mu.Unlock()
