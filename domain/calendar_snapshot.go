@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -90,11 +89,11 @@ func (s CalendarSnapshot) Calendar(room RoomID) (c Calendar, ok bool) {
 		about.zone = about.location()
 		c.about = &about
 	}
-	var h heldSlot
-	for from := bytes.NewReader(held); from.Len() > 0; {
-		if err := binary.Read(from, binary.BigEndian, &h); err != nil {
-			return Calendar{}, false
-		}
+	slots := make([]heldSlot, len(held)/binary.Size(heldSlot{}))
+	if n, err := binary.Decode(held, binary.BigEndian, slots); err != nil || n < len(held) {
+		return Calendar{}, false
+	}
+	for _, h := range slots {
 		c.add(&entry{h.Booking, h.Reservation, h.Start, h.End, h.StartNano, h.EndNano, h.Revision, h.User, h.Used, false})
 	}
 	return c, true
