@@ -161,7 +161,7 @@ func (s *Server) hasTrailingSlash(r *http.Request) bool {
 	}
 	without := *r
 	without.URL = &url.URL{Path: path}
-	return s.router.Match(&without, new(mux.RouteMatch))
+	return s.router.Match(&without, new(mux.RouteMatch)) || s.pageRouter.Match(&without, new(mux.RouteMatch))
 }
 
 // redirectWithoutSlash redirects a request to its path without the trailing slash. The method stays the same.

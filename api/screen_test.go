@@ -304,7 +304,7 @@ func TestBookingWithoutScripts(t *testing.T) {
 	form.Set("start", day+"T14:00")
 	form.Set("end", day+"T15:00")
 	form.Set("user", "ann")
-	booked := ann.submit(t, "/book", form).has(t, "The room is held until somebody has answered.", "Waiting for an answer", "14:00–15:00")
+	booked := ann.submit(t, "/book", form).has(t, "The room is held for you until somebody answers.", "Waiting for an answer", "14:00–15:00")
 	if ann.cookies["roombook-name"] != "ann" {
 		t.Errorf("%v", ann.cookies)
 	}
@@ -357,7 +357,7 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 		return regexp.MustCompile(`<code>([0-9a-f-]{36})</code>`).FindStringSubmatch(r.body)[1]
 	}
 	book := func(from, to string) string {
-		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Asked for"))
+		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Approval requested"))
 	}
 	first, second := book("09:00", "10:00"), book("11:30", "12:30")
 
@@ -379,8 +379,8 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	ann.submit(t, "/approvals", url.Values{"confirm": {"chosen"}, "booking": {first, second}}).has(t, "Confirmed.")
 	ann.get(t, "/my").has(t, "Confirmed by ann", "Add to calendar", "Cancel the booking")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"start"}}).has(t, "In use")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time after this is booked as well", "11:00–11:15")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "end the use")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time that follows is booked as well", "11:00–11:15")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "End the use instead.")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"end"}}).has(t, "The use has ended", "Ended")
 	ann.submit(t, "/bookings/"+second+"/page", url.Values{"do": {"cancel"}}).has(t, "Cancelled: by its user")
 	ann.get(t, "/my").has(t, "Cancelled")
@@ -396,7 +396,7 @@ func TestFaultyForms(t *testing.T) {
 	ann := newReader(s, "ann", "en")
 	houseForTest(t, ann)
 	r := ann.submit(t, "/book", url.Values{"room": {"far"}, "start": {"2027-03-28T02:30"}, "end": {""}, "user": {"not a name"}}).want(t, 422).
-		has(t, "The clocks skip this time", "Give a day and a time", "letters (A-Z, a-z)", "Europe/Berlin")
+		has(t, "The clocks go forward that day and skip this time", "Give a day and a time", "letters (A-Z, a-z)", "Europe/Berlin")
 	if form := r.fields(t, "start"); form.Get("user") != "not a name" || form.Get("room") != "far" || form.Get("start") != "2027-03-28T02:30" {
 		t.Errorf("%v", form)
 	}
@@ -452,7 +452,7 @@ func TestRoomsWithoutScripts(t *testing.T) {
 	book := func(from, to string) reply {
 		return ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}})
 	}
-	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest that would do:")
+	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest possible start is:")
 	book("08:00", "09:00").want(t, 200).has(t, "Booked.")
 
 	closed := ann.get(t, "/house/red").fields(t, "reason")
@@ -702,7 +702,7 @@ func TestSignInWithoutScripts(t *testing.T) {
 	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")
 	form.Set("name", "ann")
 	form.Set("password", other)
-	b.submit(t, "/signin", form).want(t, 403).has(t, "Nobody who may sign in has this name and password.")
+	b.submit(t, "/signin", form).want(t, 403).has(t, "The name or the password is wrong.")
 	form.Set("password", good)
 	in := b.ask(t, "POST", "/signin", form).want(t, 303)
 	if in.header.Get("Location") != "/board" || b.cookies["roombook"] == "" {

@@ -116,6 +116,7 @@ type Server struct {
 	log            *slog.Logger
 	tracer         trace.Tracer
 	withoutMetrics bool
+	operationsOnly bool
 	accessLog      bool
 	timeout        time.Duration
 	drain          time.Duration
@@ -204,7 +205,7 @@ func New(o Options) *Server {
 	s.streamCheck = streamCheck
 	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
-	pages := web.Options{Commands: o.Commands, Bookings: s.lists, Lists: s.lists, Accounts: o.Accounts, Zone: o.Zone}
+	pages := web.Options{Commands: o.Commands, Bookings: s.lists, Lists: s.lists, Accounts: o.Accounts, Problem: problemTypeOf, Zone: o.Zone}
 	if s.accounts != nil {
 		pages.Name = s.accounts.Name
 	}

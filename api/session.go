@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"mime"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -222,7 +223,7 @@ func (s *Server) setUpPage(x *exchange) error {
 	if s.accounts == nil {
 		return errNoAccounts
 	}
-	return x.page("setup", setUpPolicy, pageData{})
+	return s.screen(s.pages.SetUp(http.MethodGet))(x)
 }
 
 // setUpRequest is the body that adds the first user.
@@ -235,7 +236,11 @@ type setUpRequest struct {
 	Others   jsontext.Value `json:",embed"`
 }
 
+// setUp adds the first user. The page sends a form, and is answered with a page.
 func (s *Server) setUp(x *exchange) error {
+	if media, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type")); media == mediaForm {
+		return s.screen(s.pages.SetUp(http.MethodPost))(x)
+	}
 	var in setUpRequest
 	b, err := x.decode(&in)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,6 +55,8 @@ type Options struct {
 	Accounts *accounts.Accounts
 	// Name returns what a user is called; empty for a former user, and none for who is not known. Nil knows nobody.
 	Name func(context.Context, domain.UserID) (name string, known bool)
+	// Problem returns the type of problem that the API makes of an error. Nil takes every error for a fault of the program.
+	Problem func(error) ProblemType
 	// Zone is the time zone of rooms that have none of their own. Nil is UTC.
 	Zone *time.Location
 }
@@ -65,6 +68,7 @@ type Pages struct {
 	lists     Lists
 	accounts  *accounts.Accounts // nil if nobody signs in
 	name      func(context.Context, domain.UserID) (name string, known bool)
+	problem   func(error) ProblemType
 	zone      *time.Location
 	templates map[string]*template.Template // by screen
 	assets    *assets
@@ -81,11 +85,15 @@ func New(o Options) *Pages {
 	if o.Name == nil {
 		o.Name = func(context.Context, domain.UserID) (string, bool) { return "", false }
 	}
-	p := &Pages{
-		commands: o.Commands, bookings: o.Bookings, lists: o.Lists, accounts: o.Accounts, name: o.Name, zone: o.Zone, assets: embeddedAssets,
+	if o.Problem == nil {
+		o.Problem = func(error) ProblemType {
+			return ProblemType{Name: "internal-error", Status: http.StatusInternalServerError}
+		}
 	}
-	p.templates = parsedTemplates
-	return p
+	return &Pages{
+		commands: o.Commands, bookings: o.Bookings, lists: o.Lists, accounts: o.Accounts, name: o.Name, problem: o.Problem, zone: o.Zone,
+		templates: parsedTemplates, assets: embeddedAssets,
+	}
 }
 
 // parsedTemplates has a set of templates for each screen: its own, the layout, and the parts that screens share.
@@ -111,6 +119,9 @@ type part struct {
 // arg makes the data of a part of a screen.
 func arg(s *screen, value any) part { return part{s, value} }
 
+// AssetPath is the path of the files that screens load.
+const AssetPath = "/assets/{hash}/{file}"
+
 // Route is an address of the page.
 type Route struct {
 	Method string
@@ -124,7 +135,7 @@ func (p *Pages) Routes() []Route {
 	return slices.Concat(
 		[]Route{
 			// The files that screens load.
-			{"GET", "/assets/{hash}/{file}", true, p.asset},
+			{"GET", AssetPath, true, p.asset},
 			// Who the reader is, in which language and by which clock.
 			{"GET", "/settings", true, p.settings},
 			{"POST", "/settings", true, p.changeSettings},
@@ -176,18 +187,11 @@ type Session interface {
 // Serve replies to a request of a visitor for a route. Base is the address at which the client reached the server, without a trailing slash.
 // The error, if any, is for the log: the reader has been answered.
 func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visitor Visitor, base string) error {
-	v := &view{p: p, w: w, r: r, visitor: visitor, actor: visitor.Actor, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
-	v.prefix = base
-	if u, err := url.Parse(base); err == nil {
-		v.prefix = u.EscapedPath()
-	}
-	v.read()
+	v := p.view(w, r, visitor, base)
 	err := visitor.Refused
 	if err == nil && r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if r.ParseForm() != nil {
-			err = errForm
-		}
+		err = formError(r.ParseForm())
 	}
 	if err == nil {
 		err = route.serve(v)
@@ -198,13 +202,48 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visit
 	return nil
 }
 
+// Fail replies to a request that is no route's, or that a route has failed, with the page of an error. If that fails nothing has been sent.
+func (p *Pages) Fail(w http.ResponseWriter, r *http.Request, visitor Visitor, base string, status int, err error) error {
+	v := p.view(w, r, visitor, base)
+	why := v.problemOf(err)
+	why.status = status
+	return v.showProblem(why)
+}
+
+func (p *Pages) view(w http.ResponseWriter, r *http.Request, visitor Visitor, base string) *view {
+	v := &view{
+		p: p, w: w, r: r, visitor: visitor, actor: visitor.Actor, base: base, prefix: base, policy: policy,
+		Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK,
+	}
+	if u, err := url.Parse(base); err == nil {
+		v.prefix = u.EscapedPath()
+	}
+	v.read()
+	return v
+}
+
+// formError is what is wrong with a form that could not be read.
+func formError(err error) error {
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	timeout, ok := errors.AsType[net.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case tooLarge:
+		return errFormTooLarge
+	case ok && timeout.Timeout():
+		return errFormTooSlow
+	}
+	return errForm
+}
+
 // Board replies with the board, for the root of the server.
 func (p *Pages) Board() Route { return Route{"GET", "/", false, p.board} }
 
 // maxForm is the upper bound of a form, in bytes.
 const maxForm = 256 << 10
 
-// policy is the content security policy of all screens.
+// policy is the content security policy of screens.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types roombook"
 
@@ -218,6 +257,7 @@ type view struct {
 	base    string // the address of the server
 	prefix  string // its path: links start with it
 	status  int
+	policy  string // the content security policy
 
 	Language   Language
 	ClockHours string        // of the clock that the reader chose, 12 or 24; empty if they did not
@@ -408,7 +448,7 @@ func (v *view) show(name, title string, data any) error {
 		return err
 	}
 	h := v.w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", v.policy)
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie")
@@ -476,6 +516,8 @@ func (v *view) RequestID() string { return v.w.Header().Get("X-Request-Id") }
 func (v *view) ServerZone() *time.Location { return v.p.zone }
 
 var (
-	errForm   = errors.New("a form cannot be read")
-	errNoPage = errors.New("there is no such page")
+	errForm         = errors.New("a form cannot be read")
+	errFormTooLarge = errors.New("a form is too large")
+	errFormTooSlow  = errors.New("a form did not come in time")
+	errNoPage       = errors.New("there is no such page")
 )
