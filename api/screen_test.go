@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/html"
 
 	"roombook/api/web"
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore/eventstoretest"
 )
@@ -712,6 +713,19 @@ func TestSignInWithoutScripts(t *testing.T) {
 	if typed := b.get(t, "/book?room=1&start=2027-03-10T09%3A00").fields(t, "start"); typed.Get("room") != "1" || typed.Get("start") != "2027-03-10T09:00" {
 		t.Errorf("%v", typed)
 	}
+	// A session that ends while a form is filled in loses nothing of it: after another sign-in it is there to be sent.
+	if err := s.accounts.SignOutEverywhere(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, user); err != nil {
+		t.Fatal(err)
+	}
+	late := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T14:15"}, "end": {"2027-03-10T15:45"}, "user": {string(user)}}).want(t, 303)
+	again := b.get(t, late.header.Get("Location")).want(t, 200).fields(t, "password")
+	again.Set("name", "ann")
+	again.Set("password", good)
+	typed := b.submit(t, "/signin", again).fields(t, "start")
+	if typed.Get("room") != "1" || typed.Get("start") != "2027-03-10T14:15" || typed.Get("end") != "2027-03-10T15:45" {
+		t.Errorf("%v", typed)
+	}
+	b.ask(t, "POST", "/book", typed).want(t, 303)
 	b.ask(t, "POST", "/house", url.Values{"do": {"add"}, "id": {"blue"}, "name": {"Blue"}}).want(t, 403) // who looks after rooms is an administrator
 	booked := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "end": {"2027-03-10T10:00"}, "user": {string(user)}}).want(t, 303)
 	page := b.get(t, "/bookings/"+strings.Split(booked.header.Get("Location"), "/")[2]+"/page").has(t, "Booked for ann:")

@@ -951,7 +951,7 @@ class RoomBoard extends HTMLElement {
     if (rules.length) return {link, sentence: rules.join(' ')}
     const known = this.#texts['board.problem-' + kind]
     const sentence = known ?? (this.locale.startsWith('en') && body?.detail || this.text('failed')) // a detail is in English
-    return {link, sentence: status >= 500 && body?.requestId ? `${sentence} ${this.text('request-id', {id: body.requestId})}` : sentence}
+    return {link, sentence, requestId: status >= 500 ? body?.requestId : undefined}
   }
 
   // taken says by whom a time is taken and, if that is known, since when.
