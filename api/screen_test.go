@@ -449,11 +449,11 @@ func TestRoomsWithoutScripts(t *testing.T) {
 	ann.submit(t, "/house/red", rules).has(t, "Saved.")
 	ann.submit(t, "/house/red", rules).want(t, 409).has(t, "Somebody changed it meanwhile") // the form is older than what it changed
 	ann.get(t, "/rooms/red/page").has(t, "It can be booked Mon–Sun 08:00–12:00, 13:00–18:00.", "Bookings start and end in steps of 15 min.", "A booking lasts at most 2 h.", "Bookings are confirmed at once.", "Next free:")
-	newReader(s, "ann", "ko").after(ann).get(t, "/rooms/red/page").has(t, "예약 가능 시간: 월–일 08:00–12:00, 13:00–18:00", "15분 단위로 예약합니다.", "최대 2시간까지 예약할 수 있습니다.")
+	newReader(s, "ann", "ko").after(ann).get(t, "/rooms/red/page").has(t, "예약 가능 시간: 월–일 오전 8:00–오후 12:00, 오후 1:00–6:00", "15분 단위로 예약합니다.", "최대 2시간까지 예약할 수 있습니다.")
 	book := func(from, to string) reply {
 		return ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}})
 	}
-	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest possible start is:")
+	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest possible start is")
 	book("08:00", "09:00").want(t, 200).has(t, "Booked.")
 
 	closed := ann.get(t, "/house/red").fields(t, "reason")

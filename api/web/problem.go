@@ -245,11 +245,7 @@ func (v *view) broken(b domain.BrokenRule) string {
 		if len(limit) == 0 {
 			return v.T("broken.hours-none")
 		}
-		var hours []string
-		for _, h := range limit {
-			hours = append(hours, h.From+"–"+h.To)
-		}
-		return v.T("broken.hours", "hours", strings.Join(hours, ", "))
+		return v.T("broken.hours", "hours", v.hours(limit))
 	case int:
 		return v.T("broken."+string(b.Rule), "n", limit, "length", v.Length(limit))
 	}

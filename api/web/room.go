@@ -167,11 +167,7 @@ func (v *view) rulesInWords(r domain.Rules) []string {
 				if end > i+1 {
 					name += "–" + v.Weekday(end-1)
 				}
-				var hours []string
-				for _, h := range days[i] {
-					hours = append(hours, h.From+"–"+h.To)
-				}
-				parts = append(parts, name+" "+strings.Join(hours, ", "))
+				parts = append(parts, name+" "+v.hours(days[i]))
 			}
 			i = end
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"roombook/domain"
@@ -149,6 +150,20 @@ func (v *view) Span(s domain.Slot) string {
 		return v.Clock(s.Start) + "–" + end
 	}
 	return v.ShortDate(s.Start) + " " + v.Clock(s.Start) + " – " + v.ShortDate(s.End) + " " + v.Clock(s.End)
+}
+
+// hours are bookable hours of a day, by the reader's clock.
+func (v *view) hours(all []domain.Hours) string {
+	spans := make([]string, len(all))
+	for i, h := range all {
+		start, _ := time.Parse("15:04", h.From) // rules have valid times only
+		end, err := time.Parse("15:04", h.To)
+		if err != nil { // 24:00
+			end = dayFrom(start).End
+		}
+		spans[i] = v.Span(domain.Slot{Start: start, End: end})
+	}
+	return strings.Join(spans, ", ")
 }
 
 // When is the time of a booking, in the zone of its room, which is named if it is not that of the server.
