@@ -28,7 +28,10 @@ func TestFailuresArePagesInBrowsers(t *testing.T) {
 	}
 	lists := func() func() { s.lists.err = projections.ErrUnavailable; return func() { s.lists.err = nil } }
 	log := func(err error) func() func() {
-		return func() func() { s.log.setFail(func(context.Context) error { return err }); return func() { s.log.setFail(nil) } }
+		return func() func() {
+			s.log.setFail(func(context.Context) error { return err })
+			return func() { s.log.setFail(nil) }
+		}
 	}
 	for _, tt := range []struct {
 		name, method, path string
