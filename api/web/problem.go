@@ -16,22 +16,22 @@ import (
 	"roombook/projections"
 )
 
-// problem is why something was not done, for the reader.
+// problem tells the reader why something was not done.
 type problem struct {
 	status int
-	// Sentences say what was wrong, and what would do.
+	// Sentences say what was wrong, and what to do next.
 	Sentences []string
 	// Type is the name of the problem type that describes it to programmers; empty if there is none.
 	Type string
 }
 
-// shown reports whether it is said beside the form that led to it, with what was typed. What the form is about may be gone, and a fault of the
-// program is for the log.
+// shown reports whether the form that led to it is shown again with the problem and what was typed. It is not if its subject may be gone, or if
+// the program is at fault.
 func (p problem) shown() bool {
 	return p.status != http.StatusNotFound && p.status != http.StatusBadRequest && p.status != http.StatusInternalServerError
 }
 
-// Again reports whether the same may be done a little later.
+// Again reports whether the same request may succeed later.
 func (p problem) Again() bool {
 	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests
 }
@@ -42,7 +42,7 @@ func (p problem) SignIn() bool { return p.status == http.StatusUnauthorized }
 // Elsewhere reports whether this is not the address of the server: none of its links would lead anywhere.
 func (p problem) Elsewhere() bool { return p.status == http.StatusMisdirectedRequest }
 
-// sentinels are the errors that a text of the catalogue says everything about.
+// sentinels are the errors that are fully described by a text of the catalogue.
 var sentinels = []struct {
 	err    error
 	key    string
@@ -222,7 +222,7 @@ func (v *view) knownProblem(err error) problem {
 	return problem{}
 }
 
-// fault says what is wrong with a value: which one in the reader's language and, where the catalogue does not know it, what in the domain's words.
+// fault describes a faulty value in the reader's language or, if the catalogue has no text for it, in the domain's words.
 func (v *view) fault(f domain.Fault) string {
 	field, _, _ := strings.Cut(string(f.Field), "/")
 	if key := "fault." + field; known(key) {
@@ -252,7 +252,7 @@ func (v *view) broken(b domain.BrokenRule) string {
 	return b.Detail
 }
 
-// retrySeconds is after how long browsers ask again for a screen that could not be shown.
+// retrySeconds is the interval at which browsers load a temporarily unavailable screen again.
 const retrySeconds = 30
 
 // fail replies with the page of an error, and returns the error if it is one for the log.

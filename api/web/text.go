@@ -99,7 +99,7 @@ func (l Language) text(key string, values ...any) string {
 	}
 }
 
-// N is a text for a number of things: that with ".one" added to its key if there is one thing and the language tells that apart.
+// N is a text with a number: the one with ".one" added to its key if the number is one and the language has such a form.
 func (v *view) N(key string, n int, values ...any) string {
 	if n == 1 && catalogues[v.Language][key+".one"] != "" {
 		key += ".one"
@@ -116,7 +116,7 @@ var boardProblems = map[string]string{
 	"too-many-changes": "too-many-changes", "too-much-contention": "contended", "unreadable-event": "unavailable",
 }
 
-// BoardText is the texts for scripts, as a JSON object.
+// BoardText are the texts for scripts, as a JSON object.
 func (v *view) BoardText() template.JS {
 	texts := make(map[string]string)
 	for key, text := range catalogues[v.Language] {
