@@ -12,7 +12,7 @@ import (
 	"roombook/domain"
 )
 
-// accountProblems are the problems of who asks, and of accounts.
+// accountProblems are the problem types of authentication, permissions and accounts.
 var accountProblems = []problemType{
 	{
 		name: "unauthenticated", status: http.StatusUnauthorized, title: "The request does not say who it is by",

@@ -53,13 +53,13 @@ type auditReply struct {
 	} `json:"_links"`
 }
 
-// auditEntry is something that somebody did.
+// auditEntry is an action of somebody, as the audit lists it.
 type auditEntry struct {
 	eventReply
 	Client string `json:"client,omitzero"`
 }
 
-// followUps are the types of events that only follow from others, or serve the program.
+// followUps are the types of events that only follow from other events, or serve the program itself.
 var followUps = []string{
 	domain.SlotReserved{}.EventType(), domain.SlotReleased{}.EventType(), domain.SlotUsed{}.EventType(), domain.CalendarSnapshot{}.EventType(),
 	domain.ConfirmRequested{}.EventType(), domain.BookingCheckedIn{}.EventType(),
@@ -131,7 +131,7 @@ func (s *Server) audit(x *exchange) error {
 	return x.reply(&r)
 }
 
-// auditable reports whether an event is something that somebody did.
+// auditable reports whether an event records what somebody did, rather than what followed from it.
 func auditable(e *eventstore.Recorded) bool {
 	return e.Metadata.Actor != "" && !strings.HasPrefix(e.Stream, "$") && !slices.Contains(followUps, e.Type)
 }
@@ -153,5 +153,5 @@ func parseCursor(value string) (eventstore.Position, error) {
 	return eventstore.Position(position), err
 }
 
-// errCursor is what is wrong with a cursor that no page has given.
+// errCursor means that the cursor does not come from a page of events.
 var errCursor = errors.New("must be that of the link next of the page before")

@@ -16,9 +16,9 @@ import (
 	"roombook/domain"
 )
 
-// The errors of requests that are not let through.
+// Errors of requests that are refused before they reach a handler.
 var (
-	// errUnauthenticated means that the request has no credentials, or such as are not valid.
+	// errUnauthenticated means that the request has no valid credentials.
 	errUnauthenticated = errors.New("the request is not authenticated")
 	// errFeedUnauthenticated is errUnauthenticated where a calendar program may send a name and a password.
 	errFeedUnauthenticated = fmt.Errorf("%w, nor by a password for calendar programs", errUnauthenticated)
@@ -135,10 +135,10 @@ func (x *exchange) cookieName() string {
 // session returns the secret of the request's session; empty if there is none, or more than one.
 func (x *exchange) session() string { return x.secret(x.cookieName()) }
 
-// display returns the secret that the display beside a door has; empty if the request is of none.
+// display returns the secret of the display beside a door; empty if the request does not come from one.
 func (x *exchange) display() string { return x.secret(x.cookieName() + displayCookie) }
 
-// displayCookie is added to the name of the session's cookie for that of a display's secret.
+// displayCookie is the suffix that turns the name of the session's cookie into that of a display's.
 const displayCookie = "-door"
 
 func (x *exchange) secret(name string) string {
@@ -168,8 +168,8 @@ func (x *exchange) setSession(secret string) {
 	http.SetCookie(x.w, c)
 }
 
-// beginSession makes the browser keep the secret of a new session, in place of the one that it had, which ends: so nobody can make a browser
-// sign in to a session that they know.
+// beginSession makes the browser keep the secret of a new session, and ends the one that it had, so that nobody can have a browser sign in to a
+// session whose secret they know.
 func (x *exchange) beginSession(secret string) error {
 	if former := x.session(); former != "" {
 		if err := x.server.accounts.SignOut(x.ctx, former); err != nil {
@@ -180,8 +180,8 @@ func (x *exchange) beginSession(secret string) error {
 	return nil
 }
 
-// clientNetwork is the client's address, for counting tries: without its port, and of an IPv6 address the network, of which clients have
-// all addresses.
+// clientNetwork is what failed sign-ins are counted by: the client's address without its port or, for IPv6, its /64 network, since a client
+// usually has all addresses of one.
 func (x *exchange) clientNetwork() string {
 	client := x.clientHost()
 	address, err := netip.ParseAddr(client)
@@ -194,8 +194,8 @@ func (x *exchange) clientNetwork() string {
 	return address.String()
 }
 
-// keptNetwork is the network of the client's address as it is kept with the events of commands: an office, a home or a provider, and no
-// device in it, since events forget nothing. Where nobody is authenticated it is empty.
+// keptNetwork is the network that is stored with the events of commands. It identifies an office, a home or a provider but no device, because
+// events are kept for ever. It is empty where nobody is authenticated.
 func (x *exchange) keptNetwork() string {
 	address, err := netip.ParseAddr(x.clientHost())
 	if err != nil || x.server.accounts == nil {
@@ -216,14 +216,14 @@ func (x *exchange) clientHost() string {
 	return client
 }
 
-// networkOf is the network of an address that has so many bits.
+// networkOf returns the network of an address with a prefix of that many bits.
 func networkOf(address netip.Addr, bits int) string {
 	network, _ := address.Prefix(bits) // fails for more bits than an address has
 	return network.String()
 }
 
 // account returns the metadata of a command on accounts. Like [exchange.request] it counts the request towards the limit of concurrent
-// commands. No answer with a secret is kept, so none can be given again.
+// commands. Replies with secrets are not stored, so a repeated request cannot get the same reply.
 func (x *exchange) account() (accounts.Request, error) {
 	if x.server.accounts == nil {
 		return accounts.Request{}, errNoAccounts

@@ -18,7 +18,7 @@ func (s *Server) availabilityRoutes() []route {
 	}
 }
 
-// roundUp is what the start of a booking is rounded up to where it is to be now.
+// roundUp is the unit to which the start of a booking from now on is rounded up.
 const roundUp = 5 * time.Minute
 
 // availabilityReply is the rooms that can be booked, or what can be booked instead.
@@ -48,8 +48,8 @@ type availableRoom struct {
 	} `json:"_links"`
 }
 
-// suggestionReply is a room that can be booked instead, and why it cannot be booked as it was asked for: in the members of the problem that
-// the booking would be refused with.
+// suggestionReply is a room that can be booked instead, and why it cannot be booked as asked for, in the members of the problem with which the
+// booking would be refused.
 type suggestionReply struct {
 	Kind    projections.SuggestionKind `json:"kind"`
 	Room    availableRoom              `json:"room"`

@@ -105,6 +105,7 @@ const (
 	mediaHAL     = "application/hal+json"
 	mediaMerge   = "application/merge-patch+json" // RFC 7396
 	mediaProblem = "application/problem+json"     // RFC 9457
+	mediaForm    = "application/x-www-form-urlencoded"
 )
 
 // unsupportedCoding reports a body with a content coding, for example a compressed one.

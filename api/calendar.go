@@ -51,7 +51,7 @@ func (s *Server) userCalendar(x *exchange) error {
 	return s.calendar(x, name, projections.Query{User: user}, func(b *projections.BookingList) string { return x.nameOf(b.Room) })
 }
 
-// nameOf is the name of a room, or words for one without a name.
+// nameOf is the name of a room or, if it has none, a description by its id.
 func (x *exchange) nameOf(room domain.RoomID) string {
 	return cmp.Or(x.roomName(room), "Room "+string(room))
 }
@@ -141,8 +141,8 @@ func newFeedTags() feedTags {
 	return feedTags{cache}
 }
 
-// modified returns the Last-Modified time of a feed, in whole seconds, which is never later than now. A client whose copy is from complete or
-// later has the present content: the second in which the feed changed may have begun with the former content.
+// modified returns the Last-Modified time of a feed, in whole seconds and never later than now. A client whose copy is from complete or later
+// has the current content; one from modified itself may not, because the feed may have changed within that second.
 func (f feedTags) modified(feed, tag string, now time.Time) (modified, complete time.Time) {
 	known, ok := f.Get(feed)
 	if !ok || known.tag != tag {

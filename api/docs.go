@@ -1,9 +1,7 @@
 package api
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,19 +13,6 @@ import (
 //
 //go:embed openapi.json
 var openAPI []byte
-
-// docsScript starts Swagger UI.
-//
-//go:embed docs.js
-var docsScript []byte
-
-// setUpScript sends what is filled in on the page for adding the first user.
-//
-//go:embed setup.js
-var setUpScript []byte
-
-// scripts are those of pages, by the name of their file.
-var scripts = map[string][]byte{"start.js": docsScript, "setup.js": setUpScript}
 
 // documentRoutes are those of the API's documentation.
 func (s *Server) documentRoutes() []route {
@@ -130,23 +115,16 @@ func (s *Server) openAPI(x *exchange) error {
 }
 
 // docs replies with a page that shows the API's description in Swagger UI, whose files are embedded in the binary.
-func (s *Server) docs(x *exchange) error { return x.page("docs", docsPolicy, pageData{}) }
+func (s *Server) docs(x *exchange) error { return s.screen(s.pages.Docs())(x) }
 
 // swaggerFiles are the files of Swagger UI that the page needs.
 var swaggerFiles = []string{"swagger-ui.css", "swagger-ui-bundle.js"}
 
 func docsFile(swagger http.Handler) handler {
 	return func(x *exchange) error {
-		switch file := x.vars["file"]; {
-		case scripts[file] != nil:
-			x.mediaType = "text/javascript; charset=utf-8"
-			x.header("Etag", fmt.Sprintf("\"%x\"", sha256.Sum256(scripts[file])))
-			x.out.Write(scripts[file])
-			return x.checkNotModified()
-		case slices.Contains(swaggerFiles, file):
-			return x.delegate(swagger)
-		default:
+		if !slices.Contains(swaggerFiles, x.vars["file"]) {
 			return errNoSuchPath
 		}
+		return x.delegate(swagger)
 	}
 }

@@ -36,14 +36,14 @@ type eventsParams struct {
 // Subscribe follows the log of events; see [eventstore.Store.Subscribe].
 type Subscribe func(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
 
-// change says that something changed in a room, and not what: a reader asks again.
+// change says in which room something changed, but not what: readers query it.
 type change struct {
 	id        eventstore.Position // of its event in the log
 	RoomID    domain.RoomID       `json:"roomId"`
 	BookingID domain.BookingID    `json:"bookingId,omitzero"`
 	StartDtm  timestamp           `json:"startDtm,omitzero"` // without a time it concerns any
 	EndDtm    timestamp           `json:"endDtm,omitzero"`
-	// Position is the Roombook-Position to send with queries that are to have the change.
+	// Position is the Roombook-Position to send with queries whose results must include the change.
 	Position eventstore.Position `json:"position"`
 }
 
@@ -80,12 +80,12 @@ func changeOf(e domain.Event, zone *time.Location) (c change, ok bool) {
 	return c, c.RoomID != ""
 }
 
-// maxChanges bounds how many changes are remembered for readers that are behind; about half of them always are.
+// maxChanges bounds how many changes are remembered for readers that are behind. At least about half as many are always available.
 const maxChanges = 4096
 
-// changes follows the log once for all streams of this process, from the first one on. It remembers the latest changes, which a reader takes
-// at its own speed; a reader that is further behind, or was before the log was subscribed to again, has to read everything anew. It is safe
-// for concurrent use.
+// changes subscribes to the log once for all streams of this process, when the first stream begins. It remembers the latest changes, which each
+// reader consumes at its own pace. A reader that falls further behind, or misses a break of the subscription, is told to resynchronize. It is
+// safe for concurrent use.
 type changes struct {
 	subscribe Subscribe
 	end       func(context.Context) (eventstore.Position, error)
@@ -178,8 +178,8 @@ type subscriber struct {
 	position     eventstore.Position
 }
 
-// next returns what there is for a reader, and how far it has read then. If there is nothing, more is closed as soon as there is. A reader
-// that must read everything anew gets resync.
+// next returns the changes that a reader has not seen, and the reader's new state. If there are none, more is closed as soon as there are. A
+// reader that has missed changes gets resync.
 func (c *changes) next(r subscriber) (news []change, now subscriber, resync bool, more <-chan struct{}, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,11 +201,11 @@ func (c *changes) next(r subscriber) (news []change, now subscriber, resync bool
 }
 
 const (
-	// heartbeat is the time between comments on a stream without news, by which proxies and readers see that it lives.
+	// heartbeat is the interval of comments on an idle stream, which show proxies and readers that it is alive.
 	heartbeat = 15 * time.Second
 	// eventTimeout is how long a reader may take to receive what is written.
 	eventTimeout = 10 * time.Second
-	// streamCheck is the time between looks whether a reader still may read. It ends a stream when its session or token ends.
+	// streamCheck is the interval at which a reader's permission is checked again, so that a stream ends with its session or token.
 	streamCheck = 5 * time.Second
 	// reconnectAfter is how long a reader waits before it connects again.
 	reconnectAfter = time.Second
@@ -260,8 +260,8 @@ func (s *Server) events(x *exchange) error {
 	return nil
 }
 
-// stream writes what is new for a reader as it comes. It ends when the reader leaves, or may not read any more, without an error: there is
-// nothing more to reply.
+// stream writes changes to a reader as they come. It returns nil when the reader disconnects or loses its permission: the reply has begun, so
+// no error could be sent.
 func (s *Server) stream(x *exchange, r subscriber) {
 	conn := http.NewResponseController(x.w)
 	_ = conn.SetReadDeadline(time.Time{}) // the request has been read; the limit for that must not end the stream
@@ -328,8 +328,8 @@ func (s *Server) stream(x *exchange, r subscriber) {
 	}
 }
 
-// mayRead authenticates the reader of a stream again. It reports false if they may not read it any more, and true while the stores that
-// would tell are unavailable.
+// mayRead authenticates the reader of a stream again. It reports false if they may no longer read it, and true while that cannot be determined
+// because a store is unavailable.
 func (x *exchange) mayRead() bool {
 	x.ctx = x.r.Context() // without the actor of the last time
 	err := x.authenticate(&x.server.eventRoutes()[0])

@@ -476,7 +476,7 @@ func TestEveryProblemIsDocumented(t *testing.T) {
 func TestDocsPageIsInTheBinary(t *testing.T) {
 	s := newService(t)
 	index := s.do(t, "GET", "/docs", "").want(t, 200)
-	for _, m := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(index.body, -1) {
+	for _, m := range regexp.MustCompile(`<(?:script|link)[^>]* (?:src|href)="([^"]+)"`).FindAllStringSubmatch(index.body, -1) {
 		if !strings.HasPrefix(m[1], "/") {
 			t.Errorf("the page needs %s from elsewhere", m[1])
 		}

@@ -41,6 +41,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	if err != nil {
 		x.fail(err)
 		err = x.storeRefusal(err)
+		x.failPage(err)
 	}
 	if x.releaseKey != nil {
 		x.releaseKey()

@@ -11,9 +11,9 @@ import (
 	"roombook/projections"
 )
 
-// withheld reads lists and bookings for the actor of a context. Who a booking is for, and whatever else is somebody's own, is left out of
-// those bookings of which the actor may not see it: such a booking has no user. Each of them is made anew of what everybody may see, so a
-// member that is added to bookings is withheld until it is named here too. A context without an actor may see nothing.
+// withheld reads lists and bookings on behalf of the actor in a context, and leaves out whom a booking is for, and what people wrote about it,
+// where the actor may not see that: such a booking has no user. It is built from the public members alone, so a member that is added to
+// bookings stays hidden until it is listed here too. A context without an actor may see nothing private.
 type withheld struct {
 	Lists
 	commands *commands.Handler
@@ -27,8 +27,8 @@ func withActor(ctx context.Context, a domain.Actor) context.Context {
 	return context.WithValue(ctx, actorKey{}, a)
 }
 
-// shows returns what decides whether the actor may see who something is for that is in a room. It is the only place where that is decided.
-// The approvers that rooms name are looked up when it first depends on them; while the directory of rooms cannot be read there are none.
+// shows returns a function that decides whether the actor may see whom something in a room is for. No other place decides that. The approvers
+// that rooms name are looked up when they first matter; while the directory of rooms cannot be read there are none.
 func (w *withheld) shows(ctx context.Context) func(user domain.UserID, room domain.RoomID) error {
 	if w.privacy != domain.PrivacyBusy {
 		return func(domain.UserID, domain.RoomID) error { return nil }
@@ -51,7 +51,7 @@ func (w *withheld) shows(ctx context.Context) func(user domain.UserID, room doma
 	}
 }
 
-// permitted refuses a query that tells whose bookings are whose: by its filter, by its order, or by the cursor of such an order.
+// permitted refuses queries that would reveal whose a booking is by their filter, their order, or the cursor of such an order.
 func (w *withheld) permitted(ctx context.Context, q projections.Query) error {
 	if q.User == "" && q.Sort != "bookingUserId" && q.Sort != "userId" {
 		return nil
@@ -206,8 +206,8 @@ func (w *withheld) RoomConflicts(ctx context.Context, room domain.RoomID, now ti
 	return conflicts, more, err
 }
 
-// History is [commands.Handler.History] as the actor may see it: of the events of a booking of which they may not see who it is for, only
-// what happened when is left. Then private is true.
+// History is [commands.Handler.History] as the actor may see it. If they may not see whom the booking is for, private is true and the events
+// only tell what happened when.
 func (w *withheld) History(ctx context.Context, id domain.BookingID) (events []eventstore.Recorded, private bool, err error) {
 	events, err = w.commands.History(ctx, id)
 	var b domain.Booking
@@ -225,7 +225,7 @@ func (w *withheld) History(ctx context.Context, id domain.BookingID) (events []e
 	return events, true, nil
 }
 
-// RoomHistory is [commands.Handler.RoomHistory] as the actor may see it: without who it was that did something that only they may know.
+// RoomHistory is [commands.Handler.RoomHistory] as the actor may see it: without the actors of events whose actors are hidden from them.
 func (w *withheld) RoomHistory(ctx context.Context, room domain.RoomID) ([]eventstore.Recorded, error) {
 	events, err := w.commands.RoomHistory(ctx, room)
 	shows := w.shows(ctx)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"roombook/api/web"
 	"roombook/commands"
 	"roombook/commands/accounts"
 	"roombook/domain"
@@ -447,14 +448,25 @@ const retryAfter = "1"
 // problemOf is the problem that describes an error.
 func (x *exchange) problemOf(err error) (*problemType, problem) {
 	p := problem{Instance: x.r.URL.EscapedPath(), RequestID: x.id, mediaType: x.mediaType, zone: x.server.zone}
+	t := matchProblem(err, &p)
+	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
+	return t, p
+}
+
+// matchProblem returns the first type that an error is of, and sets what it says of the error in p.
+func matchProblem(err error, p *problem) *problemType {
 	var t *problemType
 	for i := range problemTypes {
-		if t = &problemTypes[i]; t.match(err, &p) {
+		if t = &problemTypes[i]; t.match(err, p) {
 			break
 		}
 	}
-	p.Type, p.Title, p.Status = "/problems/"+t.name, t.title, t.status
-	return t, p
+	return t
+}
+
+// problemTypeOf is the type of problem that an error is, as pages show it.
+func problemTypeOf(err error) web.ProblemType {
+	return matchProblem(err, &problem{zone: time.UTC}).page()
 }
 
 // fail replaces the reply by the problem that describes an error.
@@ -464,6 +476,7 @@ func (x *exchange) fail(err error) {
 		return
 	}
 	t, p := x.problemOf(err)
+	x.header("Vary", "Accept")
 	h := x.w.Header()
 	delete(h, "Etag")
 	delete(h, "Location")

@@ -1,16 +1,10 @@
 package api
 
 import (
-	"net/http"
 	"slices"
-)
 
-// problemEntry describes a problem type on an HTML page.
-type problemEntry struct {
-	Name, Title, Reason, About string
-	Status                     int
-	Retry                      bool
-}
+	"roombook/api/web"
+)
 
 func (s *Server) problems(x *exchange) error { return x.describe(problemTypes) }
 
@@ -26,11 +20,11 @@ func (s *Server) problem(x *exchange) error {
 func (x *exchange) describe(types []problemType) error {
 	x.header("Vary", "Accept")
 	if prefersHTML(x.r.Header["Accept"]) {
-		all := make([]problemEntry, len(types))
-		for i, t := range types {
-			all[i] = problemEntry{t.name, t.title, http.StatusText(t.status), t.about, t.status, t.retry}
+		all := make([]web.ProblemType, len(types))
+		for i := range types {
+			all[i] = types[i].page()
 		}
-		return x.page("problems", pagePolicy, pageData{Problems: all, One: len(all) == 1})
+		return x.server.screen(x.server.pages.Problems(all))(x)
 	}
 	var err error
 	if x.mediaType, err = acceptable(x.r.Header["Accept"]); err != nil {
@@ -46,6 +40,11 @@ func (x *exchange) describe(types []problemType) error {
 	r.Links.Self = x.link("/problems", "")
 	r.Links.Problems = r.Links.Self
 	return x.reply(&r)
+}
+
+// page is the type as pages show it.
+func (t *problemType) page() web.ProblemType {
+	return web.ProblemType{Name: t.name, Title: t.title, About: t.about, Status: t.status, Retry: t.retry}
 }
 
 // problemTypesReply is the collection of all problem types.

@@ -33,16 +33,16 @@ func (x *exchange) byToken(token string) (domain.Actor, error) {
 	return s.accounts.ByIdentity(x.ctx, x.signInRequest(), i)
 }
 
-// signInRequest is the metadata of what is done because the provider says who the request is by.
+// signInRequest is the metadata of changes that follow from what the provider says about a user.
 func (x *exchange) signInRequest() accounts.Request {
 	return accounts.Request{Client: x.keptNetwork(), At: x.now(), CorrelationID: x.correlation()}
 }
 
-// flowSeconds is how long a browser may stay at the provider.
+// flowSeconds is how long signing in at the provider may take.
 const flowSeconds = 600
 
-// flowCookie is the cookie with what the browser keeps while it is at the provider, and where it goes after that. It is Lax, because the
-// browser comes back by a link of another site.
+// flowCookie is the cookie that keeps the state of a sign-in while the browser is at the provider, and where it goes afterwards. It is Lax
+// because the browser comes back by a link from another site.
 func (x *exchange) flowCookie(value string, seconds int) *http.Cookie {
 	return &http.Cookie{Name: x.cookieName() + "-signin", Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: x.secure(), SameSite: http.SameSiteLaxMode}
 }
@@ -100,7 +100,7 @@ func (v visitorSession) EndSession() string {
 	return v.x.server.provider.EndSession(v.x.base + "/signin")
 }
 
-// logSignIn logs why somebody is not signed in, of which they are told less. What failed alike is counted.
+// logSignIn logs why a sign-in failed; the visitor is told less. Similar failures are sampled.
 func (x *exchange) logSignIn(err error) {
 	kind := requestKind{level: slog.LevelInfo, method: x.r.Method, route: "sign-in at the identity provider", error: err.Error()}
 	if errors.Is(err, oidc.ErrUnavailable) {

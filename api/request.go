@@ -61,7 +61,7 @@ func (x *exchange) request(actor domain.UserID) (commands.Request, error) {
 // anonymous is the actor of a command whose body names no user, where nobody is authenticated: there the actor is whoever the body names.
 const anonymous = "anonymous"
 
-// correlation returns what the request is a part of for its client: its X-Correlation-Id, else the id of its trace, else its own id.
+// correlation returns the correlation id of the request: its X-Correlation-Id, else the id of its trace, else its own id.
 func (x *exchange) correlation() string {
 	if id := identifier(x.r.Header.Get("X-Correlation-Id")); id != "" {
 		return id

@@ -21,7 +21,7 @@ func (s *Server) roomRoutes() []route {
 		{method: "POST", path: "/rooms", handle: s.registerRoom},
 		// A room as it is.
 		{method: "GET", path: "/rooms/{id}", handle: s.room},
-		// Changes what is known of the room to this.
+		// Replaces the room's details.
 		{method: "PUT", path: "/rooms/{id}", handle: s.changeRoom},
 		// Retires the room.
 		{method: "DELETE", path: "/rooms/{id}", handle: s.retireRoom, params: retireParams{}},
@@ -29,7 +29,7 @@ func (s *Server) roomRoutes() []route {
 		{method: "POST", path: "/rooms/{id}/reinstate", handle: s.reinstateRoom},
 		// Everything that happened to the room itself.
 		{method: "GET", path: "/rooms/{id}/history", handle: s.roomHistory, params: historyParams{}},
-		// The live bookings that the room would not allow by now.
+		// The live bookings that the room's present rules would not allow.
 		{method: "GET", path: "/rooms/{id}/conflicts", handle: s.roomConflicts},
 	}
 }
@@ -170,7 +170,7 @@ func (x *exchange) roomListReply(l *projections.RoomList) roomReply {
 	return x.roomReply(l.Room, l.Details(), l.RetiredFrom)
 }
 
-// replyRoom replies with a room as a command or a read of its stream has it.
+// replyRoom replies with a room that a command or a read of its stream returned.
 func (x *exchange) replyRoom(r commands.Room) error {
 	x.setValidators(r.Revision, r.Position)
 	var retiredFrom time.Time
@@ -221,7 +221,7 @@ func (s *Server) room(x *exchange) error {
 	return x.replyRoom(r)
 }
 
-// detailsRequest is the body that changes what is known of a room. The last members are read-only: they are accepted so that a reply can be
+// detailsRequest is the body that replaces a room's details. The last members are read-only: they are accepted so that a reply can be
 // sent back as it is.
 type detailsRequest struct {
 	Name           field          `json:"name"`
@@ -358,7 +358,7 @@ func (s *Server) roomHistory(x *exchange) error {
 	return x.reply(r)
 }
 
-// conflictsReply lists the live bookings of a room that it would not allow by now.
+// conflictsReply lists the live bookings of a room that its present rules, closures or retirement would not allow.
 type conflictsReply struct {
 	Embedded struct {
 		Conflicts []roomConflictReply `json:"conflicts"`
@@ -371,7 +371,7 @@ type conflictsReply struct {
 	} `json:"_links"`
 }
 
-// roomConflictReply is a booking, and what speaks against it.
+// roomConflictReply is a booking, and why it would not be allowed.
 type roomConflictReply struct {
 	BookingID domain.BookingID `json:"bookingId"`
 	bookedFor

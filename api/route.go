@@ -22,11 +22,11 @@ type route struct {
 	// query marks a route that counts towards the limit of concurrent queries. Commands have their own limit, which applies once their body
 	// has been read; see [exchange.request].
 	query bool
-	// public marks a route that needs no credentials. It is for whatever tells nothing of anybody's.
+	// public marks a route that needs no credentials, because it reveals nothing about anybody.
 	public bool
-	// needs is what the caller must be permitted, whoever's it is, for the route to be served; empty if the command decides.
+	// needs is the action that the caller must be permitted, on whatever; empty if the command decides.
 	needs domain.Action
-	// feed marks a calendar feed, which tokens for feeds open.
+	// feed marks a calendar feed, for which tokens for feeds are accepted.
 	feed bool
 	// raw marks a route without content negotiation: its handler chooses the media type.
 	raw bool
@@ -161,7 +161,7 @@ func (s *Server) hasTrailingSlash(r *http.Request) bool {
 	}
 	without := *r
 	without.URL = &url.URL{Path: path}
-	return s.router.Match(&without, new(mux.RouteMatch))
+	return s.router.Match(&without, new(mux.RouteMatch)) || s.pageRouter.Match(&without, new(mux.RouteMatch))
 }
 
 // redirectWithoutSlash redirects a request to its path without the trailing slash. The method stays the same.

@@ -43,6 +43,9 @@ func (s *Server) screen(of web.Route) handler {
 		if errors.Is(err, errCrossOrigin) {
 			return err
 		}
+		if of.Public && of.Path != web.AssetPath {
+			x.recognise()
+		}
 		if of.Path == web.DoorPath && x.display() != "" && x.actor.Roles == domain.NewRoles(domain.RoleDoor) {
 			x.setDisplay(x.display()) // for as long as it is used
 		}
@@ -55,10 +58,41 @@ func (s *Server) screen(of web.Route) handler {
 		for name, value := range x.vars {
 			r.SetPathValue(name, value)
 		}
-		visitor := web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Provider: s.provider != nil, Client: x.keptNetwork(), Refused: err, Session: visitorSession{x}}
+		visitor := x.visitor()
+		visitor.Refused = err
 		err = s.pages.Serve(&delegatedWriter{x.w, x}, r, of, visitor, x.base)
 		x.sent, x.whole = true, true
 		return err
+	}
+}
+
+// visitor is who the request is from.
+func (x *exchange) visitor() web.Visitor {
+	s := x.server
+	return web.Visitor{Actor: x.actor, Accounts: s.accounts != nil, Provider: s.provider != nil, Client: x.keptNetwork(), Session: visitorSession{x}}
+}
+
+// recognise finds out who reads a page that anybody may see. Where that cannot be told it is nobody.
+func (x *exchange) recognise() {
+	switch {
+	case x.server.accounts == nil:
+		x.actor = domain.Anyone("")
+	case x.session() != "":
+		x.actor, _ = x.server.accounts.BySession(x.ctx, x.session(), x.now())
+	}
+}
+
+// failPage replies with a page in place of a problem, to clients that prefer one: their reader can do nothing with JSON.
+func (x *exchange) failPage(err error) {
+	s := x.server
+	if x.sent || s.operationsOnly || !prefersHTML(x.r.Header["Accept"]) {
+		return
+	}
+	if x.actor.User == "" && !errors.Is(err, errMisdirected) {
+		x.recognise()
+	}
+	if s.pages.Fail(&delegatedWriter{x.w, x}, x.r.WithContext(x.ctx), x.visitor(), x.base, x.status, err) == nil {
+		x.sent, x.whole = true, true
 	}
 }
 

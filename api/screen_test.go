@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/html"
 
 	"roombook/api/web"
+	"roombook/commands/accounts"
 	"roombook/domain"
 	"roombook/eventstore/eventstoretest"
 )
@@ -304,7 +305,7 @@ func TestBookingWithoutScripts(t *testing.T) {
 	form.Set("start", day+"T14:00")
 	form.Set("end", day+"T15:00")
 	form.Set("user", "ann")
-	booked := ann.submit(t, "/book", form).has(t, "The room is held until somebody has answered.", "Waiting for an answer", "14:00–15:00")
+	booked := ann.submit(t, "/book", form).has(t, "The room is held for you until somebody answers.", "Waiting for an answer", "14:00–15:00")
 	if ann.cookies["roombook-name"] != "ann" {
 		t.Errorf("%v", ann.cookies)
 	}
@@ -357,7 +358,7 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 		return regexp.MustCompile(`<code>([0-9a-f-]{36})</code>`).FindStringSubmatch(r.body)[1]
 	}
 	book := func(from, to string) string {
-		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Asked for"))
+		return id(ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}}).has(t, "Approval requested"))
 	}
 	first, second := book("09:00", "10:00"), book("11:30", "12:30")
 
@@ -379,8 +380,8 @@ func TestBookingsChangeWithoutScripts(t *testing.T) {
 	ann.submit(t, "/approvals", url.Values{"confirm": {"chosen"}, "booking": {first, second}}).has(t, "Confirmed.")
 	ann.get(t, "/my").has(t, "Confirmed by ann", "Add to calendar", "Cancel the booking")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"start"}}).has(t, "In use")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time after this is booked as well", "11:00–11:15")
-	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "end the use")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"extend-15"}}).has(t, "The time that follows is booked as well", "11:00–11:15")
+	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"cancel"}}).want(t, 409).has(t, "End the use instead.")
 	ann.submit(t, "/bookings/"+first+"/page", url.Values{"do": {"end"}}).has(t, "The use has ended", "Ended")
 	ann.submit(t, "/bookings/"+second+"/page", url.Values{"do": {"cancel"}}).has(t, "Cancelled: by its user")
 	ann.get(t, "/my").has(t, "Cancelled")
@@ -396,7 +397,7 @@ func TestFaultyForms(t *testing.T) {
 	ann := newReader(s, "ann", "en")
 	houseForTest(t, ann)
 	r := ann.submit(t, "/book", url.Values{"room": {"far"}, "start": {"2027-03-28T02:30"}, "end": {""}, "user": {"not a name"}}).want(t, 422).
-		has(t, "The clocks skip this time", "Give a day and a time", "letters (A-Z, a-z)", "Europe/Berlin")
+		has(t, "The clocks go forward that day and skip this time", "Give a day and a time", "letters (A-Z, a-z)", "Europe/Berlin")
 	if form := r.fields(t, "start"); form.Get("user") != "not a name" || form.Get("room") != "far" || form.Get("start") != "2027-03-28T02:30" {
 		t.Errorf("%v", form)
 	}
@@ -448,11 +449,11 @@ func TestRoomsWithoutScripts(t *testing.T) {
 	ann.submit(t, "/house/red", rules).has(t, "Saved.")
 	ann.submit(t, "/house/red", rules).want(t, 409).has(t, "Somebody changed it meanwhile") // the form is older than what it changed
 	ann.get(t, "/rooms/red/page").has(t, "It can be booked Mon–Sun 08:00–12:00, 13:00–18:00.", "Bookings start and end in steps of 15 min.", "A booking lasts at most 2 h.", "Bookings are confirmed at once.", "Next free:")
-	newReader(s, "ann", "ko").after(ann).get(t, "/rooms/red/page").has(t, "예약 가능 시간: 월–일 08:00–12:00, 13:00–18:00", "15분 단위로 예약합니다.", "최대 2시간까지 예약할 수 있습니다.")
+	newReader(s, "ann", "ko").after(ann).get(t, "/rooms/red/page").has(t, "예약 가능 시간: 월–일 오전 8:00–오후 12:00, 오후 1:00–6:00", "15분 단위로 예약합니다.", "최대 2시간까지 예약할 수 있습니다.")
 	book := func(from, to string) reply {
 		return ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T" + from}, "end": {day + "T" + to}, "user": {"ann"}})
 	}
-	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest that would do:")
+	book("11:30", "12:20").want(t, 409).has(t, "That day the room can be booked 08:00–12:00, 13:00–18:00.", "multiple of 15 min", "The earliest possible start is")
 	book("08:00", "09:00").want(t, 200).has(t, "Booked.")
 
 	closed := ann.get(t, "/house/red").fields(t, "reason")
@@ -702,7 +703,7 @@ func TestSignInWithoutScripts(t *testing.T) {
 	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")
 	form.Set("name", "ann")
 	form.Set("password", other)
-	b.submit(t, "/signin", form).want(t, 403).has(t, "Nobody who may sign in has this name and password.")
+	b.submit(t, "/signin", form).want(t, 403).has(t, "The name or the password is wrong.")
 	form.Set("password", good)
 	in := b.ask(t, "POST", "/signin", form).want(t, 303)
 	if in.header.Get("Location") != "/board" || b.cookies["roombook"] == "" {
@@ -712,6 +713,19 @@ func TestSignInWithoutScripts(t *testing.T) {
 	if typed := b.get(t, "/book?room=1&start=2027-03-10T09%3A00").fields(t, "start"); typed.Get("room") != "1" || typed.Get("start") != "2027-03-10T09:00" {
 		t.Errorf("%v", typed)
 	}
+	// A session that ends while a form is filled in loses nothing of it: after another sign-in it is there to be sent.
+	if err := s.accounts.SignOutEverywhere(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, user); err != nil {
+		t.Fatal(err)
+	}
+	late := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T14:15"}, "end": {"2027-03-10T15:45"}, "user": {string(user)}}).want(t, 303)
+	again := b.get(t, late.header.Get("Location")).want(t, 200).fields(t, "password")
+	again.Set("name", "ann")
+	again.Set("password", good)
+	typed := b.submit(t, "/signin", again).fields(t, "start")
+	if typed.Get("room") != "1" || typed.Get("start") != "2027-03-10T14:15" || typed.Get("end") != "2027-03-10T15:45" {
+		t.Errorf("%v", typed)
+	}
+	b.ask(t, "POST", "/book", typed).want(t, 303)
 	b.ask(t, "POST", "/house", url.Values{"do": {"add"}, "id": {"blue"}, "name": {"Blue"}}).want(t, 403) // who looks after rooms is an administrator
 	booked := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "end": {"2027-03-10T10:00"}, "user": {string(user)}}).want(t, 303)
 	page := b.get(t, "/bookings/"+strings.Split(booked.header.Get("Location"), "/")[2]+"/page").has(t, "Booked for ann:")

@@ -32,7 +32,7 @@ type Options struct {
 	Commands *commands.Handler
 	// Lists queries the read models.
 	Lists Lists
-	// Streams are those of the event store, in which notifications are asked for again.
+	// Streams are those of the event store, to which requests to send a notification again are appended.
 	Streams notify.Streams
 	// End returns the position of the last event in the log, up to which bookings can be read as they were.
 	End func(context.Context) (eventstore.Position, error)
@@ -47,14 +47,14 @@ type Options struct {
 	Policy domain.Policy
 	// Zone is the time zone of times without an offset in requests, and of all times in replies. Nil is UTC.
 	Zone *time.Location
-	// Accounts are those of the users. Nil authenticates nobody: everybody may do everything.
+	// Accounts authenticates users. Nil authenticates nobody: everybody may do everything.
 	Accounts *accounts.Accounts
-	// Provider authenticates people in place of passwords, and issues access tokens. Nil has people sign in by a password; with one,
-	// Accounts must be there too.
+	// Provider is the identity provider at which people sign in, and whose access tokens are accepted. It requires Accounts. Nil is sign-in by
+	// password.
 	Provider *oidc.Provider
-	// Privacy is what bookings tell of whom they are for; empty is [domain.PrivacyNames]. Without Accounts everybody may see everything.
+	// Privacy decides who sees whom a booking is for; empty is [domain.PrivacyNames]. Without Accounts everybody sees everything.
 	Privacy domain.Privacy
-	// PublicURLs are addresses of the server whose pages may change something.
+	// PublicURLs are addresses of the server, besides the one that a request names, whose pages may send commands.
 	PublicURLs []string
 	// Hosts are names of the server, without ports, besides those that [Server.allowedHost] lists. Requests for other hosts are refused.
 	Hosts []string
@@ -116,6 +116,7 @@ type Server struct {
 	log            *slog.Logger
 	tracer         trace.Tracer
 	withoutMetrics bool
+	operationsOnly bool
 	accessLog      bool
 	timeout        time.Duration
 	drain          time.Duration
@@ -204,7 +205,7 @@ func New(o Options) *Server {
 	s.streamCheck = streamCheck
 	s.changes = newChanges(o)
 	s.router = s.routes(o.OperationsOnly)
-	pages := web.Options{Commands: o.Commands, Bookings: s.lists, Lists: s.lists, Accounts: o.Accounts, Zone: o.Zone}
+	pages := web.Options{Commands: o.Commands, Bookings: s.lists, Lists: s.lists, Accounts: o.Accounts, Problem: problemTypeOf, Zone: o.Zone}
 	if s.accounts != nil {
 		pages.Name = s.accounts.Name
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"mime"
 	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,7 +47,7 @@ type signInRequest struct {
 	Others   jsontext.Value `json:",embed"`
 }
 
-// maxCredential is the upper bound of names and passwords in bodies, in characters; what they must be is for package accounts to say.
+// maxCredential is the upper bound of names and passwords in bodies, in characters. Package accounts validates them further.
 const maxCredential = 2000
 
 func (s *Server) signIn(x *exchange) error {
@@ -119,7 +120,7 @@ type passwordRequest struct {
 	Others      jsontext.Value `json:",embed"`
 }
 
-// setPassword changes the caller's password. All their sessions end; a browser gets another one in place of its own.
+// setPassword changes the caller's password. All their sessions end, and a browser gets a new one.
 func (s *Server) setPassword(x *exchange) error {
 	var in passwordRequest
 	b, err := x.decode(&in)
@@ -222,7 +223,7 @@ func (s *Server) setUpPage(x *exchange) error {
 	if s.accounts == nil {
 		return errNoAccounts
 	}
-	return x.page("setup", setUpPolicy, pageData{})
+	return s.screen(s.pages.SetUp(http.MethodGet))(x)
 }
 
 // setUpRequest is the body that adds the first user.
@@ -235,7 +236,11 @@ type setUpRequest struct {
 	Others   jsontext.Value `json:",embed"`
 }
 
+// setUp adds the first user. The page sends a form, and is answered with a page.
 func (s *Server) setUp(x *exchange) error {
+	if media, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type")); media == mediaForm {
+		return s.screen(s.pages.SetUp(http.MethodPost))(x)
+	}
 	var in setUpRequest
 	b, err := x.decode(&in)
 	if err != nil {
@@ -267,7 +272,7 @@ func (s *Server) setUp(x *exchange) error {
 	return x.whoIs(r, id)
 }
 
-// tooManyTries reports whether the error is that of a client that tries too often, with the seconds to wait.
+// tooManyTries matches [accounts.TooManyTries], and sets how long to wait.
 func tooManyTries(err error, p *problem) bool {
 	e, ok := errors.AsType[*accounts.TooManyTries](err)
 	if ok {

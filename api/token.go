@@ -87,7 +87,7 @@ type tokensParams struct {
 	Cursor string `param:"cursor"`
 }
 
-// allUsers is the parameter userId of a list of everybody's tokens.
+// allUsers is the value of the parameter userId that selects everybody's tokens.
 const allUsers domain.UserID = "all"
 
 func (s *Server) tokens(x *exchange) error {
@@ -207,7 +207,7 @@ func (s *Server) createToken(x *exchange) error {
 	return x.reply(&reply)
 }
 
-// tokenFault is an error about a value of a token as a fault of that value.
+// tokenFault converts an error about a value of a token into a fault of that value.
 func tokenFault(err error) error {
 	switch {
 	case errors.Is(err, domain.ErrTokenLife):

@@ -74,7 +74,7 @@ type usersParams struct {
 	Cursor string `param:"cursor"`
 }
 
-// pageParams parses the parameters of a list that is paged by the ids of its items.
+// pageParams parses a parameter of a list whose cursors are ids of items.
 func pageParams[ID ~string](size *int, cursor *ID, name, value string) (err error) {
 	switch name {
 	case "size":
@@ -87,7 +87,7 @@ func pageParams[ID ~string](size *int, cursor *ID, name, value string) (err erro
 	return err
 }
 
-// users replies with a page of the users in the order of their names. The cursor is a user's id, since a name has no place in an address.
+// users replies with a page of the users in the order of their names. The cursor is an id, because addresses must not contain names.
 func (s *Server) users(x *exchange) error {
 	if s.accounts == nil {
 		return errNoAccounts
@@ -250,7 +250,7 @@ func (s *Server) changeUser(x *exchange) error {
 	return x.replyUser(r, id, false)
 }
 
-// onUser carries out a command on the user in the path, which is answered with nothing unless do says otherwise.
+// onUser carries out a command on the user in the path. The reply is 204 unless do makes another.
 func (x *exchange) onUser(do func(r accounts.Request, id domain.UserID) error) error {
 	id, err := x.userID()
 	if err != nil {
@@ -286,7 +286,7 @@ type usersPasswordRequest struct {
 	Others      jsontext.Value `json:",embed"`
 }
 
-// setUsersPassword changes a password. Who changes their own has to know it.
+// setUsersPassword changes a password. Users need the current one to change their own.
 func (s *Server) setUsersPassword(x *exchange) error {
 	var in usersPasswordRequest
 	b, err := x.decode(&in)

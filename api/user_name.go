@@ -24,8 +24,8 @@ func (x *exchange) concernedUser(user domain.UserID) concernedUser {
 	return concernedUser{user, x.userName(user), user == ""}
 }
 
-// userName is what a user is called. It is nil, which leaves a member out, if that is not known, and points to nil, which is null, for a user
-// who was erased.
+// userName is the name of a user. It is nil, which leaves the member out, if the name is not known, and points to nil, which is null, if the user
+// has been erased.
 func (x *exchange) userName(user domain.UserID) **string {
 	if x.server.accounts == nil || user == "" {
 		return nil

@@ -334,11 +334,11 @@ func TestAccountsWithoutScripts(t *testing.T) {
 	tokens := admin.get(t, "/people/tokens").has(t, "cron", "ann")
 	revoke := tokens.fields(t, "token")
 	revoke.Set("do", "revoke")
-	admin.submit(t, "/people/tokens", revoke).has(t, "The token is revoked.")
+	admin.submit(t, "/people/tokens", revoke).has(t, "The token has been revoked.")
 	admin.ask(t, "POST", "/people/tokens", url.Values{"do": {"pair"}, "code": {"BDFG-HJKL"}}).want(t, 422)
 	display := newReader(s.service, "", "en")
 	_, shown, _ := strings.Cut(display.get(t, "/rooms/blue/door").body, `<p class="pair-code"><strong>`)
-	admin.submit(t, "/people/tokens", url.Values{"do": {"pair"}, "code": {shown[:9]}}).has(t, "The display is paired.", "door-blue")
+	admin.submit(t, "/people/tokens", url.Values{"do": {"pair"}, "code": {shown[:9]}}).has(t, "The display has been paired.", "door-blue")
 	display.get(t, "/rooms/blue/door").has(t, "Free")
 
 	users, _, err := s.accounts.Users(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, "", 0)
@@ -359,7 +359,7 @@ func TestAccountsWithoutScripts(t *testing.T) {
 	ann.ask(t, "GET", "/account", nil).want(t, 303)
 	admin.submit(t, page, url.Values{"do": {"enable"}})
 	admin.submit(t, page, url.Values{"do": {"link"}}).has(t, "/password#")
-	admin.submit(t, page, url.Values{"do": {"erase"}}).has(t, "The user is erased.")
+	admin.submit(t, page, url.Values{"do": {"erase"}}).has(t, "The user has been erased.")
 	admin.ask(t, "GET", page, nil).want(t, 404)
 
 	for _, path := range []string{"/people", "/people/tokens", "/account", "/password"} {

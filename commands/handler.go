@@ -21,7 +21,7 @@ type Store interface {
 // DefaultCacheBytes is the default of [Options].CacheBytes.
 const DefaultCacheBytes = 128 << 20
 
-// Options are the choices of a Handler.
+// Options configure a [Handler].
 type Options struct {
 	Policy domain.Policy
 	// CacheBytes is about how much memory cached calendars, bookings and real uses may take together; 0 is [DefaultCacheBytes]. The least

@@ -42,7 +42,7 @@ func toEnd(ctx context.Context, log Log, after eventstore.Position, f eventstore
 // checkpointStream stores the position up to which recovery has nothing left to do. It never passes the oldest open step.
 const checkpointStream = "recovery-checkpoint"
 
-// RecoveryOptions are the choices of a Recovery.
+// RecoveryOptions configure a [Recovery].
 type RecoveryOptions struct {
 	// Grace is how long a step may stay open before it is settled, which leaves its own command time to do it. It affects efficiency,
 	// not correctness. 0 or less is 5 s.

@@ -17,7 +17,7 @@ func (p *Pages) approvalRoutes() []Route {
 		{"GET", "/approvals", false, p.approvals},
 		// Answers some of them.
 		{"POST", "/approvals", false, p.answerApprovals},
-		// What became of a booking that waited, as a sentence for the script of the approvals.
+		// What became of a booking that was waiting, in a sentence for the script of the approvals.
 		{"GET", "/bookings/{id}/answer", false, p.answerOf},
 	}
 }
@@ -79,7 +79,7 @@ func (v *view) showApprovals(data *approvalsPage) error {
 	return v.show("approvals", v.T("title.approvals"), data)
 }
 
-// decides reports whether the reader is asked about bookings of a room: as one of its approvers, or because it names none.
+// decides reports whether bookings of a room wait for the reader: as one of its approvers, or because it names none.
 func (v *view) decides(room domain.RoomID) bool {
 	reader := v.actor
 	reader.User = v.Reader
@@ -93,7 +93,7 @@ const (
 	readDenials    = 50
 )
 
-// Reasons are the last reasons of denials, without repetition.
+// Reasons are the most recent reasons of denials, each once.
 func (v *view) Reasons() ([]string, error) {
 	page, err := v.p.lists.BookingLists(v.r.Context(), projections.Query{Answers: []domain.Answer{domain.Denied}, Sort: "bookingDtm", Descending: true, Size: readDenials})
 	if err != nil {
@@ -108,7 +108,7 @@ func (v *view) Reasons() ([]string, error) {
 	return reasons, nil
 }
 
-// answerOf replies with what became of a booking, in words; without content as long as it waits for the reader's answer.
+// answerOf replies with what became of a booking, in words; without content while it is still waiting for the reader.
 func (p *Pages) answerOf(v *view) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (p *Pages) answerOf(v *view) error {
 
 var errNobodyChosen = errors.New("no booking was chosen")
 
-// answerApprovals answers the booking of the button that was pressed, or all that were chosen. Each is answered by itself: what cannot be is said.
+// answerApprovals answers the booking whose button was pressed, or all that were selected. Each is a command of its own; those that fail are named.
 func (p *Pages) answerApprovals(v *view) error {
 	form := v.r.PostForm
 	answer, which := domain.Confirmed, form.Get("confirm")

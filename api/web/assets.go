@@ -64,7 +64,7 @@ func (a *assets) path(name string) string {
 	return "/assets/" + a.hash + "/" + name
 }
 
-// asset replies with a file. One that was asked for by the hash of another version is the present one, which must not be kept.
+// asset replies with a file. A request with the hash of another version gets the current file, which must not be cached.
 func (p *Pages) asset(v *view) error {
 	f, ok := p.assets.files[v.r.PathValue("file")]
 	if !ok {
@@ -90,7 +90,7 @@ func (p *Pages) asset(v *view) error {
 	return nil
 }
 
-// acceptsGzip reports whether the client takes gzip. A client that excludes it with q=0 gets it as little as one that does not name it.
+// acceptsGzip reports whether the client accepts gzip: it must name it, and not with q=0.
 func acceptsGzip(r *http.Request) bool {
 	for _, header := range r.Header["Accept-Encoding"] {
 		for coding := range strings.SplitSeq(header, ",") {

@@ -18,12 +18,12 @@ func (p *Pages) boardRoutes() []Route {
 	}
 }
 
-// boardFilter is what the board shows, as its address has it.
+// boardFilter is the part of the board's address that selects what it shows.
 type boardFilter struct {
 	Building, Equipment, Text, Room, View string
 	Capacity                              int
 	Page                                  int // of the rooms in the table, from 1 on
-	// From and To are a time of the day, HH:MM, for which rooms are asked to be free; both or none.
+	// From and To, HH:MM, are the time for which rooms have to be free; both or none.
 	From, To string
 	AllHours bool
 }
@@ -39,7 +39,7 @@ func readBoardFilter(q url.Values) boardFilter {
 	return f
 }
 
-// query is the filter as an address has it, with another day.
+// query is the query of the board's address with this filter and another day.
 func (f boardFilter) query(day string) string {
 	q := url.Values{}
 	set := func(name, value string) {
@@ -69,7 +69,7 @@ func (f boardFilter) query(day string) string {
 	return q.Encode()
 }
 
-// rooms is the filter as the directory takes it.
+// rooms is the filter of the directory of rooms.
 func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
 	rooms := projections.RoomFilter{Building: f.Building, Text: f.Text, Capacity: f.Capacity, Now: now}
 	for what := range strings.SplitSeq(f.Equipment, ",") {
@@ -103,7 +103,7 @@ type board struct {
 	Changes                 string // rooms in which the reader may change bookings of others: ids with spaces between, or * for all
 }
 
-// Minutes is the length of the day, which is not that of others when clocks are changed.
+// Minutes is the length of the day, which differs on days on which clocks are changed.
 func (b *board) Minutes() int { return int(b.Day.Length() / time.Minute) }
 
 type boardHour struct {
@@ -134,10 +134,10 @@ const (
 	shortColumnMinutes = 5
 )
 
-// pageRooms are the rooms on a page of the table. The script shows all in one.
+// pageRooms is the number of rooms on a page of the table. The script shows all at once.
 const pageRooms = 20
 
-// narrowMinutes are too few for the time of a free part to be written in it.
+// narrowMinutes is the length up to which a free part is too narrow to show its time.
 const narrowMinutes = 40
 
 // The hours that the board shows, unless more are booked.
@@ -233,7 +233,7 @@ func (v *view) readBoard() (*board, error) {
 	return b, nil
 }
 
-// changes are the rooms in which the reader may change bookings of others: ids with spaces between, or * for all.
+// changes are the rooms in which the reader may change bookings of others: ids separated by spaces, or * for all.
 func (v *view) changes() string {
 	if v.may(domain.ChangeBooked, "", "") {
 		return string(domain.AllRooms)
@@ -408,7 +408,7 @@ func (v *view) Booker(u domain.UserID) string {
 	return v.Person(u)
 }
 
-// freeRooms answers which rooms are free for a time of the day.
+// freeRooms are the rooms that are free at a time of the day.
 type freeRooms struct {
 	Slot     domain.Slot
 	Problem  []string
@@ -417,7 +417,7 @@ type freeRooms struct {
 	Position uint64
 }
 
-// findFree answers the time that a filter has; nil if it has none.
+// findFree finds the rooms that are free at the time of a filter; nil if it has none.
 func (v *view) findFree(f boardFilter, day domain.Slot) (*freeRooms, error) {
 	if f.From == "" || f.To == "" {
 		return nil, nil

@@ -44,7 +44,7 @@ type bookingForm struct {
 	Choices    []choice
 }
 
-// resume takes up what was typed before the reader had to sign in; see [SignInPath].
+// resume fills in what was typed before the reader had to sign in; see [SignInPath].
 func (f *bookingForm) resume(typed url.Values) {
 	for field, value := range map[string]*string{"start": &f.Start, "end": &f.End} {
 		if _, err := time.Parse(formTime, typed.Get(field)); err == nil {
@@ -54,7 +54,7 @@ func (f *bookingForm) resume(typed url.Values) {
 	f.Room = domain.RoomID(cmp.Or(typed.Get("room"), string(f.Room)))
 }
 
-// choice is another way to have a room.
+// choice is an alternative: a room and a time that could be booked instead.
 type choice struct {
 	Room       domain.RoomID
 	Start, End string // as the form has them
@@ -81,7 +81,7 @@ func (p *Pages) bookForm(v *view) error {
 	return v.show("book", v.T("title.book"), f)
 }
 
-// prepare adds what the form needs to know of rooms.
+// prepare adds what the form shows of rooms.
 func (v *view) prepare(f *bookingForm) (err error) {
 	if _, err = v.readRooms(); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (v *view) readForm() (f *bookingForm, slot domain.Slot, err error) {
 	return f, slot, nil
 }
 
-// once makes a command of a form one that is carried out once, however often the form is sent.
+// once makes the command of a form idempotent, so that it is carried out once however often the form is sent.
 func (f *bookingForm) once(r *commands.Request) {
 	id, err := uuid.Parse(f.ID)
 	if err != nil {
@@ -181,7 +181,7 @@ func (p *Pages) book(v *view) error {
 	return v.done(b.Position, "/bookings/"+string(b.ID)+"/page", done)
 }
 
-// refused shows the form again, with what was wrong and with other ways to have a room.
+// refused shows the form again, with why it was refused and with alternatives.
 func (v *view) refused(name, title string, f *bookingForm, slot domain.Slot, err error) error {
 	p := v.problemOf(err)
 	if !p.shown() && p.status != http.StatusNotFound {
@@ -202,14 +202,14 @@ func (v *view) refused(name, title string, f *bookingForm, slot domain.Slot, err
 	return v.again(name, title, f)
 }
 
-// again shows the form again. It asks for another command then.
+// again shows the form again, as one of a new command.
 func (v *view) again(name, title string, f *bookingForm) error {
 	f.ID = uuid.NewString()
 	v.status = f.Problem.status
 	return v.show(name, v.T(title), f)
 }
 
-// freeFrom is the time before which a room is not free for a slot, as far as the refusal of the slot says. Lists may not know it yet.
+// freeFrom is the earliest time at which a room may be free, according to the refusal of a slot. Lists may lag behind that.
 func freeFrom(err error, slot domain.Slot) time.Time {
 	from := slot.Start
 	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
@@ -228,7 +228,7 @@ func freeFrom(err error, slot domain.Slot) time.Time {
 	return from
 }
 
-// choices are other ways to have a room: this one at another time, from one on, and other rooms at this one.
+// choices are alternatives to a slot: the same room at a time after from, and other rooms at the time of the slot.
 func (v *view) choices(room domain.RoomID, user domain.UserID, slot domain.Slot, from time.Time) ([]choice, error) {
 	if slot.Length() <= 0 || slot.Length() > 24*time.Hour {
 		return nil, nil

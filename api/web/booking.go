@@ -41,7 +41,7 @@ type historyLine struct {
 
 func (p *Pages) bookingPage(v *view) error { return v.showBooking(nil) }
 
-// showBooking shows the booking in the path, with why something was not done, if anything was not.
+// showBooking shows the booking in the path, with why a command was refused, if one was.
 func (v *view) showBooking(why *problem) error {
 	id := v.r.PathValue("id")
 	if !validID(id) {
@@ -106,7 +106,7 @@ func (v *view) PhaseClass(b commands.Booking) string {
 	return "waiting"
 }
 
-// historyLine says an event in words. What only serves the program is left out.
+// historyLine describes an event in words. It reports false for events that only serve the program.
 func (v *view) historyLine(e *eventstore.Recorded, room domain.RoomID) (historyLine, bool) {
 	line := historyLine{When: v.At(e.Metadata.OccurredAt, room), Position: uint64(e.Position)}
 	if e.Metadata.Actor != string(anonymous) {
@@ -181,14 +181,14 @@ func (p *Pages) actOnBooking(v *view) error {
 	return v.done(e.position, "/bookings/"+string(e.booking)+"/page", e.text)
 }
 
-// effect is what came of a form: where it is in the log, its text, and the booking that shows it.
+// effect is the result of a form: its position in the log, its text, and the booking that shows it.
 type effect struct {
 	position eventstore.Position
 	text     string
 	booking  domain.BookingID
 }
 
-// act does what a form asks for with a booking.
+// act carries out what a form asks for.
 func (v *view) act(id domain.BookingID, do string) (effect, error) {
 	request, err := v.request()
 	if err != nil {
@@ -265,10 +265,10 @@ func (v *view) answer(request commands.Request, id domain.BookingID, answer doma
 	return effect{b.Position, done, id}, err
 }
 
-// answersField begins the name of the field that says what of a booking is answered.
+// answersField is the prefix of the name of the field with the state of a booking that is being answered.
 const answersField = "answers-"
 
-// Answered is the room and the time of a booking, which is what an answer is about.
+// Answered is the room and the time of a booking, to which an answer applies.
 func (v *view) Answered(room domain.RoomID, s domain.Slot) string {
 	return string(room) + " " + s.Start.UTC().Format(time.RFC3339Nano) + " " + s.End.UTC().Format(time.RFC3339Nano)
 }

@@ -5,5 +5,5 @@
 // there is one set of rules. Its template has the same name; its texts are in text/en.json and text/ko.json.
 //
 // Screens have addresses of their own, beside those of the JSON side, so that a cache, a bookmark or a program never gets one for the other.
-// Only / serves both, by the Accept header.
+// Only /, /problems and failures are served as either, by the Accept header.
 package web

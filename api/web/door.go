@@ -18,7 +18,7 @@ func (p *Pages) doorRoutes() []Route {
 	return []Route{
 		// The display beside a room's door.
 		{"GET", DoorPath, false, p.door},
-		// What is tapped on it.
+		// The buttons of it.
 		{"POST", DoorPath, false, p.actAtDoor},
 	}
 }
@@ -64,7 +64,7 @@ type doorPage struct {
 	EInk     bool // for a display that draws slowly, in black and white
 }
 
-// presence is what a room is now.
+// presence is the current state of a room.
 type presence struct {
 	State  string                   // free, waiting, confirmed, in-use or closed
 	Until  time.Time                // when that ends, at the latest at the end of the day
@@ -75,7 +75,7 @@ type presence struct {
 	since  time.Time // when the last booking before the present ended; zero if there was none
 }
 
-// readPresence reads what a room is now.
+// readPresence reads the current state of a room.
 func (v *view) readPresence(id domain.RoomID) (presence, error) {
 	day := dayFrom(v.Now.In(v.zoneOf(id)))
 	o, err := v.p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: day.Start, To: midnight(day.Start, 2), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
@@ -85,7 +85,7 @@ func (v *view) readPresence(id domain.RoomID) (presence, error) {
 	return v.presence(&o.Rooms[0]), nil
 }
 
-// presence says what a room is now, and what comes on the same day.
+// presence is the current state of a room, and what follows on the same day.
 func (v *view) presence(o *projections.RoomOccupancy) presence {
 	now := v.Now.In(o.Zone)
 	day := dayFrom(now)
@@ -223,7 +223,7 @@ func (v *view) mayStart(s domain.Slot, room domain.RoomID) bool {
 	return !s.Start.After(v.Now.Add(time.Duration(early)*time.Minute)) && s.End.After(v.Now)
 }
 
-// doorUser is the user of what is booked at a door by nobody in particular.
+// doorUser is the user of bookings that are made at a door without a name.
 const doorUser domain.UserID = "door"
 
 var errNumber = errors.New("not a number that is offered")
@@ -275,7 +275,7 @@ func (p *Pages) actAtDoor(v *view) error {
 	return v.done(e.position, path, "")
 }
 
-// refusedAtDoor shows the display with why something was not done.
+// refusedAtDoor shows the display with why a command was refused.
 func (v *view) refusedAtDoor(err error) error {
 	p := v.problemOf(err)
 	if p.status >= http.StatusInternalServerError {

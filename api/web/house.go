@@ -20,7 +20,7 @@ func (p *Pages) houseRoutes() []Route {
 		{"POST", "/house", false, p.addRoom},
 		// A room, to look after.
 		{"GET", "/house/{id}", false, p.houseRoom},
-		// Changes what is known of the room, its rules, closed periods or retirement.
+		// Changes the room's details, rules, closed periods or retirement.
 		{"POST", "/house/{id}", false, p.changeRoom},
 	}
 }
@@ -33,7 +33,7 @@ type housePage struct {
 	Problem   *problem
 }
 
-// roomForm is what is known of a room, as a form has it.
+// roomForm is a form with the details of a room.
 type roomForm struct {
 	ID, Name, Building, Floor, Capacity, Equipment, Zone, Note, Approvers string
 	Colour                                                                string
@@ -61,7 +61,7 @@ func (v *view) readRoomForm() roomForm {
 	return roomForm{f("id"), f("name"), f("building"), f("floor"), f("capacity"), f("equipment"), f("zone"), f("note"), f("approvers"), f("colour")}
 }
 
-// details is what the form says of a room.
+// details are the details in the form.
 func (f roomForm) details() (d domain.Details, err error) {
 	capacity, ok := number(f.Capacity)
 	if !ok {
@@ -77,7 +77,7 @@ func (f roomForm) details() (d domain.Details, err error) {
 	return d, nil
 }
 
-// listed are the entries of a list with commas between.
+// listed are the entries of a list that are separated by commas.
 func listed(text string) []string {
 	var all []string
 	for entry := range strings.SplitSeq(text, ",") {
@@ -201,7 +201,7 @@ func (v *view) showHouseRoom(why *problem) error {
 	return v.show("house-room", data.Room.Details.Name, data)
 }
 
-// Typed is what was typed in a field of the form that does something; empty if another form was sent, or none.
+// Typed is the value of a field in the form that has just been sent, if its button was do; else empty.
 func (v *view) Typed(do, field string) string {
 	if v.r.PostFormValue("do") != do {
 		return ""
@@ -361,7 +361,7 @@ func numbers(r *domain.Rules) []numberRule {
 	}
 }
 
-// Why says why a booking of a room is one that the room would not allow by now.
+// Why are the reasons why a room would no longer allow one of its bookings.
 func (v *view) Why(c commands.Conflict) []string {
 	var why []string
 	for _, b := range c.Broken {

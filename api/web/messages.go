@@ -4,12 +4,12 @@ import "roombook/projections"
 
 func (p *Pages) messageRoutes() []Route {
 	return []Route{
-		// What the reader was told.
+		// The notifications sent to the reader.
 		{"GET", "/messages", false, p.messages},
 	}
 }
 
-// messagesPage is the data of what the reader was told.
+// messagesPage is the data of the reader's notifications.
 type messagesPage struct {
 	Items []projections.Notification
 	More  string // the cursor of older ones

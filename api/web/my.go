@@ -66,7 +66,7 @@ func (p *Pages) my(v *view) error {
 	return v.show("my", v.T("title.my"), data)
 }
 
-// Fate is how a booking of a list came to be what it is, in words: who denied it and why, why it was cancelled. Empty if there is nothing to say.
+// Fate explains the state of a booking in words: who denied it and why, or why it was cancelled. It is empty if there is nothing to explain.
 func (v *view) Fate(b projections.BookingList) string {
 	switch {
 	case b.Status == projections.StatusCancelled && b.ConfirmStatus == domain.Denied:
@@ -117,7 +117,7 @@ func (p *Pages) settings(v *view) error {
 	return v.show("settings", v.T("title.settings"), &settingsPage{Back: v.r.URL.Query().Get("back"), Name: string(v.Reader)})
 }
 
-// changeSettings keeps who the reader is, the language or the clock, and goes back to where the form was.
+// changeSettings stores the reader's name, language or clock in cookies, and goes back to where the form was.
 func (p *Pages) changeSettings(v *view) error {
 	back := v.r.PostFormValue("back")
 	if !safeBack(back) {

@@ -16,32 +16,42 @@ import (
 	"roombook/projections"
 )
 
-// problem is why something was not done, for the reader.
+// problem tells the reader why something was not done.
 type problem struct {
 	status int
-	// Sentences say what was wrong, and what would do.
+	// Sentences say what was wrong, and what to do next.
 	Sentences []string
+	// Type is the name of the problem type that describes it to programmers; empty if there is none.
+	Type string
 }
 
-// shown reports whether it is said beside the form that led to it, with what was typed. What the form is about may be gone, and a fault of the
-// program is for the log.
+// shown reports whether the form that led to it is shown again with the problem and what was typed. It is not if its subject may be gone, or if
+// the program is at fault.
 func (p problem) shown() bool {
 	return p.status != http.StatusNotFound && p.status != http.StatusBadRequest && p.status != http.StatusInternalServerError
 }
 
-// Again reports whether the same may be done a little later.
+// Again reports whether the same request may succeed later.
 func (p problem) Again() bool {
 	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests
 }
 
-// sentinels are the errors that a text of the catalogue says everything about.
+// SignIn reports whether the reader has to sign in first.
+func (p problem) SignIn() bool { return p.status == http.StatusUnauthorized }
+
+// Elsewhere reports whether this is not the address of the server: none of its links would lead anywhere.
+func (p problem) Elsewhere() bool { return p.status == http.StatusMisdirectedRequest }
+
+// sentinels are the errors that are fully described by a text of the catalogue.
 var sentinels = []struct {
 	err    error
 	key    string
 	status int
 }{
-	{errNoPage, "no-page", http.StatusNotFound},
+	{errNoPage, "no-such-path", http.StatusNotFound},
 	{errForm, "form", http.StatusBadRequest},
+	{errFormTooLarge, "form-too-large", http.StatusRequestEntityTooLarge},
+	{errFormTooSlow, "form-too-slow", http.StatusRequestTimeout},
 	{errNoTime, "no-time", http.StatusUnprocessableEntity},
 	{errSkipped, "skipped-time", http.StatusUnprocessableEntity},
 	{errTwice, "time-twice", http.StatusUnprocessableEntity},
@@ -76,20 +86,38 @@ var sentinels = []struct {
 	{eventstore.ErrOutcomeUnknown, "unknown-outcome", http.StatusServiceUnavailable},
 	{eventstore.ErrReplaced, "unavailable", http.StatusServiceUnavailable},
 	{eventstore.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
-	{eventstore.ErrClosed, "unavailable", http.StatusServiceUnavailable},
+	{eventstore.ErrClosed, "shutting-down", http.StatusServiceUnavailable},
 	{projections.ErrNotFound, "no-booking", http.StatusNotFound},
 	{projections.ErrBehind, "behind", http.StatusServiceUnavailable},
 	{projections.ErrNoSuchPosition, "behind", http.StatusServiceUnavailable},
 	{projections.ErrTooWide, "too-wide", http.StatusServiceUnavailable},
 	{projections.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
-	{context.DeadlineExceeded, "unavailable", http.StatusServiceUnavailable},
-	{context.Canceled, "unavailable", http.StatusServiceUnavailable},
+	{context.DeadlineExceeded, "timeout", http.StatusServiceUnavailable},
+	{context.Canceled, "shutting-down", http.StatusServiceUnavailable},
 }
 
-// problemOf says an error in the reader's language. What it does not know is a fault of the program, of which the reader is told no more.
+// problemOf says an error in the reader's language: in the words of screens or, if they have none, in those that describe the problem to
+// programmers. What neither knows is a fault of the program, of which the reader is told no more.
 func (v *view) problemOf(err error) problem {
+	p := v.knownProblem(err)
+	t := v.p.problem(err)
+	if p.Sentences == nil {
+		p = problem{status: t.Status, Sentences: []string{v.T("problem." + t.Name)}}
+		if !known("problem." + t.Name) {
+			t = v.describe(t)
+			p.Sentences = []string{t.Title + ".", t.About}
+		}
+	}
+	if t.Status == p.status {
+		p.Type = t.Name
+	}
+	return p
+}
+
+// knownProblem says an error for which screens have words of their own. For any other there are no sentences.
+func (v *view) knownProblem(err error) problem {
 	conflict := func(key string, values ...any) problem {
-		return problem{http.StatusConflict, []string{v.T("problem."+key, values...)}}
+		return problem{status: http.StatusConflict, Sentences: []string{v.T("problem."+key, values...)}}
 	}
 	if taken, ok := errors.AsType[*domain.SlotTaken](err); ok {
 		p := problem{status: http.StatusConflict}
@@ -99,16 +127,17 @@ func (v *view) problemOf(err error) problem {
 		if taken.More > 0 {
 			p.Sentences = append(p.Sentences, v.N("problem.taken-more", taken.More))
 		}
+		p.Sentences = append(p.Sentences, v.T("problem.choose-other"))
 		return p
 	}
 	if broken, ok := errors.AsType[*domain.RuleBroken](err); ok {
 		p := problem{status: http.StatusConflict}
 		for _, b := range broken.Broken {
-			sentence := v.broken(b)
+			next := v.T("problem.choose-other")
 			if !b.Earliest.IsZero() {
-				sentence += " " + v.T("problem.earliest", "when", v.At(b.Earliest, broken.Room))
+				next = v.T("problem.earliest", "when", v.At(b.Earliest, broken.Room))
 			}
-			p.Sentences = append(p.Sentences, sentence)
+			p.Sentences = append(p.Sentences, v.broken(b)+" "+next)
 		}
 		return p
 	}
@@ -121,13 +150,17 @@ func (v *view) problemOf(err error) problem {
 			}
 			p.Sentences = append(p.Sentences, sentence)
 		}
+		next := v.T("problem.choose-other")
 		if !closed.Earliest.IsZero() {
-			p.Sentences = append(p.Sentences, v.T("problem.earliest", "when", v.At(closed.Earliest, closed.Room)))
+			next = v.T("problem.earliest", "when", v.At(closed.Earliest, closed.Room))
 		}
+		p.Sentences = append(p.Sentences, next)
 		return p
 	}
 	if retired, ok := errors.AsType[*domain.Retired](err); ok {
-		return conflict("retired", "room", v.RoomName(retired.Room), "when", v.At(retired.From, retired.Room))
+		p := conflict("retired", "room", v.RoomName(retired.Room), "when", v.At(retired.From, retired.Room))
+		p.Sentences = append(p.Sentences, v.T("problem.choose-other"))
+		return p
 	}
 	if exists, ok := errors.AsType[*domain.RoomExists](err); ok {
 		return conflict("room-exists", "room", exists.Room)
@@ -163,13 +196,13 @@ func (v *view) problemOf(err error) problem {
 		return conflict("sent-before")
 	}
 	if _, ok := errors.AsType[*commands.Unreadable](err); ok {
-		return problem{http.StatusServiceUnavailable, []string{v.T("problem.unavailable")}}
+		return problem{status: http.StatusServiceUnavailable, Sentences: []string{v.T("problem.unavailable")}}
 	}
 	if _, ok := errors.AsType[*domain.Forbidden](err); ok {
-		return problem{http.StatusForbidden, []string{v.T("problem.forbidden")}}
+		return problem{status: http.StatusForbidden, Sentences: []string{v.T("problem.forbidden")}}
 	}
 	if _, ok := errors.AsType[*accounts.TooManyTries](err); ok {
-		return problem{http.StatusTooManyRequests, []string{v.T("problem.too-many-tries")}}
+		return problem{status: http.StatusTooManyRequests, Sentences: []string{v.T("problem.too-many-tries")}}
 	}
 	if invalid, ok := errors.AsType[*domain.Invalid](err); ok {
 		p := problem{status: http.StatusUnprocessableEntity}
@@ -179,17 +212,17 @@ func (v *view) problemOf(err error) problem {
 		return p
 	}
 	if invalid, ok := errors.AsType[*projections.InvalidQuery](err); ok {
-		return problem{http.StatusBadRequest, []string{v.T("problem.query", "field", invalid.Parameter)}}
+		return problem{status: http.StatusBadRequest, Sentences: []string{v.T("problem.query", "field", invalid.Parameter)}}
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
-			return problem{s.status, []string{v.T("problem." + s.key)}}
+			return problem{status: s.status, Sentences: []string{v.T("problem." + s.key)}}
 		}
 	}
-	return problem{http.StatusInternalServerError, []string{v.T("problem.internal")}}
+	return problem{}
 }
 
-// fault says what is wrong with a value: which one in the reader's language and, where the catalogue does not know it, what in the domain's words.
+// fault describes a faulty value in the reader's language or, if the catalogue has no text for it, in the domain's words.
 func (v *view) fault(f domain.Fault) string {
 	field, _, _ := strings.Cut(string(f.Field), "/")
 	if key := "fault." + field; known(key) {
@@ -212,35 +245,40 @@ func (v *view) broken(b domain.BrokenRule) string {
 		if len(limit) == 0 {
 			return v.T("broken.hours-none")
 		}
-		var hours []string
-		for _, h := range limit {
-			hours = append(hours, h.From+"–"+h.To)
-		}
-		return v.T("broken.hours", "hours", strings.Join(hours, ", "))
+		return v.T("broken.hours", "hours", v.hours(limit))
 	case int:
 		return v.T("broken."+string(b.Rule), "n", limit, "length", v.Length(limit))
 	}
 	return b.Detail
 }
 
-// retrySeconds is after how long browsers ask again for a screen that could not be shown.
+// retrySeconds is the interval at which browsers load a temporarily unavailable screen again.
 const retrySeconds = 30
 
 // fail replies with the page of an error, and returns the error if it is one for the log.
 func (v *view) fail(err error) error {
 	p := v.problemOf(err)
-	v.status = p.status
 	if errors.Is(err, projections.ErrBehind) || errors.Is(err, projections.ErrNoSuchPosition) {
 		v.remember(cookiePosition, "", -1) // what it was made for is lost or late
 	}
-	if v.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet {
-		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))
-	}
-	if shown := v.show("problem", v.T("title.problem"), p); shown != nil {
+	if shown := v.showProblem(p); shown != nil {
 		return errors.Join(err, shown)
 	}
 	if p.status == http.StatusInternalServerError {
 		return err
 	}
 	return nil
+}
+
+// showProblem replies with the page of a problem.
+func (v *view) showProblem(p problem) error {
+	v.status = p.status
+	if p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet {
+		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))
+	}
+	title := "title.problem"
+	if p.status == http.StatusNotFound {
+		title = "title.not-found"
+	}
+	return v.show("problem", v.T(title), p)
 }

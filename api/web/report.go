@@ -133,7 +133,7 @@ func (v *view) readReport() (*reportPage, error) {
 	return data, nil
 }
 
-// count counts a booking. One whose time is over without a use is one that nobody came to.
+// count counts a booking. One that is over and was never used is a no-show.
 func (r *reportRow) count(u projections.RoomUseList, now time.Time) {
 	r.Bookings++
 	r.Booked += u.BookedMinutes
@@ -161,7 +161,7 @@ func (d *reportPage) Height() int { return len(d.Rooms) * plotRow }
 // Hours is minutes as hours with a decimal.
 func (v *view) Hours(minutes int) string { return strconv.FormatFloat(float64(minutes)/60, 'f', 1, 64) }
 
-// Plus adds, in templates.
+// Plus is addition, for templates.
 func (v *view) Plus(a, b int) int { return a + b }
 
 func (p *Pages) reportTable(v *view) error {
@@ -186,7 +186,7 @@ func (p *Pages) reportTable(v *view) error {
 	return v.send("text/csv; charset=utf-8", b.Bytes())
 }
 
-// plainCell is a text that no spreadsheet takes for a formula.
+// plainCell is a text in a form that spreadsheets do not take for a formula.
 func plainCell(text string) string {
 	if text != "" && bytes.IndexByte([]byte("=+-@\t\r"), text[0]) >= 0 {
 		return "'" + text

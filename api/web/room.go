@@ -15,7 +15,7 @@ import (
 
 func (p *Pages) roomRoutes() []Route {
 	return []Route{
-		// What there is to know of a room, and its week.
+		// A room, its rules and its week.
 		{"GET", "/rooms/{id}/page", false, p.roomPage},
 	}
 }
@@ -154,7 +154,7 @@ func weekdays(h *domain.WeekHours) [7][]domain.Hours {
 func (v *view) rulesInWords(r domain.Rules) []string {
 	var rules []string
 	if r.Hours != nil {
-		// Days in a row with the same hours are said together.
+		// Consecutive days with the same hours are joined.
 		days := weekdays(r.Hours)
 		var parts []string
 		for i := 0; i < 7; {
@@ -167,11 +167,7 @@ func (v *view) rulesInWords(r domain.Rules) []string {
 				if end > i+1 {
 					name += "–" + v.Weekday(end-1)
 				}
-				var hours []string
-				for _, h := range days[i] {
-					hours = append(hours, h.From+"–"+h.To)
-				}
-				parts = append(parts, name+" "+strings.Join(hours, ", "))
+				parts = append(parts, name+" "+v.hours(days[i]))
 			}
 			i = end
 		}

@@ -35,7 +35,7 @@ var sampleRooms = []struct {
 	{"library", domain.Details{Name: "Library", Building: "West", Floor: "3", Capacity: 16, Equipment: []string{"Screen", "Video conference"}, Approvers: []domain.UserID{"lee", "kim"}}, domain.Rules{LongestMinutes: 300}, 0},
 }
 
-// LoadSampleHouse registers a house of 12 rooms with rules, and returns the position of what it did last. To load it again changes nothing.
+// LoadSampleHouse registers a house of 12 rooms with rules, and returns the position of its last event. Loading it again changes nothing.
 func LoadSampleHouse(ctx context.Context, h *commands.Handler, now time.Time) (last eventstore.Position, err error) {
 	hours := []domain.Hours{{From: "08:00", To: "20:00"}}
 	for i := range sampleRooms {
@@ -55,7 +55,7 @@ func LoadSampleHouse(ctx context.Context, h *commands.Handler, now time.Time) (l
 	return last, nil
 }
 
-// sampleActor is who a sample house is from.
+// sampleActor is the actor of the events of a sample house.
 var sampleActor = domain.Anyone("sample")
 
 func sampleRequest(now time.Time) commands.Request {

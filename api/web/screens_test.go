@@ -230,23 +230,31 @@ func accountScreens(t *testing.T, browser context.Context) {
 	}
 	first := newTab(t, browser, h, "en")
 	first.run(chromedp.Navigate(h.url + "/setup#" + code))
-	first.eval(`document.querySelector('[name=name]').value = 'root'; document.querySelector('[name=password]').value = 'correct horse battery'; document.querySelector('form').requestSubmit()`)
-	first.until(`document.querySelector('output').textContent === 'root has been added and can sign in.'`)
-	root, _, err := all.Users(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, "", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
 	fits := func(b *tab, name string) {
 		t.Helper()
 		b.until(`document.readyState === 'complete'`)
 		b.screenshot(name)
 		b.axe()
-		if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-			t.Errorf("%s is %v pixels wider than a phone", name, wide)
-		}
+		b.until(`document.documentElement?.scrollWidth <= document.documentElement?.clientWidth`) // a display that is not paired loads again meanwhile
 		if !eval[bool](b, `(document.querySelector('.top nav [aria-current]')?.getBoundingClientRect().right ?? 0) <= innerWidth`) {
 			t.Errorf("the head of %s does not show where one is", name)
 		}
+	}
+	// In the other language there is what was typed, and the code, which is in no address that a server sees.
+	fits(first, "setup-en")
+	first.fill(map[string]string{"name": "root", "fullName": "Root Kim"})
+	first.run(chromedp.Click(".who [name=language]"))
+	first.until(`document.readyState === 'complete' && document.documentElement.lang === 'ko' && document.getElementById('name').value === 'root' && document.getElementById('fullName').value === 'Root Kim'`)
+	if got := eval[string](first, `document.getElementById('code').value + location.hash + Object.values(sessionStorage)`); !strings.HasPrefix(got, code) || strings.Count(got, code) > 1 {
+		t.Errorf("the code is %q", got)
+	}
+	fits(first, "setup-ko")
+	first.fill(map[string]string{"password": "correct horse battery"})
+	first.eval(`document.querySelector('main form').requestSubmit()`)
+	first.until(`location.pathname === '/signin' && document.querySelector('.done')?.textContent.startsWith('첫 사용자를 추가했습니다.') && document.querySelector('#typed').hidden`)
+	root, _, err := all.Users(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, "", 1)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, language := range []string{"en", "ko"} {
 		for _, scheme := range []string{"light", "dark"} {
@@ -298,9 +306,15 @@ func accountScreens(t *testing.T, browser context.Context) {
 	b := signedIn("root", "correct horse battery")
 	b.eval(fmt.Sprintf(`(async () => {
 		const send = (path, body) => fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})
-		await send('/rooms', {roomId: 'library', name: 'Library'})
+		await send('/rooms', {roomId: 'library', name: 'Room library'})
 		await send('/bookings', {roomId: 'library', useStartDtm: '%[1]s1000', useEndDtm: '%[1]s1100', bookingUserId: %[2]q})
 	})()`, strings.ReplaceAll(day, "-", ""), root[0].ID))
+	typedAgain(t, h, b, func() {
+		t.Helper()
+		if err := all.SignOutEverywhere(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, root[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	})
 	b = signedIn("ann", "battery staple")
 	b.board("")
 	b.until(`document.querySelector('.board-block.booking') !== null`)
@@ -309,7 +323,69 @@ func accountScreens(t *testing.T, browser context.Context) {
 	if found := eval[string](b, `[...document.querySelectorAll('dialog button, dialog input:not([type=hidden]):not(:disabled)')].map(e => e.textContent).join()`); found != "Close" {
 		t.Errorf("to somebody else's booking one is offered %q", found)
 	}
-	if name := eval[string](b, `document.querySelector('dialog label:last-child input').value`); name != "root" {
+	if name := eval[string](b, `document.querySelector('dialog label:last-child input').value`); name != "Root Kim" {
 		t.Errorf("the booking is for %q", name)
 	}
+}
+
+// fill types into fields of a form.
+func (b *tab) fill(values map[string]string) {
+	b.t.Helper()
+	for name, value := range values {
+		b.eval(fmt.Sprintf(`(() => {
+			const field = document.querySelector('main [name=%q]')
+			field.value = %q
+			field.dispatchEvent(new Event('input', {bubbles: true}))
+		})()`, name, value))
+	}
+}
+
+// typedAgain ends the session of a tab in the middle of a form and of a dialog, signs in again, and finds what was typed.
+func typedAgain(t *testing.T, h *house, b *tab, endSession func()) {
+	t.Helper()
+	signIn := func() {
+		t.Helper()
+		b.until(`location.pathname === '/signin' && document.readyState === 'complete'`)
+		b.eval(`document.getElementById('name').value = 'root'; document.getElementById('password').value = 'correct horse battery'; document.querySelector('form.form').requestSubmit()`)
+	}
+	b.run(chromedp.Navigate(h.url + "/house"))
+	b.until(`document.readyState === 'complete'`)
+	b.fill(map[string]string{"id": "attic", "name": "Attic", "note": "Mind\nyour head."})
+	b.run(chromedp.Click(".who [name=language]"))
+	there := `document.readyState === 'complete' && !document.getElementById('typed').hidden && ['id', 'name', 'note'].map(n => document.getElementById(n).value).join() === 'attic,Attic,Mind\nyour head.'`
+	b.until(there + ` && document.documentElement.lang === 'ko'`)
+	b.screenshot("typed-ko")
+	b.run(chromedp.Click(".who [name=language]"))
+	b.until(there + ` && document.documentElement.lang === 'en'`)
+	endSession()
+	b.eval(`document.querySelector('button[value=add]').click()`)
+	signIn()
+	b.until(`location.pathname === '/house' && ` + there)
+	b.screenshot("typed")
+	b.axe()
+	b.eval(`document.getElementById('id').value = 'library', document.querySelector('button[value=add]').click()`)
+	b.until(`document.querySelector('.problem') && document.readyState === 'complete'`) // there is a room of this id
+	b.eval(`location.assign(location.pathname)`)
+	b.until(`document.getElementById('id')?.value === 'library' && document.getElementById('note').value.startsWith('Mind') && !document.getElementById('typed').hidden`)
+	b.fill(map[string]string{"id": "attic"})
+	b.eval(`document.querySelector('button[value=add]').click()`)
+	b.until(`location.pathname === '/house/attic' && document.readyState === 'complete'`)
+	b.run(chromedp.Navigate(h.url + "/house"))
+	b.until(`document.readyState === 'complete' && document.getElementById('typed').hidden && document.getElementById('id').value === '' && !Object.keys(sessionStorage).some(k => k.startsWith('roombook-typed'))`)
+
+	b.board("")
+	x, y := b.point("library", "13:00")
+	x2, _ := b.point("library", "14:00")
+	b.drag(x, y, x2, y)
+	b.until(`document.querySelector('.board-dialog[open]')`)
+	b.eval(`(() => { const to = document.querySelector('.board-dialog input[name=to]'); to.value = '14:30'; to.dispatchEvent(new Event('input')) })()`)
+	endSession()
+	b.submit("")
+	b.until(`document.querySelector('.board-problem a')?.textContent === 'Sign in'`)
+	b.screenshot("signed-out")
+	b.eval(`document.querySelector('.board-problem a').click()`)
+	signIn()
+	b.until(`location.pathname === '/board' && [...document.querySelectorAll('.board-dialog[open] input[type=time]')].map(i => i.value).join() === '13:00,14:30'`)
+	b.submit("")
+	b.until(`!document.querySelector('dialog') && [...document.querySelectorAll('.board-block.booking')].some(e => /13:00.14:30/.test(e.getAttribute('aria-label') + e.textContent))`)
 }

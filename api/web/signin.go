@@ -15,8 +15,8 @@ type signInPage struct {
 // ReturnPath is the path at which visitors come back from the identity provider.
 const ReturnPath = "/signin/oidc/callback"
 
-// SignInPath is the path of the form that a visitor signs in with, who then gets what they asked for, or the form that they sent, with what
-// they typed.
+// SignInPath is the path of the sign-in form, from which the visitor gets back to the screen that they asked for, or to the form that they sent,
+// with what they had typed.
 func SignInPath(r *http.Request) string {
 	back := r.URL.RequestURI()
 	if r.Method == http.MethodPost {
@@ -41,7 +41,7 @@ func (p *Pages) signInForm(v *view) error {
 	query := v.r.URL.Query()
 	data := &signInPage{Back: query.Get("back")}
 	if v.Provider() && query.Has("out") {
-		// A redirect of the form that signs out would be against the content security policy, which is for this server's forms.
+		// The content security policy does not let the form that signs out be redirected to another server, but this screen may be.
 		if data.EndSession = v.visitor.Session.EndSession(); data.EndSession != "" {
 			v.w.Header().Set("Refresh", "0; url="+data.EndSession)
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/text/language"
 
 	"roombook/commands/notify"
+	"roombook/domain"
 )
 
 // Language is a language of the page, as in <html lang>.
@@ -98,7 +99,7 @@ func (l Language) text(key string, values ...any) string {
 	}
 }
 
-// N is a text for a number of things: that with ".one" added to its key if there is one thing and the language tells that apart.
+// N is a text with a number: the one with ".one" added to its key if the number is one and the language has such a form.
 func (v *view) N(key string, n int, values ...any) string {
 	if n == 1 && catalogues[v.Language][key+".one"] != "" {
 		key += ".one"
@@ -106,13 +107,25 @@ func (v *view) N(key string, n int, values ...any) string {
 	return v.T(key, append([]any{"n", n}, values...)...)
 }
 
-// BoardText is the texts for scripts, as a JSON object.
+// boardProblems are the texts for the types of problems that a board may meet, where those of screens will do.
+var boardProblems = map[string]string{
+	"accounts-unavailable": "unavailable", "already-confirmed": "changed-meanwhile", "booking-not-found": "no-booking", "cross-origin": "cross-origin",
+	"event-store-replaced": "unavailable", "event-store-unavailable": "unavailable", "forbidden": "forbidden", "given-up": "unknown-outcome", "history-busy": "busy",
+	"internal-error": "internal-error", "invalid-body": "invalid-body", "list-behind": "behind", "lists-unavailable": "unavailable", "outcome-unknown": "unknown-outcome",
+	"overloaded": "overloaded", "query-too-wide": "too-wide", "room-not-found": "no-room", "shutting-down": "shutting-down", "timeout": "timeout",
+	"too-many-changes": "too-many-changes", "too-much-contention": "contended", "unreadable-event": "unavailable",
+}
+
+// BoardText are the texts for scripts, as a JSON object.
 func (v *view) BoardText() template.JS {
 	texts := make(map[string]string)
 	for key, text := range catalogues[v.Language] {
 		if strings.HasPrefix(key, "board.") {
 			texts[key] = text
 		}
+	}
+	for kind, key := range boardProblems {
+		texts["board.problem-"+kind] = v.T("problem."+key, "n", domain.MaxChanges)
 	}
 	object, _ := json.Marshal(texts, json.Deterministic(true)) // a map of texts can always be marshalled
 	// The block ends where it says "</script", wherever that is.

@@ -82,6 +82,9 @@ func TestTextsExist(t *testing.T) {
 	for _, s := range sentinels {
 		used["problem."+s.key] = true
 	}
+	for _, key := range boardProblems {
+		used["problem."+key] = true
+	}
 	for _, kind := range domain.NotificationKinds {
 		used["told."+string(kind)] = true
 	}

@@ -60,7 +60,7 @@ func (v *view) showAccount(data *accountPage) error {
 	return v.show("account", v.T("title.account"), data)
 }
 
-// changeAccount does what the form asks for. The secret of a token is kept nowhere, so its form is not answered by another address.
+// changeAccount carries out what the form asks for. The secret of a new token is not stored, so the reply shows it without a redirect.
 func (p *Pages) changeAccount(v *view) error {
 	r, err := v.account()
 	if err != nil {
@@ -160,7 +160,7 @@ func (p *Pages) changeTokens(v *view) error {
 	return v.redirect("/people/tokens?done=" + done)
 }
 
-// Day is the day of a time in the server's zone, or no text for none.
+// Day is the day of a time in the server's zone; empty for the zero time.
 func (v *view) Day(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -11,13 +11,13 @@ import (
 
 func (p *Pages) userRoutes() []Route {
 	return []Route{
-		// The users, to look after.
+		// The users, for administrators.
 		{"GET", "/people", false, p.people},
 		// Adds a user.
 		{"POST", "/people", false, p.addPerson},
-		// A user, to look after.
+		// A user, for administrators.
 		{"GET", "/people/{id}", false, p.person},
-		// Changes who a user is, what they may do, or whether they are there at all.
+		// Changes a user's details or roles, disables or erases them.
 		{"POST", "/people/{id}", false, p.changePerson},
 		// Chooses a password with a code.
 		{"GET", "/password", true, p.passwordForm},
@@ -33,12 +33,12 @@ func (v *view) account() (accounts.Request, error) {
 	return accounts.Request{Actor: v.actor, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
 }
 
-// Manages reports whether the reader looks after users.
+// Manages reports whether the reader may manage users.
 func (v *view) Manages() bool {
 	return v.p.accounts != nil && v.actor.May(domain.ManageUsers, domain.SomebodyElse) == nil
 }
 
-// accountProblem is problemOf for values of users and tokens, whose fields are not those of rooms.
+// accountProblem is problemOf for values of users and tokens, whose fields have texts of their own.
 func (v *view) accountProblem(err error) problem {
 	invalid, ok := errors.AsType[*domain.Invalid](err)
 	if !ok {
@@ -51,7 +51,7 @@ func (v *view) accountProblem(err error) problem {
 	return p
 }
 
-// showWhy shows a screen again with why something was not done; what is a fault of the program or of a store has a screen of its own.
+// showWhy shows a screen again with why a command was refused. Other failures, and what was not found, have a screen of their own.
 func (v *view) showWhy(err error, show func(why *problem) error) error {
 	why := v.accountProblem(err)
 	if why.status >= http.StatusInternalServerError || why.status == http.StatusNotFound {
@@ -61,7 +61,7 @@ func (v *view) showWhy(err error, show func(why *problem) error) error {
 	return show(&why)
 }
 
-// personForm is who a user is and what they are, as a form has it.
+// personForm is a form with the details and roles of a user.
 type personForm struct {
 	Name, FullName, Address, Language string
 	Roles                             domain.Roles
@@ -82,7 +82,7 @@ func (v *view) readRoles() domain.Roles {
 	return domain.NewRoles(roles...)
 }
 
-// rooms are the rooms that a form lists: ids with commas between, or * for all. The error is a *[domain.Invalid].
+// rooms are the rooms in the form: ids separated by commas, or * for all. The error is a *[domain.Invalid].
 func (f personForm) rooms() (domain.Rooms, error) {
 	ids := listed(f.Rooms)
 	if len(ids) == 1 && ids[0] == string(domain.AllRooms) {
@@ -108,7 +108,7 @@ func (v *view) AllRoles() []domain.Role { return domain.AllRoles }
 // Disabled reports whether a user is disabled.
 func (v *view) Disabled(u *accounts.User) bool { return u.Phase == domain.UserPhaseDisabled }
 
-// peoplePage is the data of the users to look after.
+// peoplePage is the data of the list of users.
 type peoplePage struct {
 	Users   []accounts.User
 	Next    domain.UserID // after whom more come
@@ -137,8 +137,7 @@ func (v *view) showPeople(data *peoplePage) error {
 	return v.show("people", v.T("title.people"), data)
 }
 
-// addPerson adds a user, and shows the link with which they choose a password: it is kept nowhere, so the form is not answered by another
-// address.
+// addPerson adds a user, and shows the link with which they choose a password. The link is not stored, so the reply shows it without a redirect.
 func (p *Pages) addPerson(v *view) error {
 	r, err := v.account()
 	if err != nil {
@@ -174,13 +173,13 @@ func (v *view) addPerson(r accounts.Request, data *peoplePage) error {
 	return err
 }
 
-// passwordLink makes a link with which a user chooses a password. What is behind the # is sent to no server, and in no log.
+// passwordLink makes a link with which a user chooses a password. Browsers do not send what is behind the #, so it gets into no log.
 func (v *view) passwordLink(r accounts.Request, id domain.UserID) (string, error) {
 	code, _, err := v.p.accounts.PasswordCode(v.r.Context(), r, id)
 	return v.Address("/password#" + code), err
 }
 
-// personPage is the data of a user to look after.
+// personPage is the data of a user's screen for administrators.
 type personPage struct {
 	User    accounts.User
 	Form    personForm

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -36,8 +37,8 @@ type Lists interface {
 	Availability(context.Context, projections.AvailabilityQuery) (projections.Availability, error)
 }
 
-// Bookings are bookings as the visitor may see them, who is the actor of the context. One of which they may not see who it is for has no
-// user; of its events there is only what happened when, and private is true. The contract is else that of [commands.Handler].
+// Bookings reads bookings on behalf of the visitor, who is the actor of the context. A booking has no user if the visitor may not see whom it is
+// for; its events then only tell what happened when, and private is true. Otherwise the contract is that of [commands.Handler].
 type Bookings interface {
 	Booking(context.Context, domain.BookingID) (commands.Booking, error)
 	BookingAsOf(context.Context, domain.BookingID, commands.AsOf) (commands.Booking, error)
@@ -50,10 +51,12 @@ type Options struct {
 	Commands *commands.Handler
 	Bookings Bookings
 	Lists    Lists
-	// Accounts are those of the users; nil if nobody signs in.
+	// Accounts authenticates users; nil if nobody signs in.
 	Accounts *accounts.Accounts
-	// Name returns what a user is called; empty for a former user, and none for who is not known. Nil knows nobody.
+	// Name returns the name of a user: empty for a former user, and false if it is not known. Nil knows nobody.
 	Name func(context.Context, domain.UserID) (name string, known bool)
+	// Problem returns the type of problem that the API makes of an error. Nil takes every error for a fault of the program.
+	Problem func(error) ProblemType
 	// Zone is the time zone of rooms that have none of their own. Nil is UTC.
 	Zone *time.Location
 }
@@ -65,6 +68,7 @@ type Pages struct {
 	lists     Lists
 	accounts  *accounts.Accounts // nil if nobody signs in
 	name      func(context.Context, domain.UserID) (name string, known bool)
+	problem   func(error) ProblemType
 	zone      *time.Location
 	templates map[string]*template.Template // by screen
 	assets    *assets
@@ -81,11 +85,15 @@ func New(o Options) *Pages {
 	if o.Name == nil {
 		o.Name = func(context.Context, domain.UserID) (string, bool) { return "", false }
 	}
-	p := &Pages{
-		commands: o.Commands, bookings: o.Bookings, lists: o.Lists, accounts: o.Accounts, name: o.Name, zone: o.Zone, assets: embeddedAssets,
+	if o.Problem == nil {
+		o.Problem = func(error) ProblemType {
+			return ProblemType{Name: "internal-error", Status: http.StatusInternalServerError}
+		}
 	}
-	p.templates = parsedTemplates
-	return p
+	return &Pages{
+		commands: o.Commands, bookings: o.Bookings, lists: o.Lists, accounts: o.Accounts, name: o.Name, problem: o.Problem, zone: o.Zone,
+		templates: parsedTemplates, assets: embeddedAssets,
+	}
 }
 
 // parsedTemplates has a set of templates for each screen: its own, the layout, and the parts that screens share.
@@ -108,8 +116,11 @@ type part struct {
 	Value any
 }
 
-// arg makes the data of a part of a screen.
+// arg returns the data of a part of a screen.
 func arg(s *screen, value any) part { return part{s, value} }
+
+// AssetPath is the path of the files that screens load.
+const AssetPath = "/assets/{hash}/{file}"
 
 // Route is an address of the page.
 type Route struct {
@@ -124,8 +135,8 @@ func (p *Pages) Routes() []Route {
 	return slices.Concat(
 		[]Route{
 			// The files that screens load.
-			{"GET", "/assets/{hash}/{file}", true, p.asset},
-			// Who the reader is, in which language and by which clock.
+			{"GET", AssetPath, true, p.asset},
+			// The reader's name, language and clock.
 			{"GET", "/settings", true, p.settings},
 			{"POST", "/settings", true, p.changeSettings},
 			// Signs in and out.
@@ -142,7 +153,7 @@ func (p *Pages) Routes() []Route {
 // Visitor is who a request is from.
 type Visitor struct {
 	Actor domain.Actor
-	// Accounts is set if people sign in. If not, an actor is whoever the reader says to be.
+	// Accounts is set if people sign in. If not, the actor is whoever the reader claims to be.
 	Accounts bool
 	// Provider is set if they do so at an identity provider.
 	Provider bool
@@ -157,15 +168,15 @@ type Visitor struct {
 type Session interface {
 	SignIn(name, password string) error
 	SignOut() error
-	// Begin returns the address of the provider to which the visitor is sent, who then goes to the path back.
+	// Begin starts a sign-in at the provider and returns the address to send the visitor to. Back is the path that they go to afterwards.
 	Begin(back string) (address string, err error)
-	// Finish signs the visitor in who comes back from the provider with an answer, and returns the path that Begin was given.
+	// Finish signs in a visitor who comes back from the provider with an answer, and returns the path that Begin was given.
 	Finish(answer url.Values) (back string, err error)
 	// EndSession is the address for signing out at the provider; empty if there is none.
 	EndSession() string
 	// Renew begins another session in place of the one that ended when the visitor changed their password.
 	Renew() error
-	// ID is the id of the session; that of no session if there is none.
+	// ID is the id of the session. Without a session it is an id that no session has.
 	ID() string
 	// ChoosePassword sets the password of the user who got a code.
 	ChoosePassword(code, password string) error
@@ -176,18 +187,11 @@ type Session interface {
 // Serve replies to a request of a visitor for a route. Base is the address at which the client reached the server, without a trailing slash.
 // The error, if any, is for the log: the reader has been answered.
 func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visitor Visitor, base string) error {
-	v := &view{p: p, w: w, r: r, visitor: visitor, actor: visitor.Actor, base: base, Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK}
-	v.prefix = base
-	if u, err := url.Parse(base); err == nil {
-		v.prefix = u.EscapedPath()
-	}
-	v.read()
+	v := p.view(w, r, visitor, base)
 	err := visitor.Refused
 	if err == nil && r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if r.ParseForm() != nil {
-			err = errForm
-		}
+		err = formError(r.ParseForm())
 	}
 	if err == nil {
 		err = route.serve(v)
@@ -198,13 +202,48 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visit
 	return nil
 }
 
+// Fail replies to a request that is no route's, or that a route has failed, with the page of an error. If that fails nothing has been sent.
+func (p *Pages) Fail(w http.ResponseWriter, r *http.Request, visitor Visitor, base string, status int, err error) error {
+	v := p.view(w, r, visitor, base)
+	why := v.problemOf(err)
+	why.status = status
+	return v.showProblem(why)
+}
+
+func (p *Pages) view(w http.ResponseWriter, r *http.Request, visitor Visitor, base string) *view {
+	v := &view{
+		p: p, w: w, r: r, visitor: visitor, actor: visitor.Actor, base: base, prefix: base, policy: policy,
+		Now: time.Now().UTC().Truncate(time.Millisecond), status: http.StatusOK,
+	}
+	if u, err := url.Parse(base); err == nil {
+		v.prefix = u.EscapedPath()
+	}
+	v.read()
+	return v
+}
+
+// formError is what is wrong with a form that could not be read.
+func formError(err error) error {
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	timeout, ok := errors.AsType[net.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case tooLarge:
+		return errFormTooLarge
+	case ok && timeout.Timeout():
+		return errFormTooSlow
+	}
+	return errForm
+}
+
 // Board replies with the board, for the root of the server.
 func (p *Pages) Board() Route { return Route{"GET", "/", false, p.board} }
 
 // maxForm is the upper bound of a form, in bytes.
 const maxForm = 256 << 10
 
-// policy is the content security policy of all screens.
+// policy is the content security policy of screens.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types roombook"
 
@@ -218,6 +257,7 @@ type view struct {
 	base    string // the address of the server
 	prefix  string // its path: links start with it
 	status  int
+	policy  string // the content security policy
 
 	Language   Language
 	ClockHours string        // of the clock that the reader chose, 12 or 24; empty if they did not
@@ -234,7 +274,7 @@ const (
 	cookiePosition = "roombook-position"
 )
 
-// read takes who the reader is and in which language from the request.
+// read takes the reader's name, language and clock from the request.
 func (v *view) read() {
 	if v.visitor.Accounts {
 		v.Reader = v.actor.User
@@ -251,8 +291,8 @@ func (v *view) read() {
 // Accounts reports whether readers sign in.
 func (v *view) Accounts() bool { return v.visitor.Accounts }
 
-// may reports whether the reader is permitted to do something with what belongs to a user and is in a room; either may be empty. It knows the
-// approvers of rooms once those have been read.
+// may reports whether the reader may do something with what belongs to a user and a room, either of which may be empty. Approvers that rooms
+// name are only considered once rooms have been read.
 func (v *view) may(action domain.Action, owner domain.UserID, room domain.RoomID) bool {
 	var approvers []domain.UserID
 	if r := v.rooms[room]; r != nil {
@@ -261,7 +301,7 @@ func (v *view) may(action domain.Action, owner domain.UserID, room domain.RoomID
 	return v.actor.May(action, v.actor.To(owner, room, approvers...)) == nil
 }
 
-// ManagesRooms reports whether the reader looks after rooms.
+// ManagesRooms reports whether the reader may manage rooms.
 func (v *view) ManagesRooms() bool { return v.may(domain.ManageRooms, "", "") }
 
 // validID reports whether a text can be the id of a room, a booking or a user.
@@ -291,7 +331,7 @@ const (
 	positionSeconds = 30                 // for which lists are asked to show what the reader has just done
 )
 
-// seen is the position of what the reader has just done, which lists have to have reached.
+// seen is the position of the reader's last command, which lists must have reached.
 func (v *view) seen() eventstore.Position {
 	c, err := v.r.Cookie(cookiePosition)
 	if err != nil {
@@ -314,7 +354,7 @@ func (v *view) request() (commands.Request, error) {
 
 const anonymous domain.UserID = "anonymous"
 
-// done ends a command: what is shown next has its effect, and says so by a text of the catalogue.
+// done ends a command with a redirect to a screen that shows its effect and a text of the catalogue.
 func (v *view) done(position eventstore.Position, path, text string) error {
 	v.remember(cookiePosition, strconv.FormatUint(uint64(position), 10), positionSeconds)
 	if text != "" {
@@ -408,7 +448,7 @@ func (v *view) show(name, title string, data any) error {
 		return err
 	}
 	h := v.w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", v.policy)
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie")
@@ -446,7 +486,7 @@ func (v *view) Link(path string) string { return v.prefix + path }
 // Address is the same with scheme and host, for other programs.
 func (v *view) Address(path string) string { return v.base + path }
 
-// Here is the present path and query, for a form that comes back to it. Each path that takes a form shows one too.
+// Here is the path and query of the request, for forms that come back to it. Paths that accept POST can also be read.
 func (v *view) Here() string { return v.r.URL.RequestURI() }
 
 // Done is the text of what the reader has just done, if anything.
@@ -476,6 +516,8 @@ func (v *view) RequestID() string { return v.w.Header().Get("X-Request-Id") }
 func (v *view) ServerZone() *time.Location { return v.p.zone }
 
 var (
-	errForm   = errors.New("a form cannot be read")
-	errNoPage = errors.New("there is no such page")
+	errForm         = errors.New("a form cannot be read")
+	errFormTooLarge = errors.New("a form is too large")
+	errFormTooSlow  = errors.New("a form did not come in time")
+	errNoPage       = errors.New("there is no such page")
 )

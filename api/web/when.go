@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"roombook/domain"
 )
 
-// The forms of times in forms and addresses: of HTML's input elements.
+// Formats of times in forms and addresses: those of HTML's input elements.
 const (
 	formDay  = "2006-01-02"
 	formTime = "2006-01-02T15:04"
@@ -50,7 +51,7 @@ func (v *view) FormTime(t time.Time, room domain.RoomID) string {
 	return t.In(v.zoneOf(room)).Format(formTime)
 }
 
-// dayOf is the day from its first moment to the next one's, as clocks of a zone show it. Which day is in the text; an unreadable text is today.
+// dayOf is the day that a text names, from its first moment to that of the next day, in a zone. An invalid text means today.
 func (v *view) dayOf(text string, zone *time.Location) (day domain.Slot) {
 	t, err := time.ParseInLocation(formDay, text, zone)
 	if err != nil {
@@ -80,7 +81,7 @@ func (v *view) Date(t time.Time) string {
 	return fmt.Sprintf("%s %d %s %d", englishDays[t.Weekday()], t.Day(), t.Format("Jan"), t.Year())
 }
 
-// weekOf is the first moment of the week that a time is in: of a Monday or, in Korean, of a Sunday.
+// weekOf is the first moment of the week that a time is in. Weeks begin on Monday or, in Korean, on Sunday.
 func (v *view) weekOf(t time.Time) time.Time {
 	first := time.Monday
 	if v.Language == Korean {
@@ -136,7 +137,7 @@ func (v *view) endOfDay() string {
 // Moment is a day and a time of day.
 func (v *view) Moment(t time.Time) string { return v.Date(t) + " " + v.Clock(t) }
 
-// Span is a time from and to, without the day it is on unless there are two.
+// Span is the start and end of a time, with days only if it is on more than one.
 func (v *view) Span(s domain.Slot) string {
 	if s.End.Sub(s.Start) <= 24*time.Hour && (s.Start.YearDay() == s.End.YearDay() || s.End.Equal(dayFrom(s.Start).End)) {
 		end := v.Clock(s.End)
@@ -149,6 +150,20 @@ func (v *view) Span(s domain.Slot) string {
 		return v.Clock(s.Start) + "–" + end
 	}
 	return v.ShortDate(s.Start) + " " + v.Clock(s.Start) + " – " + v.ShortDate(s.End) + " " + v.Clock(s.End)
+}
+
+// hours are bookable hours of a day, by the reader's clock.
+func (v *view) hours(all []domain.Hours) string {
+	spans := make([]string, len(all))
+	for i, h := range all {
+		start, _ := time.Parse("15:04", h.From) // rules have valid times only
+		end, err := time.Parse("15:04", h.To)
+		if err != nil { // 24:00
+			end = dayFrom(start).End
+		}
+		spans[i] = v.Span(domain.Slot{Start: start, End: end})
+	}
+	return strings.Join(spans, ", ")
 }
 
 // When is the time of a booking, in the zone of its room, which is named if it is not that of the server.

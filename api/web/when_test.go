@@ -87,6 +87,12 @@ func TestTimesInWords(t *testing.T) {
 			}
 		}
 	}
+	hours := []domain.Hours{{From: "08:00", To: "12:00"}, {From: "13:00", To: "24:00"}}
+	for clock, want := range map[string]string{"": "오전 8:00–오후 12:00, 오후 1:00–자정", "12": "오전 8:00–오후 12:00, 오후 1:00–자정", "24": "08:00–12:00, 13:00–24:00"} {
+		if got := (&view{Language: Korean, ClockHours: clock}).hours(hours); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 	if got := v.Zone(zone(t, "Europe/Berlin")); got != " (Europe/Berlin)" {
 		t.Error(got)
 	}

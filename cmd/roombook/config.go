@@ -92,7 +92,7 @@ const (
 	roomsRegistered = "registered"
 )
 
-// serveConfig is everything that serve can be told.
+// serveConfig are the settings of serve.
 type serveConfig struct {
 	storeConfig
 	dispatchConfig

@@ -9,7 +9,7 @@
 //	roombook notifications parked|retry|test|unhandled|replay
 //	                             look after notifications that could not be sent
 //	roombook rooms import|export FILE
-//	                             register the rooms of a house, or write down those there are
+//	                             register the rooms of a house, or export those registered
 //	roombook booking release ID  end a booking that cannot be read
 //	roombook user add|passwd|roles|disable|erase|list
 //	                             look after those who sign in

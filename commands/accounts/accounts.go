@@ -1,11 +1,11 @@
-// Package accounts carries out commands on users, sessions and tokens, and says who a session or a token acts as.
+// Package accounts carries out commands on users, sessions and tokens, and authenticates sessions and tokens.
 //
 // Two ideas:
 //
 //   - What a user is to the system, and what became of them, are events of user-<id>; tokens are events of token-<id>. Who the user is, the
-//     hash of their password and their sessions are in a [directory.Store], outside of the log. The id is drawn at random, so that a user
-//     whom the directory has forgotten is nobody.
-//   - Every command takes the actor, and asks the table of package domain before it does anything.
+//     hash of their password and their sessions are in a [directory.Store], outside of the log. The id is random, so that nothing identifies
+//     a user whom the directory has forgotten.
+//   - Every command has an actor, whose permission is checked with the table of package domain before anything else.
 package accounts
 
 import (
@@ -35,7 +35,7 @@ const (
 	DefaultLife = 7 * 24 * time.Hour
 )
 
-// Options are the choices of an Accounts.
+// Options configure [Accounts].
 type Options struct {
 	Idle time.Duration // for how long a session may go unused; 0 is [DefaultIdle]
 	Life time.Duration // for how long a session may last; 0 is [DefaultLife]
@@ -139,14 +139,14 @@ func transact[S state[S]](ctx context.Context, a *Accounts, r Request, stream st
 	}
 }
 
-// fresh is for how long a user or token is taken to be as it was read. So a change takes effect at once in the process that makes it, and
-// after this time in every other.
+// fresh is how long a user or token that was read is cached. A change takes effect at once in the process that makes it, and within this time
+// in others.
 const fresh = time.Second
 
 // maxRecent bounds the users, the tokens and the names that are remembered.
 const maxRecent = 10_000
 
-// recent remembers what was read a moment ago. It is safe for concurrent use.
+// recent is a cache of what was read a moment ago. It is safe for concurrent use.
 type recent[K comparable, V any] struct {
 	fresh   time.Duration // for how long
 	mu      sync.Mutex
@@ -164,7 +164,7 @@ func newRecent[K comparable, V any](fresh time.Duration) *recent[K, V] {
 	return &recent[K, V]{fresh: fresh, entries: entries}
 }
 
-// get returns what is remembered, or else what read returns.
+// get returns the cached value or, if there is none, the result of read.
 func (r *recent[K, V]) get(key K, read func() (V, error)) (V, error) {
 	now := time.Now()
 	r.mu.Lock()

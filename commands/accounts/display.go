@@ -14,13 +14,13 @@ import (
 // A display beside a door is paired like a television (RFC 8628). It gets a random secret, which only its browser keeps, and shows a short
 // code derived from it. When an administrator types in the code, a token with that secret is issued to the user who stands for the door.
 
-// The codes that displays show: eight letters in two groups, without vowels, so that they spell nothing.
+// The codes that displays show: eight letters in two groups, without vowels, so that they spell no words.
 const (
 	displayLetters  = "BCDFGHJKLMNPQRSTVWXZ"
 	displayCodeLife = 10 * time.Minute
 )
 
-// ErrNoDisplay means that no display shows the code, or that it showed it too long ago.
+// ErrNoDisplay means that no display has shown the code recently.
 var ErrNoDisplay = errors.New("no display shows this code")
 
 // codeOf is the code that a display with a secret shows.
@@ -36,7 +36,7 @@ func codeOf(secret string) string {
 	return b.String()
 }
 
-// typedCode is a code as it is shown, however it was typed in.
+// typedCode normalizes a code that was typed in.
 func typedCode(code string) string {
 	code = strings.Map(func(r rune) rune {
 		if !strings.ContainsRune(displayLetters, r) {

@@ -10,7 +10,7 @@ import (
 	"roombook/domain"
 )
 
-// Identity is who an identity provider says somebody is.
+// Identity is a person as authenticated by an identity provider.
 type Identity struct {
 	directory.Identity
 	Name     string // to be listed by; not used if it is empty, not a valid name, or another user's
@@ -23,7 +23,7 @@ type Identity struct {
 // ErrDisabled means that the provider has authenticated a user who is disabled here.
 var ErrDisabled = errors.New("the user is disabled")
 
-// provider is the actor of what is done because an identity provider says so.
+// provider is the actor of changes that follow from an identity provider's claims.
 var provider = domain.Actor{User: "provider"}
 
 // SignInAs begins a session of somebody whom a provider has authenticated, and returns its secret. Whoever signs in for the first time is
@@ -77,8 +77,8 @@ func (a *Accounts) ByIdentity(ctx context.Context, r Request, i Identity) (domai
 	return actor, nil
 }
 
-// identify returns the user with an identity, who is added if they are new. Every step may be repeated, and callers at the same time take
-// them for the same user, so it does not matter where one of them ends.
+// identify returns the user with an identity, who is added if they are new. Every step can be repeated, and concurrent callers get the same
+// user, so a call may fail at any step.
 func (a *Accounts) identify(ctx context.Context, r Request, i Identity) (u domain.User, p directory.Person, err error) {
 	id, err := a.directory.Identify(ctx, i.Identity, newUserID())
 	if err != nil {
@@ -115,7 +115,7 @@ func (a *Accounts) identify(ctx context.Context, r Request, i Identity) (u domai
 	return u, p, nil // if it failed, it was because another caller had added them
 }
 
-// named calls write with a person, and again with another name if theirs is taken.
+// named calls write with a person and, while their name is taken, again with another name.
 func named(p directory.Person, other string, write func(directory.Person) error) error {
 	err := write(p)
 	if errors.Is(err, directory.ErrNameTaken) {
@@ -125,7 +125,7 @@ func named(p directory.Person, other string, write func(directory.Person) error)
 	return err
 }
 
-// person is what the directory keeps of an identity: what is not valid is left out.
+// person is the directory's entry for an identity, without values that are not valid.
 func (i Identity) person(id domain.UserID) directory.Person {
 	p := directory.Person{User: id, Name: nameOf(i.Name), FullName: strings.TrimSpace(i.FullName), Address: i.Address}
 	if checkName(p.Name) != nil {

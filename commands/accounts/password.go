@@ -27,7 +27,7 @@ const (
 	maxHashPasses = 16
 )
 
-// ErrBusy means that as many passwords as this process hashes at a time are being hashed, and as many more are waiting as may.
+// ErrBusy means that too many passwords are already waiting to be hashed.
 var ErrBusy = errors.New("too many passwords are being checked")
 
 // hasher hashes passwords, at most two at a time, because each takes 19 MiB of memory and some 20 ms of processor time. It is safe for
@@ -35,7 +35,7 @@ var ErrBusy = errors.New("too many passwords are being checked")
 type hasher struct {
 	running chan struct{}
 	waiting chan struct{}
-	// decoy is a hash that no password has, to be checked where there is none: that takes as long.
+	// decoy is a hash of no password. It is checked where there is no hash, which takes as long.
 	decoy string
 }
 
@@ -49,7 +49,7 @@ func newHasher() *hasher {
 	}
 }
 
-// run calls do once there is room for it.
+// run calls do once fewer than two passwords are being hashed.
 func (h *hasher) run(ctx context.Context, do func()) error {
 	select {
 	case h.waiting <- struct{}{}:
@@ -77,7 +77,7 @@ func (h *hasher) hash(ctx context.Context, password string) (hash string, err er
 	return hash, err
 }
 
-// matches reports whether a password has the hash. It takes as long if the hash is empty, which no password has.
+// matches reports whether a password has the hash. For an empty hash it takes as long, and reports false.
 func (h *hasher) matches(ctx context.Context, password, hash string) (ok bool, err error) {
 	if hash == "" {
 		hash = h.decoy

@@ -14,11 +14,11 @@ import (
 	"roombook/domain"
 )
 
-// ErrWrongCredentials means that nobody has this name and password, session or token, or that they may not use it any more. Which of these
-// it is, is not told.
+// ErrWrongCredentials means that a name and password, session or token is not valid, or no longer. It does not tell which, so that nothing can
+// be learned from it.
 var ErrWrongCredentials = errors.New("the name and password, the session or the token are not valid")
 
-// SignIn is a try to sign in.
+// SignIn is an attempt to sign in.
 type SignIn struct {
 	Name     string
 	Password string
@@ -26,11 +26,11 @@ type SignIn struct {
 	At       time.Time
 }
 
-// noUser is read where a name is nobody's, which takes as long as for somebody's.
+// noUser is read if nobody has a name, so that it takes as long as if somebody had.
 const noUser domain.UserID = "nobody"
 
-// SignIn begins a session and returns its secret. The error is [ErrWrongCredentials], *[TooManyTries] or [ErrBusy]. It takes the same time
-// whether or not the name is somebody's.
+// SignIn begins a session and returns its secret. The error is [ErrWrongCredentials], *[TooManyTries] or [ErrBusy]. It takes as long for a name
+// that nobody has.
 func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domain.UserID, err error) {
 	name := nameOf(c.Name)
 	if err := a.byClient.try(c.Client, c.At); err != nil {
@@ -73,7 +73,7 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 	return secret, u.ID, nil
 }
 
-// begin begins a session. Those that are over are removed meanwhile.
+// begin begins a session, and removes those that are over.
 func (a *Accounts) begin(ctx context.Context, u domain.User, at time.Time) (secret string, err error) {
 	if err := a.directory.PruneSessions(ctx, at.Add(-a.life), at.Add(-a.idle)); err != nil {
 		return "", err
@@ -164,7 +164,7 @@ func (a *Accounts) Sessions(ctx context.Context, r Request, id domain.UserID) (s
 	return sessions, err
 }
 
-// lasts reports whether a session of a user is not over.
+// lasts reports whether a session of a user is still valid.
 func (a *Accounts) lasts(s directory.Session, u domain.User, at time.Time) bool {
 	return s.Epoch == u.Epoch && at.Sub(s.CreatedAt) < a.life && at.Sub(s.SeenAt) < a.idle
 }
@@ -226,14 +226,14 @@ func (a *Accounts) SetUp(ctx context.Context, code string, n NewUser, at time.Ti
 	return id, err
 }
 
-// newSecret draws 32 bytes.
+// newSecret returns 32 random bytes.
 func newSecret() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// hashOf is what is kept of a secret.
+// hashOf is the hash of a secret, which is stored in its place.
 func hashOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])

@@ -8,16 +8,15 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// TooManyTries means that a sign-in was refused unseen, because too many failed shortly before.
+// TooManyTries means that a sign-in was refused without being checked, because too many have failed shortly before.
 type TooManyTries struct{ Wait time.Duration }
 
 func (e *TooManyTries) Error() string {
 	return fmt.Sprintf("too many tries; the next one in %s", e.Wait)
 }
 
-// throttle delays whoever keeps failing: the first tries are free, each further one has to wait twice as long as the one before, up to a
-// maximum. A failure is forgotten once nothing was tried for forgetAfter. It keeps what it knows in memory, for maxThrottled keys. It is
-// safe for concurrent use.
+// throttle delays repeated failures: the first tries are free, and each further one has to wait twice as long as the one before, up to a
+// maximum. Failures are forgotten after forgetAfter without a try. It is in memory, for at most maxThrottled keys, and safe for concurrent use.
 type throttle struct {
 	free int
 	max  time.Duration
@@ -42,8 +41,8 @@ func newThrottle(free int, max time.Duration) *throttle {
 	return &throttle{free: free, max: max, tries: known}
 }
 
-// try counts a try as failed, until it is known to have succeeded: so tries at the same time count too. It returns *[TooManyTries], and
-// counts nothing, if it is too early for another one.
+// try counts a try as failed until succeed is called, so that concurrent tries count too. It returns *[TooManyTries], and counts nothing, if it
+// is too early for another one.
 func (t *throttle) try(key string, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

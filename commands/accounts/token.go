@@ -14,7 +14,7 @@ import (
 	"roombook/domain"
 )
 
-// TokenPrefix begins every token, so that one that was published by mistake can be searched for.
+// TokenPrefix is the prefix of every token, by which scanners find tokens that were published by mistake.
 const TokenPrefix = "rbk_"
 
 // The lengths of the parts of a token after its prefix: 32 bytes in base64url, and their CRC-32 in hexadecimal.
@@ -23,7 +23,7 @@ const (
 	tokenSumLength    = 8
 )
 
-// newToken draws the secret of a token.
+// newToken returns the secret of a new token.
 func newToken() string {
 	secret := newSecret()
 	return TokenPrefix + secret + tokenSum(secret)
@@ -31,7 +31,7 @@ func newToken() string {
 
 func tokenSum(secret string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(secret))) }
 
-// wellFormed reports whether a text may be a token, so that one that was cut off or mistyped need not be looked up.
+// wellFormed reports whether a text can be a token. Truncated and mistyped ones are rejected without a look-up.
 func wellFormed(token string) bool {
 	rest, ok := strings.CutPrefix(token, TokenPrefix)
 	return ok && len(rest) == tokenSecretLength+tokenSumLength && tokenSum(rest[:tokenSecretLength]) == rest[tokenSecretLength:]
@@ -57,13 +57,13 @@ type NewToken struct {
 	ExpiresAt time.Time
 }
 
-// maxTokens bounds the tokens that a user has and that are not revoked.
+// maxTokens is the most tokens that a user may have, not counting revoked ones.
 const maxTokens = 100
 
-// ErrTooManyTokens means that the user has as many tokens as they may.
+// ErrTooManyTokens means that the user has the most tokens allowed.
 var ErrTooManyTokens = errors.New("the user has 100 tokens already")
 
-// CreateToken issues a token and returns its secret, which is kept nowhere. The error is [domain.ErrUserNotFound], [domain.ErrTokenLife],
+// CreateToken issues a token and returns its secret, which is not stored. The error is [domain.ErrUserNotFound], [domain.ErrTokenLife],
 // [domain.ErrBeyondUser], [ErrTooManyTokens] or *[domain.Invalid].
 func (a *Accounts) CreateToken(ctx context.Context, r Request, n NewToken) (secret string, _ Token, err error) {
 	if err := r.Actor.May(domain.ManageTokens, r.Actor.To(n.User, "")); err != nil {
@@ -113,7 +113,7 @@ func (a *Accounts) issue(ctx context.Context, r Request, u domain.User, hash str
 	return Token{Token: t, Label: n.Label}, err
 }
 
-// RevokeToken revokes a token. The error is [domain.ErrTokenNotFound], which is also what one is told who may not revoke it.
+// RevokeToken revokes a token. The error is [domain.ErrTokenNotFound], also for callers who may not revoke it.
 func (a *Accounts) RevokeToken(ctx context.Context, r Request, id domain.TokenID) error {
 	defer a.tokens.forget(id)
 	_, err := transact(ctx, a, r, id.Stream(), func(t domain.Token) ([]domain.Event, error) {

@@ -17,7 +17,7 @@ import (
 	"roombook/domain"
 )
 
-// The values of commands that may be invalid.
+// Fields of commands that can be invalid.
 const (
 	FieldName     domain.Field = "name"
 	FieldFullName domain.Field = "fullName"
@@ -41,7 +41,7 @@ type NewUser struct {
 	Rooms    domain.Rooms
 }
 
-// User is a user and who they are.
+// User is a user, with the person from the directory.
 type User struct {
 	domain.User
 	directory.Person
@@ -55,7 +55,7 @@ const (
 	maxPassword = 1024
 )
 
-// nameOf is the form in which a name is kept.
+// nameOf is the form in which a name is stored.
 func nameOf(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
 
 func checkName(name string) (faults []domain.Fault) {
@@ -92,7 +92,7 @@ func checkLanguage(language string) []domain.Fault {
 	return nil
 }
 
-// checkPerson finds faults in who somebody is said to be.
+// checkPerson returns the faults of a person's details.
 func checkPerson(p directory.Person) []domain.Fault {
 	return slices.Concat(checkName(p.Name), checkText(FieldFullName, p.FullName), checkAddress(p.Address), checkLanguage(p.Language))
 }
@@ -109,7 +109,7 @@ func checkPassword(password, name string) []domain.Fault {
 	return nil
 }
 
-// checkRoles finds faults in the roles and rooms that somebody is given.
+// checkRoles returns the faults of roles and rooms.
 func checkRoles(roles domain.Roles) []domain.Fault {
 	if roles == "" || slices.ContainsFunc(roles.List(), func(r domain.Role) bool { return !slices.Contains(domain.AllRoles, r) }) {
 		return []domain.Fault{{Field: FieldRoles, Detail: "must be one or more of user, approver, admin, door and machine"}}
@@ -124,7 +124,7 @@ func invalid(faults []domain.Fault) error {
 	return &domain.Invalid{Faults: faults}
 }
 
-// newUserID draws the id of a user. It says nothing about them.
+// newUserID returns a random id, which reveals nothing about the user.
 func newUserID() domain.UserID {
 	return domain.UserID(userIDPrefix + strings.ToLower(rand.Text()[:userIDLength]))
 }
@@ -134,7 +134,7 @@ const (
 	userIDLength = 20 // of what is drawn: letters and the digits from 2 to 7
 )
 
-// drawn reports whether newUserID may have drawn the id.
+// drawn reports whether the id may come from newUserID.
 func drawn(id domain.UserID) bool {
 	text, ok := strings.CutPrefix(string(id), userIDPrefix)
 	return ok && len(text) == userIDLength && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz234567") == ""
@@ -146,10 +146,10 @@ const (
 	namePause = time.Second            // until names are looked up again after that failed
 )
 
-// Name returns what a user is called where people look: their full name, or else the one that they sign in with. It is empty for a former
-// user, whom the directory has forgotten. There is none for an id that is no user's, nor while the directory or the event store fails, which
-// is soon noticed: whoever wants it shows the id then. A change takes effect as in [Accounts.Disable], within a minute elsewhere. Who may see
-// it is for the caller to know.
+// Name returns the name of a user for people to read: the full name or, without one, the name that they sign in with. It is empty for a former
+// user, whom the directory has forgotten. It is not known for ids of nobody, nor while the directory or the event store fails, which is noticed
+// soon; callers then show the id. A change takes effect at once in this process, and within a minute in others. The caller decides who may see
+// the name.
 func (a *Accounts) Name(ctx context.Context, id domain.UserID) (name string, known bool) {
 	if !drawn(id) {
 		return "", false
@@ -229,7 +229,7 @@ func (a *Accounts) change(ctx context.Context, r Request, id domain.UserID, deci
 	return err
 }
 
-// Change is what is to be changed of a user; nil leaves it as it is.
+// Change is a change of a user; nil leaves a value as it is.
 type Change struct {
 	Name, FullName, Address, Language *string
 	Roles                             *domain.Roles
@@ -237,7 +237,7 @@ type Change struct {
 	Disabled                          *bool
 }
 
-// ChangeUser changes what is known of a user, and their rights. Users who do not manage others may change their own language only. Everything
+// ChangeUser changes a user's details and roles. Users who do not manage others may only change their own language. Everything
 // is validated before anything is changed; after a failure of a store the call can be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
 // *[domain.Invalid].
 func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
@@ -290,7 +290,7 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 	})
 }
 
-// GiveRoles says what a user is from now on. The error is [domain.ErrUserNotFound] or *[domain.Invalid].
+// GiveRoles replaces the roles of a user. The error is [domain.ErrUserNotFound] or *[domain.Invalid].
 func (a *Accounts) GiveRoles(ctx context.Context, r Request, id domain.UserID, roles domain.Roles, rooms domain.Rooms) error {
 	if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 		return err
@@ -318,7 +318,7 @@ func (a *Accounts) SignOutEverywhere(ctx context.Context, r Request, id domain.U
 	return a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideSignOut(u, r.At) })
 }
 
-// SetPassword changes a password, which ends all sessions of the user. Who changes their own has to know it: old must be their password.
+// SetPassword changes a password, which ends all sessions of the user. Users who change their own must give the current one as old.
 // The error is [ErrWrongCredentials], *[TooManyTries], [domain.ErrUserNotFound] or *[domain.Invalid].
 func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID, old, password string) error {
 	relation := r.Actor.To(id, "")
@@ -360,7 +360,7 @@ func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID,
 	return a.directory.SetPassword(ctx, id, hash)
 }
 
-// passwordCodeLife is for how long a code that chooses a password is valid.
+// passwordCodeLife is how long a code for choosing a password is valid.
 const passwordCodeLife = 3 * 24 * time.Hour
 
 // PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [domain.ErrUserNotFound].
@@ -375,7 +375,7 @@ func (a *Accounts) PasswordCode(ctx context.Context, r Request, id domain.UserID
 	return code, expires, a.addCode(ctx, r.At, directory.Code{ID: hashOf(code), User: id, ExpiresAt: expires})
 }
 
-// addCode adds a code. Those that have expired are removed meanwhile.
+// addCode adds a code, and removes those that have expired.
 func (a *Accounts) addCode(ctx context.Context, at time.Time, c directory.Code) error {
 	if err := a.directory.PruneCodes(ctx, at); err != nil {
 		return err
@@ -429,9 +429,9 @@ func (a *Accounts) person(ctx context.Context, id domain.UserID) (directory.Pers
 	return p, err
 }
 
-// Erase makes the directory forget a user for good, with their sessions and what they call their tokens, and ends everything that they can
-// do. What the log has is their id, which then says nothing about anybody. A user who was erased may be erased again, for a directory that
-// was restored from an older copy. The error is [domain.ErrUserNotFound].
+// Erase permanently removes a user from the directory, with their sessions and the labels of their tokens, and ends all their rights. The log
+// keeps the id, which no longer identifies anybody. An erased user can be erased again, in case the directory has been restored from an older
+// copy. The error is [domain.ErrUserNotFound].
 func (a *Accounts) Erase(ctx context.Context, r Request, id domain.UserID) error {
 	if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 		return err
@@ -442,7 +442,7 @@ func (a *Accounts) Erase(ctx context.Context, r Request, id domain.UserID) error
 	return a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideErase(u, r.At) })
 }
 
-// user returns what a user is, as of a moment ago; the zero User if they were never added.
+// user returns a user's state, which may be cached; the zero User if they were never added.
 func (a *Accounts) user(ctx context.Context, id domain.UserID) (domain.User, error) {
 	return a.users.get(id, func() (domain.User, error) {
 		u, _, err := load[domain.User](ctx, a.streams, id.Stream())

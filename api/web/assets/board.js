@@ -950,8 +950,8 @@ class RoomBoard extends HTMLElement {
     const rules = (body?.broken ?? []).map(b => this.rule(b)).filter(Boolean)
     if (rules.length) return {link, sentence: rules.join(' ')}
     const known = this.#texts['board.problem-' + kind]
-    const sentence = known ?? body?.detail ?? body?.title ?? this.text('failed')
-    return {link, sentence: status >= 500 && body?.requestId ? `${sentence} ${this.text('request-id', {id: body.requestId})}` : sentence}
+    const sentence = known ?? (this.locale.startsWith('en') && body?.detail || this.text('failed')) // a detail is in English
+    return {link, sentence, requestId: status >= 500 ? body?.requestId : undefined}
   }
 
   // taken says by whom a time is taken and, if that is known, since when.

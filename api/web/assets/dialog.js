@@ -146,8 +146,9 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
 
   // refuse says why there is no booking and, if there can be others, which.
   async function refuse(answer, slot) {
-    const {sentence, link, label} = board.explain(answer, room.zone)
+    const {sentence, link, label, requestId} = board.explain(answer, room.zone)
     problem.append(element('p', {}, sentence, ' ', link ? element('a', {href: link}, label ?? text('why')) : null))
+    if (requestId) problem.append(element('p', {}, text('request-id'), ' ', element('code', {}, requestId)))
     if (answer.status === 409 && slot) await offer(answer, slot)
   }
 

@@ -1,16 +1,16 @@
-// Package directory says who users are: their names, addresses and passwords, their sessions, what they call their tokens, and the codes
-// that are to be used once.
+// Package directory stores who users are: their names, addresses and passwords, their sessions, the labels of their tokens, and one-time
+// codes.
 //
 // Two ideas:
 //
-//   - The log of events forgets nothing, so it knows users only by ids that are drawn at random. What tells a person by such an id is
-//     here, and a person who is to be forgotten is removed here. Neither the log nor an export, a backup or a list of it has to be
-//     changed for that: they only ever had the id.
-//   - Unlike a list it cannot be rebuilt from events. It is no part of the store of the lists, whose file is set aside when it is damaged,
-//     and it has to be backed up on its own.
+//   - The log of events is kept for ever, so it knows users only by random ids. Only the directory tells which person has an id, and a person
+//     who is to be forgotten is removed here. Neither the log nor an export, a backup or a list has to be changed for that: they never had
+//     more than the id.
+//   - Unlike a list it cannot be rebuilt from events. It is not part of the store of the lists, whose file is set aside when it is damaged,
+//     and it has to be backed up separately.
 //
-// Encrypting the fields of events with a key for each user that can be destroyed would need such a store for the keys all the same, and
-// the keys wherever an event is folded, exported or verified.
+// The alternative, encrypting fields of events with a key for each user that is destroyed to forget them, would need such a store for the keys
+// all the same, and the keys wherever events are folded, exported or verified.
 package directory
 
 import (
@@ -31,13 +31,13 @@ type Person struct {
 	Password string // a hash; empty for one who cannot sign in by password
 }
 
-// Identity is what an identity provider calls a person, for good.
+// Identity is the permanent identifier of a person at an identity provider.
 type Identity struct {
 	Issuer  string
 	Subject string // one person of the issuer's; never given to another one
 }
 
-// Session is a signed-in browser. Who has the secret that its id is a hash of acts as its user.
+// Session is a signed-in browser. Its id is the hash of a secret; whoever has the secret acts as the user.
 type Session struct {
 	ID        string
 	User      domain.UserID
@@ -46,7 +46,7 @@ type Session struct {
 	SeenAt    time.Time // when it was last used, to some minutes
 }
 
-// Token is what is known of a token for the API besides its events.
+// Token is the part of a token for the API that is not in its events.
 type Token struct {
 	ID     domain.TokenID
 	User   domain.UserID
@@ -54,7 +54,7 @@ type Token struct {
 	UsedAt time.Time // when it was last used, to some minutes; zero if it never was
 }
 
-// Code is a secret that can be used once: to choose a user's password, or to let a display beside a door have a token.
+// Code is a one-time secret: for choosing a user's password, or for issuing a token to a display beside a door.
 type Code struct {
 	ID        string        // a hash of the secret
 	User      domain.UserID // whose password it sets; empty for a display
@@ -85,13 +85,13 @@ type Store interface {
 	Named(ctx context.Context, name string) (Person, error)
 	// People returns those whose names come after a name, in the order of their names, and no more than limit of them; 0 is no limit.
 	People(ctx context.Context, after string, limit int) ([]Person, error)
-	// ChangePerson replaces everything that is known of a person but the password. It returns ErrUnknown if the user is not there, and
-	// ErrNameTaken if another person has the name.
+	// ChangePerson replaces a person, except for the password. It returns ErrUnknown if the user is not there, and ErrNameTaken if another
+	// person has the name.
 	ChangePerson(ctx context.Context, p Person) error
 	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns ErrUnknown if the user is not there.
 	SetPassword(ctx context.Context, user domain.UserID, hash string) error
-	// Identify returns the user who has an identity. If nobody has it, it belongs to the given user from then on: of several callers at the
-	// same time all get the same one.
+	// Identify returns the user who has an identity. If nobody has it, it is given to the named user. Concurrent callers all get the same
+	// user.
 	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)
 	// Forget removes a person with their identities, sessions, tokens and codes, so that nothing of them is left in the store's files. It returns nil if
 	// nothing is there.
@@ -124,7 +124,7 @@ type Store interface {
 	AddCode(ctx context.Context, c Code) error
 	// Code returns ErrUnknown if the code is not there.
 	Code(ctx context.Context, id string) (Code, error)
-	// TakeCode removes a code. It returns ErrUnknown if it is not there: of many who take it one succeeds.
+	// TakeCode removes a code. It returns ErrUnknown if it is not there: of concurrent callers one succeeds.
 	TakeCode(ctx context.Context, id string) error
 	// PruneCodes removes the codes that expired before a time.
 	PruneCodes(ctx context.Context, before time.Time) error

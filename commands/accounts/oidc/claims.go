@@ -7,7 +7,7 @@ import (
 	"roombook/domain"
 )
 
-// claims are what a provider says of somebody.
+// claims are a provider's claims about a person.
 type claims map[string]any
 
 func (c claims) text(name string) string {

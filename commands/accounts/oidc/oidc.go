@@ -1,9 +1,9 @@
-// Package oidc has an OpenID Connect provider say who somebody is.
+// Package oidc authenticates people at an OpenID Connect provider.
 //
 // Two ideas:
 //
 //   - A browser signs in by the authorization code flow with PKCE ([Provider.Begin], [Provider.Finish]); a program sends an access token
-//     that the provider issued ([Provider.AccessToken]). Either becomes an [accounts.Identity], which package accounts knows a user by.
+//     that the provider issued ([Provider.AccessToken]). Either yields an [accounts.Identity], by which package accounts knows the user.
 //   - The provider's endpoints and keys are read when they are first needed and again later, so that it may be away when the program
 //     starts, and change its keys.
 //
@@ -11,9 +11,10 @@
 //
 // If Options.RolesClaim names a claim, what a user may do is what the provider says: the claim is a string, of words separated by spaces,
 // or an array of strings. A value counts if it is the name of a role, with or without the prefix "roombook-": user, approver, admin, door
-// or machine. The roles approver and door may be followed by a colon and the id of a room, for which they then count; else they count for
-// all rooms; who has both has them for the rooms of approver. So "approver:1 approver:2" answers for two rooms, and "roombook-admin" is an administrator. Other values say nothing. Who has
-// no role is refused. Without a claim, what a user may do is for the administrators of this program to say.
+// or machine. The roles approver and door may be followed by a colon and the id of a room, to which they are then limited; otherwise they
+// apply to all rooms. A user with both has both for the rooms of approver. So "approver:1 approver:2" answers for two rooms, and
+// "roombook-admin" is an administrator. Other values are ignored. A person without a role is refused. Without a claim, the administrators of
+// this program assign the roles.
 package oidc
 
 import (
@@ -44,9 +45,9 @@ import (
 )
 
 var (
-	// ErrUnavailable means that the provider does not answer, or not as it should. What it was asked may be asked again.
+	// ErrUnavailable means that the provider does not answer, or not as it should. The request can be repeated.
 	ErrUnavailable = errors.New("the identity provider is not available")
-	// ErrNotBegun means that a browser comes back from the provider that was not sent there, or that has come back already.
+	// ErrNotBegun means that a browser came back from the provider without having been sent there, or for a second time.
 	ErrNotBegun = errors.New("the sign-in was not begun by this browser")
 	// ErrRefused means that the provider refuses a sign-in, or that a token is not valid.
 	ErrRefused = errors.New("the identity provider does not confirm it")
@@ -54,17 +55,17 @@ var (
 	ErrNoRole = errors.New("the identity provider gives them no role")
 )
 
-// Options say what a [Provider] is asked for.
+// Options configure a [Provider].
 type Options struct {
 	// Issuer is the provider's address, exactly as it calls itself.
 	Issuer string
-	// ClientID and ClientSecret are what this program is to the provider. A public client has no secret.
+	// ClientID and ClientSecret identify this program to the provider. A public client has no secret.
 	ClientID, ClientSecret string
 	// Scopes are asked for besides openid.
 	Scopes []string
 	// RolesClaim is the name of the claim that has the roles; dots lead into objects. Without one the provider does not say roles.
 	RolesClaim string
-	// Audience is what access tokens for this program are issued to. Without one none is accepted.
+	// Audience is the audience of access tokens for this program. Without it no access token is accepted.
 	Audience string
 }
 
@@ -84,7 +85,7 @@ type Provider struct {
 const (
 	// timeout bounds a request to the provider. To sign in takes up to four.
 	timeout = 4 * time.Second
-	// fresh is how long metadata is taken to be true.
+	// fresh is how long metadata is cached.
 	fresh = 15 * time.Minute
 	// pause bounds how often an invalid signature makes the program read the keys again: it may be by a new key, or it may be forged.
 	pause = 10 * time.Second
@@ -97,7 +98,7 @@ func New(o Options) *Provider {
 	return &Provider{options: o, client: &http.Client{Timeout: timeout}, pause: pause}
 }
 
-// metadata is what a provider says of itself.
+// metadata is the provider's configuration, from its discovery document.
 type metadata struct {
 	provider   *oidc.Provider
 	client     *oauth2.Config
@@ -106,7 +107,7 @@ type metadata struct {
 	readAt     time.Time
 }
 
-// metadata returns what the provider says of itself, as of not long ago. The error is [ErrUnavailable].
+// metadata returns the provider's metadata, which may be cached. The error is [ErrUnavailable].
 func (p *Provider) metadata(ctx context.Context) (*metadata, error) {
 	p.mu.Lock()
 	known := p.known
@@ -225,10 +226,10 @@ func (p *Provider) Ping(ctx context.Context) error {
 	return err
 }
 
-// algorithms are those of signatures that are accepted: with keys that everybody may know.
+// algorithms are the accepted signature algorithms: the asymmetric ones.
 var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
 
-// keySet verifies signatures by the provider's keys, which it reads again for one that is not valid by those that are known.
+// keySet verifies signatures with the provider's keys. It reads the keys again if none of the known ones fits.
 type keySet struct {
 	provider *Provider
 	metadata *metadata
@@ -277,7 +278,7 @@ func (p *Provider) verify(ctx context.Context, token, audience string, at time.T
 	return t, c, nil
 }
 
-// Flow is what a browser keeps while it is at the provider: without it nobody can come back in its place.
+// Flow is the state of a sign-in, which the browser keeps while it is at the provider. It ties the provider's answer to that browser.
 type Flow struct{ State, Nonce, Verifier string }
 
 // Begin returns the provider's address for signing in, and what the browser has to keep until it comes back to the redirect address.
@@ -344,7 +345,7 @@ func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Value
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// exchangeError says why there are no tokens for a code. Neither the code nor what the provider wrote is in it.
+// exchangeError is the error of a failed exchange of a code for tokens. It contains neither the code nor the provider's text.
 func exchangeError(err error) error {
 	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
 	switch {
@@ -407,7 +408,7 @@ func (p *Provider) EndSession(back string) string {
 	return address.String()
 }
 
-// identity is who claims are about.
+// identity is the identity that claims describe.
 func (p *Provider) identity(subject string, c claims) (accounts.Identity, error) {
 	i := accounts.Identity{
 		Identity: directory.Identity{Issuer: p.options.Issuer, Subject: subject},

@@ -135,7 +135,7 @@ func (d code) value() directory.Code {
 // document is a stored form of a T.
 type document[T any] interface{ value() T }
 
-// failed says in the terms of [directory.Store] what went wrong.
+// failed translates an error into those of [directory.Store].
 func failed(err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown), errors.Is(err, directory.ErrNameTaken):
@@ -240,7 +240,7 @@ func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.
 	return one[identity](ctx, s.identities, "_id", id)
 }
 
-// Forget implements [directory.Store]. The person goes last: whoever calls it again after a failure finds what is left.
+// Forget implements [directory.Store]. The person is removed last, so that a call after a failure still finds what is left.
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens, s.codes} {
 		if _, err := c.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {

@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS codes (
 // addLanguage adds the column that files of an earlier version lack.
 const addLanguage = `ALTER TABLE people ADD COLUMN language TEXT NOT NULL DEFAULT ''`
 
-// Open opens the file, and creates it if it is missing. What is deleted from it is overwritten.
+// Open opens the file, and creates it if it is missing. Deleted content is overwritten.
 func Open(path string) (*Store, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return failed(s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(new(int)))
 }
 
-// failed says in the terms of [directory.Store] what went wrong.
+// failed translates an error into those of [directory.Store].
 func failed(err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, directory.ErrUnknown):
@@ -193,7 +193,7 @@ func (s *Store) People(ctx context.Context, after string, limit int) ([]director
 	return all(ctx, s.db, scan, person+`WHERE name > ? ORDER BY name LIMIT ?`, after, limited(limit))
 }
 
-// limited is a limit of rows as SQLite takes it.
+// limited converts a limit into that of a LIMIT clause.
 func limited(limit int) int {
 	if limit == 0 {
 		return -1
@@ -260,7 +260,7 @@ func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	if err := tx.Commit(); err != nil {
 		return failed(err)
 	}
-	// The write-ahead log has the rows as they were, until it is emptied.
+	// The write-ahead log still contains the deleted rows until it is truncated.
 	var busy, log, moved int
 	if err := s.db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &moved); err != nil {
 		return failed(err)
