@@ -85,6 +85,8 @@ type Options struct {
 	Directory, Address string
 	// People says who users are, in place of Directory and Address; nil leaves it to these.
 	People People
+	// Approvers returns the approvers whom a room names, as of a booking of it or later; nil takes no room to name any.
+	Approvers func(ctx context.Context, room domain.RoomID, booking domain.BookingID) ([]domain.UserID, error)
 	// Rooms returns the names of rooms for mail, empty for a room that has none; nil leaves them at their ids.
 	Rooms func(ctx context.Context) (func(domain.RoomID) string, error)
 	// Texts is a folder with templates that override the embedded ones; empty means none. Language is the language of users without an
@@ -162,7 +164,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, t, o.Logger); err != nil {
 		return nil, err
 	}
-	d.who.known, d.who.rooms = o.People, o.Rooms
+	d.who.known, d.who.byRoom, d.who.rooms = o.People, o.Approvers, o.Rooms
 	d.metrics = newMetrics(d)
 	main := &route{group: Group, people: true, key: byRecipient}
 	if o.Mail != nil {
