@@ -24,14 +24,17 @@ var AllRoles = []Role{RoleUser, RoleApprover, RoleAdmin, RoleDoor, RoleMachine}
 type Roles string
 
 // NewRoles returns the set of the given roles. Unknown ones are left out.
-func NewRoles(roles ...Role) Roles {
-	var names []string
-	for _, r := range AllRoles {
-		if slices.Contains(roles, r) {
-			names = append(names, string(r))
+func NewRoles(roles ...Role) Roles { return Roles(those(roles, AllRoles)) }
+
+// those returns the names that are among all, in the order of these, separated by spaces.
+func those[T ~string](names, all []T) string {
+	var found []string
+	for _, name := range all {
+		if slices.Contains(names, name) {
+			found = append(found, string(name))
 		}
 	}
-	return Roles(strings.Join(names, " "))
+	return strings.Join(found, " ")
 }
 
 // List returns the roles in the order of AllRoles.

@@ -234,14 +234,15 @@ type Change struct {
 	Name, FullName, Address, Language *string
 	Roles                             *domain.Roles
 	Rooms                             *domain.Rooms
+	WithoutMail                       *domain.Kinds // of notifications
 	Disabled                          *bool
 }
 
-// ChangeUser changes what is known of a user, and their rights. Users who do not manage others may change their own language only. Everything
-// is validated before anything is changed; after a failure of a store the call can be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
+// ChangeUser changes what is known of a user, and their rights. Users who do not manage others may change their own language and
+// which notifications they are mailed only. Everything is validated before anything is changed; after a failure of a store the call can be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
 // *[domain.Invalid].
 func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
-	if id != r.Actor.User || c != (Change{Language: c.Language}) {
+	if id != r.Actor.User || c != (Change{Language: c.Language, WithoutMail: c.WithoutMail}) {
 		if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 			return err
 		}
@@ -281,6 +282,13 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 			if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
 				return nil, err
 			}
+		}
+		if c.WithoutMail != nil {
+			chosen, err := domain.DecideMail(u, *c.WithoutMail, r.At)
+			if err != nil {
+				return nil, err
+			}
+			events = append(events, chosen...)
 		}
 		if c.Disabled == nil {
 			return events, nil

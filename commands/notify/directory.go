@@ -40,9 +40,10 @@ func (p person) wants(kind domain.NotificationKind) bool {
 
 // Person is who a user is.
 type Person struct {
-	Name     string // to be shown
-	Address  string // of mail; empty for a user who gets none
-	Language string // of mail; empty for that of Options
+	Name     string       // to be shown
+	Address  string       // of mail; empty for a user who gets none
+	Language string       // of mail; empty for that of Options
+	Without  domain.Kinds // of notifications, which are not sent to the user
 }
 
 // People looks users up in place of the file and the address template. An error means that the lookup should be repeated: messages wait
@@ -213,7 +214,7 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 	if err != nil {
 		return person{}, err
 	}
-	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), Name: p.Name, Gone: !active || p.Address == ""}, nil
+	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), OptOut: p.Without.List(), Name: p.Name, Gone: !active || p.Address == ""}, nil
 }
 
 // findApprovers returns the users who can answer a request for confirmation because of the room: the approvers of the directory, and then

@@ -54,16 +54,17 @@ func (d *directoryOfPeople) set(change func()) {
 }
 
 // Mail goes to the addresses of the directory, in its languages, and calls people and rooms by their names; who is disabled or erased or has
-// no address gets none, also if that happens while the mail waits. While the directory is away messages wait, and no attempt counts.
+// no address, or does not want it, gets none, also if that happens while the mail waits. While the directory is away messages wait, and no attempt counts.
 func TestMailToPeople(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, true)
-	kim, lee, boss, silent, named := w.user("kim"), w.user("lee"), w.user("boss"), w.user("silent"), w.user("named")
+	kim, lee, boss, silent, named, quiet := w.user("kim"), w.user("lee"), w.user("boss"), w.user("silent"), w.user("named"), w.user("quiet")
 	room := domain.RoomID(w.space + "-1")
 	people := &directoryOfPeople{
 		away: true,
 		people: map[domain.UserID]Person{
 			kim: {Name: "Kim Minsu", Address: "kim@firma.example", Language: "ko"}, lee: {Name: "Lee", Address: "lee@firma.example"},
 			boss: {Name: "The Boss", Address: "boss@firma.example", Language: "en"}, silent: {Name: "Silent"},
+			quiet: {Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindBooked)},
 			named: {Name: "Named", Address: "named@firma.example", Language: "en"},
 		},
 		inactive:  map[domain.UserID]bool{lee: true},
@@ -133,11 +134,15 @@ func TestMailToPeople(t *testing.T) {
 	if of := domain.Fold(domain.Deliveries{}, w.recorded(request)...).Requested; len(of) != 3 {
 		t.Errorf("asked: %+v", of) // kim, who is named too, has booked it
 	}
-	for _, user := range []domain.UserID{lee, silent, w.user("erased")} {
+	for _, user := range []domain.UserID{lee, silent, quiet, w.user("erased")} {
 		id := domain.NotificationOf(w.event(w.book(user), "BookingCreated").ID)
 		if c := w.outcome(id, domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
 			t.Errorf("%s: %+v", user, c)
 		}
+	}
+	people.set(func() { people.people[quiet] = Person{Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindChanged)} })
+	if c := w.outcome(domain.NotificationOf(w.event(w.book(quiet), "BookingCreated").ID), domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+		t.Errorf("who wants the mail again: %+v", c)
 	}
 	server.Stop() // the mail waits, and its user is erased meanwhile
 	before := len(server.All())
