@@ -189,7 +189,8 @@ func TestADisplayAfterASession(t *testing.T) {
 // is revoked.
 func TestDisplays(t *testing.T) {
 	s := newAccountService(t)
-	admin, user := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.token(t, s.user(t, "ann", domain.RoleUser))
+	byToken, user := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.token(t, s.user(t, "ann", domain.RoleUser))
+	admin := s.signIn(t, "root", good)
 	display := newReader(s.service, "", "en")
 	shown := func(room string) string {
 		t.Helper()
@@ -209,6 +210,7 @@ func TestDisplays(t *testing.T) {
 		return s.do(t, "POST", "/displays", fmt.Sprintf(`{"code":%q}`, code), by)
 	}
 	wantProblem(t, "a user", pair(code, user), 403, "forbidden")
+	wantProblem(t, "a token", pair(code, byToken), 403, "needs-session")
 	wantProblem(t, "another code", pair("BBBB-BBBB", admin), 404, "no-display")
 	wantProblem(t, "no code", pair("?", admin), 404, "no-display")
 	paired := pair(" "+strings.ToLower(strings.ReplaceAll(code, "-", "")), admin).want(t, 201)
@@ -256,8 +258,8 @@ func TestDisplays(t *testing.T) {
 func TestFeedPasswords(t *testing.T) {
 	s := newAccountService(t)
 	ann := s.user(t, "ann", domain.RoleUser)
-	token := s.token(t, ann)
-	made := s.do(t, "POST", "/tokens", `{"feeds":true,"label":"phone","expiresAt":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, token).want(t, 201)
+	token, session := s.token(t, ann), s.signIn(t, "ann", good)
+	made := s.do(t, "POST", "/tokens", `{"feeds":true,"label":"phone","expiresAt":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, session).want(t, 201)
 	password := made.at(t, "token").(string)
 	feeds := []string{"/users/" + string(ann) + "/calendar.ics", "/rooms/blue/calendar.ics"}
 	basic := func(path, password string) reply {

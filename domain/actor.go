@@ -107,6 +107,8 @@ type Actor struct {
 	User  UserID
 	Roles Roles
 	Rooms Rooms // those for which the roles approver and door count
+	// ByToken means that the actor was recognised by a token, this program's or an identity provider's, and not by signing in.
+	ByToken bool
 }
 
 // Anyone returns the actor of a caller who does not say, or need not prove, who they are: where nobody is authenticated everything is

@@ -160,16 +160,16 @@ func TestWhoATokenActsAs(t *testing.T) {
 		want  Actor
 		ok    bool
 	}{
-		"valid":          {token, user, noon, Actor{"u1", "user approver", "red"}, true},
-		"a role less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user", Rooms: "red"}), noon, Actor{"u1", "user", "red"}, true},
-		"a room less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver", Rooms: "blue"}), noon, Actor{"u1", "user approver", ""}, true},
-		"more of both":   {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver admin", Rooms: AllRooms}), noon, Actor{"u1", "user approver", "red"}, true},
-		"expired":        {token, user, noon.Add(time.Hour), Actor{"u1", "user approver", "red"}, false},
-		"revoked":        {token.Evolve(TokenRevoked{At: noon}), user, noon, Actor{"u1", "user approver", "red"}, false},
-		"user disabled":  {token, user.Evolve(disabled), noon, Actor{"u1", "user approver", "red"}, false},
-		"user erased":    {token, user.Evolve(erased), noon, Actor{"u1", "", ""}, false},
-		"another's user": {token, Fold(User{}, UserAdded{UserID: "u2", Roles: "user approver"}), noon, Actor{"u2", "user approver", ""}, false},
-		"no token":       {Token{}, user, noon, Actor{"u1", "", ""}, false},
+		"valid":          {token, user, noon, Actor{"u1", "user approver", "red", true}, true},
+		"a role less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user", Rooms: "red"}), noon, Actor{"u1", "user", "red", true}, true},
+		"a room less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver", Rooms: "blue"}), noon, Actor{"u1", "user approver", "", true}, true},
+		"more of both":   {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver admin", Rooms: AllRooms}), noon, Actor{"u1", "user approver", "red", true}, true},
+		"expired":        {token, user, noon.Add(time.Hour), Actor{"u1", "user approver", "red", true}, false},
+		"revoked":        {token.Evolve(TokenRevoked{At: noon}), user, noon, Actor{"u1", "user approver", "red", true}, false},
+		"user disabled":  {token, user.Evolve(disabled), noon, Actor{"u1", "user approver", "red", true}, false},
+		"user erased":    {token, user.Evolve(erased), noon, Actor{"u1", "", "", true}, false},
+		"another's user": {token, Fold(User{}, UserAdded{UserID: "u2", Roles: "user approver"}), noon, Actor{"u2", "user approver", "", true}, false},
+		"no token":       {Token{}, user, noon, Actor{"u1", "", "", true}, false},
 	} {
 		if got, ok := c.token.Actor(c.user, c.now); got != c.want || ok != c.ok {
 			t.Errorf("%s: %+v, %t; want %+v, %t", name, got, ok, c.want, c.ok)

@@ -614,7 +614,7 @@ func TestTokens(t *testing.T) {
 	if !wellFormed(secret) || len(secret) != 55 {
 		t.Errorf("token %q", secret)
 	}
-	want := domain.Actor{User: id, Roles: "approver", Rooms: "red"}
+	want := domain.Actor{User: id, Roles: "approver", Rooms: "red", ByToken: true}
 	if actor, err := w.ByToken(ctx, secret, noon.Add(time.Minute)); err != nil || actor != want {
 		t.Errorf("actor %+v, %v", actor, err)
 	}
@@ -650,11 +650,17 @@ func TestTokens(t *testing.T) {
 	_, err = w.ByToken(ctx, secret, noon.Add(time.Hour))
 	wantErr(t, "an expired token", err, ErrWrongCredentials)
 
-	// A token can make none that permits more than it does.
-	weak := own
-	weak.Actor = want
-	_, _, err = w.CreateToken(ctx, weak, NewToken{User: id, ExpiresAt: noon.Add(time.Hour)})
-	wantErr(t, "a token of a token", err, domain.ErrBeyondUser)
+	// A token makes nothing that outlives it, also one of an administrator for others.
+	for _, roles := range []domain.Roles{want.Roles, "admin"} {
+		byToken := Request{Actor: domain.Actor{User: id, Roles: roles, ByToken: true}, At: noon}
+		_, _, err = w.CreateToken(ctx, byToken, NewToken{User: id, ExpiresAt: noon.Add(time.Minute)})
+		wantErr(t, "a token of a token", err, ErrByToken)
+	}
+	byAdmin := Request{Actor: domain.Actor{User: id, Roles: "admin", ByToken: true}, At: noon}
+	_, err = w.PairDisplay(ctx, byAdmin, "BBBB-BBBB")
+	wantErr(t, "a display of a token", err, ErrByToken)
+	_, _, err = w.PasswordCode(ctx, byAdmin, id)
+	wantErr(t, "a password of a token", err, ErrByToken)
 	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, Roles: "admin", ExpiresAt: noon.Add(time.Hour)})
 	wantErr(t, "a role that the user lacks", err, domain.ErrBeyondUser)
 	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, ExpiresAt: noon})

@@ -71,7 +71,7 @@ func (a *Accounts) ByIdentity(ctx context.Context, r Request, i Identity) (domai
 	if !active {
 		return domain.Actor{}, ErrWrongCredentials
 	}
-	if i.Roles != "" {
+	if actor.ByToken = true; i.Roles != "" {
 		actor.Roles, actor.Rooms = i.Roles, i.Rooms
 	}
 	return actor, nil

@@ -129,7 +129,7 @@ func TestByIdentity(t *testing.T) {
 	events := w.counted.reads.Load()
 	for range 3 {
 		actor, err := w.ByIdentity(t.Context(), Request{At: noon}, identity("7", ""))
-		if err != nil || actor != (domain.Actor{User: user, Roles: "user"}) {
+		if err != nil || actor != (domain.Actor{User: user, Roles: "user", ByToken: true}) {
 			t.Errorf("%+v, %v", actor, err)
 		}
 	}
@@ -139,7 +139,7 @@ func TestByIdentity(t *testing.T) {
 	w.wantPerson(t, user, "ann", "Ann", "ann@rooms.example")
 	as := identity("7", "")
 	as.Roles, as.Rooms = "machine", "1"
-	if actor, err := w.ByIdentity(t.Context(), Request{At: noon}, as); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1"}) {
+	if actor, err := w.ByIdentity(t.Context(), Request{At: noon}, as); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1", ByToken: true}) {
 		t.Errorf("%+v, %v", actor, err)
 	}
 	if u, err := w.User(t.Context(), admin, user); err != nil || u.Roles != "user" {

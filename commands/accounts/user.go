@@ -371,10 +371,14 @@ func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID,
 // passwordCodeLife is for how long a code that chooses a password is valid.
 const passwordCodeLife = 3 * 24 * time.Hour
 
-// PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [domain.ErrUserNotFound].
+// PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [ErrByToken], or
+// [domain.ErrUserNotFound].
 func (a *Accounts) PasswordCode(ctx context.Context, r Request, id domain.UserID) (code string, expires time.Time, err error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return "", time.Time{}, err
+	}
+	if r.Actor.ByToken && id == r.Actor.User {
+		return "", time.Time{}, ErrByToken
 	}
 	if _, err := a.User(ctx, r, id); err != nil {
 		return "", time.Time{}, err

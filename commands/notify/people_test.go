@@ -140,7 +140,9 @@ func TestMailToPeople(t *testing.T) {
 			t.Errorf("%s: %+v", user, c)
 		}
 	}
-	people.set(func() { people.people[quiet] = Person{Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindChanged)} })
+	people.set(func() {
+		people.people[quiet] = Person{Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindChanged)}
+	})
 	if c := w.outcome(domain.NotificationOf(w.event(w.book(quiet), "BookingCreated").ID), domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
 		t.Errorf("who wants the mail again: %+v", c)
 	}
