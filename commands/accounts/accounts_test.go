@@ -550,9 +550,21 @@ func TestGuessesAreDelayed(t *testing.T) {
 	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "elsewhere", At: noon.Add(time.Minute)}); err != nil {
 		t.Errorf("after the delay: %v", err)
 	}
+	w.add(t, "sprayer")
+	_, code, _ := w.codeFor(t, "sprayer")
 	for i := range 20 {
-		_, _, err := w.SignIn(t.Context(), SignIn{Name: fmt.Sprint("name", i), Password: other, Client: "sprayer", At: noon})
+		_, _, err := w.SignIn(t.Context(), SignIn{Name: fmt.Sprint("name", i), Password: other, Client: "sprayer", At: noon.Add(time.Duration(i))})
 		wantErr(t, "one of many names", err, ErrWrongCredentials)
+		if i != 18 {
+			continue
+		}
+		// Whoever has an account and a link of their own still has failed as often as before, and no more often.
+		if _, _, err := w.SignIn(t.Context(), SignIn{Name: "sprayer", Password: good, Client: "sprayer", At: noon.Add(time.Second)}); err != nil {
+			t.Error(err)
+		}
+		if _, invalid := errors.AsType[*domain.Invalid](w.ChoosePassword(t.Context(), code, "short", "sprayer", noon.Add(time.Second))); !invalid {
+			t.Error("the link cannot be used")
+		}
 	}
 	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "sprayer", At: noon}); err == nil {
 		t.Error("who tries many names is not delayed")

@@ -58,7 +58,7 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 		return "", "", ErrWrongCredentials
 	}
 	a.byName.succeed(name)
-	a.byClient.succeed(c.Client)
+	a.byClient.takeBack(c.Client, c.At)
 	if secret, err = a.begin(ctx, u, c.At); err != nil {
 		return "", "", err
 	}

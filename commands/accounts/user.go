@@ -408,7 +408,7 @@ func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client st
 	if err != nil {
 		return err
 	}
-	a.byClient.succeed(client)
+	a.byClient.takeBack(client, at)
 	r := Request{Actor: domain.Actor{User: c.User}, At: at}
 	u, err := a.User(ctx, r, c.User)
 	if errors.Is(err, domain.ErrUserNotFound) || err == nil && u.Phase != domain.UserPhaseActive {
