@@ -304,7 +304,7 @@ func TestScreensNeedASession(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"/assets/{hash}/{file}", "/password", "/settings", "/signin", "/signin/oidc", "/signin/oidc/callback", "/signout"}
+	want := []string{"/assets/{hash}/{file}", "/password", "/settings", "/signin", "/signin/oidc", "/signin/oidc/callback", "/signin/oidc/logout", "/signout"}
 	if got := slices.Sorted(maps.Keys(public)); !slices.Equal(got, want) {
 		t.Errorf("public are %v, want %v", got, want)
 	}

@@ -716,7 +716,7 @@ func TestTokens(t *testing.T) {
 func TestEveryCommandIsDecided(t *testing.T) {
 	w := newWorld(t)
 	id := w.add(t, "ann")
-	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "Name", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
+	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "IDToken", "Name", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut", "SignOutAtProvider"} // or with another than the request's
 	methods := reflect.TypeFor[*Accounts]()
 	for i := range methods.NumMethod() {
 		m := methods.Method(i)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"roombook/commands/accounts/directory"
 	"roombook/domain"
@@ -118,6 +119,47 @@ func TestOneUserForAnIdentity(t *testing.T) {
 			t.Errorf("%s, want %s", id, users[0].ID)
 		}
 	}
+}
+
+// A provider says which of somebody's sessions is over, once.
+func TestSignOutAtProvider(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	begin := func(session string) (secret string) {
+		t.Helper()
+		i := identity("7", "ann")
+		i.SessionID, i.IDToken = session, "the token of "+session
+		secret, _, err := w.SignInAs(ctx, Request{At: noon}, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token, err := w.IDToken(ctx, secret); err != nil || token != i.IDToken {
+			t.Errorf("%q, %v", token, err)
+		}
+		return secret
+	}
+	wantThere := func(secret string, there bool) {
+		t.Helper()
+		if _, err := w.another().BySession(ctx, secret, noon); (err == nil) != there {
+			t.Errorf("%v, there: %t", err, there)
+		}
+	}
+	first, second := begin("s1"), begin("s2")
+	said := ProviderLogout{Identity: directory.Identity{Issuer: identity("7", "").Issuer, Subject: "7"}, SessionID: "s1", TokenID: "1", ExpiresAt: noon.Add(time.Minute)}
+	if err := w.SignOutAtProvider(ctx, said, noon); err != nil {
+		t.Fatal(err)
+	}
+	wantThere(first, false)
+	wantThere(second, true)
+	if token, err := w.IDToken(ctx, first); err != nil || token != "" {
+		t.Errorf("%q, %v", token, err)
+	}
+	wantErr(t, "again", w.SignOutAtProvider(ctx, said, noon), ErrLogoutUsed)
+	said.SessionID, said.TokenID = "", "2"
+	if err := w.SignOutAtProvider(ctx, said, noon); err != nil {
+		t.Fatal(err)
+	}
+	wantThere(second, false)
 }
 
 // An access token says who, and may say in which roles; what is known of the user stays.
