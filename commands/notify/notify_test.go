@@ -394,18 +394,18 @@ func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
 		t.Fatalf("settled up to %d, %v", from, err)
 	}
 	eventstoretest.DeleteGroup(t, address, group)
-	between := w.created(w.user("lee"))
+	between, last := w.created(w.user("lee")), w.created(w.user("ann"))
 	if changed, err := EnsureGroup(t.Context(), w.store, group); err != nil || !changed { // as an administrator
 		t.Fatal(changed, err)
 	}
 	w.start(Options{Mail: mailOptions(server)})
-	for _, id := range []domain.NotificationID{sent, between} {
+	for _, id := range []domain.NotificationID{sent, between, last} {
 		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
 			t.Errorf("%+v", c)
 		}
 	}
 	w.idle(group)
-	if got := w.mails(server); len(got) != 2 {
+	if got := w.mails(server); len(got) != 3 {
 		t.Errorf("mails to %s", got)
 	}
 }
