@@ -83,6 +83,11 @@ var accountProblems = []problemType{
 		match: sentinel(accounts.ErrNoDisplay, "No display shows this code, or not any more."),
 	},
 	{
+		name: "needs-session", status: http.StatusForbidden, title: "A token cannot do this",
+		about: "Who acts by a token creates no tokens, pairs no displays, and gets no link to choose a password of their own: that would be valid after the token has expired or been revoked, for whoever had got hold of it. Sign in (POST /session, or /signin), or use roombook token on the server's machine.",
+		match: sentinel(accounts.ErrByToken, "The request is by a token, which makes nothing that outlives it. Sign in to do this."),
+	},
+	{
 		name: "token-not-found", status: http.StatusNotFound, title: "There is no such token",
 		about: "The caller has no token with this id.",
 		match: sentinel(domain.ErrTokenNotFound, "The caller has no token with this id."),

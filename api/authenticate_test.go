@@ -446,15 +446,16 @@ func TestTokenRoutes(t *testing.T) {
 		t.Error(others.body)
 	}
 	wantProblem(t, "another's token", s.do(t, "DELETE", "/tokens/"+id, "", ofEve), 404, "token-not-found")
-	wantProblem(t, "a token for another", s.do(t, "POST", "/tokens", `{"userId":"`+string(ann)+`","expiresAt":"`+in+`"}`, ofEve), 403, "forbidden")
+	wantProblem(t, "a token for another", s.do(t, "POST", "/tokens", `{"userId":"`+string(ann)+`","expiresAt":"`+in+`"}`, s.signIn(t, "eve", good)), 403, "forbidden")
 	for what, body := range map[string]string{
-		"a role that the user lacks": `{"roles":["admin"],"expiresAt":"` + in + `"}`, "more than the token": `{"roles":["approver"],"expiresAt":"` + in + `"}`,
-		"no such role": `{"roles":["pilot"],"expiresAt":"` + in + `"}`, "a role twice": `{"roles":["user","user"],"expiresAt":"` + in + `"}`,
+		"a role that the user lacks": `{"roles":["admin"],"expiresAt":"` + in + `"}`,
+		"no such role":               `{"roles":["pilot"],"expiresAt":"` + in + `"}`, "a role twice": `{"roles":["user","user"],"expiresAt":"` + in + `"}`,
 		"no such room": `{"rooms":["a b"],"expiresAt":"` + in + `"}`, "expired": `{"expiresAt":"2020-01-01T00:00:00Z"}`, "never": `{"expiresAt":"2999-01-01T00:00:00Z"}`,
 		"no date": `{}`, "a long label": `{"label":"` + strings.Repeat("a", 201) + `","expiresAt":"` + in + `"}`, "roles that are none": `{"roles":"user","expiresAt":"` + in + `"}`,
 	} {
-		wantProblem(t, what, s.do(t, "POST", "/tokens", body, bearer), 422, "invalid-body")
+		wantProblem(t, what, s.do(t, "POST", "/tokens", body, session), 422, "invalid-body")
 	}
+	wantProblem(t, "by a token", s.do(t, "POST", "/tokens", `{"expiresAt":"`+in+`"}`, bearer), 403, "needs-session")
 	for range 2 {
 		s.do(t, "DELETE", "/tokens/"+id, "", session).want(t, 204)
 	}

@@ -217,7 +217,9 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"domain.ErrNoRoles":                     unheard, // likewise
 		"commands/accounts.ErrWrongCredentials": "wrong-credentials", "commands/accounts.TooManyTries": "too-many-tries",
 		"commands/accounts.ErrBusy": "overloaded", "commands/accounts.ErrTooManyTokens": "too-many-tokens",
+		"commands/accounts.ErrByToken":          "needs-session",
 		"commands/accounts.ErrDisabled":         unheard, // of the page
+		"commands/accounts.ErrLogoutUsed":       unheard, // likewise
 		"commands/accounts/oidc.ErrUnavailable": "provider-unavailable", "commands/accounts/oidc.ErrNoRole": "no-role",
 		"commands/accounts/oidc.ErrRefused":  unheard, // the request is not authenticated
 		"commands/accounts/oidc.ErrNotBegun": unheard, // of the page

@@ -96,8 +96,29 @@ func (v visitorSession) Finish(answer url.Values) (back string, err error) {
 }
 
 // EndSession implements [web.Session].
-func (v visitorSession) EndSession() string {
-	return v.x.server.provider.EndSession(v.x.base + "/signin")
+func (v visitorSession) EndSession() (address string, err error) {
+	x, idToken := v.x, ""
+	if secret := x.session(); secret != "" {
+		if idToken, err = x.server.accounts.IDToken(x.ctx, secret); err != nil {
+			return "", err
+		}
+	}
+	x.header("Cache-Control", "no-store")
+	return x.server.provider.EndSession(x.base+"/signin", idToken), nil
+}
+
+// EndedAtProvider implements [web.Session].
+func (v visitorSession) EndedAtProvider(token string) error {
+	x := v.x
+	x.header("Cache-Control", "no-store")
+	l, err := x.server.provider.Logout(x.ctx, token, x.now())
+	if err == nil {
+		err = x.server.accounts.SignOutAtProvider(x.ctx, l, x.now())
+	}
+	if err != nil {
+		x.logSignIn(err)
+	}
+	return err
 }
 
 // logSignIn logs why a sign-in failed; the visitor is told less. Similar failures are sampled.

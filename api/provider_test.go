@@ -120,14 +120,13 @@ func (s *providerService) begin(t testing.TB, b *reader, back string, user *mock
 	return address.RequestURI()
 }
 
-// accessToken returns the header with a token that the provider's key has signed.
-func (s *providerService) accessToken(t testing.TB, kind, audience, subject string, groups ...string) string {
+// signed returns a token that the provider's key has signed.
+func (s *providerService) signed(t testing.TB, kind, claims string) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: s.provider.Keypair.PrivateKey}, new(jose.SignerOptions).WithType(jose.ContentType(kind)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":%q,"exp":%d,"groups":%q}`, s.provider.Issuer(), audience, subject, time.Now().Add(time.Hour).Unix(), strings.Join(groups, " "))
 	signed, err := signer.Sign([]byte(claims))
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +135,13 @@ func (s *providerService) accessToken(t testing.TB, kind, audience, subject stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	return token
+}
+
+// accessToken returns the header with a token that the provider's key has signed.
+func (s *providerService) accessToken(t testing.TB, kind, audience, subject string, groups ...string) string {
+	t.Helper()
+	token := s.signed(t, kind, fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":%q,"exp":%d,"groups":%q}`, s.provider.Issuer(), audience, subject, time.Now().Add(time.Hour).Unix(), strings.Join(groups, " ")))
 	return "Authorization: Bearer " + token
 }
 
@@ -193,16 +199,18 @@ func TestSignInAtAProvider(t *testing.T) {
 	}
 
 	// Signing out ends the session here, and leads to where one signs out at the provider.
-	if out := b.ask(t, "POST", "/signout", url.Values{}).want(t, 303); out.header.Get("Location") != "/signin?out=1" {
-		t.Errorf("%v", out.header)
-	}
+	out := b.ask(t, "POST", "/signout", url.Values{}).want(t, 200)
 	wantProblem(t, "signed out", s.do(t, "GET", "/me", "", session), 401, "unauthenticated")
-	out := b.get(t, "/signin?out=1").want(t, 200)
-	address := endSession + "?client_id=" + url.QueryEscape(s.provider.ClientID) + "&post_logout_redirect_uri=http%3A%2F%2Fexample.com%2Fsignin"
-	if out.header.Get("Refresh") != "0; url="+address {
+	address := endSession + "?client_id=" + url.QueryEscape(s.provider.ClientID) + "&id_token_hint="
+	_, hint, _ := strings.Cut(out.header.Get("Refresh"), "0; url="+address)
+	hint, back, _ := strings.Cut(hint, "&")
+	if strings.Count(hint, ".") != 2 || back != "post_logout_redirect_uri=http%3A%2F%2Fexample.com%2Fsignin" || !strings.Contains(out.header.Get("Cache-Control"), "no-store") {
 		t.Errorf("%v", out.header)
 	}
 	out.has(t, "Sign out of your organisation's account too")
+	if out := b.ask(t, "POST", "/signout", url.Values{}).want(t, 200); strings.Contains(out.header.Get("Refresh"), "hint") { // again
+		t.Errorf("%v", out.header)
+	}
 	if again := b.get(t, "/signin"); again.header.Get("Refresh") != "" {
 		t.Errorf("%v", again.header)
 	}
@@ -211,6 +219,42 @@ func TestSignInAtAProvider(t *testing.T) {
 	s.user(t, "local", domain.RoleUser)
 	wantProblem(t, "a password", s.do(t, "POST", "/session", `{"name":"local","password":"`+good+`"}`), 403, "sign-in-at-provider")
 	b.ask(t, "POST", "/signin", url.Values{"name": {"local"}, "password": {good}}).want(t, 404)
+}
+
+// Who signs out at the provider is signed out here, in every browser, and nobody else is; each token of the provider does that once.
+func TestSignedOutAtTheProvider(t *testing.T) {
+	s := newProviderService(t, "")
+	signedIn := func(subject string) *reader {
+		b := newReader(s.service, "", "en")
+		b.ask(t, "GET", s.begin(t, b, "/my", groups(subject)), nil).want(t, 303)
+		b.get(t, "/my").want(t, 200)
+		return b
+	}
+	first, second, other := signedIn("7"), signedIn("7"), signedIn("8")
+	claims := fmt.Sprintf(`"iss":%q,"aud":%q,"iat":%d,"exp":%d,"events":{"http://schemas.openid.net/event/backchannel-logout":{}}`, s.provider.Issuer(), s.provider.ClientID, time.Now().Unix(), time.Now().Add(2*time.Minute).Unix())
+	tell := func(token string) reply {
+		return s.do(t, "POST", "/signin/oidc/logout", url.Values{"logout_token": {token}}.Encode(), "Content-Type: application/x-www-form-urlencoded")
+	}
+	for name, token := range map[string]string{"nothing": "", "no token": "x", "no event": s.signed(t, "logout+jwt", `{`+strings.Replace(claims, "backchannel", "other", 1)+`,"jti":"0","sub":"7"}`)} {
+		if got := tell(token); got.status != 400 || !strings.Contains(got.header.Get("Cache-Control"), "no-store") {
+			t.Errorf("%s: %d %v", name, got.status, got.header)
+		}
+	}
+	tell(s.signed(t, "logout+jwt", `{`+claims+`,"jti":"1","sub":"7","sid":"another"}`)).want(t, 200)
+	for _, b := range []*reader{first, second, other} {
+		b.get(t, "/my").want(t, 200)
+	}
+	token := s.signed(t, "logout+jwt", `{`+claims+`,"jti":"2","sub":"7"}`)
+	if got := tell(token).want(t, 200); got.body != "" || !strings.Contains(got.header.Get("Cache-Control"), "no-store") {
+		t.Errorf("%q %v", got.body, got.header)
+	}
+	for _, b := range []*reader{first, second} {
+		b.ask(t, "GET", "/my", nil).want(t, 303)
+	}
+	other.get(t, "/my").want(t, 200)
+	again := signedIn("7")
+	tell(token).want(t, 400)
+	again.get(t, "/my").want(t, 200)
 }
 
 // The provider cannot be made to send anybody to another site.

@@ -213,7 +213,7 @@ func tokenFault(err error) error {
 	case errors.Is(err, domain.ErrTokenLife):
 		return &domain.Invalid{Faults: []domain.Fault{{Field: accounts.FieldExpires, Detail: "must be in the future, within two years"}}}
 	case errors.Is(err, domain.ErrBeyondUser), errors.Is(err, domain.ErrNoRoles):
-		return &domain.Invalid{Faults: []domain.Fault{{Field: accounts.FieldRoles, Detail: "must be, with rooms, what the user and the caller have themselves"}}}
+		return &domain.Invalid{Faults: []domain.Fault{{Field: accounts.FieldRoles, Detail: "must be, with rooms, what the user has"}}}
 	default:
 		return err
 	}

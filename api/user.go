@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -34,14 +35,16 @@ func (s *Server) userRoutes() []route {
 
 // userReply is a user.
 type userReply struct {
-	UserID   domain.UserID    `json:"userId"`
-	Name     string           `json:"name"`
-	FullName string           `json:"fullName"`
-	Address  string           `json:"address"`
-	Language string           `json:"language"`
-	Roles    []domain.Role    `json:"roles"`
-	Rooms    []domain.RoomID  `json:"rooms"`
-	Status   domain.UserPhase `json:"status"`
+	UserID   domain.UserID   `json:"userId"`
+	Name     string          `json:"name"`
+	FullName string          `json:"fullName"`
+	Address  string          `json:"address"`
+	Language string          `json:"language"`
+	Roles    []domain.Role   `json:"roles"`
+	Rooms    []domain.RoomID `json:"rooms"`
+	// WithoutMail are the kinds of notifications that are not mailed to the user.
+	WithoutMail []domain.NotificationKind `json:"withoutMail"`
+	Status      domain.UserPhase          `json:"status"`
 	// PasswordLink is a link with which the user can choose a password, once, until it expires.
 	PasswordLink          string    `json:"passwordLink,omitzero"`
 	PasswordLinkExpiresAt timestamp `json:"passwordLinkExpiresAt,omitzero"`
@@ -55,10 +58,13 @@ type userReply struct {
 func (x *exchange) userReply(u *accounts.User) userReply {
 	r := userReply{
 		UserID: u.Person.User, Name: u.Name, FullName: u.FullName, Address: u.Address, Language: u.Language,
-		Roles: u.Roles.List(), Rooms: u.Rooms.List(), Status: u.Phase,
+		Roles: u.Roles.List(), Rooms: u.Rooms.List(), WithoutMail: u.WithoutMail.List(), Status: u.Phase,
 	}
 	if r.Rooms == nil {
 		r.Rooms = []domain.RoomID{}
+	}
+	if r.WithoutMail == nil {
+		r.WithoutMail = []domain.NotificationKind{}
 	}
 	r.Links.Self = x.link("/users/", string(r.UserID))
 	r.Links.User = r.Links.Self
@@ -202,14 +208,15 @@ func (s *Server) user(x *exchange) error {
 
 // userChangeRequest is the body that changes a user.
 type userChangeRequest struct {
-	Name     field          `json:"name"`
-	FullName field          `json:"fullName"`
-	Address  field          `json:"address"`
-	Language field          `json:"language"`
-	Roles    field          `json:"roles"`
-	Rooms    field          `json:"rooms"`
-	Status   field          `json:"status"`
-	Others   jsontext.Value `json:",embed"`
+	Name        field          `json:"name"`
+	FullName    field          `json:"fullName"`
+	Address     field          `json:"address"`
+	Language    field          `json:"language"`
+	Roles       field          `json:"roles"`
+	Rooms       field          `json:"rooms"`
+	WithoutMail field          `json:"withoutMail"`
+	Status      field          `json:"status"`
+	Others      jsontext.Value `json:",embed"`
 }
 
 func (s *Server) changeUser(x *exchange) error {
@@ -233,6 +240,17 @@ func (s *Server) changeUser(x *exchange) error {
 	}
 	if in.Rooms.given() {
 		c.Rooms = new(b.rooms(&in.Rooms))
+	}
+	if in.WithoutMail.given() {
+		words := b.words(&in.WithoutMail)
+		kinds := make([]domain.NotificationKind, len(words))
+		for i, word := range words {
+			kinds[i] = domain.NotificationKind(word)
+		}
+		c.WithoutMail = new(domain.NewKinds(kinds...))
+		if len(c.WithoutMail.List()) != len(kinds) {
+			b.fault(&in.WithoutMail, "must be different kinds of notifications: "+strings.Join(strings.Fields(string(domain.NewKinds(domain.NotificationKinds...))), ", "))
+		}
 	}
 	if in.Status.given() {
 		c.Disabled = new(b.oneOf(&in.Status, string(domain.UserPhaseActive), string(domain.UserPhaseDisabled)) == string(domain.UserPhaseDisabled))

@@ -84,6 +84,14 @@ func TestUserRoutes(t *testing.T) {
 	if me := s.do(t, "PATCH", "/users/"+id, `{"language":"en"}`, session).want(t, 200); me.at(t, "language") != "en" {
 		t.Error(me.body)
 	}
+	if me := s.do(t, "PATCH", "/users/"+id, `{"withoutMail":["use-started","booked"]}`, session).want(t, 200); fmt.Sprint(me.at(t, "withoutMail")) != "[booked use-started]" || me.at(t, "language") != "en" {
+		t.Errorf("%s", me.body)
+	}
+	wantProblem(t, "no kind of notifications", s.do(t, "PATCH", "/users/"+id, `{"withoutMail":["passwords"]}`, session), 422, "invalid-body")
+	wantProblem(t, "a kind twice", s.do(t, "PATCH", "/users/"+id, `{"withoutMail":["booked","booked"]}`, session), 422, "invalid-body")
+	if me := s.do(t, "PATCH", "/users/"+id, `{"withoutMail":[]}`, session).want(t, 200); fmt.Sprint(me.at(t, "withoutMail")) != "[]" {
+		t.Errorf("%s", me.body)
+	}
 	for _, c := range []call{{"GET", "/users", ""}, {"POST", "/users", `{"name":"eve"}`}, {"GET", "/users/" + string(root), ""}, {"PATCH", "/users/" + id, `{"roles":["admin"]}`}, {"PATCH", "/users/" + id, `{"language":"ko","name":"eve"}`},
 		{"PATCH", "/users/" + string(root), `{"language":"ko"}`}, {"PUT", "/users/" + string(root) + "/password", `{"newPassword":"` + other + `"}`}, {"POST", "/users/" + id + "/passwordLink", ""},
 		{"DELETE", "/users/" + string(root) + "/sessions", ""}, {"POST", "/displays", `{"code":"BDFG-HJKL"}`}, {"GET", "/tokens?userId=all", ""}, {"GET", "/tokens?userId=" + string(root), ""}} {
@@ -181,7 +189,8 @@ func TestADisplayAfterASession(t *testing.T) {
 // is revoked.
 func TestDisplays(t *testing.T) {
 	s := newAccountService(t)
-	admin, user := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.token(t, s.user(t, "ann", domain.RoleUser))
+	byToken, user := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.token(t, s.user(t, "ann", domain.RoleUser))
+	admin := s.signIn(t, "root", good)
 	display := newReader(s.service, "", "en")
 	shown := func(room string) string {
 		t.Helper()
@@ -201,6 +210,7 @@ func TestDisplays(t *testing.T) {
 		return s.do(t, "POST", "/displays", fmt.Sprintf(`{"code":%q}`, code), by)
 	}
 	wantProblem(t, "a user", pair(code, user), 403, "forbidden")
+	wantProblem(t, "a token", pair(code, byToken), 403, "needs-session")
 	wantProblem(t, "another code", pair("BBBB-BBBB", admin), 404, "no-display")
 	wantProblem(t, "no code", pair("?", admin), 404, "no-display")
 	paired := pair(" "+strings.ToLower(strings.ReplaceAll(code, "-", "")), admin).want(t, 201)
@@ -248,8 +258,8 @@ func TestDisplays(t *testing.T) {
 func TestFeedPasswords(t *testing.T) {
 	s := newAccountService(t)
 	ann := s.user(t, "ann", domain.RoleUser)
-	token := s.token(t, ann)
-	made := s.do(t, "POST", "/tokens", `{"feeds":true,"label":"phone","expiresAt":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, token).want(t, 201)
+	token, session := s.token(t, ann), s.signIn(t, "ann", good)
+	made := s.do(t, "POST", "/tokens", `{"feeds":true,"label":"phone","expiresAt":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}`, session).want(t, 201)
 	password := made.at(t, "token").(string)
 	feeds := []string{"/users/" + string(ann) + "/calendar.ics", "/rooms/blue/calendar.ics"}
 	basic := func(path, password string) reply {
@@ -321,7 +331,10 @@ func TestAccountsWithoutScripts(t *testing.T) {
 	ann.ask(t, "POST", "/account", url.Values{"do": {"create"}, "days": {"30"}, "role": {"admin"}}).want(t, 422)
 	ann.ask(t, "POST", "/account", url.Values{"do": {"create"}, "days": {"9999"}}).want(t, 400)
 	ann.ask(t, "POST", "/account", url.Values{"do": {"feed"}}).want(t, 200).has(t, "Name: ann")
-	ann.ask(t, "POST", "/account", url.Values{"do": {"language"}, "language": {"ko"}}).want(t, 303)
+	ann.ask(t, "POST", "/account", url.Values{"do": {"mail"}, "language": {"ko"}, "kind": {"booked", "denied"}}).want(t, 303)
+	if page := ann.get(t, "/account").body; strings.Count(page, `name="kind"`) != len(domain.NotificationKinds) || strings.Count(page, `name="kind" value="booked" checked`) != 1 || strings.Contains(page, `value="changed" checked`) {
+		t.Errorf("%s", page)
+	}
 	ann.ask(t, "POST", "/account", url.Values{"do": {"password"}, "old": {other}, "password": {other}}).want(t, 403)
 	ann.ask(t, "POST", "/account", url.Values{"do": {"password"}, "old": {good}, "password": {other}}).want(t, 303)
 	ann.get(t, "/account").want(t, 200) // by the session that was renewed

@@ -208,6 +208,21 @@ func (h *Handler) Room(ctx context.Context, id domain.RoomID) (Room, error) {
 	return h.located(ctx, r)
 }
 
+// Approvers returns the approvers whom a room names; none if it is not registered. They are as of the time at which a booking reserved the room
+// or later: a cached calendar that has the reservation needs no read.
+func (h *Handler) Approvers(ctx context.Context, room domain.RoomID, booking domain.BookingID) ([]domain.UserID, error) {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if cal := h.calendars.cached(room); cal != nil && len(cal.Of(booking)) > 0 {
+		return cal.About().Details.Approvers, nil
+	}
+	about, err := h.calendars.about(ctx, room)
+	return about.Details.Approvers, err
+}
+
 // RoomHistory lists every event of the room itself in the order of the log, including those that this version cannot decode. For that the
 // room's whole calendar is read.
 func (h *Handler) RoomHistory(ctx context.Context, id domain.RoomID) ([]eventstore.Recorded, error) {

@@ -123,6 +123,26 @@ func TestARoomsLife(t *testing.T) {
 	}
 }
 
+// The approvers whom a room names are as of a booking at least, also where another replica has changed the room and booked it, and what is
+// cached here is older.
+func TestApproversOfARoom(t *testing.T) {
+	store := eventstoretest.Open(t)
+	here, other := newHandler(store), newHandler(store)
+	room := newRoom()
+	if named, err := here.Approvers(t.Context(), room, book(t, here, room, slot(0, 1)).ID); err != nil || len(named) > 0 {
+		t.Errorf("a room that is not registered: %s, %v", named, err)
+	}
+	if _, err := other.RegisterRoom(t.Context(), RegisterRoom{Request: request(), Room: room, Details: domain.Details{Name: "Red", Approvers: []domain.UserID{"ann", "bob"}}}); err != nil {
+		t.Fatal(err)
+	}
+	booking := book(t, other, room, slot(1, 2))
+	for range 2 {
+		if named, err := here.Approvers(t.Context(), room, booking.ID); err != nil || !slices.Equal(named, []domain.UserID{"ann", "bob"}) {
+			t.Errorf("%s, %v", named, err)
+		}
+	}
+}
+
 // A condition is on the revision of the room, whatever was booked since.
 func TestAConditionOnARoom(t *testing.T) {
 	store := eventstoretest.Open(t)

@@ -24,14 +24,17 @@ var AllRoles = []Role{RoleUser, RoleApprover, RoleAdmin, RoleDoor, RoleMachine}
 type Roles string
 
 // NewRoles returns the set of the given roles. Unknown ones are left out.
-func NewRoles(roles ...Role) Roles {
-	var names []string
-	for _, r := range AllRoles {
-		if slices.Contains(roles, r) {
-			names = append(names, string(r))
+func NewRoles(roles ...Role) Roles { return Roles(those(roles, AllRoles)) }
+
+// those returns the names that are among all, in the order of these, separated by spaces.
+func those[T ~string](names, all []T) string {
+	var found []string
+	for _, name := range all {
+		if slices.Contains(names, name) {
+			found = append(found, string(name))
 		}
 	}
-	return Roles(strings.Join(names, " "))
+	return strings.Join(found, " ")
 }
 
 // List returns the roles in the order of AllRoles.
@@ -104,6 +107,8 @@ type Actor struct {
 	User  UserID
 	Roles Roles
 	Rooms Rooms // those for which the roles approver and door count
+	// ByToken means that the actor was recognised by a token, this program's or an identity provider's, and not by signing in.
+	ByToken bool
 }
 
 // Anyone returns the actor of a caller who does not say, or need not prove, who they are: where nobody is authenticated everything is

@@ -126,6 +126,23 @@ var NotificationKinds = []NotificationKind{
 	KindBooked, KindConfirmRequested, KindChanged, KindHandedOver, KindConfirmed, KindDenied, KindUseStarted, KindUseEnded, KindCancelled,
 }
 
+// Kinds is a set of kinds of notifications: their names in the order of NotificationKinds, separated by spaces. That is how it is stored.
+type Kinds string
+
+// NewKinds returns the set of the given kinds. Unknown ones are left out.
+func NewKinds(kinds ...NotificationKind) Kinds { return Kinds(those(kinds, NotificationKinds)) }
+
+// List returns the kinds in the order of NotificationKinds.
+func (k Kinds) List() (kinds []NotificationKind) {
+	for name := range strings.FieldsSeq(string(k)) {
+		kinds = append(kinds, NotificationKind(name))
+	}
+	return kinds
+}
+
+// Has reports whether the set has the kind.
+func (k Kinds) Has(kind NotificationKind) bool { return has(string(k), string(kind)) }
+
 // Notice is what a notification is about.
 type Notice struct {
 	Kind    NotificationKind

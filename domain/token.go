@@ -76,7 +76,7 @@ func (t Token) Evolve(event Event) Token {
 // its user has at that time.
 func (t Token) Actor(u User, now time.Time) (Actor, bool) {
 	a, active := u.Actor()
-	a.Roles, a.Rooms = a.Roles.And(t.Roles), a.Rooms.And(t.Rooms)
+	a.Roles, a.Rooms, a.ByToken = a.Roles.And(t.Roles), a.Rooms.And(t.Rooms), true
 	return a, active && t.ID != "" && t.User == u.ID && t.RevokedAt.IsZero() && now.Before(t.ExpiresAt)
 }
 

@@ -24,6 +24,13 @@ type (
 		At     time.Time `json:"at"`
 	}
 
+	// MailChosen says which kinds of notifications are not mailed to the user from now on.
+	MailChosen struct {
+		UserID  UserID    `json:"userId"`
+		Without Kinds     `json:"without,omitempty"`
+		At      time.Time `json:"at"`
+	}
+
 	// PasswordChanged says that the user has another password, which ends all sessions that began before.
 	PasswordChanged struct {
 		UserID UserID    `json:"userId"`
@@ -57,6 +64,7 @@ type (
 
 func (UserAdded) EventType() string           { return "UserAdded" }
 func (RolesGiven) EventType() string          { return "RolesGiven" }
+func (MailChosen) EventType() string          { return "MailChosen" }
 func (PasswordChanged) EventType() string     { return "PasswordChanged" }
 func (SignedOutEverywhere) EventType() string { return "SignedOutEverywhere" }
 func (UserDisabled) EventType() string        { return "UserDisabled" }
@@ -86,6 +94,8 @@ type User struct {
 	Roles Roles
 	Rooms Rooms
 	Phase UserPhase
+	// WithoutMail are the kinds of notifications that are not mailed to the user.
+	WithoutMail Kinds
 	// Epoch counts what ended all of the user's sessions. A session belongs to the epoch in which it began.
 	Epoch int64
 }
@@ -97,6 +107,8 @@ func (u User) Evolve(event Event) User {
 		u.ID, u.Roles, u.Rooms, u.Phase = e.UserID, e.Roles, e.Rooms, UserPhaseActive
 	case RolesGiven:
 		u.Roles, u.Rooms = e.Roles, e.Rooms
+	case MailChosen:
+		u.WithoutMail = e.Without
 	case PasswordChanged, SignedOutEverywhere:
 		u.Epoch++
 	case UserDisabled:
@@ -105,7 +117,7 @@ func (u User) Evolve(event Event) User {
 	case UserEnabled:
 		u.Phase = UserPhaseActive
 	case UserErased:
-		u.Phase, u.Roles, u.Rooms = UserPhaseErased, "", ""
+		u.Phase, u.Roles, u.Rooms, u.WithoutMail = UserPhaseErased, "", "", ""
 		u.Epoch++
 	}
 	return u
@@ -155,6 +167,21 @@ func DecideGiveRoles(u User, roles Roles, rooms Rooms, at time.Time) ([]Event, e
 		return nil, nil
 	}
 	return []Event{RolesGiven{UserID: u.ID, Roles: roles, Rooms: rooms, At: at}}, nil
+}
+
+// DecideMail says which kinds of notifications are not mailed to a user.
+//
+//	given others were not mailed  then MailChosen
+//	given these were not          then nothing: a repeat
+//	given no such user            then ErrUserNotFound
+func DecideMail(u User, without Kinds, at time.Time) ([]Event, error) {
+	switch err := u.exists(); {
+	case err != nil:
+		return nil, err
+	case u.WithoutMail == without:
+		return nil, nil
+	}
+	return []Event{MailChosen{UserID: u.ID, Without: without, At: at}}, nil
 }
 
 // DecidePassword records that the user has another password.

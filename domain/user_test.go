@@ -20,6 +20,10 @@ func TestUserDecisions(t *testing.T) {
 		return func(u User) ([]Event, error) { return DecideGiveRoles(u, r, in, noon) }
 	}
 	password := func(u User) ([]Event, error) { return DecidePassword(u, noon) }
+	mail := func(without Kinds) func(User) ([]Event, error) {
+		return func(u User) ([]Event, error) { return DecideMail(u, without, noon) }
+	}
+	chosen := MailChosen{UserID: "u1", Without: NewKinds(KindUseEnded, "nonsense", KindBooked), At: noon}
 	signOut := func(u User) ([]Event, error) { return DecideSignOut(u, noon) }
 	disable := func(u User) ([]Event, error) { return DecideDisable(u, true, noon) }
 	enable := func(u User) ([]Event, error) { return DecideDisable(u, false, noon) }
@@ -42,6 +46,11 @@ func TestUserDecisions(t *testing.T) {
 		"password":              {[]Event{added}, password, []Event{PasswordChanged{UserID: "u1", At: noon}}, nil},
 		"password of nobody":    {nil, password, nil, ErrUserNotFound},
 		"password of an erased": {[]Event{added, erased}, password, nil, ErrUserNotFound},
+		"without mail":          {[]Event{added}, mail("booked use-ended"), []Event{chosen}, nil},
+		"without mail again":    {[]Event{added, chosen}, mail("booked use-ended"), nil, nil},
+		"with mail":             {[]Event{added, chosen}, mail(""), []Event{MailChosen{UserID: "u1", At: noon}}, nil},
+		"without mail, nobody":  {nil, mail("booked"), nil, ErrUserNotFound},
+		"without mail, erased":  {[]Event{added, chosen, erased}, mail(""), nil, ErrUserNotFound},
 		"sign out":              {[]Event{added}, signOut, []Event{SignedOutEverywhere{UserID: "u1", At: noon}}, nil},
 		"sign out nobody":       {nil, signOut, nil, ErrUserNotFound},
 		"disable":               {[]Event{added}, disable, []Event{disabled}, nil},
@@ -58,6 +67,17 @@ func TestUserDecisions(t *testing.T) {
 		if !reflect.DeepEqual(events, c.then) || !errors.Is(err, c.err) {
 			t.Errorf("%s: %+v, %v; want %+v, %v", name, events, err, c.then, c.err)
 		}
+	}
+}
+
+// Nothing of what an erased user chose is left.
+func TestErasedUser(t *testing.T) {
+	u := Fold(User{}, added, MailChosen{UserID: "u1", Without: "booked", At: noon})
+	if !u.WithoutMail.Has(KindBooked) || u.WithoutMail.Has(KindChanged) {
+		t.Errorf("%+v", u)
+	}
+	if u = u.Evolve(erased); u != (User{ID: "u1", Phase: UserPhaseErased, Epoch: 1}) {
+		t.Errorf("erased: %+v", u)
 	}
 }
 
@@ -140,16 +160,16 @@ func TestWhoATokenActsAs(t *testing.T) {
 		want  Actor
 		ok    bool
 	}{
-		"valid":          {token, user, noon, Actor{"u1", "user approver", "red"}, true},
-		"a role less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user", Rooms: "red"}), noon, Actor{"u1", "user", "red"}, true},
-		"a room less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver", Rooms: "blue"}), noon, Actor{"u1", "user approver", ""}, true},
-		"more of both":   {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver admin", Rooms: AllRooms}), noon, Actor{"u1", "user approver", "red"}, true},
-		"expired":        {token, user, noon.Add(time.Hour), Actor{"u1", "user approver", "red"}, false},
-		"revoked":        {token.Evolve(TokenRevoked{At: noon}), user, noon, Actor{"u1", "user approver", "red"}, false},
-		"user disabled":  {token, user.Evolve(disabled), noon, Actor{"u1", "user approver", "red"}, false},
-		"user erased":    {token, user.Evolve(erased), noon, Actor{"u1", "", ""}, false},
-		"another's user": {token, Fold(User{}, UserAdded{UserID: "u2", Roles: "user approver"}), noon, Actor{"u2", "user approver", ""}, false},
-		"no token":       {Token{}, user, noon, Actor{"u1", "", ""}, false},
+		"valid":          {token, user, noon, Actor{"u1", "user approver", "red", true}, true},
+		"a role less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user", Rooms: "red"}), noon, Actor{"u1", "user", "red", true}, true},
+		"a room less":    {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver", Rooms: "blue"}), noon, Actor{"u1", "user approver", "", true}, true},
+		"more of both":   {token, user.Evolve(RolesGiven{UserID: "u1", Roles: "user approver admin", Rooms: AllRooms}), noon, Actor{"u1", "user approver", "red", true}, true},
+		"expired":        {token, user, noon.Add(time.Hour), Actor{"u1", "user approver", "red", true}, false},
+		"revoked":        {token.Evolve(TokenRevoked{At: noon}), user, noon, Actor{"u1", "user approver", "red", true}, false},
+		"user disabled":  {token, user.Evolve(disabled), noon, Actor{"u1", "user approver", "red", true}, false},
+		"user erased":    {token, user.Evolve(erased), noon, Actor{"u1", "", "", true}, false},
+		"another's user": {token, Fold(User{}, UserAdded{UserID: "u2", Roles: "user approver"}), noon, Actor{"u2", "user approver", "", true}, false},
+		"no token":       {Token{}, user, noon, Actor{"u1", "", "", true}, false},
 	} {
 		if got, ok := c.token.Actor(c.user, c.now); got != c.want || ok != c.ok {
 			t.Errorf("%s: %+v, %t; want %+v, %t", name, got, ok, c.want, c.ok)

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -20,7 +21,8 @@ type checkpoint struct {
 
 // SaveCheckpoint stores the position up to which a follower of the log has nothing left to do, as the last event of a stream that holds
 // nothing else. Give that stream a maximum count of 1, see [Store.SetMaxCount]. If several followers share a checkpoint the last to save
-// wins, even if its position is lower. The errors are those of [Store.Append], and one if the log has no event at the position.
+// wins, even if its position is lower. In a stream that was deleted for good nothing can be saved, which is no error: a follower goes on without.
+// The errors are those of [Store.Append], and one if the log has no event at the position.
 func (s *Store) SaveCheckpoint(ctx context.Context, stream string, p Position) error {
 	if err := s.saveCheckpoint(ctx, stream, p); err != nil {
 		return fmt.Errorf("save the checkpoint in %q: %w", stream, err)
@@ -41,11 +43,14 @@ func (s *Store) saveCheckpoint(ctx context.Context, stream string, p Position) e
 		return err
 	}
 	_, err = s.append(ctx, stream, Any, []proposed{newProposed(checkpointType, data, nil)})
+	if errors.Is(err, ErrDeleted) {
+		return nil // as LoadCheckpoint has logged
+	}
 	return err
 }
 
-// LoadCheckpoint is the position that was saved last, or in a cluster possibly one saved a little before; 0 if none was, or if it was saved
-// for another log. It is an error if the stream's last event is no checkpoint.
+// LoadCheckpoint is the position that was saved last, or in a cluster possibly one saved a little before; 0 if none was, if it was saved
+// for another log, or if the stream was deleted for good. It is an error if the stream's last event is no checkpoint.
 func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
 	c, err := s.loadCheckpoint(ctx, stream)
 	if err != nil {
@@ -56,6 +61,10 @@ func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, er
 
 func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint, err error) {
 	last, err := s.lastEvent(ctx, s.connections.lists, stream)
+	if errors.Is(err, ErrDeleted) {
+		s.logger.Warn("the stream of a checkpoint was deleted for good, so none is kept: each start reads the log from its beginning, which takes longer and loses nothing", "stream", stream)
+		return c, nil
+	}
 	if err != nil || last == nil {
 		return c, err
 	}

@@ -3,6 +3,7 @@ package eventstore_test
 import (
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"roombook/eventstore"
@@ -45,5 +46,28 @@ func TestCheckpoint(t *testing.T) {
 	}
 	if events != 1 {
 		t.Errorf("the stream shows %d events, want its last one", events)
+	}
+}
+
+// Where the stream was deleted for good, a follower begins without a checkpoint, and goes on without one.
+func TestDeletedCheckpoint(t *testing.T) {
+	address := eventstoretest.ConnectionString(t)
+	store := eventstoretest.BeforeStore(t, address).Open(t, eventstore.Options{})
+	stream := "checkpoint-" + uuid.NewString()
+	at := mustAppend(t, store, newStream(), eventstore.NoStream, events(1)...).Position
+	if err := store.SaveCheckpoint(t.Context(), stream, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := store.LoadCheckpoint(t.Context(), stream); err != nil || got != 0 {
+		t.Errorf("loaded %d, %v", got, err)
+	}
+	if err := store.SetMaxCount(t.Context(), stream, 1); err != nil {
+		t.Error(err)
+	}
+	if err := store.SaveCheckpoint(t.Context(), stream, at); err != nil {
+		t.Error(err)
 	}
 }

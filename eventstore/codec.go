@@ -50,6 +50,7 @@ func newCodec() codec {
 	add[domain.UserAdded](c)
 	add[domain.RolesGiven](c)
 	add[domain.PasswordChanged](c)
+	add[domain.MailChosen](c)
 	add[domain.SignedOutEverywhere](c)
 	add[domain.UserDisabled](c)
 	add[domain.UserEnabled](c)

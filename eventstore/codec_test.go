@@ -64,6 +64,7 @@ func everyEvent() []domain.Event {
 		domain.UserAdded{UserID: user, Roles: "user approver", Rooms: "1 2", At: at},
 		domain.RolesGiven{UserID: user, Roles: "admin", Rooms: domain.AllRooms, At: at},
 		domain.PasswordChanged{UserID: user, At: at},
+		domain.MailChosen{UserID: user, Without: domain.NewKinds(domain.KindBooked, domain.KindUseEnded), At: at},
 		domain.SignedOutEverywhere{UserID: user, At: at},
 		domain.UserDisabled{UserID: user, At: at},
 		domain.UserEnabled{UserID: user, At: at},

@@ -15,9 +15,10 @@ import (
 )
 
 // SetMaxCount makes the stream keep only its last n events, from 1; earlier ones can no longer be read and are removed in time. The rest
-// of the stream's metadata stays as it is, and nothing is written if the maximum is already n. The errors are those of [Store.Append].
+// of the stream's metadata stays as it is, and nothing is written if the maximum is already n or the stream was deleted for good. The errors are
+// those of [Store.Append].
 func (s *Store) SetMaxCount(ctx context.Context, stream string, n int) error {
-	if err := s.setMaxCount(ctx, stream, n); err != nil {
+	if err := s.setMaxCount(ctx, stream, n); err != nil && !errors.Is(err, ErrDeleted) {
 		return fmt.Errorf("set the maximum count of %q: %w", stream, err)
 	}
 	return nil

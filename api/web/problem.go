@@ -65,6 +65,7 @@ var sentinels = []struct {
 	{accounts.ErrBusy, "signing-in", http.StatusServiceUnavailable},
 	{accounts.ErrNoDisplay, "no-display", http.StatusUnprocessableEntity},
 	{accounts.ErrSessionNotFound, "no-session", http.StatusNotFound},
+	{accounts.ErrByToken, "by-token", http.StatusForbidden},
 	{accounts.ErrTooManyTokens, "too-many-tokens", http.StatusConflict},
 	{directory.ErrNameTaken, "name-taken", http.StatusConflict},
 	{directory.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},

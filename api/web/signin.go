@@ -1,8 +1,12 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+
+	"roombook/commands/accounts"
+	"roombook/commands/accounts/oidc"
 )
 
 // signInPage is the data of the sign-in form.
@@ -38,15 +42,7 @@ func (p *Pages) signInForm(v *view) error {
 	if !v.visitor.Accounts {
 		return v.redirect("/settings")
 	}
-	query := v.r.URL.Query()
-	data := &signInPage{Back: query.Get("back")}
-	if v.Provider() && query.Has("out") {
-		// The content security policy does not let the form that signs out be redirected to another server, but this screen may be.
-		if data.EndSession = v.visitor.Session.EndSession(); data.EndSession != "" {
-			v.w.Header().Set("Refresh", "0; url="+data.EndSession)
-		}
-	}
-	return v.show("signin", v.T("title.signin"), data)
+	return v.show("signin", v.T("title.signin"), &signInPage{Back: v.r.URL.Query().Get("back")})
 }
 
 // Provider reports whether readers sign in at an identity provider.
@@ -104,11 +100,32 @@ func (p *Pages) signIn(v *view) error {
 }
 
 func (p *Pages) signOut(v *view) error {
+	address := ""
+	if v.Provider() {
+		var err error
+		if address, err = v.visitor.Session.EndSession(); err != nil {
+			return err
+		}
+	}
 	if err := v.visitor.Session.SignOut(); err != nil {
 		return err
 	}
-	if v.Provider() {
-		return v.redirect("/signin?out=1")
+	if address == "" {
+		return v.redirect("/signin")
 	}
-	return v.redirect("/signin")
+	// A redirect of the form that signs out would be against the content security policy, which is for this server's forms.
+	v.w.Header().Set("Refresh", "0; url="+address)
+	return v.show("signin", v.T("title.signin"), &signInPage{EndSession: address})
+}
+
+// endedAtProvider is called by the provider, and answers as it is to (OpenID Connect Back-Channel Logout 1.0).
+func (p *Pages) endedAtProvider(v *view) error {
+	if !v.Provider() {
+		return errNoPage
+	}
+	err := v.visitor.Session.EndedAtProvider(v.r.PostFormValue("logout_token"))
+	if errors.Is(err, oidc.ErrRefused) || errors.Is(err, accounts.ErrLogoutUsed) {
+		return errForm
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"time"
 
 	"roombook/commands/accounts"
@@ -30,6 +31,7 @@ type accountPage struct {
 	Feed     bool   // which is for calendar programs
 	Label    string
 	Days     []int // for which a token can be valid
+	Kinds    []domain.NotificationKind
 	Problem  *problem
 }
 
@@ -56,7 +58,7 @@ func (v *view) showAccount(data *accountPage) error {
 	if data.Tokens, err = all.Tokens(ctx, r, v.actor.User); err != nil {
 		return err
 	}
-	data.Current, data.Days = v.visitor.Session.ID(), tokenDays
+	data.Current, data.Days, data.Kinds = v.visitor.Session.ID(), tokenDays, domain.NotificationKinds
 	return v.show("account", v.T("title.account"), data)
 }
 
@@ -69,9 +71,11 @@ func (p *Pages) changeAccount(v *view) error {
 	ctx, all, id, f := v.r.Context(), p.accounts, v.actor.User, v.r.PostFormValue
 	data := &accountPage{Label: f("label")}
 	switch f("do") {
-	case "language":
-		language := f("language")
-		err = all.ChangeUser(ctx, r, id, accounts.Change{Language: &language})
+	case "mail":
+		without := slices.DeleteFunc(slices.Clone(domain.NotificationKinds), func(kind domain.NotificationKind) bool {
+			return slices.Contains(v.r.PostForm["kind"], string(kind))
+		})
+		err = all.ChangeUser(ctx, r, id, accounts.Change{Language: new(f("language")), WithoutMail: new(domain.NewKinds(without...))})
 	case "password":
 		if err = all.SetPassword(ctx, r, id, f("old"), f("password")); err == nil {
 			err = v.visitor.Session.Renew()

@@ -146,6 +146,8 @@ func (p *Pages) Routes() []Route {
 			// Signs in at the identity provider, which sends the browser back.
 			{"GET", "/signin/oidc", true, p.beginSignIn},
 			{"GET", ReturnPath, true, p.finishSignIn},
+			// The provider says that somebody has signed out there.
+			{"POST", "/signin/oidc/logout", true, p.endedAtProvider},
 		},
 		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
 }
@@ -172,8 +174,10 @@ type Session interface {
 	Begin(back string) (address string, err error)
 	// Finish signs in a visitor who comes back from the provider with an answer, and returns the path that Begin was given.
 	Finish(answer url.Values) (back string, err error)
-	// EndSession is the address for signing out at the provider; empty if there is none.
-	EndSession() string
+	// EndSession is the address for signing out at the provider, of a visitor who is still signed in here; empty if there is none.
+	EndSession() (address string, err error)
+	// EndedAtProvider ends the sessions of which a logout token of the provider says that they are over.
+	EndedAtProvider(token string) error
 	// Renew begins another session in place of the one that ended when the visitor changed their password.
 	Renew() error
 	// ID is the id of the session. Without a session it is an id that no session has.

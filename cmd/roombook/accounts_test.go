@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // commandLine runs a command in this process, with a line at its standard input, and returns what it prints.
@@ -62,7 +63,7 @@ func (p *process) ask(t *testing.T, method, path, body, header string) (status i
 }
 
 // The whole program with accounts: the first user is added by the link that is printed once; users and tokens of the command line count at
-// once; and a user who is erased is nowhere, in the log, its copies, the lists or the directory, all of which stay in order.
+// once; and a user who is erased is nowhere, in the log, its copies, the lists or the directory, all of which stay in order. What a user does not want to be sent is not.
 func TestAccounts(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data, "--auth", "accounts")
@@ -102,6 +103,9 @@ func TestAccounts(t *testing.T) {
 	}
 	token := strings.TrimSpace(commandLine(t, "", "token", "create", "annabella", "--label", "the "+personal+" laptop", "--role", "user", "--data", data))
 	bearer := "Authorization: Bearer " + token
+	if status, body, _ := p.ask(t, "PATCH", "/users/"+id, `{"withoutMail":["booked"]}`, bearer); status != 200 {
+		t.Fatal(status, body)
+	}
 	status, body, _ = p.ask(t, "POST", "/bookings", `{"roomId":"1","useStartDtm":"203001071000","useEndDtm":"203001071100","bookingUserId":"`+id+`"}`, bearer)
 	if status != 201 {
 		t.Fatal(status, body)
@@ -109,6 +113,25 @@ func TestAccounts(t *testing.T) {
 	var booking struct{ BookingID string }
 	if err := json.Unmarshal([]byte(body), &booking); err != nil {
 		t.Fatal(err)
+	}
+	for told := false; !told; time.Sleep(10 * time.Millisecond) {
+		_, body, _ := p.ask(t, "GET", "/notifications?bookingId="+booking.BookingID, "", bearer)
+		var list struct {
+			Embedded struct {
+				Notifications []struct {
+					Kind, Delivery string
+					Attempts       int
+				}
+			} `json:"_embedded"`
+		}
+		if err := json.Unmarshal([]byte(body), &list); err != nil {
+			t.Fatal(err, body)
+		}
+		for _, n := range list.Embedded.Notifications {
+			if told = told || n.Kind == "booked" && n.Delivery == "DELIVERED"; n.Kind == "booked" && n.Attempts > 0 {
+				t.Errorf("what the user does not want to be sent: %s", body)
+			}
+		}
 	}
 	tokens := commandLine(t, "", "token", "list", "annabella", "--data", data)
 	if !strings.Contains(tokens, "used 20") || !strings.Contains(tokens, "laptop") || strings.Contains(tokens, token) {

@@ -115,7 +115,7 @@ func (p mailPeople) Person(ctx context.Context, id domain.UserID) (notify.Person
 		return notify.Person{}, false, nil
 	}
 	_, active := u.Actor()
-	return notify.Person{Name: cmp.Or(u.FullName, u.Name), Address: u.Address, Language: u.Language}, active, err
+	return notify.Person{Name: cmp.Or(u.FullName, u.Name), Address: u.Address, Language: u.Language, Without: u.WithoutMail}, active, err
 }
 
 // Approvers implements [notify.People].

@@ -180,7 +180,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 	}
 	queries := projections.NewQueries(views, projections.QueryOptions{ReadWait: c.readWait, Positions: positions, Policy: c.policy, Log: store})
 	if c.has(roleDispatch) {
-		o := notify.Options{Link: c.link(listener.Addr()), Rooms: func(ctx context.Context) (func(domain.RoomID) string, error) { return queries.RoomNames(ctx, 0) }, Logger: log, Tracer: tracer}
+		o := notify.Options{Link: c.link(listener.Addr()), Approvers: handler.Approvers, Rooms: func(ctx context.Context) (func(domain.RoomID) string, error) { return queries.RoomNames(ctx, 0) }, Logger: log, Tracer: tracer}
 		if users != nil {
 			o.People = mailPeople{users}
 		}

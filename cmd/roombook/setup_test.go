@@ -66,7 +66,8 @@ func TestSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer user.Close()
-	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`} {
+	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`,
+		"$$dispatch-settled-roombook-notifications": `{"$maxCount":1}`, "$$dispatch-settled-roombook-notifications-webhook": `{"$maxCount":1}`} {
 		last := ""
 		for r, err := range user.ReadStream(t.Context(), stream, 0) {
 			if err != nil {

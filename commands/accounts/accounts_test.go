@@ -555,9 +555,21 @@ func TestGuessesAreDelayed(t *testing.T) {
 	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "elsewhere", At: noon.Add(time.Minute)}); err != nil {
 		t.Errorf("after the delay: %v", err)
 	}
+	w.add(t, "sprayer")
+	_, code, _ := w.codeFor(t, "sprayer")
 	for i := range 20 {
-		_, _, err := w.SignIn(t.Context(), SignIn{Name: fmt.Sprint("name", i), Password: other, Client: "sprayer", At: noon})
+		_, _, err := w.SignIn(t.Context(), SignIn{Name: fmt.Sprint("name", i), Password: other, Client: "sprayer", At: noon.Add(time.Duration(i))})
 		wantErr(t, "one of many names", err, ErrWrongCredentials)
+		if i != 18 {
+			continue
+		}
+		// Whoever has an account and a link of their own still has failed as often as before, and no more often.
+		if _, _, err := w.SignIn(t.Context(), SignIn{Name: "sprayer", Password: good, Client: "sprayer", At: noon.Add(time.Second)}); err != nil {
+			t.Error(err)
+		}
+		if _, invalid := errors.AsType[*domain.Invalid](w.ChoosePassword(t.Context(), code, "short", "sprayer", noon.Add(time.Second))); !invalid {
+			t.Error("the link cannot be used")
+		}
 	}
 	if _, _, err := w.SignIn(t.Context(), SignIn{Name: "ann", Password: good, Client: "sprayer", At: noon}); err == nil {
 		t.Error("who tries many names is not delayed")
@@ -619,7 +631,7 @@ func TestTokens(t *testing.T) {
 	if !wellFormed(secret) || len(secret) != 55 {
 		t.Errorf("token %q", secret)
 	}
-	want := domain.Actor{User: id, Roles: "approver", Rooms: "red"}
+	want := domain.Actor{User: id, Roles: "approver", Rooms: "red", ByToken: true}
 	if actor, err := w.ByToken(ctx, secret, noon.Add(time.Minute)); err != nil || actor != want {
 		t.Errorf("actor %+v, %v", actor, err)
 	}
@@ -655,11 +667,17 @@ func TestTokens(t *testing.T) {
 	_, err = w.ByToken(ctx, secret, noon.Add(time.Hour))
 	wantErr(t, "an expired token", err, ErrWrongCredentials)
 
-	// A token can make none that permits more than it does.
-	weak := own
-	weak.Actor = want
-	_, _, err = w.CreateToken(ctx, weak, NewToken{User: id, ExpiresAt: noon.Add(time.Hour)})
-	wantErr(t, "a token of a token", err, domain.ErrBeyondUser)
+	// A token makes nothing that outlives it, also one of an administrator for others.
+	for _, roles := range []domain.Roles{want.Roles, "admin"} {
+		byToken := Request{Actor: domain.Actor{User: id, Roles: roles, ByToken: true}, At: noon}
+		_, _, err = w.CreateToken(ctx, byToken, NewToken{User: id, ExpiresAt: noon.Add(time.Minute)})
+		wantErr(t, "a token of a token", err, ErrByToken)
+	}
+	byAdmin := Request{Actor: domain.Actor{User: id, Roles: "admin", ByToken: true}, At: noon}
+	_, err = w.PairDisplay(ctx, byAdmin, "BBBB-BBBB")
+	wantErr(t, "a display of a token", err, ErrByToken)
+	_, _, err = w.PasswordCode(ctx, byAdmin, id)
+	wantErr(t, "a password of a token", err, ErrByToken)
 	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, Roles: "admin", ExpiresAt: noon.Add(time.Hour)})
 	wantErr(t, "a role that the user lacks", err, domain.ErrBeyondUser)
 	_, _, err = w.CreateToken(ctx, own, NewToken{User: id, ExpiresAt: noon})
@@ -703,7 +721,7 @@ func TestTokens(t *testing.T) {
 func TestEveryCommandIsDecided(t *testing.T) {
 	w := newWorld(t)
 	id := w.add(t, "ann")
-	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "Name", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut"} // or with another than the request's
+	withoutActor := []string{"ByFeedToken", "ByIdentity", "BySession", "ByToken", "ChoosePassword", "IDToken", "Name", "SetUp", "SetUpCode", "ShowCode", "SignIn", "SignInAs", "SignOut", "SignOutAtProvider"} // or with another than the request's
 	methods := reflect.TypeFor[*Accounts]()
 	for i := range methods.NumMethod() {
 		m := methods.Method(i)

@@ -72,10 +72,13 @@ func (a *Accounts) ShowCode(ctx context.Context, room domain.RoomID, secret, cli
 }
 
 // PairDisplay issues a token to the display that shows a code, for the longest time for which a token is valid. The error is
-// [ErrNoDisplay], *[TooManyTries], or [directory.ErrNameTaken] if a user who is no door has the name of the room's door.
+// [ErrByToken], [ErrNoDisplay], *[TooManyTries], or [directory.ErrNameTaken] if a user who is no door has the name of the room's door.
 func (a *Accounts) PairDisplay(ctx context.Context, r Request, code string) (Token, error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return Token{}, err
+	}
+	if r.Actor.ByToken {
+		return Token{}, ErrByToken
 	}
 	if err := a.byDisplay.try("user "+string(r.Actor.User), r.At); err != nil {
 		return Token{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"roombook/commands/accounts/directory"
 	"roombook/domain"
@@ -18,6 +19,8 @@ type Identity struct {
 	Address  string // of mail, may be empty
 	Roles    domain.Roles
 	Rooms    domain.Rooms
+	// SessionID is what the provider calls the session (sid), and IDToken says all this; both may be empty.
+	SessionID, IDToken string
 }
 
 // ErrDisabled means that the provider has authenticated a user who is disabled here.
@@ -53,8 +56,43 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 			return "", "", err
 		}
 	}
-	secret, err = a.begin(ctx, u, r.At)
+	secret, err = a.begin(ctx, u, r.At, directory.ProviderSession{Identity: i.Identity, ID: i.SessionID, IDToken: i.IDToken})
 	return secret, u.ID, err
+}
+
+// IDToken returns the ID token by which a session began at a provider; empty if there is none, or no such session.
+func (a *Accounts) IDToken(ctx context.Context, secret string) (string, error) {
+	s, err := a.directory.Session(ctx, hashOf(secret))
+	if errors.Is(err, directory.ErrUnknown) {
+		err = nil
+	}
+	return s.Provider.IDToken, err
+}
+
+// ProviderLogout is what a provider says when somebody has signed out there.
+type ProviderLogout struct {
+	directory.Identity        // the subject may be empty
+	SessionID          string // as in [Identity]; may be empty if the subject is not
+	TokenID            string // of the issuer's tokens no other one has it
+	ExpiresAt          time.Time
+}
+
+// ErrLogoutUsed means that a provider's word that somebody has signed out was used before.
+var ErrLogoutUsed = errors.New("the logout token was used before")
+
+// SignOutAtProvider ends the sessions of which a provider says that they are over, once: another session that begins later is not ended by what
+// was said before. The error is [ErrLogoutUsed]. After a failure of the directory the call can be repeated.
+func (a *Accounts) SignOutAtProvider(ctx context.Context, l ProviderLogout, at time.Time) error {
+	used := directory.Code{ID: hashOf("logout " + l.Issuer + " " + l.TokenID), ExpiresAt: l.ExpiresAt}
+	if _, err := a.directory.Code(ctx, used.ID); err == nil {
+		return ErrLogoutUsed
+	} else if !errors.Is(err, directory.ErrUnknown) {
+		return err
+	}
+	if err := a.directory.EndProviderSessions(ctx, l.Identity, l.SessionID); err != nil {
+		return err
+	}
+	return a.addCode(ctx, at, used)
 }
 
 // ByIdentity returns who acts with a provider's access token: the user with the identity, in the identity's roles, or in the user's own if it
@@ -71,7 +109,7 @@ func (a *Accounts) ByIdentity(ctx context.Context, r Request, i Identity) (domai
 	if !active {
 		return domain.Actor{}, ErrWrongCredentials
 	}
-	if i.Roles != "" {
+	if actor.ByToken = true; i.Roles != "" {
 		actor.Roles, actor.Rooms = i.Roles, i.Rooms
 	}
 	return actor, nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"roombook/commands/accounts/directory"
 	"roombook/domain"
@@ -120,6 +121,47 @@ func TestOneUserForAnIdentity(t *testing.T) {
 	}
 }
 
+// A provider says which of somebody's sessions is over, once.
+func TestSignOutAtProvider(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	begin := func(session string) (secret string) {
+		t.Helper()
+		i := identity("7", "ann")
+		i.SessionID, i.IDToken = session, "the token of "+session
+		secret, _, err := w.SignInAs(ctx, Request{At: noon}, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token, err := w.IDToken(ctx, secret); err != nil || token != i.IDToken {
+			t.Errorf("%q, %v", token, err)
+		}
+		return secret
+	}
+	wantThere := func(secret string, there bool) {
+		t.Helper()
+		if _, err := w.another().BySession(ctx, secret, noon); (err == nil) != there {
+			t.Errorf("%v, there: %t", err, there)
+		}
+	}
+	first, second := begin("s1"), begin("s2")
+	said := ProviderLogout{Identity: directory.Identity{Issuer: identity("7", "").Issuer, Subject: "7"}, SessionID: "s1", TokenID: "1", ExpiresAt: noon.Add(time.Minute)}
+	if err := w.SignOutAtProvider(ctx, said, noon); err != nil {
+		t.Fatal(err)
+	}
+	wantThere(first, false)
+	wantThere(second, true)
+	if token, err := w.IDToken(ctx, first); err != nil || token != "" {
+		t.Errorf("%q, %v", token, err)
+	}
+	wantErr(t, "again", w.SignOutAtProvider(ctx, said, noon), ErrLogoutUsed)
+	said.SessionID, said.TokenID = "", "2"
+	if err := w.SignOutAtProvider(ctx, said, noon); err != nil {
+		t.Fatal(err)
+	}
+	wantThere(second, false)
+}
+
 // An access token says who, and may say in which roles; what is known of the user stays.
 func TestByIdentity(t *testing.T) {
 	w := newWorld(t)
@@ -129,7 +171,7 @@ func TestByIdentity(t *testing.T) {
 	events := w.counted.reads.Load()
 	for range 3 {
 		actor, err := w.ByIdentity(t.Context(), Request{At: noon}, identity("7", ""))
-		if err != nil || actor != (domain.Actor{User: user, Roles: "user"}) {
+		if err != nil || actor != (domain.Actor{User: user, Roles: "user", ByToken: true}) {
 			t.Errorf("%+v, %v", actor, err)
 		}
 	}
@@ -139,7 +181,7 @@ func TestByIdentity(t *testing.T) {
 	w.wantPerson(t, user, "ann", "Ann", "ann@rooms.example")
 	as := identity("7", "")
 	as.Roles, as.Rooms = "machine", "1"
-	if actor, err := w.ByIdentity(t.Context(), Request{At: noon}, as); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1"}) {
+	if actor, err := w.ByIdentity(t.Context(), Request{At: noon}, as); err != nil || actor != (domain.Actor{User: user, Roles: "machine", Rooms: "1", ByToken: true}) {
 		t.Errorf("%+v, %v", actor, err)
 	}
 	if u, err := w.User(t.Context(), admin, user); err != nil || u.Roles != "user" {

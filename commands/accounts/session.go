@@ -58,8 +58,8 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 		return "", "", ErrWrongCredentials
 	}
 	a.byName.succeed(name)
-	a.byClient.succeed(c.Client)
-	if secret, err = a.begin(ctx, u, c.At); err != nil {
+	a.byClient.takeBack(c.Client, c.At)
+	if secret, err = a.begin(ctx, u, c.At, directory.ProviderSession{}); err != nil {
 		return "", "", err
 	}
 	// Sessions are removed once a password is replaced, so this one goes then, or the password is another one by now.
@@ -73,13 +73,13 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 	return secret, u.ID, nil
 }
 
-// begin begins a session, and removes those that are over.
-func (a *Accounts) begin(ctx context.Context, u domain.User, at time.Time) (secret string, err error) {
+// begin begins a session, at a provider if one has said so. Those that are over are removed meanwhile.
+func (a *Accounts) begin(ctx context.Context, u domain.User, at time.Time, p directory.ProviderSession) (secret string, err error) {
 	if err := a.directory.PruneSessions(ctx, at.Add(-a.life), at.Add(-a.idle)); err != nil {
 		return "", err
 	}
 	secret = newSecret()
-	return secret, a.directory.AddSession(ctx, directory.Session{ID: hashOf(secret), User: u.ID, Epoch: u.Epoch, CreatedAt: at, SeenAt: at})
+	return secret, a.directory.AddSession(ctx, directory.Session{ID: hashOf(secret), User: u.ID, Epoch: u.Epoch, CreatedAt: at, SeenAt: at, Provider: p})
 }
 
 // Renew begins another session in place of one whose user has just changed their password.
@@ -91,7 +91,7 @@ func (a *Accounts) Renew(ctx context.Context, r Request) (secret string, err err
 	if _, active := u.Actor(); !active {
 		return "", ErrWrongCredentials
 	}
-	return a.begin(ctx, u, r.At)
+	return a.begin(ctx, u, r.At, directory.ProviderSession{})
 }
 
 // SignOut ends a session.

@@ -62,7 +62,23 @@ func (t *throttle) try(key string, now time.Time) error {
 	return nil
 }
 
-// succeed forgets the tries of a key.
+// takeBack takes back a try that succeeded. It leaves those that failed: or whoever has one account would make an address forget what failed
+// for others.
+func (t *throttle) takeBack(key string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, ok := t.tries.Get(key)
+	if !ok {
+		return
+	}
+	s.n--
+	if s.last.Equal(at) { // the wait is because of this try
+		s.until = time.Time{}
+	}
+	t.tries.Add(key, s)
+}
+
+// succeed forgets the tries of a key that stands for one account.
 func (t *throttle) succeed(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

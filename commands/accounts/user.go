@@ -234,14 +234,16 @@ type Change struct {
 	Name, FullName, Address, Language *string
 	Roles                             *domain.Roles
 	Rooms                             *domain.Rooms
+	WithoutMail                       *domain.Kinds // of notifications
 	Disabled                          *bool
 }
 
-// ChangeUser changes a user's details and roles. Users who do not manage others may only change their own language. Everything
-// is validated before anything is changed; after a failure of a store the call can be repeated. The error is [domain.ErrUserNotFound], [directory.ErrNameTaken] or
+// ChangeUser changes a user's details and roles. Users who do not manage others may only change their own language, and which notifications they
+// are mailed. Everything is validated before anything is changed; after a failure of a store the call can be repeated. The error is
+// [domain.ErrUserNotFound], [directory.ErrNameTaken] or
 // *[domain.Invalid].
 func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
-	if id != r.Actor.User || c != (Change{Language: c.Language}) {
+	if id != r.Actor.User || c != (Change{Language: c.Language, WithoutMail: c.WithoutMail}) {
 		if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 			return err
 		}
@@ -281,6 +283,13 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 			if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
 				return nil, err
 			}
+		}
+		if c.WithoutMail != nil {
+			chosen, err := domain.DecideMail(u, *c.WithoutMail, r.At)
+			if err != nil {
+				return nil, err
+			}
+			events = append(events, chosen...)
 		}
 		if c.Disabled == nil {
 			return events, nil
@@ -363,10 +372,14 @@ func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID,
 // passwordCodeLife is how long a code for choosing a password is valid.
 const passwordCodeLife = 3 * 24 * time.Hour
 
-// PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [domain.ErrUserNotFound].
+// PasswordCode returns a code with which the user can choose a password once, and when it expires. The error is [ErrByToken], or
+// [domain.ErrUserNotFound].
 func (a *Accounts) PasswordCode(ctx context.Context, r Request, id domain.UserID) (code string, expires time.Time, err error) {
 	if err := r.Actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return "", time.Time{}, err
+	}
+	if r.Actor.ByToken && id == r.Actor.User {
+		return "", time.Time{}, ErrByToken
 	}
 	if _, err := a.User(ctx, r, id); err != nil {
 		return "", time.Time{}, err
@@ -396,7 +409,7 @@ func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client st
 	if err != nil {
 		return err
 	}
-	a.byClient.succeed(client)
+	a.byClient.takeBack(client, at)
 	r := Request{Actor: domain.Actor{User: c.User}, At: at}
 	u, err := a.User(ctx, r, c.User)
 	if errors.Is(err, domain.ErrUserNotFound) || err == nil && u.Phase != domain.UserPhaseActive {

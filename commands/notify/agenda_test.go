@@ -547,6 +547,36 @@ func TestDeletedStreamHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// Where the streams that keep positions were deleted for good, what failed is attempted again all the same, also by a process that has just started.
+func TestDeletedCheckpoint(t *testing.T) {
+	address := "esdb://" + eventstoretest.Serve(t, "") + "?tls=false" // where no other test keeps its positions
+	store := eventstoretest.BeforeStore(t, address).Open(t, eventstore.Options{})
+	w, server := newWorldOn(t, store), notifytest.NewMailServer(t, false)
+	ann := w.user("ann")
+	refused := refuse(server, full, ann)
+	mail := mailOptions(server)
+	mail.Pause = time.Hour
+	d, stop := w.start(Options{Mail: mail})
+	id := w.created(ann)
+	w.until("it waits for its next attempt", func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == 1 })
+	stop()
+	for _, stream := range []string{checkpointStream, settledStream(d.routes[0].group)} {
+		if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused.Store(false)
+	d, _ = w.start(Options{Mail: mail})
+	w.until("it waits again", func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == 1 })
+	d.agenda.hasten()
+	if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts != 2 {
+		t.Errorf("%+v", c)
+	}
+	if err := d.Health(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A start reads the log from before the oldest failure that another attempt follows, and no further back.
 func TestAgendaCheckpoint(t *testing.T) {
 	store := eventstoretest.OpenAlone(t) // where no other notifications are

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -120,7 +121,7 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 	var requested []domain.NotificationRequested
 	if isAsked {
 		if only == "" {
-			approvers, err := d.approvers(ctx, asked.RoomID)
+			approvers, err := d.approvers(ctx, asked)
 			if err != nil || len(approvers) == 0 {
 				return nil, cause, err // the usual case, which needs no read
 			}
@@ -211,7 +212,7 @@ func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, a
 		if err != nil || len(s.Requested) > 0 {
 			return s.Requested, err
 		}
-		approvers, err := d.approvers(ctx, asked.RoomID)
+		approvers, err := d.approvers(ctx, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -270,16 +271,16 @@ func (d *Dispatcher) person(ctx context.Context, user domain.UserID) (p person, 
 	return p, err
 }
 
-// approvers returns the users who confirm bookings of a room, and retries while the directory is unavailable.
-func (d *Dispatcher) approvers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
+// approvers returns the users who are asked to confirm a booking, and retries while it cannot be known who they are.
+func (d *Dispatcher) approvers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
 	err = d.untilKnown(ctx, func() error {
-		users, err = d.who.findApprovers(ctx, room)
+		users, err = d.who.findApprovers(ctx, asked)
 		return err
 	})
 	return users, err
 }
 
-// untilKnown calls ask until it succeeds. The error is the context's.
+// untilKnown calls ask until it succeeds. The error is the context's, or a [*commands.Unreadable], which asking again does not mend.
 func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
 	for pauses := newBackOff(); ; {
 		err := ask()
@@ -289,6 +290,9 @@ func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if _, unreadable := errors.AsType[*commands.Unreadable](err); unreadable {
+			return err
 		}
 		d.who.away.Failed(err)
 		if err := eventstore.Sleep(ctx, pauses.NextBackOff()); err != nil {

@@ -40,9 +40,10 @@ func (p person) wants(kind domain.NotificationKind) bool {
 
 // Person is who a user is.
 type Person struct {
-	Name     string // to be shown
-	Address  string // of mail; empty for a user who gets none
-	Language string // of mail; empty for that of Options
+	Name     string       // to be shown
+	Address  string       // of mail; empty for a user who gets none
+	Language string       // of mail; empty for that of Options
+	Without  domain.Kinds // of notifications, which are not sent to the user
 }
 
 // People looks users up in place of the file and the address template. An error means that the lookup should be repeated: messages wait
@@ -64,8 +65,9 @@ type directoryFile struct {
 
 // directory looks users up: in People if there is one, or in a file, which is reloaded when it changes. It is safe for concurrent use.
 type directory struct {
-	known    People                                                        // nil: the file
-	rooms    func(ctx context.Context) (func(domain.RoomID) string, error) // names of rooms, may be nil
+	known    People                                                                                           // nil: the file
+	byRoom   func(ctx context.Context, room domain.RoomID, booking domain.BookingID) ([]domain.UserID, error) // as in Options
+	rooms    func(ctx context.Context) (func(domain.RoomID) string, error)                                    // names of rooms, may be nil
 	away     *eventstore.Trouble
 	path     string // empty: no file
 	template string // of addresses
@@ -92,7 +94,7 @@ func openDirectory(path, template, language string, t *texts, log *slog.Logger) 
 		language: language,
 		texts:    t,
 		log:      log,
-		away:     eventstore.NewTrouble(log, slog.LevelError, "the directory of users does not answer, and messages wait", "the directory of users answers again"),
+		away:     eventstore.NewTrouble(log, slog.LevelError, "it cannot be looked up who is to be told, and messages wait", "it can be looked up again who is to be told"),
 		broken:   eventstore.NewTrouble(log, slog.LevelError, "the directory cannot be read and is used as it was", "the directory is read again"),
 	}
 	if _, err := d.byTemplate("user"); err != nil || !strings.Contains(template, "{user}") {
@@ -212,14 +214,31 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 	if err != nil {
 		return person{}, err
 	}
-	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), Name: p.Name, Gone: !active || p.Address == ""}, nil
+	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), OptOut: p.Without.List(), Name: p.Name, Gone: !active || p.Address == ""}, nil
 }
 
-// findApprovers returns the users who confirm bookings of a room, from People if there is one.
-func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
+// findApprovers returns the users who can answer a request for confirmation because of the room: the approvers of the directory, and then
+// those whom the room itself names. With accounts nobody answers for a booking of their own, unless they are an administrator.
+func (d *directory) findApprovers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
 	if d.known == nil {
-		return d.approvers(room), nil
+		users = d.approvers(asked.RoomID)
+	} else if users, err = d.knownApprovers(ctx, asked); err != nil {
+		return nil, err
 	}
+	if d.byRoom == nil {
+		return users, nil
+	}
+	named, err := d.byRoom(ctx, asked.RoomID, asked.BookingID)
+	for _, user := range named {
+		if !slices.Contains(users, user) && (d.known == nil || user != asked.UserID) {
+			users = append(users, user)
+		}
+	}
+	return users, err
+}
+
+// knownApprovers returns the approvers of People who can answer a request for confirmation.
+func (d *directory) knownApprovers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now := time.Now(); now.Sub(d.approvingSince) > approversFresh {
@@ -229,7 +248,7 @@ func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (user
 		d.approvingSince = now
 	}
 	for _, a := range d.approving {
-		if a.Rooms.Has(room) {
+		if a.Rooms.Has(asked.RoomID) && a.May(domain.AnswerBooked, a.To(asked.UserID, asked.RoomID)) == nil {
 			users = append(users, a.User)
 		}
 	}

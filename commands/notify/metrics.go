@@ -57,19 +57,6 @@ func newMetrics(d *Dispatcher) *metrics {
 	}
 }
 
-// watchEvery is the interval at which groups are polled.
-const watchEvery = 10 * time.Second
-
-// watch polls a group until the context ends.
-func (m *metrics) watch(ctx context.Context, store Store, group string) error {
-	for {
-		m.poll(ctx, store, group)
-		if err := eventstore.Sleep(ctx, watchEvery); err != nil {
-			return err
-		}
-	}
-}
-
 func (m *metrics) poll(ctx context.Context, store Store, group string) {
 	info, err := store.Group(ctx, group)
 	if err != nil {

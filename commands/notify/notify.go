@@ -56,7 +56,6 @@ type Store interface {
 	Group(ctx context.Context, group string) (eventstore.GroupInfo, error)
 	Incarnation() eventstore.Incarnation
 	Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error]
-	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
 	SaveCheckpoint(ctx context.Context, stream string, p eventstore.Position) error
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }
@@ -71,6 +70,7 @@ type Streams interface {
 type Groups interface {
 	End(ctx context.Context) (eventstore.Position, error)
 	EnsureGroup(ctx context.Context, group string, g eventstore.GroupSettings) (changed bool, err error)
+	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
 }
 
 // Options configure a [Dispatcher].
@@ -85,6 +85,8 @@ type Options struct {
 	Directory, Address string
 	// People says who users are, in place of Directory and Address; nil leaves it to these.
 	People People
+	// Approvers returns the approvers whom a room names, as of a booking of it or later; nil takes no room to name any.
+	Approvers func(ctx context.Context, room domain.RoomID, booking domain.BookingID) ([]domain.UserID, error)
 	// Rooms returns the names of rooms for mail, empty for a room that has none; nil leaves them at their ids.
 	Rooms func(ctx context.Context) (func(domain.RoomID) string, error)
 	// Texts is a folder with templates that override the embedded ones; empty means none. Language is the language of users without an
@@ -120,6 +122,10 @@ type route struct {
 	key      func(eventstore.Recorded) string
 	people   bool // recipients may opt out
 	unread   *eventstore.Trouble
+	unsaved  *eventstore.Trouble
+
+	saving  sync.Mutex
+	settled eventstore.Position // as it was stored last; 0 if it was not yet. saving must be held.
 
 	mu  sync.Mutex
 	err error // why the group is not consumed
@@ -162,7 +168,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	if d.who, err = openDirectory(o.Directory, o.Address, o.Language, t, o.Logger); err != nil {
 		return nil, err
 	}
-	d.who.known, d.who.rooms = o.People, o.Rooms
+	d.who.known, d.who.byRoom, d.who.rooms = o.People, o.Approvers, o.Rooms
 	d.metrics = newMetrics(d)
 	main := &route{group: Group, people: true, key: byRecipient}
 	if o.Mail != nil {
@@ -200,6 +206,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	}
 	for _, r := range d.routes {
 		r.unread = eventstore.NewTrouble(o.Logger, slog.LevelError, "notifications are not sent", "notifications are sent again")
+		r.unsaved = eventstore.NewTrouble(o.Logger, slog.LevelWarn, "it cannot be stored how far notifications are settled: if their group is deleted, some may be lost", "")
 	}
 	return d, nil
 }
@@ -255,24 +262,32 @@ func (d *Dispatcher) Health() error {
 	return nil
 }
 
-// Setup sets the metadata of the stream that keeps the last position only, from which a start looks for what is to be attempted again. What is
-// set already is left as it is. The error may be an [*eventstore.Refused].
+// Setup sets the metadata of the streams that keep the last position only: that from which a start looks for what is to be attempted again, and
+// for each group that from which it starts if somebody deletes it. What is set already is left as it is. The error may be an
+// [*eventstore.Refused].
 func Setup(ctx context.Context, store interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }) error {
-	return store.SetMaxCount(ctx, checkpointStream, 1)
+	for _, stream := range []string{checkpointStream, settledStream(Group), settledStream(WebhookGroup)} {
+		if err := store.SetMaxCount(ctx, stream, 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// EnsureGroup creates a group if it is missing, and updates its settings if they differ. A new group starts at the end of the log: nobody is
-// notified of earlier events. changed reports whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a
+// settledStream stores the position up to which a group has settled everything, because the event store forgets that with the group.
+func settledStream(group string) string { return "dispatch-settled-" + group }
+
+// EnsureGroup creates a group if it is missing, and updates its settings if they differ. One that was deleted starts where it had settled
+// everything, by whoever is allowed to create it, and any other at the end of the log: nobody is notified of earlier events. changed reports whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a
 // group takes more rights than to consume it.
 func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
-	return ensureGroup(ctx, store, group, 0)
-}
-
-// ensureGroup is EnsureGroup for a group that starts at a position if it is missing, 0 for the end of the log.
-func ensureGroup(ctx context.Context, store Groups, group string, from eventstore.Position) (changed bool, err error) {
 	end, err := store.End(ctx)
+	if err != nil {
+		return false, err
+	}
+	from, err := store.LoadCheckpoint(ctx, settledStream(group))
 	if err != nil {
 		return false, err
 	}
@@ -307,22 +322,51 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	parts.Go(func() error { return d.agenda.run(ctx) })
 	for _, r := range d.routes {
 		parts.Go(func() error { return d.follow(ctx, lasting, r) })
-		parts.Go(func() error { return d.metrics.watch(ctx, d.store, r.group) })
+		parts.Go(func() error { return d.watch(ctx, r) })
 	}
 	return parts.Wait()
 }
 
-// follow consumes a group until the context ends. It creates the group if it is missing and the user is allowed to: one that was deleted begins
-// where that had settled everything.
+// watchEvery is the interval at which groups are polled.
+const watchEvery = 10 * time.Second
+
+// watch polls a group until the context ends.
+func (d *Dispatcher) watch(ctx context.Context, r *route) error {
+	for {
+		d.poll(ctx, r)
+		if err := eventstore.Sleep(ctx, watchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// poll polls a group and stores the position up to which it has settled everything.
+func (d *Dispatcher) poll(ctx context.Context, r *route) {
+	d.metrics.poll(ctx, d.store, r.group)
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	p := d.metrics.settled(r.group)
+	if p == r.settled {
+		return
+	}
+	if err := d.store.SaveCheckpoint(ctx, settledStream(r.group), p); err == nil {
+		r.settled = p
+		r.unsaved.Over()
+	} else if ctx.Err() == nil {
+		r.unsaved.Failed(err, "group", r.group)
+	}
+}
+
+// follow consumes a group until the context ends. It creates the group if it is missing and the user is allowed to.
 func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 	missing := false
 	for pauses := newBackOff(); ; {
-		_, err := ensureGroup(ctx, d.store, r.group, d.metrics.settled(r.group))
+		_, err := EnsureGroup(ctx, d.store, r.group)
 		if _, ok := errors.AsType[*eventstore.Refused](err); ok && missing {
 			err = commands.NeedsSetup(err)
 		} else if err == nil || ok {
 			r.report(nil)
-			d.metrics.poll(ctx, d.store, r.group)
+			d.poll(ctx, r)
 			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Linger: linger, Key: r.key},
 				func(ctx context.Context, e eventstore.Delivery) eventstore.Settlement {
 					return d.handle(ctx, lasting, r, e)

@@ -381,6 +381,35 @@ func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 	}
 }
 
+// A group that is deleted while no dispatcher runs, or one that may not create it, begins where it had settled everything, whoever makes it again.
+func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
+	w, address := newWorldAt(t)
+	server := notifytest.NewMailServer(t, false)
+	d, stop := w.start(Options{Mail: mailOptions(server)})
+	group := d.routes[0].group
+	sent := w.created(w.user("kim"))
+	w.outcome(sent, domain.ChannelMail)
+	stop()
+	if from, err := w.store.LoadCheckpoint(t.Context(), settledStream(group)); err != nil || from == 0 {
+		t.Fatalf("settled up to %d, %v", from, err)
+	}
+	eventstoretest.DeleteGroup(t, address, group)
+	between, last := w.created(w.user("lee")), w.created(w.user("ann"))
+	if changed, err := EnsureGroup(t.Context(), w.store, group); err != nil || !changed { // as an administrator
+		t.Fatal(changed, err)
+	}
+	w.start(Options{Mail: mailOptions(server)})
+	for _, id := range []domain.NotificationID{sent, between, last} {
+		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+			t.Errorf("%+v", c)
+		}
+	}
+	w.idle(group)
+	if got := w.mails(server); len(got) != 3 {
+		t.Errorf("mails to %s", got)
+	}
+}
+
 // A dispatcher that has lost its connection while the mail server is away leaves to another what waits in its hands.
 func TestGroupChangesHandsDuringAnOutage(t *testing.T) {
 	w, address := newWorldAt(t)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"roombook/commands"
 	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 )
@@ -53,16 +54,18 @@ func (d *directoryOfPeople) set(change func()) {
 }
 
 // Mail goes to the addresses of the directory, in its languages, and calls people and rooms by their names; who is disabled or erased or has
-// no address gets none, also if that happens while the mail waits. While the directory is away messages wait, and no attempt counts.
+// no address, or does not want it, gets none, also if that happens while the mail waits. While the directory is away messages wait, and no attempt counts.
 func TestMailToPeople(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, true)
-	kim, lee, boss, silent := w.user("kim"), w.user("lee"), w.user("boss"), w.user("silent")
+	kim, lee, boss, silent, named, quiet := w.user("kim"), w.user("lee"), w.user("boss"), w.user("silent"), w.user("named"), w.user("quiet")
 	room := domain.RoomID(w.space + "-1")
 	people := &directoryOfPeople{
 		away: true,
 		people: map[domain.UserID]Person{
 			kim: {Name: "Kim Minsu", Address: "kim@firma.example", Language: "ko"}, lee: {Name: "Lee", Address: "lee@firma.example"},
 			boss: {Name: "The Boss", Address: "boss@firma.example", Language: "en"}, silent: {Name: "Silent"},
+			quiet: {Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindBooked)},
+			named: {Name: "Named", Address: "named@firma.example", Language: "en"},
 		},
 		inactive:  map[domain.UserID]bool{lee: true},
 		approvers: []domain.Actor{{User: boss, Roles: domain.NewRoles(domain.RoleApprover), Rooms: domain.NewRooms(room)}, {User: lee, Roles: domain.NewRoles(domain.RoleApprover), Rooms: "elsewhere"}},
@@ -77,11 +80,17 @@ func TestMailToPeople(t *testing.T) {
 	}
 	mail := mailOptions(server)
 	mail.Attempts = 1
-	d, _ := w.start(Options{Mail: mail, People: people, Rooms: names, Breaker: BreakerOptions{Failures: 1, Delay: 20 * time.Millisecond}})
+	d, _ := w.start(Options{Mail: mail, People: people, Approvers: w.commands.Approvers, Rooms: names, Breaker: BreakerOptions{Failures: 1, Delay: 20 * time.Millisecond}})
 
+	if _, err := w.commands.RegisterRoom(t.Context(), commands.RegisterRoom{
+		Request: w.request(), Room: room, Details: domain.Details{Name: "The Blue Room", Approvers: []domain.UserID{kim, boss, silent, named}},
+	}); err != nil {
+		t.Fatal(err)
+	}
 	booking := w.book(kim)
 	told := domain.NotificationOf(w.event(booking, "BookingCreated").ID)
-	asked := domain.NotificationOf(w.event(booking, "ConfirmRequested").ID).ForApprover(1)
+	request := domain.NotificationOf(w.event(booking, "ConfirmRequested").ID)
+	asked, askedByRoom := request.ForApprover(1), request.ForApprover(3)
 	w.until("the directory is asked again and again", func() bool {
 		people.mu.Lock()
 		defer people.mu.Unlock()
@@ -91,7 +100,7 @@ func TestMailToPeople(t *testing.T) {
 		t.Errorf("while the directory is away %v is recorded, and %d mails sent", events, len(server.All()))
 	}
 	people.set(func() { people.away = false })
-	for id, to := range map[domain.NotificationID]string{told: "kim@firma.example", asked: "boss@firma.example"} {
+	for id, to := range map[domain.NotificationID]string{told: "kim@firma.example", asked: "boss@firma.example", askedByRoom: "named@firma.example"} {
 		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts > 1 {
 			t.Errorf("to %s: %+v", to, c)
 		}
@@ -110,7 +119,7 @@ func TestMailToPeople(t *testing.T) {
 			if !strings.Contains(text, "예약했습니다") || !strings.Contains(text, "LOCATION:The Blue Room") {
 				t.Errorf("%s", text)
 			}
-		case "boss@firma.example":
+		case "boss@firma.example", "named@firma.example":
 			if !strings.Contains(text, "Kim Minsu") {
 				t.Errorf("%s", text)
 			}
@@ -119,11 +128,23 @@ func TestMailToPeople(t *testing.T) {
 		}
 	}
 
-	for _, user := range []domain.UserID{lee, silent, w.user("erased")} {
+	if c := w.outcome(request.ForApprover(2), domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
+		t.Errorf("an approver without an address: %+v", c)
+	}
+	if of := domain.Fold(domain.Deliveries{}, w.recorded(request)...).Requested; len(of) != 3 {
+		t.Errorf("asked: %+v", of) // kim, who is named too, has booked it
+	}
+	for _, user := range []domain.UserID{lee, silent, quiet, w.user("erased")} {
 		id := domain.NotificationOf(w.event(w.book(user), "BookingCreated").ID)
 		if c := w.outcome(id, domain.ChannelList); c.Delivery != domain.DeliveryDelivered {
 			t.Errorf("%s: %+v", user, c)
 		}
+	}
+	people.set(func() {
+		people.people[quiet] = Person{Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindChanged)}
+	})
+	if c := w.outcome(domain.NotificationOf(w.event(w.book(quiet), "BookingCreated").ID), domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+		t.Errorf("who wants the mail again: %+v", c)
 	}
 	server.Stop() // the mail waits, and its user is erased meanwhile
 	before := len(server.All())

@@ -44,6 +44,14 @@ type Session struct {
 	Epoch     int64 // of the user, when the session began
 	CreatedAt time.Time
 	SeenAt    time.Time // when it was last used, to some minutes
+	Provider  ProviderSession
+}
+
+// ProviderSession is what an identity provider has said of a session that began there; zero for one that began by a password.
+type ProviderSession struct {
+	Identity
+	ID      string // what the provider calls the session (sid), may be empty
+	IDToken string // by which it began, may be empty
 }
 
 // Token is the part of a token for the API that is not in its events.
@@ -54,7 +62,8 @@ type Token struct {
 	UsedAt time.Time // when it was last used, to some minutes; zero if it never was
 }
 
-// Code is a one-time secret: for choosing a user's password, or for issuing a token to a display beside a door.
+// Code is a one-time secret: for choosing a user's password, or for issuing a token to a display beside a door. One with neither user nor room
+// was used already.
 type Code struct {
 	ID        string        // a hash of the secret
 	User      domain.UserID // whose password it sets; empty for a display
@@ -106,6 +115,9 @@ type Store interface {
 	SeeSession(ctx context.Context, id string, at time.Time) error
 	// EndSession removes a session. It returns nil if it is not there.
 	EndSession(ctx context.Context, id string) error
+	// EndProviderSessions removes the sessions of an issuer that have the subject and the provider's id of a session that are given. One of the
+	// two may be empty, which is for any. It returns nil if there are none.
+	EndProviderSessions(ctx context.Context, i Identity, id string) error
 	// PruneSessions removes the sessions that began before a time, or were last used before another.
 	PruneSessions(ctx context.Context, begunBefore, seenBefore time.Time) error
 

@@ -253,16 +253,26 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	return m.keys.VerifySignature(ctx, token)
 }
 
-// verify returns what a token says that the provider issued to an audience and that has not expired. The error is [ErrRefused] or
+// verifier verifies tokens that the provider issued to an audience. If it returns an error, that may be because of the keys' failure. The error is
 // [ErrUnavailable].
-func (p *Provider) verify(ctx context.Context, token, audience string, at time.Time) (*oidc.IDToken, claims, error) {
+func (p *Provider) verifier(ctx context.Context, audience string, at time.Time) (*oidc.IDTokenVerifier, *keySet, error) {
 	m, err := p.metadata(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	keys := &keySet{provider: p, metadata: m}
 	config := &oidc.Config{ClientID: audience, SupportedSigningAlgs: algorithms, Now: func() time.Time { return at }}
-	t, err := oidc.NewVerifier(p.options.Issuer, keys, config).Verify(ctx, token)
+	return oidc.NewVerifier(p.options.Issuer, keys, config), keys, nil
+}
+
+// verify returns what a token says that the provider issued to an audience and that has not expired. The error is [ErrRefused] or
+// [ErrUnavailable].
+func (p *Provider) verify(ctx context.Context, token, audience string, at time.Time) (*oidc.IDToken, claims, error) {
+	verifier, keys, err := p.verifier(ctx, audience, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := verifier.Verify(ctx, token)
 	switch {
 	case keys.failure != nil:
 		return nil, nil, keys.failure
@@ -276,6 +286,40 @@ func (p *Provider) verify(ctx context.Context, token, audience string, at time.T
 		return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return t, c, nil
+}
+
+// logoutEvent is what a logout token is about, and no other token.
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+// maxAhead is by how much the provider's clock may be ahead of this one.
+const maxAhead = time.Minute
+
+// Logout returns what a logout token says (OpenID Connect Back-Channel Logout 1.0), with which the provider says that somebody has signed out
+// there. Whether it was used before is for the caller to know. The error is [ErrRefused] or [ErrUnavailable].
+func (p *Provider) Logout(ctx context.Context, token string, at time.Time) (l accounts.ProviderLogout, err error) {
+	verifier, keys, err := p.verifier(ctx, p.options.ClientID, at)
+	if err != nil {
+		return l, err
+	}
+	t, err := verifier.VerifyLogout(ctx, token)
+	if keys.failure != nil {
+		return l, keys.failure
+	}
+	var c claims
+	if err == nil {
+		err = t.Claims(&c)
+	}
+	if err != nil {
+		return l, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	events, _ := c["events"].(map[string]any)
+	if _, ok := events[logoutEvent].(map[string]any); !ok {
+		return l, fmt.Errorf("%w: the token is not about a logout", ErrRefused)
+	}
+	if t.IssuedAt.IsZero() || t.IssuedAt.After(at.Add(maxAhead)) {
+		return l, fmt.Errorf("%w: the logout token was not issued at a time before now", ErrRefused)
+	}
+	return accounts.ProviderLogout{Identity: directory.Identity{Issuer: t.Issuer, Subject: t.Subject}, SessionID: t.SessionID, TokenID: t.TokenID, ExpiresAt: t.Expiry}, nil
 }
 
 // Flow is the state of a sign-in, which the browser keeps while it is at the provider. It ties the provider's answer to that browser.
@@ -325,6 +369,7 @@ func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Value
 	case c["azp"] != nil && c["azp"] != p.options.ClientID:
 		return i, fmt.Errorf("%w: the ID token was issued to another client", ErrRefused)
 	}
+	session := c.text("sid")                 // of the ID token: the provider's answers about users are not about sessions
 	if m.provider.UserInfoEndpoint() != "" { // by the standard it is where the claims of scopes are, though many providers have them in the token
 		info, err := m.provider.UserInfo(p.context(ctx), oauth2.StaticTokenSource(token))
 		if err != nil {
@@ -340,8 +385,17 @@ func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Value
 			}
 		}
 	}
-	return p.identity(idToken.Subject, c)
+	if i, err = p.identity(idToken.Subject, c); err != nil {
+		return i, err
+	}
+	if i.SessionID = session; len(raw) <= maxHint {
+		i.IDToken = raw
+	}
+	return i, nil
 }
+
+// maxHint is the upper bound of the ID tokens that are kept to sign out with, in bytes: they are sent back in an address.
+const maxHint = 6 << 10
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
@@ -389,9 +443,9 @@ var signatureAlgorithms = func() []jose.SignatureAlgorithm {
 	return all
 }()
 
-// EndSession is the address at which a browser signs out at the provider too, which then sends it back. It is empty if the provider has
-// none, or was never reached.
-func (p *Provider) EndSession(back string) string {
+// EndSession is the address at which a browser signs out at the provider too, which then sends it back. The ID token by which it had signed in,
+// if there is one, saves the provider from asking who it is. The address is empty if the provider has none, or was never reached.
+func (p *Provider) EndSession(back, idToken string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known == nil || p.known.endSession == "" {
@@ -404,6 +458,9 @@ func (p *Provider) EndSession(back string) string {
 	query := address.Query()
 	query.Set("client_id", p.options.ClientID)
 	query.Set("post_logout_redirect_uri", back)
+	if idToken != "" {
+		query.Set("id_token_hint", idToken)
+	}
 	address.RawQuery = query.Encode()
 	return address.String()
 }

@@ -167,8 +167,8 @@ func TestSignIn(t *testing.T) {
 	w := newWorld(t, "", Options{RolesClaim: "groups"})
 	answer, f := w.signIn(t, ann())
 	got, err := w.Finish(t.Context(), redirect, answer, f, time.Now())
-	want := accounts.Identity{Identity: directory.Identity{Issuer: w.mock.Issuer(), Subject: "7"}, Name: "Ann", Address: "ann@rooms.example", Roles: domain.NewRoles(domain.RoleUser, domain.RoleApprover), Rooms: domain.NewRooms("1", "2")}
-	if err != nil || got != want {
+	want := accounts.Identity{Identity: directory.Identity{Issuer: w.mock.Issuer(), Subject: "7"}, Name: "Ann", Address: "ann@rooms.example", Roles: domain.NewRoles(domain.RoleUser, domain.RoleApprover), Rooms: domain.NewRooms("1", "2"), IDToken: got.IDToken}
+	if err != nil || got != want || strings.Count(got.IDToken, ".") != 2 {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	if _, err := w.Finish(t.Context(), redirect, answer, f, time.Now()); !errors.Is(err, ErrRefused) || strings.Contains(err.Error(), answer.Get("code")) {
@@ -188,14 +188,14 @@ func TestClaimsOfUserInfo(t *testing.T) {
 		change := func(path string, answer map[string]any) {
 			switch path {
 			case mockoidc.TokenEndpoint:
-				answer["id_token"] = w.sign(t, w.mock.Keypair.PrivateKey, jose.RS256, "JWT", w.mock.ClientID, map[string]any{"nonce": f.Nonce})
+				answer["id_token"] = w.sign(t, w.mock.Keypair.PrivateKey, jose.RS256, "JWT", w.mock.ClientID, map[string]any{"nonce": f.Nonce, "sid": "a session"})
 			case mockoidc.UserinfoEndpoint:
-				answer["sub"], answer["name"] = subject, "Ann O'Hara"
+				answer["sub"], answer["name"], answer["sid"] = subject, "Ann O'Hara", "none"
 			}
 		}
 		w.change.Store(&change)
 		got, err := w.Finish(t.Context(), redirect, answer, f, time.Now())
-		if subject == "7" && (err != nil || got.FullName != "Ann O'Hara" || got.Roles == "") {
+		if subject == "7" && (err != nil || got.FullName != "Ann O'Hara" || got.Roles == "" || got.SessionID != "a session") {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if subject == "8" && !errors.Is(err, ErrRefused) {
@@ -392,7 +392,7 @@ func TestProviderAway(t *testing.T) {
 			t.Errorf("what is no token: %v", err)
 		}
 	}
-	if p.EndSession("https://rooms.example/signin") != "" {
+	if p.EndSession("https://rooms.example/signin", "") != "" {
 		t.Error("signs out at a provider that was never there")
 	}
 	w := newWorld(t, address, Options{})
@@ -468,8 +468,53 @@ func TestEndSession(t *testing.T) {
 		if _, err := w.read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.EndSession("https://rooms.example/signin"); got != want {
+		if got := w.EndSession("https://rooms.example/signin", ""); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+		if got := w.EndSession("https://rooms.example/signin", "a.b.c"); got != strings.Replace(want, "&post", "&id_token_hint=a.b.c&post", 1) {
+			t.Errorf("with an ID token: %s", got)
+		}
+	}
+}
+
+// A logout token is one of the provider's, for this client, about a logout that has been, and no other token.
+func TestLogoutTokens(t *testing.T) {
+	w := newWorld(t, "", Options{Audience: "rooms"})
+	now := time.Now()
+	events := map[string]any{logoutEvent: map[string]any{}}
+	sign := func(key any, algorithm jose.SignatureAlgorithm, kind, audience string, claims map[string]any) string {
+		all := map[string]any{"events": events, "jti": "1", "sid": "s"}
+		for name, value := range claims {
+			all[name] = value
+		}
+		return w.sign(t, key, algorithm, kind, audience, all)
+	}
+	valid := func(claims map[string]any) string {
+		return sign(w.mock.Keypair.PrivateKey, jose.RS256, "logout+jwt", w.mock.ClientID, claims)
+	}
+	for name, c := range map[string]struct {
+		claims       map[string]any
+		subject, sid string
+	}{"both": {nil, "7", "s"}, "a subject": {map[string]any{"sid": nil}, "7", ""}, "a session": {map[string]any{"sub": nil}, "", "s"}} {
+		l, err := w.Logout(t.Context(), valid(c.claims), now)
+		if err != nil || l.Subject != c.subject || l.SessionID != c.sid || l.Issuer != w.mock.Issuer() || l.TokenID != "1" || !l.ExpiresAt.After(now) {
+			t.Errorf("%s: %+v, %v", name, l, err)
+		}
+	}
+	for name, token := range map[string]string{
+		"nothing": "", "no token": "x", "an ID token": w.sign(t, w.mock.Keypair.PrivateKey, jose.RS256, "JWT", w.mock.ClientID, map[string]any{"nonce": "n"}),
+		"another's key": sign(otherKey(), jose.RS256, "logout+jwt", w.mock.ClientID, nil), "not signed": unsigned(valid(nil), "logout+jwt"),
+		"signed with the secret": sign([]byte(w.mock.ClientSecret+strings.Repeat("0", 32)), jose.HS256, "logout+jwt", w.mock.ClientID, nil),
+		"another client":         sign(w.mock.Keypair.PrivateKey, jose.RS256, "logout+jwt", "another", nil), "for the API": sign(w.mock.Keypair.PrivateKey, jose.RS256, "logout+jwt", "rooms", nil),
+		"another issuer": valid(map[string]any{"iss": "https://other.example"}),
+		"expired":        valid(map[string]any{"exp": now.Add(-time.Second).Unix()}), "no expiry": valid(map[string]any{"exp": nil}),
+		"to come": valid(map[string]any{"iat": now.Add(time.Hour).Unix()}), "no time": valid(map[string]any{"iat": nil}),
+		"no events": valid(map[string]any{"events": nil}), "another event": valid(map[string]any{"events": map[string]any{"https://id.example/event": map[string]any{}}}),
+		"an event of nothing": valid(map[string]any{"events": map[string]any{logoutEvent: nil}}), "an event that is a text": valid(map[string]any{"events": map[string]any{logoutEvent: "x"}}),
+		"a nonce": valid(map[string]any{"nonce": "n"}), "no id": valid(map[string]any{"jti": nil}), "nobody": valid(map[string]any{"sub": nil, "sid": nil}),
+	} {
+		if l, err := w.Logout(t.Context(), token, now); !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %+v, %v", name, l, err)
 		}
 	}
 }

@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(*testing.T) directory.Store) {
 	t.Run("OneNameForOne", func(t *testing.T) { oneName(t, open(t)) })
 	t.Run("Identities", func(t *testing.T) { identities(t, open(t)) })
 	t.Run("Sessions", func(t *testing.T) { sessions(t, open(t)) })
+	t.Run("ProviderSessions", func(t *testing.T) { providerSessions(t, open(t)) })
 	t.Run("Tokens", func(t *testing.T) { tokens(t, open(t)) })
 	t.Run("Codes", func(t *testing.T) { codes(t, open(t)) })
 	t.Run("Forget", func(t *testing.T) { forget(t, open(t)) })
@@ -210,6 +211,45 @@ func sessions(t *testing.T, s directory.Store) {
 	for id, there := range map[string]bool{"old": false, "idle": false, "recent": true} {
 		if _, err := s.Session(ctx, id); (err == nil) != there {
 			t.Errorf("session %s after pruning: %v", id, err)
+		}
+	}
+}
+
+// Sessions that began at a provider end by its subject, its id of the session, or both; those of others and of other providers do not.
+func providerSessions(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	at := func(issuer, subject, id string) directory.ProviderSession {
+		return directory.ProviderSession{Identity: directory.Identity{Issuer: issuer, Subject: subject}, ID: id, IDToken: "header.claims.signature"}
+	}
+	const here, elsewhere = "https://id.example", "https://other.example"
+	begun := map[string]directory.ProviderSession{
+		"ann1": at(here, "7", "s1"), "ann2": at(here, "7", "s2"), "annNoID": at(here, "7", ""), "bob": at(here, "8", "s3"), "other": at(elsewhere, "7", "s1"), "password": {},
+	}
+	for _, c := range []struct {
+		identity directory.Identity
+		id       string
+		ended    []string
+	}{
+		{directory.Identity{Issuer: here, Subject: "7"}, "", []string{"ann1", "ann2", "annNoID"}},
+		{directory.Identity{Issuer: here, Subject: "7"}, "s1", []string{"ann1"}},
+		{directory.Identity{Issuer: here}, "s1", []string{"ann1"}},
+		{directory.Identity{Issuer: here, Subject: "8"}, "s1", nil},
+		{directory.Identity{Issuer: here, Subject: "9"}, "", nil},
+	} {
+		for name, provider := range begun {
+			one := directory.Session{ID: name, User: "u1", CreatedAt: noon, SeenAt: noon, Provider: provider}
+			check(t, s.AddSession(ctx, one))
+			got, err := s.Session(ctx, name)
+			want(t, got, err, one)
+		}
+		for range 2 { // again
+			check(t, s.EndProviderSessions(ctx, c.identity, c.id))
+		}
+		for name := range begun {
+			if _, err := s.Session(ctx, name); (err != nil) != slices.Contains(c.ended, name) {
+				t.Errorf("%s after %v %q: %v", name, c.identity, c.id, err)
+			}
+			check(t, s.EndSession(ctx, name))
 		}
 	}
 }

@@ -95,6 +95,10 @@ type (
 		Epoch     int64         `bson:"epoch"`
 		CreatedAt time.Time     `bson:"created"`
 		SeenAt    time.Time     `bson:"seen"`
+		Issuer    string        `bson:"issuer,omitempty"`
+		Subject   string        `bson:"subject,omitempty"`
+		Provider  string        `bson:"providerId,omitempty"`
+		IDToken   string        `bson:"idToken,omitempty"`
 	}
 	token struct {
 		ID     domain.TokenID `bson:"_id"`
@@ -116,7 +120,10 @@ func (p person) value() directory.Person { return directory.Person(p) }
 func (d identity) value() domain.UserID { return d.User }
 
 func (d session) value() directory.Session {
-	return directory.Session{ID: d.ID, User: d.User, Epoch: d.Epoch, CreatedAt: d.CreatedAt.UTC(), SeenAt: d.SeenAt.UTC()}
+	return directory.Session{
+		ID: d.ID, User: d.User, Epoch: d.Epoch, CreatedAt: d.CreatedAt.UTC(), SeenAt: d.SeenAt.UTC(),
+		Provider: directory.ProviderSession{Identity: directory.Identity{Issuer: d.Issuer, Subject: d.Subject}, ID: d.Provider, IDToken: d.IDToken},
+	}
 }
 
 func (d token) value() directory.Token {
@@ -253,7 +260,8 @@ func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 
 // AddSession implements [directory.Store].
 func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
-	_, err := s.sessions.InsertOne(ctx, session(n))
+	p := n.Provider
+	_, err := s.sessions.InsertOne(ctx, session{n.ID, n.User, n.Epoch, n.CreatedAt, n.SeenAt, p.Issuer, p.Subject, p.ID, p.IDToken})
 	return failed(err)
 }
 
@@ -276,6 +284,19 @@ func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
 // EndSession implements [directory.Store].
 func (s *Store) EndSession(ctx context.Context, id string) error {
 	_, err := s.sessions.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}})
+	return failed(err)
+}
+
+// EndProviderSessions implements [directory.Store].
+func (s *Store) EndProviderSessions(ctx context.Context, i directory.Identity, id string) error {
+	of := bson.D{{Key: "issuer", Value: i.Issuer}}
+	if i.Subject != "" {
+		of = append(of, bson.E{Key: "subject", Value: i.Subject})
+	}
+	if id != "" {
+		of = append(of, bson.E{Key: "providerId", Value: id})
+	}
+	_, err := s.sessions.DeleteMany(ctx, of)
 	return failed(err)
 }
 

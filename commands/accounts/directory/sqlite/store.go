@@ -43,7 +43,11 @@ CREATE TABLE IF NOT EXISTS sessions (
 	user    TEXT NOT NULL,
 	epoch   INTEGER NOT NULL,
 	created INTEGER NOT NULL, -- times are milliseconds since 1970
-	seen    INTEGER NOT NULL
+	seen    INTEGER NOT NULL,
+	issuer      TEXT NOT NULL DEFAULT '',
+	subject     TEXT NOT NULL DEFAULT '',
+	provider_id TEXT NOT NULL DEFAULT '',
+	id_token    TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sessions_user ON sessions (user);
 CREATE TABLE IF NOT EXISTS tokens (
@@ -61,8 +65,10 @@ CREATE TABLE IF NOT EXISTS codes (
 	expires INTEGER NOT NULL
 ) WITHOUT ROWID`
 
-// addLanguage adds the column that files of an earlier version lack.
-const addLanguage = `ALTER TABLE people ADD COLUMN language TEXT NOT NULL DEFAULT ''`
+// added are the columns of texts that files of earlier versions lack.
+var added = []struct{ table, column string }{
+	{"people", "language"}, {"sessions", "issuer"}, {"sessions", "subject"}, {"sessions", "provider_id"}, {"sessions", "id_token"},
+}
 
 // Open opens the file, and creates it if it is missing. Deleted content is overwritten.
 func Open(path string) (*Store, error) {
@@ -93,13 +99,15 @@ func prepare(db *sql.DB) error {
 	if _, err := tx.Exec(tables); err != nil {
 		return err
 	}
-	var present bool
-	if err := tx.QueryRow(`SELECT count(*) FROM pragma_table_info('people') WHERE name = 'language'`).Scan(&present); err != nil {
-		return err
-	}
-	if !present {
-		if _, err := tx.Exec(addLanguage); err != nil {
+	for _, a := range added {
+		var present bool
+		if err := tx.QueryRow(`SELECT count(*) FROM pragma_table_info(?) WHERE name = ?`, a.table, a.column).Scan(&present); err != nil {
 			return err
+		}
+		if !present {
+			if _, err := tx.Exec(`ALTER TABLE ` + a.table + ` ADD COLUMN ` + a.column + ` TEXT NOT NULL DEFAULT ''`); err != nil {
+				return err
+			}
 		}
 	}
 	return tx.Commit()
@@ -273,7 +281,9 @@ func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 
 // AddSession implements [directory.Store].
 func (s *Store) AddSession(ctx context.Context, n directory.Session) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, user, epoch, created, seen) VALUES (?, ?, ?, ?, ?)`, n.ID, n.User, n.Epoch, millis(n.CreatedAt), millis(n.SeenAt))
+	p := n.Provider
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sessions (id, user, epoch, created, seen, issuer, subject, provider_id, id_token) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		n.ID, n.User, n.Epoch, millis(n.CreatedAt), millis(n.SeenAt), p.Issuer, p.Subject, p.ID, p.IDToken)
 	return failed(err)
 }
 
@@ -282,11 +292,11 @@ func (s *Store) Session(ctx context.Context, id string) (directory.Session, erro
 	return scanSession(s.db.QueryRowContext(ctx, session+`WHERE id = ?`, id))
 }
 
-const session = `SELECT id, user, epoch, created, seen FROM sessions `
+const session = `SELECT id, user, epoch, created, seen, issuer, subject, provider_id, id_token FROM sessions `
 
 func scanSession(row interface{ Scan(...any) error }) (n directory.Session, err error) {
 	var created, seen int64
-	err = row.Scan(&n.ID, &n.User, &n.Epoch, &created, &seen)
+	err = row.Scan(&n.ID, &n.User, &n.Epoch, &created, &seen, &n.Provider.Issuer, &n.Provider.Subject, &n.Provider.ID, &n.Provider.IDToken)
 	n.CreatedAt, n.SeenAt = timeOf(created), timeOf(seen)
 	return n, failed(err)
 }
@@ -305,6 +315,12 @@ func (s *Store) SeeSession(ctx context.Context, id string, at time.Time) error {
 // EndSession implements [directory.Store].
 func (s *Store) EndSession(ctx context.Context, id string) error {
 	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE id = ?`, id)
+	return failed(err)
+}
+
+// EndProviderSessions implements [directory.Store].
+func (s *Store) EndProviderSessions(ctx context.Context, i directory.Identity, id string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sessions WHERE issuer = ?1 AND (?2 = '' OR subject = ?2) AND (?3 = '' OR provider_id = ?3)`, i.Issuer, i.Subject, id)
 	return failed(err)
 }
 

@@ -67,17 +67,22 @@ func TestForgottenForGood(t *testing.T) {
 	}
 }
 
-// A file of a version that knew no languages is taken as it is.
+// A file of a version that knew neither languages nor sessions at a provider is taken as it is.
 func TestAFileWithoutLanguages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts.db")
 	s := open(t, path)
-	if _, err := s.db.Exec(`ALTER TABLE people DROP COLUMN language; DROP TABLE codes; INSERT INTO people VALUES ('u1', 'ann', '', '', 'hash')`); err != nil {
+	if _, err := s.db.Exec(`ALTER TABLE people DROP COLUMN language; DROP TABLE codes;
+		ALTER TABLE sessions DROP COLUMN issuer; ALTER TABLE sessions DROP COLUMN subject; ALTER TABLE sessions DROP COLUMN provider_id; ALTER TABLE sessions DROP COLUMN id_token;
+		INSERT INTO sessions VALUES ('s1', 'u1', 1, 2, 3); INSERT INTO people VALUES ('u1', 'ann', '', '', 'hash')`); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		again := open(t, path)
 		if p, err := again.Person(t.Context(), "u1"); err != nil || p != (directory.Person{User: "u1", Name: "ann", Password: "hash"}) {
 			t.Errorf("%+v, %v", p, err)
+		}
+		if n, err := again.Session(t.Context(), "s1"); err != nil || n.Epoch != 1 || n.Provider != (directory.ProviderSession{}) {
+			t.Errorf("%+v, %v", n, err)
 		}
 		if err := again.PruneCodes(t.Context(), time.Now()); err != nil {
 			t.Error(err)

@@ -3,6 +3,7 @@ package optest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,7 +30,7 @@ const clientID, secret = "rooms", "a secret of forty characters, more or less"
 type provider struct {
 	*storage.Storage
 	rooms atomic.Pointer[string] // the address of the program, which is known once that has started
-	ended atomic.Int32           // how often somebody has signed out
+	ended atomic.Int32           // how often somebody has signed out, and said by an ID token who
 	token atomic.Pointer[string] // the last access token
 }
 
@@ -44,9 +45,12 @@ func (p *provider) AuthorizeClientIDSecret(_ context.Context, id, given string) 
 	return nil
 }
 
-func (p *provider) TerminateSession(ctx context.Context, user, client string) error {
+func (p *provider) TerminateSessionFromRequest(ctx context.Context, r *op.EndSessionRequest) (string, error) {
+	if r.IDTokenHintClaims == nil || r.UserID == "" {
+		return "", errors.New("nobody says who signs out")
+	}
 	p.ended.Add(1)
-	return p.Storage.TerminateSession(ctx, user, client)
+	return r.RedirectURI, p.Storage.TerminateSession(ctx, r.UserID, r.ClientID)
 }
 
 type client struct {
