@@ -1,6 +1,7 @@
 package web
 
 import (
+	"html/template"
 	"net/url"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ func readBoardFilter(q url.Values) boardFilter {
 }
 
 // query is the filter as an address has it, with another day.
-func (f boardFilter) query(day string) string {
+func (f boardFilter) query(day string) template.URL {
 	q := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -66,7 +67,7 @@ func (f boardFilter) query(day string) string {
 	if f.Page > 1 {
 		q.Set("page", strconv.Itoa(f.Page))
 	}
-	return q.Encode()
+	return template.URL(q.Encode())
 }
 
 // rooms is the filter as the directory takes it.
@@ -84,12 +85,12 @@ func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
 type board struct {
 	Filter                  boardFilter
 	Day                     domain.Slot
-	DayName                 string // as in its address
-	Before, Today, After    string // the query of the board of other days
-	All                     string // the query of the board with every hour
-	Week                    bool   // is shown by the script, which then begins on Start
+	DayName                 string       // as in its address
+	Before, Today, After    template.URL // the query of the board of other days
+	All                     template.URL // the query of the board with every hour
+	Week                    bool         // is shown by the script, which then begins on Start
 	Start                   time.Time
-	Previous, Next          string // the query of other pages of the table, if there are any
+	Previous, Next          template.URL // the query of other pages of the table, if there are any
 	Buildings, AllEquipment []string
 	Hours                   []boardHour
 	Columns                 int // of the table, besides that of the rooms
@@ -191,7 +192,7 @@ func (v *view) readBoard() (*board, error) {
 		rooms = slices.DeleteFunc(rooms, func(r projections.RoomList) bool { return string(r.Room) != b.Filter.Room })
 	}
 	b.Found = len(rooms)
-	page := func(n int) string {
+	page := func(n int) template.URL {
 		f := b.Filter
 		f.Page = n
 		return f.query(b.DayName)
