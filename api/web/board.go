@@ -24,13 +24,14 @@ type boardFilter struct {
 	Building, Equipment, Text, Room, View string
 	Capacity                              int
 	Page                                  int // of the rooms in the table, from 1 on
+	Favourites                            bool
 	// From and To are a time of the day, HH:MM, for which rooms are asked to be free; both or none.
 	From, To string
 	AllHours bool
 }
 
 func readBoardFilter(q url.Values) boardFilter {
-	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all"}
+	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all", Favourites: q.Get("favourites") == "1"}
 	f.Capacity, _ = number(q.Get("capacity")) // anything else is no filter
 	page, _ := number(q.Get("page"))
 	f.Page = max(1, page)
@@ -61,6 +62,9 @@ func (f boardFilter) query(day string) template.URL {
 	if f.AllHours {
 		q.Set("hours", "all")
 	}
+	if f.Favourites {
+		q.Set("favourites", "1")
+	}
 	if f.View != "day" {
 		q.Set("view", f.View)
 	}
@@ -70,9 +74,12 @@ func (f boardFilter) query(day string) template.URL {
 	return template.URL(q.Encode())
 }
 
-// rooms is the filter as the directory takes it.
-func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
+// filter is a filter as the directory takes it.
+func (v *view) filter(f boardFilter, now time.Time) projections.RoomFilter {
 	rooms := projections.RoomFilter{Building: f.Building, Text: f.Text, Capacity: f.Capacity, Now: now}
+	if f.Favourites {
+		rooms.Only = &v.Favourites
+	}
 	for what := range strings.SplitSeq(f.Equipment, ",") {
 		if what = strings.TrimSpace(what); what != "" {
 			rooms.Equipment = append(rooms.Equipment, what)
@@ -184,7 +191,10 @@ func (v *view) readBoard() (*board, error) {
 	}
 	b.Buildings, b.AllEquipment = distinct(b.Buildings), distinct(b.AllEquipment)
 	b.Changes = v.changes()
-	rooms, err := v.findRooms(b.Filter.rooms(b.Day.Start))
+	if err := v.readFavourites(); err != nil {
+		return nil, err
+	}
+	rooms, err := v.findRooms(v.filter(b.Filter, b.Day.Start))
 	if err != nil {
 		return nil, err
 	}
@@ -437,7 +447,7 @@ func (v *view) findFree(f boardFilter, day domain.Slot) (*freeRooms, error) {
 	}
 	free := &freeRooms{Slot: domain.Slot{Start: start, End: end}}
 	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{
-		RoomFilter: f.rooms(v.Now), User: v.Reader, Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
+		RoomFilter: v.filter(f, v.Now), User: v.Reader, Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
 	})
 	free.Rooms, free.Instead = a.Rooms, a.Suggestions
 	return free, err

@@ -136,7 +136,7 @@ func (p *Pages) Routes() []Route {
 			{"GET", "/signin/oidc", true, p.beginSignIn},
 			{"GET", ReturnPath, true, p.finishSignIn},
 		},
-		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
+		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.favouriteRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
 }
 
 // Visitor is who a request is from.
@@ -224,14 +224,16 @@ type view struct {
 	Reader     domain.UserID // empty if the reader has not said
 	Now        time.Time
 	rooms      map[domain.RoomID]*projections.RoomList // once they were needed
+	Favourites domain.Rooms                            // once they were needed
 }
 
 // Names of cookies. None of them is a secret.
 const (
-	cookieName     = "roombook-name"
-	cookieLanguage = "roombook-language"
-	cookieHours    = "roombook-hours"
-	cookiePosition = "roombook-position"
+	cookieName       = "roombook-name"
+	cookieLanguage   = "roombook-language"
+	cookieHours      = "roombook-hours"
+	cookieFavourites = "roombook-favourites"
+	cookiePosition   = "roombook-position"
 )
 
 // read takes who the reader is and in which language from the request.
