@@ -644,7 +644,7 @@ func TestFirstBoardIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(string(body), -1) {
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(string(body)+` src="`+s.pages.Asset("board.css")+`"`, -1) { // which the script loads
 		r := b.ask(t, "GET", m[1], nil, "Accept-Encoding: gzip").want(t, 200)
 		total += len(r.body)
 		if !strings.Contains(r.header.Get("Cache-Control"), "immutable") {

@@ -67,8 +67,7 @@ func (p *Pages) roomPage(v *view) error {
 			data.Closures = append(data.Closures, c)
 		}
 	}
-	first := v.dayOf(v.r.URL.Query().Get("day"), data.Zone).Start
-	first = midnight(first, -int(first.Weekday()+6)%7)
+	first := v.weekOf(v.dayOf(v.r.URL.Query().Get("day"), data.Zone).Start)
 	data.Before, data.After = midnight(first, -7).Format(formDay), midnight(first, 7).Format(formDay)
 	o, err := p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: first, To: midnight(first, 7), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -420,15 +421,20 @@ func (v *view) show(name, title string, data any) error {
 	return v.send("text/html; charset=utf-8", b.Bytes())
 }
 
+// compressors are kept because a new one takes longer than what it compresses.
+var compressors = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // send replies with a body, compressed if the client wants that.
 func (v *view) send(media string, body []byte) error {
 	h := v.w.Header()
 	h.Set("Content-Type", media)
 	if acceptsGzip(v.r) && len(body) > 1000 {
 		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
+		z := compressors.Get().(*gzip.Writer)
+		z.Reset(&b)
 		_, _ = z.Write(body) // a buffer takes everything
 		_ = z.Close()
+		compressors.Put(z)
 		h.Set("Content-Encoding", "gzip")
 		body = b.Bytes()
 	}
