@@ -1,4 +1,5 @@
-// Loads the board and its style when the page has been painted with what the server has sent, so that the reader sees that first.
+// Loads the board and its style when the page has been painted with what the server has sent, so that the reader sees that first, and nothing
+// takes its time.
 function add(rel, file) {
   const link = document.createElement('link')
   Object.assign(link, {rel, href: new URL(file, import.meta.url).href})
@@ -15,5 +16,10 @@ async function load() {
   }
 }
 
-if (document.hidden) load()
-else requestAnimationFrame(() => setTimeout(load))
+const painted = new Promise(done => {
+  if (document.hidden || !PerformanceObserver.supportedEntryTypes.includes('paint')) done()
+  else new PerformanceObserver(done).observe({type: 'paint', buffered: true})
+  document.addEventListener('visibilitychange', done)
+  setTimeout(done, 1000) // whatever the browser says
+})
+painted.then(load)
