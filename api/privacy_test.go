@@ -163,7 +163,7 @@ func TestBusyTellsNobodysName(t *testing.T) {
 		"/occupancy":    {"?roomId=red&roomId=blue&from=" + h.day + "&to=" + h.day},
 		"/availability": {"?from=" + h.day + "T09:00:00%2B09:00&to=" + h.day + "T09:30:00%2B09:00"},
 		"/board":        {"?day=" + h.day, "?day=" + h.day + "&from=09:00&to=09:30"}, "/approvals": {"?all=true"}, "/rooms/{id}/page": {"?day=" + h.day},
-		"/report": {"?from=" + h.day + "&to=" + h.day}, "/report.csv": {"?from=" + h.day + "&to=" + h.day},
+		"/my": {"", "?view=calendar&month=" + h.day[:7]}, "/report": {"?from=" + h.day + "&to=" + h.day}, "/report.csv": {"?from=" + h.day + "&to=" + h.day},
 		"/bookingLists/search/findByBookingId": {"?bookingId=" + h.live}, "/roomUseLists/search/findByBookingId": {"?bookingId=" + h.inUse},
 		"/bookings/{id}": {"", "?asOf=" + h.at}, "/events": {"?after=1"},
 	}

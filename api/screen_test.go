@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -238,6 +239,9 @@ func checkScreen(t testing.TB, target string, r reply) {
 		case "a", "button":
 			if strings.TrimSpace(words(n)) == "" && attr(n, "aria-label") == "" {
 				t.Errorf("%s: a <%s> without a name", target, n.Data)
+			}
+			if to, err := url.Parse(attr(n, "href")); err != nil || strings.Contains(strings.Join(slices.Collect(maps.Keys(to.Query())), ""), "=") {
+				t.Errorf("%s: a link to %q, whose query is escaped as a whole", target, attr(n, "href"))
 			}
 		case "input", "select", "textarea":
 			hidden := attr(n, "type") == "hidden" || slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "hidden" })
@@ -641,7 +645,7 @@ func TestFirstBoardIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(string(body), -1) {
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(string(body)+` src="`+s.pages.Asset("board.css")+`"`, -1) { // which the script loads
 		r := b.ask(t, "GET", m[1], nil, "Accept-Encoding: gzip").want(t, 200)
 		total += len(r.body)
 		if !strings.Contains(r.header.Get("Cache-Control"), "immutable") {

@@ -61,7 +61,7 @@ func wholeOn(t testing.TB, store *eventstore.Store, change ...func(*Options)) *s
 		c(&o)
 	}
 	s := New(o)
-	for o.Lists.(*projections.Queries).Ready(t.Context()) != nil {
+	for o.Lists.(interface{ Ready(context.Context) error }).Ready(t.Context()) != nil {
 		time.Sleep(time.Millisecond)
 	}
 	return &service{Server: s}

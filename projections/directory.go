@@ -188,6 +188,8 @@ type RoomFilter struct {
 	Text string
 	// Now is the time at which rooms that are retired by then are left out; zero includes them.
 	Now time.Time
+	// Only selects the rooms of a set; nil selects any.
+	Only *domain.Rooms
 }
 
 // filtered returns the selected rooms in the order in which they were registered.
@@ -198,7 +200,7 @@ func (d *Directory) filtered(f RoomFilter) []*Room {
 	for _, r := range d.rooms {
 		has := func(e string) bool { return slices.Contains(r.equipment, e) }
 		if r.Capacity < f.Capacity || building != "" && r.building != building || floor != "" && r.floor != floor || !strings.Contains(r.text, text) ||
-			!f.Now.IsZero() && r.retired(f.Now) || !all(equipment, has) {
+			!f.Now.IsZero() && r.retired(f.Now) || f.Only != nil && !f.Only.Has(r.Room) || !all(equipment, has) {
 			continue
 		}
 		rooms = append(rooms, r)

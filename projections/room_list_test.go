@@ -109,6 +109,8 @@ func TestRooms(t *testing.T) {
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "회"}}, "[3]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Text: "OL"}}, "[old 3]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Now: nine}}, "[2 1 old 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Only: new(domain.NewRooms("3", "1", "gone"))}}, "[1 3]"},
+		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Only: new(domain.Rooms)}}, "[]"},
 		{projections.RoomQuery{RoomFilter: projections.RoomFilter{Now: ten}}, "[2 1 3]"},
 	} {
 		for size := range 4 {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"html/template"
 	"net/url"
 	"slices"
 	"strconv"
@@ -23,13 +24,14 @@ type boardFilter struct {
 	Building, Equipment, Text, Room, View string
 	Capacity                              int
 	Page                                  int // of the rooms in the table, from 1 on
+	Favourites                            bool
 	// From and To, HH:MM, are the time for which rooms have to be free; both or none.
 	From, To string
 	AllHours bool
 }
 
 func readBoardFilter(q url.Values) boardFilter {
-	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all"}
+	f := boardFilter{Building: q.Get("building"), Equipment: q.Get("equipment"), Text: q.Get("text"), Room: q.Get("room"), From: q.Get("from"), To: q.Get("to"), AllHours: q.Get("hours") == "all", Favourites: q.Get("favourites") == "1"}
 	f.Capacity, _ = number(q.Get("capacity")) // anything else is no filter
 	page, _ := number(q.Get("page"))
 	f.Page = max(1, page)
@@ -40,7 +42,7 @@ func readBoardFilter(q url.Values) boardFilter {
 }
 
 // query is the query of the board's address with this filter and another day.
-func (f boardFilter) query(day string) string {
+func (f boardFilter) query(day string) template.URL {
 	q := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -60,18 +62,24 @@ func (f boardFilter) query(day string) string {
 	if f.AllHours {
 		q.Set("hours", "all")
 	}
+	if f.Favourites {
+		q.Set("favourites", "1")
+	}
 	if f.View != "day" {
 		q.Set("view", f.View)
 	}
 	if f.Page > 1 {
 		q.Set("page", strconv.Itoa(f.Page))
 	}
-	return q.Encode()
+	return template.URL(q.Encode())
 }
 
-// rooms is the filter of the directory of rooms.
-func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
+// filter is a filter of the directory of rooms.
+func (v *view) filter(f boardFilter, now time.Time) projections.RoomFilter {
 	rooms := projections.RoomFilter{Building: f.Building, Text: f.Text, Capacity: f.Capacity, Now: now}
+	if f.Favourites {
+		rooms.Only = &v.Favourites
+	}
 	for what := range strings.SplitSeq(f.Equipment, ",") {
 		if what = strings.TrimSpace(what); what != "" {
 			rooms.Equipment = append(rooms.Equipment, what)
@@ -84,12 +92,12 @@ func (f boardFilter) rooms(now time.Time) projections.RoomFilter {
 type board struct {
 	Filter                  boardFilter
 	Day                     domain.Slot
-	DayName                 string // as in its address
-	Before, Today, After    string // the query of the board of other days
-	All                     string // the query of the board with every hour
-	Week                    bool   // is shown by the script, which then begins on Start
+	DayName                 string       // as in its address
+	Before, Today, After    template.URL // the query of the board of other days
+	All                     template.URL // the query of the board with every hour
+	Week                    bool         // is shown by the script, which then begins on Start
 	Start                   time.Time
-	Previous, Next          string // the query of other pages of the table, if there are any
+	Previous, Next          template.URL // the query of other pages of the table, if there are any
 	Buildings, AllEquipment []string
 	Hours                   []boardHour
 	Columns                 int // of the table, besides that of the rooms
@@ -183,7 +191,10 @@ func (v *view) readBoard() (*board, error) {
 	}
 	b.Buildings, b.AllEquipment = distinct(b.Buildings), distinct(b.AllEquipment)
 	b.Changes = v.changes()
-	rooms, err := v.findRooms(b.Filter.rooms(b.Day.Start))
+	if err := v.readFavourites(); err != nil {
+		return nil, err
+	}
+	rooms, err := v.findRooms(v.filter(b.Filter, b.Day.Start))
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +202,7 @@ func (v *view) readBoard() (*board, error) {
 		rooms = slices.DeleteFunc(rooms, func(r projections.RoomList) bool { return string(r.Room) != b.Filter.Room })
 	}
 	b.Found = len(rooms)
-	page := func(n int) string {
+	page := func(n int) template.URL {
 		f := b.Filter
 		f.Page = n
 		return f.query(b.DayName)
@@ -436,7 +447,7 @@ func (v *view) findFree(f boardFilter, day domain.Slot) (*freeRooms, error) {
 	}
 	free := &freeRooms{Slot: domain.Slot{Start: start, End: end}}
 	a, err := v.p.lists.Availability(v.r.Context(), projections.AvailabilityQuery{
-		RoomFilter: f.rooms(v.Now), User: v.Reader, Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
+		RoomFilter: v.filter(f, v.Now), User: v.Reader, Within: free.Slot, Length: free.Slot.Length(), MinPosition: v.seen(),
 	})
 	free.Rooms, free.Instead = a.Rooms, a.Suggestions
 	return free, err

@@ -83,12 +83,13 @@ func (p *Pages) bookForm(v *view) error {
 
 // prepare adds what the form shows of rooms.
 func (v *view) prepare(f *bookingForm) (err error) {
-	if _, err = v.readRooms(); err != nil {
+	if err = v.readFavourites(); err != nil {
 		return err
 	}
 	if f.Rooms, err = v.findRooms(projections.RoomFilter{Now: v.Now}); err != nil {
 		return err
 	}
+	v.favouritesFirst(f.Rooms)
 	if f.Room == "" && len(f.Rooms) > 0 {
 		f.Room = f.Rooms[0].Room
 	}

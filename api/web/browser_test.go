@@ -497,6 +497,8 @@ func TestBoard(t *testing.T) {
 			b.key(kb.ArrowRight)
 		}
 		b.until(`document.querySelector('.board-spoken').textContent.includes('Room b2') && document.querySelector('.board-spoken').textContent.includes('09:00')`)
+		b.key("f")
+		b.until(`document.querySelector('.board-spoken').textContent.includes('Room b2 is a favourite')`)
 		b.key(kb.Enter)
 		b.until(`document.querySelector('.board-dialog[open]')`)
 		b.eval(`document.querySelector('.board-dialog input[name=user]').focus()`)
@@ -519,6 +521,13 @@ func TestBoard(t *testing.T) {
 		b.until(`document.querySelector('.board-ghost')?.hidden !== false`)
 		b.key("?")
 		b.until(`document.querySelector('.board-dialog[open] dl')`)
+		// The room that became a favourite is the only one, until its star is pressed again.
+		b.board(house + "b&favourites=1")
+		b.until(`[...document.querySelectorAll('.board-row')].map(r => r.querySelector('.board-room a').textContent + r.querySelector('.star').textContent).join() === 'Room b2★'`)
+		b.run(chromedp.Click(".board-room .star"))
+		b.until(`document.querySelector('.star[aria-pressed=false]') && document.querySelector('.board-spoken').textContent.includes('no favourite')`)
+		b.run(chromedp.Navigate(h.url + "/board?favourites=1"))
+		b.until(`document.readyState === 'complete' && !document.querySelector('.star')`)
 	})
 
 	t.Run("touch", func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 func (p *Pages) myRoutes() []Route {
 	return []Route{
-		// The reader's bookings.
+		// The reader's bookings, as a list or as a calendar.
 		{"GET", "/my", false, p.my},
 	}
 }
@@ -21,7 +21,8 @@ func (p *Pages) myRoutes() []Route {
 type myPage struct {
 	First                   bool // page of the list, which has what is not over, too
 	Waiting, Upcoming, Past []projections.BookingList
-	More                    string // the cursor of older ones
+	More                    string   // the cursor of older ones
+	Month                   *myMonth // instead of all others; nil for the list
 }
 
 func (p *Pages) my(v *view) error {
@@ -31,7 +32,15 @@ func (p *Pages) my(v *view) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
 	}
-	cursor := v.r.URL.Query().Get("cursor")
+	q := v.r.URL.Query()
+	if q.Get("view") == "calendar" {
+		month, err := v.readMonth(q.Get("month"))
+		if err != nil {
+			return err
+		}
+		return v.show("my", v.T("title.my")+" · "+v.Month(month.First), &myPage{Month: month})
+	}
+	cursor := q.Get("cursor")
 	data := &myPage{First: cursor == ""}
 	if data.First {
 		q := projections.Query{
@@ -106,6 +115,15 @@ func safeBack(path string) bool {
 	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && !strings.ContainsFunc(path, odd)
 }
 
+// back is the path to which a form leads back.
+func (v *view) back() string {
+	back := v.r.PostFormValue("back")
+	if !safeBack(back) {
+		back = "/"
+	}
+	return strings.TrimPrefix(back, v.prefix)
+}
+
 // settingsPage is the data of the settings.
 type settingsPage struct {
 	Back    string
@@ -119,11 +137,7 @@ func (p *Pages) settings(v *view) error {
 
 // changeSettings stores the reader's name, language or clock in cookies, and goes back to where the form was.
 func (p *Pages) changeSettings(v *view) error {
-	back := v.r.PostFormValue("back")
-	if !safeBack(back) {
-		back = "/"
-	}
-	back = strings.TrimPrefix(back, v.prefix)
+	back := v.back()
 	if chosen := Language(v.r.PostFormValue("language")); catalogues[chosen] != nil {
 		v.remember(cookieLanguage, string(chosen), aYear)
 	}

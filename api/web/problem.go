@@ -56,6 +56,7 @@ var sentinels = []struct {
 	{errSkipped, "skipped-time", http.StatusUnprocessableEntity},
 	{errTwice, "time-twice", http.StatusUnprocessableEntity},
 	{errNoReason, "no-reason", http.StatusUnprocessableEntity},
+	{errTooManyFavourites, "too-many-favourites", http.StatusConflict},
 	{accounts.ErrWrongCredentials, "wrong-credentials", http.StatusForbidden},
 	{accounts.ErrDisabled, "user-disabled", http.StatusForbidden},
 	{oidc.ErrNotBegun, "sign-in-not-begun", http.StatusBadRequest},

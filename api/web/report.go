@@ -31,7 +31,6 @@ type reportPage struct {
 	Rooms    []reportBar
 	Total    reportRow
 	Cut      bool // whether there is more than was read
-	Query    string
 }
 
 // reportRow is the use of a room in a week.
@@ -80,7 +79,6 @@ func (v *view) readReport() (*reportPage, error) {
 		first = midnight(last.Start, -reportDays+1)
 	}
 	data := &reportPage{From: first.Format(formDay), To: last.Start.Format(formDay)}
-	data.Query = "from=" + data.From + "&to=" + data.To
 	type key struct {
 		room domain.RoomID
 		week string

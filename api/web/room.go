@@ -23,6 +23,7 @@ func (p *Pages) roomRoutes() []Route {
 // roomPage is the data of a room's page.
 type roomPage struct {
 	Room          commands.Room
+	Listed        *projections.RoomList // nil if the list of rooms does not have it yet
 	Rules         []string
 	Zone          *time.Location
 	Next          domain.Slot // the next hour, or what the rules allow of it, for which it can be booked; empty if none was found
@@ -51,13 +52,14 @@ func (p *Pages) roomPage(v *view) error {
 	if err != nil {
 		return err
 	}
-	if _, err := v.readRooms(); err != nil {
+	if err := v.readFavourites(); err != nil {
 		return err
 	}
 	data := &roomPage{}
 	if data.Room, err = p.commands.Room(v.r.Context(), id); err != nil {
 		return err
 	}
+	data.Listed = v.rooms[id]
 	data.Zone = v.zoneOf(id)
 	data.Rules = v.rulesInWords(data.Room.Rules)
 	for _, c := range data.Room.Closures {
@@ -65,8 +67,7 @@ func (p *Pages) roomPage(v *view) error {
 			data.Closures = append(data.Closures, c)
 		}
 	}
-	first := v.dayOf(v.r.URL.Query().Get("day"), data.Zone).Start
-	first = midnight(first, -int(first.Weekday()+6)%7)
+	first := v.weekOf(v.dayOf(v.r.URL.Query().Get("day"), data.Zone).Start)
 	data.Before, data.After = midnight(first, -7).Format(formDay), midnight(first, 7).Format(formDay)
 	o, err := p.lists.Occupancy(v.r.Context(), projections.OccupancyQuery{From: first, To: midnight(first, 7), Rooms: []domain.RoomID{id}, MinPosition: v.seen()})
 	if err != nil {
@@ -195,7 +196,7 @@ func (v *view) rulesInWords(r domain.Rules) []string {
 	return append(rules, v.T("rule.approval-required"))
 }
 
-// Weekday is the short name of a day of the week, from 0, which is Monday.
+// Weekday is the short name of a day of the week, from 0, which is Monday, or -1, the Sunday before.
 func (v *view) Weekday(i int) string {
 	if v.Language == Korean {
 		return koreanDays[(i+1)%7]

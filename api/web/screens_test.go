@@ -57,6 +57,14 @@ func withAccounts(t *testing.T) func(*api.Options) {
 	}
 }
 
+// wantLowHead fails the test if the head of a page on a phone has more than two rows.
+func (b *tab) wantLowHead() {
+	b.t.Helper()
+	if height := eval[float64](b, `document.querySelector('.top')?.getBoundingClientRect().height ?? 0`); height >= 3*44 {
+		b.t.Errorf("the head is %v pixels high: %s", height, eval[string](b, `location.href`))
+	}
+}
+
 // as makes somebody the reader of a house.
 func (b *tab) as(name string) {
 	b.t.Helper()
@@ -86,7 +94,7 @@ func TestScreensForAll(t *testing.T) {
 		"first-run": empty.url + "/", "first-room": empty.url + "/house", "no-bookings": empty.url + "/my", "nothing-to-answer": empty.url + "/approvals", "sign-in": signIn.url + "/signin?back=/my",
 	}
 	for name, path := range map[string]string{
-		"settings": "/settings", "my": "/my", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
+		"settings": "/settings", "my": "/my", "calendar": "/my?view=calendar&month=" + day[:7], "today": "/my?view=calendar", "approvals": "/approvals", "messages": "/messages", "report": "/report?from=" + day + "&to=" + day, "house": "/house", "house-room": "/house/library",
 		"book": "/book?room=atlas", "change": "/bookings/" + waiting + "/change", "waiting": "/bookings/" + waiting + "/page", "confirmed": "/bookings/" + confirmed + "/page",
 		"room": "/rooms/library/page?day=" + day, "door": "/rooms/taken/door", "door-free": "/rooms/later/door", "e-ink": "/rooms/later/door?display=e-ink", "lobby": "/lobby", "none": "/bookings/none/page",
 		"free": "/board?day=" + day + "&from=09:00&to=10:00&capacity=6", "problems": "/problems", "problem": "/problems/slot-taken",
@@ -115,6 +123,9 @@ func TestScreensForAll(t *testing.T) {
 			b.axe()
 			if wide := eval[float64](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
 				t.Errorf("%s is %v pixels wider than a window of %d", address, wide, how.width)
+			}
+			if how.width == 390 {
+				b.wantLowHead()
 			}
 		}
 	}
@@ -189,6 +200,18 @@ func TestScreensAreLive(t *testing.T) {
 		}
 		b.key("a")
 		b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
+
+		// A star does not leave the page, and is there when it is loaded again. If it is refused, the page says why.
+		b.run(chromedp.Navigate(h.url + "/rooms/library/page"))
+		b.until(`document.readyState === 'complete'`)
+		b.eval(`document.kept = true`)
+		b.run(chromedp.Click(".star"))
+		b.until(`document.querySelector('.star').getAttribute('aria-pressed') === 'true' && document.kept`)
+		b.run(chromedp.Reload())
+		b.until(`document.readyState === 'complete' && !document.kept && document.querySelector('.star').textContent === '★'`)
+		b.eval(`document.querySelector('.star').formAction = '/rooms/none/favourite', document.querySelector('.star').value = 'yes'`)
+		b.run(chromedp.Click(".star"))
+		b.until(`document.readyState === 'complete' && document.querySelector('main').innerText.includes('There is no such room')`)
 	})
 
 	// A door shows what was booked elsewhere, by the clock of its room, and says so when it has no news.
@@ -239,6 +262,7 @@ func accountScreens(t *testing.T, browser context.Context) {
 		if !eval[bool](b, `(document.querySelector('.top nav [aria-current]')?.getBoundingClientRect().right ?? 0) <= innerWidth`) {
 			t.Errorf("the head of %s does not show where one is", name)
 		}
+		b.wantLowHead()
 	}
 	// In the other language there is what was typed, and the code, which is in no address that a server sees.
 	fits(first, "setup-en")
@@ -280,6 +304,11 @@ func accountScreens(t *testing.T, browser context.Context) {
 			b.eval(`document.querySelector('button[value=create]').click()`)
 			b.until(`document.querySelector('.done code')`)
 			fits(b, fmt.Sprintf("account-%s-%s", language, scheme))
+			b.run(chromedp.Click(".who summary"))
+			fits(b, fmt.Sprintf("menu-%s-%s", language, scheme))
+			if found := eval[int](b, `[...document.querySelectorAll('.menu :is(a, button)')].filter(e => e.checkVisibility() && e.getBoundingClientRect().left >= 0).length`); found != 3 {
+				t.Errorf("the menu has %d of 3 things", found)
+			}
 			visit("people", "/people")
 			visit("person", "/people/"+string(root[0].ID))
 			b.eval(`document.querySelector('button[value=link]').click()`)

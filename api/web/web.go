@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -149,7 +150,7 @@ func (p *Pages) Routes() []Route {
 			// The provider says that somebody has signed out there.
 			{"POST", "/signin/oidc/logout", true, p.endedAtProvider},
 		},
-		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
+		p.boardRoutes(), p.bookRoutes(), p.bookingRoutes(), p.myRoutes(), p.approvalRoutes(), p.roomRoutes(), p.favouriteRoutes(), p.doorRoutes(), p.lobbyRoutes(), p.messageRoutes(), p.houseRoutes(), p.reportRoutes(), p.tokenRoutes(), p.userRoutes())
 }
 
 // Visitor is who a request is from.
@@ -268,14 +269,16 @@ type view struct {
 	Reader     domain.UserID // empty if the reader has not said
 	Now        time.Time
 	rooms      map[domain.RoomID]*projections.RoomList // once they were needed
+	Favourites domain.Rooms                            // once they were needed
 }
 
 // Names of cookies. None of them is a secret.
 const (
-	cookieName     = "roombook-name"
-	cookieLanguage = "roombook-language"
-	cookieHours    = "roombook-hours"
-	cookiePosition = "roombook-position"
+	cookieName       = "roombook-name"
+	cookieLanguage   = "roombook-language"
+	cookieHours      = "roombook-hours"
+	cookieFavourites = "roombook-favourites"
+	cookiePosition   = "roombook-position"
 )
 
 // read takes the reader's name, language and clock from the request.
@@ -462,15 +465,20 @@ func (v *view) show(name, title string, data any) error {
 	return v.send("text/html; charset=utf-8", b.Bytes())
 }
 
+// compressors are kept because a new one takes longer than what it compresses.
+var compressors = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // send replies with a body, compressed if the client wants that.
 func (v *view) send(media string, body []byte) error {
 	h := v.w.Header()
 	h.Set("Content-Type", media)
 	if acceptsGzip(v.r) && len(body) > 1000 {
 		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
+		z := compressors.Get().(*gzip.Writer)
+		z.Reset(&b)
 		_, _ = z.Write(body) // a buffer takes everything
 		_ = z.Close()
+		compressors.Put(z)
 		h.Set("Content-Encoding", "gzip")
 		body = b.Bytes()
 	}

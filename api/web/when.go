@@ -81,13 +81,25 @@ func (v *view) Date(t time.Time) string {
 	return fmt.Sprintf("%s %d %s %d", englishDays[t.Weekday()], t.Day(), t.Format("Jan"), t.Year())
 }
 
-// weekOf is the first moment of the week that a time is in. Weeks begin on Monday or, in Korean, on Sunday.
-func (v *view) weekOf(t time.Time) time.Time {
-	first := time.Monday
+// firstWeekday is the day that weeks begin on: Monday or, in Korean, Sunday.
+func (v *view) firstWeekday() time.Weekday {
 	if v.Language == Korean {
-		first = time.Sunday
+		return time.Sunday
 	}
-	return midnight(t, -int((t.Weekday()-first+7)%7))
+	return time.Monday
+}
+
+// weekOf is the first moment of the week that a time is in.
+func (v *view) weekOf(t time.Time) time.Time {
+	return midnight(t, -int((t.Weekday()-v.firstWeekday()+7)%7))
+}
+
+// Month is a month in words: November 2026, 2026년 11월.
+func (v *view) Month(t time.Time) string {
+	if v.Language == Korean {
+		return t.Format("2006년 1월")
+	}
+	return t.Format("January 2006")
 }
 
 // Week is the week from a day on, in words: 23 Nov – 29 Nov 2026, 2026년 11월 22일 – 11월 28일.
@@ -184,6 +196,9 @@ func (v *view) Zone(zone *time.Location) string {
 	}
 	return " (" + zone.String() + ")"
 }
+
+// ZoneOf is the Zone of a room.
+func (v *view) ZoneOf(room domain.RoomID) string { return v.Zone(v.zoneOf(room)) }
 
 // At is a moment in the zone of a room.
 func (v *view) At(t time.Time, room domain.RoomID) string {

@@ -536,7 +536,9 @@ func TestDeletedStreamHoldsUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.agenda.hasten()
-	w.until("the other is attempted again, and waits", func() bool { return count[domain.NotificationFailed](w.recorded(kept)) == 2 && waits(kept) && !waits(deleted) })
+	w.until("the other is attempted again, and waits", func() bool {
+		return count[domain.NotificationFailed](w.recorded(kept)) == 2 && waits(kept) && !waits(deleted)
+	})
 	refused.Store(false)
 	d.agenda.hasten()
 	if c := w.outcome(kept, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered || c.Attempts != 3 {

@@ -5,6 +5,7 @@ import * as time from './time.js'
 import * as layout from './layout.js'
 import * as drag from './drag.js'
 import {live} from './live.js'
+import {show} from './favourite.js'
 import {request} from './request.js'
 import {element, bookingDialog, helpDialog, draft} from './dialog.js'
 
@@ -27,6 +28,7 @@ class RoomBoard extends HTMLElement {
   #sent = null // a move that the server has not answered, as the drag was at its end
   #cursor = null // {lane, at}
   #selection = null // {lane, start, end}
+  #favourites = new Set() // rooms
   #changes = new Set() // rooms in which the reader may change bookings of others, or * for all
   #stale = new Set() // rooms to ask about again
   #position = '0'
@@ -36,9 +38,10 @@ class RoomBoard extends HTMLElement {
     if (this.#texts.ready) return
     const texts = document.getElementById('board-text')
     this.#texts = {...(texts ? JSON.parse(texts.textContent) : {}), ready: true}
-    const {base, zone, view, day, user, language, accounts, changes} = this.dataset
+    const {base, zone, view, day, user, language, accounts, changes, favourites} = this.dataset
     Object.assign(this, {base: base ?? '', zone, view: view || 'day', day, user: user ?? '', locale: language || 'en', accounts: accounts !== undefined})
     this.#changes = new Set(changes?.split(' '))
+    this.#favourites = new Set(favourites?.split(' '))
     this.columns = this.view === 'room' // the lanes are columns, and time goes down
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = this.dataset.position || '0'
@@ -48,6 +51,10 @@ class RoomBoard extends HTMLElement {
       if (this.#reach(e.detail.position)) this.#load()
     })
     document.addEventListener('roombook:state', () => this.#showState())
+    document.addEventListener('roombook:favourite', ({detail: {room, is}}) => {
+      is ? this.#favourites.add(room) : this.#favourites.delete(room)
+      this.speak(this.text(is ? 'favourite-now' : 'favourite-no-more', {room: this.room(room)?.name}))
+    })
     this.#load()
   }
 
@@ -70,7 +77,7 @@ class RoomBoard extends HTMLElement {
     for (const [name, value] of new URLSearchParams(location.search)) {
       if (['building', 'capacity', 'equipment', 'text', 'floor'].includes(name) && value) filters.set(name, value)
     }
-    const found = []
+    let found = []
     for (let path = '/rooms?' + filters; path; ) {
       const {ok, body} = await request(this.base, 'GET', path)
       if (!ok) {
@@ -81,7 +88,9 @@ class RoomBoard extends HTMLElement {
       const next = body._links.next && new URL(body._links.next.href, location.href)
       path = next && '/rooms' + next.search
     }
-    this.all = found
+    const first = ({roomId}) => this.#favourites.has(roomId)
+    if (new URLSearchParams(location.search).get('favourites') === '1') found = found.filter(first)
+    this.all = found.toSorted((a, b) => first(b) - first(a))
     const only = this.columns ? new URLSearchParams(location.search).get('room') : null
     const rooms = this.columns ? [found.find(r => r.roomId === only) ?? found[0]].filter(Boolean) : found
     if (!rooms.length) return // the page says what to do
@@ -188,7 +197,8 @@ class RoomBoard extends HTMLElement {
         element('div', {class: 'board-views'}, ...['day', 'week', 'room'].map(view =>
           element('a', {href: this.#address({view, room: view === 'room' && room}), class: 'button', 'aria-current': this.view === view && 'page'}, text('view-' + view)))),
         this.columns ? element('select', {'aria-label': text('room'), onchange: e => location.assign(this.#address({room: e.target.value}))},
-          ...this.all.map(r => element('option', {value: r.roomId, selected: r.roomId === room}, r.name))) : null,
+          ...this.all.map(r => element('option', {value: r.roomId, selected: r.roomId === room}, (this.#favourites.has(r.roomId) ? '★ ' : '') + r.name))) : null,
+        this.columns ? this.#star(this.#lanes[0].room) : null,
         element('button', {type: 'button', class: 'board-keys', onclick: () => helpDialog(this)}, text('keys')),
         this.state)
       this.#listen()
@@ -289,12 +299,20 @@ class RoomBoard extends HTMLElement {
     if (this.#selection) this.#showChosen()
   }
 
+  // star is a button that makes a room a favourite, or none any more; null if the reader may have none.
+  #star({roomId, name}) {
+    if (!document.getElementById('favourites')) return null
+    const star = element('button', {class: 'star', form: 'favourites', formaction: `${this.base}/rooms/${roomId}/favourite`, name: 'favourite', tabindex: this.columns ? undefined : '-1', 'aria-label': this.text('favourite', {room: name})})
+    show(star, this.#favourites.has(roomId))
+    return star
+  }
+
   #row(i) {
     const lane = this.#lanes[i]
     const facts = [lane.room.capacity && this.seats(lane.room), this.foreign(lane.room.zone) && lane.room.zone !== this.zone && lane.room.zone].filter(Boolean).join(' · ')
     const row = element('div', {class: 'board-row', 'data-lane': String(i)},
       this.columns ? null : element('div', {class: 'board-room'},
-        element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('week-of-room')}, lane.label), facts ? element('small', {}, facts) : null),
+        element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('week-of-room')}, lane.label), facts ? element('small', {}, facts) : null, this.#star(lane.room)),
       element('div', {class: 'board-lane'}))
     if (!this.columns) row.style.setProperty('top', i * rowHeight + 'px')
     else if (hoursOf(lane) !== hoursOf(this.#usual)) { // the clock is changed on this day
@@ -763,6 +781,7 @@ class RoomBoard extends HTMLElement {
     if (event.target.closest?.('input, textarea, select, dialog') || event.ctrlKey || event.metaKey || event.altKey) return
     const go = day => location.assign(this.#address({day}))
     if (event.key === '?') helpDialog(this)
+    else if (event.key === 'f') (this.columns ? this.tools : this.#rows.get(this.#at().lane))?.querySelector('.star')?.click()
     else if (event.key === 't') go(time.dateOf(Date.now(), this.zone))
     else if (event.key === 'PageDown' && event.target === this.scroller) go(time.addDays(this.day, 7))
     else if (event.key === 'PageUp' && event.target === this.scroller) go(time.addDays(this.day, -7))

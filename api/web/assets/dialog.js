@@ -206,7 +206,7 @@ function place(dialog, beside) {
 // helpDialog lists the keys.
 export function helpDialog(board) {
   const {text} = board
-  const keys = ['arrows', 'extend', 'enter', 'move', 'resize', 'escape', 'home', 'page', 'today', 'week', 'new', 'help']
+  const keys = ['arrows', 'extend', 'enter', 'move', 'resize', 'escape', 'home', 'page', 'today', 'week', 'favourite', 'new', 'help']
   const dialog = element('dialog', {class: 'board-dialog', 'aria-labelledby': 'board-help-title', onclose: () => dialog.remove()},
     element('form', {method: 'dialog'}, element('h2', {id: 'board-help-title'}, text('keys')),
       element('dl', {}, ...keys.flatMap(k => [element('dt', {}, text(`key-${k}`)), element('dd', {}, text(`does-${k}`))])),

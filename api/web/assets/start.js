@@ -1,4 +1,25 @@
-// Loads the board when the page has been painted with what the server has sent, so that the reader sees that first.
-const load = () => import('./board.js')
-if (document.hidden) load()
-else requestAnimationFrame(() => setTimeout(load))
+// Loads the board and its style when the page has been painted with what the server has sent, so that the reader sees that first, and nothing
+// takes its time.
+function add(rel, file) {
+  const link = document.createElement('link')
+  Object.assign(link, {rel, href: new URL(file, import.meta.url).href})
+  document.head.append(link)
+  return new Promise((loaded, failed) => Object.assign(link, {onload: loaded, onerror: failed}))
+}
+
+async function load() {
+  try {
+    await Promise.all([add('stylesheet', 'board.css'), add('modulepreload', 'board.js')])
+    await import('./board.js')
+  } catch {
+    document.querySelector('room-board').setAttribute('ready', '') // then all that the server has sent stays
+  }
+}
+
+const painted = new Promise(done => {
+  if (document.hidden || !PerformanceObserver.supportedEntryTypes.includes('paint')) done()
+  else new PerformanceObserver(done).observe({type: 'paint', buffered: true})
+  document.addEventListener('visibilitychange', done)
+  setTimeout(done, 1000) // whatever the browser says
+})
+painted.then(load)

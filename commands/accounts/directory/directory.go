@@ -1,5 +1,5 @@
-// Package directory stores who users are: their names, addresses and passwords, their sessions, the labels of their tokens, and one-time
-// codes.
+// Package directory stores who users are: their names, addresses and passwords, their favourite rooms, their sessions, the labels of their
+// tokens, and one-time codes.
 //
 // Two ideas:
 //
@@ -102,7 +102,11 @@ type Store interface {
 	// Identify returns the user who has an identity. If nobody has it, it is given to the named user. Concurrent callers all get the same
 	// user.
 	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)
-	// Forget removes a person with their identities, sessions, tokens and codes, so that nothing of them is left in the store's files. It returns nil if
+	// SetFavourite adds a room to a person's favourites, or removes it. It does nothing if the user is not there.
+	SetFavourite(ctx context.Context, user domain.UserID, room domain.RoomID, favourite bool) error
+	// Favourites returns the favourite rooms of a user, of whom there need not be a person.
+	Favourites(ctx context.Context, user domain.UserID) (domain.Rooms, error)
+	// Forget removes a person with their favourites, identities, sessions, tokens and codes, so that nothing of them is left in the store's files. It returns nil if
 	// nothing is there.
 	Forget(ctx context.Context, user domain.UserID) error
 

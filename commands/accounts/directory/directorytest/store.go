@@ -19,6 +19,7 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 123_000_000, time.UTC)
 // Run checks a store. Open opens one that is empty.
 func Run(t *testing.T, open func(*testing.T) directory.Store) {
 	t.Run("People", func(t *testing.T) { people(t, open(t)) })
+	t.Run("Favourites", func(t *testing.T) { favourites(t, open(t)) })
 	t.Run("OneNameForOne", func(t *testing.T) { oneName(t, open(t)) })
 	t.Run("Identities", func(t *testing.T) { identities(t, open(t)) })
 	t.Run("Sessions", func(t *testing.T) { sessions(t, open(t)) })
@@ -110,6 +111,42 @@ func people(t *testing.T, s directory.Store) {
 	want(t, p, err, changed)
 	_, err = s.Named(ctx, "bob")
 	unknown(t, err)
+}
+
+// Rooms that a person adds at the same moment are all kept, and nothing is kept of somebody who is not there.
+func favourites(t *testing.T, s directory.Store) {
+	ctx := t.Context()
+	check(t, s.AddPerson(ctx, ann))
+	check(t, s.AddPerson(ctx, bob))
+	check(t, s.SetFavourite(ctx, "u1", "none", false))
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			if err := s.SetFavourite(ctx, "u1", domain.RoomID(fmt.Sprint("r", i%4)), true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	check(t, s.SetFavourite(ctx, "u2", "r1", true))
+	check(t, s.SetFavourite(ctx, "u7", "r1", true))
+	check(t, s.ChangePerson(ctx, ann)) // does not change them
+	for range 2 {
+		check(t, s.SetFavourite(ctx, "u1", "r2", false))
+	}
+	kept := func(user domain.UserID, rooms domain.Rooms) {
+		t.Helper()
+		got, err := s.Favourites(ctx, user)
+		want(t, got, err, rooms)
+	}
+	kept("u1", "r0 r1 r3")
+	kept("u2", "r1")
+	kept("u7", "")
+	check(t, s.Forget(ctx, "u1"))
+	kept("u1", "")
+	kept("u2", "r1")
+	check(t, s.AddPerson(ctx, ann))
+	kept("u1", "")
 }
 
 // Of many who say at the same moment whose an identity is, all are told the same.

@@ -85,6 +85,10 @@ type (
 		Language string        `bson:"language"`
 		Password string        `bson:"password"`
 	}
+	// favourites is a part of the document of a person.
+	favourites struct {
+		Rooms []domain.RoomID `bson:"favourites"`
+	}
 	identity struct {
 		ID   string        `bson:"_id"` // the issuer, which has no spaces, a space, and the subject
 		User domain.UserID `bson:"user"`
@@ -116,6 +120,8 @@ type (
 )
 
 func (p person) value() directory.Person { return directory.Person(p) }
+
+func (d favourites) value() domain.Rooms { return domain.NewRooms(d.Rooms...) }
 
 func (d identity) value() domain.UserID { return d.User }
 
@@ -245,6 +251,25 @@ func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.
 		return "", failed(err)
 	}
 	return one[identity](ctx, s.identities, "_id", id)
+}
+
+// SetFavourite implements [directory.Store].
+func (s *Store) SetFavourite(ctx context.Context, user domain.UserID, room domain.RoomID, favourite bool) error {
+	change := "$pull"
+	if favourite {
+		change = "$addToSet"
+	}
+	_, err := s.people.UpdateByID(ctx, user, bson.D{{Key: change, Value: bson.D{{Key: "favourites", Value: room}}}})
+	return failed(err)
+}
+
+// Favourites implements [directory.Store].
+func (s *Store) Favourites(ctx context.Context, user domain.UserID) (domain.Rooms, error) {
+	rooms, err := one[favourites](ctx, s.people, "_id", user)
+	if errors.Is(err, directory.ErrUnknown) {
+		err = nil
+	}
+	return rooms, err
 }
 
 // Forget implements [directory.Store]. The person is removed last, so that a call after a failure still finds what is left.

@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS people (
 	password  TEXT NOT NULL,
 	language  TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS favourites (
+	user TEXT NOT NULL,
+	room TEXT NOT NULL,
+	PRIMARY KEY (user, room)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identities (
 	issuer  TEXT NOT NULL,
 	subject TEXT NOT NULL,
@@ -254,13 +259,33 @@ func (s *Store) Identify(ctx context.Context, i directory.Identity, user domain.
 	return has, failed(err)
 }
 
+// SetFavourite implements [directory.Store].
+func (s *Store) SetFavourite(ctx context.Context, user domain.UserID, room domain.RoomID, favourite bool) error {
+	query := `DELETE FROM favourites WHERE user = ? AND room = ?`
+	if favourite {
+		query = `INSERT OR IGNORE INTO favourites (user, room) SELECT user, ?2 FROM people WHERE user = ?1`
+	}
+	_, err := s.db.ExecContext(ctx, query, user, room)
+	return failed(err)
+}
+
+// Favourites implements [directory.Store].
+func (s *Store) Favourites(ctx context.Context, user domain.UserID) (domain.Rooms, error) {
+	scan := func(row interface{ Scan(...any) error }) (room domain.RoomID, err error) {
+		err = row.Scan(&room)
+		return room, failed(err)
+	}
+	rooms, err := all(ctx, s.db, scan, `SELECT room FROM favourites WHERE user = ?`, user)
+	return domain.NewRooms(rooms...), err
+}
+
 // Forget implements [directory.Store].
 func (s *Store) Forget(ctx context.Context, user domain.UserID) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return failed(err)
 	}
-	for _, table := range []string{"people", "identities", "sessions", "tokens", "codes"} {
+	for _, table := range []string{"people", "favourites", "identities", "sessions", "tokens", "codes"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE user = ?`, user); err != nil {
 			return failed(errors.Join(err, tx.Rollback()))
 		}
