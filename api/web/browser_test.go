@@ -529,7 +529,10 @@ func TestBoard(t *testing.T) {
 
 	t.Run("touch", func(t *testing.T) {
 		h.room(t, "c1", "")
-		b := newTab(t, browser, h, "ko", phone())
+		// A tap is two commands of the protocol, between which more time may pass than the 300 ms that make a long press.
+		b := newTab(t, browser, h, "ko", phone(), send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `window.setTimeout = (wait => (run, ms, ...values) => wait(run, ms === 300 ? 2000 : ms, ...values))(window.setTimeout)`,
+		}))
 		b.board(house + "c")
 		touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
 			t.Helper()
