@@ -413,6 +413,7 @@ func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
 
 // A command that was interrupted after it took its slot goes forward even when the slot is long past: by settling, and by its own retry.
 func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
+	t.Parallel()
 	n := openNode(t)
 	policy := domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}
 	future := noon.Add(30 * time.Minute)
