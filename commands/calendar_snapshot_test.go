@@ -106,6 +106,7 @@ func snapshotFindings(t *testing.T, store *eventstore.Store, room domain.RoomID)
 
 // TestAColdRoomBeginsWithItsSnapshot reads a room that was booked often: no more than its snapshot and what came after.
 func TestAColdRoomBeginsWithItsSnapshot(t *testing.T) {
+	t.Parallel()
 	store := eventstoretest.Open(t)
 	room := newRoom()
 	age(t, store, room, 450)
@@ -147,6 +148,7 @@ func TestAColdRoomBeginsWithItsSnapshot(t *testing.T) {
 // TestASnapshotThatDoesNotFit puts snapshots there that do not say what the calendar's stream says. The room is read as if there were none,
 // and the audit finds them.
 func TestASnapshotThatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	store := eventstoretest.Open(t)
 	fold := func(room domain.RoomID, without domain.Revision) (c domain.Calendar, last string) {
 		c = c.EvolveAll(func(yield func(domain.Revision, domain.Event) bool) {

@@ -42,6 +42,7 @@ func (c *counting) Append(ctx context.Context, stream string, expected domain.Re
 // A command makes exactly these calls of the event store, in this order: warm, in the process that carried out all earlier commands on the
 // room and the booking, and cold, in one that knows nothing of them. With a key there is one more, which claims it.
 func TestCallsOfEachCommand(t *testing.T) {
+	t.Parallel()
 	store := eventstoretest.Open(t)
 	type command func(h *Handler, w *world, r Request) error
 	create := func(h *Handler, w *world, r Request) error {

@@ -413,6 +413,7 @@ func TestThePastIsRefusedToAStartThatIsSet(t *testing.T) {
 
 // A command that was interrupted after it took its slot goes forward even when the slot is long past: by settling, and by its own retry.
 func TestThePastIsNotRefusedToWhatWasDecided(t *testing.T) {
+	t.Parallel()
 	n := openNode(t)
 	policy := domain.Policy{LongestBooking: 24 * time.Hour, RefusePast: true}
 	future := noon.Add(30 * time.Minute)
@@ -748,8 +749,8 @@ func TestCalendarsAreBoundedInBytes(t *testing.T) {
 // TestTenThousandRoomsTouchedOnce lets many clients book once in each of many more rooms than the cache holds, and weighs what remains in
 // memory: calendars weigh about what is counted for them, and nothing else is kept per room.
 func TestTenThousandRoomsTouchedOnce(t *testing.T) {
-	const rooms, kept, reservations = 10_000, 2_000, 2_000
-	const limit = kept * (calendarBytes + reservationBytes)
+	rooms, kept, reservations := eventstoretest.Rounds(10_000, 2_000), eventstoretest.Rounds(2_000, 400), eventstoretest.Rounds(2_000, 400)
+	limit := kept * (calendarBytes + reservationBytes)
 	// Calendars get into the cache in two ways: with what the handler has written, and with what it has read.
 	var booking, reading, full *Handler
 
@@ -845,7 +846,7 @@ func TestTenThousandRoomsTouchedOnce(t *testing.T) {
 		}
 	}
 	// The names of the rooms alone would weigh more than this.
-	const otherwise = rooms * 48
+	otherwise := rooms * 48
 	weight := freed(func() { booking, reading = nil, nil })
 	t.Logf("two handlers without calendars: %d bytes", weight)
 	if weight > otherwise {

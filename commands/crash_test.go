@@ -664,6 +664,7 @@ func TestACrashBetweenAnyTwoAppends(t *testing.T) {
 // TestACrashMetByAllAtOnce interrupts each command as above, and lets recovery, settling, the caller's retry and another command come across
 // what it left at the same time. If it left nothing, the retry and the other command race as any two do, and either may win.
 func TestACrashMetByAllAtOnce(t *testing.T) {
+	t.Parallel()
 	n := openNode(t)
 	for _, c := range breakables() {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
 )
 
 var (
 	interleaveFor  = flag.Duration("interleave", 2*time.Second, "how long to interleave commands at random")
 	interleaveSeed = flag.Uint64("interleave.seed", 0, "the only seed to interleave commands by")
-	interleaveMost = flag.Int("interleave.most", interleavings, "the number of exceptions in each of the interleavings that are taken one by one")
+	interleaveMost = flag.Int("interleave.most", eventstoretest.Rounds(2, 0), "the number of exceptions in each of the interleavings that are taken one by one")
 )
 
 var redAndBlue = []domain.RoomID{"red", "blue"}

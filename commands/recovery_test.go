@@ -101,6 +101,7 @@ func waitCleared(t *testing.T, log Log) {
 // TestRecoveryAloneFinishesWhatACrashLeft interrupts each command at each of its appends, and lets two replicas of recovery and nobody else
 // settle each world.
 func TestRecoveryAloneFinishesWhatACrashLeft(t *testing.T) {
+	t.Parallel()
 	n := openNode(t)
 	type broken struct {
 		name string

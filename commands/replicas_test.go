@@ -105,6 +105,7 @@ func TestReplicasAreAskedWithOneKey(t *testing.T) {
 
 // Many clients of several replicas settle one booking that was left half-done: each step is done once.
 func TestReplicasFinishOneBooking(t *testing.T) {
+	t.Parallel()
 	handlers, server := replicas(t, 3)
 	n := node{address: server.ConnectionString(), store: server.Open(t, eventstore.Options{}), handler: newHandler}
 	const clients = 12
@@ -127,6 +128,7 @@ func TestReplicasFinishOneBooking(t *testing.T) {
 
 // Replicas on a cluster book, and are asked for what others have just acknowledged, while the leader moves, resigns and dies.
 func TestReplicasOnAClusterWhoseLeaderChanges(t *testing.T) {
+	t.Parallel()
 	cluster := eventstoretest.Cluster(t, 3)
 	handlers := make([]*Handler, 3)
 	for i := range handlers {

@@ -441,6 +441,7 @@ func TestGroupOfAnOperator(t *testing.T) {
 
 // Consumers of several replicas share the events: each is handled once.
 func TestConsumersCompete(t *testing.T) {
+	t.Parallel()
 	connection := eventstoretest.ConnectionString(t)
 	s := openStore(t, connection)
 	for _, strategy := range []eventstore.Strategy{eventstore.RoundRobin, eventstore.Pinned} {
@@ -477,6 +478,7 @@ func TestConsumersCompete(t *testing.T) {
 
 // A group with one consumer at a time hands all events out in the order of the log, whoever that is, and another consumer takes over.
 func TestConsumersStandBy(t *testing.T) {
+	t.Parallel()
 	connection := eventstoretest.ConnectionString(t)
 	s := openStore(t, connection)
 	g := newGroup(t, s, func(o *eventstore.GroupSettings) { o.MaxConsumers = 1 })
@@ -535,6 +537,7 @@ func TestFresh(t *testing.T) {
 // A slow consumer has no more in its hands than it asks for, and nothing is lost or comes twice, though the time that an event may take
 // passes meanwhile.
 func TestSlowConsumer(t *testing.T) {
+	t.Parallel()
 	s := eventstoretest.Open(t)
 	g := newGroup(t, s, func(o *eventstore.GroupSettings) {
 		o.MessageTimeout = time.Millisecond
@@ -571,6 +574,7 @@ func TestSlowConsumer(t *testing.T) {
 
 // When its context ends a consumer begins nothing any more, and what it was handling is settled.
 func TestConsumerEnds(t *testing.T) {
+	t.Parallel()
 	s := eventstoretest.Open(t)
 	for range 20 {
 		g := newGroup(t, s, nil)
@@ -619,6 +623,7 @@ func TestLinger(t *testing.T) {
 
 // Connections break: a single consumer handles every event once all the same, since it settles again what it has handled.
 func TestConsumeOverABrokenNetwork(t *testing.T) {
+	t.Parallel()
 	network := eventstoretest.Node(t)
 	behind := openStore(t, network.ConnectionString())
 	s := network.Open(t, eventstore.Options{})
@@ -657,6 +662,7 @@ func (n notices) Write(line []byte) (int, error) {
 
 // A consumer that has lost its connection leaves to the others what it has not begun to handle.
 func TestConsumerIsReplaced(t *testing.T) {
+	t.Parallel()
 	connection := eventstoretest.ConnectionString(t)
 	network := eventstoretest.BeforeStore(t, connection)
 	s := openStore(t, connection)

@@ -10,6 +10,7 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/storetest"
 )
@@ -107,7 +108,8 @@ func (s *slow) Find(ctx context.Context, projection string, schema projections.S
 // Of many concurrent queries that would each read half of the documents only a few run at a time, so that all other queries are answered; and
 // they are answered one after the other if they wait long enough.
 func TestAFloodOfWideQueries(t *testing.T) {
-	const documents, places, clients, cheap = 50_000, 2, 32, 200
+	const places, cheap = 2, 200
+	documents, clients := eventstoretest.Rounds(50_000, 24_000), eventstoretest.Rounds(32, 8)
 	store := openSQLite(t)
 	p, _ := projections.Named(projections.BookingListName)
 	ref := begun(t, store, p)
@@ -119,7 +121,7 @@ func TestAFloodOfWideQueries(t *testing.T) {
 			User: domain.UserID(fmt.Sprint("user-", i%2)), Start: start, End: start.Add(time.Millisecond)}
 		rows[i] = projections.Row{ID: string(b.Booking), Created: at, Position: at, Status: "BOOKED", Document: &b}
 	}
-	if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: documents, Longest: time.Millisecond.Microseconds()}); err != nil {
+	if err := store.Write(t.Context(), ref, p.Schema, rows, projections.Checkpoint{Position: eventstore.Position(documents), Longest: time.Millisecond.Microseconds()}); err != nil {
 		t.Fatal(err)
 	}
 	worst := projections.Query{Room: "room-0", User: "user-1"} // who never books it

@@ -20,6 +20,7 @@ import (
 	"roombook/commands/accounts"
 	directory "roombook/commands/accounts/directory/sqlite"
 	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
 )
 
 // form sends a form to a screen as a browser does.
@@ -106,7 +107,7 @@ func TestScreensForAll(t *testing.T) {
 		language, scheme string
 		width            int
 	}{{"en", "light", 1280}, {"ko", "dark", 1280}, {"ko", "light", 390}, {"en", "dark", 390}} {
-		if raced && how.width == 390 {
+		if eventstoretest.Raced && how.width == 390 { // which makes no difference to the server
 			continue
 		}
 		b := newTab(t, browser, h, how.language, send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -232,6 +233,7 @@ func TestScreensAreLive(t *testing.T) {
 		now := time.Now()
 		h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"hall","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339)), 201)
 		b.until(`document.querySelector('.door.waiting') && document.readyState === 'complete'`)
+		b.live() // it is not about to load once more
 		offline := func(is bool) {
 			b.run(send(emulateNetworkConditions, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
 			b.eval(`document.dispatchEvent(new CustomEvent('roombook:resync'))`)
@@ -282,7 +284,7 @@ func accountScreens(t *testing.T, browser context.Context) {
 	}
 	for _, language := range []string{"en", "ko"} {
 		for _, scheme := range []string{"light", "dark"} {
-			if raced && scheme == "dark" {
+			if eventstoretest.Raced && scheme == "dark" { // nor does this
 				continue
 			}
 			b := newTab(t, browser, h, language, phone(), send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{

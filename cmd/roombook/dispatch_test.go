@@ -20,6 +20,7 @@ import (
 	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // mailFlags are those of a process that sends by the server.
@@ -138,7 +139,7 @@ func TestKillsOfDispatch(t *testing.T) {
 		return startServeBy(t, trusting(t, server), filepath.Join(dir, fmt.Sprint("replica", i)), flags...)
 	}
 	replicas := []*process{replica(0), replica(1), replica(2)}
-	const kills = 100
+	kills := eventstoretest.Rounds(100, 10) // of processes that are not built with the race detector
 	var killed []time.Time
 	booked := 0
 	for len(killed) < kills {

@@ -18,6 +18,7 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 var (
@@ -28,13 +29,15 @@ var (
 const (
 	processes    = 3
 	worldsAtOnce = 8
-	shortRun     = 40 // worlds
 
 	// longestRequest is more than the processes' --request-timeout.
 	longestRequest = 4 * time.Second
 	// longestRecovery bounds how long commands stay half-finished after the last request.
 	longestRecovery = time.Minute
 )
+
+// shortRun is the number of worlds of a short run. The program, which is another process, is not built with the race detector.
+var shortRun = eventstoretest.Rounds(40, 12)
 
 // TestLinearizable runs three processes on one node, kills them now and then, and lets clients book, change, cancel, answer, use and
 // read a few rooms. The processes remember much or little of them. All replies must be what carrying out one request after another would

@@ -16,6 +16,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"roombook/commands/notify/notifytest"
 	"roombook/domain"
@@ -92,6 +93,7 @@ func (a *agenda) hasten() {
 // A recipient that is refused for long, with more events than may be in hand, holds up nobody, and the group has nothing in hand meanwhile. What it
 // is told arrives when it is accepted again.
 func TestRefusedRecipientHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann := w.user("ann")
 	refused := refuse(server, full, ann)
@@ -99,13 +101,7 @@ func TestRefusedRecipientHoldsUpNobody(t *testing.T) {
 	mail.Pause = time.Hour
 	d, _ := w.start(Options{Mail: mail})
 	const all = maxInHand + 88
-	var ids []domain.NotificationID
-	for i := range all {
-		ids = append(ids, w.created(ann))
-		if i%10 == 0 {
-			w.created(w.user("bob"))
-		}
-	}
+	ids := w.createdMany(all, ann, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
 	w.idle(d.routes[0].group)
 	if n := len(w.subjects(server, ann)); n != 0 {
@@ -201,23 +197,57 @@ func TestFailuresOfOlderPrograms(t *testing.T) {
 // created records a booking of the user, and returns the notification of that. It is quicker than the command.
 func (w *world) created(user domain.UserID) domain.NotificationID {
 	w.Helper()
-	id := domain.BookingID(uuid.NewString())
-	ids := w.append(id.Stream(), domain.BookingCreated{BookingID: id, ReservationID: "r", RoomID: "1", UserID: user, Slot: domain.Slot{Start: nine, End: ten}, At: time.Now()})
-	return domain.NotificationOf(ids[0])
+	e := booked(user)
+	return domain.NotificationOf(w.append(e.BookingID.Stream(), e)[0])
+}
+
+func booked(user domain.UserID) domain.BookingCreated {
+	return domain.BookingCreated{BookingID: domain.BookingID(uuid.NewString()), ReservationID: "r", RoomID: "1", UserID: user, Slot: domain.Slot{Start: nine, End: ten}, At: time.Now()}
+}
+
+// createdMany records n bookings of the user at once, and one of the other after every tenth.
+func (w *world) createdMany(n int, user, other domain.UserID) []domain.NotificationID {
+	w.Helper()
+	ids := make([]domain.NotificationID, n)
+	var all errgroup.Group
+	all.SetLimit(16)
+	create := func(user domain.UserID, id *domain.NotificationID) {
+		all.Go(func() error {
+			e := booked(user)
+			appended, err := w.store.Append(w.Context(), e.BookingID.Stream(), eventstore.NoStream, proposed(e)...)
+			if err == nil {
+				*id = domain.NotificationOf(appended.IDs[0])
+			}
+			return err
+		})
+	}
+	for i := range ids {
+		create(user, &ids[i])
+		if i%10 == 0 {
+			create(other, new(domain.NotificationID))
+		}
+	}
+	if err := all.Wait(); err != nil {
+		w.Fatal(err)
+	}
+	return ids
 }
 
 // append appends events to a stream that has none.
 func (w *world) append(stream string, events ...domain.Event) (ids []uuid.UUID) {
 	w.Helper()
-	var proposed []eventstore.Proposed
-	for _, e := range events {
-		proposed = append(proposed, eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{CorrelationID: "correlation", OccurredAt: time.Now()}})
-	}
-	appended, err := w.store.Append(w.Context(), stream, eventstore.NoStream, proposed...)
+	appended, err := w.store.Append(w.Context(), stream, eventstore.NoStream, proposed(events...)...)
 	if err != nil {
 		w.Fatal(err)
 	}
 	return appended.IDs
+}
+
+func proposed(events ...domain.Event) (all []eventstore.Proposed) {
+	for _, e := range events {
+		all = append(all, eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{CorrelationID: "correlation", OccurredAt: time.Now()}})
+	}
+	return all
 }
 
 // An approver who is refused holds up no other: each has an order of its own.
@@ -272,6 +302,7 @@ func TestSlowApproverHoldsUpNoOther(t *testing.T) {
 // A fallback that is down holds up no mail, and gets everything once it is up again, without an attempt being counted while it was known to be
 // down.
 func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	w, server, receiver := newWorld(t), notifytest.NewMailServer(t, false), newReceiver(t)
 	gone := w.user("gone")
 	refuse(server, notifytest.NoSuchUser, gone)
@@ -284,21 +315,17 @@ func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
 	})
 	webhook := receiver.options(t, secret("a secret of 24 bytes ..."))
 	webhook.Schedule = slices.Repeat([]time.Duration{10 * time.Millisecond}, 20)
-	d, _ := w.start(Options{Mail: mailOptions(server), Webhook: webhook, Fallback: domain.ChannelWebhook, Breaker: BreakerOptions{Delay: 50 * time.Millisecond}})
+	d, _ := w.start(Options{Mail: mailOptions(server), Webhook: webhook, Fallback: domain.ChannelWebhook, Breaker: BreakerOptions{Delay: time.Second}})
 	const all = maxInHand + 20
-	var ids []domain.NotificationID
-	for i := range all {
-		ids = append(ids, w.created(gone))
-		if i%10 == 0 {
-			w.created(w.user("bob"))
-		}
-	}
+	ids := w.createdMany(all, gone, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
 	w.idle(d.routes[0].group)
 	if d.Health() == nil {
 		t.Error("the fallback is not known to be down")
 	}
 	down.Store(false)
+	w.until("the fallback is known to be up", func() bool { return d.Health() == nil })
+	d.agenda.hasten() // the older a message, the longer it is held
 	held := 0
 	for _, id := range ids {
 		if c := w.outcome(id, domain.ChannelWebhook); c.Delivery != domain.DeliveryDelivered {
@@ -407,6 +434,7 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 
 // Messages that make a receiver fail, so that it appears to be down, do not keep others from showing that it is not.
 func TestProbesAreOfOthersFirst(t *testing.T) {
+	t.Parallel()
 	w, receiver := newWorldOn(t, eventstoretest.OpenAlone(t)), newReceiver(t) // where nobody else's messages make the receiver fail
 	bad := w.user("bad")
 	receiver.refuse = func(body string) bool { return strings.Contains(body, string(bad)) }
@@ -518,6 +546,7 @@ func TestAgendaKeepsItsOwnTime(t *testing.T) {
 
 // A stream that somebody has deleted for good holds up no other, and is given up.
 func TestDeletedStreamHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	w, address := newWorldAt(t)
 	server := notifytest.NewMailServer(t, false)
 	gone, ann := w.user("gone"), w.user("ann")
@@ -581,6 +610,7 @@ func TestDeletedCheckpoint(t *testing.T) {
 
 // A start reads the log from before the oldest failure that another attempt follows, and no further back.
 func TestAgendaCheckpoint(t *testing.T) {
+	t.Parallel()
 	store := eventstoretest.OpenAlone(t) // where no other notifications are
 	w := &world{T: t, store: store}
 	id := func(i int) domain.NotificationID { return domain.NotificationID(fmt.Sprint("n", i)) }

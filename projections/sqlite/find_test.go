@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"roombook/domain"
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 	"roombook/projections/storetest"
 )
@@ -19,7 +20,7 @@ import (
 // Every query of every list uses the index and the columns of it that are meant for it, whether its filters leave few documents or many; and
 // none sorts, except along a path that says so.
 func TestEveryQueryUsesItsIndex(t *testing.T) {
-	if raced {
+	if eventstoretest.Raced {
 		t.Skip("one goroutine asks for plans, which takes the race detector three minutes")
 	}
 	for name, crowded := range map[string]bool{"few": false, "many": true} {

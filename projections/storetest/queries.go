@@ -10,6 +10,7 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections"
 )
 
@@ -74,6 +75,10 @@ func EveryQuery(t testing.TB, p projections.Projection) []projections.Query {
 			}
 		}
 		queries = next
+	}
+	if eventstoretest.Raced { // they are asked one after the other: some of every kind are enough
+		i := 0
+		queries = slices.DeleteFunc(queries, func(projections.Query) bool { i++; return i%23 != 1 })
 	}
 	return queries
 }

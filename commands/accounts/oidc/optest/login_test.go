@@ -170,7 +170,7 @@ func (b *tab) until(script, want string) {
 	b.t.Helper()
 	for {
 		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
-		if got == want {
+		if err == nil && got == want {
 			return
 		}
 		if b.ctx.Err() != nil {
