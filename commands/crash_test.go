@@ -417,6 +417,28 @@ func breakables() []breakable {
 			other: unanswered,
 		},
 		{
+			name:  "photo",
+			is:    SetPhoto{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.SetPhoto(ctx, SetPhoto{Request: r, Room: w.from, Upload: aPicture(w.from), Alt: "a wall"})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name: "no photo",
+			is:   RemovePhoto{},
+			given: registered(func(h *Handler, room domain.RoomID) (Room, error) {
+				return h.SetPhoto(context.Background(), SetPhoto{Request: request(), Room: room, Upload: aPicture(room), Alt: "a wall"})
+			}),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.RemovePhoto(ctx, RemovePhoto{Request: r, Room: w.from})
+				return err
+			},
+			other: unanswered,
+		},
+		{
 			name:  "close",
 			is:    ClosePeriod{},
 			given: registered(),
