@@ -74,6 +74,9 @@ DELETE /rooms/{room}                      -        -         -        -     +   
 POST /rooms/{room}/reinstate              -        -         -        -     +     -    -
 GET /rooms/{room}/history                 +        +         +        +     +     +    -
 GET /rooms/{room}/conflicts               +        +         +        +     +     +    -
+GET /rooms/{room}/photo                   +        +         +        +     +     +    -
+PUT /rooms/{room}/photo                   -        -         -        -     +     -    -
+DELETE /rooms/{room}/photo                -        -         -        -     +     -    -
 GET /rooms/{room}/rules                   +        +         +        +     +     +    -
 PUT /rooms/{room}/rules                   -        -         -        -     +     -    -
 GET /rooms/{room}/closures                +        +         +        +     +     +    -
@@ -178,6 +181,9 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			body = fmt.Sprintf(`{"name":"Red %d"}`, made)
 		case "PUT /rooms/{room}/rules":
 			body = fmt.Sprintf(`{"longestMinutes":%d}`, 1000+made)
+		case "PUT /rooms/{room}/photo":
+			path += fmt.Sprint("?alt=", made)
+			body = aPicture
 		case "POST /rooms/{room}/closures":
 			body = `{"startDtm":"2031-01-01T00:00:00Z","endDtm":"2031-01-02T00:00:00Z"}`
 		}
@@ -202,7 +208,11 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			if path == "/events" {
 				asked = http.MethodHead // does not stream
 			}
-			got := s.do(t, asked, path, body, as[callers[i]])
+			headers := []string{as[callers[i]]}
+			if body == aPicture {
+				headers = append(headers, "Content-Type: image/gif")
+			}
+			got := s.do(t, asked, path, body, headers...)
 			switch {
 			case want == "-" && asked != http.MethodHead:
 				wantProblem(t, callers[i]+": "+route, got, 403, "forbidden")
