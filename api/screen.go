@@ -16,7 +16,7 @@ func (s *Server) pageRoutes(operationsOnly bool) *mux.Router {
 	var routes []route
 	if !operationsOnly {
 		for _, r := range s.pages.Routes() {
-			routes = append(routes, route{method: r.Method, path: r.Path, handle: s.screen(r), query: r.Method == http.MethodGet, raw: true, public: true})
+			routes = append(routes, route{method: r.Method, path: r.Path, handle: s.screen(r), query: r.Method == http.MethodGet, raw: true, public: true, upload: r.Method == http.MethodPost && r.Path == web.HouseRoomPath})
 		}
 	}
 	return s.newRouter(routes)
@@ -45,6 +45,9 @@ func (s *Server) screen(of web.Route) handler {
 		}
 		if of.Path == web.DoorPath && x.display() != "" && x.actor.Roles == domain.NewRoles(domain.RoleDoor) {
 			x.setDisplay(x.display()) // for as long as it is used
+		}
+		if of.Path == web.HouseRoomPath && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil {
+			x.allowUpload()
 		}
 		if x.r.Method == http.MethodPost {
 			if err := x.admit(s.commandLimit); err != nil {
