@@ -95,6 +95,9 @@ func (h *Handler) storePicture(ctx context.Context, r Request, hash domain.Photo
 	if _, exists := errors.AsType[*eventstore.WrongRevision](err); exists {
 		return nil
 	}
+	if errors.Is(err, eventstore.ErrDeleted) {
+		return &domain.Invalid{Faults: []domain.Fault{{Field: "photo", Detail: "was deleted from the event store for good; choose another"}}}
+	}
 	return undecided(err)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+
 	"roombook/commands/picture"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -141,5 +143,33 @@ func TestPhotos(t *testing.T) {
 	}
 	if found := audit.Findings(); found != nil || audit.Unreadable() != nil {
 		t.Errorf("%v, %v", found, audit.Unreadable())
+	}
+}
+
+// A picture whose stream was deleted for good in the event store is not found, and cannot be stored again.
+func TestAPictureThatWasDeleted(t *testing.T) {
+	n := openNode(t)
+	h, room := newHandler(n.store), newRoom()
+	if _, err := register(t)(h, room); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (Room, error) {
+		return h.SetPhoto(t.Context(), SetPhoto{Request: request(), Room: room, Upload: aPicture(room), Alt: "a wall"})
+	}
+	r, err := ask()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.RemovePhoto(t.Context(), RemovePhoto{Request: request(), Room: room}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventstoretest.Client(t, n.address).TombstoneStream(t.Context(), r.Photo.Hash.Stream(), esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Picture(t.Context(), r.Photo.Hash); !errors.Is(err, domain.ErrPhotoNotFound) {
+		t.Errorf("it is read: %v", err)
+	}
+	if _, err := ask(); !errors.As(err, new(*domain.Invalid)) {
+		t.Errorf("it is stored again: %v", err)
 	}
 }
