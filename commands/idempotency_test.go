@@ -36,8 +36,8 @@ type keyedCommand struct {
 	given func(t *testing.T, h *Handler, w *world)
 	// when returns the answer. Times that callers may leave out are those of the request.
 	when func(ctx context.Context, h *Handler, w *world, r Request) (any, error)
-	// decides is which of its appends decides; 0 is the second one, after that of its key.
-	decides int
+	// claims is how many of its appends come before the one that decides, besides that of its key.
+	claims int
 	// later lists the commands of others after it.
 	later []func(ctx context.Context, h *Handler, w *world) error
 }
@@ -149,7 +149,7 @@ func keyedCommands() []keyedCommand {
 			later: later{rules, details("Blue")},
 		},
 		{
-			name: "photo", given: known, decides: 3,
+			name: "photo", given: known, claims: 1,
 			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
 				return h.SetPhoto(ctx, SetPhoto{Request: r, Room: w.from, Upload: aPicture(w.from), Alt: "a wall"})
 			},
@@ -373,11 +373,12 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 // TestAKeyedCommandThatWasBroken lets the process of each command die at each of its appends, and repeats the command: at once, or after it
 // was settled, or after others changed what they could.
 func TestAKeyedCommandThatWasBroken(t *testing.T) {
-	n := openNode(t)
-	n.claims = 1
+	on := openNode(t)
 	for _, c := range keyedCommands() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			n := on
+			n.claims = 1 + c.claims
 			whole, r := c.world(t, n.store), keyed("digest")
 			network := eventstoretest.BeforeStore(t, n.address)
 			if _, err := c.when(t.Context(), newHandler(network.Open(t, eventstore.Options{})), whole, r()); err != nil {
@@ -415,7 +416,7 @@ func TestAKeyedCommandThatWasBroken(t *testing.T) {
 					settle(t, w)
 					again(t, w, r, want)
 				})
-				if decides := max(2, c.decides); p.n < decides || p == (point{n: decides}) {
+				if decides := n.claims + 1; p.n < decides || p == (point{n: decides}) {
 					continue // there is nothing to be settled
 				}
 				t.Run(p.String()+", settled and others later", func(t *testing.T) {

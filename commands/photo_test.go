@@ -31,6 +31,16 @@ func aPicture(of domain.RoomID) []byte {
 	return b.Bytes()
 }
 
+// pictureOf is what a room knows of aPicture.
+func pictureOf(t *testing.T, of domain.RoomID) domain.Photo {
+	t.Helper()
+	converted, err := picture.Convert(aPicture(of))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return photoOf(converted)
+}
+
 // withoutRooms is a store that breaks before each append to a room.
 type withoutRooms struct{ Store }
 
