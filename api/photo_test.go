@@ -113,12 +113,12 @@ func TestNoPhoto(t *testing.T) {
 func TestALargePhoto(t *testing.T) {
 	s := newService(t)
 	s.do(t, "POST", "/rooms", blue).want(t, 201)
-	m := image.NewGray(image.Rect(0, 0, 2400, 1800))
+	m := image.NewGray(image.Rect(0, 0, 1600, 1200))
 	for i := range m.Pix {
 		m.Pix[i] = byte(i * i >> 8)
 	}
 	var b bytes.Buffer
-	if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: 95}); err != nil || b.Len() < 10*maxBodyBytes {
+	if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: 95}); err != nil || b.Len() < 2*maxBodyBytes {
 		t.Fatal(b.Len(), err)
 	}
 	r := httptest.NewRequest("PUT", "/rooms/1/photo?alt=x", &b)

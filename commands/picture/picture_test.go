@@ -94,7 +94,7 @@ func seen(t *testing.T, p Picture) string {
 }
 
 func TestConvert(t *testing.T) {
-	big := corners(2000, 1000)
+	big := corners(1400, 700)
 	clear := image.NewNRGBA(image.Rect(5, 5, 45, 25)) // transparent, and not from 0 on
 	photo := encode(t, big, asJPEG)
 	for name, row := range map[string]struct {
@@ -139,7 +139,7 @@ func TestConvert(t *testing.T) {
 
 // What cannot be compressed is made small enough all the same.
 func TestConvertNoise(t *testing.T) {
-	noise := image.NewGray(image.Rect(0, 0, 1400, 1400))
+	noise := image.NewGray(image.Rect(0, 0, 1300, 1300))
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range noise.Pix {
 		noise.Pix[i] = byte(random.Uint32())
