@@ -46,10 +46,10 @@ func (s *Server) screen(of web.Route) handler {
 		if of.Path == web.DoorPath && x.display() != "" && x.actor.Roles == domain.NewRoles(domain.RoleDoor) {
 			x.setDisplay(x.display()) // for as long as it is used
 		}
-		if of.Path == web.HouseRoomPath && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil {
-			x.allowUpload()
-		}
 		if x.r.Method == http.MethodPost {
+			if of.Path == web.HouseRoomPath && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil {
+				x.allowUpload()
+			}
 			if err := x.admit(s.commandLimit); err != nil {
 				return err
 			}
