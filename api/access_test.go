@@ -74,6 +74,9 @@ DELETE /rooms/{room}                      -        -         -        -     +   
 POST /rooms/{room}/reinstate              -        -         -        -     +     -    -
 GET /rooms/{room}/history                 +        +         +        +     +     +    -
 GET /rooms/{room}/conflicts               +        +         +        +     +     +    -
+GET /rooms/{room}/photo                   +        +         +        +     +     +    -
+PUT /rooms/{room}/photo                   -        -         -        -     +     -    -
+DELETE /rooms/{room}/photo                -        -         -        -     +     -    -
 GET /rooms/{room}/rules                   +        +         +        +     +     +    -
 PUT /rooms/{room}/rules                   -        -         -        -     +     -    -
 GET /rooms/{room}/closures                +        +         +        +     +     +    -
@@ -182,6 +185,9 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			body = fmt.Sprintf(`{"name":"Red %d"}`, made)
 		case "PUT /rooms/{room}/rules":
 			body = fmt.Sprintf(`{"longestMinutes":%d}`, 1000+made)
+		case "PUT /rooms/{room}/photo":
+			path += fmt.Sprint("?alt=", made)
+			body = aPicture
 		case "POST /rooms/{room}/closures":
 			body = `{"startDtm":"2031-01-01T00:00:00Z","endDtm":"2031-01-02T00:00:00Z"}`
 		}
@@ -206,11 +212,14 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			if path == "/events" {
 				asked = http.MethodHead // does not stream
 			}
-			by := as[callers[i]]
+			headers := []string{as[callers[i]]}
 			if route == "POST /tokens" || route == "POST /displays" {
-				by = s.signIn(t, callers[i], good) // which no token does
+				headers = []string{s.signIn(t, callers[i], good)} // which no token does
 			}
-			got := s.do(t, asked, path, body, by)
+			if body == aPicture {
+				headers = append(headers, "Content-Type: image/gif")
+			}
+			got := s.do(t, asked, path, body, headers...)
 			switch {
 			case want == "-" && asked != http.MethodHead:
 				wantProblem(t, callers[i]+": "+route, got, 403, "forbidden")

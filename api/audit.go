@@ -61,7 +61,7 @@ type auditEntry struct {
 
 // followUps are the types of events that only follow from other events, or serve the program itself.
 var followUps = []string{
-	domain.SlotReserved{}.EventType(), domain.SlotReleased{}.EventType(), domain.SlotUsed{}.EventType(), domain.CalendarSnapshot{}.EventType(),
+	domain.SlotReserved{}.EventType(), domain.SlotReleased{}.EventType(), domain.SlotUsed{}.EventType(), domain.CalendarSnapshot{}.EventType(), domain.PhotoStored{}.EventType(),
 	domain.ConfirmRequested{}.EventType(), domain.BookingCheckedIn{}.EventType(),
 	domain.KeyUsed{}.EventType(), domain.KeyRefused{}.EventType(), domain.KeyUnchanged{}.EventType(),
 	domain.NotificationRequested{}.EventType(), domain.NotificationDelivered{}.EventType(), domain.NotificationFailed{}.EventType(), domain.NotificationDue{}.EventType(),

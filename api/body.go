@@ -119,11 +119,15 @@ func (e *unsupportedCoding) Error() string {
 // members are for the handler to validate.
 func (x *exchange) decode(command any) (*body, error) {
 	if x.r.ContentLength != 0 {
-		if err := x.checkContentType(); err != nil {
+		accepted := jsonTypes
+		if x.r.Method == http.MethodPatch {
+			accepted = patchTypes
+		}
+		if err := x.checkContentType(accepted...); err != nil {
 			return nil, err
 		}
 	}
-	if err := x.readBody(); err != nil {
+	if err := x.readBody(maxBodyBytes); err != nil {
 		return nil, err
 	}
 	if err := wellFormed(x.in); err != nil {
@@ -155,17 +159,19 @@ func (x *exchange) newBody(command any) *body {
 	return b
 }
 
-func (x *exchange) checkContentType() error {
+// The media types of the bodies of commands.
+var (
+	jsonTypes  = []string{mediaJSON, mediaHAL}
+	patchTypes = []string{mediaJSON, mediaHAL, mediaMerge}
+)
+
+func (x *exchange) checkContentType(accepted ...string) error {
 	if coding := strings.Join(x.r.Header["Content-Encoding"], ", "); coding != "" && !strings.EqualFold(coding, "identity") {
 		return &unsupportedCoding{coding}
 	}
 	given := x.r.Header.Get("Content-Type")
-	if given == mediaJSON {
+	if given == accepted[0] {
 		return nil
-	}
-	accepted := []string{mediaJSON, mediaHAL}
-	if x.r.Method == http.MethodPatch {
-		accepted = append(accepted, mediaMerge)
 	}
 	media, params, err := mime.ParseMediaType(given)
 	if charset, ok := params["charset"]; err != nil || !slices.Contains(accepted, media) || ok && !strings.EqualFold(charset, "utf-8") {

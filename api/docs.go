@@ -71,6 +71,7 @@ func (s *Server) root(x *exchange) error {
 	add("closures", "/rooms/{id}/closures")
 	add("closure", "/rooms/{id}/closures/{closureId}")
 	add("reinstateRoom", "/rooms/{id}/reinstate")
+	add("roomPhoto", "/rooms/{id}/photo{?hash}")
 	add("roomHistory", "/rooms/{id}/history")
 	add("roomConflicts", "/rooms/{id}/conflicts")
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")

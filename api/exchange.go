@@ -133,16 +133,18 @@ func (w *delegatedWriter) Write(b []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (w *delegatedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// The errors of a body that could not be read.
-var (
-	errBodyTooLarge = errors.New("the body is too large")
-	errBodyTooSlow  = errors.New("the body did not come in time")
-)
+// errBodyTooSlow means that a body could not be read.
+var errBodyTooSlow = errors.New("the body did not come in time")
+
+// bodyTooLarge reports a body of more bytes than the operation accepts.
+type bodyTooLarge struct{ maxBytes int }
+
+func (e *bodyTooLarge) Error() string { return "the body is too large" }
 
 // readBody reads the request's body into x.in.
-func (x *exchange) readBody() error {
-	if x.r.ContentLength > maxBodyBytes {
-		return errBodyTooLarge
+func (x *exchange) readBody(maxBytes int) error {
+	if x.r.ContentLength > int64(maxBytes) {
+		return &bodyTooLarge{maxBytes}
 	}
 	if x.in == nil {
 		x.in = make([]byte, 0, 1024)
@@ -153,8 +155,8 @@ func (x *exchange) readBody() error {
 		}
 		n, err := x.r.Body.Read(x.in[len(x.in):cap(x.in)])
 		x.in = x.in[:len(x.in)+n]
-		if len(x.in) > maxBodyBytes {
-			return errBodyTooLarge
+		if len(x.in) > maxBytes {
+			return &bodyTooLarge{maxBytes}
 		}
 		if err == io.EOF {
 			return nil

@@ -154,7 +154,7 @@ func (x *exchange) replayRefusal(answer string) {
 // body must have been decoded.
 func (x *exchange) digest() string {
 	h := sha256.New()
-	// Writing to a hash never fails, and the body, if there is one, is known to be JSON.
+	// Writing to a hash never fails. The body, if there is one, is JSON, or a picture, which stays as it is.
 	target := x.r.URL.Path
 	if x.r.URL.RawQuery != "" {
 		target += "?" + x.r.URL.RawQuery

@@ -21,6 +21,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
+
+	"roombook/domain"
 )
 
 // contract is openapi.json, loaded once for all tests. Its objects are closed, so that a reply with an undocumented member violates it. The
@@ -209,7 +211,7 @@ func TestQueryParametersAreDocumentedAsTheyAre(t *testing.T) {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "occupancy.go", "availability.go", "events.go", "user.go", "token.go", "audit.go"} {
+	for _, name := range []string{"list.go", "booking.go", "history.go", "room.go", "photo.go", "occupancy.go", "availability.go", "events.go", "user.go", "token.go", "audit.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -282,7 +284,7 @@ var resources = map[string]any{
 	"BookingList": bookingListReply{}, "BookingListsPage": pageReply[bookingListReply]{},
 	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
 	"Notification": notificationReply{}, "NotificationsPage": pageReply[notificationReply]{},
-	"Room": roomReply{}, "RoomsPage": pageReply[roomReply]{}, "Rules": rulesReply{}, "Closure": closureReply{}, "Closures": closuresReply{},
+	"Room": roomReply{}, "RoomsPage": pageReply[roomReply]{}, "Photo": domain.Photo{}, "Rules": rulesReply{}, "Closure": closureReply{}, "Closures": closuresReply{},
 	"BrokenRule": brokenRule{}, "Conflicts": conflictsReply{}, "Occupancy": occupancyReply{}, "AvailableRoom": availableRoom{}, "Availability": availabilityReply{},
 	"Problem": problem{}, "ProblemType": problemTypeReply{}, "ProblemTypes": problemTypesReply{},
 

@@ -28,7 +28,11 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	start := time.Now()
 	// The request's own context ends when the client closes its sending side. It may still wait for the reply: net/http cannot tell a
 	// half-closed connection from a client that has gone.
-	ctx, cancel := context.WithTimeout(o.server.requests, o.server.timeout)
+	timeout := o.server.timeout
+	if o.upload {
+		timeout += uploadTimeout
+	}
+	ctx, cancel := context.WithTimeout(o.server.requests, timeout)
 	x, _ := o.server.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)

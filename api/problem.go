@@ -13,6 +13,7 @@ import (
 	"roombook/api/web"
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/picture"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -121,13 +122,13 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "unsupported-media-type", status: http.StatusUnsupportedMediaType, title: "The body's media type is not supported",
-		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json.",
+		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json. A picture says which it is: image/jpeg, image/png or image/gif.",
 		match: typed(func(e *unsupportedMedia, p *problem) {
 			given := "no Content-Type"
 			if e.given != "" {
 				given = strconv.Quote(e.given)
 			}
-			p.Detail = fmt.Sprintf("The body has %s; it must be %s, in UTF-8.", given, strings.Join(e.accepted, " or "))
+			p.Detail = fmt.Sprintf("The body has %s; it must be %s.", given, strings.Join(e.accepted, " or "))
 		}),
 	},
 	{
@@ -140,8 +141,22 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "body-too-large", status: http.StatusRequestEntityTooLarge, title: "The body is too large",
-		about: "A body has at most 64 KiB.",
-		match: sentinel(errBodyTooLarge, "The body has more than 64 KiB."),
+		about: "A body has at most 64 KiB, and a picture at most 10 MiB.",
+		match: typed(func(e *bodyTooLarge, p *problem) {
+			p.Detail = fmt.Sprintf("The body has more than %d KiB.", e.maxBytes>>10)
+		}),
+	},
+	{
+		name: "unusable-picture", status: http.StatusUnprocessableEntity, title: "The picture cannot be used",
+		about: "The body is no JPEG, PNG or GIF that can be read to its end, or has more than 26 million pixels. Send another, or a smaller copy.",
+		match: func(err error, p *problem) bool {
+			p.Detail = "The picture cannot be read: it must be a whole JPEG, PNG or GIF."
+			if errors.Is(err, picture.ErrTooDetailed) {
+				p.Detail = fmt.Sprintf("The picture has more than %d million pixels.", picture.MaxPixels/1_000_000)
+				return true
+			}
+			return errors.Is(err, picture.ErrUnreadable)
+		},
 	},
 	{
 		name: "body-too-slow", status: http.StatusRequestTimeout, title: "The body did not come in time", retry: true,
@@ -248,6 +263,11 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 		name: "room-not-found", status: http.StatusNotFound, title: "There is no such room",
 		about: "No room is registered with this id. POST /rooms registers one, GET /rooms lists those there are. Unless the server was started with --rooms registered, a room can be booked that is not registered, but it has no rules and cannot be closed.",
 		match: sentinel(domain.ErrRoomNotFound, "No room is registered with this id."),
+	},
+	{
+		name: "photo-not-found", status: http.StatusNotFound, title: "The room has no photo",
+		about: "The room has no photo, or the event store no longer has the picture. PUT the picture of the room there.",
+		match: sentinel(domain.ErrPhotoNotFound, "The room has no photo."),
 	},
 	{
 		name: "closure-not-found", status: http.StatusNotFound, title: "There is no such closure",

@@ -134,6 +134,7 @@ type roomReply struct {
 	Colour         string                 `json:"colour,omitzero"`
 	Note           string                 `json:"note,omitzero"`
 	Approvers      []domain.UserID        `json:"approvers,omitzero"`
+	Photo          domain.Photo           `json:"photo,omitzero"`
 	Status         projections.RoomStatus `json:"status"`
 	RetiredFromDtm *timestamp             `json:"retiredFromDtm"`
 	Links          roomLinks              `json:"_links"`
@@ -144,30 +145,39 @@ type roomLinks struct {
 	Room      link `json:"room"`
 	Rules     link `json:"rules"`
 	Closures  link `json:"closures"`
+	Photo     link `json:"photo"`
 	Calendar  link `json:"calendar"`
 	Occupancy link `json:"occupancy"`
 	History   link `json:"history"`
 	Conflicts link `json:"conflicts"`
 }
 
-func (x *exchange) roomReply(id domain.RoomID, d domain.Details, retiredFrom time.Time) roomReply {
+func (x *exchange) roomReply(id domain.RoomID, d domain.Details, photo domain.Photo, retiredFrom time.Time) roomReply {
 	r := roomReply{
 		RoomID: id, Name: d.Name, Building: d.Building, Floor: d.Floor, Capacity: d.Capacity, Equipment: d.Equipment, Zone: d.Zone, Colour: d.Colour, Note: d.Note,
-		Approvers: d.Approvers, Status: projections.RoomRegistered,
+		Approvers: d.Approvers, Photo: photo, Status: projections.RoomRegistered,
 	}
 	if !retiredFrom.IsZero() {
 		r.Status, r.RetiredFromDtm = projections.RoomRetired, x.timeOrNull(retiredFrom)
 	}
 	of := func(what string) link { return x.link("/rooms/", string(id)+what) }
+	picture := of("/photo")
+	if photo.Hash != "" {
+		picture = of("/photo?hash=" + string(photo.Hash))
+	}
 	r.Links = roomLinks{
-		Self: of(""), Room: of(""), Rules: of("/rules"), Closures: of("/closures"), Calendar: of("/calendar.ics"),
+		Self: of(""), Room: of(""), Rules: of("/rules"), Closures: of("/closures"), Photo: picture, Calendar: of("/calendar.ics"),
 		Occupancy: link{Href: href{x.base, "/occupancy?roomId=", string(id) + "{&from,to}"}, Templated: true}, History: of("/history"), Conflicts: of("/conflicts"),
 	}
 	return r
 }
 
 func (x *exchange) roomListReply(l *projections.RoomList) roomReply {
-	return x.roomReply(l.Room, l.Details(), l.RetiredFrom)
+	var photo domain.Photo
+	if l.Photo != nil {
+		photo = *l.Photo
+	}
+	return x.roomReply(l.Room, l.Details(), photo, l.RetiredFrom)
 }
 
 // replyRoom replies with a room that a command or a read of its stream returned.
@@ -177,7 +187,7 @@ func (x *exchange) replyRoom(r commands.Room) error {
 	if r.Retirement != nil {
 		retiredFrom = r.Retirement.From
 	}
-	return x.reply(new(x.roomReply(r.ID, r.Details, retiredFrom)))
+	return x.reply(new(x.roomReply(r.ID, r.Details, r.Photo, retiredFrom)))
 }
 
 // roomID returns the room in the path.
@@ -234,6 +244,7 @@ type detailsRequest struct {
 	Note           field          `json:"note"`
 	Approvers      field          `json:"approvers"`
 	RoomID         field          `json:"roomId"`
+	Photo          field          `json:"photo"`
 	Status         field          `json:"status"`
 	RetiredFromDtm field          `json:"retiredFromDtm"`
 	Links          field          `json:"_links"`

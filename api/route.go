@@ -28,6 +28,8 @@ type route struct {
 	needs domain.Action
 	// feed marks a calendar feed, for which tokens for feeds are accepted.
 	feed bool
+	// upload marks a route whose requests may bring a picture, and take longer for it; see [exchange.allowUpload].
+	upload bool
 	// raw marks a route without content negotiation: its handler chooses the media type.
 	raw bool
 }
@@ -58,6 +60,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.notificationRoutes(),
 			s.calendarRoutes(),
 			s.roomRoutes(),
+			s.photoRoutes(),
 			s.ruleRoutes(),
 			s.closureRoutes(),
 			s.occupancyRoutes(),

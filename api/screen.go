@@ -16,7 +16,7 @@ func (s *Server) pageRoutes(operationsOnly bool) *mux.Router {
 	var routes []route
 	if !operationsOnly {
 		for _, r := range s.pages.Routes() {
-			routes = append(routes, route{method: r.Method, path: r.Path, handle: s.screen(r), query: r.Method == http.MethodGet, raw: true, public: true})
+			routes = append(routes, route{method: r.Method, path: r.Path, handle: s.screen(r), query: r.Method == http.MethodGet, raw: true, public: true, upload: r.Method == http.MethodPost && r.Path == web.HouseRoomPath})
 		}
 	}
 	return s.newRouter(routes)
@@ -50,6 +50,9 @@ func (s *Server) screen(of web.Route) handler {
 			x.setDisplay(x.display()) // for as long as it is used
 		}
 		if x.r.Method == http.MethodPost {
+			if of.Path == web.HouseRoomPath && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil {
+				x.allowUpload()
+			}
 			if err := x.admit(s.commandLimit); err != nil {
 				return err
 			}

@@ -133,6 +133,18 @@ type (
 		Room    domain.RoomID
 		Closure domain.ClosureID
 	}
+	// SetPhoto gives a room a photo.
+	SetPhoto struct {
+		Request
+		Room   domain.RoomID
+		Upload []byte // in a format of [picture.Types]; nil keeps the picture that the room has
+		Alt    string // says what there is to be seen
+	}
+	// RemovePhoto leaves a room without a photo.
+	RemovePhoto struct {
+		Request
+		Room domain.RoomID
+	}
 )
 
 // Booking is a booking as of its last event, and where in the log that is.

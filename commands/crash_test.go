@@ -24,7 +24,7 @@ type node struct {
 	address string
 	store   *eventstore.Store
 	handler func(Store) *Handler // of those that interrupt, repeat and settle
-	claims  int                  // appends of a command before the one that decides: of one with a key, that of the key
+	claims  int                  // appends of a command before the one that decides: that of its key, if it has one, and that of a picture
 }
 
 func openNode(t *testing.T) node {
@@ -127,7 +127,7 @@ type world struct {
 func (w world) appended(t *testing.T) []string {
 	t.Helper()
 	var events []eventstore.Recorded
-	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream()} {
+	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream(), pictureOf(t, w.from).Hash.Stream()} {
 		for r, err := range w.store.ReadStream(t.Context(), stream, 0) {
 			if err != nil {
 				t.Fatal(err)
@@ -181,9 +181,11 @@ func (w world) end(t *testing.T) end {
 
 // breakable is a command that is interrupted at each of its appends.
 type breakable struct {
-	name  string
-	is    any // the type of command
-	given func(t *testing.T, h *Handler, w *world)
+	name string
+	is   any // the type of command
+	// claims is how many of its appends come before the one that decides.
+	claims int
+	given  func(t *testing.T, h *Handler, w *world)
 	// when carries out the command, with the same id however often it is tried.
 	when func(ctx context.Context, h *Handler, w *world, r Request) error
 	// other is a command that comes across what was left half-done.
@@ -223,6 +225,7 @@ func (c breakable) again(ctx context.Context, w *world, r Request) error {
 type course struct {
 	before, after end
 	appends       []string // as world.appended lists them
+	claims        int      // of the command
 }
 
 // whole carries out the command. The network counts its appends, which give the points where it can be interrupted.
@@ -234,7 +237,7 @@ func (c breakable) whole(t *testing.T, n node) course {
 	if err := c.when(t.Context(), newHandler(network.Open(t, eventstore.Options{})), w, request()); err != nil {
 		t.Fatal(err)
 	}
-	whole := course{before, w.end(t), w.appended(t)}
+	whole := course{before, w.end(t), w.appended(t), c.claims}
 	if passed := network.Calls(eventstoretest.Append); passed != len(whole.appends) || passed == 0 {
 		t.Fatalf("%d appends passed, and those found are %q", passed, whole.appends)
 	}
@@ -254,7 +257,7 @@ func points(appends int) (all []point) {
 
 // halfway lists the points at which something has been appended that others can come across.
 func (c course) halfway() []point {
-	return slices.DeleteFunc(c.points(), func(p point) bool { return len(c.until(p)) == 0 })
+	return slices.DeleteFunc(c.points(), func(p point) bool { return len(c.until(p)) <= c.claims })
 }
 
 // until lists the appends that are done if the command is interrupted at the point.
@@ -267,7 +270,7 @@ func (c course) until(p point) []string {
 
 // settled is what a world settles as if the command was interrupted at the point and not repeated.
 func (c course) settled(p point) end {
-	if len(c.until(p)) == 0 {
+	if len(c.until(p)) <= c.claims {
 		return c.before
 	}
 	return c.after
@@ -283,6 +286,7 @@ type left struct {
 // broken carries out the command in a separate world for each point, all at once, until it dies there, and checks that it did.
 func (c breakable) broken(t *testing.T, n node, whole course, points ...point) []left {
 	t.Helper()
+	n.claims = c.claims
 	var all []left
 	for timeout := 100 * time.Millisecond; len(points) > 0; timeout *= 2 {
 		worlds := make([]left, len(points))
@@ -412,6 +416,29 @@ func breakables() []breakable {
 			given: registered(),
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.SetRules(ctx, SetRules{Request: r, Room: w.from, Rules: domain.Rules{StepMinutes: 30}})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name:   "photo",
+			is:     SetPhoto{},
+			claims: 1,
+			given:  registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.SetPhoto(ctx, SetPhoto{Request: r, Room: w.from, Upload: aPicture(w.from), Alt: "a wall"})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name: "no photo",
+			is:   RemovePhoto{},
+			given: registered(func(h *Handler, room domain.RoomID) (Room, error) {
+				return h.SetPhoto(context.Background(), SetPhoto{Request: request(), Room: room, Upload: aPicture(room), Alt: "a wall"})
+			}),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.RemovePhoto(ctx, RemovePhoto{Request: r, Room: w.from})
 				return err
 			},
 			other: unanswered,

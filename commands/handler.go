@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"roombook/domain"
 	"roombook/eventstore"
 )
@@ -42,6 +44,7 @@ type Handler struct {
 	store    Store
 	policy   domain.Policy
 	inFlight inFlight
+	pictures *semaphore.Weighted // of those that are being converted
 	metrics  *metrics
 
 	// memory is read-locked by whatever uses what is cached of the log. It has to be free for the cache to be emptied.
@@ -68,6 +71,7 @@ func New(store Store, o Options) *Handler {
 		cache:     cache,
 		calendars: newCalendars(store, cache, o.CalendarKeep, o.Policy.Zone, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
+		pictures:  semaphore.NewWeighted(1),
 		metrics:   m,
 	}
 }

@@ -36,6 +36,8 @@ type keyedCommand struct {
 	given func(t *testing.T, h *Handler, w *world)
 	// when returns the answer. Times that callers may leave out are those of the request.
 	when func(ctx context.Context, h *Handler, w *world, r Request) (any, error)
+	// claims is how many of its appends come before the one that decides, besides that of its key.
+	claims int
 	// later lists the commands of others after it.
 	later []func(ctx context.Context, h *Handler, w *world) error
 }
@@ -106,6 +108,10 @@ func keyedCommands() []keyedCommand {
 		_, err := h.SetRules(ctx, SetRules{Request: request(), Room: w.from, Rules: domain.Rules{StepMinutes: 30}})
 		return err
 	}
+	unseen := func(ctx context.Context, h *Handler, w *world) error {
+		_, err := h.RemovePhoto(ctx, RemovePhoto{Request: request(), Room: w.from})
+		return err
+	}
 	// reopen ends the closure that a command of the test has made.
 	reopen := func(ctx context.Context, h *Handler, w *world) error {
 		r, err := h.Room(ctx, w.from)
@@ -141,6 +147,26 @@ func keyedCommands() []keyedCommand {
 				return h.SetRules(ctx, SetRules{Request: r, Room: w.from, Rules: domain.Rules{StepMinutes: 60}})
 			},
 			later: later{rules, details("Blue")},
+		},
+		{
+			name: "photo", given: known, claims: 1,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.SetPhoto(ctx, SetPhoto{Request: r, Room: w.from, Upload: aPicture(w.from), Alt: "a wall"})
+			},
+			later: later{details("Blue"), unseen, takeTheRest},
+		},
+		{
+			name: "no photo",
+			given: func(t *testing.T, h *Handler, w *world) {
+				known(t, h, w)
+				if _, err := h.SetPhoto(t.Context(), SetPhoto{Request: request(), Room: w.from, Upload: aPicture(w.from), Alt: "a wall"}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.RemovePhoto(ctx, RemovePhoto{Request: r, Room: w.from})
+			},
+			later: later{details("Blue"), rules},
 		},
 		{
 			name: "close", given: known,
@@ -347,11 +373,12 @@ func TestAKeyedCommandAskedByManyAtOnce(t *testing.T) {
 // TestAKeyedCommandThatWasBroken lets the process of each command die at each of its appends, and repeats the command: at once, or after it
 // was settled, or after others changed what they could.
 func TestAKeyedCommandThatWasBroken(t *testing.T) {
-	n := openNode(t)
-	n.claims = 1
+	on := openNode(t)
 	for _, c := range keyedCommands() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			n := on
+			n.claims = 1 + c.claims
 			whole, r := c.world(t, n.store), keyed("digest")
 			network := eventstoretest.BeforeStore(t, n.address)
 			if _, err := c.when(t.Context(), newHandler(network.Open(t, eventstore.Options{})), whole, r()); err != nil {
@@ -389,8 +416,8 @@ func TestAKeyedCommandThatWasBroken(t *testing.T) {
 					settle(t, w)
 					again(t, w, r, want)
 				})
-				if p.n == 1 || p == (point{n: 2}) {
-					continue // there is nothing to be settled: its first append claims the key
+				if decides := n.claims + 1; p.n < decides || p == (point{n: decides}) {
+					continue // there is nothing to be settled
 				}
 				t.Run(p.String()+", settled and others later", func(t *testing.T) {
 					w, r := broken(t, p)

@@ -236,7 +236,7 @@ func (h *Handler) RoomHistory(ctx context.Context, id domain.RoomID) ([]eventsto
 // roomEvents are the types of the events of a room itself.
 var roomEvents = []string{
 	domain.RoomRegistered{}.EventType(), domain.RoomChanged{}.EventType(), domain.RoomRetired{}.EventType(), domain.RoomReinstated{}.EventType(),
-	domain.RulesSet{}.EventType(), domain.PeriodClosed{}.EventType(), domain.PeriodReopened{}.EventType(),
+	domain.RulesSet{}.EventType(), domain.PeriodClosed{}.EventType(), domain.PeriodReopened{}.EventType(), domain.RoomPhotoChanged{}.EventType(),
 }
 
 // roomLog is the events of a room itself, in their order.

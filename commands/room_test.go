@@ -80,6 +80,9 @@ func TestARoomsLife(t *testing.T) {
 		{"PeriodReopened", func(h *Handler) (Room, error) {
 			return h.ReopenPeriod(t.Context(), ReopenPeriod{Request: request(), Room: room, Closure: domain.ClosureID(closed.ID.String())})
 		}, domain.ErrClosureNotFound, func(r Room) bool { return len(r.Closures) == 0 }},
+		{"RoomPhotoChanged", func(h *Handler) (Room, error) {
+			return h.SetPhoto(t.Context(), SetPhoto{Request: request(), Room: room, Upload: aPicture(room), Alt: "a wall"})
+		}, nil, func(r Room) bool { return r.Photo.Alt == "a wall" && r.Photo.Width == 4 && r.Photo.Height == 3 }},
 		{"RoomRetired", func(h *Handler) (Room, error) {
 			return h.RetireRoom(t.Context(), RetireRoom{Request: request(), Room: room, From: slot(50, 51).Start})
 		}, nil, func(r Room) bool { return r.Retirement != nil && r.Retirement.From.Equal(slot(50, 51).Start) }},

@@ -237,7 +237,7 @@ func (c Calendar) EvolveAll(events iter.Seq2[Revision, Event]) Calendar {
 				c.bySlot.Set(&used)
 				c.byBooking.Set(&used)
 			}
-		case RoomRegistered, RoomChanged, RoomRetired, RoomReinstated, RulesSet, PeriodClosed, PeriodReopened:
+		case RoomRegistered, RoomChanged, RoomRetired, RoomReinstated, RulesSet, PeriodClosed, PeriodReopened, RoomPhotoChanged:
 			about := c.About().Evolve(revision, e)
 			c.room, c.about = about.ID, &about
 		}

@@ -29,7 +29,7 @@ type CalendarSnapshot struct {
 
 func (CalendarSnapshot) EventType() string { return "CalendarSnapshot" }
 
-const calendarSnapshotVersion = 2
+const calendarSnapshotVersion = 3
 
 // maxSnapshot is how many reservations a snapshot can have, and maxSnapshotRoom how many bytes of the room's own state: with more it would
 // be too large for an append, 1 MiB.

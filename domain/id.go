@@ -42,6 +42,7 @@ const (
 	SnapshotCategory     = "snapshot"
 	UserCategory         = "user"
 	TokenCategory        = "token"
+	PhotoCategory        = "photo"
 )
 
 // realUseSpace is the UUIDv5 namespace of real uses.

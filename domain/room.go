@@ -94,6 +94,8 @@ func RoomOf(event Event) (RoomID, bool) {
 		return e.RoomID, true
 	case PeriodReopened:
 		return e.RoomID, true
+	case RoomPhotoChanged:
+		return e.RoomID, true
 	}
 	return "", false
 }
@@ -212,6 +214,7 @@ type Room struct {
 	ID         RoomID      `json:"roomId"` // empty if it is not registered
 	Details    Details     `json:"details"`
 	Rules      Rules       `json:"rules,omitzero"`
+	Photo      Photo       `json:"photo,omitzero"`
 	Retirement *Retirement `json:"retirement,omitempty"` // nil while it is not retired
 	Closures   []Closure   `json:"closures,omitempty"`   // those that are not reopened, by start
 	// Since is when the last closure ended that Closures leaves out because it ended long ago; zero if none is left out.
@@ -264,6 +267,8 @@ func (r Room) Evolve(revision Revision, event Event) Room {
 	case PeriodReopened:
 		r.ID = e.RoomID
 		r.Closures = slices.DeleteFunc(slices.Clone(r.Closures), func(c Closure) bool { return c.ID == e.ClosureID })
+	case RoomPhotoChanged:
+		r.ID, r.Photo = e.RoomID, e.Photo
 	default:
 		return r
 	}
@@ -354,7 +359,7 @@ func (r Room) text() string {
 	rules := r.Rules
 	always := rules.Hours == nil
 	rules.Hours, rules.EarlyUseMinutes = nil, nil
-	return fmt.Sprintf("%q %#v %+v %t %+v %d %+v %+v %s %d", r.ID, r.Details, rules, always, hours, early, retirement, r.Closures, instant(r.Since), r.Revision)
+	return fmt.Sprintf("%q %#v %+v %t %+v %d %#v %+v %+v %s %d", r.ID, r.Details, rules, always, hours, early, r.Photo, retirement, r.Closures, instant(r.Since), r.Revision)
 }
 
 // Same reports whether two rooms are the same in all but the closures that one of them has left out.
@@ -368,7 +373,7 @@ func (r Room) Same(o Room) bool {
 // bytes is about how much memory the room takes.
 func (r Room) bytes() int {
 	d := r.Details
-	n := 700 + len(r.ID) + len(d.Name) + len(d.Building) + len(d.Floor) + len(d.Zone) + len(d.Colour) + len(d.Note)
+	n := 800 + len(r.ID) + len(r.Photo.Alt) + len(d.Name) + len(d.Building) + len(d.Floor) + len(d.Zone) + len(d.Colour) + len(d.Note)
 	for _, what := range d.Equipment {
 		n += 16 + len(what)
 	}

@@ -39,6 +39,13 @@ func TestRoomDecisions(t *testing.T) {
 	shut := func(c PeriodClosed) command {
 		return func(r Room) ([]Event, error) { return DecideClose(r, c) }
 	}
+	show := func(p Photo) command {
+		return func(r Room) ([]Event, error) { return DecidePhoto(r, p, noon) }
+	}
+	photo := Photo{Hash: "9f86", Alt: "Ré, six chairs", Width: 1280, Height: 960}
+	seen := RoomPhotoChanged{RoomID: "red", Photo: photo, At: noon}
+	decomposed, described, mute, long := photo, photo, photo, photo
+	decomposed.Alt, described.Alt, mute.Alt, long.Alt = " Re\u0301, six chairs ", "Twelve chairs", " ", strings.Repeat("x", MaxAlt+1)
 	reopen := func(id ClosureID) command {
 		return func(r Room) ([]Event, error) { return DecideReopen(r, id, noon) }
 	}
@@ -86,6 +93,14 @@ func TestRoomDecisions(t *testing.T) {
 		{"close: keep", known, shut(kept), []Event{keeps}, nil, nil},
 		{"close: wrong", known, shut(tooMuch), nil, invalid("slot/end", "reason", "bookings"), invalid("slot/end", "reason", "bookings")},
 		{"close: unknown", nil, shut(asked), nil, ErrRoomNotFound, ErrRoomNotFound},
+		{"photo", known, show(photo), []Event{seen}, nil, nil},
+		{"photo: in another form", known, show(decomposed), []Event{seen}, nil, nil},
+		{"photo: another text", with(seen), show(described), []Event{RoomPhotoChanged{RoomID: "red", Photo: described, At: noon}}, nil, nil},
+		{"photo: none", with(seen), show(Photo{}), []Event{RoomPhotoChanged{RoomID: "red", At: noon}}, nil, nil},
+		{"photo: none, where there is none", known, show(Photo{}), nil, nil, nil},
+		{"photo: no text", known, show(mute), nil, invalid("alt"), invalid("alt")},
+		{"photo: a long text", known, show(long), nil, invalid("alt"), invalid("alt")},
+		{"photo: unknown", nil, show(photo), nil, ErrRoomNotFound, ErrRoomNotFound},
 		{"reopen", with(closed), reopen("c"), []Event{PeriodReopened{ClosureID: "c", RoomID: "red", At: noon}}, nil, ErrClosureNotFound},
 		{"reopen: no such closure", with(closed), reopen("d"), nil, ErrClosureNotFound, ErrClosureNotFound},
 		{"reopen: unknown", nil, reopen("c"), nil, ErrRoomNotFound, ErrRoomNotFound},
@@ -260,7 +275,7 @@ func TestACalendarForgetsClosures(t *testing.T) {
 	closed := func(id ClosureID, s Slot) Event {
 		return PeriodClosed{ClosureID: id, RoomID: "red", Slot: s, Bookings: KeepBookings, At: noon}
 	}
-	whole := Fold(Calendar{}, RoomRegistered{RoomID: "red", Details: Details{Name: "Red"}}, closed("a", hours(5, 6)), closed("b", hours(1, 2)), closed("c", hours(1, 9)), reservation(ReservationID(uuidText(2)), uuidText(1), hours(20, 21)))
+	whole := Fold(Calendar{}, RoomRegistered{RoomID: "red", Details: Details{Name: "Red"}}, RoomPhotoChanged{RoomID: "red", Photo: Photo{Hash: "9f86", Alt: "six chairs", Width: 4, Height: 3}}, closed("a", hours(5, 6)), closed("b", hours(1, 2)), closed("c", hours(1, 9)), reservation(ReservationID(uuidText(2)), uuidText(1), hours(20, 21)))
 	short := whole.Forget(hours(6, 7).Start, 0)
 	if got := short.About().Closures; len(got) != 1 || got[0].ID != "c" || len(whole.About().Closures) != 3 {
 		t.Errorf("left are %v", got)
@@ -278,6 +293,11 @@ func TestACalendarForgetsClosures(t *testing.T) {
 	again, ok := s.Calendar("red")
 	if !ok || !reflect.DeepEqual(again.About(), short.About()) {
 		t.Errorf("from the snapshot it is %t\n%+v, want\n%+v", ok, again.About(), short.About())
+	}
+	shown := s
+	shown.Room.Photo.Alt = "twelve chairs"
+	if _, ok := shown.Calendar("red"); ok {
+		t.Error("a snapshot is used though its photo was changed")
 	}
 	s.Room.Details.Name = "Blue"
 	if _, ok := s.Calendar("red"); ok {

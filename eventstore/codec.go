@@ -73,6 +73,8 @@ func newCodec() codec {
 	add[domain.RulesSet](c)
 	add[domain.PeriodClosed](c)
 	add[domain.PeriodReopened](c)
+	add[domain.RoomPhotoChanged](c)
+	add[domain.PhotoStored](c)
 	return c
 }
 

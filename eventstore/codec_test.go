@@ -89,6 +89,8 @@ func everyEvent() []domain.Event {
 		domain.RulesSet{RoomID: room, Rules: rules, At: at},
 		domain.PeriodClosed{ClosureID: closure, RoomID: room, Slot: slot, Reason: "being <painted>", Bookings: domain.KeepBookings, At: at},
 		domain.PeriodReopened{ClosureID: closure, RoomID: room, At: at},
+		domain.RoomPhotoChanged{RoomID: room, Photo: domain.Photo{Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Alt: "a <long> table", Width: 1280, Height: 960}, At: at},
+		domain.PhotoStored{JPEG: "/9j/2Q==", At: at},
 	}
 }
 

@@ -36,6 +36,7 @@ type RoomList struct {
 	RegisteredAt time.Time       `json:"registeredDtm" bson:"registeredDtm"`
 	RetiredFrom  time.Time       `json:"retiredFromDtm,omitzero" bson:"retiredFromDtm,omitempty"` // zero unless it is retired
 	Rules        *domain.Rules   `json:"rules,omitzero" bson:"rules,omitempty"`                   // nil if there are none
+	Photo        *domain.Photo   `json:"photo,omitzero" bson:"photo,omitempty"`                   // nil if there is none
 	// Closures are the closed periods in the order in which they were made, but for those that were reopened, and those that had ended more
 	// than [closuresKept] before another one was made.
 	Closures []Closure `json:"closures,omitzero" bson:"closures,omitempty"`
@@ -55,7 +56,7 @@ const closuresKept = 400 * 24 * time.Hour
 func roomList() list[RoomList] {
 	return list[RoomList]{
 		name:     RoomListName,
-		version:  1,
+		version:  2,
 		whole:    true,
 		statuses: statuses{all: []string{string(RoomRegistered), string(RoomRetired)}},
 		key:      roomOf,
@@ -86,6 +87,10 @@ func (l RoomList) fold(r eventstore.Recorded) RoomList {
 	case domain.RulesSet:
 		if l.Rules = nil; e.Rules != (domain.Rules{}) {
 			l.Rules = &e.Rules
+		}
+	case domain.RoomPhotoChanged:
+		if l.Photo = nil; e.Photo != (domain.Photo{}) {
+			l.Photo = &e.Photo
 		}
 	case domain.PeriodClosed:
 		l.Closures = append(l.closuresWithout(func(c Closure) bool { return c.End.Before(e.At.Add(-closuresKept)) }),

@@ -39,7 +39,7 @@ func TestRoomList(t *testing.T) {
 	closure := func(id domain.ClosureID, start time.Time) projections.Closure {
 		return projections.Closure{ID: id, Start: start, End: start.Add(time.Hour), Reason: "works"}
 	}
-	rules := domain.Rules{GapMinutes: 10}
+	rules, photo := domain.Rules{GapMinutes: 10}, domain.Photo{Hash: "9f86", Alt: "six chairs", Width: 1280, Height: 960}
 	for name, test := range map[string]struct {
 		given []domain.Event
 		then  projections.RoomList
@@ -52,6 +52,8 @@ func TestRoomList(t *testing.T) {
 		"reinstated":    {[]domain.Event{domain.RoomRetired{RoomID: "1", From: noon, At: ten}, domain.RoomReinstated{RoomID: "1", At: eleven}}, room},
 		"rules":         {[]domain.Event{domain.RulesSet{RoomID: "1", Rules: rules, At: ten}}, with(func(r *projections.RoomList) { r.Rules = &rules })},
 		"rules no more": {[]domain.Event{domain.RulesSet{RoomID: "1", Rules: rules, At: ten}, domain.RulesSet{RoomID: "1", At: ten}}, room},
+		"photo":         {[]domain.Event{domain.RoomPhotoChanged{RoomID: "1", Photo: photo, At: ten}}, with(func(r *projections.RoomList) { r.Photo = &photo })},
+		"photo no more": {[]domain.Event{domain.RoomPhotoChanged{RoomID: "1", Photo: photo, At: ten}, domain.RoomPhotoChanged{RoomID: "1", At: ten}}, room},
 		"closed, and one of the periods is reopened": {
 			[]domain.Event{closedFrom("a", noon, ten), closedFrom("b", eleven, ten), closedFrom("c", ten, ten), domain.PeriodReopened{ClosureID: "b", RoomID: "1", At: ten}},
 			with(func(r *projections.RoomList) {

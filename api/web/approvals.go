@@ -28,6 +28,7 @@ type approvalsPage struct {
 	Others  int  // that somebody else decides
 	All     bool // whether those are shown too
 	More    bool // whether more are waiting than are shown
+	Can     bool // whether the reader may answer any of them
 	Reason  string
 	Problem *problem
 	Chosen  map[domain.BookingID]bool
@@ -72,6 +73,7 @@ func (v *view) showApprovals(data *approvalsPage) error {
 			if err != nil {
 				return err
 			}
+			data.Can = data.Can || a.Can
 			a.Day = v.roomDay(day, o)
 			data.Items = append(data.Items, a)
 		}

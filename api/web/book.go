@@ -282,6 +282,9 @@ func (p *Pages) changeForm(v *view) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
 	}
+	if err := v.permit(domain.ChangeBooked, b.User, b.Room); err != nil {
+		return err
+	}
 	f.Start, f.End = v.FormTime(b.Slot.Start, b.Room), v.FormTime(b.Slot.End, b.Room)
 	f.resume(v.r.URL.Query())
 	if err := v.prepare(f); err != nil {

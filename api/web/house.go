@@ -2,15 +2,21 @@ package web
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"roombook/commands"
+	"roombook/commands/picture"
 	"roombook/domain"
 	"roombook/projections"
 )
+
+// HouseRoomPath is the path of a room to look after, whose forms may bring a picture.
+const HouseRoomPath = "/house/{id}"
 
 func (p *Pages) houseRoutes() []Route {
 	return []Route{
@@ -19,9 +25,9 @@ func (p *Pages) houseRoutes() []Route {
 		// Adds a room, or a sample house.
 		{"POST", "/house", false, p.addRoom},
 		// A room, to look after.
-		{"GET", "/house/{id}", false, p.houseRoom},
-		// Changes the room's details, rules, closed periods or retirement.
-		{"POST", "/house/{id}", false, p.changeRoom},
+		{"GET", HouseRoomPath, false, p.houseRoom},
+		// Changes what is known of the room, its photo, rules, closed periods or retirement.
+		{"POST", HouseRoomPath, false, p.changeRoom},
 	}
 }
 
@@ -67,7 +73,7 @@ func (f roomForm) details() (d domain.Details, err error) {
 	if !ok {
 		return d, &domain.Invalid{Faults: []domain.Fault{{Field: "capacity"}}}
 	}
-	d = domain.Details{Name: f.Name, Building: f.Building, Floor: f.Floor, Capacity: capacity, Zone: f.Zone, Note: strings.ReplaceAll(f.Note, "\r\n", "\n"), Colour: f.Colour, Equipment: listed(f.Equipment)}
+	d = domain.Details{Name: f.Name, Building: f.Building, Floor: f.Floor, Capacity: capacity, Zone: f.Zone, Note: strings.ReplaceAll(f.Note, "\r\n", "\n"), Colour: f.Colour, Equipment: entries(f.Equipment, "\n")}
 	for _, user := range listed(f.Approvers) {
 		if !validID(user) {
 			return d, &domain.Invalid{Faults: []domain.Fault{{Field: "approvers"}}}
@@ -78,9 +84,12 @@ func (f roomForm) details() (d domain.Details, err error) {
 }
 
 // listed are the entries of a list that are separated by commas.
-func listed(text string) []string {
+func listed(text string) []string { return entries(text, ",") }
+
+// entries are the entries of a list with a separator between.
+func entries(text, separator string) []string {
 	var all []string
-	for entry := range strings.SplitSeq(text, ",") {
+	for entry := range strings.SplitSeq(text, separator) {
 		if entry = strings.TrimSpace(entry); entry != "" {
 			all = append(all, entry)
 		}
@@ -89,7 +98,7 @@ func listed(text string) []string {
 }
 
 func formOf(id domain.RoomID, d domain.Details) roomForm {
-	f := roomForm{ID: string(id), Name: d.Name, Building: d.Building, Floor: d.Floor, Equipment: strings.Join(d.Equipment, ", "), Zone: d.Zone, Note: d.Note, Colour: d.Colour}
+	f := roomForm{ID: string(id), Name: d.Name, Building: d.Building, Floor: d.Floor, Equipment: strings.Join(d.Equipment, "\n"), Zone: d.Zone, Note: d.Note, Colour: d.Colour}
 	if d.Capacity > 0 {
 		f.Capacity = strconv.Itoa(d.Capacity)
 	}
@@ -103,8 +112,15 @@ func formOf(id domain.RoomID, d domain.Details) roomForm {
 }
 
 func (p *Pages) addRoom(v *view) error {
+	if err := v.permit(domain.ManageRooms, "", ""); err != nil {
+		return err
+	}
 	if v.r.PostFormValue("do") == "sample" {
-		position, err := LoadSampleHouse(v.r.Context(), p.commands, v.Now)
+		r, err := v.request()
+		if err != nil {
+			return err
+		}
+		position, err := LoadSampleHouse(v.r.Context(), p.commands, r.Actor, v.Now)
 		if err != nil {
 			return err
 		}
@@ -140,6 +156,10 @@ func (v *view) register(f roomForm) (commands.Room, error) {
 
 // houseRoomPage is the data of a room to look after.
 type houseRoomPage struct {
+	Photo     *photo
+	Alt       string // of the photo, as it is or was typed
+	MaxAlt    int
+	Types     string // of pictures that can be uploaded
 	Room      commands.Room
 	Form      roomForm
 	Rules     domain.Rules
@@ -159,6 +179,9 @@ type hoursField struct {
 func (p *Pages) houseRoom(v *view) error { return v.showHouseRoom(nil) }
 
 func (v *view) showHouseRoom(why *problem) error {
+	if err := v.permit(domain.ManageRooms, "", ""); err != nil {
+		return err
+	}
 	id, err := v.roomID()
 	if err != nil {
 		return err
@@ -173,6 +196,7 @@ func (v *view) showHouseRoom(why *problem) error {
 	if data.Conflicts, data.More, err = v.p.bookings.RoomConflicts(v.r.Context(), id, v.Now); err != nil {
 		return err
 	}
+	data.Photo, data.Alt, data.MaxAlt, data.Types = v.photo(data.Room), data.Room.Photo.Alt, domain.MaxAlt, strings.Join(picture.Types, ",")
 	data.Form, data.Rules = formOf(id, data.Room.Details), data.Room.Rules
 	if data.Rules.EarlyUseMinutes != nil {
 		data.Early = strconv.Itoa(*data.Rules.EarlyUseMinutes)
@@ -195,6 +219,8 @@ func (v *view) showHouseRoom(why *problem) error {
 	case "details":
 		data.Form = v.readRoomForm()
 		data.Form.ID = string(id)
+	case "photo":
+		data.Alt = v.r.PostFormValue("alt")
 	case "rules":
 		data.Early, data.Rules.Approval = v.r.PostFormValue("earlyUseMinutes"), domain.Approval(v.r.PostFormValue("approval"))
 	}
@@ -258,6 +284,14 @@ func (v *view) changeRoom(id domain.RoomID) (commands.Room, error) {
 			return commands.Room{}, err
 		}
 		return h.SetRules(ctx, commands.SetRules{Request: request, Room: id, Rules: rules})
+	case "photo":
+		upload, err := v.upload("photo")
+		if err != nil {
+			return commands.Room{}, err
+		}
+		return h.SetPhoto(ctx, commands.SetPhoto{Request: request, Room: id, Upload: upload, Alt: v.r.PostFormValue("alt")})
+	case "remove-photo":
+		return h.RemovePhoto(ctx, commands.RemovePhoto{Request: request, Room: id})
 	case "close":
 		zone := v.zoneOf(id)
 		start, err := parseTime(v.r.PostFormValue("start"), zone)
@@ -281,6 +315,19 @@ func (v *view) changeRoom(id domain.RoomID) (commands.Room, error) {
 		return h.ReinstateRoom(ctx, commands.ReinstateRoom{Request: request, Room: id})
 	}
 	return commands.Room{}, errForm
+}
+
+// upload is the file of a field of the form; nil if none was chosen.
+func (v *view) upload(field string) ([]byte, error) {
+	f, _, err := v.r.FormFile(field)
+	if errors.Is(err, http.ErrMissingFile) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, errForm
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 var errHours = errors.New("hours cannot be read")

@@ -11,6 +11,7 @@ import (
 	"roombook/commands/accounts"
 	"roombook/commands/accounts/directory"
 	"roombook/commands/accounts/oidc"
+	"roombook/commands/picture"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -75,6 +76,10 @@ var sentinels = []struct {
 	{domain.ErrBeyondUser, "beyond-user", http.StatusUnprocessableEntity},
 	{errNoName, "no-name", http.StatusUnprocessableEntity},
 	{errNobodyChosen, "none-chosen", http.StatusUnprocessableEntity},
+	{domain.ErrPhotoNotFound, "no-photo", http.StatusUnprocessableEntity},
+	{picture.ErrTooLarge, "picture-too-large", http.StatusRequestEntityTooLarge},
+	{picture.ErrTooDetailed, "picture-too-detailed", http.StatusUnprocessableEntity},
+	{picture.ErrUnreadable, "picture-unreadable", http.StatusUnprocessableEntity},
 	{errHours, "hours", http.StatusUnprocessableEntity},
 	{errNumber, "number", http.StatusUnprocessableEntity},
 	{domain.ErrBookingNotFound, "no-booking", http.StatusNotFound},

@@ -20,8 +20,24 @@ func (p *Pages) roomRoutes() []Route {
 	}
 }
 
+// photo is the photo of a room, as a screen shows it.
+type photo struct {
+	domain.Photo
+	Link string
+}
+
+// photo is the photo of a room; nil if it has none.
+func (v *view) photo(r commands.Room) *photo {
+	if r.Photo.Hash == "" {
+		return nil
+	}
+	return &photo{r.Photo, v.Link("/rooms/" + string(r.ID) + "/photo?hash=" + string(r.Photo.Hash))}
+}
+
 // roomPage is the data of a room's page.
 type roomPage struct {
+	Photo         *photo
+	CanBook       bool
 	Room          commands.Room
 	Listed        *projections.RoomList // nil if the list of rooms does not have it yet
 	Rules         []string
@@ -59,7 +75,7 @@ func (p *Pages) roomPage(v *view) error {
 	if data.Room, err = p.commands.Room(v.r.Context(), id); err != nil {
 		return err
 	}
-	data.Listed = v.rooms[id]
+	data.Listed, data.Photo, data.CanBook = v.rooms[id], v.photo(data.Room), v.may(domain.Book, v.Reader, id)
 	data.Zone = v.zoneOf(id)
 	data.Rules = v.rulesInWords(data.Room.Rules)
 	for _, c := range data.Room.Closures {

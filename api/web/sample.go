@@ -36,17 +36,17 @@ var sampleRooms = []struct {
 }
 
 // LoadSampleHouse registers a house of 12 rooms with rules, and returns the position of its last event. Loading it again changes nothing.
-func LoadSampleHouse(ctx context.Context, h *commands.Handler, now time.Time) (last eventstore.Position, err error) {
+func LoadSampleHouse(ctx context.Context, h *commands.Handler, by domain.Actor, now time.Time) (last eventstore.Position, err error) {
 	hours := []domain.Hours{{From: "08:00", To: "20:00"}}
 	for i := range sampleRooms {
 		s := &sampleRooms[i]
-		if _, err := h.RegisterRoom(ctx, commands.RegisterRoom{Request: sampleRequest(now), Room: s.id, Details: s.details}); err != nil {
+		if _, err := h.RegisterRoom(ctx, commands.RegisterRoom{Request: sampleRequest(by, now), Room: s.id, Details: s.details}); err != nil {
 			return last, err
 		}
 		rules := s.rules
 		rules.StepMinutes = 15
 		rules.Hours = &domain.WeekHours{Monday: hours, Tuesday: hours, Wednesday: hours, Thursday: hours, Friday: hours, Saturday: hours, Sunday: hours}
-		room, err := h.SetRules(ctx, commands.SetRules{Request: sampleRequest(now), Room: s.id, Rules: rules})
+		room, err := h.SetRules(ctx, commands.SetRules{Request: sampleRequest(by, now), Room: s.id, Rules: rules})
 		if err != nil {
 			return last, err
 		}
@@ -55,11 +55,11 @@ func LoadSampleHouse(ctx context.Context, h *commands.Handler, now time.Time) (l
 	return last, nil
 }
 
-// sampleActor is the actor of the events of a sample house.
-var sampleActor = domain.Anyone("sample")
+// SampleActor is the actor of the events of a sample house.
+var SampleActor = domain.Anyone("sample")
 
-func sampleRequest(now time.Time) commands.Request {
-	return commands.Request{ID: uuid.Must(uuid.NewV7()), Actor: sampleActor, At: now}
+func sampleRequest(by domain.Actor, now time.Time) commands.Request {
+	return commands.Request{ID: uuid.Must(uuid.NewV7()), Actor: by, At: now}
 }
 
 // sampleUsers book the sample house.
@@ -83,7 +83,7 @@ func BookSampleHouse(ctx context.Context, h *commands.Handler, now time.Time, zo
 			if s.closedIn > 0 {
 				day := midnight(today, s.closedIn)
 				closed := domain.Slot{Start: day.Add(8 * time.Hour), End: day.Add(12 * time.Hour)}
-				if _, err := h.ClosePeriod(ctx, commands.ClosePeriod{Request: sampleRequest(now), Room: s.id, Slot: closed, Reason: "Carpet cleaning"}); err != nil {
+				if _, err := h.ClosePeriod(ctx, commands.ClosePeriod{Request: sampleRequest(SampleActor, now), Room: s.id, Slot: closed, Reason: "Carpet cleaning"}); err != nil {
 					return err
 				}
 			}
@@ -108,7 +108,7 @@ func bookSampleDay(ctx context.Context, h *commands.Handler, now time.Time, room
 		at += length + 15*(2+random.IntN(12))
 		user := sampleUsers[random.IntN(len(sampleUsers))]
 		fate := random.IntN(10)
-		b, err := h.CreateBooking(ctx, commands.CreateBooking{Request: sampleRequest(now), Room: room, User: user, Slot: slot})
+		b, err := h.CreateBooking(ctx, commands.CreateBooking{Request: sampleRequest(SampleActor, now), Room: room, User: user, Slot: slot})
 		if isRefusal(err) {
 			continue // the room is closed then
 		}
@@ -116,7 +116,7 @@ func bookSampleDay(ctx context.Context, h *commands.Handler, now time.Time, room
 			return err
 		}
 		if b.Confirm.Answer == domain.AnswerPending && (fate < 6 || slot.Start.Before(now)) {
-			if b, err = h.AnswerConfirm(ctx, commands.AnswerConfirm{Request: sampleRequest(now), Booking: b.ID, Answer: domain.Confirmed, By: "lee", AnsweredAt: now}); err != nil {
+			if b, err = h.AnswerConfirm(ctx, commands.AnswerConfirm{Request: sampleRequest(SampleActor, now), Booking: b.ID, Answer: domain.Confirmed, By: "lee", AnsweredAt: now}); err != nil {
 				return err
 			}
 		}
@@ -127,11 +127,11 @@ func bookSampleDay(ctx context.Context, h *commands.Handler, now time.Time, room
 		if started.After(now) {
 			started = slot.Start
 		}
-		if _, err := h.StartUse(ctx, commands.StartUse{Request: sampleRequest(now), Booking: b.ID, StartedAt: started}); err != nil {
+		if _, err := h.StartUse(ctx, commands.StartUse{Request: sampleRequest(SampleActor, now), Booking: b.ID, StartedAt: started}); err != nil {
 			return err
 		}
 		if ended := slot.End.Add(-time.Duration(random.IntN(20)) * time.Minute); ended.Before(now) && ended.After(started) {
-			if _, err := h.EndUse(ctx, commands.EndUse{Request: sampleRequest(now), RealUse: domain.RealUseOf(b.ID), EndedAt: ended}); err != nil {
+			if _, err := h.EndUse(ctx, commands.EndUse{Request: sampleRequest(SampleActor, now), RealUse: domain.RealUseOf(b.ID), EndedAt: ended}); err != nil {
 				return err
 			}
 		}

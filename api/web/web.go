@@ -22,6 +22,7 @@ import (
 
 	"roombook/commands"
 	"roombook/commands/accounts"
+	"roombook/commands/picture"
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
@@ -195,8 +196,7 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visit
 	v := p.view(w, r, visitor, base)
 	err := visitor.Refused
 	if err == nil && r.Method == http.MethodPost {
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		err = formError(r.ParseForm())
+		err = v.parseForm(route.Path == HouseRoomPath && v.ManagesRooms())
 	}
 	if err == nil {
 		err = route.serve(v)
@@ -248,6 +248,25 @@ func (p *Pages) Board() Route { return Route{"GET", "/", false, p.board} }
 // maxForm is the upper bound of a form, in bytes.
 const maxForm = 256 << 10
 
+// parseForm reads the form of the request, which may bring a picture if an upload is permitted. All of it is kept in memory.
+func (v *view) parseForm(upload bool) error {
+	maxBytes := int64(maxForm)
+	if upload {
+		maxBytes += picture.MaxUpload
+	}
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxBytes)
+	err := v.r.ParseForm()
+	if err == nil && upload {
+		if err = v.r.ParseMultipartForm(maxBytes); errors.Is(err, http.ErrNotMultipart) {
+			err = nil
+		}
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large && upload {
+		return picture.ErrTooLarge
+	}
+	return formError(err)
+}
+
 // policy is the content security policy of screens.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types roombook"
@@ -298,14 +317,19 @@ func (v *view) read() {
 // Accounts reports whether readers sign in.
 func (v *view) Accounts() bool { return v.visitor.Accounts }
 
-// may reports whether the reader may do something with what belongs to a user and a room, either of which may be empty. Approvers that rooms
-// name are only considered once rooms have been read.
-func (v *view) may(action domain.Action, owner domain.UserID, room domain.RoomID) bool {
+// permit is an error if the reader may not do something with what belongs to a user and a room, either of which may be empty. Approvers that
+// rooms name are only considered once rooms have been read.
+func (v *view) permit(action domain.Action, owner domain.UserID, room domain.RoomID) error {
 	var approvers []domain.UserID
 	if r := v.rooms[room]; r != nil {
 		approvers = r.Approvers
 	}
-	return v.actor.May(action, v.actor.To(owner, room, approvers...)) == nil
+	return v.actor.May(action, v.actor.To(owner, room, approvers...))
+}
+
+// may reports whether [view.permit] permits it.
+func (v *view) may(action domain.Action, owner domain.UserID, room domain.RoomID) bool {
+	return v.permit(action, owner, room) == nil
 }
 
 // ManagesRooms reports whether the reader may manage rooms.

@@ -37,7 +37,7 @@ func (c caller) call(method, path, body string, header http.Header, answer any) 
 	for name, values := range header {
 		request.Header[name] = values
 	}
-	if body != "" {
+	if body != "" && request.Header.Get("Content-Type") == "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := c.http.Do(request)

@@ -29,7 +29,7 @@ func (c *serveConfig) useTemporaryFolder() (remove func(), err error) {
 // demonstrate loads a house and a week of bookings, and ends with ctx.
 func demonstrate(ctx context.Context, h *commands.Handler, zone *time.Location, stdout io.Writer) error {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	_, err := web.LoadSampleHouse(ctx, h, now)
+	_, err := web.LoadSampleHouse(ctx, h, web.SampleActor, now)
 	if err == nil {
 		err = web.BookSampleHouse(ctx, h, now, zone)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +37,21 @@ func storedEvents(t *testing.T, connectionString string) (all []eventstore.Store
 	return all
 }
 
+// photo is the photo of a room.
+func (c caller) photo(t *testing.T, room string) string {
+	t.Helper()
+	reply, err := c.http.Get(c.base + "/rooms/" + room + "/photo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	picture, err := io.ReadAll(reply.Body)
+	if err != nil || reply.StatusCode != http.StatusOK || len(picture) == 0 {
+		t.Fatal(reply.Status, len(picture), err)
+	}
+	return string(picture)
+}
+
 // A trial on the embedded event store moves to another one with nothing lost: the same events in the same order, whatever their data, and
 // a system that goes on from there. Both commands go on where they were stopped.
 func TestExportAndImport(t *testing.T) {
@@ -44,6 +61,13 @@ func TestExportAndImport(t *testing.T) {
 	c := newCaller(t, p)
 	ids := c.bookSome(t, "1", 12)
 	c.wantListed(t, ids)
+	const gif = "GIF87a\x02\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x02\x00\x01\x00\x00\x02\x02D\n\x00;"
+	for _, sent := range [][4]string{{"POST", "/rooms", `{"roomId":"red","name":"Red"}`, "application/json"}, {"PUT", "/rooms/red/photo?alt=a%20wall", gif, "image/gif"}} {
+		if status, _, err := c.call(sent[0], sent[1], sent[2], http.Header{"Content-Type": {sent[3]}}, nil); err != nil || status/100 != 2 {
+			t.Fatal(sent, status, err)
+		}
+	}
+	photo := c.photo(t, "red")
 	for _, odd := range []struct{ data, metadata string }{
 		{`{"a": 1,` + "\n" + `"a": "\u00e9<&>", "n": 1.0e0}`, `{ "x" : [ ] }`}, {"\x00\xff no JSON", ""}, {"", "null"}, {`{"broken":`, `{"ü":"\u2028"}`}, {`"x"`, "\n"},
 	} {
@@ -106,6 +130,9 @@ func TestExportAndImport(t *testing.T) {
 	p = startServe(t, other, "--eventstore", target)
 	c = newCaller(t, p)
 	c.wantListed(t, append(ids, c.bookSome(t, "2", 2)...))
+	if moved := c.photo(t, "red"); moved != photo {
+		t.Errorf("of the photo of %d bytes there are %d", len(photo), len(moved))
+	}
 	p.stop(t)
 	verb(t, "verify", "--data", other, "--eventstore", target)
 	refused(t, "is not in the file", "import", file, "--eventstore", target)

@@ -64,7 +64,7 @@ func found(t *testing.T, cursor *driver.Cursor, err error) (documents []bson.M) 
 // The driver alone, without any code of this program, finds, sorts and aggregates documents by the names that replies have.
 func TestListsWithTheDriverAlone(t *testing.T) {
 	store := open(t)
-	build(t, store, 150)
+	build(t, store, 250)
 	database := beside(t, store)
 	queries := projections.NewQueries(store, projections.QueryOptions{})
 

@@ -145,7 +145,7 @@ func (h *History) recordRoom() (stream string, expected domain.Revision, events 
 	}
 	r := h.rooms[h.random.IntN(len(h.rooms))]
 	var event domain.Event
-	switch h.random.IntN(6) {
+	switch h.random.IntN(7) {
 	case 0:
 		event = domain.RoomChanged{RoomID: r.id, Details: h.details(), At: h.now}
 	case 1:
@@ -165,6 +165,8 @@ func (h *History) recordRoom() (stream string, expected domain.Revision, events 
 		}
 		event = domain.PeriodReopened{ClosureID: r.closures[0], RoomID: r.id, At: h.now}
 		r.closures = r.closures[1:]
+	case 6:
+		event = domain.RoomPhotoChanged{RoomID: r.id, Photo: h.photo(), At: h.now}
 	}
 	expected = r.revision
 	r.revision++
@@ -175,6 +177,13 @@ func (h *History) details() domain.Details {
 	return []domain.Details{
 		{Name: "Blue"},
 		{Name: "Forêt \x1f\x1b", Building: "West", Floor: "3", Capacity: 12, Equipment: []string{"beamer", "Tafel, weiß"}, Zone: "Europe/Berlin", Colour: "#12ab34", Note: "two\nlines", Approvers: []domain.UserID{"kim", "lee"}},
+	}[h.random.IntN(2)]
+}
+
+func (h *History) photo() domain.Photo {
+	return []domain.Photo{
+		{},
+		{Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Alt: "Zwei Fenster, \x1f eine Tür", Width: 1280, Height: 960},
 	}[h.random.IntN(2)]
 }
 
