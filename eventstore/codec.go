@@ -72,6 +72,8 @@ func newCodec() codec {
 	add[domain.RulesSet](c)
 	add[domain.PeriodClosed](c)
 	add[domain.PeriodReopened](c)
+	add[domain.RoomFaultReported](c)
+	add[domain.RoomFaultSettled](c)
 	return c
 }
 

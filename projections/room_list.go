@@ -39,6 +39,17 @@ type RoomList struct {
 	// Closures are the closed periods in the order in which they were made, but for those that were reopened, and those that had ended more
 	// than [closuresKept] before another one was made.
 	Closures []Closure `json:"closures,omitzero" bson:"closures,omitempty"`
+	// Faults are those that are not settled, as they were reported.
+	Faults []Fault `json:"faults,omitzero" bson:"faults,omitempty"`
+}
+
+// Fault is a fault of a room that is not settled.
+type Fault struct {
+	ID        domain.FaultID `json:"faultId" bson:"faultId"`
+	Equipment string         `json:"equipment,omitzero" bson:"equipment,omitempty"` // empty is something else
+	Text      string         `json:"text,omitzero" bson:"text,omitempty"`
+	By        domain.UserID  `json:"by,omitzero" bson:"by,omitempty"`
+	At        time.Time      `json:"reportedDtm" bson:"reportedDtm"`
 }
 
 // Closure is a period for which a room is closed.
@@ -55,7 +66,7 @@ const closuresKept = 400 * 24 * time.Hour
 func roomList() list[RoomList] {
 	return list[RoomList]{
 		name:     RoomListName,
-		version:  1,
+		version:  2,
 		whole:    true,
 		statuses: statuses{all: []string{string(RoomRegistered), string(RoomRetired)}},
 		key:      roomOf,
@@ -67,6 +78,12 @@ func roomList() list[RoomList] {
 
 // roomOf is the room that an event belongs to, and whether it registers the room.
 func roomOf(r eventstore.Recorded) (id string, first bool) {
+	switch e := r.Event.(type) {
+	case domain.RoomFaultReported:
+		return string(e.RoomID), false
+	case domain.RoomFaultSettled:
+		return string(e.RoomID), false
+	}
 	room, _ := domain.RoomOf(r.Event)
 	_, first = r.Event.(domain.RoomRegistered)
 	return string(room), first
@@ -92,6 +109,13 @@ func (l RoomList) fold(r eventstore.Recorded) RoomList {
 			Closure{ID: e.ClosureID, Start: shown(e.Slot.Start), End: shown(e.Slot.End), Reason: e.Reason})
 	case domain.PeriodReopened:
 		l.Closures = l.closuresWithout(func(c Closure) bool { return c.ID == e.ClosureID })
+	case domain.RoomFaultReported:
+		l.Faults = append(slices.Clip(l.Faults), Fault{ID: e.FaultID, Equipment: e.Equipment, Text: e.Text, By: e.By, At: shown(e.At)})
+	case domain.RoomFaultSettled:
+		open := slices.DeleteFunc(slices.Clone(l.Faults), func(f Fault) bool { return f.ID == e.FaultID })
+		if l.Faults = slices.Clip(open); len(open) == 0 {
+			l.Faults = nil
+		}
 	}
 	return l
 }

@@ -50,12 +50,12 @@ type Person struct {
 type People interface {
 	// Person returns false for a user who gets no messages any more: one who is disabled, or erased, or was never there.
 	Person(ctx context.Context, user domain.UserID) (p Person, active bool, err error)
-	// Approvers returns the users who have the role approver, with their rooms.
-	Approvers(ctx context.Context) ([]domain.Actor, error)
+	// Keepers returns the users who have the role approver, with their rooms, or admin.
+	Keepers(ctx context.Context) ([]domain.Actor, error)
 }
 
-// approversFresh is for how long the approvers that People has returned are taken to be all.
-const approversFresh = 10 * time.Second
+// keepersFresh is for how long the keepers that People has returned are taken to be all.
+const keepersFresh = 10 * time.Second
 
 // directoryFile is the content of the file.
 type directoryFile struct {
@@ -80,8 +80,8 @@ type directory struct {
 	people  map[domain.UserID]person
 	ordered []person
 
-	approving      []domain.Actor // those of People
-	approvingSince time.Time
+	keepers      []domain.Actor // those of People
+	keepersSince time.Time
 }
 
 // openDirectory reads the file. The error describes what is wrong with it or with the template.
@@ -215,23 +215,31 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), Name: p.Name, Gone: !active || p.Address == ""}, nil
 }
 
-// findApprovers returns the users who confirm bookings of a room, from People if there is one.
-func (d *directory) findApprovers(ctx context.Context, room domain.RoomID) (users []domain.UserID, err error) {
+// findAsked returns the users who are asked to act on a request that concerns a room: those who confirm its bookings or, about a fault of a room
+// that has none of them, the administrators that People knows.
+func (d *directory) findAsked(ctx context.Context, kind domain.NotificationKind, room domain.RoomID) (users []domain.UserID, err error) {
 	if d.known == nil {
 		return d.approvers(room), nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now := time.Now(); now.Sub(d.approvingSince) > approversFresh {
-		if d.approving, err = d.known.Approvers(ctx); err != nil {
+	if now := time.Now(); now.Sub(d.keepersSince) > keepersFresh {
+		if d.keepers, err = d.known.Keepers(ctx); err != nil {
 			return nil, err
 		}
-		d.approvingSince = now
+		d.keepersSince = now
 	}
-	for _, a := range d.approving {
-		if a.Rooms.Has(room) {
-			users = append(users, a.User)
+	var administrators []domain.UserID
+	for _, k := range d.keepers {
+		if k.Roles.Has(domain.RoleApprover) && k.Rooms.Has(room) {
+			users = append(users, k.User)
 		}
+		if k.Roles.Has(domain.RoleAdmin) {
+			administrators = append(administrators, k.User)
+		}
+	}
+	if users == nil && kind == domain.KindFaultReported {
+		return administrators, nil
 	}
 	return users, nil
 }
@@ -241,6 +249,7 @@ func (d *directory) named(ctx context.Context, m Message) (Message, error) {
 	if d.rooms != nil {
 		// Where the names cannot be read rooms have none, which is better than no message.
 		if nameOf, err := d.rooms(ctx); err == nil {
+			m.place = m.Room
 			m.Room, m.OldRoom = cmp.Or(domain.RoomID(nameOf(m.Room)), m.Room), cmp.Or(domain.RoomID(nameOf(m.OldRoom)), m.OldRoom)
 		}
 	}
