@@ -80,6 +80,10 @@ GET /rooms/{room}/closures                +        +         +        +     +   
 POST /rooms/{room}/closures               -        -         -        -     +     -    -
 GET /rooms/{room}/closures/{closure}      +        +         +        +     +     +    -
 DELETE /rooms/{room}/closures/{closure}   -        -         -        -     +     -    -
+GET /rooms/{room}/faults                  +        +         +        +     +     +    -
+POST /rooms/{room}/faults                 +        +         +        +     +     +    -
+GET /rooms/{room}/faults/{fault}          +        +         +        +     +     +    -
+PATCH /rooms/{room}/faults/{fault}        -        -         +        -     +     -    -
 GET /occupancy                            +        +         +        +     +     -    -
 GET /availability                         +        +         +        +     +     -    -
 GET /events                               +        +         +        +     +     +    -
@@ -140,6 +144,9 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 		fill("{closure}", func() string {
 			return s.do(t, "POST", "/rooms/red/closures", `{"startDtm":"2030-01-01T00:00:00Z","endDtm":"2030-01-02T00:00:00Z"}`, admin).want(t, 201).at(t, "closureId").(string)
 		})
+		fill("{fault}", func() string {
+			return s.do(t, "POST", "/rooms/red/faults", fmt.Sprintf(`{"text":"fault %d"}`, made), admin).want(t, 201).at(t, "faultId").(string)
+		})
 		fill("{token}", func() string {
 			return s.do(t, "POST", "/tokens", fmt.Sprintf(`{"userId":%q,"expiresAt":%q}`, owner, time.Now().Add(time.Hour).Format(time.RFC3339)), admin).want(t, 201).at(t, "tokenId").(string)
 		})
@@ -178,6 +185,10 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			body = fmt.Sprintf(`{"name":"Red %d"}`, made)
 		case "PUT /rooms/{room}/rules":
 			body = fmt.Sprintf(`{"longestMinutes":%d}`, 1000+made)
+		case "POST /rooms/{room}/faults":
+			body = fmt.Sprintf(`{"text":"fault %d"}`, made)
+		case "PATCH /rooms/{room}/faults/{fault}":
+			body = `{"status":"SETTLED"}`
 		case "POST /rooms/{room}/closures":
 			body = `{"startDtm":"2031-01-01T00:00:00Z","endDtm":"2031-01-02T00:00:00Z"}`
 		}
@@ -226,7 +237,7 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 
 // routeOf is the path of a row as the router has it.
 func routeOf(path string) string {
-	return strings.NewReplacer("/confirms/{booking}", "/confirms/{bookingId}", "{closure}", "{closureId}",
+	return strings.NewReplacer("/confirms/{booking}", "/confirms/{bookingId}", "{closure}", "{closureId}", "{fault}", "{faultId}",
 		"{user}", "{id}", "{session}", "{id}", "{token}", "{id}", "{booking}", "{id}", "{use}", "{id}", "{notification}", "{id}", "{room}", "{id}").Replace(path)
 }
 
@@ -254,7 +265,7 @@ func TestEveryCommandFromAnotherSite(t *testing.T) {
 	for name := range s.operations(t) {
 		method, path, _ := strings.Cut(name, " ")
 		if method != http.MethodGet {
-			check(method, strings.NewReplacer("{id}", "none", "{bookingId}", "none", "{closureId}", "none").Replace(path))
+			check(method, strings.NewReplacer("{id}", "none", "{bookingId}", "none", "{closureId}", "none", "{faultId}", "none").Replace(path))
 		}
 	}
 	for _, r := range s.pages.Routes() {

@@ -60,6 +60,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.roomRoutes(),
 			s.ruleRoutes(),
 			s.closureRoutes(),
+			s.faultRoutes(),
 			s.occupancyRoutes(),
 			s.availabilityRoutes(),
 		)

@@ -43,12 +43,11 @@ type RoomList struct {
 	Faults []Fault `json:"faults,omitzero" bson:"faults,omitempty"`
 }
 
-// Fault is a fault of a room that is not settled.
+// Fault is a fault of a room that is not settled. Who reported it is for those who may see that, and not in the directory.
 type Fault struct {
 	ID        domain.FaultID `json:"faultId" bson:"faultId"`
 	Equipment string         `json:"equipment,omitzero" bson:"equipment,omitempty"` // empty is something else
 	Text      string         `json:"text,omitzero" bson:"text,omitempty"`
-	By        domain.UserID  `json:"by,omitzero" bson:"by,omitempty"`
 	At        time.Time      `json:"reportedDtm" bson:"reportedDtm"`
 }
 
@@ -110,7 +109,7 @@ func (l RoomList) fold(r eventstore.Recorded) RoomList {
 	case domain.PeriodReopened:
 		l.Closures = l.closuresWithout(func(c Closure) bool { return c.ID == e.ClosureID })
 	case domain.RoomFaultReported:
-		l.Faults = append(slices.Clip(l.Faults), Fault{ID: e.FaultID, Equipment: e.Equipment, Text: e.Text, By: e.By, At: shown(e.At)})
+		l.Faults = append(slices.Clip(l.Faults), Fault{ID: e.FaultID, Equipment: e.Equipment, Text: e.Text, At: shown(e.At)})
 	case domain.RoomFaultSettled:
 		open := slices.DeleteFunc(slices.Clone(l.Faults), func(f Fault) bool { return f.ID == e.FaultID })
 		if l.Faults = slices.Clip(open); len(open) == 0 {
