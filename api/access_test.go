@@ -83,6 +83,10 @@ GET /rooms/{room}/closures                +        +         +        +     +   
 POST /rooms/{room}/closures               -        -         -        -     +     -    -
 GET /rooms/{room}/closures/{closure}      +        +         +        +     +     +    -
 DELETE /rooms/{room}/closures/{closure}   -        -         -        -     +     -    -
+GET /rooms/{room}/faults                  +        +         +        +     +     +    -
+POST /rooms/{room}/faults                 +        +         +        +     +     +    -
+GET /rooms/{room}/faults/{fault}          +        +         +        +     +     +    -
+PATCH /rooms/{room}/faults/{fault}        -        -         +        -     +     -    -
 GET /occupancy                            +        +         +        +     +     -    -
 GET /availability                         +        +         +        +     +     -    -
 GET /events                               +        +         +        +     +     +    -
@@ -143,6 +147,9 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 		fill("{closure}", func() string {
 			return s.do(t, "POST", "/rooms/red/closures", `{"startDtm":"2030-01-01T00:00:00Z","endDtm":"2030-01-02T00:00:00Z"}`, admin).want(t, 201).at(t, "closureId").(string)
 		})
+		fill("{fault}", func() string {
+			return s.do(t, "POST", "/rooms/red/faults", fmt.Sprintf(`{"text":"fault %d"}`, made), admin).want(t, 201).at(t, "faultId").(string)
+		})
 		fill("{token}", func() string {
 			_, token, err := s.accounts.CreateToken(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, accounts.NewToken{User: owner, ExpiresAt: time.Now().Add(time.Hour)})
 			if err != nil {
@@ -188,6 +195,10 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 		case "PUT /rooms/{room}/photo":
 			path += fmt.Sprint("?alt=", made)
 			body = aPicture
+		case "POST /rooms/{room}/faults":
+			body = fmt.Sprintf(`{"text":"fault %d"}`, made)
+		case "PATCH /rooms/{room}/faults/{fault}":
+			body = `{"status":"SETTLED"}`
 		case "POST /rooms/{room}/closures":
 			body = `{"startDtm":"2031-01-01T00:00:00Z","endDtm":"2031-01-02T00:00:00Z"}`
 		}
@@ -243,7 +254,7 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 
 // routeOf is the path of a row as the router has it.
 func routeOf(path string) string {
-	return strings.NewReplacer("/confirms/{booking}", "/confirms/{bookingId}", "{closure}", "{closureId}",
+	return strings.NewReplacer("/confirms/{booking}", "/confirms/{bookingId}", "{closure}", "{closureId}", "{fault}", "{faultId}",
 		"{user}", "{id}", "{session}", "{id}", "{token}", "{id}", "{booking}", "{id}", "{use}", "{id}", "{notification}", "{id}", "{room}", "{id}").Replace(path)
 }
 
@@ -271,7 +282,7 @@ func TestEveryCommandFromAnotherSite(t *testing.T) {
 	for name := range s.operations(t) {
 		method, path, _ := strings.Cut(name, " ")
 		if method != http.MethodGet {
-			check(method, strings.NewReplacer("{id}", "none", "{bookingId}", "none", "{closureId}", "none").Replace(path))
+			check(method, strings.NewReplacer("{id}", "none", "{bookingId}", "none", "{closureId}", "none", "{faultId}", "none").Replace(path))
 		}
 	}
 	for _, r := range s.pages.Routes() {

@@ -74,6 +74,10 @@ func changeOf(e domain.Event, zone *time.Location) (c change, ok bool) {
 	case domain.PeriodClosed:
 		c.RoomID = e.RoomID
 		slot(e.Slot)
+	case domain.RoomFaultReported:
+		c.RoomID = e.RoomID
+	case domain.RoomFaultSettled:
+		c.RoomID = e.RoomID
 	default:
 		c.RoomID, _ = domain.RoomOf(e)
 	}

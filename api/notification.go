@@ -23,7 +23,8 @@ func (s *Server) notificationRoutes() []route {
 // notificationReply is a notification.
 type notificationReply struct {
 	NotificationID domain.NotificationID `json:"notificationId"`
-	BookingID      domain.BookingID      `json:"bookingId"`
+	BookingID      *domain.BookingID     `json:"bookingId"` // null if it is about a fault of the room
+	RoomID         domain.RoomID         `json:"roomId"`
 	RoomName       string                `json:"roomName,omitzero"`
 	concernedUser
 	Kind         domain.NotificationKind `json:"kind"`
@@ -36,18 +37,23 @@ type notificationReply struct {
 	Links        struct {
 		Self         link `json:"self"`
 		Notification link `json:"notification"`
-		BookingList  link `json:"bookingList"`
+		BookingList  link `json:"bookingList,omitzero"`
+		Faults       link `json:"faults,omitzero"`
 	} `json:"_links"`
 }
 
 func (x *exchange) notificationReply(n *projections.Notification) (r notificationReply) {
-	r.NotificationID, r.BookingID, r.RoomName, r.concernedUser = n.ID, n.Booking, x.roomName(n.Room), x.concernedUser(n.User)
+	r.NotificationID, r.BookingID, r.RoomID, r.RoomName, r.concernedUser = n.ID, orNull(n.Booking), n.Room, x.roomName(n.Room), x.concernedUser(n.User)
 	r.Kind, r.Contents, r.SendDtm = n.Kind, n.Contents, x.time(n.SentAt)
 	r.Delivery, r.DeliveredDtm, r.Attempts = n.Delivery, x.timeOrNull(n.DeliveredAt), n.Attempts
 	r.Reason = orNull(n.Reason)
 	r.Links.Self = x.link("/notifications/", string(n.ID))
 	r.Links.Notification = r.Links.Self
-	r.Links.BookingList = x.link("/bookingLists/", string(n.Booking))
+	if n.Booking != "" {
+		r.Links.BookingList = x.link("/bookingLists/", string(n.Booking))
+	} else {
+		r.Links.Faults = x.link("/rooms/", string(n.Room)+"/faults")
+	}
 	return r
 }
 

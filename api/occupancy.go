@@ -45,7 +45,15 @@ type roomOccupancy struct {
 	RoomID domain.RoomID `json:"roomId"`
 	Name   string        `json:"name,omitzero"`
 	Zone   string        `json:"zone"`
+	Faults []openFault   `json:"faults,omitzero"`
 	Spans  []spanReply   `json:"spans"`
+}
+
+// openFault is a fault of a room that is not settled; see [faultReply].
+type openFault struct {
+	FaultID   domain.FaultID `json:"faultId"`
+	Equipment *string        `json:"equipment"`
+	Text      string         `json:"text,omitzero"`
 }
 
 // spanReply is a time for which a room cannot be booked.
@@ -97,6 +105,9 @@ func (s *Server) occupancy(x *exchange) error {
 		of := roomOccupancy{RoomID: room.Room, Zone: room.Zone.String(), Spans: make([]spanReply, len(room.Spans))}
 		if room.Known != nil {
 			of.Name = room.Known.Name
+			for _, f := range room.Known.Faults {
+				of.Faults = append(of.Faults, openFault{f.ID, orNull(f.Equipment), f.Text})
+			}
 		}
 		for j, span := range room.Spans {
 			reply := spanReply{Kind: span.Kind, StartDtm: x.time(span.Slot.Start), EndDtm: x.time(span.Slot.End)}

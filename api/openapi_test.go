@@ -285,12 +285,13 @@ var resources = map[string]any{
 	"RoomUseList": roomUseListReply{}, "RoomUseListsPage": pageReply[roomUseListReply]{},
 	"Notification": notificationReply{}, "NotificationsPage": pageReply[notificationReply]{},
 	"Room": roomReply{}, "RoomsPage": pageReply[roomReply]{}, "Photo": domain.Photo{}, "Rules": rulesReply{}, "Closure": closureReply{}, "Closures": closuresReply{},
+	"RoomFault": faultReply{}, "RoomFaults": faultsReply{},
 	"BrokenRule": brokenRule{}, "Conflicts": conflictsReply{}, "Occupancy": occupancyReply{}, "AvailableRoom": availableRoom{}, "Availability": availabilityReply{},
 	"Problem": problem{}, "ProblemType": problemTypeReply{}, "ProblemTypes": problemTypesReply{},
 
 	"NewBooking": newBookingRequest{}, "WholeBooking": bookingChangeRequest{}, "BookingChange": bookingChangeRequest{},
 	"ConfirmAnswer": confirmAnswerRequest{}, "NewRealUse": newRealUseRequest{}, "RealUseEnd": realUseEndRequest{},
-	"NewRoom": detailsRequest{}, "RoomDetails": detailsRequest{}, "NewRules": rulesRequest{}, "NewClosure": closureRequest{},
+	"NewRoom": detailsRequest{}, "RoomDetails": detailsRequest{}, "NewRules": rulesRequest{}, "NewClosure": closureRequest{}, "NewFault": faultRequest{}, "FaultSettlement": faultSettlementRequest{},
 }
 
 // A schema and its struct agree about names, types, formats, what may be null and what is required.
@@ -404,8 +405,9 @@ func TestDocumentedBodiesAreTaken(t *testing.T) {
 		"NewBooking": {method: "POST", path: "/bookings"}, "WholeBooking": {method: "PUT", path: "/bookings/1"}, "BookingChange": {method: "PATCH", path: "/bookings/1"},
 		"ConfirmAnswer": {method: "PATCH", path: "/confirms/1"}, "NewRealUse": {method: "POST", path: "/realuses"}, "RealUseEnd": {method: "PATCH", path: "/realuses/1"},
 		"NewRoom": {method: "POST", path: "/rooms"}, "RoomDetails": {method: "PUT", path: "/rooms/1"}, "NewRules": {method: "PUT", path: "/rooms/1/rules"},
-		"NewClosure": {method: "POST", path: "/rooms/1/closures"},
-		"NewUser":    {method: "POST", path: "/users"}, "UserChange": {method: "PATCH", path: "/users/1"}, "UsersPassword": {method: "PUT", path: "/users/1/password"},
+		"NewClosure": {method: "POST", path: "/rooms/1/closures"}, "NewFault": {method: "POST", path: "/rooms/1/faults"},
+		"FaultSettlement": {method: "PATCH", path: "/rooms/1/faults/1"},
+		"NewUser":         {method: "POST", path: "/users"}, "UserChange": {method: "PATCH", path: "/users/1"}, "UsersPassword": {method: "PUT", path: "/users/1/password"},
 		"NewDisplay": {method: "POST", path: "/displays"},
 	} {
 		faults := func(body string) map[string]string {
@@ -526,6 +528,8 @@ func TestExamplesWorkAsTheyStand(t *testing.T) {
 	s.do(t, "PUT", room, example("PUT", "/rooms/{id}")).want(t, 200)
 	s.do(t, "PUT", room+"/rules", example("PUT", "/rooms/{id}/rules")).want(t, 200)
 	s.do(t, "POST", room+"/closures", example("POST", "/rooms/{id}/closures")).want(t, 201)
+	fault := s.do(t, "POST", room+"/faults", example("POST", "/rooms/{id}/faults")).want(t, 201).header.Get("Location")
+	s.do(t, "PATCH", fault, example("PATCH", "/rooms/{id}/faults/{faultId}")).want(t, 200)
 }
 
 // What the documentation fills in works when it is executed as it is: nothing that is optional is filled in, unless the default is, and queries

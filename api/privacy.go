@@ -206,6 +206,29 @@ func (w *withheld) RoomConflicts(ctx context.Context, room domain.RoomID, now ti
 	return conflicts, more, err
 }
 
+// fault is a fault of a room as the actor may see it: what is broken is for everybody who may read of the room, who said so is not.
+func (w *withheld) fault(ctx context.Context, room domain.RoomID, f domain.RoomFault) domain.RoomFault {
+	shows := w.shows(ctx)
+	if shows(f.By, room) != nil {
+		f.By = ""
+	}
+	if s := f.Settlement; s != nil && shows(s.By, room) != nil {
+		f.Settlement = &domain.Settlement{Note: s.Note, At: s.At}
+	}
+	return f
+}
+
+// Faults is [commands.Handler.Faults] as the actor may see it.
+func (w *withheld) Faults(ctx context.Context, room domain.RoomID) (commands.Faults, error) {
+	faults, err := w.commands.Faults(ctx, room)
+	for _, of := range [...][]domain.RoomFault{faults.Open, faults.Settled} {
+		for i := range of {
+			of[i] = w.fault(ctx, room, of[i])
+		}
+	}
+	return faults, err
+}
+
 // History is [commands.Handler.History] as the actor may see it. If they may not see whom the booking is for, private is true and the events
 // only tell what happened when.
 func (w *withheld) History(ctx context.Context, id domain.BookingID) (events []eventstore.Recorded, private bool, err error) {

@@ -63,6 +63,7 @@ func newBusyHouse(t *testing.T) *busyHouse {
 	h.command(t, "admin", "POST", "/rooms", `{"roomId":"red","name":"Red"}`, 201)
 	h.command(t, "admin", "POST", "/rooms", `{"roomId":"green","name":"Green"}`, 201)
 	closure := h.command(t, "admin", "POST", "/rooms/red/closures", fmt.Sprintf(`{"startDtm":"%sT22:00:00+09:00","endDtm":"%[1]sT23:00:00+09:00","reason":"paint"}`, h.day), 201)
+	fault := h.command(t, "ann", "POST", "/rooms/red/faults", `{"text":"a draught"}`, 201)
 
 	h.live = h.booking(t, "red", 9)
 	used, denied, cancelled, handed, moved := h.booking(t, "red", 10), h.booking(t, "red", 11), h.booking(t, "red", 12), h.booking(t, "red", 13), h.booking(t, "red", 14)
@@ -89,7 +90,7 @@ func newBusyHouse(t *testing.T) *busyHouse {
 	h.values = map[string][]string{
 		"/bookings/{id}": bookings, "/confirms/{bookingId}": bookings, "/realuses/{id}": {use, running.at(t, "realUseId").(string)},
 		"/bookingLists/{id}": bookings, "/roomUseLists/{id}": bookings, "/rooms/{id}": {"red", "blue", "green"}, "/house/{id}": {"red", "blue"},
-		"/closures/{closureId}": {closure.at(t, "closureId").(string)}, "/users/{id}": {string(h.ann)}, "/people/{id}": {string(h.ann)}, "/problems/{type}": {"forbidden"}, "/docs/{file}": {"start.js"},
+		"/closures/{closureId}": {closure.at(t, "closureId").(string)}, "/faults/{faultId}": {fault.at(t, "faultId").(string)}, "/users/{id}": {string(h.ann)}, "/people/{id}": {string(h.ann)}, "/problems/{type}": {"forbidden"}, "/docs/{file}": {"start.js"},
 	}
 	for _, n := range h.query(t, "admin", "/notifications?size=200").want(t, 200).at(t, "_embedded.notifications").([]any) {
 		h.values["/notifications/{id}"] = append(h.values["/notifications/{id}"], n.(map[string]any)["notificationId"].(string))
@@ -210,7 +211,7 @@ func TestBusyTellsNobodysName(t *testing.T) {
 	want := []string{
 		"/approvals", "/audit", "/board", "/bookingLists", "/bookingLists/search/findByBookingId", "/bookingLists/{id}", "/bookings", "/bookings/{id}", "/bookings/{id}/answer", "/bookings/{id}/change", "/bookings/{id}/history",
 		"/bookings/{id}/page", "/confirms", "/confirms/{bookingId}", "/house/{id}", "/notifications", "/notifications/{id}", "/occupancy", "/people", "/people/tokens", "/people/{id}", "/realuses", "/realuses/{id}", "/roomUseLists",
-		"/roomUseLists/search/findByBookingId", "/roomUseLists/{id}", "/rooms/{id}/calendar.ics", "/rooms/{id}/conflicts", "/rooms/{id}/door", "/rooms/{id}/page", "/users", "/users/{id}", "/users/{id}/calendar.ics",
+		"/roomUseLists/search/findByBookingId", "/roomUseLists/{id}", "/rooms/{id}/calendar.ics", "/rooms/{id}/conflicts", "/rooms/{id}/door", "/rooms/{id}/faults", "/rooms/{id}/faults/{faultId}", "/rooms/{id}/page", "/users", "/users/{id}", "/users/{id}/calendar.ics",
 	}
 	if got := slices.Sorted(maps.Keys(told)); !slices.Equal(got, want) {
 		t.Errorf("an administrator is told by\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -292,6 +293,8 @@ func TestBusyTellsThoseWhoMaySee(t *testing.T) {
 			}
 		}
 	}
+	// A display that is to be paired says of which room it will be, by name.
+	newReader(h.service, "", "en").get(t, "/rooms/red/door").want(t, 200).has(t, "the display of room Red.")
 	// One whom the room itself names as its approver.
 	if r := h.query(t, "named", "/bookingLists?roomId=blue").want(t, 200); !strings.Contains(r.body, annsFullName) {
 		t.Errorf("an approver that the room names: %s", r.body)

@@ -275,6 +275,19 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 		match: sentinel(domain.ErrClosureNotFound, "The room has no closed period with this id, or it was reopened."),
 	},
 	{
+		name: "fault-not-found", status: http.StatusNotFound, title: "There is no such fault",
+		about: "No fault of the room has this id, or it was settled long ago. GET /rooms/{id}/faults lists those there are.",
+		match: sentinel(domain.ErrFaultNotFound, "No fault of the room has this id."),
+	},
+	{
+		name: "too-many-faults", status: http.StatusConflict, title: "The room has too many faults",
+		about: fmt.Sprintf("%d faults of the room are open. Whoever answers for the room knows, and has to settle some before others can be reported.", domain.MaxOpenFaults),
+		match: typed(func(e *domain.TooManyFaults, p *problem) {
+			p.RoomID = e.Room
+			p.Detail = fmt.Sprintf("%d faults of room %s are open; settle some with PATCH /rooms/%[2]s/faults/{faultId}.", domain.MaxOpenFaults, e.Room)
+		}),
+	},
+	{
 		name: "use-of-cancelled-booking", status: http.StatusConflict, title: "A cancelled booking cannot be used",
 		about: "The use of a room starts from a live booking; this one is over. The members cancelReason and cancelDtm say why and since when. Book the room again.",
 		match: typed(func(e *useOfCancelled, p *problem) { p.cancelled(e.AlreadyCancelled) }),

@@ -74,7 +74,7 @@ func TestARoom(t *testing.T) {
 		t.Error(rest.body)
 	}
 	for method, paths := range map[string][]string{
-		"GET": {"/rooms/2", "/rooms/2/rules", "/rooms/2/closures", "/rooms/2/closures/x", "/rooms/2/history", "/rooms/2/conflicts", "/rooms/%20"},
+		"GET": {"/rooms/2", "/rooms/2/rules", "/rooms/2/closures", "/rooms/2/closures/x", "/rooms/2/faults", "/rooms/2/faults/x", "/rooms/2/history", "/rooms/2/conflicts", "/rooms/%20"},
 		"PUT": {"/rooms/2", "/rooms/2/rules"}, "POST": {"/rooms/2/closures", "/rooms/2/reinstate"}, "DELETE": {"/rooms/2", "/rooms/2/closures/x"},
 	} {
 		for _, path := range paths {

@@ -63,6 +63,7 @@ func (s *Server) routes(operationsOnly bool) *mux.Router {
 			s.photoRoutes(),
 			s.ruleRoutes(),
 			s.closureRoutes(),
+			s.faultRoutes(),
 			s.occupancyRoutes(),
 			s.availabilityRoutes(),
 		)

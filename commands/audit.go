@@ -90,7 +90,7 @@ func (a *Audit) Unreadable() []eventstore.Recorded {
 // Audited are the streams whose events an Audit is to be given.
 func Audited() eventstore.Filter {
 	f := Streams()
-	f.StreamPrefixes = append(f.StreamPrefixes, domain.SnapshotCategory+"-")
+	f.StreamPrefixes = append(f.StreamPrefixes, domain.SnapshotCategory+"-", domain.FaultsCategory+"-")
 	return f
 }
 

@@ -145,6 +145,20 @@ type (
 		Request
 		Room domain.RoomID
 	}
+	// ReportFault reports that something in a room is broken. The fault gets the command's id.
+	ReportFault struct {
+		Request
+		Room      domain.RoomID
+		Equipment string // of the room; empty is something else
+		Text      string // may be empty
+	}
+	// SettleFault settles a fault of a room.
+	SettleFault struct {
+		Request
+		Room  domain.RoomID
+		Fault domain.FaultID
+		Note  string // may be empty
+	}
 )
 
 // Booking is a booking as of its last event, and where in the log that is.
@@ -168,6 +182,21 @@ type Room struct {
 	domain.Room
 	// Position is that of the last event of the room itself, or of the last booking that the command cancelled. A list that has got there
 	// shows all of this.
+	Position eventstore.Position
+}
+
+// Fault is a fault of a room, and where in the log the last event about any fault of the room is.
+type Fault struct {
+	domain.RoomFault
+	// Revision is that of the room's faults.
+	Revision domain.Revision
+	Position eventstore.Position
+}
+
+// Faults are the faults of a room as of the last event about any of them.
+type Faults struct {
+	domain.RoomFaults
+	Revision domain.Revision
 	Position eventstore.Position
 }
 

@@ -127,7 +127,7 @@ type world struct {
 func (w world) appended(t *testing.T) []string {
 	t.Helper()
 	var events []eventstore.Recorded
-	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream(), pictureOf(t, w.from).Hash.Stream()} {
+	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream(), w.from.FaultsStream(), pictureOf(t, w.from).Hash.Stream()} {
 		for r, err := range w.store.ReadStream(t.Context(), stream, 0) {
 			if err != nil {
 				t.Fatal(err)
@@ -154,6 +154,7 @@ type end struct {
 	booking, use []string
 	held         [2][]domain.Slot
 	rooms        [2][]string // events of the rooms themselves
+	faults       []string
 }
 
 func (w world) end(t *testing.T) end {
@@ -162,6 +163,7 @@ func (w world) end(t *testing.T) end {
 	var e end
 	e.booking = eventTypes(t, w.store, w.booking.Stream())
 	e.use = eventTypes(t, w.store, domain.RealUseOf(w.booking).Stream())
+	e.faults = eventTypes(t, w.store, w.from.FaultsStream())
 	for i, room := range []domain.RoomID{w.from, w.to} {
 		calendar, err := h.calendars.complete(t.Context(), room, time.Time{})
 		if err != nil {
@@ -484,6 +486,29 @@ func breakables() []breakable {
 			}),
 			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
 				_, err := h.ReinstateRoom(ctx, ReinstateRoom{Request: r, Room: w.from})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name:  "report of a fault",
+			is:    ReportFault{},
+			given: registered(),
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.ReportFault(ctx, ReportFault{Request: r, Room: w.from, Text: "a draught"})
+				return err
+			},
+			other: unanswered,
+		},
+		{
+			name: "settle a fault",
+			is:   SettleFault{},
+			given: func(t *testing.T, h *Handler, w *world) {
+				registered()(t, h, w)
+				reported(t, h, w)
+			},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) error {
+				_, err := h.SettleFault(ctx, SettleFault{Request: r, Room: w.from, Fault: faultOf(w), Note: "shut"})
 				return err
 			},
 			other: unanswered,

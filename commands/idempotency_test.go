@@ -122,6 +122,22 @@ func keyedCommands() []keyedCommand {
 		}
 		return err
 	}
+	report := func(text string) func(ctx context.Context, h *Handler, w *world) error {
+		return func(ctx context.Context, h *Handler, w *world) error {
+			_, err := h.ReportFault(ctx, ReportFault{Request: request(), Room: w.from, Text: text})
+			return err
+		}
+	}
+	// settle settles every fault of the room.
+	settle := func(ctx context.Context, h *Handler, w *world) error {
+		f, err := h.Faults(ctx, w.from)
+		for _, open := range f.Open {
+			if err == nil {
+				_, err = h.SettleFault(ctx, SettleFault{Request: request(), Room: w.from, Fault: open.ID})
+			}
+		}
+		return err
+	}
 	reinstate := func(ctx context.Context, h *Handler, w *world) error {
 		_, err := h.ReinstateRoom(ctx, ReinstateRoom{Request: request(), Room: w.from})
 		return err
@@ -208,6 +224,24 @@ func keyedCommands() []keyedCommand {
 				return h.ReopenPeriod(ctx, ReopenPeriod{Request: r, Room: w.from, Closure: domain.ClosureID(uuid.NewSHA1(uuid.Nil, []byte(w.from)).String())})
 			},
 			later: later{rules, takeTheRest},
+		},
+		{
+			name: "report of a fault", given: known,
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.ReportFault(ctx, ReportFault{Request: r, Room: w.from, Text: "a draught"})
+			},
+			later: later{report("a smell"), settle, report("a draught"), rules},
+		},
+		{
+			name: "settle a fault",
+			given: func(t *testing.T, h *Handler, w *world) {
+				known(t, h, w)
+				reported(t, h, w)
+			},
+			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
+				return h.SettleFault(ctx, SettleFault{Request: r, Room: w.from, Fault: faultOf(w), Note: "shut"})
+			},
+			later: later{report("a hole"), settle, rules},
 		},
 		{
 			name:  "create",

@@ -155,6 +155,8 @@ const (
 	SeeWho       Action = "see who bookings are for"
 	ManageRooms  Action = "look after rooms, their rules and closures"
 	ReadRooms    Action = "read what is known of rooms"
+	ReportFault  Action = "report a fault of a room"
+	SettleFault  Action = "settle a fault of a room"
 	ManageUsers  Action = "look after users"
 	SetPassword  Action = "change a password"
 	EndSessions  Action = "sign out everywhere"
@@ -176,6 +178,8 @@ var permissions = map[Action]map[Role][]Relation{
 	SeeWho:       {RoleUser: {Own, OfOwnRoom}, RoleApprover: {Own, OfOwnRoom}, RoleAdmin: AllRelations},
 	ManageRooms:  {RoleAdmin: AllRelations},
 	ReadRooms:    {RoleUser: AllRelations, RoleApprover: AllRelations, RoleAdmin: AllRelations, RoleDoor: {OfOwnRoom}},
+	ReportFault:  {RoleUser: AllRelations, RoleApprover: AllRelations, RoleAdmin: AllRelations, RoleDoor: {OfOwnRoom}},
+	SettleFault:  {RoleUser: {OfOwnRoom}, RoleApprover: {OfOwnRoom}, RoleAdmin: AllRelations},
 	ManageUsers:  {RoleAdmin: AllRelations},
 	SetPassword:  {RoleUser: {Own}, RoleApprover: {Own}, RoleAdmin: AllRelations},
 	EndSessions:  {RoleUser: {Own}, RoleApprover: {Own}, RoleAdmin: AllRelations},

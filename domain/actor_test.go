@@ -23,6 +23,8 @@ read bookings                                   ORE   ORE       ORE    R     -
 see who bookings are for                        OR    OR        ORE    -     -
 look after rooms, their rules and closures      -     -         ORE    -     -
 read what is known of rooms                     ORE   ORE       ORE    R     -
+report a fault of a room                        ORE   ORE       ORE    R     -
+settle a fault of a room                        R     R         ORE    -     -
 look after users                                -     -         ORE    -     -
 change a password                               O     O         ORE    -     -
 sign out everywhere                             O     O         ORE    -     -

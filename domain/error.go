@@ -16,6 +16,8 @@ var (
 	ErrRoomNotFound = errors.New("there is no such room")
 	// ErrClosureNotFound means that the room has no closure with this id, or none that is left.
 	ErrClosureNotFound = errors.New("there is no such closure")
+	// ErrFaultNotFound means that the room has no fault with this id, or that it was settled long ago.
+	ErrFaultNotFound = errors.New("there is no such fault")
 	// ErrConfirmationPending means that the policy asks for an administrator's confirmation before the use may start.
 	ErrConfirmationPending = errors.New("the booking has not been confirmed yet")
 )

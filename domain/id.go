@@ -23,6 +23,9 @@ type Revision int64
 // Stream is the name of the room's calendar stream.
 func (id RoomID) Stream() string { return CalendarCategory + "-" + string(id) }
 
+// FaultsStream is the name of the stream of the room's faults.
+func (id RoomID) FaultsStream() string { return FaultsCategory + "-" + string(id) }
+
 // Stream is the name of the booking's stream.
 func (id BookingID) Stream() string { return BookingCategory + "-" + string(id) }
 
@@ -36,6 +39,7 @@ func (id RealUseID) Stream() string { return RealUseCategory + "-" + string(id) 
 const (
 	BookingCategory      = "booking"
 	CalendarCategory     = "calendar"
+	FaultsCategory       = "faults"
 	RealUseCategory      = "realuse"
 	KeyCategory          = "key"
 	NotificationCategory = "notification"

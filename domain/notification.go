@@ -12,14 +12,16 @@ import (
 
 // The events of a notification stream, which records the notifications of one event. They are stored forever.
 type (
-	// NotificationRequested says that an approver is to be notified of the event. The notification to the booking's user is implied by the
-	// event itself.
+	// NotificationRequested says that an approver, or for a fault perhaps an administrator, is to be notified of the event. The notification to
+	// the booking's user is implied by the event itself. A fault of a room is no booking's: BookingID is empty then.
 	NotificationRequested struct {
 		NotificationID NotificationID   `json:"notificationId"`
 		Kind           NotificationKind `json:"kind"`
 		BookingID      BookingID        `json:"bookingId"`
 		RoomID         RoomID           `json:"roomId"`
 		UserID         UserID           `json:"userId"` // the recipient
+		// Reason is that of the notice: of a fault of a room, what is broken. Other requests have none.
+		Reason string `json:"reason,omitempty"`
 		// Queued means that this event has the notification delivered. Older programs delivered it because of the event that it is about.
 		Queued bool      `json:"queued,omitempty"`
 		At     time.Time `json:"at"`
@@ -119,11 +121,12 @@ const (
 	KindUseStarted       NotificationKind = "use-started"
 	KindUseEnded         NotificationKind = "use-ended"
 	KindCancelled        NotificationKind = "cancelled"
+	KindFaultReported    NotificationKind = "fault-reported" // to those who answer for the room
 )
 
 // NotificationKinds are all kinds.
 var NotificationKinds = []NotificationKind{
-	KindBooked, KindConfirmRequested, KindChanged, KindHandedOver, KindConfirmed, KindDenied, KindUseStarted, KindUseEnded, KindCancelled,
+	KindBooked, KindConfirmRequested, KindChanged, KindHandedOver, KindConfirmed, KindDenied, KindUseStarted, KindUseEnded, KindCancelled, KindFaultReported,
 }
 
 // Kinds is a set of kinds of notifications: their names in the order of NotificationKinds, separated by spaces. That is how it is stored.
@@ -149,8 +152,8 @@ type Notice struct {
 	Booking BookingID
 	Room    RoomID
 	To      UserID
-	User    UserID       // the booking's user after the event
-	Reason  string       // of an answer, or of the closure of the room; may be empty
+	User    UserID       // the booking's user after the event; of a fault who reported it
+	Reason  string       // of an answer, or of the closure of the room; of a fault what is broken; may be empty
 	Cause   CancelReason // of a cancellation
 }
 
@@ -180,6 +183,17 @@ func NoticeOf(event Event) (Notice, bool) {
 	return Notice{}, false
 }
 
+// RequestOf returns the notice of an event that is for those who answer for a room to act on, without the recipient; false if it is none.
+func RequestOf(event Event) (Notice, bool) {
+	switch e := event.(type) {
+	case ConfirmRequested:
+		return Notice{Kind: KindConfirmRequested, Booking: e.BookingID, Room: e.RoomID, User: e.UserID}, true
+	case RoomFaultReported:
+		return Notice{Kind: KindFaultReported, Room: e.RoomID, User: e.By, Reason: RoomFault{Equipment: e.Equipment, Text: e.Text}.What()}, true
+	}
+	return Notice{}, false
+}
+
 // Sentence returns the notice as an English sentence: the text in the list of notifications, and the first line of an English mail.
 func (n Notice) Sentence() string {
 	switch n.Kind {
@@ -199,6 +213,8 @@ func (n Notice) Sentence() string {
 		return fmt.Sprintf("Booking Number[ %s ] is use started", n.Booking)
 	case KindUseEnded:
 		return fmt.Sprintf("Booking Number[ %s ] is use ended", n.Booking)
+	case KindFaultReported:
+		return fmt.Sprintf("conference room[%s] has a fault", n.Room) + because(n.Reason)
 	case KindCancelled:
 		if n.Cause == CancelledByClosure {
 			return "reservation has been canceled, because the room is closed" + because(n.Reason)

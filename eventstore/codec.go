@@ -75,6 +75,8 @@ func newCodec() codec {
 	add[domain.PeriodReopened](c)
 	add[domain.RoomPhotoChanged](c)
 	add[domain.PhotoStored](c)
+	add[domain.RoomFaultReported](c)
+	add[domain.RoomFaultSettled](c)
 	return c
 }
 

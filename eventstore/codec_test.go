@@ -74,7 +74,7 @@ func everyEvent() []domain.Event {
 		domain.KeyUsed{Digest: "9f86d081884c7d65", At: at},
 		domain.KeyRefused{Answer: `{"type":"/problems/slot-taken","status":409}`, At: at},
 		domain.KeyUnchanged{Revision: 7, At: at},
-		domain.NotificationRequested{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", Kind: domain.KindConfirmRequested, BookingID: booking, RoomID: room, UserID: "admin", Queued: true, At: at},
+		domain.NotificationRequested{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", Kind: domain.KindConfirmRequested, BookingID: booking, RoomID: room, UserID: "admin", Reason: "beamer", Queued: true, At: at},
 		domain.NotificationDelivered{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, At: at},
 		domain.NotificationFailed{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, Attempt: 2, Reason: `550 "no" <such> user`, Parked: true, Held: true, Again: at.Add(time.Minute), At: at},
 		domain.NotificationDue{NotificationID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c05.1", BookingID: booking, Channel: domain.ChannelMail, At: at},
@@ -91,6 +91,8 @@ func everyEvent() []domain.Event {
 		domain.PeriodReopened{ClosureID: closure, RoomID: room, At: at},
 		domain.RoomPhotoChanged{RoomID: room, Photo: domain.Photo{Hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Alt: "a <long> table", Width: 1280, Height: 960}, At: at},
 		domain.PhotoStored{JPEG: "/9j/2Q==", At: at},
+		domain.RoomFaultReported{FaultID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c09", RoomID: room, Equipment: "beamer \"A\"", Text: "no <picture>", By: user, At: at},
+		domain.RoomFaultSettled{FaultID: "0190a5c2-7e1d-7c3a-9a55-1f0e4a6b7c09", RoomID: room, By: "admin", Note: "new lamp", At: at},
 	}
 }
 

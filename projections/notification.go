@@ -63,7 +63,7 @@ func notificationOf(r eventstore.Recorded) (id string, first bool) {
 func (n Notification) fold(r eventstore.Recorded) Notification {
 	switch e := r.Event.(type) {
 	case domain.NotificationRequested:
-		notice := domain.Notice{Kind: e.Kind, Booking: e.BookingID, Room: e.RoomID, To: e.UserID}
+		notice := domain.Notice{Kind: e.Kind, Booking: e.BookingID, Room: e.RoomID, To: e.UserID, Reason: e.Reason}
 		return n.begin(e.NotificationID, notice, r.Metadata.OccurredAt)
 	case domain.NotificationDelivered:
 		n.DeliveredAt = shown(e.At)

@@ -54,7 +54,7 @@ type ordering struct {
 // of these events, whichever list it concerns. It selects the events of rooms by type, since their streams have many more of bookings.
 func filter() eventstore.Filter {
 	return eventstore.Filter{
-		StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-", domain.CalendarCategory + "-"},
+		StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-", domain.CalendarCategory + "-", domain.FaultsCategory + "-"},
 		TypePrefixes:   []string{"Booking", "Confirm", "UseStarted", "UseEnded", "Notification", "Room", "Rules", "Period"},
 	}
 }

@@ -20,7 +20,7 @@ const (
 	RoomRetired    RoomStatus = "RETIRED" // cannot be booked from a time on, which may be yet to come
 )
 
-// RoomList is a document of the directory of rooms: a registered room with its rules and closed periods.
+// RoomList is a document of the directory of rooms: a registered room with its rules, closed periods and faults.
 type RoomList struct {
 	Room         domain.RoomID   `json:"roomId" bson:"roomId" key:"id"`
 	Name         string          `json:"name" bson:"name"`
@@ -40,6 +40,16 @@ type RoomList struct {
 	// Closures are the closed periods in the order in which they were made, but for those that were reopened, and those that had ended more
 	// than [closuresKept] before another one was made.
 	Closures []Closure `json:"closures,omitzero" bson:"closures,omitempty"`
+	// Faults are those that are not settled, as they were reported.
+	Faults []Fault `json:"faults,omitzero" bson:"faults,omitempty"`
+}
+
+// Fault is a fault of a room that is not settled. Who reported it is for those who may see that, and not in the directory.
+type Fault struct {
+	ID        domain.FaultID `json:"faultId" bson:"faultId"`
+	Equipment string         `json:"equipment,omitzero" bson:"equipment,omitempty"` // empty is something else
+	Text      string         `json:"text,omitzero" bson:"text,omitempty"`
+	At        time.Time      `json:"reportedDtm" bson:"reportedDtm"`
 }
 
 // Closure is a period for which a room is closed.
@@ -68,6 +78,12 @@ func roomList() list[RoomList] {
 
 // roomOf is the room that an event belongs to, and whether it registers the room.
 func roomOf(r eventstore.Recorded) (id string, first bool) {
+	switch e := r.Event.(type) {
+	case domain.RoomFaultReported:
+		return string(e.RoomID), false
+	case domain.RoomFaultSettled:
+		return string(e.RoomID), false
+	}
 	room, _ := domain.RoomOf(r.Event)
 	_, first = r.Event.(domain.RoomRegistered)
 	return string(room), first
@@ -97,6 +113,13 @@ func (l RoomList) fold(r eventstore.Recorded) RoomList {
 			Closure{ID: e.ClosureID, Start: shown(e.Slot.Start), End: shown(e.Slot.End), Reason: e.Reason})
 	case domain.PeriodReopened:
 		l.Closures = l.closuresWithout(func(c Closure) bool { return c.ID == e.ClosureID })
+	case domain.RoomFaultReported:
+		l.Faults = append(slices.Clip(l.Faults), Fault{ID: e.FaultID, Equipment: e.Equipment, Text: e.Text, At: shown(e.At)})
+	case domain.RoomFaultSettled:
+		open := slices.DeleteFunc(slices.Clone(l.Faults), func(f Fault) bool { return f.ID == e.FaultID })
+		if l.Faults = slices.Clip(open); len(open) == 0 {
+			l.Faults = nil
+		}
 	}
 	return l
 }

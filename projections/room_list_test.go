@@ -60,6 +60,16 @@ func TestRoomList(t *testing.T) {
 				r.Closures = []projections.Closure{closure("a", noon), closure("c", ten)}
 			}),
 		},
+		"faults, of which one is settled": {
+			[]domain.Event{
+				domain.RoomFaultReported{FaultID: "a", RoomID: "1", Equipment: "beamer", Text: "dark", By: "ann", At: ten}, domain.RoomFaultReported{FaultID: "b", RoomID: "1", At: eleven},
+				domain.RoomFaultSettled{FaultID: "a", RoomID: "1", By: "kim", At: noon},
+			},
+			with(func(r *projections.RoomList) { r.Faults = []projections.Fault{{ID: "b", At: eleven}} }),
+		},
+		"every fault settled": {
+			[]domain.Event{domain.RoomFaultReported{FaultID: "a", RoomID: "1", At: ten}, domain.RoomFaultSettled{FaultID: "a", RoomID: "1", At: noon}}, room,
+		},
 		"all reopened": {[]domain.Event{closedFrom("a", noon, ten), domain.PeriodReopened{ClosureID: "a", RoomID: "1", At: ten}}, room},
 		"closures of long ago": {
 			[]domain.Event{closedFrom("a", noon.AddDate(-3, 0, 0), ten), closedFrom("b", noon.AddDate(-1, 0, 0), ten), closedFrom("c", noon, ten)},

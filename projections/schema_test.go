@@ -33,10 +33,11 @@ func TestDocumentText(t *testing.T) {
 		{&projections.RoomList{}, `{"roomId":"","name":"","status":"","registeredDtm":"0001-01-01T00:00:00Z"}`},
 		{&projections.RoomList{Room: "r", Name: "Blue", Building: "b", Floor: "3", Capacity: 4, Equipment: []string{"e"}, Zone: "Asia/Seoul", Colour: "#000000", Note: "n",
 			Approvers: []domain.UserID{"a"}, Status: "RETIRED", RegisteredAt: at, RetiredFrom: at, Rules: &domain.Rules{Hours: &domain.WeekHours{}},
-			Closures: []projections.Closure{{ID: "c", Start: at, End: at, Reason: "w"}}},
+			Closures: []projections.Closure{{ID: "c", Start: at, End: at, Reason: "w"}}, Faults: []projections.Fault{{ID: "f", Equipment: "e", Text: "x", At: at}}},
 			`{"roomId":"r","name":"Blue","building":"b","floor":"3","capacity":4,"equipment":["e"],"zone":"Asia/Seoul","colour":"#000000","note":"n","approvers":["a"],` +
 				`"status":"RETIRED","registeredDtm":"2026-11-24T09:00:00.005Z","retiredFromDtm":"2026-11-24T09:00:00.005Z","rules":{"hours":{}},` +
-				`"closures":[{"closureId":"c","startDtm":"2026-11-24T09:00:00.005Z","endDtm":"2026-11-24T09:00:00.005Z","reason":"w"}]}`},
+				`"closures":[{"closureId":"c","startDtm":"2026-11-24T09:00:00.005Z","endDtm":"2026-11-24T09:00:00.005Z","reason":"w"}],` +
+				`"faults":[{"faultId":"f","equipment":"e","text":"x","reportedDtm":"2026-11-24T09:00:00.005Z"}]}`},
 	} {
 		if got, err := projections.DocumentText(test.document); got != test.want || err != nil {
 			t.Errorf("got  %s, %v\nwant %s", got, err, test.want)

@@ -538,6 +538,9 @@ func TestBoard(t *testing.T) {
 
 	t.Run("touch", func(t *testing.T) {
 		h.room(t, "c1", "")
+		h.room(t, "c2", "")
+		h.book(t, "c2", "09:00", "09:15", "eve")
+		h.book(t, "c2", "09:45", "10:00", "eve")
 		// A tap is two commands of the protocol, between which more time may pass than the 300 ms that make a long press.
 		b := newTab(t, browser, h, "ko", phone(), send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
 			Source: `window.setTimeout = (wait => (run, ms, ...values) => wait(run, ms === 300 ? 2000 : ms, ...values))(window.setTimeout)`,
@@ -563,7 +566,7 @@ func TestBoard(t *testing.T) {
 		h.wantBookings(t, "c1", "ann 08:00-09:30")
 
 		// A long press lifts, and then moves.
-		b.until(`document.querySelector('.board-lane .booking') && !document.querySelector('dialog[open]')`)
+		b.until(`document.querySelectorAll('.board-row')[0].querySelector('.booking') && !document.querySelector('dialog[open]')`)
 		x, y = b.point("c1", "08:45")
 		x2, _ = b.point("c1", "09:45")
 		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
@@ -574,6 +577,18 @@ func TestBoard(t *testing.T) {
 		b.until(`document.querySelector('.board-ghost').textContent.includes('9:00')`)
 		touch(input.DispatchTouchEventTypeTouchEnd)
 		h.wantBookings(t, "c1", "ann 09:00-10:30")
+
+		// A booking narrower than a finger is reached beside it too, and half of the free time between two of them is left.
+		if wide := eval[float64](b, `document.querySelectorAll('.board-row')[1].querySelector('.booking').offsetWidth`); wide >= 44 {
+			t.Errorf("it is %v pixels wide", wide)
+		}
+		x, y = b.point("c2", "09:20")
+		tap(x, y)
+		b.until(`document.querySelector('.board-dialog[open] input[name=from]')?.value === '09:00'`)
+		b.eval(`document.querySelector('.board-leave').click()`)
+		x, y = b.point("c2", "09:30")
+		tap(x, y)
+		b.until(`!document.querySelector('.board-bar').hidden && !document.querySelector('dialog[open]')`)
 
 		// A touch that moves at once scrolls, on a booking too.
 		x, y = b.point("c1", "09:45")

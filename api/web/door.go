@@ -40,6 +40,8 @@ func (p *Pages) pair(v *view) error {
 	if err != nil {
 		return err
 	}
+	// While the names of rooms cannot be read the id has to do.
+	_, _ = v.readRooms()
 	code, err := v.visitor.Session.ShowCode(id)
 	if err != nil {
 		return err
@@ -57,6 +59,9 @@ type doorPage struct {
 	Lengths  []int                    // minutes for which it can be booked from now on
 	ToNext   int                      // minutes to the next booking, if it can be booked until then
 	QR       template.HTML
+	Faults   []string // what is broken
+	Whole    []string // the equipment of which that is not known
+	Reports  bool     // whether a fault can be reported
 	Problem  *problem
 	CanStart bool
 	CanEnd   bool
@@ -177,6 +182,10 @@ func (v *view) showDoor(why *problem) error {
 		}
 	}
 	data.Later = data.Later[:min(3, len(data.Later))]
+	if r := rooms[id]; r != nil {
+		data.Faults, data.Whole = v.faults(r)
+		data.Reports = v.actor.May(domain.ReportFault, v.actor.To("", id)) == nil
+	}
 	if data.QR, err = qrCode(v.Address("/rooms/" + string(id) + "/page")); err != nil {
 		return err
 	}
@@ -263,6 +272,13 @@ func (p *Pages) actAtDoor(v *view) error {
 			return v.refusedAtDoor(err)
 		}
 		return v.done(b.Position, path, "")
+	}
+	if do == "fault" {
+		f, err := v.reportFault(id)
+		if err != nil {
+			return v.refusedAtDoor(err)
+		}
+		return v.done(f.Position, path, "")
 	}
 	booking := v.r.PostFormValue("booking")
 	if !validID(booking) || do != actStart && do != actEnd && extensions[do] == 0 {

@@ -27,11 +27,18 @@ type lobbyRoom struct {
 	Zone *time.Location
 }
 
-// manyRooms is how many rooms a lobby display shows large.
-const manyRooms = 15
+// lobbySizes are the numbers of rooms for which the style has a number of columns and rows, that of more rooms aside.
+var lobbySizes = []int{6, 12, 20, 30}
 
-// Many reports whether there are so many rooms that they have to be small.
-func (d *lobbyPage) Many() bool { return len(d.Rooms) > manyRooms }
+// Size is the least of the lobbySizes that has place for all rooms; 0 if none has.
+func (d *lobbyPage) Size() int {
+	for _, size := range lobbySizes {
+		if len(d.Rooms) <= size {
+			return size
+		}
+	}
+	return 0
+}
 
 func (p *Pages) lobby(v *view) error {
 	if _, err := v.readRooms(); err != nil {

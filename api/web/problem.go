@@ -86,6 +86,7 @@ var sentinels = []struct {
 	{domain.ErrRealUseNotFound, "no-use", http.StatusNotFound},
 	{domain.ErrRoomNotFound, "no-room", http.StatusNotFound},
 	{domain.ErrClosureNotFound, "no-closure", http.StatusNotFound},
+	{domain.ErrFaultNotFound, "no-fault", http.StatusNotFound},
 	{domain.ErrConfirmationPending, "pending", http.StatusConflict},
 	{commands.ErrContended, "contended", http.StatusServiceUnavailable},
 	{commands.ErrHistoryBusy, "busy", http.StatusServiceUnavailable},
@@ -180,6 +181,9 @@ func (v *view) knownProblem(err error) problem {
 	}
 	if _, ok := errors.AsType[*domain.TooManyChanges](err); ok {
 		return conflict("too-many-changes", "n", domain.MaxChanges)
+	}
+	if _, ok := errors.AsType[*domain.TooManyFaults](err); ok {
+		return conflict("too-many-faults", "n", domain.MaxOpenFaults)
 	}
 	if confirmed, ok := errors.AsType[*domain.AlreadyConfirmed](err); ok {
 		return conflict("confirmed", "who", v.Person(confirmed.By))

@@ -17,6 +17,8 @@ func (p *Pages) roomRoutes() []Route {
 	return []Route{
 		// A room, its rules and its week.
 		{"GET", "/rooms/{id}/page", false, p.roomPage},
+		// Reports a fault of the room, or settles one.
+		{"POST", "/rooms/{id}/page", false, p.actOnFault},
 	}
 }
 
@@ -47,6 +49,11 @@ type roomPage struct {
 	Before, After string
 	QR            template.HTML
 	Closures      []domain.Closure
+	Faults        commands.Faults
+	Whole         []string // the equipment of which no fault is known
+	Reports       bool     // whether the reader may report a fault
+	Settles       bool
+	Problem       *problem
 }
 
 // roomDay is a day of a room's week.
@@ -63,7 +70,10 @@ type roomSpan struct {
 	X, Width          int // in minutes of the day, for the strip
 }
 
-func (p *Pages) roomPage(v *view) error {
+func (p *Pages) roomPage(v *view) error { return v.showRoom(nil) }
+
+func (v *view) showRoom(why *problem) error {
+	p := v.p
 	id, err := v.roomID()
 	if err != nil {
 		return err
@@ -71,11 +81,17 @@ func (p *Pages) roomPage(v *view) error {
 	if err := v.readFavourites(); err != nil {
 		return err
 	}
-	data := &roomPage{}
+	data := &roomPage{Problem: why, Reports: v.may(domain.ReportFault, "", id), Settles: v.may(domain.SettleFault, "", id)}
 	if data.Room, err = p.commands.Room(v.r.Context(), id); err != nil {
 		return err
 	}
 	data.Listed, data.Photo, data.CanBook = v.rooms[id], v.photo(data.Room), v.may(domain.Book, v.Reader, id)
+	if data.Faults, err = p.bookings.Faults(v.r.Context(), id); err != nil {
+		return err
+	}
+	if r := v.rooms[id]; r != nil {
+		_, data.Whole = v.faults(r)
+	}
 	data.Zone = v.zoneOf(id)
 	data.Rules = v.rulesInWords(data.Room.Rules)
 	for _, c := range data.Room.Closures {

@@ -46,6 +46,7 @@ type Bookings interface {
 	BookingAsOf(context.Context, domain.BookingID, commands.AsOf) (commands.Booking, error)
 	History(context.Context, domain.BookingID) (events []eventstore.Recorded, private bool, err error)
 	RoomConflicts(context.Context, domain.RoomID, time.Time) ([]commands.Conflict, int, error)
+	Faults(context.Context, domain.RoomID) (commands.Faults, error)
 }
 
 // Options configure [Pages].

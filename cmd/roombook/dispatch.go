@@ -118,13 +118,13 @@ func (p mailPeople) Person(ctx context.Context, id domain.UserID) (notify.Person
 	return notify.Person{Name: cmp.Or(u.FullName, u.Name), Address: u.Address, Language: u.Language, Without: u.WithoutMail}, active, err
 }
 
-// Approvers implements [notify.People].
-func (p mailPeople) Approvers(ctx context.Context) (approvers []domain.Actor, err error) {
+// Keepers implements [notify.People].
+func (p mailPeople) Keepers(ctx context.Context) (keepers []domain.Actor, err error) {
 	users, _, err := p.accounts.Users(ctx, p.request(), "", 0)
 	for _, u := range users {
-		if actor, active := u.Actor(); active && u.Roles.Has(domain.RoleApprover) {
-			approvers = append(approvers, actor)
+		if actor, active := u.Actor(); active && (u.Roles.Has(domain.RoleApprover) || u.Roles.Has(domain.RoleAdmin)) {
+			keepers = append(keepers, actor)
 		}
 	}
-	return approvers, err
+	return keepers, err
 }

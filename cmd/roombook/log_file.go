@@ -158,7 +158,7 @@ func (g *gaps) add(e eventstore.Stored) {
 }
 
 // programCategories are the categories of the streams that everything else can be made from.
-var programCategories = []string{domain.BookingCategory, domain.CalendarCategory, domain.RealUseCategory, domain.KeyCategory, domain.NotificationCategory, domain.UserCategory, domain.TokenCategory}
+var programCategories = []string{domain.BookingCategory, domain.CalendarCategory, domain.FaultsCategory, domain.RealUseCategory, domain.KeyCategory, domain.NotificationCategory, domain.UserCategory, domain.TokenCategory}
 
 // openLogFile opens a file that can be read from its start more than once. A device may have no end.
 func openLogFile(file string, flag int) (*os.File, error) {

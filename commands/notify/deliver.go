@@ -47,7 +47,7 @@ func (r *route) notifies(event eventstore.Recorded) bool {
 	switch e := event.Event.(type) {
 	case nil:
 		return readable(event) != nil
-	case domain.ConfirmRequested, domain.NotificationRetried:
+	case domain.NotificationRetried:
 		return true
 	case domain.NotificationRequested:
 		return e.Queued
@@ -55,7 +55,8 @@ func (r *route) notifies(event eventstore.Recorded) bool {
 		return r.lane.name() == e.Channel || r.fallback != nil && r.fallback.name() == e.Channel || r.people && e.Channel != domain.ChannelWebhook
 	}
 	_, has := domain.NoticeOf(event.Event)
-	return has
+	_, asks := domain.RequestOf(event.Event)
+	return has || asks
 }
 
 // readable returns an error for an event that this program cannot decode and must not skip. Events of unknown types may be skipped.
@@ -66,17 +67,18 @@ func readable(r eventstore.Recorded) error {
 	return nil
 }
 
-// bookingOf is the booking that an event is about.
+// bookingOf is the booking that an event is about; empty if it is about a fault of a room.
 func bookingOf(event domain.Event) domain.BookingID {
 	switch e := event.(type) {
-	case domain.ConfirmRequested:
-		return e.BookingID
 	case domain.NotificationRequested:
 		return e.BookingID
 	case domain.NotificationDue:
 		return e.BookingID
 	case domain.NotificationRetried:
 		return e.BookingID
+	}
+	if request, is := domain.RequestOf(event); is {
+		return request.Booking
 	}
 	notice, _ := domain.NoticeOf(event)
 	return notice.Booking
@@ -113,20 +115,20 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 		only = about.NotificationID
 	}
 	if only != "" {
-		if cause, err = d.find(ctx, bookingOf(e.Event), only.Event()); err != nil {
+		if cause, err = d.find(ctx, bookingOf(e.Event), only); err != nil {
 			return nil, cause, err
 		}
 	}
-	asked, isAsked := cause.Event.(domain.ConfirmRequested)
+	request, isRequest := domain.RequestOf(cause.Event)
 	var requested []domain.NotificationRequested
-	if isAsked {
+	if isRequest {
 		if only == "" {
-			approvers, err := d.approvers(ctx, asked)
-			if err != nil || len(approvers) == 0 {
+			users, err := d.asked(ctx, request)
+			if err != nil || len(users) == 0 {
 				return nil, cause, err // the usual case, which needs no read
 			}
 		}
-		if requested, err = d.requested(ctx, cause, asked); err != nil {
+		if requested, err = d.requested(ctx, cause, request); err != nil {
 			return nil, cause, err
 		}
 		requested = slices.DeleteFunc(requested, func(q domain.NotificationRequested) bool {
@@ -136,36 +138,53 @@ func (d *Dispatcher) messages(ctx context.Context, e eventstore.Recorded) (messa
 			return nil, cause, nil
 		}
 	}
-	before, after, err := d.booking(ctx, bookingOf(cause.Event), cause)
-	if err != nil {
-		return nil, cause, err
+	var before, after domain.Booking
+	if booking := bookingOf(cause.Event); booking != "" {
+		if before, after, err = d.booking(ctx, booking, cause); err != nil {
+			return nil, cause, err
+		}
 	}
 	if notice, has := domain.NoticeOf(cause.Event); has {
 		return []Message{Compose(notice, cause, before, after)}, cause, nil
 	}
-	if !isAsked {
+	if !isRequest {
 		return nil, cause, fmt.Errorf("event %s has no notification", cause.ID)
 	}
 	for _, q := range requested {
-		m := ask(cause, asked, after)
+		m := Compose(request, cause, after, after)
 		m.ID, m.To = q.NotificationID, q.UserID
 		messages = append(messages, m)
 	}
 	return messages, cause, nil
 }
 
-// find returns the event with an id from the stream of a booking or of its real use.
-func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id string) (eventstore.Recorded, error) {
-	for _, stream := range []string{booking.Stream(), domain.RealUseOf(booking).Stream()} {
+// find returns the event that a notification is about from the stream of a booking or of its real use, or from that of a room's faults.
+func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id domain.NotificationID) (eventstore.Recorded, error) {
+	streams := []string{booking.Stream(), domain.RealUseOf(booking).Stream()}
+	if booking == "" {
+		s, err := d.deliveries(ctx, id)
+		if err != nil {
+			return eventstore.Recorded{}, err
+		}
+		streams = nil
+		for _, q := range s.Requested {
+			streams = append(streams, q.RoomID.FaultsStream())
+		}
+		streams = slices.Compact(streams)
+	}
+	for _, stream := range streams {
 		events, err := d.read(ctx, stream)
 		if err != nil {
 			return eventstore.Recorded{}, err
 		}
-		if i := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.ID.String() == id }); i >= 0 {
+		if i := slices.IndexFunc(events, func(r eventstore.Recorded) bool { return r.ID.String() == id.Event() }); i >= 0 {
 			return events[i], nil
 		}
 	}
-	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id)
+	if booking == "" {
+		return eventstore.Recorded{}, fmt.Errorf("no fault of a room has event %s", id.Event())
+	}
+	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id.Event())
 }
 
 // booking returns a booking before and after an event. Before it is handed over is before the change in the same append. It is an error if one
@@ -203,23 +222,23 @@ func (d *Dispatcher) booking(ctx context.Context, id domain.BookingID, e eventst
 	return after, after, err
 }
 
-// requested returns the notifications to approvers. The approvers are determined once, and recorded; those events have them delivered, in the
-// order of each approver's.
-func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, asked domain.ConfirmRequested) ([]domain.NotificationRequested, error) {
+// requested returns the notifications to those who are asked. Who they are is determined once, and recorded; those events have them delivered, in
+// the order of each user's.
+func (d *Dispatcher) requested(ctx context.Context, cause eventstore.Recorded, request domain.Notice) ([]domain.NotificationRequested, error) {
 	id := domain.NotificationOf(cause.ID)
 	for {
 		s, err := d.deliveries(ctx, id)
 		if err != nil || len(s.Requested) > 0 {
 			return s.Requested, err
 		}
-		approvers, err := d.approvers(ctx, asked)
+		users, err := d.asked(ctx, request)
 		if err != nil {
 			return nil, err
 		}
 		var events []domain.Event
-		for i, user := range approvers {
+		for i, user := range users {
 			events = append(events, domain.NotificationRequested{
-				NotificationID: id.ForApprover(i + 1), Kind: domain.KindConfirmRequested, BookingID: asked.BookingID, RoomID: asked.RoomID, UserID: user, Queued: true, At: asked.At,
+				NotificationID: id.ForApprover(i + 1), Kind: request.Kind, BookingID: request.Booking, RoomID: request.Room, UserID: user, Reason: request.Reason, Queued: true, At: cause.Metadata.OccurredAt,
 			})
 		}
 		if len(events) == 0 {
@@ -271,10 +290,10 @@ func (d *Dispatcher) person(ctx context.Context, user domain.UserID) (p person, 
 	return p, err
 }
 
-// approvers returns the users who are asked to confirm a booking, and retries while it cannot be known who they are.
-func (d *Dispatcher) approvers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
+// asked returns the users who are asked to act on a request, and retries while it cannot be known who they are.
+func (d *Dispatcher) asked(ctx context.Context, request domain.Notice) (users []domain.UserID, err error) {
 	err = d.untilKnown(ctx, func() error {
-		users, err = d.who.findApprovers(ctx, asked)
+		users, err = d.who.findAsked(ctx, request)
 		return err
 	})
 	return users, err

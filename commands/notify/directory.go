@@ -51,12 +51,12 @@ type Person struct {
 type People interface {
 	// Person returns false for a user who gets no messages any more: one who is disabled, or erased, or was never there.
 	Person(ctx context.Context, user domain.UserID) (p Person, active bool, err error)
-	// Approvers returns the users who have the role approver, with their rooms.
-	Approvers(ctx context.Context) ([]domain.Actor, error)
+	// Keepers returns the users who have the role approver, with their rooms, or admin.
+	Keepers(ctx context.Context) ([]domain.Actor, error)
 }
 
-// approversFresh is for how long the approvers that People has returned are taken to be all.
-const approversFresh = 10 * time.Second
+// keepersFresh is for how long the keepers that People has returned are taken to be all.
+const keepersFresh = 10 * time.Second
 
 // directoryFile is the content of the file.
 type directoryFile struct {
@@ -82,8 +82,8 @@ type directory struct {
 	people  map[domain.UserID]person
 	ordered []person
 
-	approving      []domain.Actor // those of People
-	approvingSince time.Time
+	keepers      []domain.Actor // those of People
+	keepersSince time.Time
 }
 
 // openDirectory reads the file. The error describes what is wrong with it or with the template.
@@ -217,42 +217,54 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 	return person{User: user, Mail: p.Address, Language: cmp.Or(p.Language, d.language), OptOut: p.Without.List(), Name: p.Name, Gone: !active || p.Address == ""}, nil
 }
 
-// findApprovers returns the users who can answer a request for confirmation because of the room: the approvers of the directory, and then
-// those whom the room itself names. With accounts nobody answers for a booking of their own, unless they are an administrator.
-func (d *directory) findApprovers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
+// findAsked returns the users who are asked to act on a request: those of the directory who answer for its room, and then those whom the room
+// itself names. With accounts nobody is asked about a booking of their own, unless they are an administrator, and administrators are asked
+// about a fault of a room for which nobody answers.
+func (d *directory) findAsked(ctx context.Context, request domain.Notice) (users []domain.UserID, err error) {
+	var administrators []domain.UserID
 	if d.known == nil {
-		users = d.approvers(asked.RoomID)
-	} else if users, err = d.knownApprovers(ctx, asked); err != nil {
+		users = d.approvers(request.Room)
+	} else if users, administrators, err = d.knownAsked(ctx, request); err != nil {
 		return nil, err
 	}
-	if d.byRoom == nil {
-		return users, nil
-	}
-	named, err := d.byRoom(ctx, asked.RoomID, asked.BookingID)
-	for _, user := range named {
-		if !slices.Contains(users, user) && (d.known == nil || user != asked.UserID) {
-			users = append(users, user)
-		}
-	}
-	return users, err
-}
-
-// knownApprovers returns the approvers of People who can answer a request for confirmation.
-func (d *directory) knownApprovers(ctx context.Context, asked domain.ConfirmRequested) (users []domain.UserID, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now := time.Now(); now.Sub(d.approvingSince) > approversFresh {
-		if d.approving, err = d.known.Approvers(ctx); err != nil {
+	if d.byRoom != nil {
+		named, err := d.byRoom(ctx, request.Room, request.Booking)
+		if err != nil {
 			return nil, err
 		}
-		d.approvingSince = now
-	}
-	for _, a := range d.approving {
-		if a.Rooms.Has(asked.RoomID) && a.May(domain.AnswerBooked, a.To(asked.UserID, asked.RoomID)) == nil {
-			users = append(users, a.User)
+		for _, user := range named {
+			own := d.known != nil && request.Kind == domain.KindConfirmRequested && user == request.User
+			if !own && !slices.Contains(users, user) {
+				users = append(users, user)
+			}
 		}
 	}
+	if users == nil && request.Kind == domain.KindFaultReported {
+		users = administrators
+	}
 	return users, nil
+}
+
+// knownAsked returns those of People who can act on a request because they answer for its room, and the administrators.
+func (d *directory) knownAsked(ctx context.Context, request domain.Notice) (users, administrators []domain.UserID, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.keepersSince) > keepersFresh {
+		if d.keepers, err = d.known.Keepers(ctx); err != nil {
+			return nil, nil, err
+		}
+		d.keepersSince = now
+	}
+	for _, k := range d.keepers {
+		may := request.Kind != domain.KindConfirmRequested || k.May(domain.AnswerBooked, k.To(request.User, request.Room)) == nil
+		if k.Roles.Has(domain.RoleApprover) && k.Rooms.Has(request.Room) && may {
+			users = append(users, k.User)
+		}
+		if k.Roles.Has(domain.RoleAdmin) {
+			administrators = append(administrators, k.User)
+		}
+	}
+	return users, administrators, nil
 }
 
 // named returns the message with the ids of users and rooms replaced by their names.
@@ -260,6 +272,7 @@ func (d *directory) named(ctx context.Context, m Message) (Message, error) {
 	if d.rooms != nil {
 		// Where the names cannot be read rooms have none, which is better than no message.
 		if nameOf, err := d.rooms(ctx); err == nil {
+			m.place = m.Room
 			m.Room, m.OldRoom = cmp.Or(domain.RoomID(nameOf(m.Room)), m.Room), cmp.Or(domain.RoomID(nameOf(m.OldRoom)), m.OldRoom)
 		}
 	}

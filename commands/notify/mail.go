@@ -243,7 +243,9 @@ func (c *mailChannel) compose(m Message, to *netmail.Address, language string) (
 	}
 	message := c.envelope(to, string(m.ID))
 	message.Subject(w.subject)
-	message.SetGenHeader("X-Roombook-Booking", clean(string(m.Booking)))
+	if m.Booking != "" {
+		message.SetGenHeader("X-Roombook-Booking", clean(string(m.Booking)))
+	}
 	message.SetGenHeader("Content-Language", language)
 	message.SetBodyString(mail.TypeTextPlain, w.text)
 	message.AddAlternativeString(mail.TypeTextHTML, w.html)

@@ -23,6 +23,7 @@ type Message struct {
 	Confirmed bool
 	// CorrelationID is the correlation id of the event.
 	CorrelationID string
+	place         domain.RoomID        // the id of the room, once Room has its name
 	first         bool                 // nobody can have tried to deliver it before
 	due           domain.Channel       // on which an attempt other than the first is due
 	delivery      *eventstore.Delivery // of the event because of which it is sent; nil is always in hand
@@ -70,9 +71,4 @@ func answeredBy(user domain.UserID, actor string) string {
 		return string(user)
 	}
 	return actor
-}
-
-// ask returns the message that asks an approver for confirmation, without its recipient and id.
-func ask(r eventstore.Recorded, e domain.ConfirmRequested, booking domain.Booking) Message {
-	return Compose(domain.Notice{Kind: domain.KindConfirmRequested, Booking: e.BookingID, Room: e.RoomID, User: e.UserID}, r, booking, booking)
 }

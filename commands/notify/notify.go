@@ -220,11 +220,11 @@ func (d *Dispatcher) lane(c channel, o Options) *lane {
 	return l
 }
 
-// byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own. Requests for
-// confirmation share one, so that messages to approvers are queued in the order of the requests.
+// byRecipient is the key by which messages to a user are delivered in order. Further attempts have keys of their own. Requests to those who
+// answer for rooms share one, so that messages to each of them are queued in the order of the requests.
 func byRecipient(r eventstore.Recorded) string {
-	if _, asked := r.Event.(domain.ConfirmRequested); asked {
-		return "confirmation"
+	if _, asked := domain.RequestOf(r.Event); asked {
+		return "request"
 	}
 	if notice, has := domain.NoticeOf(r.Event); has {
 		return "user " + string(notice.To)
@@ -295,7 +295,7 @@ func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool,
 		from = end
 	}
 	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
-		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}},
+		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-", domain.FaultsCategory + "-"}},
 		From:   from,
 		// One process receives all events, so that it can keep them in order for each recipient. The others are on standby.
 		Strategy:     eventstore.DispatchToSingle,

@@ -16,12 +16,12 @@ import (
 
 // directoryOfPeople is a directory of users that may be away.
 type directoryOfPeople struct {
-	mu        sync.Mutex
-	away      bool
-	asked     int // while it was away
-	people    map[domain.UserID]Person
-	inactive  map[domain.UserID]bool
-	approvers []domain.Actor
+	mu       sync.Mutex
+	away     bool
+	asked    int // while it was away
+	people   map[domain.UserID]Person
+	inactive map[domain.UserID]bool
+	keepers  []domain.Actor
 }
 
 func (d *directoryOfPeople) answer() error {
@@ -42,8 +42,8 @@ func (d *directoryOfPeople) Person(_ context.Context, id domain.UserID) (Person,
 	return p, ok && !d.inactive[id], err
 }
 
-func (d *directoryOfPeople) Approvers(context.Context) ([]domain.Actor, error) {
-	return d.approvers, d.answer()
+func (d *directoryOfPeople) Keepers(context.Context) ([]domain.Actor, error) {
+	return d.keepers, d.answer()
 }
 
 // set changes the directory.
@@ -67,8 +67,8 @@ func TestMailToPeople(t *testing.T) {
 			quiet: {Name: "Quiet", Address: "quiet@firma.example", Without: domain.NewKinds(domain.KindBooked)},
 			named: {Name: "Named", Address: "named@firma.example", Language: "en"},
 		},
-		inactive:  map[domain.UserID]bool{lee: true},
-		approvers: []domain.Actor{{User: boss, Roles: domain.NewRoles(domain.RoleApprover), Rooms: domain.NewRooms(room)}, {User: lee, Roles: domain.NewRoles(domain.RoleApprover), Rooms: "elsewhere"}},
+		inactive: map[domain.UserID]bool{lee: true},
+		keepers:  []domain.Actor{{User: boss, Roles: domain.NewRoles(domain.RoleApprover), Rooms: domain.NewRooms(room)}, {User: lee, Roles: domain.NewRoles(domain.RoleApprover), Rooms: "elsewhere"}},
 	}
 	names := func(context.Context) (func(domain.RoomID) string, error) {
 		return func(id domain.RoomID) string {

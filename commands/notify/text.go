@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ type view struct {
 	Kind, Sentence, Booking, Room, OldRoom, To, User, By, Reason, Cause string
 	Start, End, OldStart, OldEnd, Started, Ended                        time.Time
 	Confirmed                                                           bool
-	Link                                                                string // to the booking's page, where it can be answered too
+	Link                                                                string // to the page of the booking or, of a fault, of the room, where it can be answered too
 	Subject, Lead                                                       string // for the layout only
 }
 
@@ -127,6 +128,9 @@ func (t *texts) view(m Message) *view {
 	}
 	if t.link != "" {
 		v.Link = t.link + "/bookings/" + v.Booking + "/page"
+		if m.Kind == domain.KindFaultReported {
+			v.Link = t.link + "/rooms/" + string(cmp.Or(m.place, m.Room)) + "/page"
+		}
 	}
 	return v
 }

@@ -173,15 +173,15 @@ type payload struct {
 type notification struct {
 	NotificationID domain.NotificationID   `json:"notificationId"`
 	Kind           domain.NotificationKind `json:"kind"`
-	BookingID      domain.BookingID        `json:"bookingId"`
+	BookingID      domain.BookingID        `json:"bookingId,omitzero"` // left out, as its user and times are, if it is about a fault of the room
 	RoomID         domain.RoomID           `json:"roomId"`
 	UserID         domain.UserID           `json:"userId"` // the recipient
-	BookingUserID  domain.UserID           `json:"bookingUserId"`
+	BookingUserID  domain.UserID           `json:"bookingUserId,omitzero"`
 	By             string                  `json:"by,omitzero"`
 	Reason         string                  `json:"reason,omitzero"`
 	Contents       string                  `json:"contents"`
-	UseStartDtm    time.Time               `json:"useStartDtm"`
-	UseEndDtm      time.Time               `json:"useEndDtm"`
+	UseStartDtm    time.Time               `json:"useStartDtm,omitzero"`
+	UseEndDtm      time.Time               `json:"useEndDtm,omitzero"`
 	OldRoomID      domain.RoomID           `json:"oldRoomId,omitzero"`
 	OldUseStartDtm time.Time               `json:"oldUseStartDtm,omitzero"`
 	OldUseEndDtm   time.Time               `json:"oldUseEndDtm,omitzero"`
@@ -191,8 +191,12 @@ func (c *webhookChannel) send(ctx context.Context, m Message) error {
 	if c.gone.Load() {
 		return unsendable(errors.New("the webhook's receiver has answered 410 Gone: it wants nothing more"))
 	}
+	bookedFor := m.User
+	if m.Booking == "" { // they have reported a fault, and are in by
+		bookedFor = ""
+	}
 	body, err := json.Marshal(payload{"notification." + string(m.Kind), m.At.UTC(), notification{
-		NotificationID: m.ID, Kind: m.Kind, BookingID: m.Booking, RoomID: m.Room, UserID: m.To, BookingUserID: m.User, By: m.By, Reason: m.Reason, Contents: m.Sentence(),
+		NotificationID: m.ID, Kind: m.Kind, BookingID: m.Booking, RoomID: m.Room, UserID: m.To, BookingUserID: bookedFor, By: m.By, Reason: m.Reason, Contents: m.Sentence(),
 		UseStartDtm: m.Slot.Start.In(c.texts.zone), UseEndDtm: m.Slot.End.In(c.texts.zone),
 		OldRoomID: m.OldRoom, OldUseStartDtm: m.OldSlot.Start.In(c.texts.zone), OldUseEndDtm: m.OldSlot.End.In(c.texts.zone),
 	}})

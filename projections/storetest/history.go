@@ -34,6 +34,8 @@ type room struct {
 	id       domain.RoomID
 	revision domain.Revision
 	closures []domain.ClosureID
+	faults   domain.RoomFaults
+	reported domain.Revision // of the stream of its faults
 }
 
 // notice is an event that somebody is told of.
@@ -140,12 +142,12 @@ func (h *History) recordDelivery(n *notice, decided []domain.Event) (stream stri
 func (h *History) recordRoom() (stream string, expected domain.Revision, events []eventstore.Proposed) {
 	if len(h.rooms) < 3 {
 		id := domain.RoomID(h.id(-2_000_000 - len(h.rooms)).String())
-		h.rooms = append(h.rooms, &room{id: id, revision: 0})
+		h.rooms = append(h.rooms, &room{id: id, revision: 0, reported: eventstore.NoStream})
 		return id.Stream(), eventstore.NoStream, []eventstore.Proposed{h.happened(id.Stream(), 0, domain.RoomRegistered{RoomID: id, Details: h.details(), At: h.now})}
 	}
 	r := h.rooms[h.random.IntN(len(h.rooms))]
 	var event domain.Event
-	switch h.random.IntN(7) {
+	switch h.random.IntN(9) {
 	case 0:
 		event = domain.RoomChanged{RoomID: r.id, Details: h.details(), At: h.now}
 	case 1:
@@ -167,10 +169,25 @@ func (h *History) recordRoom() (stream string, expected domain.Revision, events 
 		r.closures = r.closures[1:]
 	case 6:
 		event = domain.RoomPhotoChanged{RoomID: r.id, Photo: h.photo(), At: h.now}
+	case 7:
+		id := domain.FaultID(h.id(-4_000_000 - len(h.Events)).String())
+		return h.recordFault(r, domain.RoomFaultReported{FaultID: id, RoomID: r.id, Equipment: []string{"", "beamer"}[h.random.IntN(2)], Text: []string{"", "no \"picture\""}[h.random.IntN(2)], By: "user1", At: h.now})
+	case 8:
+		if len(r.faults.Open) == 0 {
+			return h.Step()
+		}
+		return h.recordFault(r, domain.RoomFaultSettled{FaultID: r.faults.Open[h.random.IntN(len(r.faults.Open))].ID, RoomID: r.id, By: "admin", At: h.now})
 	}
 	expected = r.revision
 	r.revision++
 	return r.id.Stream(), expected, []eventstore.Proposed{h.happened(r.id.Stream(), r.revision, event)}
+}
+
+func (h *History) recordFault(r *room, event domain.Event) (stream string, expected domain.Revision, events []eventstore.Proposed) {
+	expected = r.reported
+	r.reported++
+	r.faults = r.faults.Evolve(event)
+	return r.id.FaultsStream(), expected, []eventstore.Proposed{h.happened(r.id.FaultsStream(), r.reported, event)}
 }
 
 func (h *History) details() domain.Details {

@@ -11,6 +11,7 @@ import {element, bookingDialog, helpDialog, draft} from './dialog.js'
 
 const rowHeight = 48
 const undoTime = 10_000
+const finger = 44 // pixels
 const defaultStep = 15
 const defaultLength = 60 * time.minute
 const roomsPerQuestion = 100
@@ -134,7 +135,7 @@ class RoomBoard extends HTMLElement {
       this.#reach(position)
       for (const r of body._embedded.rooms) {
         const room = this.#rooms.get(r.roomId)
-        if (room) room.zone = r.zone
+        if (room) Object.assign(room, {zone: r.zone, faults: (r.faults ?? []).map(f => [f.equipment, f.text].filter(Boolean).join(': ') || this.text('faults-else')).join(' · ')})
         spans.set(r.roomId, r.spans.map(s => ({
           kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, who: this.#who(s), status: s.status, reason: s.reason,
           locked: s.bookingUserId !== this.user && !this.#changes.has('*') && !this.#changes.has(r.roomId), // the reader may see it, and no more
@@ -314,7 +315,10 @@ class RoomBoard extends HTMLElement {
       this.columns ? null : element('div', {class: 'board-room'},
         element('a', {href: this.#address({view: 'room', room: lane.room.roomId}), tabindex: '-1', title: this.text('week-of-room')}, lane.label), facts ? element('small', {}, facts) : null, this.#star(lane.room)),
       element('div', {class: 'board-lane'}))
-    if (!this.columns) row.style.setProperty('top', i * rowHeight + 'px')
+    if (!this.columns) {
+      row.firstElementChild.append(element('span', {class: 'board-faulty', role: 'img'}, '⚠'))
+      row.style.setProperty('top', i * rowHeight + 'px')
+    }
     else if (hoursOf(lane) !== hoursOf(this.#usual)) { // the clock is changed on this day
       row.style.setProperty('--hours', String(hoursOf(lane)))
       row.lastElementChild.append(...this.#marks(lane))
@@ -325,6 +329,11 @@ class RoomBoard extends HTMLElement {
 
   // fill puts the blocks of a lane into its row. A block that is there already stays, so that it keeps the focus.
   #fill(row, lane) {
+    const faulty = row.querySelector('.board-faulty')
+    if (faulty) {
+      faulty.hidden = !lane.room.faults
+      faulty.title = faulty.ariaLabel = this.text('faults', {what: lane.room.faults})
+    }
     const track = row.lastElementChild
     const there = new Map([...track.querySelectorAll('.board-block')].map(b => [b.dataset.key, b]))
     for (const s of this.#spans.get(lane.room.roomId) ?? []) {
@@ -537,7 +546,7 @@ class RoomBoard extends HTMLElement {
     if (event.button !== 0 || event.target.closest('.board-room, .board-swap, .board-clock')) return
     const place = this.#place(event)
     this.#rules(this.#lanes[place.lane].room.roomId)
-    const block = event.target.closest('.board-block')
+    const block = this.#blockAt(event, place.lane)
     const press = {type: 'press', touch: event.pointerType === 'touch', ...place}
     if (block) {
       const s = this.#spanOf(block, place.lane)
@@ -553,6 +562,24 @@ class RoomBoard extends HTMLElement {
     } else event.preventDefault() // no text is selected
     this.scroller.focus({preventScroll: true})
     this.#step(press)
+  }
+
+  // blockAt is the block that a press is on. To a finger, which is wide, a booking that is narrower reaches into the free time beside it, of which
+  // half stays free.
+  #blockAt(event, lane) {
+    const block = event.target.closest('.board-block')
+    const row = this.#rows.get(lane)
+    if (block || event.pointerType !== 'touch' || !row) return block
+    const [start, end, at] = this.columns ? ['top', 'bottom', event.clientY] : ['left', 'right', event.clientX]
+    const track = row.lastElementChild.getBoundingClientRect()
+    const boxes = [...row.querySelectorAll('.board-block')].map(block => ({block, box: block.getBoundingClientRect()}))
+    const free = Math.min(track[end], ...boxes.map(b => b.box[start]).filter(s => s >= at)) - Math.max(track[start], ...boxes.map(b => b.box[end]).filter(e => e <= at))
+    let [nearest, least] = [null, free / 4]
+    for (const {block, box} of boxes) {
+      const apart = Math.max(box[start] - at, at - box[end])
+      if (block.dataset.id && apart <= least && apart <= (finger - (box[end] - box[start])) / 2) [nearest, least] = [block, apart]
+    }
+    return nearest
   }
 
   #spanOf(block, lane) {

@@ -49,6 +49,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
 
   const title = element('h2', {id: 'board-dialog-title'})
   const when = element('p', {class: 'board-when'})
+  const faults = element('p', {class: 'board-when'})
   const from = element('input', {type: 'time', name: 'from', required: true, value: kept?.from ?? wallOf(start, room.zone), disabled: fixed, oninput: check})
   const to = element('input', {type: 'time', name: 'to', required: true, value: kept?.to ?? wallOf(end, room.zone), disabled: fixed, oninput: check})
   const user = element('input', {type: board.accounts ? 'hidden' : 'text', name: 'user', required: true, value: kept?.user ?? (booking ? booking.user ?? '' : board.user), pattern: '[A-Za-z0-9._\\-]{1,64}', autocomplete: 'username', disabled: fixed, title: text('user-format'), oninput: check})
@@ -77,7 +78,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
     if (!form.reportValidity()) return
     const {start, end} = slot()
     perform(() => booking ? board.change(booking, {room, start, end, user: user.value}) : board.book({room, start, end, user: user.value, key}), {start, end})
-  }}, title, when,
+  }}, title, when, faults,
   element('div', {class: 'board-fields'},
     element('label', {}, text('from'), from), element('label', {}, text('to'), to), board.accounts ? user : null,
     !board.accounts || booking ? element('label', {}, text('user'), board.accounts ? element('input', {value: booking.who, disabled: true}) : user) : null),
@@ -99,6 +100,8 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
   // check says what is known of the time before it is asked for; it is asked for all the same, since only the server knows.
   function check() {
     title.textContent = room.name
+    faults.textContent = board.room(room.roomId)?.faults ? text('faults', {what: board.room(room.roomId).faults}) : ''
+    faults.hidden = !faults.textContent
     when.textContent = time.dayName(start, locale, room.zone) + (board.foreign(room.zone) ? ' · ' + text('zone', {zone: room.zone}) : '')
     if (fixed || !from.value || !to.value) return
     const asked = slot()

@@ -1,46 +1,89 @@
-// Keeps a display up to date: it loads the page again every half a minute, or as soon as something changes, as long as the server answers.
-// While the server does not answer the display says so, with the time of its last news. Between two loads its clock goes on.
+// Keeps a display up to date for months: it asks for its page every half a minute, or as soon as something changes, and takes over what is in it.
+// Only a page that needs other files, after a deployment, or is another screen is loaded anew, and only once the server has answered, so that a
+// server that is away never leaves the display with an error of the browser. While the server does not answer the display says so, with the time
+// of its last news. Between two answers its clock goes on. Until a display is paired it is asked for more often.
 import {clock, wallClock} from './time.js'
 
-const every = 30_000
-const display = document.querySelector('.door')
-const offline = document.getElementById('offline')
-const {zone, room} = display.dataset
+const patience = 120_000 // for which a form that somebody has opened stays, whatever changes meanwhile
 const language = document.documentElement.lang
-const loaded = Date.now()
+const content = () => document.querySelector('main')
+const every = document.querySelector('.pair-code') ? 5_000 : 30_000
+let news = Date.now()
+let touched = 0 // when somebody last did something to it
+let lit = false // by a tap, until the next answer
+let asked = null
 let timer = setTimeout(refresh, every)
 
-async function refresh() {
+// kind is what a page needs: another kind is loaded anew.
+const kind = page => [page.documentElement.className, page.documentElement.lang, page.documentElement.dataset.hours,
+  ...[...page.querySelectorAll('script, link')].map(e => e.getAttribute('src') ?? e.getAttribute('href'))].join()
+
+const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
+
+function refresh() {
   clearTimeout(timer)
+  timer = setTimeout(refresh, every)
+  asked?.abort()
+  if (busy()) return
   const here = location.pathname + location.search
-  try {
-    const reply = await fetch(here, {method: 'HEAD', cache: 'no-store'})
-    if (reply.ok) {
-      location.replace(here)
+  asked = new XMLHttpRequest() // reads a page without a sink that trusted types guard
+  asked.open('GET', here)
+  asked.responseType = 'document'
+  asked.timeout = every
+  asked.onload = ({target: {status, response}}) => {
+    asked = null
+    if (status !== 200 || !response) {
+      disconnected()
       return
     }
-  } catch {
-    // The server cannot be reached; the display says so below.
+    news = Date.now()
+    if (busy()) return
+    if (kind(response) === kind(document)) show(response)
+    else location.replace(here)
   }
-  offline.textContent = display.dataset.offline.replace('{when}', clock(loaded, language, zone))
+  asked.onerror = asked.ontimeout = disconnected
+  asked.send()
+}
+
+function disconnected() {
+  const offline = document.getElementById('offline')
+  if (!offline) return
+  const {dataset} = content()
+  offline.textContent = dataset.offline.replace('{when}', clock(news, language, dataset.zone))
   offline.hidden = false
-  timer = setTimeout(refresh, every)
+}
+
+// show takes over what has changed.
+function show(page) {
+  lit = false
+  const next = document.adoptNode(page.querySelector('main'))
+  dim(next)
+  if (next.isEqualNode(content())) return
+  document.title = page.title
+  content().replaceWith(next)
+}
+
+// dim dims a display at night; a tap lights it up for a while.
+function dim(display) {
+  if (!display.dataset.zone) return
+  const minutes = wallClock(Date.now(), display.dataset.zone)
+  display.classList.toggle('dim-display', !lit && (minutes < 6 * 60 || minutes >= 21 * 60))
 }
 
 document.addEventListener('roombook:change', e => {
+  const {room} = content().dataset
   if (!room || e.detail?.roomId === room) refresh()
 })
 document.addEventListener('roombook:resync', refresh)
-
-const time = document.querySelector('.door-clock time')
+for (const type of ['pointerdown', 'toggle', 'input']) document.addEventListener(type, () => { touched = Date.now() }, true)
+addEventListener('pointerdown', () => {
+  lit = true
+  dim(content())
+})
 setInterval(() => {
-  const now = clock(Date.now(), language, zone)
+  const time = document.querySelector('.door-clock time')
+  if (!time) return
+  const now = clock(Date.now(), language, content().dataset.zone)
   if (time.textContent !== now) time.textContent = now
 }, 1000)
-
-// At night the display dims; a tap lights it up for a while.
-const minutes = wallClock(Date.now(), zone)
-if (minutes < 6 * 60 || minutes >= 21 * 60) {
-  display.classList.add('dim-display')
-  addEventListener('pointerdown', () => display.classList.remove('dim-display'))
-}
+dim(content())

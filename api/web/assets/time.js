@@ -19,6 +19,7 @@ const fields = {year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digi
 
 const quarter = 15 * minute
 const offsets = new Map() // by zone, then by quarter of an hour: clocks are changed between those
+const maxOffsets = 10_000 // of a zone, since a display runs for months
 
 // offset returns how far a zone is ahead of UTC at an instant, in milliseconds.
 export function offset(instant, zone) {
@@ -26,6 +27,7 @@ export function offset(instant, zone) {
   let of = offsets.get(zone)
   if (!of) offsets.set(zone, of = new Map())
   if (!of.has(at)) {
+    if (of.size >= maxOffsets) of.clear()
     const p = {}
     for (const {type, value} of format('en-US', zone, fields).formatToParts(at)) p[type] = Number(value)
     of.set(at, Date.UTC(p.year, p.month - 1, p.day, p.hour, p.minute, p.second) - at)
