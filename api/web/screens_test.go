@@ -431,6 +431,9 @@ func accountScreens(t *testing.T, browser context.Context) {
 		return b
 	}
 	b := signedIn("root", "correct horse battery")
+	if shown := eval[int](b, `[...document.querySelectorAll('.menu :is(a, button)')].filter(e => e.checkVisibility()).length`); shown != 3 {
+		t.Errorf("a wide head has %d of 3 things", shown)
+	}
 	b.eval(fmt.Sprintf(`(async () => {
 		const send = (path, body) => fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})
 		await send('/rooms', {roomId: 'library', name: 'Room library'})

@@ -1,5 +1,4 @@
-// Loads the board and its style when the page has been painted with what the server has sent, so that the reader sees that first, and nothing
-// takes its time.
+// Loads the board and its style when the page has been painted with what the server has sent, so that the reader sees that first.
 function add(rel, file) {
   const link = document.createElement('link')
   Object.assign(link, {rel, href: new URL(file, import.meta.url).href})
@@ -16,10 +15,5 @@ async function load() {
   }
 }
 
-const painted = new Promise(done => {
-  if (document.hidden || !PerformanceObserver.supportedEntryTypes.includes('paint')) done()
-  else new PerformanceObserver(done).observe({type: 'paint', buffered: true})
-  document.addEventListener('visibilitychange', done)
-  setTimeout(done, 1000) // whatever the browser says
-})
-painted.then(load)
+if (document.hidden) load()
+else requestAnimationFrame(() => setTimeout(load))
