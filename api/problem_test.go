@@ -182,7 +182,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	unheard := "" // of those who call this package
 	problems := map[string]string{
 		"domain.ErrBookingNotFound": "booking-not-found", "domain.ErrRealUseNotFound": "real-use-not-found", "domain.ErrConfirmationPending": "confirmation-pending",
-		"domain.UseOffSlot": "use-off-slot", "domain.ErrRoomNotFound": "room-not-found", "domain.ErrClosureNotFound": "closure-not-found", "domain.ErrFaultNotFound": "fault-not-found", "domain.TooManyFaults": "too-many-faults", "domain.RoomExists": "room-exists",
+		"domain.UseOffSlot": "use-off-slot", "domain.ErrRoomNotFound": "room-not-found", "domain.ErrClosureNotFound": "closure-not-found", "domain.ErrFaultNotFound": "fault-not-found", "domain.TooManyFaults": "too-many-faults", "domain.ErrPhotoNotFound": "photo-not-found", "domain.RoomExists": "room-exists",
 		"domain.RuleBroken": "rule-broken", "domain.RoomClosed": "room-closed", "domain.Retired": "room-retired",
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use", "domain.TooManyChanges": "too-many-changes",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",
@@ -201,7 +201,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		"eventstore.ErrOutcomeUnknown": "outcome-unknown",
 		"eventstore.ErrReplaced":       "event-store-replaced",
 		"eventstore.ErrClosed":         "shutting-down",
-		"eventstore.ErrTooLarge":       unheard, // bodies are much smaller
+		"eventstore.ErrTooLarge":       unheard, // bodies, and pictures as they are stored, are much smaller
 		"eventstore.ErrDeleted":        unheard, // nothing here deletes a stream for good: somebody has damaged the log
 		"eventstore.WrongRevision":     unheard, // commands decide again
 		"eventstore.NoGroup":           unheard, // of who sends notifications, to nobody
