@@ -430,7 +430,6 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 
 // Messages that make a receiver fail, so that it appears to be down, do not keep others from showing that it is not.
 func TestProbesAreOfOthersFirst(t *testing.T) {
-	t.Parallel()
 	w, receiver := newWorldOn(t, eventstoretest.OpenAlone(t)), newReceiver(t) // where nobody else's messages make the receiver fail
 	bad := w.user("bad")
 	receiver.refuse = func(body string) bool { return strings.Contains(body, string(bad)) }
