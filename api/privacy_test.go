@@ -293,6 +293,8 @@ func TestBusyTellsThoseWhoMaySee(t *testing.T) {
 			}
 		}
 	}
+	// A display that is to be paired says of which room it will be, by name.
+	newReader(h.service, "", "en").get(t, "/rooms/red/door").want(t, 200).has(t, "the display of room Red.")
 	// One whom the room itself names as its approver.
 	if r := h.query(t, "named", "/bookingLists?roomId=blue").want(t, 200); !strings.Contains(r.body, annsFullName) {
 		t.Errorf("an approver that the room names: %s", r.body)

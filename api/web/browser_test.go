@@ -523,6 +523,9 @@ func TestBoard(t *testing.T) {
 
 	t.Run("touch", func(t *testing.T) {
 		h.room(t, "c1", "")
+		h.room(t, "c2", "")
+		h.book(t, "c2", "09:00", "09:15", "eve")
+		h.book(t, "c2", "09:45", "10:00", "eve")
 		b := newTab(t, browser, h, "ko", phone())
 		b.board(house + "c")
 		touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
@@ -566,6 +569,19 @@ func TestBoard(t *testing.T) {
 		touch(input.DispatchTouchEventTypeTouchEnd)
 		b.until(`document.querySelector('.board-scroll').scrollLeft > 40 && document.querySelector('.board-ghost').hidden`)
 		h.wantBookings(t, "c1", "ann 09:00-10:30")
+
+		// A booking narrower than a finger is reached beside it too, and half of the free time between two of them is left.
+		b.eval(`document.querySelector('.board-scroll').scrollLeft = 0`)
+		if wide := eval[float64](b, `document.querySelectorAll('.board-row')[1].querySelector('.booking').offsetWidth`); wide >= 44 {
+			t.Errorf("it is %v pixels wide", wide)
+		}
+		x, y = b.point("c2", "09:20")
+		tap(x, y)
+		b.until(`document.querySelector('.board-dialog[open] input[name=from]')?.value === '09:00'`)
+		b.eval(`document.querySelector('.board-leave').click()`)
+		x, y = b.point("c2", "09:30")
+		tap(x, y)
+		b.until(`!document.querySelector('.board-bar').hidden && !document.querySelector('dialog[open]')`)
 
 		// One room, with a clock that stays: the day of the week by tapping its start and its end.
 		b.board("view=room&room=c1")

@@ -215,8 +215,47 @@ func TestScreensAreLive(t *testing.T) {
 		}
 		offline(true)
 		b.until(`!document.getElementById('offline').hidden && /^No connection. Last news at \d\d:\d\d.$/.test(document.getElementById('offline').textContent)`)
+		b.eval(`window.stays = true`)
 		offline(false)
-		b.until(`document.getElementById('offline')?.hidden`)
+		b.until(`document.getElementById('offline')?.hidden && window.stays`)
+
+		// A fault is reported with two taps, and what is typed meanwhile stays, whatever is news.
+		b.run(chromedp.Click(`.door-report summary`))
+		b.until(`document.querySelector('.door-report [name=text]').offsetHeight >= 44`)
+		b.eval(`document.querySelector('.door-report [name=text]').value = 'a draught'`)
+		b.screenshot("door-report")
+		b.eval(`document.dispatchEvent(new CustomEvent('roombook:resync'))`)
+		h.call(t, "POST", "/rooms/hall/faults", `{"text":"a smell"}`, 201)
+		b.eval(`[...document.querySelectorAll('.door-report button')].at(-1).click()`)
+		b.until(`document.querySelector('.door-faults')?.textContent === 'Out of order: a smell · a draught' && !document.querySelector('.door-report').open`)
+
+		// It takes over page after page, and holds nothing of them.
+		b.live()
+		b.soak(10)
+		before := b.usage()
+		b.soak(50)
+		if after := b.usage(); after.Documents > before.Documents || after.Nodes > before.Nodes || after.Listen > before.Listen || after.Heap > before.Heap+512<<10 {
+			t.Errorf("%+v at first, %+v after 50 pages", before, after)
+		}
+		// After a deployment it loads itself, with the files that it needs then.
+		b.eval(`document.querySelector('link[rel=stylesheet]').href = '/assets/former/page.css'
+			document.dispatchEvent(new CustomEvent('roombook:resync'))`)
+		b.until(`!window.update && document.readyState === 'complete' && document.querySelector('.door-word')`)
+	})
+
+	// In a lobby rooms are told from afar, on a large screen in either position, all of them.
+	t.Run("lobby", func(t *testing.T) {
+		b := newTab(t, browser, h, "en")
+		for _, size := range [][2]int64{{3840, 2160}, {2160, 3840}} {
+			b.run(send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1}))
+			b.run(chromedp.Navigate(h.url + "/lobby"))
+			b.until(`document.querySelectorAll('.lobby-room').length > 12`)
+			b.screenshot(fmt.Sprintf("lobby-%d", size[0]))
+			seen := eval[struct{ Word, Beyond float64 }](b, `({Word: parseFloat(getComputedStyle(document.querySelector('.lobby-word')).fontSize), Beyond: document.documentElement.scrollHeight - innerHeight})`)
+			if seen.Word < 70 || seen.Beyond > 0 {
+				t.Errorf("on %v words are %v pixels high, and %v pixels are out of sight", size, seen.Word, seen.Beyond)
+			}
+		}
 	})
 }
 

@@ -9,7 +9,7 @@ const language = document.documentElement.lang
 const content = () => document.querySelector('main')
 const every = document.querySelector('.pair-code') ? 5_000 : 30_000
 let news = Date.now()
-let opened = 0 // when somebody last did something to the form that reports a fault; 0 while it is closed
+let touched = 0 // when somebody last did something to it
 let lit = false // by a tap, until the next answer
 let asked = null
 let timer = setTimeout(refresh, every)
@@ -18,13 +18,13 @@ let timer = setTimeout(refresh, every)
 const kind = page => [page.documentElement.className, page.documentElement.lang, page.documentElement.dataset.hours,
   ...[...page.querySelectorAll('script, link')].map(e => e.getAttribute('src') ?? e.getAttribute('href'))].join()
 
+const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
+
 function refresh() {
   clearTimeout(timer)
+  timer = setTimeout(refresh, every)
   asked?.abort()
-  if (Date.now() - opened < patience) {
-    timer = setTimeout(refresh, every)
-    return
-  }
+  if (busy()) return
   const here = location.pathname + location.search
   asked = new XMLHttpRequest() // reads a page without a sink that trusted types guard
   asked.open('GET', here)
@@ -36,12 +36,12 @@ function refresh() {
       return
     }
     news = Date.now()
+    if (busy()) return
     if (kind(response) === kind(document)) show(response)
     else location.replace(here)
   }
   asked.onerror = asked.ontimeout = disconnected
   asked.send()
-  timer = setTimeout(refresh, every)
 }
 
 function disconnected() {
@@ -74,9 +74,7 @@ document.addEventListener('roombook:change', e => {
   if (!room || e.detail?.roomId === room) refresh()
 })
 document.addEventListener('roombook:resync', refresh)
-for (const type of ['toggle', 'input']) {
-  document.addEventListener(type, () => { opened = document.querySelector('.door-report[open]') ? Date.now() : 0 }, true)
-}
+for (const type of ['pointerdown', 'toggle', 'input']) document.addEventListener(type, () => { touched = Date.now() }, true)
 addEventListener('pointerdown', () => {
   lit = true
   dim(content())
