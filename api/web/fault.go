@@ -40,9 +40,9 @@ func (v *view) Broken(f domain.RoomFault) string {
 // Listed is a list in words.
 func (v *view) Listed(texts []string) string { return strings.Join(texts, " · ") }
 
-// Since says since when something is broken in a room, and who said so, if the reader may see that.
+// Since says since when something is broken in a room, and who said so, if the reader may see that and they said who they are.
 func (v *view) Since(f domain.RoomFault, room domain.RoomID) string {
-	if f.By == "" {
+	if f.By == "" || f.By == anonymous {
 		return v.T("trouble.since", "when", v.At(f.At, room))
 	}
 	return v.T("trouble.since-by", "when", v.At(f.At, room), "who", v.Person(f.By))
@@ -50,7 +50,7 @@ func (v *view) Since(f domain.RoomFault, room domain.RoomID) string {
 
 // SettledBy says when a fault was settled, and by whom, if the reader may see that.
 func (v *view) SettledBy(f domain.RoomFault, room domain.RoomID) string {
-	if f.Settlement.By == "" {
+	if f.Settlement.By == "" || f.Settlement.By == anonymous {
 		return v.T("trouble.settled-at", "when", v.At(f.Settlement.At, room))
 	}
 	return v.T("trouble.settled-by", "when", v.At(f.Settlement.At, room), "who", v.Person(f.Settlement.By))

@@ -75,12 +75,16 @@ func TestScreensForAll(t *testing.T) {
 		h.call(t, "PATCH", "/confirms/"+denied, fmt.Sprintf(`{"status":"DENIED","confirmUserId":"lee","reason":%q}`, reason), 200)
 	}
 	h.call(t, "POST", "/rooms/garden/closures", `{"startDtm":"202703100900","endDtm":"202703101200","reason":"Carpet cleaning"}`, 201)
+	shut, _ := h.call(t, "POST", "/rooms/library/faults", `{"text":"The window does not close."}`, 201)
+	h.call(t, "PATCH", "/rooms/library/faults/"+shut["faultId"].(string), `{"status":"SETTLED","note":"A new handle."}`, 200)
+	h.call(t, "POST", "/rooms/library/faults", `{"text":"A draught from the door."}`, 201)
 	now := time.Now().Truncate(time.Minute)
 	for id, length := range map[string]time.Duration{"taken": 45 * time.Minute, "later": 0} {
 		h.room(t, id, `{"approval":"none"}`)
 		for _, start := range []time.Time{now.Add(length - 45*time.Minute), now.Add(2 * time.Hour)} {
 			h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":%q,"useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, id, start.Format(time.RFC3339), start.Add(45*time.Minute).Format(time.RFC3339)), 201)
 		}
+		h.call(t, "POST", "/rooms/"+id+"/faults", `{"text":"The projector has no picture."}`, 201)
 	}
 	screens := map[string]string{
 		"first-run": empty.url + "/", "first-room": empty.url + "/house", "no-bookings": empty.url + "/my", "nothing-to-answer": empty.url + "/approvals", "sign-in": signIn.url + "/signin?back=/my",
