@@ -182,7 +182,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	unheard := "" // of those who call this package
 	problems := map[string]string{
 		"domain.ErrBookingNotFound": "booking-not-found", "domain.ErrRealUseNotFound": "real-use-not-found", "domain.ErrConfirmationPending": "confirmation-pending",
-		"domain.UseOffSlot": "use-off-slot", "domain.ErrRoomNotFound": "room-not-found", "domain.ErrClosureNotFound": "closure-not-found", "domain.RoomExists": "room-exists",
+		"domain.UseOffSlot": "use-off-slot", "domain.ErrRoomNotFound": "room-not-found", "domain.ErrClosureNotFound": "closure-not-found", "domain.ErrFaultNotFound": "fault-not-found", "domain.TooManyFaults": "too-many-faults", "domain.RoomExists": "room-exists",
 		"domain.RuleBroken": "rule-broken", "domain.RoomClosed": "room-closed", "domain.Retired": "room-retired",
 		"domain.SlotTaken": "slot-taken", "domain.AlreadyCancelled": "booking-cancelled", "domain.AlreadyInUse": "booking-in-use", "domain.TooManyChanges": "too-many-changes",
 		"domain.AlreadyConfirmed": "already-confirmed", "domain.AlreadyEnded": "already-ended",

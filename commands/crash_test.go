@@ -127,7 +127,7 @@ type world struct {
 func (w world) appended(t *testing.T) []string {
 	t.Helper()
 	var events []eventstore.Recorded
-	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream()} {
+	for _, stream := range []string{w.booking.Stream(), domain.RealUseOf(w.booking).Stream(), w.from.Stream(), w.to.Stream(), w.from.FaultsStream()} {
 		for r, err := range w.store.ReadStream(t.Context(), stream, 0) {
 			if err != nil {
 				t.Fatal(err)

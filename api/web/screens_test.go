@@ -255,9 +255,13 @@ func TestScreensAreLive(t *testing.T) {
 			b.run(chromedp.Navigate(h.url + "/lobby"))
 			b.until(`document.querySelectorAll('.lobby-room').length > 12`)
 			b.screenshot(fmt.Sprintf("lobby-%d", size[0]))
-			seen := eval[struct{ Word, Beyond float64 }](b, `({Word: parseFloat(getComputedStyle(document.querySelector('.lobby-word')).fontSize), Beyond: document.documentElement.scrollHeight - innerHeight})`)
-			if seen.Word < 70 || seen.Beyond > 0 {
-				t.Errorf("on %v words are %v pixels high, and %v pixels are out of sight", size, seen.Word, seen.Beyond)
+			seen := eval[struct{ Word, Used, Beyond float64 }](b, `({
+				Word: parseFloat(getComputedStyle(document.querySelector('.lobby-word')).fontSize),
+				Used: document.querySelector('.lobby-room:last-child').getBoundingClientRect().bottom / innerHeight,
+				Beyond: document.documentElement.scrollHeight - innerHeight,
+			})`)
+			if seen.Word < 80 || seen.Used < .9 || seen.Beyond > 0 {
+				t.Errorf("on %v words are %v pixels high, rooms use %.2f of the height, and %v pixels are out of sight", size, seen.Word, seen.Used, seen.Beyond)
 			}
 		}
 	})

@@ -77,8 +77,8 @@ func (b *tab) soak(n int) {
 			}
 		}
 	})()`)
-	for ; n > 0; n -= 100 {
-		b.eval(fmt.Sprintf("update(%d)", min(n, 100)))
+	for ; n > 0; n -= 10 {
+		b.eval(fmt.Sprintf("update(%d)", min(n, 10)))
 	}
 }
 
