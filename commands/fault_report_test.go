@@ -143,3 +143,35 @@ func TestADoorDoesNotFlood(t *testing.T) {
 		t.Errorf("one piece is reported %d times", pieces)
 	}
 }
+
+// A report of what is known is answered again as the first time, also once that is settled and something else is reported.
+func TestAKnownFaultIsAnsweredAgain(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h, w, r := newHandler(store), &world{store: store, from: newRoom()}, keyed("digest")
+	if _, err := register(t)(h, w.from); err != nil {
+		t.Fatal(err)
+	}
+	reported(t, h, w)
+	ask := func() Fault {
+		t.Helper()
+		f, err := newHandler(store).ReportFault(t.Context(), ReportFault{Request: r(), Room: w.from, Text: "a hole"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	first := ask()
+	if first.ID != faultOf(w) {
+		t.Errorf("%+v", first)
+	}
+	if _, err := h.SettleFault(t.Context(), SettleFault{Request: request(), Room: w.from, Fault: first.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ReportFault(t.Context(), ReportFault{Request: request(), Room: w.from, Text: "a hole"}); err != nil {
+		t.Fatal(err)
+	}
+	if again := ask(); !sameAnswer(again, first) {
+		t.Errorf("again: %+v; the first answer was %+v", again, first)
+	}
+	wantTypes(t, store, w.from.FaultsStream(), "RoomFaultReported", "RoomFaultSettled", "RoomFaultReported")
+}

@@ -207,17 +207,6 @@ func keyedCommands() []keyedCommand {
 			later: later{report("a smell"), settle, report("a draught"), rules},
 		},
 		{
-			name: "report of a known fault",
-			given: func(t *testing.T, h *Handler, w *world) {
-				known(t, h, w)
-				reported(t, h, w)
-			},
-			when: func(ctx context.Context, h *Handler, w *world, r Request) (any, error) {
-				return h.ReportFault(ctx, ReportFault{Request: r, Room: w.from, Text: "a hole"})
-			},
-			later: later{report("a smell"), settle, report("a hole")},
-		},
-		{
 			name: "settle a fault",
 			given: func(t *testing.T, h *Handler, w *world) {
 				known(t, h, w)
