@@ -20,7 +20,7 @@ const (
 	RoomRetired    RoomStatus = "RETIRED" // cannot be booked from a time on, which may be yet to come
 )
 
-// RoomList is a document of the directory of rooms: a registered room with its rules and closed periods.
+// RoomList is a document of the directory of rooms: a registered room with its rules, closed periods and faults.
 type RoomList struct {
 	Room         domain.RoomID   `json:"roomId" bson:"roomId" key:"id"`
 	Name         string          `json:"name" bson:"name"`
