@@ -238,7 +238,7 @@ func TestScreensAreLive(t *testing.T) {
 		b.soak(10)
 		before := b.usage()
 		b.soak(50)
-		if after := b.usage(); after.Documents > before.Documents || after.Nodes > before.Nodes || after.Listen > before.Listen || after.Heap > before.Heap+512<<10 {
+		if after := b.usage(); after.exceeds(before) {
 			t.Errorf("%+v at first, %+v after 50 pages", before, after)
 		}
 		// After a deployment it loads itself, with the files that it needs then.

@@ -180,7 +180,10 @@ func (d *Dispatcher) find(ctx context.Context, booking domain.BookingID, id doma
 			return events[i], nil
 		}
 	}
-	return eventstore.Recorded{}, fmt.Errorf("there is no event %s in the streams %v", id.Event(), streams)
+	if booking == "" {
+		return eventstore.Recorded{}, fmt.Errorf("no fault of a room has event %s", id.Event())
+	}
+	return eventstore.Recorded{}, fmt.Errorf("booking %s has no event %s", booking, id.Event())
 }
 
 // booking returns a booking before and after an event. Before it is handed over is before the change in the same append. It is an error if one

@@ -31,6 +31,7 @@ function refresh() {
   asked.responseType = 'document'
   asked.timeout = every
   asked.onload = ({target: {status, response}}) => {
+    asked = null
     if (status !== 200 || !response) {
       disconnected()
       return
