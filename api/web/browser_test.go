@@ -548,7 +548,7 @@ func TestBoard(t *testing.T) {
 		h.wantBookings(t, "c1", "ann 08:00-09:30")
 
 		// A long press lifts, and then moves.
-		b.until(`document.querySelector('.board-lane .booking') && !document.querySelector('dialog[open]')`)
+		b.until(`document.querySelectorAll('.board-row')[0].querySelector('.booking') && !document.querySelector('dialog[open]')`)
 		x, y = b.point("c1", "08:45")
 		x2, _ = b.point("c1", "09:45")
 		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
