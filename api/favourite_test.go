@@ -49,6 +49,9 @@ func TestFavourites(t *testing.T) {
 	}
 	pressed(newReader(s, "ann", "en").after(ann).get(t, "/rooms/red/page"), 0) // another browser
 	pressed(star("red", "no", "/rooms/red/page"), 0)
+	if kept := ann.cookies["roombook-favourites"]; kept != "" {
+		t.Errorf("what is not there any more is kept: %q", kept)
+	}
 
 	// As many ids as can be kept fit into a cookie, however long they are, and another one is refused.
 	var most []domain.RoomID
