@@ -373,7 +373,7 @@ func testKilledBeforeCheckpoint(t *testing.T, s *system) {
 func testRepair(t *testing.T, s *system) {
 	p := bookingList()
 	_, stop := s.work(projections.WorkerOptions{}, p)
-	position := s.happen(12)
+	position := s.happen(24)
 	s.wantVerified(p, position)
 	stop()
 
