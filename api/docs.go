@@ -72,6 +72,8 @@ func (s *Server) root(x *exchange) error {
 	add("closure", "/rooms/{id}/closures/{closureId}")
 	add("reinstateRoom", "/rooms/{id}/reinstate")
 	add("roomPhoto", "/rooms/{id}/photo{?hash}")
+	add("faults", "/rooms/{id}/faults")
+	add("fault", "/rooms/{id}/faults/{faultId}")
 	add("roomHistory", "/rooms/{id}/history")
 	add("roomConflicts", "/rooms/{id}/conflicts")
 	add("occupancy", "/occupancy{?from,to,roomId*,building}")

@@ -62,7 +62,7 @@ func TestLists(t *testing.T) {
 			`"realUseEndDtm":"2026-11-24T10:59:40+09:00","roomStillInUseBy":"b1","_links"`,
 		}},
 		{"/notifications", "notifications", []string{
-			`"notificationId":"n1","bookingId":"b1","userId":"ann","kind":"booked","contents":"conference room[1] reservation is complete","sendDtm":"2026-11-24T09:00:00+09:00","delivery":"PENDING","deliveredDtm":null,"attempts":0,"reason":null`,
+			`"notificationId":"n1","bookingId":"b1","roomId":"1","userId":"ann","kind":"booked","contents":"conference room[1] reservation is complete","sendDtm":"2026-11-24T09:00:00+09:00","delivery":"PENDING","deliveredDtm":null,"attempts":0,"reason":null`,
 			`"delivery":"DELIVERED","deliveredDtm":"2026-11-24T10:00:00+09:00","attempts":2,"reason":"450 busy"`,
 		}},
 	} {
