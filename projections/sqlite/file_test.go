@@ -395,9 +395,10 @@ func truncate(t *testing.T, file string, size int64) {
 	}
 }
 
+// remove removes a file, unless somebody has done so.
 func remove(t *testing.T, file string) {
 	t.Helper()
-	if err := os.Remove(file); err != nil {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 }
