@@ -142,7 +142,7 @@ func (p *program) ask() error {
 		}
 		return nil
 	})
-	for _, m := range regexp.MustCompile(`\{"(?:GET|POST)", "(/[a-z.]+)`).FindAllStringSubmatch(p.source, -1) {
+	for _, m := range regexp.MustCompile(`(?:\{"(?:GET|POST)", |Path = )"(/[a-z.]+)`).FindAllStringSubmatch(p.source, -1) {
 		if !slices.Contains(p.screens, m[1]) {
 			p.screens = append(p.screens, m[1])
 		}
