@@ -4,32 +4,55 @@ import (
 	"bytes"
 	"encoding/binary"
 	"image"
+	"iter"
 )
 
 // orient is how a picture is to be turned to be seen as it was taken, as EXIF counts it: from 1, which is not at all, to 8.
 type orient int
 
-// The parts of a JPEG, and of the TIFF in its EXIF metadata, that say how it is to be turned.
+// Markers of segments of a JPEG.
 const (
-	markerScan     = 0xda // what follows is the picture itself
-	markerApp1     = 0xe1
+	markerBaseline    = 0xc0 // the lowest; those from it to markerProgressive are the header of the frame, which describes its components
+	markerProgressive = 0xc2
+	markerRestart     = 0xd0 // those from it to before markerScan have no length
+	markerScan        = 0xda // what follows is the picture itself
+	markerApp1        = 0xe1
+)
+
+// The parts of the TIFF in EXIF metadata that say how a picture is to be turned.
+const (
 	tagOrientation = 0x0112
 	typeShort      = 3
 	entryBytes     = 12
 )
 
+// segments yields the segments before the picture itself, by their markers. It stops early at bytes that are no segment, even where a tolerant
+// decoder would go on.
+func segments(photo []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		rest, ok := bytes.CutPrefix(photo, []byte{0xff, 0xd8})
+		for ok {
+			for len(rest) > 1 && rest[0] == 0xff && rest[1] == 0xff { // fill bytes before a marker
+				rest = rest[1:]
+			}
+			if len(rest) <= 4 || rest[0] != 0xff || rest[1] < markerBaseline || rest[1] >= markerRestart && rest[1] <= markerScan {
+				return
+			}
+			end := 2 + int(binary.BigEndian.Uint16(rest[2:]))
+			if end < 4 || end > len(rest) || !yield(rest[1], rest[4:end]) {
+				return
+			}
+			rest = rest[end:]
+		}
+	}
+}
+
 // orientation is what the EXIF metadata of a JPEG says; upright if it says nothing, or if it is none.
 func orientation(upload []byte) orient {
-	rest, ok := bytes.CutPrefix(upload, []byte{0xff, 0xd8})
-	for ok && len(rest) > 4 && rest[0] == 0xff && rest[1] != markerScan {
-		end := 2 + int(binary.BigEndian.Uint16(rest[2:]))
-		if end < 4 || end > len(rest) {
-			break
-		}
-		if tiff, exif := bytes.CutPrefix(rest[4:end], []byte("Exif\x00\x00")); exif && rest[1] == markerApp1 {
+	for marker, segment := range segments(upload) {
+		if tiff, exif := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); exif && marker == markerApp1 {
 			return orientationOf(tiff)
 		}
-		rest = rest[end:]
 	}
 	return 1
 }

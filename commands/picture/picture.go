@@ -16,10 +16,11 @@ import (
 
 // The limits of pictures.
 const (
-	MaxUpload = 10 << 20   // bytes of an upload
-	MaxPixels = 26_000_000 // width times height of an upload, which bounds the memory that its decoding takes, whatever its bytes are
-	MaxSide   = 1280       // pixels of the longer side of a result
-	MaxStored = 300 << 10  // bytes of a result
+	MaxUpload  = 10 << 20   // bytes of an upload
+	MaxPixels  = 26_000_000 // width times height of an upload
+	MaxDecoded = 100 << 20  // bytes of memory that the decoding of an upload takes, whatever its own bytes are
+	MaxSide    = 1280       // pixels of the longer side of a result
+	MaxStored  = 300 << 10  // bytes of a result
 )
 
 // Types are the media types of pictures that can be uploaded.
@@ -28,7 +29,7 @@ var Types = []string{"image/jpeg", "image/png", "image/gif"}
 // What is wrong with a picture.
 var (
 	ErrTooLarge    = errors.New("the picture has too many bytes")
-	ErrTooDetailed = errors.New("the picture has too many pixels")
+	ErrTooDetailed = errors.New("the picture has too many pixels, or takes too much memory to decode")
 	ErrUnreadable  = errors.New("the picture cannot be read")
 )
 
@@ -39,8 +40,8 @@ type Picture struct {
 }
 
 // Convert makes a Picture of an upload, whose own bytes say what format it has. The same upload makes the same Picture, as long as the
-// program is the same. The error is, or wraps, [ErrTooLarge], [ErrTooDetailed] or [ErrUnreadable]; a picture with too many pixels is not
-// decoded.
+// program is the same. The error is, or wraps, [ErrTooLarge], [ErrTooDetailed] or [ErrUnreadable]; a picture that would take
+// more than [MaxDecoded] is not decoded.
 func Convert(upload []byte) (Picture, error) {
 	if len(upload) > MaxUpload {
 		return Picture{}, ErrTooLarge
@@ -55,6 +56,9 @@ func Convert(upload []byte) (Picture, error) {
 		return Picture{}, ErrTooDetailed
 	case config.Width <= 0 || config.Height <= 0:
 		return Picture{}, fmt.Errorf("%w: it is empty", ErrUnreadable)
+	}
+	if decodedBytes(upload, format, config) > MaxDecoded {
+		return Picture{}, ErrTooDetailed
 	}
 	decoded, _, err := image.Decode(bytes.NewReader(upload))
 	if err != nil {
@@ -77,6 +81,46 @@ func Convert(upload []byte) (Picture, error) {
 			}
 		}
 	}
+}
+
+// decodedBytes is an upper bound of the memory that the decoding of an upload takes.
+func decodedBytes(upload []byte, format string, config image.Config) int {
+	pixels := config.Width * config.Height
+	switch format {
+	case "gif":
+		return 2 * pixels // the rows of an interlaced one are sorted into a copy
+	case "png":
+		perPixel := 4
+		switch config.ColorModel {
+		case color.Gray16Model, color.RGBA64Model, color.NRGBA64Model:
+			perPixel = 8
+		}
+		if string(upload[12:16]) != "IHDR" || upload[28] != 0 { // it is, or may be, interlaced: its passes are pictures of their own
+			perPixel *= 2
+		}
+		return perPixel * pixels
+	}
+	for marker, frame := range segments(upload) {
+		if marker > markerProgressive {
+			continue
+		}
+		components := frame[6:] // three bytes each, the second of which has the sampling factors
+		across, down := int(components[1]>>4), int(components[1]&15)
+		units := ((config.Width + 8*across - 1) / (8 * across)) * ((config.Height + 8*down - 1) / (8 * down))
+		samples := 0
+		for ; len(components) > 0; components = components[3:] {
+			samples += units * 64 * int(components[1]>>4) * int(components[1]&15)
+		}
+		bytes := samples
+		if marker == markerProgressive {
+			bytes += 4 * samples // the coefficients are kept until the last scan
+		}
+		if config.ColorModel == color.RGBAModel || config.ColorModel == color.CMYKModel {
+			bytes += 4 * pixels // a copy
+		}
+		return bytes
+	}
+	return (4 + 4*4 + 4) * pixels // the frame's header is hidden among other bytes, so it may be the worst
 }
 
 // shrink returns the picture, on white, with no side longer than that: each of its pixels is the mean of those that it stands for.

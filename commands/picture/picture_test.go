@@ -151,12 +151,50 @@ func TestConvertNoise(t *testing.T) {
 }
 
 // bomb is a PNG of a few bytes that says that it has many pixels.
-func bomb(width, height uint32) []byte {
-	head := append([]byte("IHDR"), 0, 0, 0, 0, 0, 0, 0, 0, 8, 6, 0, 0, 0)
+func bomb(width, height uint32) []byte { return bombOf(width, height, 8, 0) }
+
+// bombOf is a bomb of that many bits for each of red, green, blue and alpha, which may be interlaced.
+func bombOf(width, height uint32, bits, interlaced byte) []byte {
+	head := append([]byte("IHDR"), 0, 0, 0, 0, 0, 0, 0, 0, bits, 6, 0, 0, interlaced)
 	binary.BigEndian.PutUint32(head[4:], width)
 	binary.BigEndian.PutUint32(head[8:], height)
 	out := append([]byte("\x89PNG\r\n\x1a\n"), 0, 0, 0, 13)
 	return binary.BigEndian.AppendUint32(append(out, head...), crc32.ChecksumIEEE(head))
+}
+
+// frame is a JPEG of a header alone, of three components, of which the first has these sampling factors and the others have none.
+func frame(marker byte, width, height uint16, factors byte, before ...byte) []byte {
+	out := append(append([]byte{0xff, 0xd8}, before...), 0xff, marker, 0, 17, 8)
+	out = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(out, height), width)
+	return append(out, 3, 1, factors, 0, 2, 0x11, 0, 3, 0x11, 0, 0xff, markerScan, 0, 2)
+}
+
+// What would take too much memory is not decoded, and photos of common cameras are: these fail for want of a picture after their headers.
+func TestConvertBoundsMemory(t *testing.T) {
+	adobeRGB := []byte("\xff\xee\x00\x0eAdobe\x00\x00\x00\x00\x00\x00\x00")
+	for name, row := range map[string]struct {
+		upload []byte
+		err    error
+	}{
+		"baseline, 24 MP":                  {frame(markerBaseline, 6000, 4000, 0x22), ErrUnreadable},
+		"baseline, 24 MP, 4:4:4":           {frame(markerBaseline, 6000, 4000, 0x11), ErrUnreadable},
+		"after fill bytes":                 {frame(markerBaseline, 6000, 4000, 0x22, 0xff, 0xff), ErrUnreadable},
+		"baseline RGB, 24 MP":              {frame(markerBaseline, 6000, 4000, 0x11, adobeRGB...), ErrTooDetailed},
+		"progressive, 12 MP":               {frame(markerProgressive, 4000, 3000, 0x22), ErrUnreadable},
+		"progressive, 12 MP, 4:4:4":        {frame(markerProgressive, 4000, 3000, 0x11), ErrTooDetailed},
+		"progressive, 24 MP":               {frame(markerProgressive, 6000, 4000, 0x22), ErrTooDetailed},
+		"progressive after fill bytes":     {frame(markerProgressive, 6000, 4000, 0x22, 0xff, 0xff), ErrTooDetailed},
+		"progressive after stray bytes":    {frame(markerProgressive, 6000, 4000, 0x22, 0, 0), ErrTooDetailed},
+		"progressive after a stray marker": {frame(markerProgressive, 6000, 4000, 0x22, 0xff, markerRestart), ErrTooDetailed},
+		"PNG of 8 bits, 24 MP":             {bombOf(6000, 4000, 8, 0), ErrUnreadable},
+		"PNG of 16 bits, 24 MP":            {bombOf(6000, 4000, 16, 0), ErrTooDetailed},
+		"PNG of 16 bits, 12 MP":            {bombOf(4000, 3000, 16, 0), ErrUnreadable},
+		"interlaced PNG, 24 MP":            {bombOf(6000, 4000, 8, 1), ErrTooDetailed},
+	} {
+		if _, err := Convert(row.upload); !errors.Is(err, row.err) {
+			t.Errorf("%s: %v, want %v", name, err, row.err)
+		}
+	}
 }
 
 func TestConvertRefuses(t *testing.T) {
