@@ -27,7 +27,7 @@ type exchange struct {
 
 	in []byte // the request's body
 
-	admitted   *limit           // the limit that the request counts towards, if any
+	admitted   []*limit         // the limits that the request counts towards
 	actor      domain.Actor     // who the request is by
 	command    commands.Request // if the request is a command
 	releaseKey func()           // if the command holds an idempotency key

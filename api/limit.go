@@ -22,6 +22,9 @@ var errOverloaded = errors.New("as many requests as this server takes are under 
 // position.
 const queriesPerCommand = 4
 
+// maxUploads is the limit of uploads of pictures, each of which is kept in memory while it comes.
+const maxUploads = 4
+
 // admit counts the request towards the limit until leave is called.
 func (x *exchange) admit(l *limit) error {
 	if l.inFlight.Add(1) > l.max {
@@ -29,14 +32,14 @@ func (x *exchange) admit(l *limit) error {
 		l.refused.Inc()
 		return errOverloaded
 	}
-	x.admitted = l
+	x.admitted = append(x.admitted, l)
 	return nil
 }
 
-// leave gives the request's place back, if it has one.
+// leave gives the request's places back, if it has any.
 func (x *exchange) leave() {
-	if x.admitted != nil {
-		x.admitted.inFlight.Add(-1)
-		x.admitted = nil
+	for _, l := range x.admitted {
+		l.inFlight.Add(-1)
 	}
+	x.admitted = x.admitted[:0]
 }

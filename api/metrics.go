@@ -23,7 +23,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"method", "route", "status"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "roombook_http_refused_total",
-			Help: "Requests that were refused since too many were under way, by kind: command, query or stream.",
+			Help: "Requests that were refused since too many were under way, by kind: command, query, upload (which is a command as well) or stream.",
 		}, []string{"kind"}),
 		register: r,
 	}
@@ -36,7 +36,7 @@ func (m *metrics) limit(kind string, max int) *limit {
 	l := &limit{max: int64(max), refused: m.refused.WithLabelValues(kind)}
 	m.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "roombook_http_in_flight",
-		Help:        "Requests that are being carried out, by kind: command, query or stream.",
+		Help:        "Requests that are being carried out, by kind: command, query, upload (which is a command as well) or stream.",
 		ConstLabels: prometheus.Labels{"kind": kind},
 	}, func() float64 { return float64(l.inFlight.Load()) }))
 	return l

@@ -77,11 +77,16 @@ func (s *Server) photo(x *exchange) error {
 // uploadTimeout is how much longer than other requests one may take that brings a picture, which may come over a slow line.
 const uploadTimeout = time.Minute
 
-// allowUpload gives the client the time for an upload. It is for those who may make one.
-func (x *exchange) allowUpload() {
+// allowUpload counts the request towards the limit of uploads, and gives the client the time for one. It is for those who may make one, before
+// any of it is read.
+func (x *exchange) allowUpload() error {
+	if err := x.admit(x.server.uploadLimit); err != nil {
+		return err
+	}
 	connection, now := http.NewResponseController(x.w), time.Now()
 	_ = connection.SetReadDeadline(now.Add(uploadTimeout)) // fails only where there is no connection
 	_ = connection.SetWriteDeadline(now.Add(uploadTimeout + x.server.timeout))
+	return nil
 }
 
 func (s *Server) setPhoto(x *exchange) error {
@@ -99,7 +104,9 @@ func (s *Server) setPhoto(x *exchange) error {
 	if err := x.checkContentType(picture.Types...); err != nil {
 		return err
 	}
-	x.allowUpload()
+	if err := x.allowUpload(); err != nil {
+		return err
+	}
 	if err := x.readBody(picture.MaxUpload); err != nil {
 		return err
 	}

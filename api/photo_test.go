@@ -5,9 +5,12 @@ import (
 	"encoding/base64"
 	"image"
 	"image/jpeg"
+	"io"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"roombook/commands/picture"
 )
@@ -128,3 +131,60 @@ func TestALargePhoto(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
+
+// An upload beyond the limit is refused before any of it is read, whether it is put or comes by a form, and forms without one are not.
+func TestTooManyUploads(t *testing.T) {
+	s := furnished(t)
+	s.do(t, "POST", "/rooms", blue).want(t, 201)
+	ann := newReader(s, "ann", "en")
+	form := ann.get(t, "/house/1").fields(t, "alt")
+	form.Set("do", "photo")
+	form.Set("alt", "A wall")
+	replies, bodies := make(chan reply), make([]*io.PipeWriter, maxUploads)
+	for i := range bodies {
+		body, w := io.Pipe()
+		bodies[i] = w
+		r := httptest.NewRequest("PUT", "/rooms/1/photo?alt=x", body)
+		r.Header.Set("Content-Type", "image/gif")
+		if i == 0 {
+			r = httptest.NewRequest("POST", "/house/1", body)
+			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+			r.Header.Set("Sec-Fetch-Site", "same-origin")
+		}
+		go func() { replies <- s.serve(r) }()
+	}
+	for s.uploadLimit.inFlight.Load() < maxUploads {
+		time.Sleep(time.Millisecond)
+	}
+
+	unread := readerFunc(func([]byte) (int, error) { panic("it is read") })
+	r := httptest.NewRequest("PUT", "/rooms/1/photo?alt=x", unread)
+	r.Header.Set("Content-Type", "image/gif")
+	got := s.serve(r)
+	if wantProblem(t, "one more", got, 503, "overloaded"); got.header.Get("Retry-After") == "" {
+		t.Errorf("%v", got.header)
+	}
+	if got := ann.upload(t, "/house/1", form, aPicture).want(t, 503); got.header.Get("Retry-After") == "" {
+		t.Errorf("%v", got.header)
+	}
+	ann.ask(t, "POST", "/house/1", url.Values{"do": {"remove-photo"}, "revision": {form.Get("revision")}}).want(t, 303)
+
+	for _, w := range bodies {
+		go func() {
+			_, _ = io.WriteString(w, aPicture) // which is no form
+			_ = w.Close()
+		}()
+	}
+	statuses := map[int]int{}
+	for range bodies {
+		statuses[(<-replies).status]++
+	}
+	if statuses[200] != maxUploads-1 || statuses[400] != 1 || s.uploadLimit.inFlight.Load() != 0 || s.commandLimit.inFlight.Load() != 0 {
+		t.Errorf("%v; %d uploads and %d commands in flight", statuses, s.uploadLimit.inFlight.Load(), s.commandLimit.inFlight.Load())
+	}
+	s.do(t, "PUT", "/rooms/1/photo?alt=x", aPicture, "Content-Type: image/gif").want(t, 200)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

@@ -199,7 +199,7 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "overloaded", status: http.StatusServiceUnavailable, title: "Too many requests are under way", retry: true,
-		about: "This server carries out as many commands (or queries) as it takes. Nothing has happened. Send the request again, a little later or to another server.",
+		about: "This server carries out as many commands (or queries, or uploads of pictures) as it takes. Nothing has happened. Send the request again, a little later or to another server.",
 		match: func(err error, p *problem) bool {
 			p.Detail = "As many requests as this server takes are under way; nothing has happened."
 			return errors.Is(err, errOverloaded) || errors.Is(err, accounts.ErrBusy)

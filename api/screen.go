@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -49,12 +50,16 @@ func (s *Server) screen(of web.Route) handler {
 		if of.Path == web.DoorPath && x.display() != "" && x.actor.Roles == domain.NewRoles(domain.RoleDoor) {
 			x.setDisplay(x.display()) // for as long as it is used
 		}
+		upload := false
 		if x.r.Method == http.MethodPost {
-			if of.Path == web.HouseRoomPath && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil {
-				x.allowUpload()
-			}
 			if err := x.admit(s.commandLimit); err != nil {
 				return err
+			}
+			upload = of.Path == web.HouseRoomPath && strings.HasPrefix(x.r.Header.Get("Content-Type"), "multipart/") && x.actor.May(domain.ManageRooms, domain.SomebodyElse) == nil
+			if upload {
+				if err := x.allowUpload(); err != nil {
+					return err
+				}
 			}
 		}
 		r := x.r.WithContext(x.ctx)
@@ -62,7 +67,7 @@ func (s *Server) screen(of web.Route) handler {
 			r.SetPathValue(name, value)
 		}
 		visitor := x.visitor()
-		visitor.Refused = err
+		visitor.Refused, visitor.Upload = err, upload
 		err = s.pages.Serve(&delegatedWriter{x.w, x}, r, of, visitor, x.base)
 		x.sent, x.whole = true, true
 		return err

@@ -133,6 +133,7 @@ type Server struct {
 	metrics        *metrics
 	queryLimit     *limit
 	commandLimit   *limit
+	uploadLimit    *limit
 	streamLimit    *limit
 	streamCheck    time.Duration
 	changes        *changes
@@ -201,6 +202,7 @@ func New(o Options) *Server {
 	s.requests, s.cancelRequests = context.WithCancel(context.Background())
 	s.commandLimit = s.metrics.limit("command", o.MaxCommands)
 	s.queryLimit = s.metrics.limit("query", queriesPerCommand*o.MaxCommands)
+	s.uploadLimit = s.metrics.limit("upload", maxUploads)
 	s.streamLimit = s.metrics.limit("stream", queriesPerCommand*o.MaxCommands)
 	s.streamCheck = streamCheck
 	s.changes = newChanges(o)

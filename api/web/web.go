@@ -166,6 +166,8 @@ type Visitor struct {
 	Client string
 	// Refused is why the visitor may not see the screen; nil if they may.
 	Refused error
+	// Upload is set if the form of the visitor may bring a picture.
+	Upload  bool
 	Session Session
 }
 
@@ -197,7 +199,7 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request, route Route, visit
 	v := p.view(w, r, visitor, base)
 	err := visitor.Refused
 	if err == nil && r.Method == http.MethodPost {
-		err = v.parseForm(route.Path == HouseRoomPath && v.ManagesRooms())
+		err = v.parseForm(visitor.Upload)
 	}
 	if err == nil {
 		err = route.serve(v)
