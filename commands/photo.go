@@ -46,7 +46,7 @@ func (h *Handler) SetPhoto(ctx context.Context, c SetPhoto) (Room, error) {
 		if err != nil && !errors.Is(err, domain.ErrRoomNotFound) {
 			return Room{}, err
 		}
-		if events, _ := decide(now.Room); len(events) > 0 && c.allows(now.Revision) { // else there is no need to store it
+		if _, err := decide(now.Room); err == nil && c.allows(now.Revision) { // even if the room has it: its stream may have been deleted
 			if err := h.storePicture(ctx, c.Request, uploaded.Hash, converted.JPEG); err != nil {
 				return Room{}, err
 			}

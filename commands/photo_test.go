@@ -156,6 +156,35 @@ func TestPhotos(t *testing.T) {
 	}
 }
 
+// A picture whose stream was deleted, though not for good, is stored again with the photo that the room still has.
+func TestAPictureIsPutBack(t *testing.T) {
+	n := openNode(t)
+	h, room := newHandler(n.store), newRoom()
+	if _, err := register(t)(h, room); err != nil {
+		t.Fatal(err)
+	}
+	var revisions []domain.Revision
+	for range 2 {
+		r, err := h.SetPhoto(t.Context(), SetPhoto{Request: request(), Room: room, Upload: aPicture(room), Alt: "a wall"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		revisions = append(revisions, r.Revision)
+		if _, err := h.Picture(t.Context(), r.Photo.Hash); err != nil {
+			t.Fatalf("it is not there: %v", err)
+		}
+		if _, err := eventstoretest.Client(t, n.address).DeleteStream(t.Context(), r.Photo.Hash.Stream(), esdb.DeleteStreamOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Picture(t.Context(), r.Photo.Hash); !errors.Is(err, domain.ErrPhotoNotFound) {
+			t.Errorf("it is read: %v", err)
+		}
+	}
+	if revisions[0] != revisions[1] {
+		t.Errorf("the room has changed: %v", revisions)
+	}
+}
+
 // A picture whose stream was deleted for good in the event store is not found, and cannot be stored again.
 func TestAPictureThatWasDeleted(t *testing.T) {
 	n := openNode(t)
