@@ -355,6 +355,30 @@ func TestARefusalBeforeAnythingIsDecidedHasItsKey(t *testing.T) {
 	}
 }
 
+// A key is not held for ever by a request whose answer cannot be written.
+func TestAKeyIsGivenBackIfItsAnswerPanics(t *testing.T) {
+	s := furnished(t)
+	r := httptest.NewRequest("POST", "/bookings", strings.NewReader(bookingIn("of-no-house")))
+	r.Header.Set("Content-Type", mediaJSON)
+	r.Header.Set("Accept", "text/html,*/*;q=0.8")
+	r.Header.Set("Idempotency-Key", "k")
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no page was written")
+			}
+		}()
+		s.ServeHTTP(panickingWriter{httptest.NewRecorder()}, r)
+	}()
+	if n := len(s.keys.inUse); n != 0 {
+		t.Errorf("%d keys are held", n)
+	}
+}
+
+type panickingWriter struct{ http.ResponseWriter }
+
+func (panickingWriter) WriteHeader(int) { panic("no such luck") }
+
 // A refusal by the policy is not kept: another server may have another policy.
 func TestARefusalByThePolicyIsNotKept(t *testing.T) {
 	s := newService(t)

@@ -42,14 +42,7 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 
 	err := o.run(x)
 	x.leave()
-	if err != nil {
-		x.fail(err)
-		err = x.storeRefusal(err)
-		x.failPage(err)
-	}
-	if x.releaseKey != nil {
-		x.releaseKey()
-	}
+	err = x.conclude(err)
 	x.send()
 
 	took := time.Since(start)
@@ -64,6 +57,19 @@ func (o *operation) serve(w http.ResponseWriter, r *http.Request, vars map[strin
 	if broken {
 		panic(http.ErrAbortHandler) // closes the connection, so that a partial reply is not mistaken for a complete one
 	}
+}
+
+// conclude replaces the reply by what describes the error, if there is one, and gives the idempotency key back, whatever happens.
+func (x *exchange) conclude(err error) error {
+	if x.releaseKey != nil {
+		defer x.releaseKey()
+	}
+	if err != nil {
+		x.fail(err)
+		err = x.storeRefusal(err)
+		x.failPage(err)
+	}
+	return err
 }
 
 // run negotiates the media type and calls the handler. It returns a panic as an error.
