@@ -394,8 +394,9 @@ func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Value
 	return i, nil
 }
 
-// maxHint is the upper bound of the ID tokens that are kept to sign out with, in bytes: they are sent back in an address.
-const maxHint = 6 << 10
+// maxHint is the upper bound of the ID tokens that are kept to sign out with, in bytes: they are sent back in an address in
+// a header of a response, of which reverse proxies may take no more than 4 KiB in all.
+const maxHint = 2 << 10
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
