@@ -77,6 +77,7 @@ type Groups interface {
 	End(ctx context.Context) (eventstore.Position, error)
 	EnsureGroup(ctx context.Context, group string, g eventstore.GroupSettings) (changed bool, err error)
 	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
+	LoadPosition(ctx context.Context, stream string) (eventstore.Position, error)
 }
 
 // Options configure a [Dispatcher].
@@ -294,7 +295,7 @@ func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool,
 	if err != nil {
 		return false, err
 	}
-	from, err := store.LoadCheckpoint(ctx, settledStream(group))
+	from, err := store.LoadPosition(ctx, settledStream(group))
 	if err != nil {
 		return false, err
 	}
