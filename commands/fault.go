@@ -2,8 +2,10 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"roombook/domain"
+	"roombook/eventstore"
 )
 
 // ReportFault reports that something in a room is broken. If that is known already, the fault that it returns is the one that is open, whose
@@ -17,6 +19,9 @@ func (h *Handler) ReportFault(ctx context.Context, c ReportFault) (Fault, error)
 		}
 		return c.decided(domain.DecideReportFault(f.state, r, reported))
 	})
+	if errors.Is(err, eventstore.ErrDeleted) {
+		return Fault{}, &domain.Invalid{Faults: []domain.Fault{{Field: "roomId", Detail: "has no faults any more: they were deleted from the event store for good"}}}
+	}
 	if err != nil {
 		return Fault{}, err
 	}
@@ -33,6 +38,9 @@ func (h *Handler) SettleFault(ctx context.Context, c SettleFault) (Fault, error)
 	f, err := h.onFaults(ctx, c.Request, c.Room, domain.SettleFault, func(_ context.Context, f loaded[domain.RoomFaults]) (decision, error) {
 		return c.decided(domain.DecideSettleFault(f.state, settled))
 	})
+	if errors.Is(err, eventstore.ErrDeleted) {
+		return Fault{}, domain.ErrFaultNotFound
+	}
 	if err != nil {
 		return Fault{}, err
 	}
@@ -59,13 +67,14 @@ func (h *Handler) onFaults(ctx context.Context, r Request, room domain.RoomID, a
 	}, decide)
 }
 
-// Faults reads the faults of a registered room: those that are open, and the last ones that were settled.
+// Faults reads the faults of a registered room: those that are open, and the last ones that were settled; none if somebody
+// deleted their stream.
 func (h *Handler) Faults(ctx context.Context, room domain.RoomID) (Faults, error) {
 	if _, err := h.Room(ctx, room); err != nil {
 		return Faults{}, err
 	}
 	f, err := load[domain.RoomFaults](ctx, h.store, room.FaultsStream())
-	if err != nil {
+	if err != nil && !errors.Is(err, eventstore.ErrDeleted) {
 		return Faults{}, err
 	}
 	return Faults{RoomFaults: f.state, Revision: f.revision, Position: f.position}, nil

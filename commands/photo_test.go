@@ -212,3 +212,30 @@ func TestAPictureThatWasDeleted(t *testing.T) {
 		t.Errorf("it is stored again: %v", err)
 	}
 }
+
+// The room of faults that somebody deleted for good has none, and takes no more.
+func TestFaultsThatWereDeleted(t *testing.T) {
+	n := openNode(t)
+	h, room := newHandler(n.store), newRoom()
+	if _, err := register(t)(h, room); err != nil {
+		t.Fatal(err)
+	}
+	report := ReportFault{Request: request(), Room: room, Text: "a hole"}
+	fault, err := h.ReportFault(t.Context(), report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventstoretest.Client(t, n.address).TombstoneStream(t.Context(), room.FaultsStream(), esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := h.Faults(t.Context(), room); err != nil || len(f.Open) > 0 {
+		t.Errorf("%+v, %v", f, err)
+	}
+	report.Request = request()
+	if _, err := h.ReportFault(t.Context(), report); !errors.As(err, new(*domain.Invalid)) {
+		t.Errorf("reported: %v", err)
+	}
+	if _, err := h.SettleFault(t.Context(), SettleFault{Request: request(), Room: room, Fault: fault.ID}); !errors.Is(err, domain.ErrFaultNotFound) {
+		t.Errorf("settled: %v", err)
+	}
+}

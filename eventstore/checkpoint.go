@@ -52,17 +52,28 @@ func (s *Store) saveCheckpoint(ctx context.Context, stream string, p Position) e
 // LoadCheckpoint is the position that was saved last, or in a cluster possibly one saved a little before; 0 if none was, if it was saved
 // for another log, or if the stream was deleted for good. It is an error if the stream's last event is no checkpoint.
 func (s *Store) LoadCheckpoint(ctx context.Context, stream string) (Position, error) {
-	c, err := s.loadCheckpoint(ctx, stream)
+	return s.loadPosition(ctx, stream, false)
+}
+
+// LoadPosition is [Store.LoadCheckpoint] for a follower that loses more by beginning at the end of the log than by beginning too early: it
+// also returns a position at which the log has no event any more, as after a scavenge. That may be beyond the end of the log.
+func (s *Store) LoadPosition(ctx context.Context, stream string) (Position, error) {
+	return s.loadPosition(ctx, stream, true)
+}
+
+func (s *Store) loadPosition(ctx context.Context, stream string, gone bool) (Position, error) {
+	c, err := s.loadCheckpoint(ctx, stream, gone)
 	if err != nil {
 		return 0, fmt.Errorf("load the checkpoint in %q: %w", stream, err)
 	}
 	return c.Position, nil
 }
 
-func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint, err error) {
+// loadCheckpoint loads a checkpoint; gone allows one whose event the log does not have.
+func (s *Store) loadCheckpoint(ctx context.Context, stream string, gone bool) (c checkpoint, err error) {
 	last, err := s.lastEvent(ctx, s.connections.lists, stream)
 	if errors.Is(err, ErrDeleted) {
-		s.logger.Warn("the stream of a checkpoint was deleted for good, so none is kept: each start reads the log from its beginning, which takes longer and loses nothing", "stream", stream)
+		s.logger.Warn("the stream of a checkpoint was deleted for good, so none is kept", "stream", stream)
 		return c, nil
 	}
 	if err != nil || last == nil {
@@ -78,8 +89,8 @@ func (s *Store) loadCheckpoint(ctx context.Context, stream string) (c checkpoint
 	if err != nil {
 		return c, err
 	}
-	if !found || id != c.Event {
-		s.logger.Warn("a checkpoint was saved for another log, and is not used", "stream", stream, "position", c.Position)
+	if found && id != c.Event || !found && !gone {
+		s.logger.Warn("the log does not have the event of a checkpoint, which is not used", "stream", stream, "position", c.Position)
 		return checkpoint{}, nil
 	}
 	return c, nil

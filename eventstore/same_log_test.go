@@ -3,6 +3,7 @@ package eventstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -195,5 +196,16 @@ func TestACheckpointOfAnotherLog(t *testing.T) {
 		if got, err := store.LoadCheckpoint(t.Context(), copied); err != nil || got != want {
 			t.Errorf("%s: loaded %d, %v; want %d", data, got, err, want)
 		}
+		if got, err := store.LoadPosition(t.Context(), copied); err != nil || got != want {
+			t.Errorf("%s: loaded position %d, %v; want %d", data, got, err, want)
+		}
+	}
+	gone := "checkpoint-" + uuid.NewString() // whose event was scavenged
+	eventstoretest.AppendRaw(t, at, gone, saved.Type, fmt.Sprintf(`{"position":%d,"event":"%s"}`, 1<<40, uuid.NewString()), "")
+	if got, err := store.LoadCheckpoint(t.Context(), gone); err != nil || got != 0 {
+		t.Errorf("loaded %d, %v, where the event is gone", got, err)
+	}
+	if got, err := store.LoadPosition(t.Context(), gone); err != nil || got != 1<<40 {
+		t.Errorf("loaded position %d, %v, where the event is gone; want %d", got, err, 1<<40)
 	}
 }

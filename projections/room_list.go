@@ -66,7 +66,7 @@ const closuresKept = 400 * 24 * time.Hour
 func roomList() list[RoomList] {
 	return list[RoomList]{
 		name:     RoomListName,
-		version:  2,
+		version:  3,
 		whole:    true,
 		statuses: statuses{all: []string{string(RoomRegistered), string(RoomRetired)}},
 		key:      roomOf,

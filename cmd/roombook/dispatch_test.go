@@ -429,7 +429,7 @@ func TestNotificationsCommands(t *testing.T) {
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		out := roombook("notifications", "unhandled", "--data", data)
-		if strings.HasSuffix(out, "\nroombook-notifications: 1 event\nroombook-notifications-webhook: 0 events\n") || strings.HasSuffix(out, "\nroombook-notifications: 1 event\n") {
+		if strings.Contains(out, "\nroombook-notifications: 1 event\n") {
 			if !strings.HasPrefix(out, "event 0 of "+stray.Stream()+", parked by roombook-notifications on ") || !strings.Contains(out, "booking nothing has no event") {
 				t.Errorf("%s", out)
 			}

@@ -222,7 +222,7 @@ func eachGroup(cmd *cobra.Command, c storeConfig, do func(store *events, group s
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+	for _, group := range notify.AllGroups {
 		err := do(store, group)
 		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && refused.Denied {
 			return fmt.Errorf("%w: name an operator of the event store: --eventstore esdb://ops…", err)

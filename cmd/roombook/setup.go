@@ -47,7 +47,7 @@ For this, --eventstore must name an administrator of the event store. The progra
 					return commands.NeedsSetup(err)
 				}
 			}
-			for _, group := range []string{notify.Group, notify.WebhookGroup} {
+			for _, group := range notify.AllGroups {
 				changed, err := notify.EnsureGroup(cmd.Context(), store, group)
 				if err != nil {
 					return commands.NeedsSetup(err)

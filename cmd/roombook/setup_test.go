@@ -58,8 +58,8 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%v, %s", err, out)
 		}
 	}
-	setUp("right of roombook to read the log: has been set up\npersistent subscription roombook-notifications: has been set up\npersistent subscription roombook-notifications-webhook: has been set up\n")
-	setUp("right of roombook to read the log: was there already\npersistent subscription roombook-notifications: was there already\npersistent subscription roombook-notifications-webhook: was there already\n")
+	setUp("right of roombook to read the log: has been set up\npersistent subscription roombook-notifications: has been set up\npersistent subscription roombook-notifications-webhook: has been set up\npersistent subscription roombook-notifications-faults: has been set up\n")
+	setUp("right of roombook to read the log: was there already\npersistent subscription roombook-notifications: was there already\npersistent subscription roombook-notifications-webhook: was there already\npersistent subscription roombook-notifications-faults: was there already\n")
 
 	user, err := eventstore.Open(eventstore.Options{ConnectionString: asUser})
 	if err != nil {
@@ -67,7 +67,8 @@ func TestSetup(t *testing.T) {
 	}
 	defer user.Close()
 	for stream, want := range map[string]string{"$$$all": `{"$acl":{"$r":["$admins","roombook"]}}`, "$$recovery-checkpoint": `{"$maxCount":1}`, "$$dispatch-checkpoint": `{"$maxCount":1}`,
-		"$$dispatch-settled-roombook-notifications": `{"$maxCount":1}`, "$$dispatch-settled-roombook-notifications-webhook": `{"$maxCount":1}`} {
+		"$$dispatch-settled-roombook-notifications": `{"$maxCount":1}`, "$$dispatch-settled-roombook-notifications-webhook": `{"$maxCount":1}`,
+		"$$dispatch-settled-roombook-notifications-faults": `{"$maxCount":1}`} {
 		last := ""
 		for r, err := range user.ReadStream(t.Context(), stream, 0) {
 			if err != nil {
@@ -83,7 +84,7 @@ func TestSetup(t *testing.T) {
 	if err := errors.Join(commands.Setup(t.Context(), user), notify.Setup(t.Context(), user)); err != nil {
 		t.Errorf("set up by the user: %v", err)
 	}
-	for _, group := range []string{notify.Group, notify.WebhookGroup} {
+	for _, group := range notify.AllGroups {
 		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
 			t.Errorf("%s made by the user: %t, %v", group, changed, err)
 		}

@@ -514,6 +514,20 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("after %s: wait %s, want %s", step.at, got, step.wait)
 		}
 	}
+	for range 3 {
+		_ = th.try("office", noon)
+	}
+	for at := time.Minute; at < time.Hour; at += time.Minute { // others sign in there
+		if err := th.try("office", noon.Add(at)); err != nil {
+			t.Fatalf("after %s: %v", at, err)
+		}
+		th.takeBack("office", noon.Add(at))
+	}
+	for range 3 {
+		if err := th.try("office", noon.Add(time.Hour)); err != nil {
+			t.Errorf("failures are kept by the tries of others: %v", err)
+		}
+	}
 	if err := th.try("bob", noon); err != nil {
 		t.Errorf("another: %v", err)
 	}

@@ -16,7 +16,8 @@ func (e *TooManyTries) Error() string {
 }
 
 // throttle delays repeated failures: the first tries are free, and each further one has to wait twice as long as the one before, up to a
-// maximum. Failures are forgotten after forgetAfter without a try. It is in memory, for at most maxThrottled keys, and safe for concurrent use.
+// maximum. Failures are forgotten after forgetAfter without a try, and one every leakAfter however many tries there are: a busy address has some
+// at any time. It is in memory, for at most maxThrottled keys, and safe for concurrent use.
 type throttle struct {
 	free int
 	max  time.Duration
@@ -26,14 +27,16 @@ type throttle struct {
 }
 
 type tries struct {
-	n     int
-	last  time.Time
-	until time.Time
+	n      int
+	last   time.Time
+	until  time.Time
+	leaked time.Time // up to when failures were forgotten one by one
 }
 
 const (
 	maxThrottled = 100_000
 	forgetAfter  = 15 * time.Minute
+	leakAfter    = 5 * time.Minute
 )
 
 func newThrottle(free int, max time.Duration) *throttle {
@@ -51,8 +54,10 @@ func (t *throttle) try(key string, now time.Time) error {
 		return &TooManyTries{s.until.Sub(now)}
 	}
 	if now.Sub(s.last) > forgetAfter {
-		s = tries{}
+		s = tries{leaked: now}
 	}
+	leaks := now.Sub(s.leaked) / leakAfter
+	s.n, s.leaked = max(0, s.n-int(leaks)), s.leaked.Add(leaks*leakAfter)
 	s.n++
 	s.last = now
 	if over := s.n - t.free; over >= 0 {
@@ -71,7 +76,7 @@ func (t *throttle) takeBack(key string, at time.Time) {
 	if !ok {
 		return
 	}
-	s.n--
+	s.n = max(0, s.n-1)
 	if s.last.Equal(at) { // the wait is because of this try
 		s.until = time.Time{}
 	}

@@ -299,7 +299,8 @@ func (d *Dispatcher) asked(ctx context.Context, request domain.Notice) (users []
 	return users, err
 }
 
-// untilKnown calls ask until it succeeds. The error is the context's, or a [*commands.Unreadable], which asking again does not mend.
+// untilKnown calls ask until it succeeds. The error is the context's, a [*commands.Unreadable] or [eventstore.ErrDeleted]: asking again does not
+// mend these two.
 func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
 	for pauses := newBackOff(); ; {
 		err := ask()
@@ -310,7 +311,7 @@ func (d *Dispatcher) untilKnown(ctx context.Context, ask func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if _, unreadable := errors.AsType[*commands.Unreadable](err); unreadable {
+		if _, unreadable := errors.AsType[*commands.Unreadable](err); unreadable || errors.Is(err, eventstore.ErrDeleted) {
 			return err
 		}
 		d.who.away.Failed(err)

@@ -218,13 +218,14 @@ func (d *directory) find(ctx context.Context, user domain.UserID) (person, error
 }
 
 // findAsked returns the users who are asked to act on a request: those of the directory who answer for its room, and then those whom the room
-// itself names. With accounts nobody is asked about a booking of their own, unless they are an administrator, and administrators are asked
-// about a fault of a room for which nobody answers.
+// itself names. With accounts those who are not active are left out, nobody is asked about a booking of their own unless they are an
+// administrator, and administrators are asked where that leaves nobody, and about a fault of a room for which nobody answers.
 func (d *directory) findAsked(ctx context.Context, request domain.Notice) (users []domain.UserID, err error) {
 	var administrators []domain.UserID
+	own := false
 	if d.known == nil {
 		users = d.approvers(request.Room)
-	} else if users, administrators, err = d.knownAsked(ctx, request); err != nil {
+	} else if users, administrators, own, err = d.knownAsked(ctx, request); err != nil {
 		return nil, err
 	}
 	if d.byRoom != nil {
@@ -233,38 +234,54 @@ func (d *directory) findAsked(ctx context.Context, request domain.Notice) (users
 			return nil, err
 		}
 		for _, user := range named {
-			own := d.known != nil && request.Kind == domain.KindConfirmRequested && user == request.User
-			if !own && !slices.Contains(users, user) {
-				users = append(users, user)
+			if slices.Contains(users, user) {
+				continue
 			}
+			if d.known != nil {
+				if _, active, err := d.known.Person(ctx, user); err != nil {
+					return nil, err
+				} else if !active {
+					continue
+				}
+				if request.Kind == domain.KindConfirmRequested && user == request.User {
+					own = true
+					continue
+				}
+			}
+			users = append(users, user)
 		}
 	}
-	if users == nil && request.Kind == domain.KindFaultReported {
+	if users == nil && (own || request.Kind == domain.KindFaultReported) {
 		users = administrators
 	}
 	return users, nil
 }
 
-// knownAsked returns those of People who can act on a request because they answer for its room, and the administrators.
-func (d *directory) knownAsked(ctx context.Context, request domain.Notice) (users, administrators []domain.UserID, err error) {
+// knownAsked returns those of People who can act on a request because they answer for its room, and the administrators. own reports that
+// somebody who answers for the room cannot because the booking is their own.
+func (d *directory) knownAsked(ctx context.Context, request domain.Notice) (users, administrators []domain.UserID, own bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now := time.Now(); now.Sub(d.keepersSince) > keepersFresh {
 		if d.keepers, err = d.known.Keepers(ctx); err != nil {
-			return nil, nil, err
+			return nil, nil, false, err
 		}
 		d.keepersSince = now
 	}
 	for _, k := range d.keepers {
 		may := request.Kind != domain.KindConfirmRequested || k.May(domain.AnswerBooked, k.To(request.User, request.Room)) == nil
-		if k.Roles.Has(domain.RoleApprover) && k.Rooms.Has(request.Room) && may {
-			users = append(users, k.User)
+		if k.Roles.Has(domain.RoleApprover) && k.Rooms.Has(request.Room) {
+			if may {
+				users = append(users, k.User)
+			} else {
+				own = true
+			}
 		}
 		if k.Roles.Has(domain.RoleAdmin) {
 			administrators = append(administrators, k.User)
 		}
 	}
-	return users, administrators, nil
+	return users, administrators, own, nil
 }
 
 // named returns the message with the ids of users and rooms replaced by their names.

@@ -3,6 +3,7 @@ package notify
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -26,6 +27,16 @@ func TestFaultsAreTold(t *testing.T) {
 	}
 	mail := mailOptions(server)
 	mail.Attempts = 1
+	end, err := w.store.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.EnsureGroup(t.Context(), Group+w.group, eventstore.GroupSettings{ // as one that was made before there were faults
+		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}}, From: end,
+		Strategy: eventstore.DispatchToSingle, MessageTimeout: time.Minute, MaxRetries: 1, CheckpointAfter: time.Second, CheckpointEvents: 1,
+	}); err != nil {
+		t.Fatal(err)
+	}
 	w.start(Options{Mail: mail, People: people, Link: "https://rooms.example"})
 	report := func(room domain.RoomID, equipment, text string) domain.NotificationID {
 		t.Helper()

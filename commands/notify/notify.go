@@ -21,6 +21,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,11 +36,16 @@ import (
 	"roombook/eventstore"
 )
 
-// The groups, which are persistent subscriptions to the log. A webhook has a group of its own, so that it cannot hold up mail.
+// The groups, which are persistent subscriptions to the log. A webhook has a group of its own, so that it cannot hold up mail. Faults of rooms
+// have one because the filter of an existing group cannot be changed: it only requests notifications, which the others then deliver.
 const (
 	Group        = "roombook-notifications"
 	WebhookGroup = "roombook-notifications-webhook"
+	FaultsGroup  = "roombook-notifications-faults"
 )
+
+// AllGroups are the names of the groups.
+var AllGroups = []string{Group, WebhookGroup, FaultsGroup}
 
 // maxInHand is the maximum number of unacknowledged events per group in a process, including those that wait for their destination.
 const maxInHand = 512
@@ -71,6 +77,7 @@ type Groups interface {
 	End(ctx context.Context) (eventstore.Position, error)
 	EnsureGroup(ctx context.Context, group string, g eventstore.GroupSettings) (changed bool, err error)
 	LoadCheckpoint(ctx context.Context, stream string) (eventstore.Position, error)
+	LoadPosition(ctx context.Context, stream string) (eventstore.Position, error)
 }
 
 // Options configure a [Dispatcher].
@@ -192,6 +199,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 			d.routes = append(d.routes, &route{group: WebhookGroup, lane: d.lane(webhook, o), key: byBooking})
 		}
 	}
+	d.routes = append(d.routes, &route{group: FaultsGroup, lane: main.lane, people: true, key: byRecipient})
 	switch {
 	case o.Fallback == "":
 	case o.Mail == nil:
@@ -268,34 +276,38 @@ func (d *Dispatcher) Health() error {
 func Setup(ctx context.Context, store interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }) error {
-	for _, stream := range []string{checkpointStream, settledStream(Group), settledStream(WebhookGroup)} {
-		if err := store.SetMaxCount(ctx, stream, 1); err != nil {
+	for _, group := range AllGroups {
+		if err := store.SetMaxCount(ctx, settledStream(group), 1); err != nil {
 			return err
 		}
 	}
-	return nil
+	return store.SetMaxCount(ctx, checkpointStream, 1)
 }
 
 // settledStream stores the position up to which a group has settled everything, because the event store forgets that with the group.
 func settledStream(group string) string { return "dispatch-settled-" + group }
 
 // EnsureGroup creates a group if it is missing, and updates its settings if they differ. One that was deleted starts where it had settled
-// everything, by whoever is allowed to create it, and any other at the end of the log: nobody is notified of earlier events. changed reports whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a
-// group takes more rights than to consume it.
+// everything, by whoever is allowed to create it, and any other at the end of the log: nobody is notified of earlier events. changed reports
+// whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a group takes more rights than to consume it.
 func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
 	end, err := store.End(ctx)
 	if err != nil {
 		return false, err
 	}
-	from, err := store.LoadCheckpoint(ctx, settledStream(group))
+	from, err := store.LoadPosition(ctx, settledStream(group))
 	if err != nil {
 		return false, err
 	}
 	if from == 0 || from > end { // the log may have been restored from a backup since
 		from = end
 	}
+	prefixes := []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}
+	if strings.HasPrefix(group, FaultsGroup) {
+		prefixes = []string{domain.FaultsCategory + "-"}
+	}
 	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
-		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-", domain.FaultsCategory + "-"}},
+		Filter: eventstore.Filter{StreamPrefixes: prefixes},
 		From:   from,
 		// One process receives all events, so that it can keep them in order for each recipient. The others are on standby.
 		Strategy:     eventstore.DispatchToSingle,

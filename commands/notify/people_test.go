@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,5 +167,38 @@ func TestMailToPeople(t *testing.T) {
 	}
 	if after := server.All(); len(after) != before {
 		t.Errorf("mail to %s", fmt.Sprint(after[before:]))
+	}
+}
+
+// Administrators are asked where those who answer for the room are no longer active, or have booked it for themselves.
+func TestAdministratorsAreAskedInPlaceOfOthers(t *testing.T) {
+	boss, root, gone := domain.UserID("boss"), domain.UserID("root"), domain.UserID("gone")
+	d := &directory{
+		known: &directoryOfPeople{
+			people:   map[domain.UserID]Person{boss: {}, root: {}, gone: {}},
+			inactive: map[domain.UserID]bool{gone: true},
+			keepers:  []domain.Actor{{User: boss, Roles: domain.NewRoles(domain.RoleApprover), Rooms: domain.NewRooms("red")}, {User: root, Roles: domain.NewRoles(domain.RoleAdmin)}},
+		},
+		byRoom: func(_ context.Context, room domain.RoomID, _ domain.BookingID) ([]domain.UserID, error) {
+			return map[domain.RoomID][]domain.UserID{"left": {gone}, "named": {boss}}[room], nil
+		},
+	}
+	for _, c := range []struct {
+		kind domain.NotificationKind
+		room domain.RoomID
+		user domain.UserID
+		want []domain.UserID
+	}{
+		{domain.KindFaultReported, "left", boss, []domain.UserID{root}},
+		{domain.KindFaultReported, "red", boss, []domain.UserID{boss}},
+		{domain.KindConfirmRequested, "red", "kim", []domain.UserID{boss}},
+		{domain.KindConfirmRequested, "red", boss, []domain.UserID{root}},
+		{domain.KindConfirmRequested, "named", boss, []domain.UserID{root}},
+		{domain.KindConfirmRequested, "nobody's", boss, nil},
+	} {
+		got, err := d.findAsked(t.Context(), domain.Notice{Kind: c.kind, Room: c.room, User: c.user})
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s of %s by %s: %v, %v; want %v", c.kind, c.room, c.user, got, err, c.want)
+		}
 	}
 }

@@ -60,6 +60,11 @@ func (p *Part) LoadCheckpoint(ctx context.Context, stream string) (eventstore.Po
 	return p.Store.LoadCheckpoint(ctx, stream+"-"+p.name)
 }
 
+// LoadPosition is [eventstore.Store.LoadPosition] with a stream of this part's own.
+func (p *Part) LoadPosition(ctx context.Context, stream string) (eventstore.Position, error) {
+	return p.Store.LoadPosition(ctx, stream+"-"+p.name)
+}
+
 // SaveCheckpoint is [eventstore.Store.SaveCheckpoint] with a stream of this part's own.
 func (p *Part) SaveCheckpoint(ctx context.Context, stream string, at eventstore.Position) error {
 	return p.Store.SaveCheckpoint(ctx, stream+"-"+p.name, at)
