@@ -13,6 +13,8 @@ func (p *Pages) favouriteRoutes() []Route {
 	return []Route{
 		// Makes a room one of the reader's favourites, or none of them.
 		{"POST", "/rooms/{id}/favourite", false, p.setFavourite},
+		// Signing in and the other language lead back here.
+		{"GET", "/rooms/{id}/favourite", false, p.favouriteRoom},
 	}
 }
 
@@ -75,6 +77,15 @@ func (p *Pages) setFavourite(v *view) error {
 		return err
 	}
 	return v.redirect(v.back())
+}
+
+// favouriteRoom shows the room that was to become a favourite.
+func (p *Pages) favouriteRoom(v *view) error {
+	id, err := v.roomID()
+	if err != nil {
+		return err
+	}
+	return v.redirect("/rooms/" + string(id) + "/page")
 }
 
 // favouritesFirst sorts rooms, and otherwise leaves their order.

@@ -121,7 +121,7 @@ func (v *view) back() string {
 	if !safeBack(back) {
 		back = "/"
 	}
-	return strings.TrimPrefix(back, v.prefix)
+	return back
 }
 
 // settingsPage is the data of the settings.

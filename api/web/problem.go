@@ -284,7 +284,10 @@ func (v *view) fail(err error) error {
 // showProblem replies with the page of a problem.
 func (v *view) showProblem(p problem) error {
 	v.status = p.status
-	if p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet {
+	switch path := v.r.URL.EscapedPath(); {
+	case v.r.Method == http.MethodPost && strings.HasSuffix(path, "/door"): // nobody is there to leave the page
+		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds)+"; url="+v.Link(path))
+	case p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet:
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))
 	}
 	title := "title.problem"

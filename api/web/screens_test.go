@@ -445,6 +445,21 @@ func accountScreens(t *testing.T, browser context.Context) {
 			t.Fatal(err)
 		}
 	})
+	// Whoever signs out leaves nothing typed to who signs in next, and nothing typed by another stays.
+	const kept = `Object.keys(sessionStorage).filter(k => k.startsWith('roombook-typed')).length`
+	b.run(chromedp.Navigate(h.url + "/house"))
+	b.until(`document.readyState === 'complete'`)
+	b.fill(map[string]string{"note": "Mind the step."})
+	b.eval(`document.querySelector('form[action="/signout"]').requestSubmit()`)
+	b.until(`location.pathname === '/signin' && document.readyState === 'complete'`)
+	if n := eval[int](b, kept); n != 0 {
+		t.Errorf("%d drafts after signing out", n)
+	}
+	b.eval(`sessionStorage.setItem('roombook-typed /account', JSON.stringify({reader: 'root', search: '', forms: {create: {label: 'secret'}}}))`)
+	b.eval(`document.getElementById('name').value = 'ann'; document.getElementById('password').value = 'battery staple'; document.querySelector('form.form').requestSubmit()`)
+	b.until(`location.pathname === '/board' || location.pathname === '/'`)
+	b.run(chromedp.Navigate(h.url + "/account"))
+	b.until(`document.readyState === 'complete' && ` + kept + ` === 0`)
 	b = signedIn("ann", "battery staple")
 	b.board("")
 	b.until(`document.querySelector('.board-block.booking') !== null`)
@@ -502,6 +517,46 @@ func typedAgain(t *testing.T, h *house, b *tab, endSession func()) {
 	b.until(`location.pathname === '/house/attic' && document.readyState === 'complete'`)
 	b.run(chromedp.Navigate(h.url + "/house"))
 	b.until(`document.readyState === 'complete' && document.getElementById('typed').hidden && document.getElementById('id').value === '' && !Object.keys(sessionStorage).some(k => k.startsWith('roombook-typed'))`)
+
+	// What is typed stays with what it is for: a request that is ticked, whichever come before it, and a room and time until another is chosen.
+	visit := func(path string) {
+		t.Helper()
+		b.run(chromedp.Navigate(h.url + path))
+		b.until(`document.readyState === 'complete' && typeof document.getElementById('typed').hidden === 'boolean'`)
+	}
+	visit("/house")
+	b.eval(fmt.Sprintf(`(async () => {
+		const send = (method, path, body) => fetch(path, {method, headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})
+		for (const [from, to] of [['1500', '1530'], ['1530', '1600'], ['1600', '1630']]) await send('POST', '/bookings', {roomId: 'library', useStartDtm: '%[1]s' + from, useEndDtm: '%[1]s' + to, bookingUserId: document.documentElement.dataset.reader})
+		while ((await (await fetch('/approvals')).text()).split('type="checkbox"').length < 5) await new Promise(go => setTimeout(go, 50))
+	})()`, strings.ReplaceAll(day, "-", "")))
+	visit("/approvals")
+	ticked := eval[string](b, `(() => { const box = document.querySelectorAll('.queue input[type=checkbox]')[2]; box.click(); return box.value })()`)
+	b.eval(`fetch('/confirms/' + document.querySelector('.queue > li').dataset.booking, {method: 'PATCH', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({status: 'CONFIRMED'})})`)
+	b.until(`document.querySelector('.queue > .decided')`)
+	visit("/approvals")
+	b.until(fmt.Sprintf(`!document.getElementById('typed').hidden && [...document.querySelectorAll('.queue :checked')].map(e => e.value).join() === %q && document.querySelectorAll('.queue > li').length === 3`, ticked))
+	visit("/book?room=library&start=2027-03-10T10:00:00Z&end=2027-03-10T11:00:00Z")
+	b.fill(map[string]string{"start": "2027-03-10T08:00"})
+	visit("/book?room=library&start=2027-03-11T10:00:00Z&end=2027-03-11T11:00:00Z")
+	b.until(`document.getElementById('start').value === '2027-03-11T19:00'`)
+
+	// A star is another form, and does not send what is typed. Nor does a form of the page that did not come, to which one goes back.
+	visit("/rooms/library/page")
+	b.fill(map[string]string{"text": "The lamp flickers."})
+	b.run(chromedp.Click(".star"))
+	b.until(`document.querySelector('.star').getAttribute('aria-pressed') === 'true'`)
+	visit("/house")
+	b.fill(map[string]string{"note": "Mind the step."})
+	visit("/rooms/library/page")
+	flickers := `document.readyState === 'complete' && document.querySelector('main [name=text]')?.value === 'The lamp flickers.'`
+	b.until(flickers)
+	b.eval(`document.querySelector('main [name=text]').form.dispatchEvent(new Event('submit')), location.reload()`)
+	b.until(`performance.getEntriesByType('navigation')[0].type === 'reload' && ` + flickers)
+	b.eval(`document.querySelector('[value=report]').click()`)
+	b.until(`document.readyState === 'complete' && document.querySelector('.faults')`)
+	visit("/house")
+	b.until(`document.getElementById('note').value === 'Mind the step.' && sessionStorage.getItem('roombook-typed /rooms/library/page') === null`)
 
 	b.board("")
 	x, y := b.point("library", "13:00")

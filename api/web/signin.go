@@ -7,6 +7,7 @@ import (
 
 	"roombook/commands/accounts"
 	"roombook/commands/accounts/oidc"
+	"roombook/domain"
 )
 
 // signInPage is the data of the sign-in form.
@@ -115,6 +116,7 @@ func (p *Pages) signOut(v *view) error {
 	}
 	// A redirect of the form that signs out would be against the content security policy, which is for this server's forms.
 	v.w.Header().Set("Refresh", "0; url="+address)
+	v.Reader, v.actor = "", domain.Actor{}
 	return v.show("signin", v.T("title.signin"), &signInPage{EndSession: address})
 }
 

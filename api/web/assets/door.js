@@ -5,6 +5,7 @@
 import {clock, wallClock} from './time.js'
 
 const patience = 120_000 // for which a form that somebody has opened stays, whatever changes meanwhile
+const settling = 1000 // after a touch, for which nothing moves under the finger
 const language = document.documentElement.lang
 const content = () => document.querySelector('main')
 const every = document.querySelector('.pair-code') ? 5_000 : 30_000
@@ -38,7 +39,10 @@ function refresh() {
     }
     news = Date.now()
     if (busy()) return
-    if (kind(response) === kind(document)) show(response)
+    if (Date.now() - touched < settling) {
+      clearTimeout(timer)
+      timer = setTimeout(refresh, settling)
+    } else if (kind(response) === kind(document)) show(response)
     else location.replace(here)
   }
   asked.onerror = asked.ontimeout = disconnected
@@ -53,14 +57,18 @@ function disconnected() {
   offline.hidden = false
 }
 
-// show takes over what has changed.
+const controls = () => [...content().querySelectorAll('a, button, input, summary')]
+
+// show takes over what has changed, and leaves the focus at the same control.
 function show(page) {
   lit = false
   const next = document.adoptNode(page.querySelector('main'))
   dim(next)
   if (next.isEqualNode(content())) return
   document.title = page.title
+  const focus = controls().indexOf(document.activeElement)
   content().replaceWith(next)
+  controls()[focus]?.focus()
 }
 
 // dim dims a display at night; a tap lights it up for a while.

@@ -8,10 +8,10 @@ function add(rel, file) {
 
 async function load() {
   try {
-    await Promise.all([add('stylesheet', 'board.css'), add('modulepreload', 'board.js')])
+    await Promise.all([add('stylesheet', 'board.css'), add('modulepreload', 'board.js').catch(() => {})])
     await import('./board.js')
   } catch {
-    document.querySelector('room-board').setAttribute('ready', '') // then all that the server has sent stays
+    document.querySelector('room-board')?.setAttribute('ready', '') // then all that the server has sent stays
   }
 }
 

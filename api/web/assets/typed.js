@@ -5,39 +5,42 @@ const screen = document.documentElement
 const reader = screen.dataset.reader ?? ''
 const prefix = 'roombook-typed '
 const key = prefix + location.pathname
-const forms = [...document.querySelectorAll('main form[method="post"]')]
 const answered = document.querySelector('main .problem[role="alert"]') !== null // the server has shown the form again, with what was typed
 const read = key => JSON.parse(sessionStorage.getItem(key))
 const write = (key, kept) => sessionStorage.setItem(key, JSON.stringify(kept))
+const records = () => Object.keys(sessionStorage).filter(k => k.startsWith(prefix))
 
-// fields are those of a form that can be filled in, in an order that does not change.
+// fields are those of a form that can be filled in.
 const fields = form => [...form.elements].filter(e => e.name && e.autocomplete !== 'one-time-code' && !['hidden', 'password', 'file', 'submit', 'button'].includes(e.type))
+const forms = [...document.querySelectorAll('main form[method="post"]')].filter(form => fields(form).length > 0)
+// A form and its fields are known by what they are for: their places change, as when another request comes first.
+const formID = form => [...form.elements].filter(e => e.name === 'do' || e.name === 'fault').map(e => e.value).join()
+const fieldID = e => checks(e) ? `${e.name}=${e.value}` : e.name
 const checks = e => e.type === 'checkbox' || e.type === 'radio'
 const value = e => checks(e) ? e.checked : e.value
 const untouched = e => checks(e) ? e.defaultChecked : e.tagName === 'SELECT' ? ([...e.options].find(o => o.defaultSelected) ?? e.options[0])?.value : e.defaultValue
 
 // keep writes down what of a form differs from what is stored, or all of it where the page shows what was typed before.
-function keep(form) {
+function keep(form, sent) {
   const typed = {}
-  fields(form).forEach((e, i) => { if (answered || value(e) !== untouched(e)) typed[i + e.name] = value(e) })
-  const kept = read(key) ?? {reader, forms: {}}
-  kept.forms[forms.indexOf(form)] = typed
-  write(key, kept)
+  for (const e of fields(form)) if (answered || value(e) !== untouched(e)) typed[fieldID(e)] = value(e)
+  const before = read(key)
+  write(key, {reader, search: location.search, forms: {...(before?.reader === reader ? before.forms : {}), [formID(form)]: typed}, sent})
 }
 
 function restore() {
   const kept = read(key)
   if (!kept || kept.reader !== reader || answered) return
+  const chosen = kept.search === location.search ? new URLSearchParams() : new URLSearchParams(location.search) // by another link, later
   let back = false
-  for (const [n, typed] of Object.entries(kept.forms)) {
-    if (forms[n]) fields(forms[n]).forEach((e, i) => {
-      const was = typed[i + e.name]
-      if (was === undefined || was === value(e)) return
-      if (checks(e)) e.checked = was
-      else e.value = was
-      e.closest('details')?.setAttribute('open', '')
-      back = true
-    })
+  for (const form of forms) for (const e of fields(form)) {
+    const was = kept.forms[formID(form)]?.[fieldID(e)]
+    if (was === undefined || was === value(e) || chosen.has(e.name) && untouched(e)) continue
+    if (e.tagName === 'SELECT' && ![...e.options].some(o => o.value === was)) continue
+    if (checks(e)) e.checked = was
+    else e.value = was
+    e.closest('details')?.setAttribute('open', '')
+    back = true
   }
   const notice = document.getElementById('typed')
   if (!back || !notice) return
@@ -49,21 +52,26 @@ function restore() {
   })
 }
 
-// What has been sent is no longer needed, unless the reader had to sign in first or is told why it was not done.
-for (const name of Object.keys(sessionStorage).filter(k => k.startsWith(prefix))) {
-  const kept = read(name)
-  if (!kept.sent) continue
-  const refused = screen.classList.contains('screen-signin') || screen.classList.contains('screen-problem') || answered && name === key
-  if (refused) write(name, {...kept, sent: false})
+// What has been sent is no longer needed, unless the reader had to sign in first, is told why it was not done, or loads a page again or goes back
+// because the server did not answer. Nobody needs what another reader typed.
+const again = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
+for (const name of records()) {
+  const {sent, ...kept} = read(name)
+  if (reader && kept.reader !== reader) {
+    sessionStorage.removeItem(name)
+    continue
+  }
+  if (sent === undefined) continue
+  const refused = again || screen.classList.contains('screen-signin') || screen.classList.contains('screen-problem') || answered && name === key
+  if (!refused) delete kept.forms[sent]
+  if (Object.keys(kept.forms).length > 0) write(name, kept)
   else sessionStorage.removeItem(name)
 }
 if (!screen.classList.contains('screen-signin')) {
   restore()
   for (const form of forms) {
     form.addEventListener('input', () => keep(form))
-    form.addEventListener('submit', () => {
-      keep(form)
-      write(key, {...read(key), sent: true})
-    })
+    form.addEventListener('submit', () => keep(form, formID(form)))
   }
 }
+document.querySelector('form[action$="/signout"]')?.addEventListener('submit', () => records().forEach(name => sessionStorage.removeItem(name)))
