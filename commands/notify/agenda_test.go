@@ -70,8 +70,12 @@ func gauge(t *testing.T, d *Dispatcher, name string) float64 {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == name && len(f.GetMetric()) == 1 {
-			return f.GetMetric()[0].GetGauge().GetValue()
+		if f.GetName() == name {
+			sum := 0.
+			for _, m := range f.GetMetric() {
+				sum += m.GetGauge().GetValue()
+			}
+			return sum
 		}
 	}
 	t.Fatalf("there is no gauge %s", name)
