@@ -60,7 +60,7 @@ func count[E domain.Event](events []domain.Event) (n int) {
 	return n
 }
 
-// gauge is the value of a gauge of the dispatcher's that has one.
+// gauge is the sum of a gauge of the dispatcher's over its labels.
 func gauge(t *testing.T, d *Dispatcher, name string) float64 {
 	t.Helper()
 	r := prometheus.NewRegistry()
