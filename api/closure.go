@@ -125,10 +125,7 @@ func (s *Server) closePeriod(x *exchange) error {
 	if err := b.check(in.Others); err != nil {
 		return err
 	}
-	if c.Room, err = x.roomID(); err != nil {
-		return err
-	}
-	if c.Request, err = x.request(""); err != nil {
+	if c.Room, c.Request, err = x.roomRequest(); err != nil {
 		return err
 	}
 	room, err := s.commands.ClosePeriod(x.ctx, c)
@@ -141,11 +138,7 @@ func (s *Server) closePeriod(x *exchange) error {
 }
 
 func (s *Server) reopenPeriod(x *exchange) error {
-	id, err := x.roomID()
-	if err != nil {
-		return err
-	}
-	request, err := x.request("")
+	id, request, err := x.roomRequest()
 	if err != nil {
 		return err
 	}

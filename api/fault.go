@@ -142,10 +142,7 @@ func (s *Server) reportFault(x *exchange) error {
 	if err := b.check(in.Others); err != nil {
 		return err
 	}
-	if c.Room, err = x.roomID(); err != nil {
-		return err
-	}
-	if c.Request, err = x.request(""); err != nil {
+	if c.Room, c.Request, err = x.roomRequest(); err != nil {
 		return err
 	}
 	f, err := s.commands.ReportFault(x.ctx, c)
@@ -177,10 +174,7 @@ func (s *Server) settleFault(x *exchange) error {
 	if err := b.check(in.Others); err != nil {
 		return err
 	}
-	if c.Room, err = x.roomID(); err != nil {
-		return err
-	}
-	if c.Request, err = x.request(""); err != nil {
+	if c.Room, c.Request, err = x.roomRequest(); err != nil {
 		return err
 	}
 	f, err := s.commands.SettleFault(x.ctx, c)

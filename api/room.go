@@ -199,6 +199,14 @@ func (x *exchange) roomID() (domain.RoomID, error) {
 	return domain.RoomID(id), nil
 }
 
+// roomRequest returns the room in the path and the request of a command on it.
+func (x *exchange) roomRequest() (room domain.RoomID, r commands.Request, err error) {
+	if room, err = x.roomID(); err == nil {
+		r, err = x.request("")
+	}
+	return room, r, err
+}
+
 // room reads the room in the path.
 func (x *exchange) room() (commands.Room, error) {
 	id, err := x.roomID()

@@ -99,11 +99,7 @@ func (s *Server) setRules(x *exchange) error {
 	if err := b.check(in.Others); err != nil {
 		return err
 	}
-	id, err := x.roomID()
-	if err != nil {
-		return err
-	}
-	request, err := x.request("")
+	id, request, err := x.roomRequest()
 	if err != nil {
 		return err
 	}
