@@ -353,6 +353,20 @@ func TestOutageKeepsTheOrder(t *testing.T) {
 	w.until("all is well", func() bool { return d.Health() == nil })
 }
 
+// wantMailed waits until notifications are delivered by mail and a group is idle, and checks that the server has got no other mails.
+func (w *world) wantMailed(server *notifytest.MailServer, group string, ids ...domain.NotificationID) {
+	w.Helper()
+	for _, id := range ids {
+		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
+			w.Errorf("%+v", c)
+		}
+	}
+	w.idle(group)
+	if got := w.mails(server); len(got) != len(ids) {
+		w.Errorf("mails to %s", got)
+	}
+}
+
 // A group that is deleted while the mail server is away is made again at once, and nobody misses what waited in it or comes before it is there again.
 func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 	w, address := newWorldAt(t)
@@ -370,15 +384,7 @@ func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 	stop()
 	server.Start(t)
 	w.start(Options{Mail: mailOptions(server)})
-	for _, id := range []domain.NotificationID{sent, waits, between} {
-		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
-			t.Errorf("%+v", c)
-		}
-	}
-	w.idle(group)
-	if got := w.mails(server); len(got) != 3 {
-		t.Errorf("mails to %s", got)
-	}
+	w.wantMailed(server, group, sent, waits, between)
 }
 
 // A group that is deleted while no dispatcher runs, or one that may not create it, begins where it had settled everything, whoever makes it again.
@@ -399,15 +405,7 @@ func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
 		t.Fatal(changed, err)
 	}
 	w.start(Options{Mail: mailOptions(server)})
-	for _, id := range []domain.NotificationID{sent, between, last} {
-		if c := w.outcome(id, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
-			t.Errorf("%+v", c)
-		}
-	}
-	w.idle(group)
-	if got := w.mails(server); len(got) != 3 {
-		t.Errorf("mails to %s", got)
-	}
+	w.wantMailed(server, group, sent, between, last)
 }
 
 // A dispatcher that has lost its connection while the mail server is away leaves to another what waits in its hands.
