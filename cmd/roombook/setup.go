@@ -19,7 +19,8 @@ func newSetupCommand() *cobra.Command {
 		Short: "Prepare an event store for a user with few rights",
 		Long: `Make in an event store what the program needs there besides events, and what its own user may have no right to make: the persistent
 subscriptions that hand out events of which somebody is notified, which begin at the present end of the log or, if somebody has deleted them,
-where everything had been settled, and the metadata of the streams that keep their last event only. With --user that user gets the right to read the log, too. What is there already is left as it is.
+where everything had been settled, and the metadata of the streams that keep their last event only. With --user that user gets the right
+to read the log, too. What is there already is left as it is.
 
 For this, --eventstore must name an administrator of the event store. The program itself needs no administrator.
 
