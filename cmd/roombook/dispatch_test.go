@@ -396,22 +396,28 @@ func TestNotificationsCommands(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 
-	response, err := http.Get("http://" + p.address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	metrics, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
+	// The length and the age of a queue follow the group's own account, which is read every few seconds.
+	metrics := func() string {
+		response, err := http.Get("http://" + p.address + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
 	}
 	for _, want := range []string{
 		`roombook_notifications_sent_total{channel="mail"} 2`, `roombook_notifications_parked_total{channel="mail"} 2`, `roombook_notifications_queue_length{group="roombook-notifications"} 0`,
 		`roombook_notifications_queue_age_seconds{group="roombook-notifications"} 0`, `roombook_notifications_breaker_state{channel="mail",destination="localhost:`, `roombook_notifications_delivery_seconds_count{channel="mail"} 2`,
 		`roombook_notifications_waiting{channel="mail"} 0`, `roombook_notifications_waiting_age_seconds{channel="mail"} 0`, `roombook_notifications_unhandled_events{group="roombook-notifications"} `,
 	} {
-		if !strings.Contains(string(metrics), want) {
-			t.Errorf("no %s", want)
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(metrics(), want); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no %s", want)
+			}
 		}
 	}
 
