@@ -107,7 +107,6 @@ type board struct {
 	Found                   int // rooms that the filter selects
 	Registered              int // rooms there are, whatever the filter
 	Free                    *freeRooms
-	Position                uint64
 	Changes                 string // rooms in which the reader may change bookings of others: ids with spaces between, or * for all
 }
 
@@ -229,7 +228,7 @@ func (v *view) readBoard() (*board, error) {
 			return nil, err
 		}
 	}
-	b.Position = uint64(occupancy.Position)
+	v.Position = occupancy.Position
 	b.choose(occupancy)
 	for _, r := range occupancy.Rooms {
 		if r.Known == nil { // it has just been removed from the directory

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -254,6 +255,19 @@ func TestScreensAreLive(t *testing.T) {
 		}
 		b.key("a")
 		b.until(`location.search === '?done=confirmed' && document.querySelector('.approvals') === null`)
+
+		// What changes before the page is told of changes is not lost.
+		third := h.book(t, "library", "14:00", "15:00", "sam")
+		h.wantBookings(t, "library", "ben 11:00-12:00, eve 13:00-14:00, sam 14:00-15:00")
+		late := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `document.told = new Promise(go => { document.tell = go }), (request => { navigator.locks.request = async (name, use) => (await document.told, request.call(navigator.locks, name, use)) })(navigator.locks.request)`,
+		}))
+		late.as("lee")
+		late.run(chromedp.Navigate(h.url + "/approvals"))
+		late.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 1`)
+		h.call(t, "PATCH", "/confirms/"+third, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+		late.eval(`document.tell()`)
+		late.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
 
 		// A star does not leave the page, and is there when it is loaded again. If it is refused, the page says why.
 		b.run(chromedp.Navigate(h.url + "/rooms/library/page"))

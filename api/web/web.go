@@ -290,6 +290,7 @@ type view struct {
 	ClockHours string        // of the clock that the reader chose, 12 or 24; empty if they did not
 	Reader     domain.UserID // empty if the reader has not said
 	Now        time.Time
+	Position   eventstore.Position                     // up to which the page contains every event, if it is told of later ones
 	rooms      map[domain.RoomID]*projections.RoomList // once they were needed
 	Favourites domain.Rooms                            // once they were needed
 }

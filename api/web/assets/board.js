@@ -45,7 +45,7 @@ class RoomBoard extends HTMLElement {
     this.#favourites = new Set(favourites?.split(' '))
     this.columns = this.view === 'room' // the lanes are columns, and time goes down
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
-    this.#position = this.dataset.position || '0'
+    this.#position = document.documentElement.dataset.position ?? '0'
     document.addEventListener('roombook:change', e => this.#changed(e.detail))
     document.addEventListener('roombook:resync', () => this.#load())
     document.addEventListener('roombook:behind', e => {

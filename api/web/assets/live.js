@@ -7,7 +7,7 @@ const base = prefix.slice(0, prefix.lastIndexOf('/assets/'))
 const channel = new BroadcastChannel('roombook' + base)
 
 let state = ''
-let last = document.querySelector('room-board')?.dataset.position ?? '' // the position up to which this tab knows everything
+let last = document.documentElement.dataset.position ?? '' // the position up to which this tab knows everything
 let source = null
 let leading = false
 let again = 0
