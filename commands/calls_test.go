@@ -118,6 +118,12 @@ func TestCallsOfEachCommand(t *testing.T) {
 		{"create", given(create, cancel), create, // so that the room is known
 			"append calendar, append booking",
 			"read calendar, append calendar, append booking"},
+		{"create where it is taken", given(create), refused(create),
+			"read calendar, read booking",
+			"read calendar, read booking"},
+		{"create where the use has begun", given(create, answer(domain.Confirmed), start), refused(create),
+			"read calendar, read booking, read calendar, read booking, read realuse",
+			"read calendar, read booking, read calendar, read booking, read realuse"},
 		{"confirm", given(create), answer(domain.Confirmed),
 			"append booking",
 			"read booking, append booking"},

@@ -44,6 +44,7 @@ type Handler struct {
 	store    Store
 	policy   domain.Policy
 	inFlight inFlight
+	glances  glances
 	pictures *semaphore.Weighted // of those that are being converted
 	metrics  *metrics
 
@@ -71,6 +72,7 @@ func New(store Store, o Options) *Handler {
 		cache:     cache,
 		calendars: newCalendars(store, cache, o.CalendarKeep, o.Policy.Zone, m),
 		inFlight:  inFlight{appends: make(map[string]*inFlightAppend)},
+		glances:   glances{of: make(map[domain.BookingID]*glance)},
 		pictures:  semaphore.NewWeighted(1),
 		metrics:   m,
 	}

@@ -3,7 +3,10 @@ package commands
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"roombook/domain"
 	"roombook/eventstore"
@@ -61,21 +64,28 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 	if err != nil {
 		return "", err
 	}
-	for _, r := range begun {
-		other, err := load[domain.Booking](ctx, h.store, r.BookingID.Stream())
-		var now Booking
-		if err == nil {
-			now, _, err = h.withUse(ctx, other, all)
-		}
-		if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		if now.Phase() == domain.PhaseInUse && !now.Use.StartedAt.After(at) {
-			return now.ID, nil
-		}
+	inUse := make([]bool, len(begun))
+	reading, ctx := errgroup.WithContext(ctx)
+	for i, r := range begun {
+		reading.Go(func() error {
+			other := recall[domain.Booking](h, r.BookingID.Stream())
+			err := other.readOn(ctx, h.store, r.BookingID.Stream())
+			if err != nil || other.unreadable != nil {
+				return err
+			}
+			now, _, err := h.withUse(ctx, other, all)
+			if _, unreadable := errors.AsType[*Unreadable](err); unreadable {
+				return nil
+			}
+			inUse[i] = err == nil && now.Phase() == domain.PhaseInUse && !now.Use.StartedAt.After(at)
+			return err
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return "", err
+	}
+	if i := slices.Index(inUse, true); i >= 0 {
+		return begun[i].BookingID, nil
 	}
 	return "", nil
 }

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -37,6 +36,7 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 	h.calendars.tick(r.At)
 	for range attempts {
 		var before *domain.Reservation // made by an earlier try of the same attempt
+		var blockers []blocker
 		err := h.calendars.transact(ctx, ask.RoomID, ask.Slot.Start, func(c domain.Calendar) []eventstore.Proposed {
 			var events []domain.Event
 			events, d.refused = domain.DecideReserve(c, ask, d.policy)
@@ -50,8 +50,13 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 				proposed[0].Event = events[0]
 				return proposed
 			}
-			if d.refused == nil {
+			switch refused := d.refused.(type) {
+			case nil:
 				before = c.Held(ask.BookingID, ask.ReservationID)
+			case *domain.SlotTaken:
+				blockers = blockersIn(c, refused.By)
+			case *domain.RuleBroken:
+				blockers = blockersIn(c, refused.By)
 			}
 			return nil
 		})
@@ -68,19 +73,19 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 		}
 		switch refused := d.refused.(type) {
 		case *domain.SlotTaken:
-			by, more := refused.By, max(0, len(refused.By)-maxConflicts)
-			if refused.By, err = h.holding(ctx, by); err != nil {
+			refused.More = len(refused.By) - len(blockers)
+			if refused.By, err = h.holding(ctx, blockers); err != nil {
 				return undecided(err)
 			}
-			if refused.More = more; len(refused.By) > 0 {
+			if len(refused.By) > 0 {
 				return nil
 			}
 		case *domain.RuleBroken:
-			held, err := h.holding(ctx, refused.By)
+			held, err := h.holding(ctx, blockers)
 			if err != nil {
 				return undecided(err)
 			}
-			if len(held) == min(len(refused.By), maxConflicts) {
+			if len(held) == len(blockers) {
 				return nil
 			}
 		default:
@@ -88,28 +93,6 @@ func (h *Handler) reserve(ctx context.Context, r Request, d *decision) error {
 		}
 	}
 	return ErrContended
-}
-
-// maxConflicts is how many bookings a refusal names at most: one is reason enough.
-const maxConflicts = 10
-
-// holding reduces reservations, the first maxConflicts of them, to those that still hold their slots once their bookings are settled.
-func (h *Handler) holding(ctx context.Context, by []*domain.Reservation) (held []*domain.Reservation, err error) {
-	for _, other := range by[:min(len(by), maxConflicts)] {
-		if other.Used {
-			held = append(held, other) // for good: its booking is over
-			continue
-		}
-		b, err := h.settle(ctx, other.BookingID, place{other.RoomID, other.Slot.Start})
-		_, unreadable := errors.AsType[*Unreadable](err)
-		if err != nil && !unreadable {
-			return nil, err
-		}
-		if unreadable || b.state.BackedBy(other.ReservationID) { // if it cannot be read, it may well be
-			held = append(held, other)
-		}
-	}
-	return held, nil
 }
 
 // made reads the event that made the reservation, and where it is in the log.
