@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"roombook/eventstore/eventstoretest"
 )
 
 // Profiles and metrics have a server of their own, which answers to addresses only; then the HTTP server has no metrics.
 func TestAdminListen(t *testing.T) {
-	admin := freeAddress(t)
+	admin := eventstoretest.ClosedPort(t)
 	p := startServe(t, filepath.Join(t.TempDir(), "data"), "--admin-listen", admin)
 	get := func(url, host string) (status int, body string) {
 		t.Helper()

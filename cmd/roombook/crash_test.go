@@ -25,7 +25,7 @@ type caller struct {
 func newCaller(t testing.TB, p *process) caller {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return caller{"http://" + p.address, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	return caller{"http://" + p.address, &http.Client{Transport: transport, Timeout: listed}}
 }
 
 // call sends a request and decodes the JSON of the reply into answer, unless that is nil, or a *booked while the reply is a problem.
@@ -65,12 +65,12 @@ type booked struct {
 	Status    string    `json:"status"`
 }
 
-// list reads all pages of a list, once it has the position.
+// list reads all pages of a list, once it has the position, for which a reader of one that is being built has to ask again.
 func (c caller) list(t testing.TB, name, query, position string) []booked {
 	t.Helper()
 	var all []booked
 	next := "/" + name + "?size=200" + query
-	for next != "" {
+	for deadline := time.Now().Add(listed); next != ""; {
 		var page struct {
 			Embedded map[string][]booked `json:"_embedded"`
 			Links    map[string]struct {
@@ -78,6 +78,9 @@ func (c caller) list(t testing.TB, name, query, position string) []booked {
 			} `json:"_links"`
 		}
 		status, _, err := c.call("GET", next, "", http.Header{"Roombook-Position": {position}}, &page)
+		if position != "" && status == http.StatusServiceUnavailable && time.Now().Before(deadline) {
+			continue
+		}
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("GET %s: %d, %v", next, status, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"iter"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -149,7 +148,7 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 	r.next, _ = next()
 
 	dir := t.TempDir()
-	node := freePort(t)
+	node := eventstoretest.ClosedPort(t)
 	for i := range r.members {
 		m := &r.members[i]
 		m.data = filepath.Join(dir, strconv.Itoa(i))
@@ -173,22 +172,6 @@ func newLinearizableRun(t *testing.T, seed uint64) *linearizableRun {
 	t.Cleanup(func() { _ = store.Close() })
 	r.store = store
 	return r
-}
-
-// freePort is an address on which nothing listens, outside the range from which the system hands out ports.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		address := "127.0.0.1:" + strconv.Itoa(10_000+rand.IntN(20_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return address
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 func (m *member) startAgain(t *testing.T) {

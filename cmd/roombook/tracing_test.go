@@ -18,6 +18,7 @@ import (
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // receiver is a collector of traces.
@@ -133,7 +134,7 @@ func TestTraces(t *testing.T) {
 // Without a collector, traces are lost and nothing else. What the environment asks for and cannot be had is refused.
 func TestTracesCannotBeSent(t *testing.T) {
 	cmd := exec.Command(program(t))
-	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+freeAddress(t), "OTEL_BSP_SCHEDULE_DELAY=50")
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+eventstoretest.ClosedPort(t), "OTEL_BSP_SCHEDULE_DELAY=50")
 	p := startServeBy(t, cmd, filepath.Join(t.TempDir(), "data"))
 	newCaller(t, p).bookSome(t, "1", 2)
 	p.stop(t)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"roombook/eventstore/eventstoretest"
 )
 
 // listed is how long lists may take to show what they should.
@@ -153,17 +154,6 @@ func TestListsThatCannotBeOpened(t *testing.T) {
 	verb(t, "verify", "--data", data)
 }
 
-// freeAddress is a loopback address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // restored does what the README says about backups: copies data/events, lets more happen, and puts the copy back. One process owns
 // the folder; another one uses its event store all the while.
 type restored struct {
@@ -204,7 +194,7 @@ func (r *restored) restore(from string) caller {
 }
 
 func TestBackupAndRestore(t *testing.T) {
-	r := &restored{T: t, data: filepath.Join(t.TempDir(), "data"), others: filepath.Join(t.TempDir(), "others"), node: freeAddress(t)}
+	r := &restored{T: t, data: filepath.Join(t.TempDir(), "data"), others: filepath.Join(t.TempDir(), "others"), node: eventstoretest.ClosedPort(t)}
 	c := r.start()
 	kept := c.bookSome(t, "kept", 6)
 	r.other = startServe(t, r.others, "--eventstore", connectionString(r.node), "--roles", "api,projections")

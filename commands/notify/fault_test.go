@@ -80,13 +80,14 @@ func TestFaultsAreTold(t *testing.T) {
 	if c := w.outcome(given, domain.ChannelMail); c.Delivery != domain.DeliveryDelivered {
 		t.Errorf("after another try: %+v", c)
 	}
-	mails := server.All()
-	if len(mails) != 2 {
-		t.Fatalf("%d mails", len(mails))
-	}
-	for _, m := range mails {
+	mails := 0
+	for _, m := range server.All() {
 		_, all := parts(t, m)
 		text := header(t, m, "Subject") + "\n" + all[0].text
+		if !strings.Contains(text, w.space) {
+			continue // of a fault that another test reports
+		}
+		mails++
 		want := []string{"Room " + string(blue) + " has a fault\n", "Reporter: Ann O'Hara", "See https://rooms.example/rooms/" + string(blue) + "/page"}
 		if m.To == "boss@firma.example" {
 			want = []string{"회의실 " + string(red) + " 고장 신고: beamer: no picture\n", "회의실 " + string(red) + "에 고장이 신고되었습니다: beamer: no picture", "신고한 사람: Ann O'Hara", "https://rooms.example/rooms/" + string(red) + "/page"}
@@ -101,5 +102,8 @@ func TestFaultsAreTold(t *testing.T) {
 				t.Errorf("%q is in the mail to %s:\n%s", other, m.To, text)
 			}
 		}
+	}
+	if mails != 2 {
+		t.Errorf("%d mails", mails)
 	}
 }

@@ -28,7 +28,7 @@ import (
 )
 
 // patience is what nothing takes that works.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 var (
 	nine  = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)

@@ -292,8 +292,7 @@ func TestBreaker(t *testing.T) {
 	if _, ok := b.try(); ok {
 		t.Error("a destination may be tried before the time that it asked for")
 	}
-	b.Close()
-	b.after = time.Time{}
+	b = newBreaker(BreakerOptions{Failures: 2, Delay: time.Hour}, func(circuitbreaker.State, circuitbreaker.State) {})
 	attempt(down)
 	attempt(down)
 	if _, ok := b.try(); ok {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"roombook/eventstore/eventstoretest"
 )
 
 // Mail is a mail that the server has received.
@@ -74,14 +76,10 @@ func NewMailServer(t testing.TB, wrapped bool) *MailServer {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.address = l.Addr().String()
+	s.address = eventstoretest.ClosedPort(t) // which stays its own while it is stopped
 	_, port, _ := net.SplitHostPort(s.address)
 	s.URL = map[bool]string{false: "smtp", true: "smtps"}[wrapped] + "://" + User + "@localhost:" + port
-	s.serve(l)
+	s.Start(t)
 	t.Cleanup(s.Stop)
 	return s
 }
@@ -145,7 +143,7 @@ func (s *MailServer) Stop() {
 	s.serving.Wait()
 }
 
-// Start starts the server again, at the same address.
+// Start starts the server, always at the same address.
 func (s *MailServer) Start(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", s.address)
