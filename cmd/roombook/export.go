@@ -8,11 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
+	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/projections"
 )
@@ -23,8 +25,9 @@ func newExportCommand() *cobra.Command {
 		Use:   "export FILE",
 		Short: "Copy all events to a file that another event store can import",
 		Long: `Write all events, in their order, to a file of JSON lines: with their ids, streams, revisions, types, data, metadata and times. The last
-line has their number and hash. What is the event store's own is left out, and so are the metadata of streams, checkpoints and snapshots. A
-stream of this program that lacks events ends the command, since no event store could be filled with it.
+line has their number and hash. What is the event store's own is left out, and so are the metadata of streams, checkpoints, snapshots, and
+photos whose streams were deleted. Any other stream of this program that lacks events ends the command, since no event store could be
+filled with it.
 
 Bookings may go on meanwhile; the file has what was there when the command began. To move to another event store, stop the program
 first. A command that was interrupted continues the file when it is run again.
@@ -124,6 +127,16 @@ func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.P
 		if e.Position > total {
 			break
 		}
+		if strings.HasPrefix(e.Stream, domain.PhotoCategory+"-") {
+			kept, err := isKept(ctx, store, e)
+			if err != nil {
+				return errors.Join(err, out.Flush())
+			}
+			if !kept {
+				continue
+			}
+			e.Revision = missing.revision(e.Stream) // the stream may have been deleted, and the photo uploaded again
+		}
 		if missing.add(e); missing.program != nil {
 			return errors.Join(missing.program, out.Flush())
 		}
@@ -145,4 +158,15 @@ func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.P
 		return err
 	}
 	return errors.Join(out.Flush(), f.Sync())
+}
+
+// isKept reports whether an event of the log can still be read from its stream, which may have been deleted since.
+func isKept(ctx context.Context, store *events, e eventstore.Stored) (bool, error) {
+	for r, err := range store.ReadStream(ctx, e.Stream, e.Revision) {
+		if errors.Is(err, eventstore.ErrDeleted) {
+			return false, nil
+		}
+		return err == nil && r.ID == e.ID, err
+	}
+	return false, nil
 }

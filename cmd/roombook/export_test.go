@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"net/http"
 	"os"
@@ -216,6 +219,58 @@ func TestMoveOfStreamsWithGaps(t *testing.T) {
 	}
 	refused(t, "stream booking-"+id+" was deleted", "export", filepath.Join(dir, "again.jsonl"), "--data", data)
 	p.stop(t)
+}
+
+// A photo that was deleted stays deleted in another event store, and one that was uploaded again begins there with its first event.
+func TestMoveOfDeletedPhotos(t *testing.T) {
+	dir := t.TempDir()
+	data, file, moved := filepath.Join(dir, "data"), filepath.Join(dir, "rooms.jsonl"), filepath.Join(dir, "moved")
+	p := startServe(t, data)
+	c := newCaller(t, p)
+	client := eventstoretest.Client(t, nodeOf(t, data))
+	upload := func(room string, width int) (stream string) {
+		var photo bytes.Buffer
+		if err := png.Encode(&photo, image.NewGray(image.Rect(0, 0, width, 1))); err != nil {
+			t.Fatal(err)
+		}
+		if status, _, err := c.call("PUT", "/rooms/"+room+"/photo?alt=a%20wall", photo.String(), http.Header{"Content-Type": {"image/png"}}, nil); err != nil || status/100 != 2 {
+			t.Fatal(room, status, err)
+		}
+		return fmt.Sprintf("%s-%x", domain.PhotoCategory, sha256.Sum256([]byte(c.photo(t, room))))
+	}
+	streams := map[string]string{}
+	for i, room := range []string{"again", "deleted", "for-good"} {
+		if status, _, err := c.call("POST", "/rooms", `{"roomId":"`+room+`","name":"Red"}`, http.Header{"Content-Type": {"application/json"}}, nil); err != nil || status != http.StatusCreated {
+			t.Fatal(room, status, err)
+		}
+		streams[room] = upload(room, i+1)
+	}
+	for _, room := range []string{"again", "deleted"} {
+		if _, err := client.DeleteStream(t.Context(), streams[room], esdb.DeleteStreamOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := client.TombstoneStream(t.Context(), streams["for-good"], esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	upload("again", 1)
+	photo := c.photo(t, "again")
+	verb(t, "export", file, "--data", data)
+	p.stop(t)
+
+	verb(t, "import", file, "--data", moved)
+	p = startServe(t, moved)
+	c = newCaller(t, p)
+	if now := c.photo(t, "again"); now != photo {
+		t.Errorf("of the photo of %d bytes there are %d", len(photo), len(now))
+	}
+	for _, e := range storedEvents(t, nodeOf(t, moved)) {
+		if strings.HasPrefix(e.Stream, domain.PhotoCategory+"-") && (e.Stream != streams["again"] || e.Revision != 0) {
+			t.Errorf("moved was event %d of %s", e.Revision, e.Stream)
+		}
+	}
+	p.stop(t)
+	verb(t, "verify", "--data", moved)
 }
 
 // Everything is made from these streams, so that none may lack an event, whatever version has written it; those of others may.

@@ -139,14 +139,18 @@ func newGaps() *gaps {
 	return &gaps{seed: maphash.MakeSeed(), next: map[uint64]domain.Revision{}, others: map[string]bool{}}
 }
 
+// revision is the revision that the next event of the stream must have.
+func (g *gaps) revision(stream string) domain.Revision {
+	return g.next[maphash.String(g.seed, stream)]
+}
+
 // add looks whether the event is the one that its stream has to have next.
 func (g *gaps) add(e eventstore.Stored) {
-	key := maphash.String(g.seed, e.Stream)
-	next := g.next[key]
+	next := g.revision(e.Stream)
 	category, _, _ := strings.Cut(e.Stream, "-")
 	switch {
 	case e.Revision == next:
-		g.next[key]++
+		g.next[maphash.String(g.seed, e.Stream)]++
 	case !eventstore.Known(e.Type) && !slices.Contains(programCategories, category):
 		g.others[e.Stream] = true
 	case g.program != nil:
