@@ -915,7 +915,7 @@ func TestSignInWithoutScripts(t *testing.T) {
 		t.Errorf("%v", r.header)
 	}
 	// So is the rest of its address, but for what was said of the command before.
-	if r := b.ask(t, "POST", "/rooms/1/door?display=e-ink&done=changed", url.Values{"do": {"end"}}).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape("/rooms/1/door?display=e-ink") {
+	if r := b.ask(t, "POST", "/rooms/1/page?day=2027-03-10&done=changed", url.Values{"do": {"report"}}).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape("/rooms/1/page?day=2027-03-10") {
 		t.Errorf("%v", r.header)
 	}
 	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")
