@@ -107,6 +107,45 @@ func TestFailuresArePagesInBrowsers(t *testing.T) {
 	}
 }
 
+// Nobody leaves the page of an error on a display: it leads back by itself, to the same kind of display, whatever went wrong.
+func TestDisplaysComeBackByThemselves(t *testing.T) {
+	s := newService(t)
+	b := newReader(s, "", "en")
+	wantBack := func(r reply, path string, status int) {
+		t.Helper()
+		if back := r.want(t, status).header.Get("Refresh"); back != "30; url="+path {
+			t.Errorf("%d of %s: it goes on to %q", status, path, back)
+		}
+	}
+	for _, path := range []string{"/rooms/1/door?display=e-ink", "/lobby?building=A%26B"} {
+		misdirected := httptest.NewRequest("GET", path, nil)
+		misdirected.Host = "evil.example"
+		wantBack(b.send(misdirected), path, 421)
+		for err, status := range map[error]int{projections.ErrUnavailable: 503, errors.New("what nobody thought of"): 500} {
+			s.lists.err = err
+			wantBack(b.ask(t, "GET", path, nil), path, status)
+		}
+		s.lists.err = nil
+		was := s.queryLimit.max
+		s.queryLimit.max = 0
+		wantBack(b.ask(t, "GET", path, nil), path, 503)
+		s.queryLimit.max = was
+	}
+	const none = "/rooms/a%20b/door?display=e-ink"
+	wantBack(b.ask(t, "GET", none, nil), none, 404)
+	wantBack(b.ask(t, "POST", none, url.Values{"do": {"book"}}), none, 404)
+
+	// One whose token is gone shows a code again, which it asks for again and again, after a button was pressed too.
+	paired := newReader(newAccountService(t).service, "", "en")
+	const door = "/rooms/1/door?display=e-ink"
+	if r := paired.ask(t, "POST", door, url.Values{"do": {"book"}, "minutes": {"15"}}).want(t, 303); r.header.Get("Location") != door {
+		t.Errorf("%v", r.header)
+	}
+	if r := paired.get(t, door).want(t, 200).has(t, "Sign in"); !strings.Contains(r.body, `<noscript><meta http-equiv="refresh" content="30"></noscript>`) {
+		t.Error(r.body)
+	}
+}
+
 // slowBody is a body of which the rest does not come in time.
 type slowBody struct{}
 

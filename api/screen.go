@@ -37,7 +37,11 @@ func (s *Server) screen(of web.Route) handler {
 			x.actor = domain.Actor{}
 		}
 		if errors.Is(err, errUnauthenticated) {
-			x.header("Location", prefixOf(x.base)+web.SignInPath(x.r))
+			to := web.SignInPath(x.r)
+			if of.Path == web.DoorPath {
+				to = x.r.URL.RequestURI() // where a display that is no longer paired shows its code
+			}
+			x.header("Location", prefixOf(x.base)+to)
 			x.status = http.StatusSeeOther
 			return nil
 		}

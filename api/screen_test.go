@@ -851,6 +851,54 @@ func TestScreensAreNotInTheAPI(t *testing.T) {
 	s.do(t, "PUT", "/board", `{}`).want(t, 405)
 }
 
+// link is the address, of which it is a part, of a link of a screen.
+func (r reply) link(t testing.TB, part string) string {
+	t.Helper()
+	m := regexp.MustCompile(`href="([^"]*` + regexp.QuoteMeta(part) + `[^"]*)"`).FindStringSubmatch(r.body)
+	if m == nil {
+		t.Fatalf("no link with %s: %s", part, r.body)
+	}
+	return html.UnescapeString(m[1])
+}
+
+// Whatever is in the address of a screen, signing in, the settings and the other language lead back to it.
+func TestAwkwardAddresses(t *testing.T) {
+	const address = "/board?text=R%26D%20%23%2B%3D%25%22%3Cb%3E+%ED%95%9C%EC%98%A5&building=a;b&capacity=%0a"
+	wantBack := func(r reply) {
+		t.Helper()
+		if to := r.want(t, 303).header.Get("Location"); to != address {
+			t.Errorf("it leads back to %s", to)
+		}
+	}
+	ann := newReader(furnished(t), "ann", "en")
+	shown := ann.get(t, address).want(t, 200)
+	wantBack(ann.ask(t, "POST", "/settings", shown.fields(t, "language")))
+	settings := ann.get(t, shown.link(t, "/settings?back=")).want(t, 200)
+	wantBack(ann.ask(t, "POST", "/settings", settings.fields(t, "hours")))
+	for range 3 { // where a link leads to the settings, and a form to the other language of them
+		settings = ann.submit(t, "/settings", ann.get(t, settings.link(t, "/settings?back=")).fields(t, "language"))
+	}
+	wantBack(ann.ask(t, "POST", "/settings", settings.fields(t, "hours")))
+	wrong := ann.ask(t, "POST", "/settings", url.Values{"name": {"a b"}, "back": {address}}).want(t, 422)
+	wantBack(ann.ask(t, "POST", "/settings", ann.submit(t, "/settings", wrong.fields(t, "language")).fields(t, "hours")))
+
+	s := newAccountService(t)
+	s.user(t, "ann", domain.RoleUser)
+	b := newReader(s.service, "", "en")
+	in := b.get(t, b.ask(t, "GET", address, nil).want(t, 303).header.Get("Location"))
+	in = b.submit(t, "/settings", in.fields(t, "language"))
+	form := in.fields(t, "password")
+	form.Set("name", "ann")
+	form.Set("password", other)
+	form = b.submit(t, "/signin", form).want(t, 403).fields(t, "password")
+	form.Set("password", good)
+	wantBack(b.ask(t, "POST", "/signin", form))
+	refused := newReader(s.service, "", "en").get(t, strings.Replace(address, "/board", "/bookings", 1)).want(t, 401)
+	if back, err := url.Parse(refused.link(t, "/signin?back=")); err != nil || back.Query().Get("back") != strings.Replace(address, "/board", "/bookings", 1) {
+		t.Errorf("%v %v", back, err)
+	}
+}
+
 // Where there are accounts, a screen leads to where one signs in and back, and what is done then is done by who signed in, whatever a cookie says.
 func TestSignInWithoutScripts(t *testing.T) {
 	s := newAccountService(t)
@@ -864,6 +912,10 @@ func TestSignInWithoutScripts(t *testing.T) {
 	b.ask(t, "POST", "/house", url.Values{"do": {"sample"}}).want(t, 303)
 	// What was typed in a form that nobody may send any more is in it again.
 	if r := b.ask(t, "POST", "/book", url.Values{"room": {"1"}, "start": {"2027-03-10T09:00"}, "password": {"secret"}}).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape("/book?room=1&start=2027-03-10T09%3A00") {
+		t.Errorf("%v", r.header)
+	}
+	// So is the rest of its address, but for what was said of the command before.
+	if r := b.ask(t, "POST", "/rooms/1/page?day=2027-03-10&done=changed", url.Values{"do": {"report"}}).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape("/rooms/1/page?day=2027-03-10") {
 		t.Errorf("%v", r.header)
 	}
 	form := b.get(t, "/signin?back=%2Fboard").want(t, 200).fields(t, "password")

@@ -285,8 +285,8 @@ func (v *view) fail(err error) error {
 func (v *view) showProblem(p problem) error {
 	v.status = p.status
 	switch path := v.r.URL.EscapedPath(); {
-	case v.r.Method == http.MethodPost && strings.HasSuffix(path, "/door"): // nobody is there to leave the page
-		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds)+"; url="+v.Link(path))
+	case path == "/lobby" || strings.HasSuffix(path, "/door"): // nobody is there to leave the page
+		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds)+"; url="+v.Link(v.Here()))
 	case p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet:
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))
 	}

@@ -26,13 +26,14 @@ func SignInPath(r *http.Request) string {
 	back := r.URL.RequestURI()
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
-		typed := url.Values{}
+		typed := r.URL.Query()
+		typed.Del("done") // which is not what was asked for now
 		for _, field := range []string{"room", "start", "end", "reason"} {
 			if value := r.PostFormValue(field); value != "" && len(value) <= maxReason {
 				typed.Set(field, value)
 			}
 		}
-		if back = r.URL.Path; len(typed) > 0 {
+		if back = r.URL.EscapedPath(); len(typed) > 0 {
 			back += "?" + typed.Encode()
 		}
 	}

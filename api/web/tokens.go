@@ -83,7 +83,9 @@ func (p *Pages) changeAccount(v *view) error {
 	case "end":
 		err = all.EndSession(ctx, r, id, f("session"))
 	case "sign-out":
-		err = all.SignOutEverywhere(ctx, r, id)
+		if err = all.SignOutEverywhere(ctx, r, id); err == nil {
+			return v.redirect("/signin")
+		}
 	case "revoke":
 		err = all.RevokeToken(ctx, r, domain.TokenID(f("token")))
 	case "create", "feed":

@@ -988,7 +988,7 @@ class RoomBoard extends HTMLElement {
   // explain returns a problem as a sentence, and where more is said about it.
   explain({status, body, by}, zone = this.zone) {
     if (!status) return {sentence: this.text('offline')}
-    if (status === 401) return {sentence: this.text('signed-out'), link: `${this.base}/signin?back=${encodeURIComponent(location.pathname + location.search)}`, label: this.text('sign-in')}
+    if (status === 401) return {sentence: this.text('signed-out'), link: `${this.base}/signin?back=${encodeURIComponent(location.pathname.slice(this.base.length) + location.search)}`, label: this.text('sign-in')}
     const kind = body?.type?.split('/').at(-1)
     const link = body?.type?.includes('/') ? new URL(body.type, location.href).href : undefined
     const conflict = body?.conflictsWith?.[0]

@@ -17,7 +17,7 @@ export function element(name, attributes = {}, ...children) {
 
 // draft keeps what is typed in the dialog of this tab while the page is loaded again, such as after signing in.
 export const draft = {
-  key: 'roombook-draft',
+  key: 'roombook-typed board', // typed.js removes it with the others
   read() { return JSON.parse(sessionStorage.getItem(this.key)) },
   keep(fields) { sessionStorage.setItem(this.key, JSON.stringify(fields)) },
   drop() { sessionStorage.removeItem(this.key) },

@@ -53,11 +53,11 @@ function restore() {
 }
 
 // What has been sent is no longer needed, unless the reader had to sign in first, is told why it was not done, or loads a page again or goes back
-// because the server did not answer. Nobody needs what another reader typed.
+// because the server did not answer. Nobody needs what another reader typed, nor what was typed by whoever has signed out.
 const again = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
 for (const name of records()) {
   const {sent, ...kept} = read(name)
-  if (reader && kept.reader !== reader) {
+  if (reader && kept.reader !== reader || screen.dataset.signedOut !== undefined) {
     sessionStorage.removeItem(name)
     continue
   }
@@ -74,4 +74,3 @@ if (!screen.classList.contains('screen-signin')) {
     form.addEventListener('submit', () => keep(form, formID(form)))
   }
 }
-document.querySelector('form[action$="/signout"]')?.addEventListener('submit', () => records().forEach(name => sessionStorage.removeItem(name)))
