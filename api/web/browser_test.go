@@ -89,8 +89,20 @@ func open(t testing.TB, zone string, change ...func(*api.Options)) *house {
 	return &house{url: "http://" + l.Addr().String()}
 }
 
-// call sends a request to the API and returns the answer's body and position.
+// call sends a request to the API and returns the answer's body and position. The lists have reached what a command has done.
 func (h *house) call(t testing.TB, method, path, body string, status int) (object map[string]any, position string) {
+	t.Helper()
+	object, position = h.ask(t, method, path, body, status, "")
+	if method != "GET" {
+		for _, list := range []string{"/rooms", "/bookingLists"} {
+			h.ask(t, "GET", list+"?size=1", "", 200, position)
+		}
+	}
+	return object, position
+}
+
+// ask sends a request to the API, whose answer is to include everything up to a position.
+func (h *house) ask(t testing.TB, method, path, body string, status int, seen string) (object map[string]any, position string) {
 	t.Helper()
 	r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
 	if err != nil {
@@ -99,6 +111,9 @@ func (h *house) call(t testing.TB, method, path, body string, status int) (objec
 	r.Header.Set("Accept", "application/json")
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if seen != "" {
+		r.Header.Set("Roombook-Position", seen)
 	}
 	reply, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -213,8 +228,11 @@ type tab struct {
 	closed bool
 }
 
-// watch notes what must not be for as long as the tab lives, whatever pages it shows.
+// watch notes what must not be for as long as the tab lives, whatever pages it shows. What a page shows for ten seconds it shows for as long as
+// a test may take to look at it.
 const watch = `{
+	const wait = setTimeout
+	window.setTimeout = (run, ms, ...values) => wait(run, ms === 10_000 ? 300_000 : ms, ...values)
 	const fault = what => { sessionStorage.faults = (sessionStorage.faults ?? '') + what + '\n' }
 	addEventListener('securitypolicyviolation', e => fault('CSP: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile + ':' + e.lineNumber))
 	addEventListener('error', e => fault('error: ' + e.message))
@@ -259,7 +277,7 @@ func (b *tab) close() {
 		return
 	}
 	b.closed = true
-	if faults, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`sessionStorage.faults ?? ''`)); err != nil || faults != "" {
+	if faults, err := evaluate[string](b, `sessionStorage.faults ?? ''`); err != nil || faults != "" {
 		b.t.Error(faults, err)
 	}
 	if b.t.Failed() {
@@ -289,22 +307,28 @@ func (b *tab) board(query string) {
 }
 
 // reloaded are the errors of a script whose page is loaded again meanwhile.
-var reloaded = []string{"Inspected target navigated", "Cannot find default execution context", "Execution context was destroyed"}
+var reloaded = []string{"Inspected target navigated", "Cannot find default execution context", "Execution context was destroyed", "Promise was collected"}
 
-// eval evaluates a script, and returns its value. A page that is loaded again meanwhile is asked again.
-func eval[T any](b *tab, js string) T {
-	b.t.Helper()
+// evaluate evaluates a script, and returns its value. A page that is loaded again meanwhile is asked again.
+func evaluate[T any](b *tab, js string) (value T, err error) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	for {
-		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
-		if err == nil {
-			return value
-		}
-		if !slices.ContainsFunc(reloaded, func(text string) bool { return strings.Contains(err.Error(), text) }) {
-			b.t.Fatal(err)
+		value, err = chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+		if err == nil || !slices.ContainsFunc(reloaded, func(text string) bool { return strings.Contains(err.Error(), text) }) {
+			return value, err
 		}
 	}
+}
+
+// eval is evaluate for a script that must not fail.
+func eval[T any](b *tab, js string) T {
+	b.t.Helper()
+	value, err := evaluate[T](b, js)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
 }
 
 func (b *tab) eval(js string) {
@@ -462,9 +486,17 @@ func TestBoard(t *testing.T) {
 		b := newTab(t, browser, h, "en")
 		b.board(house + "a")
 
-		// What is drawn stops at the neighbour.
+		// A drag may be over before a frame is drawn.
 		x, y := b.point("a1", "10:02")
 		x2, _ := b.point("a1", "11:03")
+		b.eval(fmt.Sprintf(`for (const [type, x] of [['pointerdown', %v], ['pointermove', %[2]v], ['pointerup', %[2]v]]) {
+			document.elementFromPoint(x, %[3]v).dispatchEvent(new PointerEvent(type, {bubbles: true, clientX: x, clientY: %[3]v}))
+		}`, x, x2, y))
+		b.until(`[...document.querySelectorAll('.board-dialog[open] input[type=time]')].map(i => i.value).join() === '10:00,11:00'`)
+		b.key(kb.Escape)
+		b.until(`!document.querySelector('.board-dialog')`)
+
+		// What is drawn stops at the neighbour.
 		b.drag(x, y, x2, y)
 		b.submit("ann")
 		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
@@ -474,11 +506,12 @@ func TestBoard(t *testing.T) {
 		x2, y2 := b.point("a2", "15:31")
 		b.drag(x, y, x2, y2)
 		h.wantBookings(t, "a2", "ann 15:00-16:00")
-		b.until(`document.querySelector('.board-toast button') && document.querySelector('.board-toast').textContent.includes('Changed')`)
+		shown := `[...document.querySelectorAll('.board-row')].map(r => r.querySelectorAll('.booking').length).join()`
+		b.until(`document.querySelector('.board-toast').textContent.includes('Changed') && ` + shown + ` === '1,1'`)
 		b.eval(`document.querySelector('.board-toast button').click()`)
 		h.wantBookings(t, "a1", "ann 10:00-11:00, bob 13:00-14:00")
 
-		b.until(`document.querySelectorAll('.board-row')[0].querySelectorAll('.booking').length === 2`)
+		b.until(shown + ` === '2,0'`)
 		x, y = b.point("a1", "11:00")
 		x2, _ = b.point("a1", "14:30")
 		b.drag(x-4, y, x2, y)
@@ -516,6 +549,9 @@ func TestBoard(t *testing.T) {
 			b.key(kb.ArrowRight, chromedp.ModifierAlt)
 		}
 		b.key(kb.ArrowUp, chromedp.ModifierAlt)
+		x, y := b.point("b2", "15:00") // a mouse that is nudged does not take over
+		b.mouse(input.DispatchMouseEventTypeMouseMoved, x, y)
+		b.eval(`new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))`)
 		b.key(kb.Enter)
 		h.wantBookings(t, "b1", "ann 09:30-10:30")
 		b.until(`document.querySelectorAll('.board-row')[0].querySelector('.booking')`)
@@ -541,9 +577,9 @@ func TestBoard(t *testing.T) {
 		h.room(t, "c2", "")
 		h.book(t, "c2", "09:00", "09:15", "eve")
 		h.book(t, "c2", "09:45", "10:00", "eve")
-		// A tap is two commands of the protocol, between which more time may pass than the 300 ms that make a long press.
+		// A tap is two commands of the protocol, between which more time may pass than the 300 ms that make a long press: that is told.
 		b := newTab(t, browser, h, "ko", phone(), send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-			Source: `window.setTimeout = (wait => (run, ms, ...values) => wait(run, ms === 300 ? 2000 : ms, ...values))(window.setTimeout)`,
+			Source: `window.setTimeout = (wait => (run, ms, ...values) => ms === 300 ? (window.hold = run, 0) : wait(run, ms, ...values))(window.setTimeout)`,
 		}))
 		b.board(house + "c")
 		touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
@@ -570,6 +606,7 @@ func TestBoard(t *testing.T) {
 		x, y = b.point("c1", "08:45")
 		x2, _ = b.point("c1", "09:45")
 		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: x, Y: y})
+		b.eval(`hold()`)
 		b.until(`document.querySelector('.board-ghost.lifted')`)
 		for i := 1; i <= 4; i++ {
 			touch(input.DispatchTouchEventTypeTouchMove, &input.TouchPoint{X: x + (x2-x)*float64(i)/4, Y: y})
@@ -623,7 +660,7 @@ func TestBoard(t *testing.T) {
 		one, two := newTab(t, browser, h, "en"), newTab(t, browser, h, "en")
 		one.board(house + "d")
 		two.board(house + "d")
-		two.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		two.live()
 		// The other has the focus, a dialog with a name in it, and keeps them.
 		x, y := two.point("d1", "16:00")
 		x2, _ := two.point("d1", "17:00")
@@ -652,7 +689,7 @@ func TestBoard(t *testing.T) {
 		h.room(t, "e1", "")
 		b := newTab(t, browser, h, "en")
 		b.board(house + "e")
-		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		b.live()
 		x, y := b.point("e1", "10:00")
 		x2, _ := b.point("e1", "11:00")
 		b.mouse(input.DispatchMouseEventTypeMousePressed, x, y)
@@ -671,7 +708,7 @@ func TestBoard(t *testing.T) {
 		h.room(t, "f1", "")
 		b := newTab(t, browser, h, "en")
 		b.board(house + "f")
-		b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		b.live()
 		b.run(offline(true))
 		b.until(`document.querySelector('.board-live.stale')`)
 		id := h.book(t, "f1", "14:00", "15:00", "bob")
@@ -685,21 +722,21 @@ func TestBoard(t *testing.T) {
 		h.room(t, "q1", "")
 		first := newTab(t, browser, h, "en")
 		first.board(house + "q")
-		first.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		first.live()
 		tabs := make([]*tab, 9)
 		for i := range tabs {
 			tabs[i] = first.another(browser, "en")
 			tabs[i].board(house + "q")
 		}
-		for _, b := range append(tabs, first) {
-			b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+		for _, b := range tabs {
+			b.live()
 		}
 		h.wantStreams(t, "1")
 		for _, b := range tabs {
 			b.run(offline(true))
 		}
 		first.closed = true
-		first.run(send(page.Close, cdp.Empty{}))
+		_ = chromedp.Do(first.ctx, send(page.Close, cdp.Empty{})) // which may leave no tab to answer
 		h.wantStreams(t, "0")
 		missed := h.book(t, "q1", "11:00", "12:00", "bob")
 		for _, b := range tabs {
@@ -772,9 +809,9 @@ func TestBoard(t *testing.T) {
 		b.board(house + "u")
 		b.until(h.visible(id))
 		b.eval(`(() => {
-			const send = window.fetch
+			const send = window.fetch, told = new Promise(go => { window.go = go })
 			window.fetch = async (...what) => {
-				await new Promise(go => { window.go = go })
+				await told
 				return send(...what)
 			}
 		})()`)
@@ -782,7 +819,7 @@ func TestBoard(t *testing.T) {
 		x2, _ := b.point("u1", "12:30")
 		b.drag(x, y, x2, y)
 		b.until(`document.querySelector('.board-block.leaving') && document.querySelector('.board-ghost').textContent.includes('12:00–13:00') && document.querySelector('.board-shield').hidden`)
-		b.eval(`window.fetch = (send => (...what) => send(...what))(window.fetch), setInterval(() => window.go?.(), 20)`)
+		b.eval(`go()`)
 		h.wantBookings(t, "u1", "bob 12:00-13:00")
 		b.until(`!document.querySelector('.board-block.leaving') && document.querySelector('.board-ghost').hidden`)
 		status := eval[int](b, fmt.Sprintf(`document.querySelector('room-board').change({id: %q, start: 0, end: 1}, {room: {roomId: 'u1'}, start: 2, end: 3}).then(answer => answer.status)`, id))

@@ -217,8 +217,8 @@ func TestScreensForAll(t *testing.T) {
 // live waits until the page is told what changes.
 func (b *tab) live() {
 	b.t.Helper()
-	b.until(`document.readyState === 'complete'`)
-	b.eval(`import(document.querySelector('script[src*="live.js"]').src).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
+	b.until(`performance.getEntriesByType('resource').some(r => r.name.endsWith('/live.js'))`)
+	b.eval(`import(performance.getEntriesByType('resource').find(r => r.name.endsWith('/live.js')).name).then(async ({live}) => { while (live.state !== 'live') await new Promise(r => setTimeout(r, 20)) })`)
 }
 
 // emulateNetworkConditions is a command that browsers know longer than the one that follows it.

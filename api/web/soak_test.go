@@ -68,7 +68,7 @@ func (b *tab) soak(n int) {
 		const send = XMLHttpRequest.prototype.send
 		let answered
 		XMLHttpRequest.prototype.send = function () {
-			this.addEventListener('loadend', () => answered?.(this.status))
+			for (const type of ['load', 'error', 'timeout']) this.addEventListener(type, () => answered?.(this.status)) // one that is given up for the next does not count
 			send.call(this)
 		}
 		const heading = () => document.querySelector('main h1')

@@ -587,13 +587,13 @@ class RoomBoard extends HTMLElement {
   }
 
   #pointer(event, type = 'move') {
-    if (this.#drag.phase === 'idle') return
+    if (this.#drag.phase === 'idle' || this.#drag.keyboard) return
     const {from} = this.#drag
     const lane = from.booking && !from.edge ? undefined : from.lane // all else stays in its lane
     if (type === 'release') {
       clearTimeout(this.holding)
       cancelAnimationFrame(this.frame)
-      if (this.#drag.phase === 'dragging' && !this.#drag.keyboard) this.#step({type: 'move', ...this.#place(event, lane)})
+      this.#step({type: 'move', ...this.#place(event, lane)}) // there may have been no frame since it was pressed
       this.#step({type: 'release'})
       return
     }
