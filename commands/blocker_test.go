@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"roombook/domain"
 	"roombook/eventstore"
+	"roombook/eventstore/eventstoretest"
 )
 
 // gated is a store each of whose reads waits, and then finds a booking that was created and confirmed as often as anything was read before.
@@ -87,4 +89,70 @@ func TestGlancesAreShared(t *testing.T) {
 			t.Errorf("%d glances are left", len(h.glances.of))
 		}
 	})
+}
+
+// A slot that a command left half-done is about to free is not refused, whether or not the process knows the booking that has it.
+func TestWhatFreesASlotIsDoneFirst(t *testing.T) {
+	store := eventstoretest.Open(t)
+	replaced := func(t *testing.T, b Booking, room domain.RoomID, by domain.Slot) (domain.RoomID, domain.Event) {
+		ask := request().reservation(b.Revision)
+		ask.BookingID, ask.RoomID, ask.Slot, ask.Replaces = b.ID, room, by, b.Reservation
+		return room, ask
+	}
+	for name, leave := range map[string]func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event){
+		"a change of time": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
+			return replaced(t, b, b.Room, slot(4, 6))
+		},
+		"a change back to a room": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
+			before := newRoom()
+			for _, room := range []domain.RoomID{before, b.Room} {
+				var err error
+				if b, err = h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Room: &room}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return replaced(t, b, before, slot(0, 2))
+		},
+		"a change to a time that is not remembered": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
+			earlier, now := slot(-40, -38), slot(0, 2)
+			for _, to := range []domain.Slot{earlier, now} {
+				var err error
+				if b, err = h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, Start: &to.Start, End: &to.End}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for hour := -25; hour < -1; hour++ {
+				book(t, h, b.Room, slot(hour, hour+1))
+			}
+			return replaced(t, b, b.Room, slot(-30, -28))
+		},
+		"a closing": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
+			if _, err := register(t)(h, b.Room); err != nil {
+				t.Fatal(err)
+			}
+			return b.Room, domain.PeriodClosed{ClosureID: "c", RoomID: b.Room, Slot: slot(0, 1), Bookings: domain.CancelBookings, At: noon}
+		},
+	} {
+		for _, of := range []string{"known", "unknown"} {
+			t.Run(name+", "+of, func(t *testing.T) {
+				remembering := func() *Handler { return New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour}) }
+				h := remembering()
+				b := book(t, h, newRoom(), slot(0, 2))
+				room, left := leave(t, h, b)
+				if _, err := store.Append(t.Context(), room.Stream(), eventstore.Any, eventstore.Proposed{Event: left, Metadata: eventstore.Metadata{OccurredAt: noon}}); err != nil {
+					t.Fatal(err)
+				}
+				if of == "unknown" {
+					h = remembering()
+				}
+				book(t, h, b.Room, slot(1, 3))
+				if name == "a closing" {
+					return
+				}
+				if moved, err := h.Booking(t.Context(), b.ID); err != nil || moved.Reservation == b.Reservation {
+					t.Errorf("it has %s, %v", moved.Reservation, err)
+				}
+			})
+		}
+	}
 }
