@@ -220,7 +220,7 @@ func TestDirectoryFollows(t *testing.T) {
 // A directory whose list a worker of this process keeps is read only if a room has changed, and then always: also if a worker of another
 // process has written the change before.
 func TestDirectoryOfTwoProcesses(t *testing.T) {
-	eventLog, store := eventstoretest.Open(t), openSQLite(t)
+	eventLog, store := eventstoretest.OpenAlone(t), openSQLite(t) // where nobody else changes rooms
 	counted := &finds{Store: store, of: map[string]int{}, looks: map[string]int{}}
 	positions := projections.NewPositions()
 	workers := projections.NewWorkers(store, eventLog, projections.All(), projections.WorkerOptions{Gather: 20 * time.Millisecond, Positions: positions})

@@ -308,7 +308,7 @@ func (p *player) step(s step) error {
 		p.calls[s.Open] = c
 		return nil
 	}
-	got := c.receive("end", s.Ignore, wait)
+	got := c.receiveFor(wait, *s.Got, s.Ignore, time.Minute)
 	c.cancel()
 	if s.Cleanup {
 		return nil
