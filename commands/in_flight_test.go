@@ -150,7 +150,7 @@ func TestAnAppendInFlightFails(t *testing.T) {
 		return store, newHandler(store)
 	}
 	both := func(t *testing.T, store *failingOnce, h *Handler, ask func(context.Context, domain.UserID) error) (first, second error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		var asking sync.WaitGroup
 		asking.Go(func() { first = ask(ctx, "bob") })

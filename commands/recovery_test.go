@@ -221,9 +221,22 @@ func TestAnIdleRecoveryAppendsNothing(t *testing.T) {
 	log := &watchedLog{Log: only(store, map[domain.BookingID]bool{b.ID: true})}
 	looks := make(chan struct{})
 	run(t, NewRecovery(newHandler(&asking{store, looks}), log, RecoveryOptions{Grace: time.Millisecond}))
-	for log.saves.Load() == 0 {
-		<-looks
+	var last eventstore.Position // of the booking's events, which may come in several batches
+	for r, err := range store.ReadStream(t.Context(), b.ID.Stream(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = r.Position
 	}
+	for saved := eventstore.Position(0); saved < last; {
+		<-looks
+		var err error
+		if saved, err = log.LoadCheckpoint(t.Context(), checkpointStream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-looks // now the save has returned
+	<-looks
 	saves := log.saves.Load()
 	for range 30 {
 		<-looks

@@ -211,7 +211,7 @@ func TestTheNewLeaderCannotBeReached(t *testing.T) {
 				if kind == "subscription" {
 					continue
 				}
-				if err := ask(t.Context(), impatient); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
+				if err := untilCertain(func() error { return ask(t.Context(), impatient) }); !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrOutcomeUnknown) {
 					t.Errorf("%s: %v", kind, err)
 				}
 			}

@@ -631,6 +631,7 @@ func TestRetriesPause(t *testing.T) {
 		eventstoretest.Read: operations["read"], eventstoretest.Append: operations["append"],
 	} {
 		r, s, _, _ := behindRelay(t, eventstore.Options{Timeout: time.Second})
+		awaitPing(t, s)
 		r.answer(slices.Repeat([]answer{{method: method, early: true, status: unavailable}}, 10_000)...)
 		if err := ask(t.Context(), s); err == nil {
 			t.Errorf("%s: answered", method)
@@ -775,7 +776,7 @@ func TestOutages(t *testing.T) {
 // A node that is restarted on the same data and address is the same event store.
 func TestTheNodeRestarts(t *testing.T) {
 	t.Parallel()
-	dir, address := t.TempDir(), "127.0.0.1:0"
+	dir, address := t.TempDir(), eventstoretest.ClosedPort(t)
 	start := func() (stop func()) {
 		n, err := node.Open(node.Options{Dir: dir})
 		if err != nil {
@@ -785,7 +786,6 @@ func TestTheNodeRestarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		address = listener.Addr().String()
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)
 		go func() { served <- n.Serve(ctx, listener) }()

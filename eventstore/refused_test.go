@@ -112,7 +112,7 @@ func TestRefused(t *testing.T) {
 func TestCertificateIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	server := startSecured(t, eventstoretest.Node(t).Address(), "secret")
-	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://roombook:secret@" + server.address, Timeout: 3 * time.Second})
+	s, err := eventstore.Open(eventstore.Options{ConnectionString: "esdb://roombook:secret@" + server.address, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -288,9 +288,9 @@ func (p *player) step(s step) error {
 			return nil
 		}
 		if s.Expect == "nothing" {
-			return p.compare(s, c.receiveFor(time.Duration(s.MS)*time.Millisecond, *s.Got, s.Ignore, wait))
+			return p.compare(s, c.receiveFor("end", time.Duration(s.MS)*time.Millisecond, *s.Got, s.Ignore))
 		}
-		return p.compare(s, c.receive(s.Expect, s.Ignore, wait))
+		return p.compare(s, c.receiveFor(s.Expect, wait, *s.Got, s.Ignore))
 	}
 	c, err := p.open(s)
 	if err != nil {
@@ -308,12 +308,12 @@ func (p *player) step(s step) error {
 		p.calls[s.Open] = c
 		return nil
 	}
-	got := c.receive("end", s.Ignore, wait)
-	c.cancel()
+	defer c.cancel()
 	if s.Cleanup {
+		c.receive("end", s.Ignore, wait)
 		return nil
 	}
-	return p.compare(s, got)
+	return p.compare(s, c.receiveFor("end", wait, *s.Got, s.Ignore))
 }
 
 // connection is one TCP connection.
@@ -454,14 +454,14 @@ func (c *openCall) send(p *player, messages []json.RawMessage) error {
 }
 
 // receiveFor takes what comes within a time, and on a slow machine what is known to come.
-func (c *openCall) receiveFor(within time.Duration, want answer, ignore []string, wait time.Duration) answer {
-	got := c.receive("end", ignore, within)
+func (c *openCall) receiveFor(expect any, within time.Duration, want answer, ignore []string) answer {
+	got := c.receive(expect, ignore, within)
 	if missing := len(want.Messages) - len(got.Messages); got.Code == "" && (missing > 0 || want.Code != "") {
-		var expect any = float64(missing)
+		expect = float64(missing)
 		if want.Code != "" {
 			expect = "end"
 		}
-		rest := c.receive(expect, ignore, wait)
+		rest := c.receive(expect, ignore, time.Minute)
 		rest.Messages = append(got.Messages, rest.Messages...)
 		return rest
 	}

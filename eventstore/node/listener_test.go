@@ -71,7 +71,7 @@ func TestConnectionsWithinTheProcess(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if c, err := l.Dial(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("Dial after the end: %v, %v", c, err)

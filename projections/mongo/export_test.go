@@ -1,15 +1,18 @@
 package mongo
 
 import (
+	"time"
+
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 )
 
-// OpenWatched is Open with a command monitor.
-func OpenWatched(uri string, monitor *event.CommandMonitor) (*Store, error) {
+// OpenPatient is Open with a command monitor, which may be nil, and with time for a server on a busy machine.
+func OpenPatient(uri string, monitor *event.CommandMonitor) (*Store, error) {
 	address, err := connstring.ParseAndValidate(uri)
 	if err != nil {
 		return nil, err
 	}
-	return connect(clientOptions(uri, address).SetMonitor(monitor), address.Database)
+	const patience = 5 * time.Minute
+	return connect(clientOptions(uri, address).SetTimeout(patience).SetServerSelectionTimeout(patience).SetMonitor(monitor), address.Database)
 }

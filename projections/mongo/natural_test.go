@@ -280,7 +280,7 @@ func TestValidator(t *testing.T) {
 	var commands []bson.Raw
 	var refusals []error
 	store := openBy(t, func(uri string) (*mongo.Store, error) {
-		return mongo.OpenWatched(uri, &event.CommandMonitor{
+		return mongo.OpenPatient(uri, &event.CommandMonitor{
 			Started: func(_ context.Context, e *event.CommandStartedEvent) {
 				if e.CommandName == "create" {
 					commands = append(commands, slices.Clone(e.Command))

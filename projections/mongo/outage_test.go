@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"roombook/eventstore/eventstoretest"
 	"roombook/projections/mongo"
 	"roombook/projections/mongo/mongotest"
 	"roombook/projections/storetest"
@@ -12,7 +13,7 @@ import (
 
 func TestTheServerGoesAway(t *testing.T) {
 	s := &mortal{T: t, folder: t.TempDir()}
-	s.start("127.0.0.1:0")
+	s.start(eventstoretest.ClosedPort(t)) // which stays its own while it is down
 	store, err := mongo.Open(s.Address + "roombook")
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,9 @@ func TestMain(m *testing.M) {
 }
 
 // open returns a store in a database of its own, which is dropped at the end of the test.
-func open(t *testing.T) projections.Store { return openBy(t, mongo.Open) }
+func open(t *testing.T) projections.Store {
+	return openBy(t, func(uri string) (*mongo.Store, error) { return mongo.OpenPatient(uri, nil) })
+}
 
 func openBy(t *testing.T, open func(uri string) (*mongo.Store, error)) projections.Store {
 	t.Helper()

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long the tests wait for a condition.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()

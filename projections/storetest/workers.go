@@ -111,7 +111,7 @@ func (s *system) workOn(log projections.Log, o projections.WorkerOptions, of ...
 }
 
 // patience is how long tests wait for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func (s *system) queries(positions *projections.Positions) *projections.Queries {
 	return projections.NewQueries(s.store, projections.QueryOptions{ReadWait: patience, Positions: positions})
