@@ -49,7 +49,11 @@ func newAccountsCommand(cmd *cobra.Command, do func(cmd *cobra.Command, a *accou
 	var c storeConfig
 	cmd.Long += "\n\n" + attachHelp
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		store, err := openOrAttach(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+		open := attachEvents
+		if cmd.Name() == "add" { // the first user may be added before the program has run
+			open = openOrAttach
+		}
+		store, err := open(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
 		if err != nil {
 			return err
 		}

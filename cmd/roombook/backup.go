@@ -69,7 +69,7 @@ func backup(ctx context.Context, c storeConfig, file string, stdout, stderr io.W
 func writeWhole(file string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {
-		return err
+		return badFile(err)
 	}
 	defer func() {
 		if err != nil {
@@ -84,7 +84,7 @@ func writeWhole(file string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	if err := os.Rename(f.Name(), file); err != nil {
-		return err
+		return badFile(err)
 	}
 	folder, err := os.Open(filepath.Dir(file))
 	if err != nil {
@@ -116,7 +116,7 @@ func restore(c storeConfig, file string, stdin io.Reader, stdout io.Writer) erro
 	if file != standardStream {
 		f, err := os.Open(file)
 		if err != nil {
-			return err
+			return badFile(err)
 		}
 		defer f.Close()
 		from = f
@@ -129,7 +129,7 @@ func restore(c storeConfig, file string, stdin io.Reader, stdout io.Writer) erro
 		return fmt.Errorf("there are events in %s: stop the program and move that folder away, or name another data folder with --data", c.eventsDir())
 	}
 	if err != nil {
-		return fmt.Errorf("nothing was restored: %w", err)
+		return fmt.Errorf("nothing was restored: %w; name a whole file that roombook backup wrote, and a data folder that can be written to", err)
 	}
 	fmt.Fprintf(stdout, "restored %s: events up to position %d\n", c.eventsDir(), position)
 	return nil

@@ -69,6 +69,14 @@ func badFolder(err error) error {
 	return fmt.Errorf("the data folder cannot be used: %w; check its owner and permissions, or choose another folder with --data", err)
 }
 
+// badFile is err with advice for an operator who named a file that cannot be used.
+func badFile(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; check its name, its folder and their permissions, or name another file", err)
+}
+
 // The kinds of authentication.
 const (
 	authNone     = "none"

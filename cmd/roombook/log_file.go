@@ -169,7 +169,8 @@ func openLogFile(file string, flag int) (*os.File, error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no regular file: name another", file)
 	}
-	return os.OpenFile(file, flag, 0o640)
+	f, err := os.OpenFile(file, flag, 0o640)
+	return f, badFile(err)
 }
 
 // readLogFile yields the events of a log file, and adds each to sum before that. The error that may come last is an [*unfinished] if the file
@@ -184,7 +185,7 @@ func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {
 		lines.Buffer(make([]byte, 1<<20), maxLine)
 		lines.Split(wholeLines)
 		damaged := func(err error) {
-			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
+			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w; name a whole file that roombook export wrote, or export again", f.Name(), sum.events+1, err))
 		}
 		for lines.Scan() {
 			line := lines.Bytes()

@@ -32,6 +32,8 @@ import (
 	_ "time/tzdata" // --timezone works on machines that have no time zone database
 
 	"github.com/spf13/cobra"
+
+	"roombook/eventstore"
 )
 
 // Exit codes.
@@ -78,11 +80,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "roombook: interrupted")
 		return exitInterrupted
 	}
+	why := strings.ReplaceAll(err.Error(), "\n", "; ") // errors that were joined
 	if _, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintf(stderr, "roombook: %v (see roombook help%s)\n", err, strings.TrimPrefix(cmd.CommandPath(), "roombook"))
+		fmt.Fprintf(stderr, "roombook: %s (see roombook help%s)\n", why, strings.TrimPrefix(cmd.CommandPath(), "roombook"))
 		return exitUsage
 	}
-	fmt.Fprintln(stderr, "roombook:", err)
+	if _, refused := errors.AsType[*eventstore.Refused](err); !refused && errors.Is(err, eventstore.ErrUnavailable) {
+		why += "; start it, or check its address in --eventstore"
+	}
+	fmt.Fprintln(stderr, "roombook:", why)
 	return exitFailed
 }
 

@@ -120,6 +120,8 @@ func retry(ctx context.Context, c storeConfig, ids []string, all bool, stdout, s
 	for _, id := range ids {
 		switch _, err := notify.Retry(ctx, store, domain.NotificationID(id), request.Actor, "", request.ID.String()); {
 		case errors.Is(err, notify.ErrNotFailed) && all: // retried by somebody else meanwhile
+		case errors.Is(err, notify.ErrNotFailed):
+			return fmt.Errorf("notification %s: %w; roombook notifications parked lists those that have", id, err)
 		case err != nil:
 			return fmt.Errorf("notification %s: %w", id, err)
 		default:

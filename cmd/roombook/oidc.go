@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -66,10 +65,10 @@ func (c *oidcConfig) secret() (string, error) {
 	}
 	content, err := os.ReadFile(c.secretFile)
 	if err != nil {
-		return "", fmt.Errorf("--oidc-client-secret-file: %w", err)
+		return "", usagef("--oidc-client-secret-file: %w", badFile(err))
 	}
 	if content = bytes.TrimSpace(content); len(content) == 0 {
-		return "", fmt.Errorf("--oidc-client-secret-file: %s is empty", c.secretFile)
+		return "", usagef("--oidc-client-secret-file: %s is empty; it must have the client's secret", c.secretFile)
 	}
 	return string(content), nil
 }

@@ -62,12 +62,12 @@ func readRooms(file string) ([]roomRow, []roomFault, error) {
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, badFile(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxRoomFile+1))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, badFile(err)
 	}
 	if len(text) > maxRoomFile {
 		return nil, nil, fmt.Errorf("%s is larger than %d MiB: it is no file of rooms, or one for several imports", file, maxRoomFile>>20)

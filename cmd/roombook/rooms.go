@@ -148,7 +148,7 @@ func exportRooms(ctx context.Context, c storeConfig, file string, stdout, stderr
 		return fmt.Errorf("%s exists: name another file, or remove it", file)
 	}
 	if err != nil {
-		return err
+		return badFile(err)
 	}
 	if err := errors.Join(form.write(f, rooms), f.Sync(), f.Close()); err != nil {
 		return err

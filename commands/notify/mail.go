@@ -116,7 +116,11 @@ func (c *mailChannel) password() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the mail server's password: %w", err)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("the mail server's password: %s is empty", c.options.PasswordFile)
+	}
+	return password, nil
 }
 
 func (c *mailChannel) pause(n int64) (time.Duration, bool) {
