@@ -26,6 +26,15 @@ func TestFavourites(t *testing.T) {
 			t.Errorf("%d favourites, want %d: %s", n, want, r.body)
 		}
 	}
+	// Whoever opens the address of the form is led to its room.
+	pressed(ann.get(t, ann.ask(t, "GET", "/rooms/red/favourite", nil).want(t, 303).header.Get("Location")).want(t, 200).has(t, "Red"), 0)
+	for _, none := range []string{"none", "a%20b"} {
+		r := ann.ask(t, "GET", "/rooms/"+none+"/favourite", nil)
+		if r.status == 303 {
+			r = ann.get(t, r.header.Get("Location"))
+		}
+		r.want(t, 404).has(t, "There is no such room.", "To the board")
+	}
 	board := "/board?favourites=1&day=" + tomorrow(t)
 	ann.get(t, board).want(t, 200).has(t, "You have no favourites yet.", "0 of 3 rooms")
 	pressed(star("red", "yes", "/rooms/red/page"), 1)
@@ -97,6 +106,30 @@ func TestFavouritesOfUsers(t *testing.T) {
 	other.submit(t, "/rooms/red/favourite", url.Values{"favourite": {"no"}, "back": {page}}).want(t, 200)
 	if r := one.get(t, page); strings.Contains(r.body, pressed) {
 		t.Error("it is still a favourite")
+	}
+
+	// Signing out leaves nothing of a user to whoever signs in next in the same browser, and who is not signed in has no favourites.
+	bob.submit(t, "/rooms/red/favourite", url.Values{"favourite": {"yes"}, "back": {page}}).want(t, 200)
+	bob.cookies["roombook-name"], bob.cookies["roombook-favourites"] = "bob", "red" // from when nobody signed in
+	if r := bob.ask(t, "POST", "/signout", url.Values{}).want(t, 303); r.header.Get("Location") != "/signin" {
+		t.Errorf("%v", r.header)
+	}
+	if left := bob.get(t, "/settings?back=/my").want(t, 200); strings.Contains(left.body, "data-reader") || strings.Contains(left.body, "bob") || strings.Contains(left.body, "/signout") {
+		t.Error(left.body)
+	}
+	for _, path := range []string{page, "/rooms/red/favourite"} {
+		if r := bob.ask(t, "GET", path, nil).want(t, 303); r.header.Get("Location") != "/signin?back="+url.QueryEscape(path) {
+			t.Errorf("%v", r.header)
+		}
+	}
+	next := bob.get(t, "/signin?back="+url.QueryEscape("/rooms/red/favourite")).fields(t, "password")
+	next.Set("name", "ann")
+	next.Set("password", good)
+	for r := bob.ask(t, "POST", "/signin", next); r.header.Get("Location") != page; r = bob.ask(t, "GET", r.header.Get("Location"), nil) {
+		r.want(t, 303)
+	}
+	if r := bob.get(t, page).want(t, 200); strings.Contains(r.body, pressed) || strings.Contains(r.body, "bob") {
+		t.Error("something of bob is left to ann")
 	}
 
 	door := s.token(t, s.userOf(t, accounts.NewUser{Name: "door", Roles: domain.NewRoles(domain.RoleDoor), Rooms: domain.NewRooms("red")}))

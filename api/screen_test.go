@@ -501,6 +501,15 @@ func TestRoomsWithoutScripts(t *testing.T) {
 	ann.submit(t, "/house/red", reopen)
 	book("15:00", "15:30").want(t, 200)
 
+	// A filter that no room fits any more is shown as what it is, until another is chosen.
+	gone := ann.get(t, "/board?building=Former&equipment=Old+beamer").want(t, 200).has(t, "0 of 3 rooms", "No room fits").fields(t, "building")
+	if gone.Get("building") != "Former" || gone.Get("equipment") != "Old beamer" {
+		t.Errorf("%v", gone)
+	}
+	if gone := ann.get(t, "/board").fields(t, "building"); gone.Get("building") != "" || gone.Get("equipment") != "" {
+		t.Errorf("%v", gone)
+	}
+
 	retire := ann.get(t, "/house/red").fields(t, "bookings")
 	retire.Set("do", "retire")
 	if r := ann.submit(t, "/house/red", retire); r.status != 200 && r.status != 422 {

@@ -164,6 +164,7 @@ func (p *Pages) board(v *view) error {
 func (v *view) readBoard() (*board, error) {
 	q := v.r.URL.Query()
 	b := &board{Filter: readBoardFilter(q), Day: v.dayOf(q.Get("day"), v.p.zone)}
+	b.Buildings, b.AllEquipment = []string{b.Filter.Building}, []string{b.Filter.Equipment} // which no room may have any more
 	b.DayName = b.Day.Start.Format(formDay)
 	days := 1
 	if b.Week = b.Filter.View != "day"; b.Week {

@@ -564,6 +564,14 @@ func TestBoard(t *testing.T) {
 		b.key("?")
 		b.until(`document.querySelector('.board-dialog[open] dl')`)
 		// The room that became a favourite is the only one, until its star is pressed again.
+		star := func(favourite string) {
+			t.Helper()
+			b.eval(`fetch('/rooms/b1/favourite', {method: 'POST', body: new URLSearchParams({favourite: '` + favourite + `'})})`)
+		}
+		star("yes")
+		b.board(house + "b")
+		b.until(`[...document.querySelectorAll('.board-row .star')].map(s => s.textContent).join() === '★,★'`)
+		star("no")
 		b.board(house + "b&favourites=1")
 		b.until(`[...document.querySelectorAll('.board-row')].map(r => r.querySelector('.board-room a').textContent + r.querySelector('.star').textContent).join() === 'Room b2★'`)
 		b.run(chromedp.Click(".board-room .star"))

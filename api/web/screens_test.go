@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,9 +285,21 @@ func TestScreensAreLive(t *testing.T) {
 
 	// A door shows what was booked elsewhere, by the clock of its room, and says so when it has no news.
 	t.Run("door", func(t *testing.T) {
-		b := newTab(t, browser, h, "en", in("America/Los_Angeles"))
+		// It only asks for its page when it is told of something: its clock would soon show it too.
+		b := newTab(t, browser, h, "en", in("America/Los_Angeles"), send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `window.setTimeout = (wait => (run, ms, ...values) => ms >= 30_000 ? 0 : wait(run, ms, ...values))(window.setTimeout)`,
+		}))
 		b.run(chromedp.Navigate(h.url + "/rooms/hall/door"))
 		b.live()
+		asked := eval[[]int](b, `(() => {
+			const open = XMLHttpRequest.prototype.open
+			let asked = 0
+			XMLHttpRequest.prototype.open = function (...how) { asked++; open.apply(this, how) }
+			return ['library', 'hall', 'harbour'].map(roomId => (document.dispatchEvent(new CustomEvent('roombook:change', {detail: {roomId}})), asked))
+		})()`)
+		if !slices.Equal(asked, []int{0, 1, 1}) {
+			t.Errorf("after changes of another room, its own, and another it has asked %v times", asked)
+		}
 		b.until(`document.querySelector('.door.free')`)
 		seoul, err := time.LoadLocation("Asia/Seoul")
 		if err != nil {
@@ -427,6 +440,10 @@ func accountScreens(t *testing.T, browser context.Context) {
 			b.until(`document.querySelector('.done code')`)
 			fits(b, fmt.Sprintf("person-link-%s-%s", language, scheme))
 			visit("tokens", "/people/tokens")
+			b.fill(map[string]string{"code": "ABCD-1234"})
+			if got := eval[string](b, `document.getElementById('code').autocomplete + Object.values(sessionStorage)`); got != "one-time-code" {
+				t.Errorf("the code of a display, which is for one time: %q", got)
+			}
 		}
 	}
 

@@ -39,10 +39,10 @@ class RoomBoard extends HTMLElement {
     if (this.#texts.ready) return
     const texts = document.getElementById('board-text')
     this.#texts = {...(texts ? JSON.parse(texts.textContent) : {}), ready: true}
-    const {base, zone, view, day, user, language, accounts, changes, favourites} = this.dataset
+    const {base, zone, view, day, user, language, accounts, changes, starred} = this.dataset
     Object.assign(this, {base: base ?? '', zone, view: view || 'day', day, user: user ?? '', locale: language || 'en', accounts: accounts !== undefined})
     this.#changes = new Set(changes?.split(' '))
-    this.#favourites = new Set(favourites?.split(' '))
+    this.#favourites = new Set(starred?.split(' '))
     this.columns = this.view === 'room' // the lanes are columns, and time goes down
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = document.documentElement.dataset.position ?? '0'
