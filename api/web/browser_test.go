@@ -185,9 +185,10 @@ func chromium(t testing.TB) context.Context {
 	if _, err := exec.LookPath(binary); err != nil {
 		t.Fatalf("these tests need a browser: apt-get install chromium, or name one by ROOMBOOK_TEST_CHROMIUM: %v", err)
 	}
+	// The folder of the browser is one that chromedp makes, and removes also where processes that outlive the browser still write into it.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(binary), chromedp.NoSandbox, chromedp.Flag("headless", "new"), chromedp.DisableGPU, chromedp.Flag("disable-component-update", true),
-		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience), chromedp.UserDataDir(t.TempDir()))
+		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, closeBrowser := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it does not know all of a newer browser's events
 	t.Cleanup(func() {
@@ -863,6 +864,21 @@ func TestBoard(t *testing.T) {
 		b.until(`!document.querySelector('dialog')`)
 		b.board(house + "t")
 		b.until(`document.querySelector('.booking') && !document.querySelector('dialog')`)
+
+		// Nor is what became of a command whose dialog was closed before the answer.
+		x, y = b.point("t1", "13:00")
+		x2, _ = b.point("t1", "14:00")
+		b.drag(x, y, x2, y)
+		b.until(`document.querySelector('.board-dialog[open]')`)
+		b.eval(`window.fetch = () => new Promise(go => { window.answer = () => go(new Response('{}', {status: 401})) })`)
+		b.submit("eve")
+		b.key(kb.Escape)
+		b.until(`!document.querySelector('dialog')`)
+		b.eval(`answer()`)
+		b.until(`document.querySelector('.board-toast').textContent`)
+		if eval[bool](b, `sessionStorage.getItem('roombook-draft') !== null`) {
+			t.Error("the dialog comes back when the page is loaded again")
+		}
 	})
 
 	// A move stays to be seen until the server has answered, and does not overwrite what somebody else has done meanwhile.
