@@ -185,9 +185,10 @@ func chromium(t testing.TB) context.Context {
 	if _, err := exec.LookPath(binary); err != nil {
 		t.Fatalf("these tests need a browser: apt-get install chromium, or name one by ROOMBOOK_TEST_CHROMIUM: %v", err)
 	}
+	// The folder of the browser is one that chromedp makes, and removes also where processes that outlive the browser still write into it.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(binary), chromedp.NoSandbox, chromedp.Flag("headless", "new"), chromedp.DisableGPU, chromedp.Flag("disable-component-update", true),
-		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience), chromedp.UserDataDir(t.TempDir()))
+		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(patience))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, closeBrowser := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it does not know all of a newer browser's events
 	t.Cleanup(func() {
@@ -712,6 +713,39 @@ func TestBoard(t *testing.T) {
 		h.wantBookings(t, "e1", "ann 10:00-11:00, bob 14:00-15:00")
 	})
 
+	// What is told while the board asks for its rooms, and while an answer is on its way, is shown.
+	t.Run("news between questions", func(t *testing.T) {
+		h.room(t, "v1", "")
+		b := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			const send = fetch, told = new Promise(go => { document.tell = go })
+			window.fetch = async (path, options) => {
+				if (path.includes('/rooms?')) await told
+				if (path.includes('/occupancy?')) document.asked = options.headers['Roombook-Position']
+				const answer = await send(path, options)
+				if (path.includes('/occupancy?')) await document.hold?.()
+				return answer
+			}
+			document.addEventListener('roombook:change', e => { document.seen = e.detail.position })
+		}`}))
+		b.run(chromedp.Navigate(h.url + "/board?day=" + day + "&" + house + "v"))
+		b.live()
+		h.book(t, "v1", "09:00", "10:00", "ann")
+		b.until(`document.seen`)
+		b.eval(`document.tell()`)
+		b.until(`Number(document.asked) >= document.seen`)
+		b.until(`document.querySelectorAll('.booking').length === 1`)
+
+		b.eval(`document.hold = () => { delete document.hold; return new Promise(go => { document.go = go }) }`)
+		h.book(t, "v1", "11:00", "12:00", "ben")
+		b.until(`document.go`)
+		h.book(t, "v1", "13:00", "14:00", "eve")
+		b.until(`document.querySelectorAll('.booking').length === 3`)
+		b.eval(`new Promise(shown => { document.querySelector('room-board').addEventListener('board:refreshed', shown), document.go() })`)
+		if n := eval[int](b, `document.querySelectorAll('.booking').length`); n != 3 {
+			t.Errorf("an older answer has taken back what was shown: %d bookings", n)
+		}
+	})
+
 	t.Run("offline and back", func(t *testing.T) {
 		h.room(t, "f1", "")
 		b := newTab(t, browser, h, "en")
@@ -758,6 +792,37 @@ func TestBoard(t *testing.T) {
 		for _, b := range tabs {
 			b.until(h.visible(id))
 		}
+	})
+
+	// Without locks, as over plain HTTP from another machine, each visible tab has a stream of its own, and one that was hidden goes on where it was.
+	t.Run("tabs without locks", func(t *testing.T) {
+		h.room(t, "w1", "")
+		h.room(t, "w2", "")
+		alone := send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `Object.defineProperty(navigator, 'locks', {value: undefined}), Object.defineProperty(document, 'hidden', {get: () => Boolean(document.away)})`,
+		})
+		hide := func(b *tab, is bool) {
+			b.eval(fmt.Sprintf(`document.away = %t, document.dispatchEvent(new Event('visibilitychange'))`, is))
+		}
+		one := newTab(t, browser, h, "en", alone)
+		one.board(house + "w")
+		one.live()
+		hide(one, true)
+		h.wantStreams(t, "0")
+		missed := h.book(t, "w1", "09:00", "10:00", "ann")
+		two := one.another(browser, "en")
+		two.run(alone)
+		two.board(house + "w")
+		two.live()
+		id := h.book(t, "w2", "09:00", "10:00", "ann")
+		two.until(h.visible(id))
+		hide(one, false)
+		one.until(h.visible(id) + " && " + h.visible(missed))
+		// The word of the browser that it is connected again is enough.
+		one.eval(`dispatchEvent(new Event('offline'))`)
+		one.until(`document.querySelector('.board-live.stale')`)
+		one.eval(`dispatchEvent(new Event('online'))`)
+		one.until(`!document.querySelector('.board-live.stale')`)
 	})
 
 	t.Run("another room that is free", func(t *testing.T) {
@@ -807,6 +872,21 @@ func TestBoard(t *testing.T) {
 		b.until(`!document.querySelector('dialog')`)
 		b.board(house + "t")
 		b.until(`document.querySelector('.booking') && !document.querySelector('dialog')`)
+
+		// Nor is what became of a command whose dialog was closed before the answer.
+		x, y = b.point("t1", "13:00")
+		x2, _ = b.point("t1", "14:00")
+		b.drag(x, y, x2, y)
+		b.until(`document.querySelector('.board-dialog[open]')`)
+		b.eval(`window.fetch = () => new Promise(go => { window.answer = () => go(new Response('{}', {status: 401})) })`)
+		b.submit("eve")
+		b.key(kb.Escape)
+		b.until(`!document.querySelector('dialog')`)
+		b.eval(`answer()`)
+		b.until(`document.querySelector('.board-toast').textContent`)
+		if eval[bool](b, `sessionStorage.getItem('roombook-draft') !== null`) {
+			t.Error("the dialog comes back when the page is loaded again")
+		}
 	})
 
 	// A move stays to be seen until the server has answered, and does not overwrite what somebody else has done meanwhile.

@@ -234,7 +234,7 @@ func TestScreensAreLive(t *testing.T) {
 	// The queue is answered by keys, and what others decide or ask for meanwhile is said without taking the focus away.
 	t.Run("approvals", func(t *testing.T) {
 		first := h.book(t, "library", "09:00", "10:00", "ann")
-		second := h.book(t, "library", "11:00", "12:00", "ben")
+		other := h.book(t, "library", "11:00", "12:00", "ben")
 		b := newTab(t, browser, h, "en")
 		h.wantBookings(t, "library", "ann 09:00-10:00, ben 11:00-12:00")
 		b.as("lee")
@@ -245,7 +245,7 @@ func TestScreensAreLive(t *testing.T) {
 		b.eval(`document.activeElement.value = ''`) // where the protocol's second event for the key went
 		b.key("paint")
 		b.live()
-		h.call(t, "PATCH", "/confirms/"+second, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+		h.call(t, "PATCH", "/confirms/"+other, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
 		b.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
 		h.book(t, "library", "13:00", "14:00", "eve")
 		b.until(`!document.getElementById('news').hidden && document.activeElement.id === 'reason' && document.activeElement.value === 'paint'`)
@@ -260,15 +260,35 @@ func TestScreensAreLive(t *testing.T) {
 		// What changes before the page is told of changes is not lost.
 		third := h.book(t, "library", "14:00", "15:00", "sam")
 		h.wantBookings(t, "library", "ben 11:00-12:00, eve 13:00-14:00, sam 14:00-15:00")
-		late := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-			Source: `document.told = new Promise(go => { document.tell = go }), (request => { navigator.locks.request = async (name, use) => (await document.told, request.call(navigator.locks, name, use)) })(navigator.locks.request)`,
-		}))
+		joinsLate := send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			document.told = new Promise(go => { document.tell = go })
+			for (const [of, name] of [[LockManager, 'request'], [BroadcastChannel, 'addEventListener'], [BroadcastChannel, 'postMessage']]) {
+				const call = of.prototype[name]
+				of.prototype[name] = async function (...what) { return await document.told, call.apply(this, what) }
+			}
+		}`})
+		late := newTab(t, browser, h, "en", joinsLate)
 		late.as("lee")
 		late.run(chromedp.Navigate(h.url + "/approvals"))
 		late.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 1`)
 		h.call(t, "PATCH", "/confirms/"+third, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
 		late.eval(`document.tell()`)
 		late.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
+		if src := eval[string](late, `[...document.querySelectorAll('script')].at(-1).src`); !strings.HasSuffix(src, "/live.js") {
+			t.Errorf("%s may begin to listen too late to what live.js tells", src)
+		}
+
+		// Nor is what changes before a tab joins another one, which has shown its page since.
+		fourth := h.book(t, "library", "16:00", "17:00", "tom")
+		second := b.another(browser, "en")
+		second.run(joinsLate, chromedp.Navigate(h.url+"/approvals"))
+		second.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 1`)
+		h.call(t, "PATCH", "/confirms/"+fourth, `{"status":"CONFIRMED","confirmUserId":"kim"}`, 200)
+		b.run(chromedp.Navigate(h.url + "/approvals"))
+		b.live()
+		second.eval(`document.tell()`)
+		second.until(`!document.getElementById('news').hidden`)
+		second.close()
 
 		// A star does not leave the page, and is there when it is loaded again. If it is refused, the page says why.
 		b.run(chromedp.Navigate(h.url + "/rooms/library/page"))
@@ -311,8 +331,10 @@ func TestScreensAreLive(t *testing.T) {
 			t.Errorf("the clock shows %s at %s", shown, now)
 		}
 		now := time.Now()
+		b.eval(`XMLHttpRequest.prototype.setRequestHeader = (set => function (...header) { document.asked = header.join(), set.apply(this, header) })(XMLHttpRequest.prototype.setRequestHeader)
+			document.addEventListener('roombook:change', e => { document.seen = e.detail.position })`)
 		h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"hall","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339)), 201)
-		b.until(`document.querySelector('.door.waiting') && document.readyState === 'complete'`)
+		b.until(`document.querySelector('.door.waiting') && document.asked === 'Roombook-Position,' + document.seen`)
 		b.live() // it is not about to load once more
 		offline := func(is bool) {
 			b.run(send(emulateNetworkConditions, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))

@@ -366,14 +366,14 @@ const (
 	positionSeconds = 30                 // for which lists are asked to show what the reader has just done
 )
 
-// seen is the position of the reader's last command, which lists must have reached.
+// seen is the position that lists must have reached: that of the reader's last command, or of the change that a script was told of.
 func (v *view) seen() eventstore.Position {
-	c, err := v.r.Cookie(cookiePosition)
-	if err != nil {
-		return 0
+	seen, _ := strconv.ParseUint(v.r.Header.Get("Roombook-Position"), 10, 64)
+	if c, err := v.r.Cookie(cookiePosition); err == nil {
+		position, _ := strconv.ParseUint(c.Value, 10, 64)
+		seen = max(seen, position)
 	}
-	position, _ := strconv.ParseUint(c.Value, 10, 64)
-	return eventstore.Position(position)
+	return eventstore.Position(seen)
 }
 
 // request is the metadata of a command of the reader. A form that has an id is carried out once, however often it is sent.

@@ -47,9 +47,9 @@ class RoomBoard extends HTMLElement {
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = document.documentElement.dataset.position ?? '0'
     document.addEventListener('roombook:change', e => this.#changed(e.detail))
-    document.addEventListener('roombook:resync', () => this.#load())
-    document.addEventListener('roombook:behind', e => {
-      if (this.#reach(e.detail.position)) this.#load()
+    document.addEventListener('roombook:resync', e => {
+      this.#reach(e.detail?.position)
+      this.#load()
     })
     document.addEventListener('roombook:state', () => this.#showState())
     document.addEventListener('roombook:favourite', ({detail: {room, is}}) => {
@@ -136,10 +136,12 @@ class RoomBoard extends HTMLElement {
       for (const r of body._embedded.rooms) {
         const room = this.#rooms.get(r.roomId)
         if (room) Object.assign(room, {zone: r.zone, faults: (r.faults ?? []).map(f => [f.equipment, f.text].filter(Boolean).join(': ') || this.text('faults-else')).join(' · ')})
-        spans.set(r.roomId, r.spans.map(s => ({
+        const shown = this.#spans.get(r.roomId)
+        const older = Number(shown?.position) > Number(position) // than the answer to a later question
+        spans.set(r.roomId, older ? shown : Object.assign(r.spans.map(s => ({
           kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, who: this.#who(s), status: s.status, reason: s.reason,
           locked: s.bookingUserId !== this.user && !this.#changes.has('*') && !this.#changes.has(r.roomId), // the reader may see it, and no more
-        })))
+        })), {position}))
       }
     }
     return spans
@@ -412,6 +414,7 @@ class RoomBoard extends HTMLElement {
   // ---- news
 
   #changed({roomId, startDtm, endDtm, position}) {
+    this.#reach(position) // also before there are rooms, which are asked about then
     if (!this.#rooms.has(roomId)) return
     const {start, end} = this.#window()
     if (!startDtm || Date.parse(startDtm) < end && start < Date.parse(endDtm)) this.#refresh(roomId, position)

@@ -143,6 +143,10 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
       dialog.close()
       return
     }
+    if (!dialog.isConnected) { // it was closed before the answer
+      board.notify(board.explain(answer, room.zone).sentence)
+      return
+    }
     check()
     await refuse(answer, slot)
   }

@@ -21,7 +21,8 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
-function refresh() {
+// refresh asks for the page, which is to include everything up to a position, if one is given.
+function refresh(position) {
   clearTimeout(timer)
   timer = setTimeout(refresh, every)
   asked?.abort()
@@ -31,6 +32,7 @@ function refresh() {
   asked.open('GET', here)
   asked.responseType = 'document'
   asked.timeout = every
+  if (position) asked.setRequestHeader('Roombook-Position', position)
   asked.onload = ({target: {status, response}}) => {
     asked = null
     if (status !== 200 || !response) {
@@ -80,9 +82,9 @@ function dim(display) {
 
 document.addEventListener('roombook:change', e => {
   const {room} = content().dataset
-  if (!room || e.detail?.roomId === room) refresh()
+  if (!room || e.detail.roomId === room) refresh(e.detail.position)
 })
-document.addEventListener('roombook:resync', refresh)
+document.addEventListener('roombook:resync', e => refresh(e.detail?.position))
 for (const type of ['pointerdown', 'toggle', 'input']) document.addEventListener(type, () => { touched = Date.now() }, true)
 addEventListener('pointerdown', () => {
   lit = true

@@ -1,40 +1,49 @@
 // One stream of changes for all tabs of a browser. The tab that holds the lock reads it and passes what comes on to the others. Each tab tells
-// its page by events on the document: roombook:change (with what /events says), roombook:resync (anything may have changed), roombook:behind (with
-// the position that the stream has reached, when the tab has joined it) and roombook:state (live or stale).
+// its page by events on the document: roombook:change (with what /events says), roombook:resync (anything may have changed; with the position at
+// which lists have it, if that is known) and roombook:state (live or stale). Over plain HTTP from another machine there are no locks: each visible
+// tab has its own stream then, and passes nothing on, since the others may not have been told what was before.
 
 const prefix = new URL(import.meta.url).pathname
 const base = prefix.slice(0, prefix.lastIndexOf('/assets/'))
-const channel = new BroadcastChannel('roombook' + base)
+const channel = navigator.locks && new BroadcastChannel('roombook' + base)
 
 let state = ''
 let last = document.documentElement.dataset.position ?? '' // the position up to which this tab knows everything
 let source = null
 let leading = false
 let again = 0
-let reached = '0' // the position that lists have to have reached, to have all that has been told
+let reached = last // the position that lists have to have reached, to have all that has been told
 
-function tell(message) {
-  if (message.id) last = message.id
-  if (message.type === 'change') reached = message.detail.position
-  if (message.type === 'state') {
-    if (state === message.detail) return
-    state = message.detail
+// tell tells the page a message. A tab that knows less than the one that has the stream did, from where on it tells, has missed something.
+function tell({type, id, detail, from}) {
+  const missed = Number(from) > Number(last)
+  if (missed || id) last = id ?? from
+  if (missed) document.dispatchEvent(new CustomEvent('roombook:resync', {detail: {position: from}}))
+  if (type === 'change' && Number(detail.position) > Number(reached)) reached = detail.position
+  if (type === 'state') {
+    if (state === detail) return
+    state = detail
   }
-  document.dispatchEvent(new CustomEvent('roombook:' + message.type, {detail: message.detail}))
+  document.dispatchEvent(new CustomEvent('roombook:' + type, {detail}))
 }
 
 function pass(message) {
   tell(message)
-  channel.postMessage(message)
+  channel?.postMessage(message)
+}
+
+function close() {
+  clearTimeout(again)
+  source?.close()
 }
 
 function open() {
-  clearTimeout(again)
-  source?.close()
-  source = new EventSource(base + '/events' + (Number(last) ? '?after=' + last : ''))
+  close()
+  const after = Number(last), from = reached
+  source = new EventSource(base + '/events' + (after ? '?after=' + last : ''))
   const on = (name, handle) => source.addEventListener(name, handle)
-  on('open', () => pass({type: 'state', detail: 'live'}))
-  on('ready', e => pass({type: 'ready', id: e.lastEventId}))
+  on('open', () => pass({type: 'state', detail: 'live', from}))
+  on('ready', e => pass({type: after ? 'ready' : 'resync', id: e.lastEventId}))
   on('change', e => pass({type: 'change', id: e.lastEventId, detail: JSON.parse(e.data)}))
   on('resync', e => pass({type: 'resync', id: e.lastEventId}))
   on('error', () => {
@@ -49,19 +58,18 @@ function lead() {
   return new Promise(() => {}) // until the tab is closed
 }
 
-channel.addEventListener('message', ({data}) => {
-  if (data.type !== 'hello') tell(data)
-  else if (leading && state) {
-    channel.postMessage({type: 'state', detail: state, id: last})
-    channel.postMessage({type: 'behind', detail: {position: reached}})
-  }
-})
-
-if (navigator.locks) {
+if (channel) {
+  channel.addEventListener('message', ({data}) => {
+    if (data.type !== 'hello') tell(data)
+    else if (leading && state) channel.postMessage({type: 'state', detail: state, id: last, from: reached})
+  })
   channel.postMessage({type: 'hello'})
   navigator.locks.request('roombook' + base, lead)
-} else { // over plain HTTP from another machine there are no locks: each visible tab has its own stream
-  const follow = () => document.hidden ? source?.close() : open()
+} else {
+  const follow = () => {
+    leading = !document.hidden
+    leading ? open() : close()
+  }
   document.addEventListener('visibilitychange', follow)
   follow()
 }
