@@ -865,6 +865,14 @@ func TestBoard(t *testing.T) {
 		b.eval(`window.fetch = async () => new Response('{}', {status: 401})`)
 		b.submit("")
 		b.until(`document.querySelector('.board-problem a')?.getAttribute('href') === '/signin?back=' + encodeURIComponent(location.pathname + location.search)`)
+		// Behind a prefix that is the address without it, as the server sees it.
+		if link := eval[string](b, `(board => {
+			history.replaceState(null, '', '/app' + location.pathname)
+			board.base = '/app'
+			return board.explain({status: 401}).link
+		})(document.querySelector('room-board'))`); link != "/app/signin?back=%2Fboard" {
+			t.Error(link)
+		}
 		b.board(house + "t")
 		b.until(`['10:00,11:30,eve'].includes([...document.querySelectorAll('.board-dialog[open] input')].map(i => i.value).join())`)
 		b.submit("")

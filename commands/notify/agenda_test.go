@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"roombook/commands"
 	"roombook/commands/notify/notifytest"
 	"roombook/domain"
 	"roombook/eventstore"
@@ -582,6 +583,29 @@ func TestDeletedStreamHoldsUpNobody(t *testing.T) {
 	}
 	if err := d.Health(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who is asked about a room whose calendar was deleted for good will never be known, and nobody waits for it.
+func TestDeletedCalendarIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w, address := newWorldAt(t)
+	booking := w.book(w.user("ann"))
+	b, err := w.commands.Booking(t.Context(), booking)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), b.Room.Stream(), esdb.TombstoneStreamOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(w.store, Options{Approvers: commands.New(w.store, commands.Options{Policy: domain.DefaultPolicy()}).Approvers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if users, err := d.asked(ctx, domain.Notice{Kind: domain.KindConfirmRequested, Room: b.Room, Booking: booking, User: b.User}); !errors.Is(err, eventstore.ErrDeleted) {
+		t.Errorf("%v %v", users, err)
 	}
 }
 
