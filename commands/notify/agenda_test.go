@@ -107,7 +107,7 @@ func TestRefusedRecipientHoldsUpNobody(t *testing.T) {
 	const all = maxInHand + 88
 	ids := w.createdMany(all, ann, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, ann)); n != 0 {
 		t.Fatalf("%d mails to who is refused", n)
 	}
@@ -176,7 +176,7 @@ func TestFailuresOfOlderPrograms(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann := w.user("ann")
 	o := Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}]", ann, w.rooms()))}
-	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
+	if _, err := EnsureGroup(t.Context(), w.store, w.groupOf(MainGroup)); err != nil {
 		t.Fatal(err)
 	}
 	booking := w.book(w.user("kim"))
@@ -268,7 +268,7 @@ func TestRefusedApproverHoldsUpNoOther(t *testing.T) {
 		w.book(w.user("kim"))
 	}
 	w.until("the other is asked", func() bool { return len(w.subjects(server, bob)) == all })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, ann)); n != 0 {
 		t.Errorf("%d mails to who is refused", n)
 	}
@@ -323,7 +323,7 @@ func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
 	const all = maxInHand + 20
 	ids := w.createdMany(all, gone, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if d.Health() == nil {
 		t.Error("the fallback is not known to be down")
 	}
@@ -430,7 +430,7 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 		c := domain.Fold(domain.Deliveries{}, w.recorded(first)...).On(first, domain.ChannelWebhook)
 		return c.Attempts == 1 && c.Again.After(time.Now())
 	})
-	w.idle(d.routes[1].group)
+	w.idle(d.routes[1].group.Name)
 	if err := d.Health(); err != nil {
 		t.Error(err)
 	}
@@ -464,10 +464,10 @@ func TestUnhandledEvents(t *testing.T) {
 	id := domain.NotificationOf(uuid.New())
 	w.append(id.Stream(), domain.NotificationDue{NotificationID: id, BookingID: "nothing", Channel: domain.ChannelLog, At: time.Now()})
 	w.until("it is counted", func() bool {
-		d.metrics.poll(t.Context(), w.store, d.routes[0].group)
+		d.metrics.poll(t.Context(), w.store, d.routes[0].group.Name)
 		return gauge(t, d, "roombook_notifications_unhandled_events") >= 1
 	})
-	if parked, err := w.store.Parked(t.Context(), d.routes[0].group); err != nil || parked[0].Stream != id.Stream() || !strings.Contains(parked[0].Reason, "booking nothing has no event") {
+	if parked, err := w.store.Parked(t.Context(), d.routes[0].group.Name); err != nil || parked[0].Stream != id.Stream() || !strings.Contains(parked[0].Reason, "booking nothing has no event") {
 		t.Errorf("%+v, %v", parked, err)
 	}
 }
@@ -479,7 +479,7 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 	raw := func(stream, eventType string) {
 		eventstoretest.AppendRaw(t, address, stream, eventType, `{"bookingId": 17}`, "")
 	}
-	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
+	if _, err := EnsureGroup(t.Context(), w.store, w.groupOf(MainGroup)); err != nil {
 		t.Fatal(err)
 	}
 	created, changed, sent := domain.BookingID(uuid.NewString()), w.book(w.user("kim")), w.created(w.user("ann"))
@@ -491,7 +491,7 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 	d, _ := w.start(Options{Mail: mailOptions(server)})
 	var parked []string
 	w.until("they are parked", func() bool {
-		all, err := w.store.Parked(t.Context(), d.routes[0].group)
+		all, err := w.store.Parked(t.Context(), d.routes[0].group.Name)
 		parked = nil
 		for _, e := range all {
 			if strings.Contains(e.Reason, "cannot be decoded") {
@@ -505,7 +505,7 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 			t.Errorf("of %s none is parked: %s", stream, parked)
 		}
 	}
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, w.user("ann"))); n != 0 {
 		t.Errorf("%d mails because of what cannot be read", n)
 	}
@@ -594,7 +594,7 @@ func TestDeletedCheckpoint(t *testing.T) {
 	id := w.created(ann)
 	w.until("it waits for its next attempt", func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == 1 })
 	stop()
-	for _, stream := range []string{checkpointStream, settledStream(d.routes[0].group)} {
+	for _, stream := range []string{checkpointStream, settledStream(d.routes[0].group.Name)} {
 		if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{}); err != nil {
 			t.Fatal(err)
 		}
