@@ -122,7 +122,7 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "unsupported-media-type", status: http.StatusUnsupportedMediaType, title: "The body's media type is not supported",
-		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json. A picture says which it is: image/jpeg, image/png or image/gif.",
+		about: "A body must be JSON in UTF-8 and say so: Content-Type: application/json, application/hal+json, or, for PATCH, application/merge-patch+json. A picture says which it is: image/jpeg, image/png, image/gif or image/webp.",
 		match: typed(func(e *unsupportedMedia, p *problem) {
 			given := "no Content-Type"
 			if e.given != "" {
@@ -148,9 +148,9 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "unusable-picture", status: http.StatusUnprocessableEntity, title: "The picture cannot be used",
-		about: "The body is no JPEG, PNG or GIF that can be read to its end, has more than 26 million pixels, or would take more than 100 MiB of memory to decode, as large progressive JPEGs and large PNGs of 16 bits or interlaced ones do. Send another, or a smaller copy, or a baseline JPEG.",
+		about: "The body is no JPEG, PNG, GIF or WebP that can be read to its end, has more than 26 million pixels, or would take more than 100 MiB of memory to decode, as large progressive JPEGs and large PNGs of 16 bits or interlaced ones do, and lossless WebPs may. Send another, or a smaller copy, or a baseline JPEG.",
 		match: func(err error, p *problem) bool {
-			p.Detail = "The picture cannot be read: it must be a whole JPEG, PNG or GIF."
+			p.Detail = "The picture cannot be read: it must be a whole JPEG, PNG, GIF or WebP."
 			if errors.Is(err, picture.ErrTooDetailed) {
 				p.Detail = fmt.Sprintf("The picture has more than %d million pixels, or would take more than %d MiB of memory to decode; send a smaller copy, or a baseline JPEG.", picture.MaxPixels/1_000_000, picture.MaxDecoded>>20)
 				return true

@@ -543,7 +543,7 @@ func TestPhotoWithoutScripts(t *testing.T) {
 	form.Set("do", "photo")
 	form.Set("alt", "A wall")
 	for file, why := range map[string]string{
-		"<svg/>": "The picture cannot be read. Choose a JPEG, PNG or GIF.", "": "The picture cannot be read.", aPicture[:30]: "The picture cannot be read.",
+		"<svg/>": "The picture cannot be read. Choose a JPEG, PNG, GIF or WebP.", "": "The picture cannot be read.", aPicture[:30]: "The picture cannot be read.",
 	} {
 		if typed := ann.upload(t, "/house/blue", form, file).want(t, 422).has(t, why).fields(t, "alt"); typed.Get("alt") != "A wall" {
 			t.Errorf("%q: %v", file, typed)

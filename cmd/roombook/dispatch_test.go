@@ -327,7 +327,7 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 		}
 	}
 	until("both are refused, and nothing is in hand", func() bool {
-		g, err := store.Group(t.Context(), notify.Group)
+		g, err := store.Group(t.Context(), notify.MainGroup.Name)
 		return err == nil && server.Tried() >= 2 && g.InFlight == 0 && g.Waiting == 0
 	})
 	p.kill()

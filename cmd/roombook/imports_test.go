@@ -44,6 +44,7 @@ var only = map[string][]string{
 	"github.com/gorilla/mux":                               {"api"},
 	"go.opentelemetry.io/otel/sdk":                         {"cmd/roombook"},
 	"go.opentelemetry.io/otel/exporters":                   {"cmd/roombook"},
+	"golang.org/x/image":                                   {"commands/picture"},
 	"net/http":                                             {"api", "api/web", "cmd/roombook", "commands/accounts/oidc", "commands/notify"},
 	"github.com/coreos/go-oidc":                            {"commands/accounts/oidc"},
 	"golang.org/x/oauth2":                                  {"commands/accounts/oidc"},

@@ -225,7 +225,7 @@ func eachGroup(cmd *cobra.Command, c storeConfig, do func(store *events, group s
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	for _, group := range notify.AllGroups {
-		err := do(store, group)
+		err := do(store, group.Name)
 		if refused, ok := errors.AsType[*eventstore.Refused](err); ok && refused.Denied {
 			return fmt.Errorf("%w: name an operator of the event store: --eventstore esdb://ops…", err)
 		}

@@ -53,7 +53,7 @@ For this, --eventstore must name an administrator of the event store. The progra
 				if err != nil {
 					return commands.NeedsSetup(err)
 				}
-				report(cmd, changed, "persistent subscription "+group)
+				report(cmd, changed, "persistent subscription "+group.Name)
 			}
 			return nil
 		},

@@ -86,7 +86,7 @@ func TestSetup(t *testing.T) {
 	}
 	for _, group := range notify.AllGroups {
 		if changed, err := notify.EnsureGroup(t.Context(), user, group); err != nil || changed {
-			t.Errorf("%s made by the user: %t, %v", group, changed, err)
+			t.Errorf("%s made by the user: %t, %v", group.Name, changed, err)
 		}
 	}
 	p := startServe(t, t.TempDir(), "--eventstore", asUser, "--log-level", "error")
@@ -110,14 +110,14 @@ func TestReplayNeedsAnOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ops.Close()
-	if _, err := notify.EnsureGroup(t.Context(), ops, notify.Group); err != nil {
+	if _, err := notify.EnsureGroup(t.Context(), ops, notify.MainGroup); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ops.Append(t.Context(), "notification-1", eventstore.NoStream, eventstore.Proposed{Event: domain.NotificationRetried{NotificationID: "1"}, Metadata: eventstore.Metadata{OccurredAt: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	if err := ops.Consume(ctx, notify.Group, eventstore.ConsumeOptions{}, func(context.Context, eventstore.Delivery) eventstore.Settlement {
+	if err := ops.Consume(ctx, notify.MainGroup.Name, eventstore.ConsumeOptions{}, func(context.Context, eventstore.Delivery) eventstore.Settlement {
 		stop()
 		return eventstore.Park("as the test says")
 	}); !errors.Is(err, context.Canceled) {

@@ -108,7 +108,7 @@ func TestRefusedRecipientHoldsUpNobody(t *testing.T) {
 	const all = maxInHand + 88
 	ids := w.createdMany(all, ann, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, ann)); n != 0 {
 		t.Fatalf("%d mails to who is refused", n)
 	}
@@ -177,7 +177,7 @@ func TestFailuresOfOlderPrograms(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	ann := w.user("ann")
 	o := Options{Mail: mailOptions(server), Directory: write(t, fmt.Sprintf("users: [{user: %s, approves: [%s]}]", ann, w.rooms()))}
-	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
+	if _, err := EnsureGroup(t.Context(), w.store, w.groupOf(MainGroup)); err != nil {
 		t.Fatal(err)
 	}
 	booking := w.book(w.user("kim"))
@@ -269,7 +269,7 @@ func TestRefusedApproverHoldsUpNoOther(t *testing.T) {
 		w.book(w.user("kim"))
 	}
 	w.until("the other is asked", func() bool { return len(w.subjects(server, bob)) == all })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, ann)); n != 0 {
 		t.Errorf("%d mails to who is refused", n)
 	}
@@ -327,7 +327,7 @@ func TestFallbackThatIsDownHoldsUpNobody(t *testing.T) {
 	const all = maxInHand + 20
 	ids := w.createdMany(all, gone, w.user("bob"))
 	w.until("the other's mails are there", func() bool { return len(w.subjects(server, w.user("bob"))) == (all+9)/10 })
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if d.Health() == nil {
 		t.Error("the fallback is not known to be down")
 	}
@@ -432,7 +432,7 @@ func TestWebhookThatIsUnavailableForOne(t *testing.T) {
 		c := domain.Fold(domain.Deliveries{}, w.recorded(first)...).On(first, domain.ChannelWebhook)
 		return c.Attempts == 1 && c.Again.After(time.Now())
 	})
-	w.idle(d.routes[1].group)
+	w.idle(d.routes[1].group.Name)
 	if err := d.Health(); err != nil {
 		t.Error(err)
 	}
@@ -458,7 +458,7 @@ func TestProbesAreOfOthersFirst(t *testing.T) {
 	w.until("the other is in hand, or was", func() bool {
 		d.metrics.mu.Lock()
 		defer d.metrics.mu.Unlock()
-		return len(d.metrics.inHand[d.routes[1].group]) > all || sent() >= 0
+		return len(d.metrics.inHand[d.routes[1].group.Name]) > all || sent() >= 0
 	})
 	before := receiver.requests()
 	w.outcome(good, domain.ChannelWebhook)
@@ -474,11 +474,11 @@ func TestUnhandledEvents(t *testing.T) {
 	id := domain.NotificationOf(uuid.New())
 	w.append(id.Stream(), domain.NotificationDue{NotificationID: id, BookingID: "nothing", Channel: domain.ChannelLog, At: time.Now()})
 	w.until("it is counted", func() bool {
-		d.metrics.poll(t.Context(), w.store, d.routes[0].group)
+		d.metrics.poll(t.Context(), w.store, d.routes[0].group.Name)
 		return gauge(t, d, "roombook_notifications_unhandled_events") >= 1
 	})
 	w.until("it is listed, also where others are", func() bool {
-		parked, err := w.store.Parked(t.Context(), d.routes[0].group)
+		parked, err := w.store.Parked(t.Context(), d.routes[0].group.Name)
 		return err == nil && slices.ContainsFunc(parked, func(e eventstore.ParkedEvent) bool {
 			return e.Stream == id.Stream() && strings.Contains(e.Reason, "booking nothing has no event")
 		})
@@ -492,7 +492,7 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 	raw := func(stream, eventType string) {
 		eventstoretest.AppendRaw(t, address, stream, eventType, `{"bookingId": 17}`, "")
 	}
-	if _, err := EnsureGroup(t.Context(), w.store, Group+w.group); err != nil {
+	if _, err := EnsureGroup(t.Context(), w.store, w.groupOf(MainGroup)); err != nil {
 		t.Fatal(err)
 	}
 	created, changed, sent := domain.BookingID(uuid.NewString()), w.book(w.user("kim")), w.created(w.user("ann"))
@@ -504,13 +504,13 @@ func TestEventsThatCannotBeDecoded(t *testing.T) {
 	d, _ := w.start(Options{Mail: mailOptions(server)})
 	for _, stream := range []string{created.Stream(), changed.Stream(), domain.RealUseOf(changed).Stream(), sent.Stream()} {
 		w.until("of "+stream+" one is parked", func() bool {
-			parked, err := w.store.Parked(t.Context(), d.routes[0].group)
+			parked, err := w.store.Parked(t.Context(), d.routes[0].group.Name)
 			return err == nil && slices.ContainsFunc(parked, func(e eventstore.ParkedEvent) bool {
 				return e.Stream == stream && strings.Contains(e.Reason, "cannot be decoded")
 			})
 		})
 	}
-	w.idle(d.routes[0].group)
+	w.idle(d.routes[0].group.Name)
 	if n := len(w.subjects(server, w.user("ann"))); n != 0 {
 		t.Errorf("%d mails because of what cannot be read", n)
 	}
@@ -622,7 +622,7 @@ func TestDeletedCheckpoint(t *testing.T) {
 	id := w.created(ann)
 	w.until("it waits for its next attempt", func() bool { all, _ := d.agenda.waiting(); return all[domain.ChannelMail] == 1 })
 	stop()
-	for _, stream := range []string{checkpointStream, settledStream(d.routes[0].group)} {
+	for _, stream := range []string{checkpointStream, settledStream(d.routes[0].group.Name)} {
 		if _, err := eventstoretest.Client(t, address).TombstoneStream(t.Context(), stream, esdb.TombstoneStreamOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func BenchmarkLog(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := EnsureGroup(b.Context(), store, Group); err != nil {
+	if _, err := EnsureGroup(b.Context(), store, MainGroup); err != nil {
 		b.Fatal(err)
 	}
 	handler := commands.New(store, commands.Options{Policy: domain.DefaultPolicy()})

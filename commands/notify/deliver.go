@@ -21,8 +21,8 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	if !r.notifies(e.Recorded) {
 		return eventstore.Ack()
 	}
-	defer d.metrics.take(r.group, e.Recorded)()
-	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group, e.Recorded)
+	defer d.metrics.take(r.group.Name, e.Recorded)()
+	ctx, span := eventstore.StartEventSpan(ctx, d.tracer, "notify "+r.group.Name, e.Recorded)
 	err := d.notify(ctx, span.In(lasting), r, e)
 	span.End(err)
 	switch {
@@ -33,7 +33,7 @@ func (d *Dispatcher) handle(ctx, lasting context.Context, r *route, e eventstore
 	case errors.Is(err, errOtherHands):
 		return eventstore.Retry(errOtherHands.Error())
 	default:
-		d.log.Error("the notifications of an event cannot be made, and it is parked", "group", r.group, "event", e.ID, "type", e.Type, "stream", e.Stream,
+		d.log.Error("the notifications of an event cannot be made, and it is parked", "group", r.group.Name, "event", e.ID, "type", e.Type, "stream", e.Stream,
 			"correlation", e.Metadata.CorrelationID, "error", err)
 		return eventstore.Park(err.Error())
 	}

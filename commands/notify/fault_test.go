@@ -31,7 +31,7 @@ func TestFaultsAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.EnsureGroup(t.Context(), Group+w.group, eventstore.GroupSettings{ // as one that was made before there were faults
+	if _, err := w.store.EnsureGroup(t.Context(), MainGroup.Name+w.group, eventstore.GroupSettings{ // as one that was made before there were faults
 		Filter: eventstore.Filter{StreamPrefixes: []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}}, From: end,
 		Strategy: eventstore.DispatchToSingle, MessageTimeout: time.Minute, MaxRetries: 1, CheckpointAfter: time.Second, CheckpointEvents: 1,
 	}); err != nil {

@@ -139,12 +139,12 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	defer m.mu.Unlock()
 	for _, r := range m.of.routes {
 		age := 0.0
-		for _, at := range m.inHand[r.group] {
+		for _, at := range m.inHand[r.group.Name] {
 			age = max(age, time.Since(at).Seconds())
 		}
-		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(m.queueLength(r.group)), r.group)
-		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.group)
-		to <- prometheus.MustNewConstMetric(m.unhandled, prometheus.GaugeValue, float64(m.polled[r.group].Parked), r.group)
+		to <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(m.queueLength(r.group.Name)), r.group.Name)
+		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.group.Name)
+		to <- prometheus.MustNewConstMetric(m.unhandled, prometheus.GaugeValue, float64(m.polled[r.group.Name].Parked), r.group.Name)
 	}
 	waiting, oldest := m.of.agenda.waiting()
 	for _, l := range m.of.lanes {

@@ -21,7 +21,6 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,16 +35,22 @@ import (
 	"roombook/eventstore"
 )
 
-// The groups, which are persistent subscriptions to the log. A webhook has a group of its own, so that it cannot hold up mail. Faults of rooms
-// have one because the filter of an existing group cannot be changed: it only requests notifications, which the others then deliver.
-const (
-	Group        = "roombook-notifications"
-	WebhookGroup = "roombook-notifications-webhook"
-	FaultsGroup  = "roombook-notifications-faults"
+// Group is a persistent subscription to the log.
+type Group struct {
+	Name       string
+	categories []string // of the streams that it reads
+}
+
+// The groups. A webhook has a group of its own, so that it cannot hold up mail. Faults of rooms have one because the filter of an existing group
+// cannot be changed: it only requests notifications, which the others then deliver.
+var (
+	MainGroup    = Group{"roombook-notifications", []string{domain.BookingCategory, domain.RealUseCategory, domain.NotificationCategory}}
+	WebhookGroup = Group{"roombook-notifications-webhook", MainGroup.categories}
+	FaultsGroup  = Group{"roombook-notifications-faults", []string{domain.FaultsCategory}}
 )
 
-// AllGroups are the names of the groups.
-var AllGroups = []string{Group, WebhookGroup, FaultsGroup}
+// AllGroups are all of them.
+var AllGroups = []Group{MainGroup, WebhookGroup, FaultsGroup}
 
 // maxInHand is the maximum number of unacknowledged events per group in a process, including those that wait for their destination.
 const maxInHand = 512
@@ -123,7 +128,7 @@ type Dispatcher struct {
 
 // route delivers the events of a group.
 type route struct {
-	group    string
+	group    Group
 	lane     *lane
 	fallback *lane // may be nil
 	key      func(eventstore.Recorded) string
@@ -177,7 +182,7 @@ func New(store Store, o Options) (*Dispatcher, error) {
 	}
 	d.who.known, d.who.byRoom, d.who.rooms = o.People, o.Approvers, o.Rooms
 	d.metrics = newMetrics(d)
-	main := &route{group: Group, people: true, key: byRecipient}
+	main := &route{group: MainGroup, people: true, key: byRecipient}
 	if o.Mail != nil {
 		mail, err := newMailChannel(*o.Mail, t, d.who)
 		if err != nil {
@@ -277,7 +282,7 @@ func Setup(ctx context.Context, store interface {
 	SetMaxCount(ctx context.Context, stream string, n int) error
 }) error {
 	for _, group := range AllGroups {
-		if err := store.SetMaxCount(ctx, settledStream(group), 1); err != nil {
+		if err := store.SetMaxCount(ctx, settledStream(group.Name), 1); err != nil {
 			return err
 		}
 	}
@@ -290,23 +295,23 @@ func settledStream(group string) string { return "dispatch-settled-" + group }
 // EnsureGroup creates a group if it is missing, and updates its settings if they differ. One that was deleted starts where it had settled
 // everything, by whoever is allowed to create it, and any other at the end of the log: nobody is notified of earlier events. changed reports
 // whether the group was created or updated. The error may be an [*eventstore.Refused]: to create a group takes more rights than to consume it.
-func EnsureGroup(ctx context.Context, store Groups, group string) (changed bool, err error) {
+func EnsureGroup(ctx context.Context, store Groups, group Group) (changed bool, err error) {
 	end, err := store.End(ctx)
 	if err != nil {
 		return false, err
 	}
-	from, err := store.LoadPosition(ctx, settledStream(group))
+	from, err := store.LoadPosition(ctx, settledStream(group.Name))
 	if err != nil {
 		return false, err
 	}
 	if from == 0 || from > end { // the log may have been restored from a backup since
 		from = end
 	}
-	prefixes := []string{domain.BookingCategory + "-", domain.RealUseCategory + "-", domain.NotificationCategory + "-"}
-	if strings.HasPrefix(group, FaultsGroup) {
-		prefixes = []string{domain.FaultsCategory + "-"}
+	var prefixes []string
+	for _, category := range group.categories {
+		prefixes = append(prefixes, category+"-")
 	}
-	return store.EnsureGroup(ctx, group, eventstore.GroupSettings{
+	return store.EnsureGroup(ctx, group.Name, eventstore.GroupSettings{
 		Filter: eventstore.Filter{StreamPrefixes: prefixes},
 		From:   from,
 		// One process receives all events, so that it can keep them in order for each recipient. The others are on standby.
@@ -354,18 +359,18 @@ func (d *Dispatcher) watch(ctx context.Context, r *route) error {
 
 // poll polls a group and stores the position up to which it has settled everything.
 func (d *Dispatcher) poll(ctx context.Context, r *route) {
-	d.metrics.poll(ctx, d.store, r.group)
+	d.metrics.poll(ctx, d.store, r.group.Name)
 	r.saving.Lock()
 	defer r.saving.Unlock()
-	p := d.metrics.settled(r.group)
+	p := d.metrics.settled(r.group.Name)
 	if p == r.settled {
 		return
 	}
-	if err := d.store.SaveCheckpoint(ctx, settledStream(r.group), p); err == nil {
+	if err := d.store.SaveCheckpoint(ctx, settledStream(r.group.Name), p); err == nil {
 		r.settled = p
 		r.unsaved.Over()
 	} else if ctx.Err() == nil {
-		r.unsaved.Failed(err, "group", r.group)
+		r.unsaved.Failed(err, "group", r.group.Name)
 	}
 }
 
@@ -379,7 +384,7 @@ func (d *Dispatcher) follow(ctx, lasting context.Context, r *route) error {
 		} else if err == nil || ok {
 			r.report(nil)
 			d.poll(ctx, r)
-			err = d.store.Consume(ctx, r.group, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Linger: linger, Key: r.key},
+			err = d.store.Consume(ctx, r.group.Name, eventstore.ConsumeOptions{InFlight: maxInHand, Handlers: maxInHand, Linger: linger, Key: r.key},
 				func(ctx context.Context, e eventstore.Delivery) eventstore.Settlement {
 					return d.handle(ctx, lasting, r, e)
 				})
@@ -400,9 +405,9 @@ func (r *route) report(err error) {
 	r.err = err
 	r.mu.Unlock()
 	if err != nil {
-		r.unread.Failed(err, "group", r.group)
+		r.unread.Failed(err, "group", r.group.Name)
 	} else {
-		r.unread.Over("group", r.group)
+		r.unread.Over("group", r.group.Name)
 	}
 }
 

@@ -51,6 +51,12 @@ func (w *world) start(o Options) (d *Dispatcher, stop func()) {
 	return w.startOn(w.store, o)
 }
 
+// groupOf is the group under a name of this world's own.
+func (w *world) groupOf(g Group) Group {
+	g.Name += w.group
+	return g
+}
+
 // startOn is start for a dispatcher with a store of its own.
 func (w *world) startOn(store *eventstore.Store, o Options) (d *Dispatcher, stop func()) {
 	w.Helper()
@@ -59,7 +65,7 @@ func (w *world) startOn(store *eventstore.Store, o Options) (d *Dispatcher, stop
 		w.Fatal(err)
 	}
 	for _, r := range d.routes {
-		r.group += w.group
+		r.group = w.groupOf(r.group)
 		if _, err := EnsureGroup(w.Context(), w.store, r.group); err != nil {
 			w.Fatal(err)
 		}
@@ -209,14 +215,14 @@ func TestTellsOnce(t *testing.T) {
 	stop()
 
 	w.group = "again-" + w.group
-	if _, err := w.store.EnsureGroup(t.Context(), Group+w.group, eventstore.GroupSettings{
+	if _, err := w.store.EnsureGroup(t.Context(), MainGroup.Name+w.group, eventstore.GroupSettings{
 		Filter: eventstore.Filter{StreamPrefixes: []string{booking.Stream()}}, Strategy: eventstore.DispatchToSingle, MessageTimeout: time.Minute, MaxRetries: 1, CheckpointAfter: time.Second, CheckpointEvents: 1,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	w.start(options)
 	w.until("all is consumed again", func() bool {
-		g, err := w.store.Group(t.Context(), Group+w.group)
+		g, err := w.store.Group(t.Context(), MainGroup.Name+w.group)
 		return err == nil && g.Checkpoint >= w.event(booking, "BookingCancelled").Position
 	})
 	if got := w.mails(server); len(got) != 4 {
@@ -380,7 +386,7 @@ func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 	w, address := newWorldAt(t)
 	server := notifytest.NewMailServer(t, false)
 	d, stop := w.start(Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: time.Hour}})
-	group := d.routes[0].group
+	group := d.routes[0].group.Name
 	sent := w.created(w.user("kim"))
 	w.outcome(sent, domain.ChannelMail)
 	server.Stop()
@@ -400,7 +406,7 @@ func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
 	w, address := newWorldAt(t)
 	server := notifytest.NewMailServer(t, false)
 	d, stop := w.start(Options{Mail: mailOptions(server)})
-	group := d.routes[0].group
+	group := d.routes[0].group.Name
 	sent := w.created(w.user("kim"))
 	w.outcome(sent, domain.ChannelMail)
 	stop()
@@ -409,7 +415,7 @@ func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
 	}
 	eventstoretest.DeleteGroup(t, address, group)
 	between, last := w.created(w.user("lee")), w.created(w.user("ann"))
-	if changed, err := EnsureGroup(t.Context(), w.store, group); err != nil || !changed { // as an administrator
+	if changed, err := EnsureGroup(t.Context(), w.store, d.routes[0].group); err != nil || !changed { // as an administrator
 		t.Fatal(changed, err)
 	}
 	w.start(Options{Mail: mailOptions(server)})
@@ -444,7 +450,7 @@ func TestGroupChangesHandsDuringAnOutage(t *testing.T) {
 	o := Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: 50 * time.Millisecond}}
 	network := eventstoretest.BeforeStore(t, address)
 	former, _ := w.startOn(network.Open(t, eventstore.Options{}), o)
-	group := former.routes[0].group
+	group := former.routes[0].group.Name
 	id := w.created(kim)
 	inHand := func(d *Dispatcher) bool {
 		d.metrics.mu.Lock()
@@ -473,7 +479,7 @@ func TestQueueLength(t *testing.T) {
 	w, server := newWorld(t), notifytest.NewMailServer(t, false)
 	d, _ := w.start(Options{Mail: mailOptions(server), Breaker: BreakerOptions{Failures: 1, Delay: time.Hour}})
 	server.Stop()
-	group := d.routes[0].group
+	group := d.routes[0].group.Name
 	w.book(w.user("kim"))
 	w.until("the breaker is open", func() bool { return d.Health() != nil })
 	for range 4 {

@@ -47,11 +47,16 @@ func segments(photo []byte) iter.Seq2[byte, []byte] {
 	}
 }
 
-// orientation is what the EXIF metadata of a JPEG says; upright if it says nothing, or if it is none.
+// orientation is what the EXIF metadata of a JPEG or WebP says; upright if there is none, or it says nothing.
 func orientation(upload []byte) orient {
 	for marker, segment := range segments(upload) {
 		if tiff, exif := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); exif && marker == markerApp1 {
 			return orientationOf(tiff)
+		}
+	}
+	for name, data := range chunks(upload) {
+		if name == "EXIF" {
+			return orientationOf(bytes.TrimPrefix(data, []byte("Exif\x00\x00"))) // which some programs put before it
 		}
 	}
 	return 1

@@ -12,6 +12,8 @@ import (
 	"image/jpeg"
 	_ "image/png"
 	"slices"
+
+	_ "golang.org/x/image/webp"
 )
 
 // The limits of pictures.
@@ -24,7 +26,7 @@ const (
 )
 
 // Types are the media types of pictures that can be uploaded.
-var Types = []string{"image/jpeg", "image/png", "image/gif"}
+var Types = []string{"image/jpeg", "image/png", "image/gif", "image/webp"}
 
 // What is wrong with a picture.
 var (
@@ -56,6 +58,8 @@ func Convert(upload []byte) (Picture, error) {
 		return Picture{}, ErrTooDetailed
 	case config.Width <= 0 || config.Height <= 0:
 		return Picture{}, fmt.Errorf("%w: it is empty", ErrUnreadable)
+	case format == "webp" && isCutOff(upload):
+		return Picture{}, fmt.Errorf("%w: it is cut off", ErrUnreadable)
 	}
 	if decodedBytes(upload, format, config) > MaxDecoded {
 		return Picture{}, ErrTooDetailed
@@ -99,6 +103,8 @@ func decodedBytes(upload []byte, format string, config image.Config) int {
 			perPixel *= 2
 		}
 		return perPixel * pixels
+	case "webp":
+		return webpBytes(upload, config)
 	}
 	for marker, frame := range segments(upload) {
 		if marker > markerProgressive {

@@ -220,7 +220,7 @@ func TestConvertRefuses(t *testing.T) {
 // Whatever is uploaded, it is refused or becomes a JPEG within the bounds.
 func FuzzConvert(f *testing.F) {
 	photo := encode(f, corners(16, 8), asJPEG)
-	for _, upload := range [][]byte{photo, withEXIF(photo, binary.LittleEndian, 6), withEXIF(photo, binary.BigEndian, 8), encode(f, corners(3, 5), asPNG), encode(f, corners(3, 5), asGIF), bomb(5, 5)} {
+	for _, upload := range [][]byte{photo, withEXIF(photo, binary.LittleEndian, 6), withEXIF(photo, binary.BigEndian, 8), encode(f, corners(3, 5), asPNG), encode(f, corners(3, 5), asGIF), bomb(5, 5), webpOf("VP8 ", decoded(f, lossyCorners))} {
 		f.Add(upload)
 	}
 	f.Fuzz(func(t *testing.T, upload []byte) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -95,6 +96,9 @@ func (l *eventLog) inspect() (last uint64, err error) {
 		return 0, l.damage(err)
 	}
 	store, err := pebble.Peek(l.dir, l.fs)
+	if number := syscall.Errno(0); err != nil && !errors.As(err, &number) {
+		err = fmt.Errorf("%w: start the version of the program that wrote it, or a newer one", err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("node: open event log in %s: %w", l.dir, err)
 	}

@@ -121,6 +121,27 @@ func refused(t *testing.T, dir string, files map[string]string, err error) {
 	}
 }
 
+// A log that a newer version of the database wrote is refused, with what to do, and left as it is.
+func TestLogOfANewerVersion(t *testing.T) {
+	files := contents(t, storeLog(t))
+	for name, content := range files {
+		if strings.HasPrefix(name, "marker.format-version.") {
+			delete(files, name)
+			files["marker.format-version.999999.999"] = content
+		}
+	}
+	dir := spoil(t, files)
+	if n, err := Open(Options{Dir: dir}); err == nil {
+		n.Close()
+		t.Error("it was opened")
+	} else if text := err.Error(); !strings.Contains(text, dir) || !strings.HasSuffix(text, ": start the version of the program that wrote it, or a newer one") {
+		t.Errorf("got %v", err)
+	}
+	if after := contents(t, dir); !maps.Equal(files, after) {
+		t.Errorf("files were changed: %q", slices.Sorted(maps.Keys(after)))
+	}
+}
+
 // TestLogIsNotWhole opens copies of a log that lack a file or a part of one: each is refused and left as it is, and once the file
 // is put back all events are there.
 func TestLogIsNotWhole(t *testing.T) {
