@@ -621,6 +621,14 @@ func typedAgain(t *testing.T, h *house, b *tab, endSession func()) {
 	b.until(`document.readyState === 'complete' && document.querySelector('.faults')`)
 	visit("/house")
 	b.until(`document.getElementById('note').value === 'Mind the step.' && sessionStorage.getItem('roombook-typed /rooms/library/page') === null`)
+	// What is typed before the script has run is newer than what was kept.
+	b.run(send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `document.addEventListener('readystatechange', () => {
+		if (sessionStorage.early) document.getElementById('note').value = sessionStorage.early
+		delete sessionStorage.early
+	})`}))
+	b.eval(`sessionStorage.early = 'Mind the gap.'`)
+	visit("/house")
+	b.until(`document.getElementById('note').value === 'Mind the gap.'`)
 
 	b.board("")
 	x, y := b.point("library", "13:00")

@@ -35,7 +35,7 @@ function restore() {
   let back = false
   for (const form of forms) for (const e of fields(form)) {
     const was = kept.forms[formID(form)]?.[fieldID(e)]
-    if (was === undefined || was === value(e) || chosen.has(e.name) && untouched(e)) continue
+    if (was === undefined || was === value(e) || value(e) !== untouched(e) || chosen.has(e.name) && untouched(e)) continue
     if (e.tagName === 'SELECT' && ![...e.options].some(o => o.value === was)) continue
     if (checks(e)) e.checked = was
     else e.value = was
