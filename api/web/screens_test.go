@@ -287,7 +287,7 @@ func TestScreensAreLive(t *testing.T) {
 		b.run(chromedp.Navigate(h.url + "/approvals"))
 		b.live()
 		second.eval(`document.tell()`)
-		second.until(`!document.getElementById('news').hidden`)
+		second.until(`!document.getElementById('news').hidden && document.querySelector('.queue > .decided .queue-news').textContent.startsWith('Confirmed by kim')`)
 		second.close()
 
 		// A star does not leave the page, and is there when it is loaded again. If it is refused, the page says why.
@@ -596,8 +596,10 @@ func typedAgain(t *testing.T, h *house, b *tab, endSession func()) {
 	})()`, strings.ReplaceAll(day, "-", "")))
 	visit("/approvals")
 	ticked := eval[string](b, `(() => { const box = document.querySelectorAll('.queue input[type=checkbox]')[2]; box.click(); return box.value })()`)
-	b.eval(`fetch('/confirms/' + document.querySelector('.queue > li').dataset.booking, {method: 'PATCH', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({status: 'CONFIRMED'})})`)
-	b.until(`document.querySelector('.queue > .decided')`)
+	b.eval(`(async () => {
+		await fetch('/confirms/' + document.querySelector('.queue > li').dataset.booking, {method: 'PATCH', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({status: 'CONFIRMED'})})
+		while ((await (await fetch('/approvals')).text()).split('type="checkbox"').length > 4) await new Promise(go => setTimeout(go, 50))
+	})()`)
 	visit("/approvals")
 	b.until(fmt.Sprintf(`!document.getElementById('typed').hidden && [...document.querySelectorAll('.queue :checked')].map(e => e.value).join() === %q && document.querySelectorAll('.queue > li').length === 3`, ticked))
 	visit("/book?room=library&start=2027-03-10T10:00:00Z&end=2027-03-10T11:00:00Z")

@@ -33,4 +33,7 @@ async function look(booking, position) {
 document.addEventListener('roombook:change', ({detail}) => {
   if (detail.bookingId) look(detail.bookingId, detail.position).catch(() => {}) // said by the next change, or when the page is loaded
 })
-document.addEventListener('roombook:resync', () => { document.getElementById('news').hidden = false })
+document.addEventListener('roombook:resync', async ({detail}) => {
+  document.getElementById('news').hidden = false
+  for (const {dataset} of rows()) await look(dataset.booking, detail?.position ?? '').catch(() => {})
+})
