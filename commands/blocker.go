@@ -16,7 +16,7 @@ const maxConflicts = 10
 // blocker is a reservation because of which another is refused.
 type blocker struct {
 	*domain.Reservation
-	// settled says that the room's calendar shows nothing to be settled of the booking from since on, if the reservation backs it.
+	// settled says that, if the reservation backs its booking, the room's calendar from since on shows no step of it that is open.
 	settled bool
 	since   time.Time
 }
@@ -31,7 +31,7 @@ func blockersIn(c domain.Calendar, by []*domain.Reservation) []blocker {
 		others := slices.ContainsFunc(c.Of(r.BookingID), func(other *domain.Reservation) bool {
 			return !other.Used && other.ReservationID != r.ReservationID
 		})
-		blockers[i] = blocker{r, !cancelled && !others, c.Since()}
+		blockers[i] = blocker{r, !cancelled && !others && c.CompleteFrom(r.Slot.Start), c.Since()}
 	}
 	return blockers
 }
@@ -83,25 +83,43 @@ type glance struct {
 	begun bool // it may miss what is appended from now on
 	done  chan struct{}
 	found loaded[domain.Booking] // unread if it failed
+	late  bool                   // the time of the command that was to read has ended
 }
 
 // look reads a booking as it is stored, by a read that begins after the call. Another's that is to begin will do; if that fails, nothing is
 // found.
 func (g *glances) look(ctx context.Context, h *Handler, id domain.BookingID) (loaded[domain.Booking], error) {
-	g.mu.Lock()
-	before := g.of[id]
-	if before != nil && !before.begun {
-		g.mu.Unlock()
+	own := &glance{done: make(chan struct{}), found: unread[domain.Booking]()}
+	for {
+		before, leads := g.join(id, own)
+		if leads {
+			return g.lead(ctx, h, id, own, before)
+		}
 		select {
 		case <-before.done:
-			return before.found, nil
+			if !before.late {
+				return before.found, nil
+			}
 		case <-ctx.Done():
-			return loaded[domain.Booking]{}, ctx.Err()
+			return own.found, ctx.Err()
 		}
 	}
-	own := &glance{done: make(chan struct{})}
+}
+
+// join returns the latest glance of the booking, if there is one, and makes own the latest unless that one has not begun.
+func (g *glances) join(id domain.BookingID, own *glance) (before *glance, leads bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	before = g.of[id]
+	if before != nil && !before.begun {
+		return before, false
+	}
 	g.of[id] = own
-	g.mu.Unlock()
+	return before, true
+}
+
+// lead reads the booking for all who have joined, once the glance before has ended.
+func (g *glances) lead(ctx context.Context, h *Handler, id domain.BookingID, own, before *glance) (loaded[domain.Booking], error) {
 	defer func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -123,6 +141,7 @@ func (g *glances) look(ctx context.Context, h *Handler, id domain.BookingID) (lo
 	g.mu.Unlock()
 	found := recall[domain.Booking](h, id.Stream())
 	if err := found.readOn(detached, h.store, id.Stream()); err != nil {
+		own.late = detached.Err() != nil
 		return found, err
 	}
 	own.found = found

@@ -15,7 +15,7 @@ import (
 	"roombook/eventstore/eventstoretest"
 )
 
-// gated is a store each of whose reads waits, and then finds a booking that was created and confirmed as often as anything was read before.
+// gated is a store each of whose reads waits, and then yields one event, whose revision is the number of the read.
 type gated struct {
 	Store
 	reads atomic.Int64
@@ -24,10 +24,16 @@ type gated struct {
 
 func (g *gated) Incarnation() eventstore.Incarnation { return 1 }
 
-func (g *gated) ReadStream(context.Context, string, domain.Revision) iter.Seq2[eventstore.Recorded, error] {
+func (g *gated) ReadStream(ctx context.Context, _ string, _ domain.Revision) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		n := g.reads.Add(1)
-		if err := <-g.next; err != nil {
+		var err error
+		select {
+		case err = <-g.next:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
 			yield(eventstore.Recorded{}, err)
 			return
 		}
@@ -77,14 +83,37 @@ func TestGlancesAreShared(t *testing.T) {
 		for of, want := range []struct {
 			n        int
 			revision domain.Revision
-		}{{1, 1}, {20, 2}, {5, 0}} {
-			if len(seen[of]) != want.n || want.revision > 0 && (seen[of][0] != want.revision || seen[of][want.n-1] != want.revision) {
+		}{{1, 1}, {20, 2}, {5, eventstore.NoStream}} {
+			if len(seen[of]) != want.n || seen[of][0] != want.revision || seen[of][want.n-1] != want.revision {
 				t.Errorf("group %d saw revisions %v", of, seen[of])
 			}
 		}
 		if len(failed) != 1 {
 			t.Errorf("a read that failed was told to %d, of five", len(failed))
 		}
+
+		// The time of one who was to read for others ends: they read.
+		go h.glances.look(t.Context(), h, "c")
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		others := make(chan domain.Revision, 3)
+		for _, ctx := range []context.Context{short, t.Context(), t.Context()} {
+			go func() {
+				found, _ := h.glances.look(ctx, h, "c")
+				others <- found.revision
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(time.Second)
+		if r := <-others; r != eventstore.NoStream {
+			t.Errorf("who had no time found revision %d", r)
+		}
+		close(store.next) // all reads go on
+		if one, other := <-others, <-others; one == eventstore.NoStream || other == eventstore.NoStream {
+			t.Errorf("the others found revisions %d and %d", one, other)
+		}
+		synctest.Wait()
 		if len(h.glances.of) != 0 {
 			t.Errorf("%d glances are left", len(h.glances.of))
 		}
@@ -98,6 +127,12 @@ func TestWhatFreesASlotIsDoneFirst(t *testing.T) {
 		ask := request().reservation(b.Revision)
 		ask.BookingID, ask.RoomID, ask.Slot, ask.Replaces = b.ID, room, by, b.Reservation
 		return room, ask
+	}
+	closing := func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
+		if _, err := register(t)(h, b.Room); err != nil {
+			t.Fatal(err)
+		}
+		return b.Room, domain.PeriodClosed{ClosureID: "c", RoomID: b.Room, Slot: domain.Slot{Start: b.Slot.Start, End: b.Slot.Start.Add(time.Hour)}, Bookings: domain.CancelBookings, At: noon}
 	}
 	for name, leave := range map[string]func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event){
 		"a change of time": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
@@ -126,18 +161,18 @@ func TestWhatFreesASlotIsDoneFirst(t *testing.T) {
 			}
 			return replaced(t, b, b.Room, slot(-30, -28))
 		},
-		"a closing": func(t *testing.T, h *Handler, b Booking) (domain.RoomID, domain.Event) {
-			if _, err := register(t)(h, b.Room); err != nil {
-				t.Fatal(err)
-			}
-			return b.Room, domain.PeriodClosed{ClosureID: "c", RoomID: b.Room, Slot: slot(0, 1), Bookings: domain.CancelBookings, At: noon}
-		},
+		"a closing":                        closing,
+		"a closing that is not remembered": closing,
 	} {
 		for _, of := range []string{"known", "unknown"} {
 			t.Run(name+", "+of, func(t *testing.T) {
 				remembering := func() *Handler { return New(store, Options{Policy: domain.DefaultPolicy(), CalendarKeep: time.Hour}) }
 				h := remembering()
-				b := book(t, h, newRoom(), slot(0, 2))
+				begins := 0
+				if name == "a closing that is not remembered" {
+					begins = -5
+				}
+				b := book(t, h, newRoom(), slot(begins, 2))
 				room, left := leave(t, h, b)
 				if _, err := store.Append(t.Context(), room.Stream(), eventstore.Any, eventstore.Proposed{Event: left, Metadata: eventstore.Metadata{OccurredAt: noon}}); err != nil {
 					t.Fatal(err)
@@ -146,11 +181,10 @@ func TestWhatFreesASlotIsDoneFirst(t *testing.T) {
 					h = remembering()
 				}
 				book(t, h, b.Room, slot(1, 3))
-				if name == "a closing" {
-					return
-				}
-				if moved, err := h.Booking(t.Context(), b.ID); err != nil || moved.Reservation == b.Reservation {
-					t.Errorf("it has %s, %v", moved.Reservation, err)
+				if ask, moves := left.(domain.SlotReserved); moves {
+					if moved, err := h.Booking(t.Context(), b.ID); err != nil || moved.Reservation != ask.ReservationID {
+						t.Errorf("it has %s, %v, want %s", moved.Reservation, err, ask.ReservationID)
+					}
 				}
 			})
 		}

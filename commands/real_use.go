@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -67,9 +69,14 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 	inUse := make([]bool, len(begun))
 	reading, ctx := errgroup.WithContext(ctx)
 	for i, r := range begun {
-		reading.Go(func() error {
+		reading.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil { // which would end the program
+					err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
 			other := recall[domain.Booking](h, r.BookingID.Stream())
-			err := other.readOn(ctx, h.store, r.BookingID.Stream())
+			err = other.readOn(ctx, h.store, r.BookingID.Stream())
 			if err != nil || other.unreadable != nil {
 				return err
 			}
