@@ -253,7 +253,7 @@ func TestTheEventStoreIsAwayForAMinute(t *testing.T) {
 func (s *service) wantHistory(t *testing.T, id string, want ...string) {
 	t.Helper()
 	r := s.do(t, "GET", "/bookings/"+id+"/history", "")
-	for deadline := time.Now().Add(patience); r.status == 503 && time.Now().Before(deadline); { // it took longer than the limit
+	for deadline := time.Now().Add(patience); r.status == 503 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // it took longer than the limit
 		r = s.do(t, "GET", "/bookings/"+id+"/history", "")
 	}
 	r.want(t, 200)

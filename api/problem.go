@@ -148,11 +148,11 @@ var problemTypes = slices.Concat(accountProblems, []problemType{
 	},
 	{
 		name: "unusable-picture", status: http.StatusUnprocessableEntity, title: "The picture cannot be used",
-		about: "The body is no JPEG, PNG, GIF or WebP that can be read to its end, has more than 26 million pixels, or would take more than 100 MiB of memory to decode, as large progressive JPEGs and large PNGs of 16 bits or interlaced ones do, and lossless WebPs may. Send another, or a smaller copy, or a baseline JPEG.",
+		about: "The body is no JPEG, PNG, GIF or WebP that can be read to its end, is an animated WebP, has more than 26 million pixels, or could take more than 100 MiB of memory to decode, as large progressive JPEGs, large PNGs of 16 bits or interlaced ones, and all lossless WebPs do. Send a baseline JPEG, or a smaller copy.",
 		match: func(err error, p *problem) bool {
 			p.Detail = "The picture cannot be read: it must be a whole JPEG, PNG, GIF or WebP."
 			if errors.Is(err, picture.ErrTooDetailed) {
-				p.Detail = fmt.Sprintf("The picture has more than %d million pixels, or would take more than %d MiB of memory to decode; send a smaller copy, or a baseline JPEG.", picture.MaxPixels/1_000_000, picture.MaxDecoded>>20)
+				p.Detail = fmt.Sprintf("The picture has more than %d million pixels, or could take more than %d MiB of memory to decode, as any lossless WebP; send a baseline JPEG, or a smaller copy.", picture.MaxPixels/1_000_000, picture.MaxDecoded>>20)
 				return true
 			}
 			return errors.Is(err, picture.ErrUnreadable)

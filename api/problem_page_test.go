@@ -135,6 +135,11 @@ func TestDisplaysComeBackByThemselves(t *testing.T) {
 	wantBack(b.ask(t, "GET", none, nil), none, 404)
 	wantBack(b.ask(t, "POST", none, url.Values{"do": {"book"}}), none, 404)
 
+	// What only ends like the address of a display leads nowhere.
+	if back := b.ask(t, "GET", "//evil.example/door", nil).want(t, 404).header.Get("Refresh"); back != "" {
+		t.Errorf("it goes on to %q", back)
+	}
+
 	// One whose token is gone shows a code again, which it asks for again and again, after a button was pressed too.
 	paired := newReader(newAccountService(t).service, "", "en")
 	const door = "/rooms/1/door?display=e-ink"

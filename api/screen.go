@@ -37,9 +37,11 @@ func (s *Server) screen(of web.Route) handler {
 			x.actor = domain.Actor{}
 		}
 		if errors.Is(err, errUnauthenticated) {
-			to := web.SignInPath(x.r)
+			var to string
 			if of.Path == web.DoorPath {
 				to = x.r.URL.RequestURI() // where a display that is no longer paired shows its code
+			} else {
+				to = web.SignInPath(x.r)
 			}
 			x.header("Location", prefixOf(x.base)+to)
 			x.status = http.StatusSeeOther

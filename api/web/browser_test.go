@@ -881,18 +881,18 @@ func TestBoard(t *testing.T) {
 		b.board(house + "t")
 		b.until(`document.querySelector('.booking') && !document.querySelector('dialog')`)
 
-		// Nor is what became of a command whose dialog was closed before the answer.
+		// What became of a command whose dialog was closed before the answer is told, too.
 		x, y = b.point("t1", "13:00")
 		x2, _ = b.point("t1", "14:00")
 		b.drag(x, y, x2, y)
 		b.until(`document.querySelector('.board-dialog[open]')`)
-		b.eval(`window.fetch = () => new Promise(go => { window.answer = () => go(new Response('{}', {status: 401})) })`)
+		b.eval(`window.fetch = () => new Promise(go => { window.answer ??= () => go(new Response('{}', {status: 401})) })`)
 		b.submit("eve")
 		b.key(kb.Escape)
 		b.until(`!document.querySelector('dialog')`)
 		b.eval(`answer()`)
 		b.until(`document.querySelector('.board-toast').textContent`)
-		if eval[bool](b, `sessionStorage.getItem('roombook-draft') !== null`) {
+		if eval[bool](b, `sessionStorage.getItem('roombook-typed board') !== null`) {
 			t.Error("the dialog comes back when the page is loaded again")
 		}
 	})

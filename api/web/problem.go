@@ -263,7 +263,7 @@ func (v *view) broken(b domain.BrokenRule) string {
 	return b.Detail
 }
 
-// retrySeconds is the interval at which browsers load a temporarily unavailable screen again.
+// retrySeconds is the interval at which browsers load a screen again that is not available for now, or, on a display, for whatever reason.
 const retrySeconds = 30
 
 // fail replies with the page of an error, and returns the error if it is one for the log.
@@ -285,7 +285,7 @@ func (v *view) fail(err error) error {
 func (v *view) showProblem(p problem) error {
 	v.status = p.status
 	switch path := v.r.URL.EscapedPath(); {
-	case path == "/lobby" || strings.HasSuffix(path, "/door"): // nobody is there to leave the page
+	case path == "/lobby" || strings.HasPrefix(path, "/rooms/") && strings.HasSuffix(path, "/door"): // nobody is there to leave the page
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds)+"; url="+v.Link(v.Here()))
 	case p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet:
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))

@@ -368,12 +368,17 @@ const (
 
 // seen is the position that lists must have reached: that of the reader's last command, or of the change that a script was told of.
 func (v *view) seen() eventstore.Position {
-	seen, _ := strconv.ParseUint(v.r.Header.Get("Roombook-Position"), 10, 64)
+	told := []string{v.r.Header.Get("Roombook-Position")}
 	if c, err := v.r.Cookie(cookiePosition); err == nil {
-		position, _ := strconv.ParseUint(c.Value, 10, 64)
-		seen = max(seen, position)
+		told = append(told, c.Value)
 	}
-	return eventstore.Position(seen)
+	var seen eventstore.Position
+	for _, text := range told {
+		if position, err := strconv.ParseUint(text, 10, 64); err == nil {
+			seen = max(seen, eventstore.Position(position))
+		}
+	}
+	return seen
 }
 
 // request is the metadata of a command of the reader. A form that has an id is carried out once, however often it is sent.

@@ -18,6 +18,7 @@ document.addEventListener('keydown', e => {
 
 async function look(booking, position) {
   const reply = await fetch(`${base}/bookings/${booking}/answer?position=${position}`, {cache: 'no-store'})
+  if (reply.redirected) return // to the sign-in
   const row = rows().find(r => r.dataset.booking === booking)
   if (!row) {
     if (reply.status === 204) document.getElementById('news').hidden = false
@@ -33,7 +34,10 @@ async function look(booking, position) {
 document.addEventListener('roombook:change', ({detail}) => {
   if (detail.bookingId) look(detail.bookingId, detail.position).catch(() => {}) // said by the next change, or when the page is loaded
 })
+// Anything may have changed: whatever is shown is looked at, one after the other, as of the latest that was told.
+let resync = 0
 document.addEventListener('roombook:resync', async ({detail}) => {
   document.getElementById('news').hidden = false
-  for (const {dataset} of rows()) await look(dataset.booking, detail?.position ?? '').catch(() => {})
+  const own = ++resync
+  for (const {dataset} of rows()) if (own === resync) await look(dataset.booking, detail?.position ?? '').catch(() => {})
 })

@@ -101,7 +101,9 @@ class RoomBoard extends HTMLElement {
       this.#cursor = this.#selection = null
     }
     this.#rooms = new Map(rooms.map(r => [r.roomId, {...r, zone: r.zone || this.zone, rules: before.get(r.roomId)?.rules}]))
-    this.#spans = await this.#ask([...this.#rooms.keys()], this.#position) ?? this.#spans
+    const spans = await this.#ask([...this.#rooms.keys()], this.#position)
+    if (!spans) return this.#loadFailed()
+    this.#spans = spans
     this.#layOut()
     this.#build()
     this.#resume()
@@ -134,10 +136,10 @@ class RoomBoard extends HTMLElement {
       if (!ok) return null
       this.#reach(position)
       for (const r of body._embedded.rooms) {
-        const room = this.#rooms.get(r.roomId)
-        if (room) Object.assign(room, {zone: r.zone, faults: (r.faults ?? []).map(f => [f.equipment, f.text].filter(Boolean).join(': ') || this.text('faults-else')).join(' · ')})
         const shown = this.#spans.get(r.roomId)
         const older = Number(shown?.position) > Number(position) // than the answer to a later question
+        const room = this.#rooms.get(r.roomId)
+        if (room && !older) Object.assign(room, {zone: r.zone, faults: (r.faults ?? []).map(f => [f.equipment, f.text].filter(Boolean).join(': ') || this.text('faults-else')).join(' · ')})
         spans.set(r.roomId, older ? shown : Object.assign(r.spans.map(s => ({
           kind: s.kind, start: Date.parse(s.startDtm), end: Date.parse(s.endDtm), id: s.bookingId, user: s.bookingUserId, who: this.#who(s), status: s.status, reason: s.reason,
           locked: s.bookingUserId !== this.user && !this.#changes.has('*') && !this.#changes.has(r.roomId), // the reader may see it, and no more
@@ -427,11 +429,9 @@ class RoomBoard extends HTMLElement {
     this.#reach(position)
   }
 
-  // reach notes that lists are to have reached a position, and reports whether none so high was known.
+  // reach notes that lists are to have reached a position.
   #reach(position) {
-    if (BigInt(position ?? 0) <= BigInt(this.#position)) return false
-    this.#position = String(position)
-    return true
+    if (BigInt(position || 0) > BigInt(this.#position)) this.#position = String(position)
   }
 
   async #askAgain() {

@@ -14,20 +14,21 @@ let leading = false
 let again = 0
 let reached = last // the position that lists have to have reached, to have all that has been told
 
-// tell tells the page a message. A tab that knows less than the one that has the stream did, from where on it tells, has missed something.
+// tell tells the page a message. A tab that does not know all that the tab with the stream had been told before has missed something.
 function tell({type, id, detail, from}) {
   const missed = Number(from) > Number(last)
   if (missed || id) last = id ?? from
-  if (missed) document.dispatchEvent(new CustomEvent('roombook:resync', {detail: {position: from}}))
+  if (missed && type !== 'resync') document.dispatchEvent(new CustomEvent('roombook:resync', {detail: {position: from}}))
   if (type === 'change' && Number(detail.position) > Number(reached)) reached = detail.position
   if (type === 'state') {
     if (state === detail) return
     state = detail
   }
-  document.dispatchEvent(new CustomEvent('roombook:' + type, {detail}))
+  if (type !== 'ready') document.dispatchEvent(new CustomEvent('roombook:' + type, {detail}))
 }
 
 function pass(message) {
+  message = {from: reached, ...message}
   tell(message)
   channel?.postMessage(message)
 }
@@ -43,9 +44,10 @@ function open() {
   source = new EventSource(base + '/events' + (after ? '?after=' + last : ''))
   const on = (name, handle) => source.addEventListener(name, handle)
   on('open', () => pass({type: 'state', detail: 'live', from}))
-  on('ready', e => pass({type: after ? 'ready' : 'resync', id: e.lastEventId}))
+  const resync = e => pass({type: 'resync', id: e.lastEventId, detail: {position: reached}})
+  on('ready', e => after ? pass({type: 'ready', id: e.lastEventId}) : resync(e))
   on('change', e => pass({type: 'change', id: e.lastEventId, detail: JSON.parse(e.data)}))
-  on('resync', e => pass({type: 'resync', id: e.lastEventId}))
+  on('resync', resync)
   on('error', () => {
     pass({type: 'state', detail: 'stale'})
     if (source.readyState === EventSource.CLOSED) again = setTimeout(open, 2000 + 3000 * Math.random()) // it gives up on any other answer than 200
