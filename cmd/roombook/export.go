@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +87,7 @@ func resumeExport(ctx context.Context, store *events, f *os.File, missing *gaps)
 	case err == nil:
 		return 0, nil, fmt.Errorf("%s is a complete export already: name another file, or remove it", f.Name())
 	case !errors.As(err, &incomplete):
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("%w; it is no export, or is damaged: name another file, or remove it", err)
 	case sum.events == 0 && incomplete.size == 0:
 		info, err := f.Stat()
 		if err != nil {
@@ -127,7 +129,7 @@ func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.P
 		if e.Position > total {
 			break
 		}
-		if strings.HasPrefix(e.Stream, domain.PhotoCategory+"-") {
+		if isPhoto(e.Stream) {
 			kept, err := isKept(ctx, store, e)
 			if err != nil {
 				return errors.Join(err, out.Flush())
@@ -158,6 +160,13 @@ func appendLog(ctx context.Context, store *events, f *os.File, last eventstore.P
 		return err
 	}
 	return errors.Join(out.Flush(), f.Sync())
+}
+
+// isPhoto reports whether a stream has the name of a photo's. Other programs may have streams whose names only begin like it.
+func isPhoto(stream string) bool {
+	hash, is := strings.CutPrefix(stream, domain.PhotoCategory+"-")
+	sum, err := hex.DecodeString(hash)
+	return is && err == nil && len(sum) == sha256.Size
 }
 
 // isKept reports whether an event of the log can still be read from its stream, which may have been deleted since.

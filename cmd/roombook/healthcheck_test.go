@@ -29,7 +29,7 @@ func TestHealthcheck(t *testing.T) {
 	}
 	for _, listen := range []string{p.address, ":" + port, "0.0.0.0:" + port} {
 		code, said, wrong := healthcheck(t, "--listen", listen)
-		for deadline := time.Now().Add(time.Minute); strings.Contains(wrong, "DOWN") && time.Now().Before(deadline); { // a part may need more than a second
+		for deadline := time.Now().Add(time.Minute); strings.Contains(wrong, "DOWN") && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // a part may need more than a second
 			code, said, wrong = healthcheck(t, "--listen", listen)
 		}
 		if code != exitOK || !strings.Contains(said, `"status":"UP"`) {

@@ -49,6 +49,9 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 	defer f.Close()
 	whole, missing := newLogSum(), newGaps()
 	for e, err := range readLogFile(f, whole) {
+		if _, ok := errors.AsType[*unfinished](err); err != nil && !ok {
+			err = fmt.Errorf("%w; name a whole file that roombook export wrote, or export again", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -185,7 +185,7 @@ func readLogFile(f *os.File, sum *logSum) iter.Seq2[eventstore.Stored, error] {
 		lines.Buffer(make([]byte, 1<<20), maxLine)
 		lines.Split(wholeLines)
 		damaged := func(err error) {
-			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w; name a whole file that roombook export wrote, or export again", f.Name(), sum.events+1, err))
+			yield(eventstore.Stored{}, fmt.Errorf("%s, line %d: %w", f.Name(), sum.events+1, err))
 		}
 		for lines.Scan() {
 			line := lines.Bytes()

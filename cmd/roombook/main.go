@@ -85,8 +85,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "roombook: %s (see roombook help%s)\n", why, strings.TrimPrefix(cmd.CommandPath(), "roombook"))
 		return exitUsage
 	}
-	if _, refused := errors.AsType[*eventstore.Refused](err); !refused && errors.Is(err, eventstore.ErrUnavailable) {
-		why += "; start it, or check its address in --eventstore"
+	if _, refused := errors.AsType[*eventstore.Refused](err); !refused && errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrReplaced) {
+		why += "; start the event store, or check its address in --eventstore"
 	}
 	fmt.Fprintln(stderr, "roombook:", why)
 	return exitFailed

@@ -64,7 +64,7 @@ func TestReadyWithLists(t *testing.T) {
 	p.awaitReady(t)
 
 	api := startServe(t, other, "--eventstore", nodeOf(t, data), "--roles", "api")
-	for reached := false; !reached; { // a part that does not answer within a second is taken to be away
+	for reached := false; !reached; time.Sleep(10 * time.Millisecond) { // a part that does not answer within a second is taken to be away
 		status, body := api.ready(t)
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, `"lists":{"status":"DOWN"}`) {
 			t.Fatalf("without lists: %d %s", status, body)

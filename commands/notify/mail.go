@@ -118,7 +118,7 @@ func (c *mailChannel) password() (string, error) {
 	}
 	password := strings.TrimRight(string(text), "\r\n")
 	if password == "" {
-		return "", fmt.Errorf("the mail server's password: %s is empty", c.options.PasswordFile)
+		return "", fmt.Errorf("the mail server's password: %s is empty; it must have the password", c.options.PasswordFile)
 	}
 	return password, nil
 }
