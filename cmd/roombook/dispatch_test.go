@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -428,16 +427,8 @@ func TestNotificationsCommands(t *testing.T) {
 
 	// The length and the age of a queue follow the group's own account, which is read every few seconds.
 	metrics := func() string {
-		response, err := http.Get("http://" + p.address + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body)
+		_, body := p.get(t, "/metrics")
+		return body
 	}
 	for _, want := range []string{
 		`roombook_notifications_sent_total{channel="mail"} 2`, `roombook_notifications_parked_total{channel="mail"} 2`, `roombook_notifications_queue_length{group="roombook-notifications"} 0`,

@@ -146,11 +146,12 @@ func (g *gaps) revision(stream string) domain.Revision {
 
 // add looks whether the event is the one that its stream has to have next.
 func (g *gaps) add(e eventstore.Stored) {
-	next := g.revision(e.Stream)
+	key := maphash.String(g.seed, e.Stream)
+	next := g.next[key]
 	category, _, _ := strings.Cut(e.Stream, "-")
 	switch {
 	case e.Revision == next:
-		g.next[maphash.String(g.seed, e.Stream)]++
+		g.next[key]++
 	case !eventstore.Known(e.Type) && !slices.Contains(programCategories, category):
 		g.others[e.Stream] = true
 	case g.program != nil:

@@ -16,7 +16,12 @@ import (
 // ready requests /readyz.
 func (p *process) ready(t testing.TB) (status int, body string) {
 	t.Helper()
-	response, err := http.Get("http://" + p.address + "/readyz")
+	return p.get(t, "/readyz")
+}
+
+func (p *process) get(t testing.TB, path string) (status int, body string) {
+	t.Helper()
+	response, err := http.Get("http://" + p.address + path)
 	if err != nil {
 		t.Fatal(err)
 	}

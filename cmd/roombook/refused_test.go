@@ -106,12 +106,8 @@ func TestRefusedWhileRunning(t *testing.T) {
 	}
 	ready := func() int {
 		t.Helper()
-		response, err := http.Get("http://" + p.address + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		return response.StatusCode
+		status, _ := p.ready(t)
+		return status
 	}
 	becomesReady := func() {
 		for ready() != http.StatusOK {
