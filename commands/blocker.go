@@ -139,8 +139,8 @@ func (g *glances) lead(ctx context.Context, h *Handler, id domain.BookingID, own
 	g.mu.Lock()
 	own.begun = true
 	g.mu.Unlock()
-	found := recall[domain.Booking](h, id.Stream())
-	if err := found.readOn(detached, h.store, id.Stream()); err != nil {
+	found, err := current[domain.Booking](detached, h, id.Stream())
+	if err != nil {
 		own.late = detached.Err() != nil
 		return found, err
 	}

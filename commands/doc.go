@@ -27,9 +27,9 @@
 //
 // transact.go is the loop, key.go and retry.go are its parts; booking.go, confirm.go, real_use.go and release.go are the commands on bookings;
 // room.go and photo.go are those on rooms, and closure.go what follows from them; reservation.go takes and releases slots, by way of room_queue.go,
-// calendar.go and calendar_snapshot.go, and blocker.go settles what is in the way; stream.go is an aggregate as it is known, with in_flight.go for appends of other commands to the same
-// stream; cache.go is what is remembered of both; settle.go finishes what was left half-done, and recovery.go finds it with the help of
-// open_step.go. audit.go checks a log against the rules; setup.go prepares an event store.
+// calendar.go and calendar_snapshot.go, and blocker.go settles what is in the way; stream.go is an aggregate as it is known, with in_flight.go
+// for appends of other commands to the same stream; cache.go is what is remembered of both; settle.go finishes what was left half-done, and
+// recovery.go finds it with the help of open_step.go. audit.go checks a log against the rules; setup.go prepares an event store.
 //
 // Single resources are read here too, folded from their streams: always what has been committed.
 package commands

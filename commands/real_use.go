@@ -75,8 +75,7 @@ func (h *Handler) stillInUseBy(ctx context.Context, b domain.Booking, at time.Ti
 					err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 				}
 			}()
-			other := recall[domain.Booking](h, r.BookingID.Stream())
-			err = other.readOn(ctx, h.store, r.BookingID.Stream())
+			other, err := current[domain.Booking](ctx, h, r.BookingID.Stream())
 			if err != nil || other.unreadable != nil {
 				return err
 			}

@@ -79,6 +79,13 @@ func load[S state[S]](ctx context.Context, store Store, stream string) (loaded[S
 	return l, l.unreadable
 }
 
+// current returns the aggregate as it is stored: as it is remembered, with what was appended to its stream since.
+func current[S state[S]](ctx context.Context, h *Handler, stream string) (loaded[S], error) {
+	l := recall[S](h, stream)
+	err := l.readOn(ctx, h.store, stream)
+	return l, err
+}
+
 // readTo reads what was appended to the stream since, which goes up to the named revision at least.
 func (l *loaded[S]) readTo(ctx context.Context, store Store, stream string, named domain.Revision) error {
 	return readUntil(ctx, named, func() (domain.Revision, error) {
