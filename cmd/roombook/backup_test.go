@@ -46,6 +46,7 @@ func TestBackupOfARunningProgram(t *testing.T) {
 	verb(t, "backup", file, "--data", data)
 	close(stop)
 	clients.Wait()
+	p.awaitReady(t)
 	p.stop(t)
 	verb(t, "verify", "--data", data)
 

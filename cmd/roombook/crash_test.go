@@ -207,6 +207,7 @@ func TestKilledInTheMiddleOfAThousandBookings(t *testing.T) {
 			t.Errorf("request %d: %d, conflicts %v", i, status, refusal.ConflictsWith)
 		}
 	}
+	p.awaitReady(t)
 	verb(t, "verify", "--data", data) // through the running program
 	p.stop(t)
 	verb(t, "verify", "--data", data) // on its folder

@@ -269,6 +269,7 @@ func TestMoveOfDeletedPhotos(t *testing.T) {
 			t.Errorf("moved was event %d of %s", e.Revision, e.Stream)
 		}
 	}
+	p.awaitReady(t)
 	p.stop(t)
 	verb(t, "verify", "--data", moved)
 }

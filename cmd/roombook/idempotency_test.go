@@ -104,6 +104,7 @@ func TestKeysOutliveTheProgram(t *testing.T) {
 	second := startServe(t, filepath.Join(t.TempDir(), "data"), "--eventstore", nodeOf(t, data), "--roles", "api")
 	again("by a second program", newCaller(t, second))
 	second.stop(t)
+	p.awaitReady(t)
 	verb(t, "verify", "--data", data)
 	p.stop(t)
 }
