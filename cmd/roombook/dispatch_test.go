@@ -310,13 +310,16 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 	dispatch := func(name string) *process {
 		return startServeBy(t, trusting(t, server), filepath.Join(dir, name), append(mailFlags(server), "--roles", "dispatch", "--eventstore", node, "--log-level", "error")...)
 	}
-	p := dispatch("first")
-	c.bookAndCancel(t, 0)
 	store, err := eventstore.Open(eventstore.Options{ConnectionString: node})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
+	p := dispatch("first")
+	if _, err := store.Group(t.Context(), notify.MainGroup.Name); err != nil {
+		t.Errorf("who listens would not yet notify anybody of a booking: %v", err)
+	}
+	c.bookAndCancel(t, 0)
 	until := func(what string, holds func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
@@ -326,8 +329,9 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 		}
 	}
 	until("both are refused, and nothing is in hand", func() bool {
+		tried := server.Tried()
 		g, err := store.Group(t.Context(), notify.MainGroup.Name)
-		return err == nil && server.Tried() >= 2 && g.InFlight == 0 && g.Waiting == 0
+		return tried >= 2 && err == nil && g.InFlight == 0 && g.Waiting == 0
 	})
 	p.kill()
 	server.Answer(nil)

@@ -190,6 +190,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) (err er
 		}
 		registry.MustRegister(dispatcher.Collectors()...)
 		probes = append(probes, api.Probe{Name: "notifications", Check: func(context.Context) error { return dispatcher.Health() }, Advisory: true})
+		dispatcher.Prepare(serving)
 		start(serving, dispatcher.Run)
 	}
 	if c.has(roleAPI) {

@@ -326,6 +326,21 @@ func EnsureGroup(ctx context.Context, store Groups, group Group) (changed bool, 
 	})
 }
 
+// Prepare makes the groups that are missing, as far as that is possible within a moment: a booking that is made before its group is notified to
+// nobody. Run makes those that it could not.
+func (d *Dispatcher) Prepare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, preparing)
+	defer cancel()
+	for _, r := range d.routes {
+		if _, err := EnsureGroup(ctx, d.store, r.group); err != nil {
+			return
+		}
+	}
+}
+
+// preparing limits how long Prepare takes.
+const preparing = 2 * time.Second
+
 // grace is how long a delivery in progress may continue after the context has ended.
 const grace = 5 * time.Second
 
