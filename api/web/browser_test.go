@@ -786,7 +786,7 @@ func TestBoard(t *testing.T) {
 		h.room(t, "y1", "")
 		b := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
 			document.addEventListener('readystatechange', () => { document.documentElement.dataset.position = 1e12 }, {once: true})
-			document.addEventListener('roombook:resync', e => { document.back = e.detail.back })
+			document.addEventListener('roombook:resync', e => { document.back ||= e.detail.back })
 		}`}))
 		b.board(house + "y")
 		b.until(`document.back`)

@@ -408,7 +408,7 @@ func TestScreensAreLive(t *testing.T) {
 			document.asked = document.answered = 0
 			XMLHttpRequest.prototype.send = function () {
 				document.asked++
-				this.addEventListener('load', () => document.answered++)
+				this.addEventListener('load', () => { if (++document.answered === 2) document.asked2 = document.asked })
 				send.call(this)
 			}
 		}`}))
@@ -435,7 +435,7 @@ func TestScreensAreLive(t *testing.T) {
 			t.Errorf("%d questions at once", n)
 		}
 		b.until(`document.answered === 2`)
-		if n := eval[int](b, `document.asked`); n > 2 {
+		if n := eval[int](b, `document.asked2`); n > 2 {
 			t.Errorf("%d questions", n)
 		}
 	})

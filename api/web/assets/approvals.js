@@ -3,6 +3,7 @@
 const base = document.documentElement.dataset.base
 const rows = () => [...document.querySelectorAll('.queue > li:not(.decided)')]
 const reason = document.getElementById('reason')
+const patience = 30_000
 
 // a confirms the booking that has the focus, or else the first one. d chooses it, to be denied once the reason is given.
 document.addEventListener('keydown', e => {
@@ -32,7 +33,7 @@ async function look(booking, position) {
 }
 
 async function show(booking, position) {
-  const reply = await fetch(`${base}/bookings/${booking}/answer?position=${position}`, {cache: 'no-store'})
+  const reply = await fetch(`${base}/bookings/${booking}/answer?position=${position}`, {cache: 'no-store', signal: AbortSignal.timeout(patience)})
   if (reply.redirected) return // to the sign-in
   const row = rows().find(r => r.dataset.booking === booking)
   if (!row) {
@@ -61,6 +62,7 @@ function resync(position) {
   asked = new XMLHttpRequest() // reads a page without a sink that trusted types guard
   asked.open('GET', location.href)
   asked.responseType = 'document'
+  asked.timeout = patience
   if (position) asked.setRequestHeader('Roombook-Position', position)
   asked.onload = ({target: {status, response}}) => {
     if (status >= 500) return retry()
@@ -71,6 +73,6 @@ function resync(position) {
     for (const {dataset} of rows()) if (!waiting.includes(dataset.booking)) look(dataset.booking, position)
   }
   const retry = () => { again = setTimeout(resync, 2000, position) }
-  asked.onerror = retry
+  asked.onerror = asked.ontimeout = retry
   asked.send()
 }
