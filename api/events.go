@@ -92,7 +92,7 @@ const maxChanges = 4096
 // safe for concurrent use.
 type changes struct {
 	subscribe Subscribe
-	end       func(context.Context) (eventstore.Position, error)
+	readBack  func(ctx context.Context, before eventstore.Position, count uint64) iter.Seq2[eventstore.Recorded, error]
 	zone      *time.Location
 	wanted    chan struct{} // receives a token when a stream begins
 
@@ -102,11 +102,12 @@ type changes struct {
 	latest []change      // all changes after from, up to to
 	from   eventstore.Position
 	to     eventstore.Position
+	listed eventstore.Position // of the last event up to there that all lists reach; 0 if it is too far back to know
 	closed bool
 }
 
 func newChanges(o Options) *changes {
-	return &changes{subscribe: o.Subscribe, end: o.End, zone: o.Zone, wanted: make(chan struct{}, 1), more: make(chan struct{})}
+	return &changes{subscribe: o.Subscribe, readBack: o.ReadBack, zone: o.Zone, wanted: make(chan struct{}, 1), more: make(chan struct{})}
 }
 
 // run follows the log from the first stream on until ctx ends, and then ends all streams.
@@ -130,15 +131,13 @@ func (c *changes) run(ctx context.Context) {
 // follow subscribes from the end of the log until the subscription breaks, and reports whether it received anything. The filter is that of
 // the lists, so that they reach each position, and what gives slots back.
 func (c *changes) follow(ctx context.Context) (received bool) {
-	end, err := c.end(ctx)
+	filter := projections.All()[0].Filter
+	end, listed, err := c.last(ctx, filter)
 	if err != nil {
 		return false
 	}
-	filter := projections.All()[0].Filter
-	listed := filter.TypePrefixes
-	filter.TypePrefixes = append(slices.Clip(listed), domain.SlotReleased{}.EventType(), domain.SlotUsed{}.EventType())
-	c.update(func() { c.begun, c.latest, c.from, c.to = c.begun+1, nil, end, end })
-	var position eventstore.Position // that all lists reach
+	filter.TypePrefixes = append(slices.Clip(filter.TypePrefixes), domain.SlotReleased{}.EventType(), domain.SlotUsed{}.EventType())
+	c.update(func() { c.begun, c.latest, c.from, c.to, c.listed = c.begun+1, nil, end, end, listed })
 	for batch, err := range c.subscribe(ctx, end, filter) {
 		if err != nil {
 			break
@@ -149,10 +148,10 @@ func (c *changes) follow(ctx context.Context) (received bool) {
 				switch r.Event.(type) {
 				case domain.SlotReleased, domain.SlotUsed:
 				default:
-					position = r.Position
+					c.listed = r.Position
 				}
 				if change, ok := changeOf(r.Event, c.zone); ok {
-					change.id, change.Position = r.Position, position
+					change.id, change.Position = r.Position, c.listed
 					c.latest = append(c.latest, change)
 				}
 			}
@@ -164,6 +163,20 @@ func (c *changes) follow(ctx context.Context) (received bool) {
 		})
 	}
 	return received
+}
+
+// last returns the positions of the log's last event and of the last one that a filter selects; 0 if that is not among the latest maxChanges.
+func (c *changes) last(ctx context.Context, f eventstore.Filter) (end, selected eventstore.Position, err error) {
+	for r, err := range c.readBack(ctx, 0, maxChanges) {
+		if err != nil {
+			return 0, 0, err
+		}
+		end = max(end, r.Position)
+		if len(f.Select([]eventstore.Recorded{r})) > 0 {
+			return end, r.Position, nil
+		}
+	}
+	return end, 0, nil
 }
 
 // update changes the fields and wakes all readers.
@@ -180,7 +193,12 @@ func (c *changes) update(change func()) {
 type subscriber struct {
 	subscription int
 	position     eventstore.Position
+	listed       eventstore.Position // what queries have to reach to include everything up to position; 0 if that is not known
+	ahead        bool                // began after a position that the subscription has not reached
 }
+
+// replaced is the subscription of a reader that has read a log which was since put back to an earlier end.
+const replaced = -1
 
 // next returns the changes that a reader has not seen, and the reader's new state. If there are none, more is closed as soon as there are. A
 // reader that has missed changes gets resync.
@@ -190,8 +208,8 @@ func (c *changes) next(r subscriber) (news []change, now subscriber, resync bool
 	if c.begun == 0 || c.closed {
 		return nil, r, false, c.more, c.closed
 	}
-	now = subscriber{c.begun, max(r.position, c.to)}
 	first := r.subscription == 0
+	now = subscriber{c.begun, max(r.position, c.to), c.listed, first && r.position > c.to}
 	switch {
 	case first && r.position == 0:
 		now.position = c.to
@@ -293,13 +311,23 @@ func (s *Server) stream(x *exchange, r subscriber) {
 		default:
 		}
 		news, now, resync, more, closed := s.changes.next(r)
+		if now.ahead {
+			end, err := s.end(x.ctx)
+			if err != nil {
+				return // and the reader connects again
+			}
+			if end < r.position {
+				r = subscriber{subscription: replaced}
+				continue
+			}
+		}
 		switch {
 		case closed:
 			return
 		case resync:
-			fmt.Fprintf(&out, "event: resync\nid: %d\ndata: {}\n\n", now.position)
+			fmt.Fprintf(&out, "event: resync\nid: %d\ndata: {\"position\":%d}\n\n", now.position, now.listed)
 		case r.subscription == 0 && now.subscription > 0 && len(news) == 0:
-			fmt.Fprintf(&out, "event: ready\nid: %d\ndata: {}\n\n", now.position)
+			fmt.Fprintf(&out, "event: ready\nid: %d\ndata: {\"position\":%d}\n\n", now.position, now.listed)
 		}
 		all := x.actor.May(domain.ReadBookings, domain.SomebodyElse) == nil // else a door, which is told of its own rooms
 		for _, c := range news {

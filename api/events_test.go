@@ -124,6 +124,19 @@ func until(t testing.TB, events <-chan sse, want func(sse) bool) sse {
 	}
 }
 
+// wantAsOf fails the test unless an event has a position as of which a room has a booking.
+func (l *listening) wantAsOf(t testing.TB, e sse, room, booking string) {
+	t.Helper()
+	var told struct{ Position uint64 }
+	if err := json.Unmarshal([]byte(e.data), &told); err != nil || told.Position == 0 {
+		t.Fatal(e, err)
+	}
+	got := l.do(t, "GET", "/occupancy?from=20261123&to=20261128&roomId="+room, "", fmt.Sprint("Roombook-Position: ", told.Position)).want(t, 200)
+	if !strings.Contains(got.body, booking) {
+		t.Errorf("as of %v there is %s", e, got.body)
+	}
+}
+
 func named(name string) func(sse) bool { return func(e sse) bool { return e.name == name } }
 
 func of(booking string) func(sse) bool {
@@ -155,10 +168,7 @@ func TestChangesAreTold(t *testing.T) {
 			t.Fatal(last, err)
 		}
 		if events == streams[0] {
-			got := s.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId="+room, "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
-			if !strings.Contains(got.body, id) {
-				t.Error(got.body)
-			}
+			s.wantAsOf(t, last, room, id)
 		}
 	}
 
@@ -169,7 +179,12 @@ func TestChangesAreTold(t *testing.T) {
 			t.Error("after the first booking came", e)
 		}
 	}
-	until(t, s.stream(t, "", "Last-Event-ID: 1"), named("resync"))
+	// Whoever has missed changes, or knows those of a log that was put back to an earlier end since, is told the position as of which to ask.
+	for day, id := range map[int]string{26: "1", 27: last.id + "00"} {
+		again := s.stream(t, "", "Last-Event-ID: "+id)
+		s.wantAsOf(t, until(t, again, named("resync")), room, missed)
+		until(t, again, of(book(day)))
+	}
 
 	// A booking that moves is told where it was, too.
 	s.do(t, "PATCH", "/bookings/"+id, `{"roomId":"`+room+`x"}`).want(t, 200)
@@ -185,18 +200,11 @@ func TestChangesOfOtherServers(t *testing.T) {
 	book := func(day int) string {
 		return one.book(t, fmt.Sprintf(`{"roomId":%q,"useStartDtm":"202611%d0930","useEndDtm":"202611%[2]d1030","bookingUserId":"ann"}`, room, day))
 	}
-	book(23)
+	before := book(23)
 	events := other.stream(t, "")
-	until(t, events, named("ready"))
+	other.wantAsOf(t, until(t, events, named("ready")), room, before)
 	id := book(24)
-	var c struct{ Position uint64 }
-	if err := json.Unmarshal([]byte(until(t, events, of(id)).data), &c); err != nil {
-		t.Fatal(err)
-	}
-	got := other.do(t, "GET", "/occupancy?from=20261124&to=20261124&roomId="+room, "", fmt.Sprint("Roombook-Position: ", c.Position)).want(t, 200)
-	if !strings.Contains(got.body, id) {
-		t.Error(got.body)
-	}
+	other.wantAsOf(t, until(t, events, of(id)), room, id)
 }
 
 func TestShutdownEndsStreams(t *testing.T) {
@@ -238,7 +246,11 @@ func TestReadersFarBehind(t *testing.T) {
 	batches := make(chan []eventstore.Recorded)
 	c := newChanges(Options{
 		Zone: time.UTC,
-		End:  func(context.Context) (eventstore.Position, error) { return 10, nil },
+		ReadBack: func(context.Context, eventstore.Position, uint64) iter.Seq2[eventstore.Recorded, error] {
+			return func(yield func(eventstore.Recorded, error) bool) {
+				_ = yield(eventstore.Recorded{Position: 10}, nil) && yield(eventstore.Recorded{Position: 9, Stream: domain.BookingCategory + "-1", Type: "BookingCreated"}, nil)
+			}
+		},
 		Subscribe: func(ctx context.Context, after eventstore.Position, _ eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
 			return func(yield func(eventstore.Batch, error) bool) {
 				for events := range batches {
@@ -268,15 +280,18 @@ func TestReadersFarBehind(t *testing.T) {
 		t.Errorf("%d changes are remembered", n)
 	}
 	news, now, resync, _, _ := c.next(r)
-	if !resync || len(news) > 0 || now.position != 10+3*maxChanges {
+	if !resync || len(news) > 0 || now.position != 10+3*maxChanges || now.listed != now.position {
 		t.Error(len(news), now, resync)
 	}
-	if news, now, resync, _, _ = c.next(subscriber{now.subscription, now.position - 5}); resync || len(news) != 5 {
+	if news, now, resync, _, _ = c.next(subscriber{subscription: now.subscription, position: now.position - 5}); resync || len(news) != 5 {
 		t.Error(len(news), now, resync)
 	}
 	go func() { c.follow(t.Context()) }()
 	for resync = false; !resync; {
 		_, now, resync, _, _ = c.next(now)
+	}
+	if now.position != 10 || now.listed != 9 { // the log was put back meanwhile
+		t.Error(now)
 	}
 	batches <- nil
 }

@@ -55,9 +55,10 @@ func open(t testing.TB, zone string, change ...func(*api.Options)) *house {
 	workers := projections.NewWorkers(views, store, projections.All(), projections.WorkerOptions{Positions: positions})
 	o := api.Options{
 		Commands:  commands.New(store, commands.Options{Policy: policy}),
-		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: patience, Positions: positions, Policy: policy}),
+		Lists:     projections.NewQueries(views, projections.QueryOptions{ReadWait: patience, Positions: positions, Policy: policy, Log: store}),
 		Streams:   store,
 		End:       store.End,
+		ReadBack:  store.ReadBack,
 		Subscribe: store.Subscribe,
 		Policy:    policy,
 		Zone:      policy.Zone,
@@ -746,6 +747,53 @@ func TestBoard(t *testing.T) {
 		}
 	})
 
+	// A board whose question is refused asks no more until anything may have changed. One that is not answered asks again.
+	t.Run("refused", func(t *testing.T) {
+		h.room(t, "x1", "")
+		b := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			const send = fetch, wait = setTimeout
+			window.setTimeout = (run, ms, ...values) => wait(run, ms === 2000 ? 0 : ms, ...values) // until it asks again
+			document.asked = 0
+			window.fetch = async (path, options) => {
+				if (!path.includes('/occupancy?')) return send(path, options)
+				document.asked++
+				return document.status === 200 ? send(path, options) : new Response('{}', {status: document.status ?? 503})
+			}
+		}`}))
+		b.run(chromedp.Navigate(h.url + "/board?day=" + day + "&" + house + "x"))
+		b.until(`document.asked > 3`)
+		b.eval(`document.status = 200`)
+		b.until(`document.querySelector('room-board[ready]')`)
+		b.live()
+		for _, what := range []string{"roombook:resync", "roombook:change"} {
+			b.eval(fmt.Sprintf(`(() => {
+				document.asked = 0, document.status = 401
+				document.dispatchEvent(new CustomEvent(%q, {detail: {roomId: 'x1'}}))
+			})()`, what))
+			b.until(`document.asked > 0`)
+			if n := eval[int](b, `new Promise(go => setTimeout(() => go(document.asked), 200))`); n > 1 {
+				t.Errorf("after %s it asks %d times although it is refused", what, n)
+			}
+		}
+		b.eval(`document.status = 200`)
+		b.until(`document.querySelectorAll('.booking').length === 0`)
+		id := h.book(t, "x1", "09:00", "10:00", "ann")
+		b.until(h.visible(id))
+	})
+
+	// A page that knows what the log does not have, since it was put back to an earlier end, goes on with what there is.
+	t.Run("put back", func(t *testing.T) {
+		h.room(t, "y1", "")
+		b := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			document.addEventListener('readystatechange', () => { document.documentElement.dataset.position = 1e12 }, {once: true})
+			document.addEventListener('roombook:resync', e => { document.back ||= e.detail.back })
+		}`}))
+		b.board(house + "y")
+		b.until(`document.back`)
+		id := h.book(t, "y1", "09:00", "10:00", "ann")
+		b.until(h.visible(id))
+	})
+
 	t.Run("offline and back", func(t *testing.T) {
 		h.room(t, "f1", "")
 		b := newTab(t, browser, h, "en")
@@ -799,7 +847,7 @@ func TestBoard(t *testing.T) {
 		h.room(t, "w1", "")
 		h.room(t, "w2", "")
 		alone := send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-			Source: `Object.defineProperty(navigator, 'locks', {value: undefined}), Object.defineProperty(document, 'hidden', {get: () => Boolean(document.away)})`,
+			Source: `window.EventSource = class extends EventSource { constructor(url) { document.stream = super(url) } }, Object.defineProperty(navigator, 'locks', {value: undefined}), Object.defineProperty(document, 'hidden', {get: () => Boolean(document.away)})`,
 		})
 		hide := func(b *tab, is bool) {
 			b.eval(fmt.Sprintf(`document.away = %t, document.dispatchEvent(new Event('visibilitychange'))`, is))
@@ -823,6 +871,13 @@ func TestBoard(t *testing.T) {
 		one.until(`document.querySelector('.board-live.stale')`)
 		one.eval(`dispatchEvent(new Event('online'))`)
 		one.until(`!document.querySelector('.board-live.stale')`)
+		// A stream that the server refuses is opened again, and says nothing of that of another tab.
+		one.eval(`document.stream.close(), document.stream.dispatchEvent(new Event('error'))`)
+		one.until(`document.querySelector('.board-live.stale')`)
+		one.until(`!document.querySelector('.board-live.stale') && document.stream.readyState === EventSource.OPEN`)
+		if eval[bool](two, `document.querySelector('.board-live.stale') !== null`) {
+			t.Error("the other tab says that it has no connection")
+		}
 	})
 
 	t.Run("another room that is free", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -278,7 +279,7 @@ func TestScreensAreLive(t *testing.T) {
 			t.Errorf("%s may begin to listen too late to what live.js tells", src)
 		}
 
-		// Nor is what changes before a tab joins another one, which has shown its page since.
+		// Nor is what changes before a tab joins another one, which has shown its page since. More is said to wait only if it does.
 		fourth := h.book(t, "library", "16:00", "17:00", "tom")
 		second := b.another(browser, "en")
 		second.run(joinsLate, chromedp.Navigate(h.url+"/approvals"))
@@ -287,7 +288,18 @@ func TestScreensAreLive(t *testing.T) {
 		b.run(chromedp.Navigate(h.url + "/approvals"))
 		b.live()
 		second.eval(`document.tell()`)
-		second.until(`!document.getElementById('news').hidden && document.querySelector('.queue > .decided .queue-news').textContent.startsWith('Confirmed by kim')`)
+		second.until(`document.querySelector('.queue > .decided .queue-news')?.textContent.startsWith('Confirmed by kim')`)
+		if eval[bool](second, `!document.getElementById('news').hidden`) {
+			t.Error("more bookings are said to wait")
+		}
+		fifth := h.book(t, "library", "17:00", "18:00", "tom")
+		second.run(chromedp.Navigate(h.url + "/approvals"))
+		second.until(`document.readyState === 'complete' && document.querySelectorAll('.queue > li').length === 1`)
+		h.book(t, "library", "18:00", "19:00", "una")
+		b.run(chromedp.Navigate(h.url + "/approvals"))
+		b.live()
+		second.eval(`document.tell()`)
+		second.until(`!document.getElementById('news').hidden && document.querySelector('.queue > li:not(.decided)').dataset.booking === ` + fmt.Sprintf("%q", fifth))
 		second.close()
 
 		// A star does not leave the page, and is there when it is loaded again. If it is refused, the page says why.
@@ -370,9 +382,36 @@ func TestScreensAreLive(t *testing.T) {
 		b.until(`!window.update && document.readyState === 'complete' && document.querySelector('.door-word')`)
 	})
 
+	// Only a page that shows what changes has a stream, and a display of electronic ink shows too little.
+	t.Run("without a stream", func(t *testing.T) {
+		for path, streams := range map[string]bool{
+			"/approvals": true, "/lobby": true, "/rooms/hall/door": true, "/rooms/hall/door?display=e-ink": false, "/my": false, "/messages": false, "/report": false, "/house": false,
+			"/rooms/hall/page": false, "/book?room=hall": false, "/settings": false, "/problems": false, "/docs": false,
+		} {
+			reply, err := http.Get(h.url + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(reply.Body)
+			reply.Body.Close()
+			if err != nil || reply.StatusCode != http.StatusOK || strings.Contains(string(text), "/live.js") != streams {
+				t.Errorf("%s: %s %v, a stream: %t", path, reply.Status, err, !streams)
+			}
+		}
+	})
+
 	// In a lobby rooms are told from afar, on a large screen in either position, all of them.
 	t.Run("lobby", func(t *testing.T) {
-		b := newTab(t, browser, h, "en")
+		b := newTab(t, browser, h, "en", send(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+			window.setTimeout = (wait => (run, ms, ...values) => ms >= 30_000 ? 0 : wait(run, ms, ...values))(window.setTimeout) // it only asks when it is told of something
+			const send = XMLHttpRequest.prototype.send
+			document.asked = document.answered = 0
+			XMLHttpRequest.prototype.send = function () {
+				document.asked++
+				this.addEventListener('load', () => { if (++document.answered === 2) document.asked2 = document.asked })
+				send.call(this)
+			}
+		}`}))
 		for _, size := range [][2]int64{{3840, 2160}, {2160, 3840}} {
 			b.run(send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1}))
 			b.run(chromedp.Navigate(h.url + "/lobby"))
@@ -386,6 +425,18 @@ func TestScreensAreLive(t *testing.T) {
 			if seen.Word < 80 || seen.Used < .9 || seen.Beyond > 0 {
 				t.Errorf("on %v words are %v pixels high, rooms use %.2f of the height, and %v pixels are out of sight", size, seen.Word, seen.Used, seen.Beyond)
 			}
+		}
+		// Many changes are two questions: one at once, and one after its answer.
+		b.live()
+		if n := eval[int](b, `(() => {
+			for (let i = 0; i < 50; i++) document.dispatchEvent(new CustomEvent('roombook:change', {detail: {roomId: 'hall'}}))
+			return document.asked - document.answered
+		})()`); n > 1 {
+			t.Errorf("%d questions at once", n)
+		}
+		b.until(`document.answered === 2`)
+		if n := eval[int](b, `document.asked2`); n > 2 {
+			t.Errorf("%d questions", n)
 		}
 	})
 }
@@ -470,7 +521,8 @@ func accountScreens(t *testing.T, browser context.Context) {
 	}
 
 	// A booking of somebody else can be seen on the board, with a name, and not changed.
-	if _, err := all.AddUser(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, accounts.NewUser{Name: "ann", Password: "battery staple", Roles: domain.NewRoles(domain.RoleUser)}); err != nil {
+	ann, err := all.AddUser(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, accounts.NewUser{Name: "ann", Password: "battery staple", Roles: domain.NewRoles(domain.RoleUser)})
+	if err != nil {
 		t.Fatal(err)
 	}
 	signedIn := func(name, password string) *tab {
@@ -535,6 +587,28 @@ func accountScreens(t *testing.T, browser context.Context) {
 	if name := eval[string](b, `document.querySelector('dialog label:last-child input').value`); name != "Root Kim" {
 		t.Errorf("the booking is for %q", name)
 	}
+
+	// Whoever is signed out is told so in all tabs, and in all of them when they have signed in again in one.
+	second := b.another(browser, "en")
+	second.board("")
+	for _, tab := range []*tab{b, second} {
+		tab.live()
+	}
+	if err := all.SignOutEverywhere(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, ann); err != nil {
+		t.Fatal(err)
+	}
+	for _, tab := range []*tab{b, second} {
+		tab.until(`document.querySelector('.board-live.stale a')?.textContent === 'Sign in'`)
+	}
+	second.eval(`document.querySelector('.board-live a').click()`)
+	second.until(`location.pathname === '/signin' && document.readyState === 'complete'`)
+	second.eval(`document.getElementById('name').value = 'ann'; document.getElementById('password').value = 'battery staple'; document.querySelector('form.form').requestSubmit()`)
+	second.until(`location.pathname === '/board' && document.querySelector('.board-live')?.textContent === 'Live'`)
+	b.until(`document.querySelector('.board-live').textContent === 'Live'`)
+	second.close()
+	b.eval(fmt.Sprintf(`fetch('/bookings', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(
+		{roomId: 'library', useStartDtm: '%[1]s2000', useEndDtm: '%[1]s2100', bookingUserId: document.documentElement.dataset.reader})})`, strings.ReplaceAll(day, "-", "")))
+	b.until(`document.querySelector('.board-block.mine')`)
 }
 
 // fill types into fields of a form.

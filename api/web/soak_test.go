@@ -65,7 +65,8 @@ func (b *tab) soak(n int) {
 	b.t.Helper()
 	b.eval(`(() => {
 		if (window.update) return
-		const send = XMLHttpRequest.prototype.send
+		const send = XMLHttpRequest.prototype.send, wait = setTimeout
+		window.setTimeout = (run, ms, ...values) => wait(run, ms === 1000 ? 0 : ms, ...values) // between two questions
 		let answered
 		XMLHttpRequest.prototype.send = function () {
 			for (const type of ['load', 'error', 'timeout']) this.addEventListener(type, () => answered?.(this.status)) // one that is given up for the next does not count

@@ -3,6 +3,7 @@
 const base = document.documentElement.dataset.base
 const rows = () => [...document.querySelectorAll('.queue > li:not(.decided)')]
 const reason = document.getElementById('reason')
+const patience = 30_000
 
 // a confirms the booking that has the focus, or else the first one. d chooses it, to be denied once the reason is given.
 document.addEventListener('keydown', e => {
@@ -16,8 +17,23 @@ document.addEventListener('keydown', e => {
   reason.focus()
 })
 
+// Bookings about which something was told, and the position as of which to ask. They are asked about one after the other, each once.
+const told = new Map()
+let looking = false
+
 async function look(booking, position) {
-  const reply = await fetch(`${base}/bookings/${booking}/answer?position=${position}`, {cache: 'no-store'})
+  told.set(booking, position)
+  if (looking) return
+  looking = true
+  for (const [booking, position] of told) {
+    told.delete(booking)
+    await show(booking, position).catch(() => {}) // said by the next change, or when the page is loaded
+  }
+  looking = false
+}
+
+async function show(booking, position) {
+  const reply = await fetch(`${base}/bookings/${booking}/answer?position=${position}`, {cache: 'no-store', signal: AbortSignal.timeout(patience)})
   if (reply.redirected) return // to the sign-in
   const row = rows().find(r => r.dataset.booking === booking)
   if (!row) {
@@ -32,12 +48,31 @@ async function look(booking, position) {
 }
 
 document.addEventListener('roombook:change', ({detail}) => {
-  if (detail.bookingId) look(detail.bookingId, detail.position).catch(() => {}) // said by the next change, or when the page is loaded
+  if (detail.bookingId) look(detail.bookingId, detail.position)
 })
-// Anything may have changed: whatever is shown is looked at, one after the other, as of the latest that was told.
-let resync = 0
-document.addEventListener('roombook:resync', async ({detail}) => {
-  document.getElementById('news').hidden = false
-  const own = ++resync
-  for (const {dataset} of rows()) if (own === resync) await look(dataset.booking, detail?.position ?? '').catch(() => {})
-})
+
+// Anything may have changed: of what is waiting now the page says whether it shows all, and what became of that which waits no more.
+let asked = null
+let again = 0
+document.addEventListener('roombook:resync', ({detail}) => resync(detail.position))
+
+function resync(position) {
+  asked?.abort()
+  clearTimeout(again)
+  asked = new XMLHttpRequest() // reads a page without a sink that trusted types guard
+  asked.open('GET', location.href)
+  asked.responseType = 'document'
+  asked.timeout = patience
+  if (position) asked.setRequestHeader('Roombook-Position', position)
+  asked.onload = ({target: {status, response}}) => {
+    if (status >= 500) return retry()
+    if (status !== 200) return
+    const bookings = page => [...page.querySelectorAll('.queue > li')].map(row => row.dataset.booking)
+    const [waiting, shown] = [bookings(response), bookings(document)]
+    if (waiting.some(booking => !shown.includes(booking))) document.getElementById('news').hidden = false
+    for (const {dataset} of rows()) if (!waiting.includes(dataset.booking)) look(dataset.booking, position)
+  }
+  const retry = () => { again = setTimeout(resync, 2000, position) }
+  asked.onerror = asked.ontimeout = retry
+  asked.send()
+}

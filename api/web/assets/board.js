@@ -47,8 +47,9 @@ class RoomBoard extends HTMLElement {
     this.capacity = Number(new URLSearchParams(location.search).get('capacity')) || 0
     this.#position = document.documentElement.dataset.position ?? '0'
     document.addEventListener('roombook:change', e => this.#changed(e.detail))
-    document.addEventListener('roombook:resync', e => {
-      this.#reach(e.detail?.position)
+    document.addEventListener('roombook:resync', ({detail}) => {
+      if (detail.back) this.#forget()
+      this.#reach(detail.position)
       this.#load()
     })
     document.addEventListener('roombook:state', () => this.#showState())
@@ -80,11 +81,9 @@ class RoomBoard extends HTMLElement {
     }
     let found = []
     for (let path = '/rooms?' + filters; path; ) {
-      const {ok, body} = await request(this.base, 'GET', path)
-      if (!ok) {
-        this.#loadFailed()
-        return
-      }
+      const answer = await request(this.base, 'GET', path)
+      if (!answer.ok) return this.#failed(answer)
+      const {body} = answer
       found.push(...body._embedded.rooms)
       const next = body._links.next && new URL(body._links.next.href, location.href)
       path = next && '/rooms' + next.search
@@ -101,18 +100,28 @@ class RoomBoard extends HTMLElement {
       this.#cursor = this.#selection = null
     }
     this.#rooms = new Map(rooms.map(r => [r.roomId, {...r, zone: r.zone || this.zone, rules: before.get(r.roomId)?.rules}]))
-    const spans = await this.#ask([...this.#rooms.keys()], this.#position)
-    if (!spans) return this.#loadFailed()
+    const spans = await this.#ask([...this.#rooms.keys()])
+    if (!spans) return
     this.#spans = spans
     this.#layOut()
     this.#build()
     this.#resume()
     if (this.#rooms.size <= 12) for (const id of this.#rooms.keys()) this.#rules(id)
+    this.dispatchEvent(new CustomEvent('board:refreshed'))
   }
 
-  #loadFailed() {
+  // failed loads the board again after a while. Nobody is told more than before until they have signed in again, which is a resync.
+  #failed({status, body}) {
+    if (status === 401 || status === 403) return
+    if (body?.type?.endsWith('/no-such-position')) this.#forget()
     clearTimeout(this.retry)
     this.retry = setTimeout(() => this.#load(), 2000)
+  }
+
+  // forget makes answers as of any position newer than what is shown: the log was put back to an earlier end.
+  #forget() {
+    this.#position = '0'
+    this.#spans = new Map()
   }
 
   #dates() { return this.view === 'day' ? [this.day] : time.weekOf(this.day, this.locale) }
@@ -123,17 +132,22 @@ class RoomBoard extends HTMLElement {
     return {start: time.at(dates[0], 0, this.zone), end: time.at(time.addDays(dates.at(-1), 1), 0, this.zone)}
   }
 
-  // ask returns what takes rooms, by room, or null if there is no answer.
-  async #ask(ids, position) {
+  // ask returns what takes rooms, by room, or null if there is no answer, which makes the board load again.
+  async #ask(ids) {
     const {start, end} = this.#window()
+    const position = this.#position === '0' ? '' : this.#position
     const spans = new Map()
     const asked = []
     for (let i = 0; i < ids.length; i += roomsPerQuestion) {
       const query = new URLSearchParams([['from', time.iso(start)], ['to', time.iso(end)], ...ids.slice(i, i + roomsPerQuestion).map(id => ['roomId', id])])
-      asked.push(request(this.base, 'GET', '/occupancy?' + query, {position: position === '0' ? '' : position}))
+      asked.push(request(this.base, 'GET', '/occupancy?' + query, {position}))
     }
-    for (const {ok, body, position} of await Promise.all(asked)) {
-      if (!ok) return null
+    for (const answer of await Promise.all(asked)) {
+      if (!answer.ok) {
+        this.#failed(answer)
+        return null
+      }
+      const {body, position} = answer
       this.#reach(position)
       for (const r of body._embedded.rooms) {
         const shown = this.#spans.get(r.roomId)
@@ -408,9 +422,9 @@ class RoomBoard extends HTMLElement {
 
   #showState() {
     if (!this.state) return
-    const stale = live.state === 'stale'
-    this.state.textContent = this.text(stale ? 'stale' : 'live')
-    this.state.classList.toggle('stale', stale)
+    const {sentence, link, label} = live.state === 'signed-out' ? this.explain({status: 401}) : {sentence: this.text(live.state === 'stale' ? 'stale' : 'live')}
+    this.state.replaceChildren(sentence, ...(link ? [' ', element('a', {href: link}, label)] : []))
+    this.state.classList.toggle('stale', live.state === 'stale' || !!link)
   }
 
   // ---- news
@@ -419,7 +433,7 @@ class RoomBoard extends HTMLElement {
     this.#reach(position) // also before there are rooms, which are asked about then
     if (!this.#rooms.has(roomId)) return
     const {start, end} = this.#window()
-    if (!startDtm || Date.parse(startDtm) < end && start < Date.parse(endDtm)) this.#refresh(roomId, position)
+    if (!startDtm || Date.parse(startDtm) < end && start < Date.parse(endDtm)) this.#refresh(roomId)
   }
 
   // refresh asks about a room again, along with others that change at the same time.
@@ -437,11 +451,8 @@ class RoomBoard extends HTMLElement {
   async #askAgain() {
     const ids = [...this.#stale]
     this.#stale.clear()
-    const news = await this.#ask(ids, this.#position)
-    if (!news) {
-      setTimeout(() => ids.forEach(id => this.#refresh(id, this.#position)), 1000)
-      return
-    }
+    const news = await this.#ask(ids)
+    if (!news) return
     for (const [id, spans] of news) this.#spans.set(id, spans)
     const before = JSON.stringify(this.#lanes[0]?.parts)
     this.#layOut()
@@ -954,7 +965,7 @@ class RoomBoard extends HTMLElement {
     const send = (body, etag) => request(this.base, 'PATCH', '/bookings/' + booking.id, {etag, body})
     const answer = await send(body, before.etag)
     const both = position => [room.roomId, old.roomId].forEach(id => this.#refresh(id, position))
-    both(answer.ok ? answer.position : this.#position)
+    both(answer.position)
     if (answer.ok) {
       this.notify(this.text('changed', {room: room.name, time: time.clock(start, this.locale, room.zone)}), async () => {
         const back = await send({roomId: old.roomId, useStartDtm: old.useStartDtm, useEndDtm: old.useEndDtm, bookingUserId: old.bookingUserId}, answer.etag)

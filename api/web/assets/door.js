@@ -2,10 +2,12 @@
 // Only a page that needs other files, after a deployment, or is another screen is loaded anew, and only once the server has answered, so that a
 // server that is away never leaves the display with an error of the browser. While the server does not answer the display says so, with the time
 // of its last news. Between two answers its clock goes on. Until a display is paired it is asked for more often.
+// What changes while an answer is on its way, and for a second after it, is one question.
 import {clock, wallClock} from './time.js'
 
 const patience = 120_000 // for which a form that somebody has opened stays, whatever changes meanwhile
 const settling = 1000 // after a touch, for which nothing moves under the finger
+const rest = 1000 // after an answer, for which changes are gathered
 const language = document.documentElement.lang
 const content = () => document.querySelector('main')
 const every = document.querySelector('.pair-code') ? 5_000 : 30_000
@@ -13,6 +15,9 @@ let news = Date.now()
 let touched = 0 // when somebody last did something to it
 let lit = false // by a tap, until the next answer
 let asked = null
+let resting = false
+let more = false // was told since the last question
+let wanted = 0 // position that the next answer is to include
 let timer = setTimeout(refresh, every)
 
 // kind is what a page needs: another kind is loaded anew.
@@ -22,19 +27,22 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
 // refresh asks for the page, which is to include everything up to a position, if one is given.
-function refresh(position) {
+function refresh(position = 0) {
+  wanted = Math.max(wanted, position)
+  more = asked !== null || resting
+  if (more) return
   clearTimeout(timer)
   timer = setTimeout(refresh, every)
-  asked?.abort()
   if (busy()) return
   const here = location.pathname + location.search
   asked = new XMLHttpRequest() // reads a page without a sink that trusted types guard
   asked.open('GET', here)
   asked.responseType = 'document'
   asked.timeout = every
-  if (position) asked.setRequestHeader('Roombook-Position', position)
+  if (wanted) asked.setRequestHeader('Roombook-Position', wanted)
+  wanted = 0
   asked.onload = ({target: {status, response}}) => {
-    asked = null
+    answered()
     if (status !== 200 || !response) {
       disconnected()
       return
@@ -47,8 +55,20 @@ function refresh(position) {
     } else if (kind(response) === kind(document)) show(response)
     else location.replace(here)
   }
-  asked.onerror = asked.ontimeout = disconnected
+  asked.onerror = asked.ontimeout = () => {
+    answered()
+    disconnected()
+  }
   asked.send()
+}
+
+function answered() {
+  asked = null
+  resting = true
+  setTimeout(() => {
+    resting = false
+    if (more) refresh()
+  }, rest)
 }
 
 function disconnected() {
