@@ -111,7 +111,7 @@ func TestFavouritesOfUsers(t *testing.T) {
 	// Signing out leaves nothing of a user to whoever signs in next in the same browser, and who is not signed in has no favourites.
 	bob.submit(t, "/rooms/red/favourite", url.Values{"favourite": {"yes"}, "back": {page}}).want(t, 200)
 	bob.cookies["roombook-name"], bob.cookies["roombook-favourites"] = "bob", "red" // from when nobody signed in
-	if r := bob.ask(t, "POST", "/signout", url.Values{}).want(t, 303); r.header.Get("Location") != "/signin" {
+	if r := bob.ask(t, "POST", "/signout", url.Values{}).want(t, 303); r.header.Get("Location") != "/signin?done=signed-out" {
 		t.Errorf("%v", r.header)
 	}
 	if left := bob.get(t, "/settings?back=/my").want(t, 200); strings.Contains(left.body, "data-reader") || strings.Contains(left.body, "bob") || strings.Contains(left.body, "/signout") {

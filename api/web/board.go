@@ -229,7 +229,7 @@ func (v *view) readBoard() (*board, error) {
 			return nil, err
 		}
 	}
-	v.Position = occupancy.Position
+	v.Position = min(v.roomsAt, occupancy.Position)
 	b.choose(occupancy)
 	for _, r := range occupancy.Rooms {
 		if r.Known == nil { // it has just been removed from the directory

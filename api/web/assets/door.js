@@ -13,6 +13,7 @@ let news = Date.now()
 let touched = 0 // when somebody last did something to it
 let lit = false // by a tap, until the next answer
 let asked = null
+let awaited = '' // the position that the display has been told of, until it shows a page that includes it
 let timer = setTimeout(refresh, every)
 
 // kind is what a page needs: another kind is loaded anew.
@@ -21,8 +22,9 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
-// refresh asks for the page, which is to include everything up to a position, if one is given.
+// refresh asks for the page, which is to include everything up to the highest position that the display has been told of and does not show yet.
 function refresh(position) {
+  if (Number(position) > Number(awaited)) awaited = position
   clearTimeout(timer)
   timer = setTimeout(refresh, every)
   asked?.abort()
@@ -32,10 +34,11 @@ function refresh(position) {
   asked.open('GET', here)
   asked.responseType = 'document'
   asked.timeout = every
-  if (position) asked.setRequestHeader('Roombook-Position', position)
+  if (awaited) asked.setRequestHeader('Roombook-Position', awaited)
   asked.onload = ({target: {status, response}}) => {
     asked = null
     if (status !== 200 || !response) {
+      if (status === 400) awaited = '' // a backup was restored, whose log does not reach that far
       disconnected()
       return
     }
@@ -44,8 +47,10 @@ function refresh(position) {
     if (Date.now() - touched < settling) {
       clearTimeout(timer)
       timer = setTimeout(refresh, settling)
-    } else if (kind(response) === kind(document)) show(response)
-    else location.replace(here)
+    } else if (kind(response) === kind(document)) {
+      awaited = ''
+      show(response)
+    } else location.replace(here)
   }
   asked.onerror = asked.ontimeout = disconnected
   asked.send()
