@@ -47,6 +47,9 @@ func TestFavourites(t *testing.T) {
 	if text := shown.text(t); strings.Contains(text, "Blue") || strings.Contains(text, "Far") {
 		t.Errorf("other rooms than favourites: %s", text)
 	}
+	for _, one := range []string{"&from=10:00", "&to=11:00"} {
+		ann.get(t, board+one).has(t, "Free 10:00–11:00")
+	}
 	if n := strings.Count(shown.body, "favourites=1"); n < 6 { // the days around, and every hour
 		t.Errorf("%d links keep the filter", n)
 	}
