@@ -13,7 +13,7 @@ let news = Date.now()
 let touched = 0 // when somebody last did something to it
 let lit = false // by a tap, until the next answer
 let asked = null
-let awaited = '' // the position that the display has been told of, until it shows a page that includes it
+let wanted = 0 // position that the next page that is shown is to include
 let timer = setTimeout(refresh, every)
 
 // kind is what a page needs: another kind is loaded anew.
@@ -22,9 +22,9 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
-// refresh asks for the page, which is to include everything up to the highest position that the display has been told of and does not show yet.
-function refresh(position) {
-  if (Number(position) > Number(awaited)) awaited = position
+// refresh asks for the page, which is to include everything up to a position, if one is given, and up to those of before that are not shown yet.
+function refresh(position = 0) {
+  wanted = Math.max(wanted, position)
   clearTimeout(timer)
   timer = setTimeout(refresh, every)
   asked?.abort()
@@ -34,11 +34,12 @@ function refresh(position) {
   asked.open('GET', here)
   asked.responseType = 'document'
   asked.timeout = every
-  if (awaited) asked.setRequestHeader('Roombook-Position', awaited)
+  const sent = wanted
+  if (sent) asked.setRequestHeader('Roombook-Position', sent)
   asked.onload = ({target: {status, response}}) => {
     asked = null
     if (status !== 200 || !response) {
-      if (status === 400) awaited = '' // a backup was restored, whose log does not reach that far
+      if (status === 400) wanted = 0 // a backup was restored, whose log does not reach that far
       disconnected()
       return
     }
@@ -48,7 +49,7 @@ function refresh(position) {
       clearTimeout(timer)
       timer = setTimeout(refresh, settling)
     } else if (kind(response) === kind(document)) {
-      awaited = ''
+      if (wanted === sent) wanted = 0
       show(response)
     } else location.replace(here)
   }
