@@ -1,9 +1,15 @@
 package api
 
 import (
+	"context"
+	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+
+	"roombook/eventstore/eventstoretest"
+	"roombook/projections"
 )
 
 // A fault is reported once, whoever reports it again, is read by everybody, and settled with a note.
@@ -109,5 +115,49 @@ func TestFaultsWithoutScripts(t *testing.T) {
 	// A room that is not registered has no equipment, and nobody who would be told.
 	if other := door.get(t, "/rooms/none/door").want(t, 200); strings.Contains(other.body, "door-report") {
 		t.Error(other.body)
+	}
+}
+
+// roomsBefore are lists in which something happens after the rooms have been read once.
+type roomsBefore struct {
+	*projections.Queries
+	after func()
+}
+
+func (l *roomsBefore) Rooms(ctx context.Context, q projections.RoomQuery) (projections.Page[projections.RoomList], error) {
+	page, err := l.Queries.Rooms(ctx, q)
+	if after := l.after; after != nil {
+		l.after = nil
+		after()
+	}
+	return page, err
+}
+
+// A page that is told of changes is told of those, too, that come between two of the lists that it reads.
+func TestToldFromEarliestList(t *testing.T) {
+	var lists *roomsBefore
+	s := wholeOn(t, eventstoretest.OpenAlone(t), func(o *Options) {
+		lists = &roomsBefore{Queries: o.Lists.(*projections.Queries)}
+		o.Lists = lists
+	})
+	ann := newReader(s, "ann", "en")
+	houseForTest(t, ann)
+	for _, path := range []string{"/rooms/red/door", "/lobby", "/board", "/approvals"} {
+		var position string
+		lists.after = func() {
+			r := s.do(t, "POST", "/rooms/red/faults", fmt.Sprintf(`{"text":%q}`, "a draught at "+path)).want(t, 201)
+			position = r.header.Get("Roombook-Position")
+			for _, list := range []string{"/rooms", "/bookingLists"} {
+				s.do(t, "GET", list, "", "Roombook-Position: "+position).want(t, 200)
+			}
+		}
+		page := ann.get(t, path).want(t, 200)
+		_, from, _ := strings.Cut(page.body, ` data-position="`)
+		from, _, _ = strings.Cut(from, `"`)
+		told, err := strconv.Atoi(from)
+		fault, faultErr := strconv.Atoi(position)
+		if err != nil || faultErr != nil || told >= fault {
+			t.Errorf("%s is told of what comes after %q, and a fault of %q came after its rooms were read", path, from, position)
+		}
 	}
 }

@@ -47,6 +47,9 @@ func TestFavourites(t *testing.T) {
 	if text := shown.text(t); strings.Contains(text, "Blue") || strings.Contains(text, "Far") {
 		t.Errorf("other rooms than favourites: %s", text)
 	}
+	for _, one := range []string{"&from=10:00", "&to=11:00"} {
+		ann.get(t, board+one).has(t, "Free 10:00–11:00")
+	}
 	if n := strings.Count(shown.body, "favourites=1"); n < 6 { // the days around, and every hour
 		t.Errorf("%d links keep the filter", n)
 	}
@@ -111,7 +114,7 @@ func TestFavouritesOfUsers(t *testing.T) {
 	// Signing out leaves nothing of a user to whoever signs in next in the same browser, and who is not signed in has no favourites.
 	bob.submit(t, "/rooms/red/favourite", url.Values{"favourite": {"yes"}, "back": {page}}).want(t, 200)
 	bob.cookies["roombook-name"], bob.cookies["roombook-favourites"] = "bob", "red" // from when nobody signed in
-	if r := bob.ask(t, "POST", "/signout", url.Values{}).want(t, 303); r.header.Get("Location") != "/signin" {
+	if r := bob.ask(t, "POST", "/signout", url.Values{}).want(t, 303); r.header.Get("Location") != "/signin?done=signed-out" {
 		t.Errorf("%v", r.header)
 	}
 	if left := bob.get(t, "/settings?back=/my").want(t, 200); strings.Contains(left.body, "data-reader") || strings.Contains(left.body, "bob") || strings.Contains(left.body, "/signout") {

@@ -70,7 +70,7 @@ func TestMonth(t *testing.T) {
 	for _, day := range strings.Split(month.body, `<time datetime="`)[1:] {
 		if links := strings.Count(day, `/page"`); links > 0 {
 			texts := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(day[strings.Index(day, "<ul>"):strings.Index(day, "</ul>")], " ")
-			days[day[:10]] = strings.Join(strings.Fields(texts), " ")
+			days[day[:10]] = strings.ReplaceAll(strings.Join(strings.Fields(texts), " "), "\u2060", "")
 		}
 	}
 	want := map[string]string{

@@ -208,6 +208,9 @@ func TestSignInAtAProvider(t *testing.T) {
 		t.Errorf("%v", out.header)
 	}
 	out.has(t, "Sign out of your organisation's account too")
+	if !strings.Contains(out.body, " data-signed-out>") {
+		t.Error("what was typed is not removed")
+	}
 	if out := b.ask(t, "POST", "/signout", url.Values{}).want(t, 200); strings.Contains(out.header.Get("Refresh"), "hint") { // again
 		t.Errorf("%v", out.header)
 	}

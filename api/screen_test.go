@@ -197,7 +197,7 @@ func (r reply) text(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(strings.Fields(words(doc)), " ")
+	return strings.ReplaceAll(strings.Join(strings.Fields(words(doc)), " "), "\u2060", "")
 }
 
 // has fails the test unless the screen says all of that.

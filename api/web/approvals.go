@@ -59,7 +59,7 @@ func (v *view) showApprovals(data *approvalsPage) error {
 	if err != nil {
 		return err
 	}
-	v.Position = page.Position
+	v.Position = min(v.roomsAt, page.Position)
 	data.More = page.Next != ""
 	for _, b := range page.Items {
 		switch {

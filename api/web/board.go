@@ -25,7 +25,7 @@ type boardFilter struct {
 	Capacity                              int
 	Page                                  int // of the rooms in the table, from 1 on
 	Favourites                            bool
-	// From and To, HH:MM, are the time for which rooms have to be free; both or none.
+	// From and To, HH:MM, are the time for which rooms have to be free. If the reader gave only one of them, it is an hour.
 	From, To string
 	AllHours bool
 }
@@ -37,6 +37,11 @@ func readBoardFilter(q url.Values) boardFilter {
 	f.Page = max(1, page)
 	if f.View = q.Get("view"); f.View != "week" && f.View != "room" {
 		f.View = "day"
+	}
+	if t, err := time.Parse("15:04", f.From); err == nil && f.To == "" {
+		f.To = t.Add(time.Hour).Format("15:04")
+	} else if t, err := time.Parse("15:04", f.To); err == nil && f.From == "" {
+		f.From = t.Add(-time.Hour).Format("15:04")
 	}
 	return f
 }
@@ -229,7 +234,7 @@ func (v *view) readBoard() (*board, error) {
 			return nil, err
 		}
 	}
-	v.Position = occupancy.Position
+	v.Position = min(v.roomsAt, occupancy.Position)
 	b.choose(occupancy)
 	for _, r := range occupancy.Rooms {
 		if r.Known == nil { // it has just been removed from the directory

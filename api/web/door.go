@@ -87,7 +87,7 @@ func (v *view) readPresence(id domain.RoomID) (presence, error) {
 	if err != nil {
 		return presence{}, err
 	}
-	v.Position = o.Position
+	v.Position = min(v.roomsAt, o.Position)
 	return v.presence(&o.Rooms[0]), nil
 }
 

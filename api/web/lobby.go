@@ -49,7 +49,7 @@ func (p *Pages) lobby(v *view) error {
 	if err != nil {
 		return err
 	}
-	v.Position = o.Position
+	v.Position = min(v.roomsAt, o.Position)
 	data := &lobbyPage{}
 	for i := range o.Rooms {
 		r := lobbyRoom{v.presence(&o.Rooms[i]), o.Rooms[i].Known, o.Rooms[i].Zone}

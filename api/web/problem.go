@@ -97,7 +97,7 @@ var sentinels = []struct {
 	{eventstore.ErrClosed, "shutting-down", http.StatusServiceUnavailable},
 	{projections.ErrNotFound, "no-booking", http.StatusNotFound},
 	{projections.ErrBehind, "behind", http.StatusServiceUnavailable},
-	{projections.ErrNoSuchPosition, "behind", http.StatusServiceUnavailable},
+	{projections.ErrNoSuchPosition, "behind", http.StatusBadRequest},
 	{projections.ErrTooWide, "too-wide", http.StatusServiceUnavailable},
 	{projections.ErrUnavailable, "unavailable", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "timeout", http.StatusServiceUnavailable},

@@ -348,6 +348,40 @@ func TestScreensAreLive(t *testing.T) {
 		h.call(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"hall","useStartDtm":%q,"useEndDtm":%q,"bookingUserId":"lee"}`, now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339)), 201)
 		b.until(`document.querySelector('.door.waiting') && document.asked === 'Roombook-Position,' + document.seen`)
 		b.live() // it is not about to load once more
+
+		// What it has been told of it waits for, whatever makes it ask again meanwhile: a touch, or a form that was open.
+		b.eval(`{
+			const {open, setRequestHeader} = XMLHttpRequest.prototype
+			document.asks = []
+			XMLHttpRequest.prototype.open = function (...how) {
+				document.asks.push('')
+				this.addEventListener('load', () => { if (document.touch) document.dispatchEvent(new Event('pointerdown')) })
+				open.apply(this, how)
+			}
+			XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+				document.asks.push(document.asks.pop() + value)
+				setRequestHeader.call(this, name, value)
+			}
+			document.tell = detail => document.dispatchEvent(new CustomEvent('roombook:resync', {detail}))
+			document.touch = true
+			document.told = document.seen
+			document.tell({position: document.told})
+		}`)
+		b.until(`document.asks.length >= 3`)
+		b.eval(`document.querySelector('main').dataset.old = 'yes'
+			document.touch = false`)
+		b.until(`document.querySelector('main').dataset.old === undefined`)
+		if other := eval[int](b, `document.asks.filter(position => Number(position) < Number(document.told)).length`); other > 0 {
+			t.Errorf("touched meanwhile, it asks %d times without the position that it was told of", other)
+		}
+		b.eval(`document.tell()`)
+		b.until(`document.asks.includes('')`) // it has all of it
+		b.eval(`document.asks = []
+			document.querySelector('.door-report').open = true
+			document.tell({position: document.told})
+			document.querySelector('.door-report').open = false
+			document.tell()`)
+		b.until(`document.asks.some(position => Number(position) >= Number(document.told))`)
 		offline := func(is bool) {
 			b.run(send(emulateNetworkConditions, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
 			b.eval(`document.dispatchEvent(new CustomEvent('roombook:resync'))`)
@@ -550,8 +584,27 @@ func accountScreens(t *testing.T, browser context.Context) {
 			t.Fatal(err)
 		}
 	})
-	// Whoever signs out leaves nothing typed to who signs in next, and nothing typed by another stays.
+	// Whoever only looks at the form, signed in or no longer so, has not signed out.
 	const kept = `Object.keys(sessionStorage).filter(k => k.startsWith('roombook-typed')).length`
+	b.run(chromedp.Navigate(h.url + "/house"))
+	b.until(`document.readyState === 'complete'`)
+	b.fill(map[string]string{"note": "Mind the step."})
+	drafts := eval[int](b, kept)
+	for _, path := range []string{"/signin", "/signin?done=signed-out", "/signin"} {
+		b.run(chromedp.Navigate(h.url + path))
+		b.until(`document.readyState === 'complete' && document.getElementById('name')`)
+		if n := eval[int](b, kept); n != drafts || n == 0 {
+			t.Errorf("%d of %d drafts after opening %s", n, drafts, path)
+		}
+		if path != "/signin" {
+			if err := all.SignOutEverywhere(t.Context(), accounts.Request{Actor: domain.Anyone("test"), At: time.Now()}, root[0].ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.eval(`document.getElementById('name').value = 'root'; document.getElementById('password').value = 'correct horse battery'; document.querySelector('form.form').requestSubmit()`)
+	b.until(`location.pathname === '/' && document.readyState === 'complete'`)
+	// Whoever signs out leaves nothing typed to who signs in next, and nothing typed by another stays.
 	for path, signOut := range map[string]string{
 		"/house": `document.querySelector('form[action="/signout"]').requestSubmit()`, "/board": `document.querySelector('form[action="/signout"]').requestSubmit()`,
 		"/account": `document.querySelector('button[value=sign-out]').click()`,
@@ -562,7 +615,7 @@ func accountScreens(t *testing.T, browser context.Context) {
 		b.run(chromedp.Navigate(h.url + path))
 		b.until(`document.readyState === 'complete' && ` + kept + ` > 0`)
 		b.eval(signOut)
-		b.until(`location.pathname + location.search === '/signin' && document.readyState === 'complete'`)
+		b.until(`location.pathname + location.search === '/signin?done=signed-out' && document.readyState === 'complete'`)
 		if n := eval[int](b, kept); n != 0 {
 			t.Errorf("%d drafts after signing out at %s", n, path)
 		}

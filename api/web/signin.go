@@ -15,6 +15,7 @@ type signInPage struct {
 	Back, Name string
 	Problem    *problem
 	EndSession string // the address for signing out at the provider, of somebody who has just signed out here
+	SignedOut  bool   // somebody has just signed out, and leaves nothing that they typed
 }
 
 // ReturnPath is the path at which visitors come back from the identity provider.
@@ -40,11 +41,15 @@ func SignInPath(r *http.Request) string {
 	return "/signin?back=" + url.QueryEscape(back)
 }
 
+// signedOutPath is the path of the sign-in form for somebody who has just signed out.
+const signedOutPath = "/signin?done=signed-out"
+
 func (p *Pages) signInForm(v *view) error {
 	if !v.visitor.Accounts {
 		return v.redirect("/settings")
 	}
-	return v.show("signin", v.T("title.signin"), &signInPage{Back: v.r.URL.Query().Get("back")})
+	query := v.r.URL.Query()
+	return v.show("signin", v.T("title.signin"), &signInPage{Back: query.Get("back"), SignedOut: v.Reader == "" && query.Get("done") == "signed-out"})
 }
 
 // Provider reports whether readers sign in at an identity provider.
@@ -113,12 +118,12 @@ func (p *Pages) signOut(v *view) error {
 		return err
 	}
 	if address == "" {
-		return v.redirect("/signin")
+		return v.redirect(signedOutPath)
 	}
 	// A redirect of the form that signs out would be against the content security policy, which is for this server's forms.
 	v.w.Header().Set("Refresh", "0; url="+address)
 	v.Reader, v.actor = "", domain.Actor{}
-	return v.show("signin", v.T("title.signin"), &signInPage{EndSession: address})
+	return v.show("signin", v.T("title.signin"), &signInPage{EndSession: address, SignedOut: true})
 }
 
 // endedAtProvider is called by the provider, and answers as it is to (OpenID Connect Back-Channel Logout 1.0).

@@ -84,7 +84,7 @@ func (p *Pages) changeAccount(v *view) error {
 		err = all.EndSession(ctx, r, id, f("session"))
 	case "sign-out":
 		if err = all.SignOutEverywhere(ctx, r, id); err == nil {
-			return v.redirect("/signin")
+			return v.redirect(signedOutPath)
 		}
 	case "revoke":
 		err = all.RevokeToken(ctx, r, domain.TokenID(f("token")))

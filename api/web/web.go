@@ -292,6 +292,7 @@ type view struct {
 	Now        time.Time
 	Position   eventstore.Position                     // up to which the page contains every event, if it is told of later ones
 	rooms      map[domain.RoomID]*projections.RoomList // once they were needed
+	roomsAt    eventstore.Position                     // up to which those that were read first contain every event
 	Favourites domain.Rooms                            // once they were needed
 }
 
@@ -447,6 +448,9 @@ func (v *view) findRooms(f projections.RoomFilter) ([]projections.RoomList, erro
 		page, err := v.p.lists.Rooms(v.r.Context(), q)
 		if err != nil {
 			return nil, err
+		}
+		if v.roomsAt == 0 {
+			v.roomsAt = page.Position
 		}
 		all = append(all, page.Items...)
 		if q.Cursor = page.Next; q.Cursor == "" {

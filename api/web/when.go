@@ -149,6 +149,9 @@ func (v *view) endOfDay() string {
 // Moment is a day and a time of day.
 func (v *view) Moment(t time.Time) string { return v.Date(t) + " " + v.Clock(t) }
 
+// unbroken keeps a span of a day on one line: its spaces, and the place after its dash.
+var unbroken = strings.NewReplacer(" ", "\u00a0", "–", "–\u2060")
+
 // Span is the start and end of a time, with days only if it is on more than one.
 func (v *view) Span(s domain.Slot) string {
 	if s.End.Sub(s.Start) <= 24*time.Hour && (s.Start.YearDay() == s.End.YearDay() || s.End.Equal(dayFrom(s.Start).End)) {
@@ -159,7 +162,7 @@ func (v *view) Span(s domain.Slot) string {
 		case v.Language == Korean && v.twelveHours() && (s.Start.Hour() < 12) == (s.End.Hour() < 12):
 			end = s.End.Format("3:04") // 오후 2:00–3:00
 		}
-		return v.Clock(s.Start) + "–" + end
+		return unbroken.Replace(v.Clock(s.Start) + "–" + end)
 	}
 	return v.ShortDate(s.Start) + " " + v.Clock(s.Start) + " – " + v.ShortDate(s.End) + " " + v.Clock(s.End)
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 	_ "time/tzdata"
@@ -72,9 +73,10 @@ func TestTimesInWords(t *testing.T) {
 		}
 		return parsed
 	}
+	marked := strings.NewReplacer("\u00a0", "_", "–\u2060", "=") // where a line does not break
 	for _, tt := range []struct{ start, end, english, korean string }{
-		{"2026-11-27T05:00:00Z", "2026-11-27T06:30:00Z", "Fri 27 Nov 2026 14:00–15:30", "2026년 11월 27일 (금) 오후 2:00–3:30"},
-		{"2026-11-27T14:00:00Z", "2026-11-27T15:00:00Z", "Fri 27 Nov 2026 23:00–24:00", "2026년 11월 27일 (금) 오후 11:00–자정"},
+		{"2026-11-27T05:00:00Z", "2026-11-27T06:30:00Z", "Fri 27 Nov 2026 14:00=15:30", "2026년 11월 27일 (금) 오후_2:00=3:30"},
+		{"2026-11-27T14:00:00Z", "2026-11-27T15:00:00Z", "Fri 27 Nov 2026 23:00=24:00", "2026년 11월 27일 (금) 오후_11:00=자정"},
 		{"2026-11-27T14:00:00Z", "2026-11-27T16:00:00Z", "Fri 27 Nov 23:00 – Sat 28 Nov 01:00", "11. 27. (금) 오후 11:00 – 11. 28. (토) 오전 1:00"},
 	} {
 		for v.Language = range catalogues {
@@ -82,14 +84,14 @@ func TestTimesInWords(t *testing.T) {
 			if v.Language == Korean {
 				want = tt.korean
 			}
-			if got := v.When(domain.Slot{Start: at(tt.start), End: at(tt.end)}, "any"); got != want {
+			if got := marked.Replace(v.When(domain.Slot{Start: at(tt.start), End: at(tt.end)}, "any")); got != want {
 				t.Errorf("%s, want %s", got, want)
 			}
 		}
 	}
 	hours := []domain.Hours{{From: "08:00", To: "12:00"}, {From: "13:00", To: "24:00"}}
-	for clock, want := range map[string]string{"": "오전 8:00–오후 12:00, 오후 1:00–자정", "12": "오전 8:00–오후 12:00, 오후 1:00–자정", "24": "08:00–12:00, 13:00–24:00"} {
-		if got := (&view{Language: Korean, ClockHours: clock}).hours(hours); got != want {
+	for clock, want := range map[string]string{"": "오전_8:00=오후_12:00, 오후_1:00=자정", "12": "오전_8:00=오후_12:00, 오후_1:00=자정", "24": "08:00=12:00, 13:00=24:00"} {
+		if got := marked.Replace((&view{Language: Korean, ClockHours: clock}).hours(hours)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

@@ -179,7 +179,7 @@ export function bookingDialog(board, {room, start, end, booking, kept, answer}, 
     }
     const buttons = [...found.values()].slice(0, 5).map(o => element('button', {type: 'button', onclick: () => {
       perform(() => booking ? board.change(booking, {...o, user: user.value}) : board.book({...o, user: user.value, key: newKey()}), o)
-    }}, element('small', {}, text('instead-' + o.kind)), `${o.room.name} · ${time.clock(o.start, locale, o.room.zone)}–${time.clock(o.end, locale, o.room.zone)}`))
+    }}, element('small', {}, text('instead-' + o.kind)), element('span', {}, o.room.name + ' · ', element('span', {class: 'board-span'}, `${time.clock(o.start, locale, o.room.zone)}–${time.clock(o.end, locale, o.room.zone)}`))))
     other.append(element('p', {}, text(buttons.length ? 'instead' : 'nothing-instead')), ...buttons)
     buttons[0]?.focus()
   }

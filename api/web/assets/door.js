@@ -17,7 +17,7 @@ let lit = false // by a tap, until the next answer
 let asked = null
 let resting = false
 let more = false // was told since the last question
-let wanted = 0 // position that the next answer is to include
+let wanted = 0 // position that the next page that is shown is to include
 let timer = setTimeout(refresh, every)
 
 // kind is what a page needs: another kind is loaded anew.
@@ -26,7 +26,7 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
-// refresh asks for the page, which is to include everything up to a position, if one is given.
+// refresh asks for the page, which is to include everything up to a position, if one is given, and up to those of before that are not shown yet.
 function refresh(position = 0) {
   wanted = Math.max(wanted, position)
   more = asked !== null || resting
@@ -39,11 +39,12 @@ function refresh(position = 0) {
   asked.open('GET', here)
   asked.responseType = 'document'
   asked.timeout = every
-  if (wanted) asked.setRequestHeader('Roombook-Position', wanted)
-  wanted = 0
+  const sent = wanted
+  if (sent) asked.setRequestHeader('Roombook-Position', sent)
   asked.onload = ({target: {status, response}}) => {
     answered()
     if (status !== 200 || !response) {
+      if (status === 400) wanted = 0 // a backup was restored, whose log does not reach that far
       disconnected()
       return
     }
@@ -52,8 +53,10 @@ function refresh(position = 0) {
     if (Date.now() - touched < settling) {
       clearTimeout(timer)
       timer = setTimeout(refresh, settling)
-    } else if (kind(response) === kind(document)) show(response)
-    else location.replace(here)
+    } else if (kind(response) === kind(document)) {
+      if (wanted === sent) wanted = 0
+      show(response)
+    } else location.replace(here)
   }
   asked.onerror = asked.ontimeout = () => {
     answered()
