@@ -466,6 +466,10 @@ func TestEraseRoute(t *testing.T) {
 	s := newAccountService(t)
 	admin, ann := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.user(t, "ann", domain.RoleUser)
 	session := s.signIn(t, "ann", good)
+	_, token, err := s.accounts.CreateToken(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, accounts.NewToken{User: ann, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	refused := s.do(t, "DELETE", "/users/"+string(ann), "", session)
 	wantProblem(t, "by a user", refused, 403, "forbidden")
 	if detail := refused.at(t, "detail").(string); !strings.Contains(detail, "the role admin") {
@@ -475,6 +479,10 @@ func TestEraseRoute(t *testing.T) {
 		s.do(t, "DELETE", "/users/"+string(ann), "", admin).want(t, 204)
 	}
 	wantProblem(t, "the session of an erased", s.do(t, "GET", "/me", "", session), 401, "unauthenticated")
+	if err := s.people.AddToken(t.Context(), directory.Token{ID: token.ID, User: ann}); err != nil { // as an older copy of the directory may have it
+		t.Fatal(err)
+	}
+	s.do(t, "GET", "/people/tokens", "", admin).want(t, 200).has(t, string(token.ID), "former user")
 	wantProblem(t, "nobody", s.do(t, "DELETE", "/users/none", "", admin), 404, "user-not-found")
 	wantProblem(t, "not an id", s.do(t, "DELETE", "/users/a%20b", "", admin), 404, "user-not-found")
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -137,6 +138,9 @@ func (v *view) showTokens(why *problem) error {
 			continue
 		}
 		u, err := v.p.accounts.User(v.r.Context(), r, t.User)
+		if errors.Is(err, domain.ErrUserNotFound) { // erased meanwhile
+			u.Name, err = v.T("former-user"), nil
+		}
 		if err != nil {
 			return err
 		}

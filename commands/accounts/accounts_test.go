@@ -251,6 +251,40 @@ func TestTheLogKnowsNobody(t *testing.T) {
 	}
 }
 
+// Whoever creates a token for a user whom another process erases meanwhile leaves nothing of them in the directory, whichever comes first.
+func TestATokenForWhoIsBeingErased(t *testing.T) {
+	for _, when := range []string{"before the token is added", "after the directory has forgotten them"} {
+		w := newWorld(t)
+		ctx := t.Context()
+		id := w.add(t, "ann")
+		if _, err := w.user(ctx, id); err != nil { // cached
+			t.Fatal(err)
+		}
+		create := func() error {
+			_, _, err := w.CreateToken(ctx, admin, NewToken{User: id, Label: "Zeppelin", ExpiresAt: noon.Add(time.Hour)})
+			return err
+		}
+		other := w.another()
+		erase := func() {
+			if err := other.Erase(ctx, admin, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if when == "before the token is added" {
+			w.Accounts.directory = &interrupted{Store: w.directory, addToken: erase}
+			err = create()
+		} else {
+			other.Accounts.directory = &interrupted{Store: w.directory, forgotten: func() { err = create() }}
+			erase()
+		}
+		wantErr(t, when, err, domain.ErrUserNotFound)
+		if rows, err := w.directory.Tokens(ctx, id, "", 0); err != nil || len(rows) > 0 {
+			t.Errorf("%s: the directory has %+v, %v", when, rows, err)
+		}
+	}
+}
+
 // A directory that was restored from a copy has whom it had forgotten. They can do nothing, and are forgotten again.
 func TestErasedInARestoredDirectory(t *testing.T) {
 	w := newWorld(t)
@@ -851,10 +885,26 @@ func TestDisplayCodes(t *testing.T) {
 	}
 }
 
-// interrupted is a directory where something else happens after a name is looked up, or before a password is replaced.
+// interrupted is a directory where something else happens after a name is looked up or a user is forgotten, or before a password is replaced or a
+// token is added.
 type interrupted struct {
 	directory.Store
-	named, setPassword func()
+	named, setPassword, addToken, forgotten func()
+}
+
+func (d *interrupted) AddToken(ctx context.Context, t directory.Token) error {
+	if d.addToken != nil {
+		d.addToken()
+	}
+	return d.Store.AddToken(ctx, t)
+}
+
+func (d *interrupted) Forget(ctx context.Context, id domain.UserID) error {
+	err := d.Store.Forget(ctx, id)
+	if d.forgotten != nil {
+		d.forgotten()
+	}
+	return err
 }
 
 func (d *interrupted) Named(ctx context.Context, name string) (directory.Person, error) {

@@ -449,10 +449,15 @@ func (a *Accounts) Erase(ctx context.Context, r Request, id domain.UserID) error
 	if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 		return err
 	}
-	if err := a.directory.Forget(ctx, id); err != nil {
-		return fmt.Errorf("forget user %s: %w", id, err)
+	// The event comes first: what others add for the user from then on they remove again, and what they added before is forgotten.
+	err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideErase(u, r.At) })
+	if err != nil && !errors.Is(err, domain.ErrUserNotFound) {
+		return err
 	}
-	return a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideErase(u, r.At) })
+	if failed := a.directory.Forget(ctx, id); failed != nil {
+		return fmt.Errorf("forget user %s: %w", id, failed)
+	}
+	return err
 }
 
 // user returns a user's state, which may be cached; the zero User if they were never added.
