@@ -366,8 +366,17 @@ func TestAccountsWithoutScripts(t *testing.T) {
 	if r := admin.submit(t, page, save).has(t, "Saved."); !strings.Contains(r.body, `value="Anna"`) {
 		t.Error(r.body)
 	}
+	if r := s.do(t, "GET", "/audit?kind=RolesGiven", "", s.token(t, s.user(t, "auditor", domain.RoleAdmin))).want(t, 200); !strings.Contains(r.body, `"client":"192.0.2.0/24"`) {
+		t.Errorf("where roles were given from: %s", r.body)
+	}
 	save["role"] = nil
 	admin.ask(t, "POST", page, save).want(t, 422)
+	for _, path := range []string{"/people/%ff", "/people/none"} {
+		admin.ask(t, "POST", path, url.Values{"do": {"erase"}}).want(t, 404)
+	}
+	for _, path := range []string{"/account", "/people/tokens"} {
+		admin.ask(t, "POST", path, url.Values{"do": {"revoke"}, "token": {"\xff"}}).want(t, 404)
+	}
 	admin.submit(t, page, url.Values{"do": {"disable"}}).has(t, "Disabled", "Enable")
 	ann.ask(t, "GET", "/account", nil).want(t, 303)
 	admin.submit(t, page, url.Values{"do": {"enable"}})

@@ -88,7 +88,7 @@ func (p *Pages) changeAccount(v *view) error {
 			return v.redirect("/signin")
 		}
 	case "revoke":
-		err = all.RevokeToken(ctx, r, domain.TokenID(f("token")))
+		err = v.revoke(r)
 	case "create", "feed":
 		days, ok := number(f("days"))
 		if data.Feed = f("do") == "feed"; data.Feed {
@@ -111,6 +111,15 @@ func (p *Pages) changeAccount(v *view) error {
 		})
 	}
 	return v.redirect("/account?done=saved")
+}
+
+// revoke revokes the token in the form.
+func (v *view) revoke(r accounts.Request) error {
+	id := v.r.PostFormValue("token")
+	if !validID(id) {
+		return domain.ErrTokenNotFound
+	}
+	return v.p.accounts.RevokeToken(v.r.Context(), r, domain.TokenID(id))
 }
 
 // tokensPage is the data of everybody's tokens.
@@ -157,7 +166,7 @@ func (p *Pages) changeTokens(v *view) error {
 	ctx, done := v.r.Context(), "revoked"
 	switch v.r.PostFormValue("do") {
 	case "revoke":
-		err = p.accounts.RevokeToken(ctx, r, domain.TokenID(v.r.PostFormValue("token")))
+		err = v.revoke(r)
 	case "pair":
 		_, err = p.accounts.PairDisplay(ctx, r, v.r.PostFormValue("code"))
 		done = "paired"

@@ -30,7 +30,7 @@ func (v *view) account() (accounts.Request, error) {
 	if v.p.accounts == nil {
 		return accounts.Request{}, errNoPage
 	}
-	return accounts.Request{Actor: v.actor, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
+	return accounts.Request{Actor: v.actor, Client: v.visitor.Client, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
 }
 
 // Manages reports whether the reader may manage users.
@@ -188,6 +188,15 @@ type personPage struct {
 	Problem *problem
 }
 
+// userID returns the user in the path.
+func (v *view) userID() (domain.UserID, error) {
+	id := v.r.PathValue("id")
+	if !validID(id) {
+		return "", domain.ErrUserNotFound
+	}
+	return domain.UserID(id), nil
+}
+
 func (p *Pages) person(v *view) error { return v.showPerson("", nil) }
 
 func (v *view) showPerson(link string, why *problem) error {
@@ -198,7 +207,11 @@ func (v *view) showPerson(link string, why *problem) error {
 	if err := v.actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return err
 	}
-	u, err := v.p.accounts.User(v.r.Context(), r, domain.UserID(v.r.PathValue("id")))
+	id, err := v.userID()
+	if err != nil {
+		return err
+	}
+	u, err := v.p.accounts.User(v.r.Context(), r, id)
 	if err != nil {
 		return err
 	}
@@ -214,7 +227,11 @@ func (p *Pages) changePerson(v *view) error {
 	if err != nil {
 		return err
 	}
-	ctx, all, id := v.r.Context(), p.accounts, domain.UserID(v.r.PathValue("id"))
+	id, err := v.userID()
+	if err != nil {
+		return err
+	}
+	ctx, all := v.r.Context(), p.accounts
 	do := v.r.PostFormValue("do")
 	link := ""
 	switch do {
