@@ -434,6 +434,10 @@ func TestFaultyForms(t *testing.T) {
 		t.Errorf("%v", form)
 	}
 	ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {"2027-03-28T10:00"}, "end": {"2027-03-28T09:00"}, "user": {"ann"}}).want(t, 422).has(t, "The end must be after the start")
+	for _, day := range []string{"0001-01-01", "9999-12-31"} {
+		ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T22:00"}, "end": {day + "T23:00"}, "user": {"ann"}}).want(t, 422).has(t, "Give a day and a time")
+		ann.submit(t, "/house/red", url.Values{"do": {"close"}, "revision": {"1"}, "start": {day + "T22:00"}, "end": {day + "T23:00"}}).want(t, 422)
+	}
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x y"}, "name": {"X"}}).want(t, 422)
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x"}, "name": {"X"}, "zone": {"Nowhere"}, "capacity": {"many"}}).want(t, 422)
 	ann.submit(t, "/settings", url.Values{"name": {"a b"}, "back": {"/my"}}).want(t, 422)
