@@ -412,6 +412,11 @@ func TestCrossOrigin(t *testing.T) {
 			}
 		}
 	}
+	odd := httptest.NewRequest("POST", "/session", strings.NewReader(`{"name":"ann","password":"`+good+`"}`))
+	odd.Host = "a!b.localhost" // is this server to browsers, and cannot be in an address
+	odd.Header.Set("Sec-Fetch-Site", "cross-site")
+	odd.Header.Set("Content-Type", "application/json")
+	wantProblem(t, "another site, without an origin, by an odd name", accounts.serve(odd), 403, "cross-origin")
 	proxied := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 	for origin, status := range map[string]int{"https://rooms.lan:8443": 201, "http://rooms.lan:8443": 403, "https://rooms.lan": 403, "https://rooms.lan:8443/base": 403} {
 		proxied.do(t, "POST", "/bookings", strings.Replace(morning, `"1"`, fmt.Sprintf("%d", status+len(origin)), 1), "Origin: "+origin,

@@ -645,7 +645,9 @@ func TestFormsAreForWhoMayUseThem(t *testing.T) {
 	}
 
 	const form = "Content-Type: application/x-www-form-urlencoded"
-	for _, sent := range [][2]string{{"/house", "do=sample"}, {"/house", "do=add&id=new&name=New"}, {"/house/red", "do=retire&revision=0"}} {
+	annsForm := fmt.Sprintf("id=5b0c8f2e-6a4d-4f57-9c0e-2d0f1a7be3c4&room=green&start=%sT08:00&end=%[1]sT08:15&user=%s", h.day, h.ann)
+	h.do(t, "POST", "/book", annsForm, form, h.as["ann"]).want(t, 303)
+	for _, sent := range [][2]string{{"/book", annsForm}, {"/house", "do=sample"}, {"/house", "do=add&id=new&name=New"}, {"/house/red", "do=retire&revision=0"}} {
 		if r := h.do(t, "POST", sent[0], sent[1], form, h.as["bob"]); r.status != 403 {
 			t.Errorf("%s with %s: %d %s", sent[0], sent[1], r.status, r.body)
 		}
