@@ -915,11 +915,11 @@ func (d *interrupted) Named(ctx context.Context, name string) (directory.Person,
 	return p, err
 }
 
-func (d *interrupted) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (d *interrupted) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if d.setPassword != nil {
 		d.setPassword()
 	}
-	return d.Store.SetPassword(ctx, user, hash)
+	return d.Store.SetPassword(ctx, user, former, hash)
 }
 
 // Whoever signs in with a password while it is replaced is not signed in after that.
@@ -944,6 +944,11 @@ func TestSignInWhileThePasswordChanges(t *testing.T) {
 	_, err = w.another().BySession(ctx, secret, noon)
 	wantErr(t, "a sign-in in between", err, ErrWrongCredentials)
 	w.signIn(t, "ann", good)
+
+	// What an administrator decides is not undone by who knew the password before.
+	slow = New(w.counted, &interrupted{Store: w.directory, setPassword: func() { change(w.Accounts, other) }}, Options{})
+	wantErr(t, "a change that began before", slow.SetPassword(ctx, by(id, domain.RoleUser), id, good, "a third one, stolen"), ErrWrongCredentials)
+	w.signIn(t, "ann", other)
 }
 
 // codeFor returns a user and a code with which they choose a password.

@@ -338,7 +338,9 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	if err != nil {
 		return err
 	}
+	former := "" // whatever it is
 	if relation == domain.Own {
+		former = p.Password
 		if err := a.byName.try(p.Name, r.At); err != nil {
 			return err
 		}
@@ -358,15 +360,22 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	if err != nil {
 		return err
 	}
-	return a.setPassword(ctx, r, id, hash)
+	return a.setPassword(ctx, r, id, former, hash)
 }
 
-// setPassword ends the user's sessions and then replaces their password. If it fails in between, the old password is still valid.
-func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, hash string) error {
+// setPassword ends the user's sessions and then replaces their password. If it fails in between, the old password is still valid. Former is the
+// hash of the password that the caller knew, if that is what permits it: the error is [ErrWrongCredentials] if there is another by now.
+func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, former, hash string) error {
 	if err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecidePassword(u, r.At) }); err != nil {
 		return err
 	}
-	return a.directory.SetPassword(ctx, id, hash)
+	err := a.directory.SetPassword(ctx, id, former, hash)
+	if errors.Is(err, directory.ErrUnknown) {
+		if err = domain.ErrUserNotFound; former != "" {
+			err = ErrWrongCredentials
+		}
+	}
+	return err
 }
 
 // passwordCodeLife is how long a code for choosing a password is valid.
@@ -430,7 +439,7 @@ func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client st
 	} else if err != nil {
 		return err
 	}
-	return a.setPassword(ctx, r, c.User, hash)
+	return a.setPassword(ctx, r, c.User, u.Password, hash)
 }
 
 // person returns who a user is, or [domain.ErrUserNotFound].

@@ -97,8 +97,9 @@ type Store interface {
 	// ChangePerson replaces a person, except for the password. It returns ErrUnknown if the user is not there, and ErrNameTaken if another
 	// person has the name.
 	ChangePerson(ctx context.Context, p Person) error
-	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns ErrUnknown if the user is not there.
-	SetPassword(ctx context.Context, user domain.UserID, hash string) error
+	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns
+	// ErrUnknown if the user is not there, or has another hash than former, unless that is empty.
+	SetPassword(ctx context.Context, user domain.UserID, former, hash string) error
 	// Identify returns the user who has an identity. If nobody has it, it is given to the named user. Concurrent callers all get the same
 	// user.
 	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)

@@ -227,11 +227,15 @@ func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
 }
 
 // SetPassword implements [directory.Store].
-func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if _, err := s.codes.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
 		return failed(err)
 	}
-	result, err := s.people.UpdateByID(ctx, user, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
+	whose := bson.D{{Key: "_id", Value: user}}
+	if former != "" {
+		whose = append(whose, bson.E{Key: "password", Value: former})
+	}
+	result, err := s.people.UpdateOne(ctx, whose, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}

@@ -232,11 +232,11 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 }
 
 // SetPassword implements [directory.Store].
-func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if _, err := s.db.ExecContext(ctx, `DELETE FROM codes WHERE user = ?`, user); err != nil {
 		return failed(err)
 	}
-	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
+	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ? AND ? IN ('', password)`, hash, user, former)
 	if err != nil {
 		return failed(err)
 	}
