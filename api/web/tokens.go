@@ -97,7 +97,7 @@ func (p *Pages) changeAccount(v *view) error {
 		if !ok || days == 0 || days > feedDays {
 			return errForm
 		}
-		n := accounts.NewToken{User: id, Label: data.Label, Roles: v.readRoles(), Feeds: data.Feed, ExpiresAt: v.Now.Add(time.Duration(days) * 24 * time.Hour)}
+		n := accounts.NewToken{User: id, Label: data.Label, Roles: v.readRoles("role"), Feeds: data.Feed, ExpiresAt: v.Now.Add(time.Duration(days) * 24 * time.Hour)}
 		if data.Secret, _, err = all.CreateToken(ctx, r, n); err == nil {
 			return v.showAccount(data)
 		}
