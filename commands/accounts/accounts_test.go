@@ -885,11 +885,34 @@ func TestDisplayCodes(t *testing.T) {
 	}
 }
 
-// interrupted is a directory where something else happens after a name is looked up or a user is forgotten, or before a password is replaced or a
-// token is added.
+// Two administrators who change a user at the same moment, in two processes, each change what they wanted to and nothing else.
+func TestTwoChangesOfAUser(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	other := w.another()
+	change := func(a *Accounts, c Change) {
+		if err := a.ChangeUser(ctx, admin, id, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.user(ctx, id); err != nil { // cached, with the role that is taken in the other process
+		t.Fatal(err)
+	}
+	change(other.Accounts, Change{Roles: new(domain.NewRoles(domain.RoleMachine))})
+	w.Accounts.directory = &interrupted{Store: w.directory, changePerson: func() { change(other.Accounts, Change{Address: new("ann@rooms.example")}) }}
+	change(w.Accounts, Change{FullName: new("Ann"), Rooms: new(domain.NewRooms("red"))})
+	u, err := w.another().User(ctx, admin, id)
+	if err != nil || u.Roles != "machine" || u.Rooms != "red" || u.FullName != "Ann" || u.Address != "ann@rooms.example" {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
+// interrupted is a directory where something else happens after a name is looked up or a user is forgotten, or before a password or a
+// person is changed or a token is added.
 type interrupted struct {
 	directory.Store
-	named, setPassword, addToken, forgotten func()
+	named, setPassword, changePerson, addToken, forgotten func()
 }
 
 func (d *interrupted) AddToken(ctx context.Context, t directory.Token) error {
@@ -897,6 +920,13 @@ func (d *interrupted) AddToken(ctx context.Context, t directory.Token) error {
 		d.addToken()
 	}
 	return d.Store.AddToken(ctx, t)
+}
+
+func (d *interrupted) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	if d.changePerson != nil {
+		d.changePerson()
+	}
+	return d.Store.ChangePerson(ctx, were, p)
 }
 
 func (d *interrupted) Forget(ctx context.Context, id domain.UserID) error {

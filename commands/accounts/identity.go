@@ -47,7 +47,7 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 	claimed, now := i.person(u.ID), p
 	now.Name, now.FullName, now.Address = cmp.Or(claimed.Name, p.Name), claimed.FullName, claimed.Address
 	if now != p {
-		if err := named(now, p.Name, func(p directory.Person) error { return a.changePerson(ctx, p) }); err != nil {
+		if err := named(now, p.Name, func(now directory.Person) error { return a.changePerson(ctx, p, now) }); err != nil {
 			return "", "", err
 		}
 	}

@@ -214,9 +214,9 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 	return p.User, nil
 }
 
-// changePerson replaces what the directory knows of a person. The errors are those of the directory.
-func (a *Accounts) changePerson(ctx context.Context, p directory.Person) error {
-	err := a.directory.ChangePerson(ctx, p)
+// changePerson changes what the directory knows of a person. The errors are those of the directory.
+func (a *Accounts) changePerson(ctx context.Context, were, p directory.Person) error {
+	err := a.directory.ChangePerson(ctx, were, p)
 	a.names.forget(p.User)
 	return err
 }
@@ -260,29 +260,29 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 	}
 	p.Name = nameOf(p.Name)
 	faults := checkPerson(p)
-	roles, rooms := u.Roles, u.Rooms
 	if c.Roles != nil {
-		roles = *c.Roles
-		faults = append(faults, checkRoles(roles)...)
-	}
-	if c.Rooms != nil {
-		rooms = *c.Rooms
+		faults = append(faults, checkRoles(*c.Roles)...)
 	}
 	if err := invalid(faults); err != nil {
 		return err
 	}
 	if p != u.Person {
-		if err := a.changePerson(ctx, p); errors.Is(err, directory.ErrUnknown) {
+		if err := a.changePerson(ctx, u.Person, p); errors.Is(err, directory.ErrUnknown) {
 			return domain.ErrUserNotFound
 		} else if err != nil {
 			return err
 		}
 	}
 	return a.change(ctx, r, id, func(u domain.User) (events []domain.Event, err error) {
-		if c.Roles != nil || c.Rooms != nil {
-			if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
-				return nil, err
-			}
+		roles, rooms := u.Roles, u.Rooms // which may be others than those that are cached
+		if c.Roles != nil {
+			roles = *c.Roles
+		}
+		if c.Rooms != nil {
+			rooms = *c.Rooms
+		}
+		if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
+			return nil, err
 		}
 		if c.WithoutMail != nil {
 			chosen, err := domain.DecideMail(u, *c.WithoutMail, r.At)

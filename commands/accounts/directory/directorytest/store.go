@@ -98,15 +98,17 @@ func people(t *testing.T, s directory.Store) {
 	check(t, s.SetPassword(ctx, "u2", "hash", "hash")) // again
 	unknown(t, s.SetPassword(ctx, "u2", "former", "x"))
 
-	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u7", Name: "eve"}))
+	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u7"}, directory.Person{User: "u7", Name: "eve"}))
 	changed.Name = "ann"
-	if err := s.ChangePerson(ctx, changed); !errors.Is(err, directory.ErrNameTaken) {
+	if err := s.ChangePerson(ctx, bob, changed); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("another's name: %v", err)
 	}
 	changed = directory.Person{User: "u2", Name: "rob", FullName: "Robert", Address: "rob@rooms.example", Language: "en", Password: "another"}
 	for range 2 { // again
-		check(t, s.ChangePerson(ctx, changed))
+		check(t, s.ChangePerson(ctx, bob, changed))
 	}
+	check(t, s.ChangePerson(ctx, bob, directory.Person{User: "u2", Name: bob.Name, FullName: bob.FullName, Address: bob.Address, Language: "ko"}))
+	changed.Language = "ko"   // and nothing else, as others have changed it
 	changed.Password = "hash" // which stays
 	p, err = s.Named(ctx, "rob")
 	want(t, p, err, changed)
@@ -131,7 +133,7 @@ func favourites(t *testing.T, s directory.Store) {
 	all.Wait()
 	check(t, s.SetFavourite(ctx, "u2", "r1", true))
 	check(t, s.SetFavourite(ctx, "u7", "r1", true))
-	check(t, s.ChangePerson(ctx, ann)) // does not change them
+	check(t, s.ChangePerson(ctx, directory.Person{User: "u1"}, ann)) // does not change them
 	for range 2 {
 		check(t, s.SetFavourite(ctx, "u1", "r2", false))
 	}

@@ -211,10 +211,14 @@ func (s *Store) People(ctx context.Context, after string, limit int) ([]director
 }
 
 // ChangePerson implements [directory.Store].
-func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address}, {Key: "language", Value: p.Language},
-	}}})
+func (s *Store) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	changed := bson.D{{Key: "_id", Value: p.User}} // so that it is never empty
+	for _, value := range [][3]string{{"name", were.Name, p.Name}, {"fullName", were.FullName, p.FullName}, {"address", were.Address, p.Address}, {"language", were.Language, p.Language}} {
+		if value[1] != value[2] {
+			changed = append(changed, bson.E{Key: value[0], Value: value[2]})
+		}
+	}
+	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: changed}})
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}

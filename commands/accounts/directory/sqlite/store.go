@@ -167,8 +167,10 @@ func nameTaken(err error) error {
 }
 
 // ChangePerson implements [directory.Store].
-func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE people SET name = ?, full_name = ?, address = ?, language = ? WHERE user = ?`, p.Name, p.FullName, p.Address, p.Language, p.User)
+func (s *Store) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	const update = `UPDATE people SET name = iif(?1 = ?2, name, ?2), full_name = iif(?3 = ?4, full_name, ?4), address = iif(?5 = ?6, address, ?6),
+		language = iif(?7 = ?8, language, ?8) WHERE user = ?9`
+	result, err := s.db.ExecContext(ctx, update, were.Name, p.Name, were.FullName, p.FullName, were.Address, p.Address, were.Language, p.Language, p.User)
 	if err != nil {
 		return nameTaken(err)
 	}
