@@ -909,10 +909,10 @@ func TestTwoChangesOfAUser(t *testing.T) {
 }
 
 // interrupted is a directory where something else happens after a name is looked up or a user is forgotten, or before a password or a
-// person is changed or a token is added.
+// person is changed, or a token or a session is added.
 type interrupted struct {
 	directory.Store
-	named, setPassword, changePerson, addToken, forgotten func()
+	named, setPassword, changePerson, addToken, addSession, forgotten func()
 }
 
 func (d *interrupted) AddToken(ctx context.Context, t directory.Token) error {
@@ -927,6 +927,13 @@ func (d *interrupted) ChangePerson(ctx context.Context, were, p directory.Person
 		d.changePerson()
 	}
 	return d.Store.ChangePerson(ctx, were, p)
+}
+
+func (d *interrupted) AddSession(ctx context.Context, s directory.Session) error {
+	if d.addSession != nil {
+		d.addSession()
+	}
+	return d.Store.AddSession(ctx, s)
 }
 
 func (d *interrupted) Forget(ctx context.Context, id domain.UserID) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -75,10 +76,17 @@ var added = []struct{ table, column string }{
 	{"people", "language"}, {"sessions", "issuer"}, {"sessions", "subject"}, {"sessions", "provider_id"}, {"sessions", "id_token"},
 }
 
-// Open opens the file, and creates it if it is missing. Deleted content is overwritten.
+// Open opens the file, and creates it if it is missing, so that only its owner can read it. Deleted content is overwritten.
 func Open(path string) (*Store, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f, err := os.OpenFile(absolute, os.O_RDWR|os.O_CREATE, 0o600) // SQLite's other files have the permissions of this one
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	query := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}
