@@ -576,6 +576,13 @@ func TestThrottle(t *testing.T) {
 // Tries at the same moment count too, for names that are nobody's as well.
 func TestGuessesAreDelayed(t *testing.T) {
 	w := newWorld(t)
+	_, _, err := w.SignIn(t.Context(), SignIn{Name: strings.Repeat("x", 2000), Password: good, Client: "192.0.2.9", At: noon})
+	wantErr(t, "a name that nobody can have", err, ErrWrongCredentials)
+	for _, name := range w.byName.tries.Keys() {
+		if len(name) > 4*maxName {
+			t.Errorf("%d bytes are remembered of a name", len(name))
+		}
+	}
 	w.add(t, "ann")
 	for _, name := range []string{"ann", "eve"} {
 		var all sync.WaitGroup
