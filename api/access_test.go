@@ -343,6 +343,30 @@ func TestScreensNeedASession(t *testing.T) {
 	}
 }
 
+// No screen, and no form, shows bookings to whom it is refused to read them: a machine, and a door of those of other rooms.
+func TestScreensNeedWhoMayRead(t *testing.T) {
+	s := newAccountService(t)
+	machine := s.token(t, s.user(t, "machine", domain.RoleMachine))
+	door := s.token(t, s.userOf(t, accounts.NewUser{Name: "door", Roles: domain.NewRoles(domain.RoleDoor), Rooms: domain.NewRooms("blue")}))
+	ann := s.user(t, "ann", domain.RoleUser)
+	booking := s.do(t, "POST", "/bookings", fmt.Sprintf(`{"roomId":"red","useStartDtm":"2026-11-24T09:00:00Z","useEndDtm":"2026-11-24T10:00:00Z","bookingUserId":%q}`, ann), s.token(t, ann)).want(t, 201).at(t, "bookingId").(string)
+	for _, r := range s.pages.Routes() {
+		id := booking
+		if strings.HasPrefix(r.Path, "/rooms/") {
+			id = "red"
+		}
+		if r.Public || r.Path == web.DoorPath && r.Method == http.MethodGet { // which shows a code by which the display can be paired
+			continue
+		}
+		for who, token := range map[string]string{"a machine": machine, "a door": door} {
+			got := s.do(t, r.Method, strings.Replace(r.Path, "{id}", id, 1), "do=cancel&confirm=chosen", token, "Content-Type: application/x-www-form-urlencoded")
+			if got.status != http.StatusForbidden || strings.Contains(got.body, `href="/bookings/`+booking) {
+				t.Errorf("%s: %s %s: %d %s", who, r.Method, r.Path, got.status, got.body)
+			}
+		}
+	}
+}
+
 // Whatever headers say, the answer is no fault of the server's, and who is not signed in is not let in.
 func FuzzHeaders(f *testing.F) {
 	s := newAccountService(f)

@@ -412,6 +412,11 @@ func TestCrossOrigin(t *testing.T) {
 			}
 		}
 	}
+	odd := httptest.NewRequest("POST", "/session", strings.NewReader(`{"name":"ann","password":"`+good+`"}`))
+	odd.Host = "a!b.localhost" // is this server to browsers, and cannot be in an address
+	odd.Header.Set("Sec-Fetch-Site", "cross-site")
+	odd.Header.Set("Content-Type", "application/json")
+	wantProblem(t, "another site, without an origin, by an odd name", accounts.serve(odd), 403, "cross-origin")
 	proxied := newService(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 	for origin, status := range map[string]int{"https://rooms.lan:8443": 201, "http://rooms.lan:8443": 403, "https://rooms.lan": 403, "https://rooms.lan:8443/base": 403} {
 		proxied.do(t, "POST", "/bookings", strings.Replace(morning, `"1"`, fmt.Sprintf("%d", status+len(origin)), 1), "Origin: "+origin,
@@ -466,6 +471,10 @@ func TestEraseRoute(t *testing.T) {
 	s := newAccountService(t)
 	admin, ann := s.token(t, s.user(t, "root", domain.RoleAdmin)), s.user(t, "ann", domain.RoleUser)
 	session := s.signIn(t, "ann", good)
+	_, token, err := s.accounts.CreateToken(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, accounts.NewToken{User: ann, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	refused := s.do(t, "DELETE", "/users/"+string(ann), "", session)
 	wantProblem(t, "by a user", refused, 403, "forbidden")
 	if detail := refused.at(t, "detail").(string); !strings.Contains(detail, "the role admin") {
@@ -475,6 +484,10 @@ func TestEraseRoute(t *testing.T) {
 		s.do(t, "DELETE", "/users/"+string(ann), "", admin).want(t, 204)
 	}
 	wantProblem(t, "the session of an erased", s.do(t, "GET", "/me", "", session), 401, "unauthenticated")
+	if err := s.people.AddToken(t.Context(), directory.Token{ID: token.ID, User: ann}); err != nil { // as an older copy of the directory may have it
+		t.Fatal(err)
+	}
+	s.do(t, "GET", "/people/tokens", "", admin).want(t, 200).has(t, string(token.ID), "former user")
 	wantProblem(t, "nobody", s.do(t, "DELETE", "/users/none", "", admin), 404, "user-not-found")
 	wantProblem(t, "not an id", s.do(t, "DELETE", "/users/a%20b", "", admin), 404, "user-not-found")
 }

@@ -3,9 +3,11 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -70,6 +72,10 @@ func (l *log) ReadStream(ctx context.Context, stream string, from domain.Revisio
 	return func(yield func(eventstore.Recorded, error) bool) {
 		if err := l.failing(ctx); err != nil {
 			yield(eventstore.Recorded{}, err)
+			return
+		}
+		if !utf8.ValidString(stream) {
+			yield(eventstore.Recorded{}, fmt.Errorf("read %q: not a stream name", stream)) // as [eventstore.Store] answers
 			return
 		}
 		l.mu.Lock()

@@ -25,10 +25,7 @@ func (s *Server) pageRoutes(operationsOnly bool) *mux.Router {
 
 // screen lets the page reply. It authenticates the visitor itself: one who is not signed in is led to where that is done.
 func (s *Server) screen(of web.Route) handler {
-	needs := &route{path: of.Path, public: of.Public}
-	if of.Method == http.MethodGet {
-		needs.needs = domain.ReadBookings
-	}
+	needs := &route{path: of.Path, public: of.Public, needs: domain.ReadBookings} // for forms too: one that is refused shows its screen again
 	return func(x *exchange) error {
 		of, err := of, x.authenticate(needs)
 		_, forbidden := errors.AsType[*domain.Forbidden](err)

@@ -434,6 +434,10 @@ func TestFaultyForms(t *testing.T) {
 		t.Errorf("%v", form)
 	}
 	ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {"2027-03-28T10:00"}, "end": {"2027-03-28T09:00"}, "user": {"ann"}}).want(t, 422).has(t, "The end must be after the start")
+	for _, day := range []string{"0001-01-01", "9999-12-31"} {
+		ann.submit(t, "/book", url.Values{"room": {"red"}, "start": {day + "T22:00"}, "end": {day + "T23:00"}, "user": {"ann"}}).want(t, 422).has(t, "Give a day and a time")
+		ann.submit(t, "/house/red", url.Values{"do": {"close"}, "revision": {"1"}, "start": {day + "T22:00"}, "end": {day + "T23:00"}}).want(t, 422)
+	}
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x y"}, "name": {"X"}}).want(t, 422)
 	ann.submit(t, "/house", url.Values{"do": {"add"}, "id": {"x"}, "name": {"X"}, "zone": {"Nowhere"}, "capacity": {"many"}}).want(t, 422)
 	ann.submit(t, "/settings", url.Values{"name": {"a b"}, "back": {"/my"}}).want(t, 422)
@@ -641,7 +645,9 @@ func TestFormsAreForWhoMayUseThem(t *testing.T) {
 	}
 
 	const form = "Content-Type: application/x-www-form-urlencoded"
-	for _, sent := range [][2]string{{"/house", "do=sample"}, {"/house", "do=add&id=new&name=New"}, {"/house/red", "do=retire&revision=0"}} {
+	annsForm := fmt.Sprintf("id=5b0c8f2e-6a4d-4f57-9c0e-2d0f1a7be3c4&room=green&start=%sT08:00&end=%[1]sT08:15&user=%s", h.day, h.ann)
+	h.do(t, "POST", "/book", annsForm, form, h.as["ann"]).want(t, 303)
+	for _, sent := range [][2]string{{"/book", annsForm}, {"/house", "do=sample"}, {"/house", "do=add&id=new&name=New"}, {"/house/red", "do=retire&revision=0"}} {
 		if r := h.do(t, "POST", sent[0], sent[1], form, h.as["bob"]); r.status != 403 {
 			t.Errorf("%s with %s: %d %s", sent[0], sent[1], r.status, r.body)
 		}

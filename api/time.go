@@ -5,16 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"roombook/domain"
 )
 
 // resolution is the resolution of stored times, which all stores of read models support. Finer times are truncated.
 const resolution = time.Millisecond
-
-// The first and the last year of a time. In earlier years zones had offsets that RFC 3339 cannot express, and later years do not fit.
-const (
-	firstYear = 1970
-	lastYear  = 9998
-)
 
 // timeFault describes what is wrong with a time in a request. It completes a sentence that starts with the value's name.
 type timeFault string
@@ -102,10 +98,10 @@ func upper(s []byte) []byte {
 	return s
 }
 
-// inYears checks that a time is between firstYear and lastYear.
+// inYears checks that a time is between [domain.FirstYear] and [domain.LastYear].
 func inYears(t time.Time) (time.Time, error) {
-	if y := t.Year(); y < firstYear || y > lastYear {
-		return time.Time{}, timeFault(fmt.Sprintf("must be in the years %d to %d", firstYear, lastYear))
+	if y := t.Year(); y < domain.FirstYear || y > domain.LastYear {
+		return time.Time{}, timeFault(fmt.Sprintf("must be in the years %d to %d", domain.FirstYear, domain.LastYear))
 	}
 	return t, nil
 }

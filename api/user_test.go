@@ -366,8 +366,28 @@ func TestAccountsWithoutScripts(t *testing.T) {
 	if r := admin.submit(t, page, save).has(t, "Saved."); !strings.Contains(r.body, `value="Anna"`) {
 		t.Error(r.body)
 	}
+	if r := s.do(t, "GET", "/audit?kind=RolesGiven", "", s.token(t, s.user(t, "auditor", domain.RoleAdmin))).want(t, 200); !strings.Contains(r.body, `"client":"192.0.2.0/24"`) {
+		t.Errorf("where roles were given from: %s", r.body)
+	}
+	form = admin.get(t, page).fields(t, "fullName") // which another administrator does not see
+	if err := s.accounts.ChangeUser(t.Context(), accounts.Request{Actor: boss, At: time.Now()}, users[0].ID, accounts.Change{Roles: new(domain.NewRoles(domain.RoleUser, domain.RoleApprover)), Address: new("anna@rooms.example")}); err != nil {
+		t.Fatal(err)
+	}
+	form.Set("do", "save")
+	form["role"] = []string{"user"}
+	form.Set("fullName", "Anna B.")
+	admin.submit(t, page, form).has(t, "Saved.")
+	if u, err := s.accounts.User(t.Context(), accounts.Request{Actor: boss}, users[0].ID); err != nil || u.FullName != "Anna B." || u.Address != "anna@rooms.example" || u.Roles != "user approver" {
+		t.Errorf("after what another administrator has changed meanwhile: %+v, %v", u, err)
+	}
 	save["role"] = nil
 	admin.ask(t, "POST", page, save).want(t, 422)
+	for _, path := range []string{"/people/%ff", "/people/none"} {
+		admin.ask(t, "POST", path, url.Values{"do": {"erase"}}).want(t, 404)
+	}
+	for _, path := range []string{"/account", "/people/tokens"} {
+		admin.ask(t, "POST", path, url.Values{"do": {"revoke"}, "token": {"\xff"}}).want(t, 404)
+	}
 	admin.submit(t, page, url.Values{"do": {"disable"}}).has(t, "Disabled", "Enable")
 	ann.ask(t, "GET", "/account", nil).want(t, 303)
 	admin.submit(t, page, url.Values{"do": {"enable"}})

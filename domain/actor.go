@@ -130,12 +130,12 @@ const (
 var AllRelations = []Relation{Own, OfOwnRoom, SomebodyElse}
 
 // To returns the actor's relation to something that belongs to a user and is in a room; either may be empty. Approvers are those that the
-// room itself names.
+// room itself names. The role door gives a user no rooms: users may do more in the rooms that they answer for than doors may.
 func (a Actor) To(owner UserID, room RoomID, approvers ...UserID) Relation {
 	switch {
 	case owner != "" && owner == a.User:
 		return Own
-	case room != "" && (a.Roles.Has(RoleApprover) || a.Roles.Has(RoleDoor)) && a.Rooms.Has(room), a.User != "" && slices.Contains(approvers, a.User):
+	case room != "" && (a.Roles.Has(RoleApprover) || a.Roles.Has(RoleDoor) && !a.Roles.Has(RoleUser)) && a.Rooms.Has(room), a.User != "" && slices.Contains(approvers, a.User):
 		return OfOwnRoom
 	default:
 		return SomebodyElse

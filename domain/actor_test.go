@@ -126,6 +126,7 @@ func TestRelations(t *testing.T) {
 		{everywhere, "bob", "*", nil, OfOwnRoom},
 		{door, "bob", "red", nil, OfOwnRoom},
 		{door, "bob", "green", nil, SomebodyElse},
+		{Actor{User: "ann", Roles: NewRoles(RoleUser, RoleDoor), Rooms: "red"}, "bob", "red", nil, SomebodyElse}, // or a user would confirm bookings there
 		{door, "", "red", []UserID{""}, OfOwnRoom},
 		{door, "", "green", []UserID{""}, SomebodyElse}, // nobody is not an approver
 		{Actor{}, "", "", nil, SomebodyElse},            // nor does nothing belong to nobody

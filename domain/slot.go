@@ -11,6 +11,12 @@ type Slot struct {
 	End   time.Time `json:"end"`
 }
 
+// The first and the last year of a time in a command. In earlier years zones had offsets that RFC 3339 cannot express, and later years do not fit.
+const (
+	FirstYear = 1970
+	LastYear  = 9998
+)
+
 // Overlaps reports whether the two slots share an instant. An empty slot overlaps nothing.
 func (s Slot) Overlaps(o Slot) bool {
 	return s.Start.Before(o.End) && o.Start.Before(s.End) && s.Start.Before(s.End) && o.Start.Before(o.End)

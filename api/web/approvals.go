@@ -116,8 +116,12 @@ func (p *Pages) answerOf(v *view) error {
 	if _, err := v.readRooms(); err != nil {
 		return err
 	}
+	id := v.r.PathValue("id")
+	if !validID(id) {
+		return domain.ErrBookingNotFound
+	}
 	position, _ := strconv.ParseUint(v.r.URL.Query().Get("position"), 10, 64) // without one, as far as is known
-	b, err := p.lists.BookingList(v.r.Context(), domain.BookingID(v.r.PathValue("id")), eventstore.Position(position))
+	b, err := p.lists.BookingList(v.r.Context(), domain.BookingID(id), eventstore.Position(position))
 	if err != nil {
 		return err
 	}

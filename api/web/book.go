@@ -136,13 +136,13 @@ func (v *view) readForm() (f *bookingForm, slot domain.Slot, err error) {
 	return f, slot, nil
 }
 
-// once makes the command of a form idempotent, so that it is carried out once however often the form is sent.
+// once makes the command of a form idempotent, so that it is carried out once however often its actor sends the form.
 func (f *bookingForm) once(r *commands.Request) {
 	id, err := uuid.Parse(f.ID)
 	if err != nil {
 		return
 	}
-	r.ID = uuid.NewSHA1(formSpace, id[:])
+	r.ID = uuid.NewSHA1(formSpace, append(id[:], r.Actor.User...))
 	sum := sha256.New()
 	for _, value := range []string{string(f.Booking), string(f.Room), f.Start, f.End, f.User} {
 		sum.Write([]byte(value))

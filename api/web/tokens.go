@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -87,7 +88,7 @@ func (p *Pages) changeAccount(v *view) error {
 			return v.redirect(signedOutPath)
 		}
 	case "revoke":
-		err = all.RevokeToken(ctx, r, domain.TokenID(f("token")))
+		err = v.revoke(r)
 	case "create", "feed":
 		days, ok := number(f("days"))
 		if data.Feed = f("do") == "feed"; data.Feed {
@@ -96,7 +97,7 @@ func (p *Pages) changeAccount(v *view) error {
 		if !ok || days == 0 || days > feedDays {
 			return errForm
 		}
-		n := accounts.NewToken{User: id, Label: data.Label, Roles: v.readRoles(), Feeds: data.Feed, ExpiresAt: v.Now.Add(time.Duration(days) * 24 * time.Hour)}
+		n := accounts.NewToken{User: id, Label: data.Label, Roles: v.readRoles("role"), Feeds: data.Feed, ExpiresAt: v.Now.Add(time.Duration(days) * 24 * time.Hour)}
 		if data.Secret, _, err = all.CreateToken(ctx, r, n); err == nil {
 			return v.showAccount(data)
 		}
@@ -110,6 +111,15 @@ func (p *Pages) changeAccount(v *view) error {
 		})
 	}
 	return v.redirect("/account?done=saved")
+}
+
+// revoke revokes the token in the form.
+func (v *view) revoke(r accounts.Request) error {
+	id := v.r.PostFormValue("token")
+	if !validID(id) {
+		return domain.ErrTokenNotFound
+	}
+	return v.p.accounts.RevokeToken(v.r.Context(), r, domain.TokenID(id))
 }
 
 // tokensPage is the data of everybody's tokens.
@@ -137,6 +147,9 @@ func (v *view) showTokens(why *problem) error {
 			continue
 		}
 		u, err := v.p.accounts.User(v.r.Context(), r, t.User)
+		if errors.Is(err, domain.ErrUserNotFound) { // erased meanwhile
+			u.Name, err = v.T("former-user"), nil
+		}
 		if err != nil {
 			return err
 		}
@@ -153,7 +166,7 @@ func (p *Pages) changeTokens(v *view) error {
 	ctx, done := v.r.Context(), "revoked"
 	switch v.r.PostFormValue("do") {
 	case "revoke":
-		err = p.accounts.RevokeToken(ctx, r, domain.TokenID(v.r.PostFormValue("token")))
+		err = v.revoke(r)
 	case "pair":
 		_, err = p.accounts.PairDisplay(ctx, r, v.r.PostFormValue("code"))
 		done = "paired"

@@ -30,7 +30,7 @@ func (v *view) account() (accounts.Request, error) {
 	if v.p.accounts == nil {
 		return accounts.Request{}, errNoPage
 	}
-	return accounts.Request{Actor: v.actor, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
+	return accounts.Request{Actor: v.actor, Client: v.visitor.Client, At: v.Now, CorrelationID: v.w.Header().Get("X-Request-Id")}, nil
 }
 
 // Manages reports whether the reader may manage users.
@@ -68,15 +68,16 @@ type personForm struct {
 	Rooms                             string
 }
 
-func (v *view) readPersonForm() personForm {
-	f := v.r.PostFormValue
-	return personForm{f("name"), f("fullName"), f("address"), f("language"), v.readRoles(), f("rooms")}
+// readPersonForm reads the form, from fields whose names have a prefix.
+func (v *view) readPersonForm(prefix string) personForm {
+	f := func(name string) string { return v.r.PostFormValue(prefix + name) }
+	return personForm{f("name"), f("fullName"), f("address"), f("language"), v.readRoles(prefix + "role"), f("rooms")}
 }
 
 // readRoles are the roles that are ticked in a form.
-func (v *view) readRoles() domain.Roles {
+func (v *view) readRoles(field string) domain.Roles {
 	var roles []domain.Role
-	for _, role := range v.r.PostForm["role"] {
+	for _, role := range v.r.PostForm[field] {
 		roles = append(roles, domain.Role(role))
 	}
 	return domain.NewRoles(roles...)
@@ -96,6 +97,33 @@ func (f personForm) rooms() (domain.Rooms, error) {
 		rooms[i] = domain.RoomID(id)
 	}
 	return domain.NewRooms(rooms...), nil
+}
+
+// shownPrefix is the prefix of the names of fields with what a form showed.
+const shownPrefix = "shown-"
+
+// changes are the changes in the form to what it showed. What was left as it was is not written, or it would undo what others have changed
+// meanwhile. The error is a *[domain.Invalid].
+func (f personForm) changes(shown personForm) (c accounts.Change, err error) {
+	for _, text := range []struct {
+		to         **string
+		now, shown string
+	}{{&c.Name, f.Name, shown.Name}, {&c.FullName, f.FullName, shown.FullName}, {&c.Address, f.Address, shown.Address}, {&c.Language, f.Language, shown.Language}} {
+		if text.now != text.shown {
+			*text.to = &text.now
+		}
+	}
+	if f.Roles != shown.Roles {
+		c.Roles = &f.Roles
+	}
+	if f.Rooms != shown.Rooms {
+		rooms, err := f.rooms()
+		if err != nil {
+			return c, err
+		}
+		c.Rooms = &rooms
+	}
+	return c, nil
 }
 
 func formOfPerson(u *accounts.User) personForm {
@@ -143,7 +171,7 @@ func (p *Pages) addPerson(v *view) error {
 	if err != nil {
 		return err
 	}
-	data := &peoplePage{Form: v.readPersonForm()}
+	data := &peoplePage{Form: v.readPersonForm("")}
 	if err := v.addPerson(r, data); err != nil {
 		return v.showWhy(err, func(why *problem) error {
 			data.Problem = why
@@ -183,9 +211,19 @@ func (v *view) passwordLink(r accounts.Request, id domain.UserID) (string, error
 type personPage struct {
 	User    accounts.User
 	Form    personForm
-	Link    string // with which they choose a password
-	Self    bool   // it is the reader
+	Shown   personForm // what the form showed before it was changed
+	Link    string     // with which they choose a password
+	Self    bool       // it is the reader
 	Problem *problem
+}
+
+// userID returns the user in the path.
+func (v *view) userID() (domain.UserID, error) {
+	id := v.r.PathValue("id")
+	if !validID(id) {
+		return "", domain.ErrUserNotFound
+	}
+	return domain.UserID(id), nil
 }
 
 func (p *Pages) person(v *view) error { return v.showPerson("", nil) }
@@ -198,13 +236,18 @@ func (v *view) showPerson(link string, why *problem) error {
 	if err := v.actor.May(domain.ManageUsers, domain.SomebodyElse); err != nil {
 		return err
 	}
-	u, err := v.p.accounts.User(v.r.Context(), r, domain.UserID(v.r.PathValue("id")))
+	id, err := v.userID()
+	if err != nil {
+		return err
+	}
+	u, err := v.p.accounts.User(v.r.Context(), r, id)
 	if err != nil {
 		return err
 	}
 	data := &personPage{User: u, Form: formOfPerson(&u), Link: link, Self: u.ID == v.actor.User, Problem: why}
+	data.Shown = data.Form
 	if why != nil && v.r.PostFormValue("do") == "save" {
-		data.Form = v.readPersonForm()
+		data.Form, data.Shown = v.readPersonForm(""), v.readPersonForm(shownPrefix)
 	}
 	return v.show("person", u.Name, data)
 }
@@ -214,15 +257,18 @@ func (p *Pages) changePerson(v *view) error {
 	if err != nil {
 		return err
 	}
-	ctx, all, id := v.r.Context(), p.accounts, domain.UserID(v.r.PathValue("id"))
+	id, err := v.userID()
+	if err != nil {
+		return err
+	}
+	ctx, all := v.r.Context(), p.accounts
 	do := v.r.PostFormValue("do")
 	link := ""
 	switch do {
 	case "save":
-		f := v.readPersonForm()
-		var rooms domain.Rooms
-		if rooms, err = f.rooms(); err == nil {
-			err = all.ChangeUser(ctx, r, id, accounts.Change{Name: &f.Name, FullName: &f.FullName, Address: &f.Address, Language: &f.Language, Roles: &f.Roles, Rooms: &rooms})
+		var c accounts.Change
+		if c, err = v.readPersonForm("").changes(v.readPersonForm(shownPrefix)); err == nil {
+			err = all.ChangeUser(ctx, r, id, c)
 		}
 	case "disable", "enable":
 		err = all.Disable(ctx, r, id, do == "disable")

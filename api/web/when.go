@@ -32,6 +32,9 @@ func parseTime(text string, zone *time.Location) (time.Time, error) {
 		}
 		text = text[:len(formTime)]
 	}
+	if y := t.UTC().Year(); y < domain.FirstYear || y > domain.LastYear {
+		return time.Time{}, errNoTime
+	}
 	if t.Format(formTime) != text {
 		return time.Time{}, errSkipped
 	}

@@ -251,6 +251,40 @@ func TestTheLogKnowsNobody(t *testing.T) {
 	}
 }
 
+// Whoever creates a token for a user whom another process erases meanwhile leaves nothing of them in the directory, whichever comes first.
+func TestATokenForWhoIsBeingErased(t *testing.T) {
+	for _, when := range []string{"before the token is added", "after the directory has forgotten them"} {
+		w := newWorld(t)
+		ctx := t.Context()
+		id := w.add(t, "ann")
+		if _, err := w.user(ctx, id); err != nil { // cached
+			t.Fatal(err)
+		}
+		create := func() error {
+			_, _, err := w.CreateToken(ctx, admin, NewToken{User: id, Label: "Zeppelin", ExpiresAt: noon.Add(time.Hour)})
+			return err
+		}
+		other := w.another()
+		erase := func() {
+			if err := other.Erase(ctx, admin, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if when == "before the token is added" {
+			w.Accounts.directory = &interrupted{Store: w.directory, addToken: erase}
+			err = create()
+		} else {
+			other.Accounts.directory = &interrupted{Store: w.directory, forgotten: func() { err = create() }}
+			erase()
+		}
+		wantErr(t, when, err, domain.ErrUserNotFound)
+		if rows, err := w.directory.Tokens(ctx, id, "", 0); err != nil || len(rows) > 0 {
+			t.Errorf("%s: the directory has %+v, %v", when, rows, err)
+		}
+	}
+}
+
 // A directory that was restored from a copy has whom it had forgotten. They can do nothing, and are forgotten again.
 func TestErasedInARestoredDirectory(t *testing.T) {
 	w := newWorld(t)
@@ -542,6 +576,13 @@ func TestThrottle(t *testing.T) {
 // Tries at the same moment count too, for names that are nobody's as well.
 func TestGuessesAreDelayed(t *testing.T) {
 	w := newWorld(t)
+	_, _, err := w.SignIn(t.Context(), SignIn{Name: strings.Repeat("x", 2000), Password: good, Client: "192.0.2.9", At: noon})
+	wantErr(t, "a name that nobody can have", err, ErrWrongCredentials)
+	for _, name := range w.byName.tries.Keys() {
+		if len(name) > 4*maxName {
+			t.Errorf("%d bytes are remembered of a name", len(name))
+		}
+	}
 	w.add(t, "ann")
 	for _, name := range []string{"ann", "eve"} {
 		var all sync.WaitGroup
@@ -851,10 +892,63 @@ func TestDisplayCodes(t *testing.T) {
 	}
 }
 
-// interrupted is a directory where something else happens after a name is looked up, or before a password is replaced.
+// Two administrators who change a user at the same moment, in two processes, each change what they wanted to and nothing else.
+func TestTwoChangesOfAUser(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	other := w.another()
+	change := func(a *Accounts, c Change) {
+		if err := a.ChangeUser(ctx, admin, id, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.user(ctx, id); err != nil { // cached, with the role that is taken in the other process
+		t.Fatal(err)
+	}
+	change(other.Accounts, Change{Roles: new(domain.NewRoles(domain.RoleMachine))})
+	w.Accounts.directory = &interrupted{Store: w.directory, changePerson: func() { change(other.Accounts, Change{Address: new("ann@rooms.example")}) }}
+	change(w.Accounts, Change{FullName: new("Ann"), Rooms: new(domain.NewRooms("red"))})
+	u, err := w.another().User(ctx, admin, id)
+	if err != nil || u.Roles != "machine" || u.Rooms != "red" || u.FullName != "Ann" || u.Address != "ann@rooms.example" {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
+// interrupted is a directory where something else happens after a name is looked up or a user is forgotten, or before a password or a
+// person is changed, or a token or a session is added.
 type interrupted struct {
 	directory.Store
-	named, setPassword func()
+	named, setPassword, changePerson, addToken, addSession, forgotten func()
+}
+
+func (d *interrupted) AddToken(ctx context.Context, t directory.Token) error {
+	if d.addToken != nil {
+		d.addToken()
+	}
+	return d.Store.AddToken(ctx, t)
+}
+
+func (d *interrupted) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	if d.changePerson != nil {
+		d.changePerson()
+	}
+	return d.Store.ChangePerson(ctx, were, p)
+}
+
+func (d *interrupted) AddSession(ctx context.Context, s directory.Session) error {
+	if d.addSession != nil {
+		d.addSession()
+	}
+	return d.Store.AddSession(ctx, s)
+}
+
+func (d *interrupted) Forget(ctx context.Context, id domain.UserID) error {
+	err := d.Store.Forget(ctx, id)
+	if d.forgotten != nil {
+		d.forgotten()
+	}
+	return err
 }
 
 func (d *interrupted) Named(ctx context.Context, name string) (directory.Person, error) {
@@ -865,11 +959,11 @@ func (d *interrupted) Named(ctx context.Context, name string) (directory.Person,
 	return p, err
 }
 
-func (d *interrupted) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (d *interrupted) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if d.setPassword != nil {
 		d.setPassword()
 	}
-	return d.Store.SetPassword(ctx, user, hash)
+	return d.Store.SetPassword(ctx, user, former, hash)
 }
 
 // Whoever signs in with a password while it is replaced is not signed in after that.
@@ -894,6 +988,11 @@ func TestSignInWhileThePasswordChanges(t *testing.T) {
 	_, err = w.another().BySession(ctx, secret, noon)
 	wantErr(t, "a sign-in in between", err, ErrWrongCredentials)
 	w.signIn(t, "ann", good)
+
+	// What an administrator decides is not undone by who knew the password before.
+	slow = New(w.counted, &interrupted{Store: w.directory, setPassword: func() { change(w.Accounts, other) }}, Options{})
+	wantErr(t, "a change that began before", slow.SetPassword(ctx, by(id, domain.RoleUser), id, good, "a third one, stolen"), ErrWrongCredentials)
+	w.signIn(t, "ann", other)
 }
 
 // codeFor returns a user and a code with which they choose a password.

@@ -31,7 +31,8 @@ var provider = domain.Actor{User: "provider"}
 
 // SignInAs begins a session of somebody whom a provider has authenticated, and returns its secret. Whoever signs in for the first time is
 // added as a user. Name, full name and address become those of the identity, and so do roles and rooms, unless it has no roles: then a new
-// user is a [domain.RoleUser], and another one keeps what they have. The request's actor does not matter. The error is [ErrDisabled].
+// user is a [domain.RoleUser], and another one keeps what they have. The request's actor does not matter. The error is [ErrDisabled], or
+// [domain.ErrUserNotFound] for one who is erased meanwhile.
 func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret string, _ domain.UserID, err error) {
 	r.Actor = provider
 	u, p, err := a.identify(ctx, r, i)
@@ -47,7 +48,7 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 	claimed, now := i.person(u.ID), p
 	now.Name, now.FullName, now.Address = cmp.Or(claimed.Name, p.Name), claimed.FullName, claimed.Address
 	if now != p {
-		if err := named(now, p.Name, func(p directory.Person) error { return a.changePerson(ctx, p) }); err != nil {
+		if err := named(now, p.Name, func(now directory.Person) error { return a.changePerson(ctx, p, now) }); err != nil {
 			return "", "", err
 		}
 	}
@@ -56,8 +57,14 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 			return "", "", err
 		}
 	}
-	secret, err = a.begin(ctx, u, r.At, directory.ProviderSession{Identity: i.Identity, ID: i.SessionID, IDToken: i.IDToken})
-	return secret, u.ID, err
+	if secret, err = a.begin(ctx, u, r.At, directory.ProviderSession{Identity: i.Identity, ID: i.SessionID, IDToken: i.IDToken}); err != nil {
+		return "", "", err
+	}
+	// Whoever has been erased meanwhile has no session, which says who they are.
+	if _, err := a.person(ctx, u.ID); err != nil {
+		return "", "", errors.Join(err, a.SignOut(ctx, secret))
+	}
+	return secret, u.ID, nil
 }
 
 // IDToken returns the ID token by which a session began at a provider; empty if there is none, or no such session.

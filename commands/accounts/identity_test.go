@@ -218,6 +218,17 @@ func TestDisabledAndErasedIdentities(t *testing.T) {
 	if again == user {
 		t.Error("an erased user is back")
 	}
+	third := w.signInAs(t, identity("8", "eve")).User
+	slow := New(w.counted, &interrupted{Store: w.directory, addSession: func() {
+		if err := w.Erase(ctx, admin, third); err != nil {
+			t.Error(err)
+		}
+	}}, Options{})
+	_, _, err = slow.SignInAs(ctx, Request{At: noon}, identity("8", "eve"))
+	wantErr(t, "erased while they sign in", err, domain.ErrUserNotFound)
+	if left, err := w.directory.Sessions(ctx, third); err != nil || len(left) > 0 {
+		t.Errorf("sessions of an erased user: %+v, %v", left, err)
+	}
 	// So they are where an older copy of the directory is put back.
 	if err := w.directory.Forget(ctx, again); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"roombook/commands/accounts/directory"
 	"roombook/domain"
@@ -33,10 +34,11 @@ const noUser domain.UserID = "nobody"
 // that nobody has.
 func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domain.UserID, err error) {
 	name := nameOf(c.Name)
+	tried := name[:min(len(name), utf8.UTFMax*maxName)] // which is remembered, whoever sends it; nobody's name is longer
 	if err := a.byClient.try(c.Client, c.At); err != nil {
 		return "", "", err
 	}
-	if err := a.byName.try(name, c.At); err != nil {
+	if err := a.byName.try(tried, c.At); err != nil {
 		return "", "", err
 	}
 	p, err := a.directory.Named(ctx, name)
@@ -57,7 +59,7 @@ func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domai
 	if _, active := u.Actor(); !ok || !active {
 		return "", "", ErrWrongCredentials
 	}
-	a.byName.succeed(name)
+	a.byName.succeed(tried)
 	a.byClient.takeBack(c.Client, c.At)
 	if secret, err = a.begin(ctx, u, c.At, directory.ProviderSession{}); err != nil {
 		return "", "", err

@@ -110,6 +110,13 @@ func (a *Accounts) issue(ctx context.Context, r Request, u domain.User, hash str
 	if err := a.directory.AddToken(ctx, directory.Token{ID: issue.TokenID, User: n.User, Label: n.Label}); err != nil {
 		return Token{}, err
 	}
+	// The user that was decided on may be cached, and erased by another process, which has removed what the directory had of them before this.
+	if u, _, err = load[domain.User](ctx, a.streams, n.User.Stream()); err == nil {
+		_, err = domain.DecideIssue(domain.Token{}, u, issue)
+	}
+	if err != nil {
+		return Token{}, errors.Join(err, a.directory.RemoveToken(ctx, issue.TokenID))
+	}
 	t, err := transact(ctx, a, r, issue.TokenID.Stream(), func(t domain.Token) ([]domain.Event, error) { return domain.DecideIssue(t, u, issue) })
 	return Token{Token: t, Label: n.Label}, err
 }

@@ -214,9 +214,9 @@ func (a *Accounts) AddUser(ctx context.Context, r Request, n NewUser) (domain.Us
 	return p.User, nil
 }
 
-// changePerson replaces what the directory knows of a person. The errors are those of the directory.
-func (a *Accounts) changePerson(ctx context.Context, p directory.Person) error {
-	err := a.directory.ChangePerson(ctx, p)
+// changePerson changes what the directory knows of a person. The errors are those of the directory.
+func (a *Accounts) changePerson(ctx context.Context, were, p directory.Person) error {
+	err := a.directory.ChangePerson(ctx, were, p)
 	a.names.forget(p.User)
 	return err
 }
@@ -260,29 +260,29 @@ func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, 
 	}
 	p.Name = nameOf(p.Name)
 	faults := checkPerson(p)
-	roles, rooms := u.Roles, u.Rooms
 	if c.Roles != nil {
-		roles = *c.Roles
-		faults = append(faults, checkRoles(roles)...)
-	}
-	if c.Rooms != nil {
-		rooms = *c.Rooms
+		faults = append(faults, checkRoles(*c.Roles)...)
 	}
 	if err := invalid(faults); err != nil {
 		return err
 	}
 	if p != u.Person {
-		if err := a.changePerson(ctx, p); errors.Is(err, directory.ErrUnknown) {
+		if err := a.changePerson(ctx, u.Person, p); errors.Is(err, directory.ErrUnknown) {
 			return domain.ErrUserNotFound
 		} else if err != nil {
 			return err
 		}
 	}
 	return a.change(ctx, r, id, func(u domain.User) (events []domain.Event, err error) {
-		if c.Roles != nil || c.Rooms != nil {
-			if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
-				return nil, err
-			}
+		roles, rooms := u.Roles, u.Rooms // which may be others than those that are cached
+		if c.Roles != nil {
+			roles = *c.Roles
+		}
+		if c.Rooms != nil {
+			rooms = *c.Rooms
+		}
+		if events, err = domain.DecideGiveRoles(u, roles, rooms, r.At); err != nil {
+			return nil, err
 		}
 		if c.WithoutMail != nil {
 			chosen, err := domain.DecideMail(u, *c.WithoutMail, r.At)
@@ -338,7 +338,9 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	if err != nil {
 		return err
 	}
+	former := "" // whatever it is
 	if relation == domain.Own {
+		former = p.Password
 		if err := a.byName.try(p.Name, r.At); err != nil {
 			return err
 		}
@@ -358,15 +360,22 @@ func (a *Accounts) SetPassword(ctx context.Context, r Request, id domain.UserID,
 	if err != nil {
 		return err
 	}
-	return a.setPassword(ctx, r, id, hash)
+	return a.setPassword(ctx, r, id, former, hash)
 }
 
-// setPassword ends the user's sessions and then replaces their password. If it fails in between, the old password is still valid.
-func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, hash string) error {
+// setPassword ends the user's sessions and then replaces their password. If it fails in between, the old password is still valid. Former is the
+// hash of the password that the caller knew, if that is what permits it: the error is [ErrWrongCredentials] if there is another by now.
+func (a *Accounts) setPassword(ctx context.Context, r Request, id domain.UserID, former, hash string) error {
 	if err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecidePassword(u, r.At) }); err != nil {
 		return err
 	}
-	return a.directory.SetPassword(ctx, id, hash)
+	err := a.directory.SetPassword(ctx, id, former, hash)
+	if errors.Is(err, directory.ErrUnknown) {
+		if err = domain.ErrUserNotFound; former != "" {
+			err = ErrWrongCredentials
+		}
+	}
+	return err
 }
 
 // passwordCodeLife is how long a code for choosing a password is valid.
@@ -430,7 +439,7 @@ func (a *Accounts) ChoosePassword(ctx context.Context, code, password, client st
 	} else if err != nil {
 		return err
 	}
-	return a.setPassword(ctx, r, c.User, hash)
+	return a.setPassword(ctx, r, c.User, u.Password, hash)
 }
 
 // person returns who a user is, or [domain.ErrUserNotFound].
@@ -449,10 +458,15 @@ func (a *Accounts) Erase(ctx context.Context, r Request, id domain.UserID) error
 	if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {
 		return err
 	}
-	if err := a.directory.Forget(ctx, id); err != nil {
-		return fmt.Errorf("forget user %s: %w", id, err)
+	// The event comes first: what others add for the user from then on they remove again, and what they added before is forgotten.
+	err := a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideErase(u, r.At) })
+	if err != nil && !errors.Is(err, domain.ErrUserNotFound) {
+		return err
 	}
-	return a.change(ctx, r, id, func(u domain.User) ([]domain.Event, error) { return domain.DecideErase(u, r.At) })
+	if failed := a.directory.Forget(ctx, id); failed != nil {
+		return fmt.Errorf("forget user %s: %w", id, failed)
+	}
+	return err
 }
 
 // user returns a user's state, which may be cached; the zero User if they were never added.

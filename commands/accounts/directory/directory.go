@@ -94,11 +94,13 @@ type Store interface {
 	Named(ctx context.Context, name string) (Person, error)
 	// People returns those whose names come after a name, in the order of their names, and no more than limit of them; 0 is no limit.
 	People(ctx context.Context, after string, limit int) ([]Person, error)
-	// ChangePerson replaces a person, except for the password. It returns ErrUnknown if the user is not there, and ErrNameTaken if another
+	// ChangePerson writes the values of a person that differ from what they were, except for the password, and so leaves the others as
+	// somebody else may have changed them meanwhile. It returns ErrUnknown if the user is not there, and ErrNameTaken if another
 	// person has the name.
-	ChangePerson(ctx context.Context, p Person) error
-	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns ErrUnknown if the user is not there.
-	SetPassword(ctx context.Context, user domain.UserID, hash string) error
+	ChangePerson(ctx context.Context, were, p Person) error
+	// SetPassword removes the codes for choosing a person's password, replaces its hash, and then removes the person's sessions. It returns
+	// ErrUnknown if the user is not there, or has another hash than former, unless that is empty.
+	SetPassword(ctx context.Context, user domain.UserID, former, hash string) error
 	// Identify returns the user who has an identity. If nobody has it, it is given to the named user. Concurrent callers all get the same
 	// user.
 	Identify(ctx context.Context, i Identity, user domain.UserID) (domain.UserID, error)

@@ -65,7 +65,7 @@ func people(t *testing.T, s directory.Store) {
 	unknown(t, err)
 	_, err = s.Named(ctx, "ann")
 	unknown(t, err)
-	unknown(t, s.SetPassword(ctx, "u1", "x"))
+	unknown(t, s.SetPassword(ctx, "u1", "", "x"))
 
 	check(t, s.AddPerson(ctx, bob))
 	check(t, s.AddPerson(ctx, ann))
@@ -90,22 +90,25 @@ func people(t *testing.T, s directory.Store) {
 	if err := s.AddPerson(ctx, directory.Person{User: "u1", Name: "eve"}); err == nil || errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("the same user: %v", err)
 	}
-	check(t, s.SetPassword(ctx, "u2", "hash"))
+	check(t, s.SetPassword(ctx, "u2", "", "hash"))
 	p, err = s.Person(ctx, "u2")
 	changed := bob
 	changed.Password = "hash"
 	want(t, p, err, changed)
-	check(t, s.SetPassword(ctx, "u2", "hash")) // again
+	check(t, s.SetPassword(ctx, "u2", "hash", "hash")) // again
+	unknown(t, s.SetPassword(ctx, "u2", "former", "x"))
 
-	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u7", Name: "eve"}))
+	unknown(t, s.ChangePerson(ctx, directory.Person{User: "u7"}, directory.Person{User: "u7", Name: "eve"}))
 	changed.Name = "ann"
-	if err := s.ChangePerson(ctx, changed); !errors.Is(err, directory.ErrNameTaken) {
+	if err := s.ChangePerson(ctx, bob, changed); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("another's name: %v", err)
 	}
 	changed = directory.Person{User: "u2", Name: "rob", FullName: "Robert", Address: "rob@rooms.example", Language: "en", Password: "another"}
 	for range 2 { // again
-		check(t, s.ChangePerson(ctx, changed))
+		check(t, s.ChangePerson(ctx, bob, changed))
 	}
+	check(t, s.ChangePerson(ctx, bob, directory.Person{User: "u2", Name: bob.Name, FullName: bob.FullName, Address: bob.Address, Language: "ko"}))
+	changed.Language = "ko"   // and nothing else, as others have changed it
 	changed.Password = "hash" // which stays
 	p, err = s.Named(ctx, "rob")
 	want(t, p, err, changed)
@@ -130,7 +133,7 @@ func favourites(t *testing.T, s directory.Store) {
 	all.Wait()
 	check(t, s.SetFavourite(ctx, "u2", "r1", true))
 	check(t, s.SetFavourite(ctx, "u7", "r1", true))
-	check(t, s.ChangePerson(ctx, ann)) // does not change them
+	check(t, s.ChangePerson(ctx, directory.Person{User: "u1"}, ann)) // does not change them
 	for range 2 {
 		check(t, s.SetFavourite(ctx, "u1", "r2", false))
 	}
@@ -359,12 +362,12 @@ func codes(t *testing.T, s directory.Store) {
 	check(t, err)
 	check(t, s.AddPerson(ctx, ann))
 	check(t, s.AddPerson(ctx, bob))
-	check(t, s.SetPassword(ctx, bob.User, "hash")) // another's
+	check(t, s.SetPassword(ctx, bob.User, "", "hash")) // another's
 	_, err = s.Code(ctx, "c2")
 	check(t, err)
 	check(t, s.AddSession(ctx, directory.Session{ID: "s1", User: ann.User, CreatedAt: noon, SeenAt: noon}))
 	check(t, s.AddSession(ctx, directory.Session{ID: "s2", User: bob.User, CreatedAt: noon, SeenAt: noon}))
-	check(t, s.SetPassword(ctx, ann.User, "hash"))
+	check(t, s.SetPassword(ctx, ann.User, ann.Password, "hash"))
 	_, err = s.Code(ctx, "c2")
 	unknown(t, err)
 	_, err = s.Session(ctx, "s1")

@@ -211,10 +211,14 @@ func (s *Store) People(ctx context.Context, after string, limit int) ([]director
 }
 
 // ChangePerson implements [directory.Store].
-func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "name", Value: p.Name}, {Key: "fullName", Value: p.FullName}, {Key: "address", Value: p.Address}, {Key: "language", Value: p.Language},
-	}}})
+func (s *Store) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	changed := bson.D{{Key: "_id", Value: p.User}} // so that it is never empty
+	for _, value := range [][3]string{{"name", were.Name, p.Name}, {"fullName", were.FullName, p.FullName}, {"address", were.Address, p.Address}, {"language", were.Language, p.Language}} {
+		if value[1] != value[2] {
+			changed = append(changed, bson.E{Key: value[0], Value: value[2]})
+		}
+	}
+	result, err := s.people.UpdateByID(ctx, p.User, bson.D{{Key: "$set", Value: changed}})
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}
@@ -227,11 +231,15 @@ func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
 }
 
 // SetPassword implements [directory.Store].
-func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if _, err := s.codes.DeleteMany(ctx, bson.D{{Key: "user", Value: user}}); err != nil {
 		return failed(err)
 	}
-	result, err := s.people.UpdateByID(ctx, user, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
+	whose := bson.D{{Key: "_id", Value: user}}
+	if former != "" {
+		whose = append(whose, bson.E{Key: "password", Value: former})
+	}
+	result, err := s.people.UpdateOne(ctx, whose, bson.D{{Key: "$set", Value: bson.D{{Key: "password", Value: hash}}}})
 	if err == nil && result.MatchedCount == 0 {
 		return directory.ErrUnknown
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -75,10 +76,17 @@ var added = []struct{ table, column string }{
 	{"people", "language"}, {"sessions", "issuer"}, {"sessions", "subject"}, {"sessions", "provider_id"}, {"sessions", "id_token"},
 }
 
-// Open opens the file, and creates it if it is missing. Deleted content is overwritten.
+// Open opens the file, and creates it if it is missing, so that only its owner can read it. Deleted content is overwritten.
 func Open(path string) (*Store, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f, err := os.OpenFile(absolute, os.O_RDWR|os.O_CREATE, 0o600) // SQLite's other files have the permissions of this one
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	query := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)"}, "_txlock": {"immediate"}}
@@ -167,8 +175,10 @@ func nameTaken(err error) error {
 }
 
 // ChangePerson implements [directory.Store].
-func (s *Store) ChangePerson(ctx context.Context, p directory.Person) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE people SET name = ?, full_name = ?, address = ?, language = ? WHERE user = ?`, p.Name, p.FullName, p.Address, p.Language, p.User)
+func (s *Store) ChangePerson(ctx context.Context, were, p directory.Person) error {
+	const update = `UPDATE people SET name = iif(?1 = ?2, name, ?2), full_name = iif(?3 = ?4, full_name, ?4), address = iif(?5 = ?6, address, ?6),
+		language = iif(?7 = ?8, language, ?8) WHERE user = ?9`
+	result, err := s.db.ExecContext(ctx, update, were.Name, p.Name, were.FullName, p.FullName, were.Address, p.Address, were.Language, p.Language, p.User)
 	if err != nil {
 		return nameTaken(err)
 	}
@@ -232,11 +242,11 @@ func all[T any](ctx context.Context, db *sql.DB, scan func(interface{ Scan(...an
 }
 
 // SetPassword implements [directory.Store].
-func (s *Store) SetPassword(ctx context.Context, user domain.UserID, hash string) error {
+func (s *Store) SetPassword(ctx context.Context, user domain.UserID, former, hash string) error {
 	if _, err := s.db.ExecContext(ctx, `DELETE FROM codes WHERE user = ?`, user); err != nil {
 		return failed(err)
 	}
-	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ?`, hash, user)
+	result, err := s.db.ExecContext(ctx, `UPDATE people SET password = ? WHERE user = ? AND ? IN ('', password)`, hash, user, former)
 	if err != nil {
 		return failed(err)
 	}

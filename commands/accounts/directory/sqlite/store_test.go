@@ -39,6 +39,9 @@ func TestForgottenForGood(t *testing.T) {
 	path := filepath.Join(dir, "accounts.db")
 	s, other := open(t, path), open(t, path)
 	const secret = "Annabella Zeppelin-Quux"
+	if about, err := os.Stat(path); err != nil || about.Mode().Perm() != 0o600 {
+		t.Errorf("the file may be read by others: %v, %v", about.Mode(), err)
+	}
 	there := func() (found bool) {
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil || len(files) == 0 {
