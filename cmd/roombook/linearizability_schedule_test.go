@@ -35,6 +35,9 @@ const halfHours = 6
 // ruled reports whether the rooms of a world are registered, have rules and are closed now and then.
 func ruled(world int) bool { return world%2 == 0 }
 
+// aged reports whether a world's slots are long over, and its rooms have a past.
+func aged(world int) bool { return world%3 == 1 }
+
 func newPlan(seed uint64, world int) plan {
 	random := rand.New(rand.NewPCG(seed, uint64(world)))
 	var p plan
@@ -48,6 +51,10 @@ func newPlan(seed uint64, world int) plan {
 			start := 1 + random.IntN(halfHours)
 			end := start + 1 + random.IntN(2)
 			i.booking = max(0, booked-1-random.IntN(6))
+			user := func() int { return 1000 + number }
+			if ruled(world) {
+				user = func() int { return 1 + random.IntN(3) } // few, because of the limits
+			}
 			if ruled(world) && random.IntN(7) == 0 {
 				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
 				kind = 100 + random.IntN(4)
@@ -57,8 +64,10 @@ func newPlan(seed uint64, world int) plan {
 				closures++
 				i.kind, i.closure, i.start, i.end = opClose, closures, 30*start, 30*end
 				closedRooms = append(closedRooms, i.room)
+				i.cancels = number * random.IntN(2)
 			case kind == 102 && random.IntN(2) == 0:
 				i.kind, i.from = opRetire, 30*(halfHours-random.IntN(3))
+				i.cancels = number * random.IntN(2)
 			case kind == 102:
 				i.kind = opReinstate
 			case kind > 100 && closures > 0:
@@ -66,7 +75,7 @@ func newPlan(seed uint64, world int) plan {
 				i.room = closedRooms[i.closure-1]
 			case kind >= 100:
 				i.kind, i.gap = opRules, []int{0, 0, 20, 45}[random.IntN(4)]
-				switch random.IntN(8) { // others seldom, so that bookings are made
+				switch random.IntN(11) { // others seldom, so that bookings are made
 				case 0:
 					i.longest = 30
 				case 1:
@@ -75,9 +84,19 @@ func newPlan(seed uint64, world int) plan {
 					i.step = 60
 				case 3:
 					i.thisYear = true
+				case 4, 5:
+					i.opens = 30 * random.IntN(4)
+					i.shuts = i.opens + 90
+				case 6, 7:
+					i.weekly = []int{60, 120}[random.IntN(2)]
+				case 8, 9:
+					if !aged(world) { // there everything is over
+						i.upcoming = 1 + random.IntN(2)
+					}
 				}
+				i.early = 30 * random.IntN(2)
 			case booked == 0 || kind < 30 && booked < maxBookings:
-				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
+				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: user()}
 				booked++
 			case kind < 54:
 				i.kind = opChange
@@ -92,7 +111,7 @@ func newPlan(seed uint64, world int) plan {
 					i.end = 30 * end
 				}
 				if fields&8 != 0 {
-					i.user = 1000 + number
+					i.user = user()
 				}
 			case kind < 63:
 				i.kind = opCancel
