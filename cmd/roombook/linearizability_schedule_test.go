@@ -42,6 +42,7 @@ func newPlan(seed uint64, world int) plan {
 	random := rand.New(rand.NewPCG(seed, uint64(world)))
 	var p plan
 	var closedRooms []int // by closure
+	var started []int     // bookings whose use may have started
 	booked, closures, number := 0, 0, 0
 	for range worldRequests {
 		for client := range p {
@@ -55,9 +56,9 @@ func newPlan(seed uint64, world int) plan {
 			if ruled(world) {
 				user = func() int { return 1 + random.IntN(3) } // few, because of the limits
 			}
-			if ruled(world) && random.IntN(7) == 0 {
+			if ruled(world) && random.IntN(6) == 0 {
 				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
-				kind = 100 + random.IntN(4)
+				kind = 100 + random.IntN(5)
 			}
 			switch {
 			case kind == 101 && closures < maxClosures:
@@ -70,12 +71,12 @@ func newPlan(seed uint64, world int) plan {
 				i.cancels = number * random.IntN(2)
 			case kind == 102:
 				i.kind = opReinstate
-			case kind > 100 && closures > 0:
+			case kind > 100 && kind < 104 && closures > 0:
 				i.kind, i.closure = opReopen, 1+random.IntN(closures)
 				i.room = closedRooms[i.closure-1]
 			case kind >= 100:
 				i.kind, i.gap = opRules, []int{0, 0, 20, 45}[random.IntN(4)]
-				switch random.IntN(11) { // others seldom, so that bookings are made
+				switch random.IntN(7) { // others seldom, so that bookings are made
 				case 0:
 					i.longest = 30
 				case 1:
@@ -84,12 +85,14 @@ func newPlan(seed uint64, world int) plan {
 					i.step = 60
 				case 3:
 					i.thisYear = true
-				case 4, 5:
+				case 4:
 					i.opens = 30 * random.IntN(4)
 					i.shuts = i.opens + 90
-				case 6, 7:
-					i.weekly = []int{60, 120}[random.IntN(2)]
-				case 8, 9:
+				}
+				switch random.IntN(4) {
+				case 0:
+					i.weekly = 60 + 60*random.IntN(2)
+				case 1:
 					if !aged(world) { // there everything is over
 						i.upcoming = 1 + random.IntN(2)
 					}
@@ -121,8 +124,12 @@ func newPlan(seed uint64, world int) plan {
 				i.kind, i.by = opDeny, 2000+number
 			case kind < 81:
 				i.kind, i.at = opStart, 30*start
+				started = append(started, i.booking)
 			case kind < 87:
 				i.kind, i.at = opEnd, 30*start+10
+				if len(started) > 0 {
+					i.booking = started[max(0, len(started)-1-random.IntN(3))]
+				}
 			case kind < 93:
 				i.kind = opBooking
 			case kind < 96:
