@@ -76,16 +76,16 @@ func newPlan(seed uint64, world int) plan {
 				i.room = closedRooms[i.closure-1]
 			case kind >= 100:
 				i.kind, i.gap = opRules, []int{0, 0, 20, 45}[random.IntN(4)]
-				switch random.IntN(7) { // others seldom, so that bookings are made
+				switch random.IntN(8) { // others seldom, so that bookings are made
 				case 0:
 					i.longest = 30
 				case 1:
 					i.shortest = 60
 				case 2:
 					i.step = 60
-				case 3:
+				case 3, 4:
 					i.thisYear = true
-				case 4:
+				case 5:
 					i.opens = 30 * random.IntN(4)
 					i.shuts = i.opens + 90
 				}
