@@ -39,8 +39,8 @@ const (
 var shortRun = eventstoretest.Rounds(40, 12)
 
 // TestLinearizable runs three processes on one node, kills them now and then, and lets clients book, change, cancel, answer, use and
-// read a few rooms. The processes remember much or little of them. All replies must be what carrying out one request after another would
-// have given, and in the end the program's own verify must find no fault.
+// read a few rooms, set their rules, close and retire them. The processes remember much or little of them. All replies must be what carrying
+// out one request after another would have given, and in the end the program's own verify must find no fault.
 func TestLinearizable(t *testing.T) {
 	seed := *linearizableSeed
 	if seed == 0 {
