@@ -116,12 +116,9 @@ func (h *Handler) ChangeBooking(ctx context.Context, c ChangeBooking) (Booking, 
 	})
 }
 
-// countsUsers reports whether the rules of the room limit what a user has. They are read, unless the room is cached and has none: then it may
-// have got some from another process, but only until this one first comes across anything that another process has written.
+// countsUsers reports whether the rules of the room limit what a user has. They are read: what is cached may lack a limit that another process
+// has set, and no append to the calendar would show it.
 func (h *Handler) countsUsers(ctx context.Context, room domain.RoomID) (bool, error) {
-	if cal := h.calendars.cached(room); cal != nil && !h.calendars.shared.Load() && !cal.About().Rules.LimitUsers() {
-		return false, nil
-	}
 	about, err := h.calendars.about(ctx, room)
 	return about.Rules.LimitUsers(), err
 }

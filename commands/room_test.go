@@ -430,6 +430,23 @@ func TestLimitsOfAUser(t *testing.T) {
 	}
 }
 
+// A limit that one process has set holds in another that knew the room before and has not come across anything of that process since.
+func TestALimitThatAnotherProcessSets(t *testing.T) {
+	store := eventstoretest.Open(t)
+	h, other := newHandler(store), newHandler(store)
+	room := newRuledRoom(t, h, domain.Rules{GapMinutes: 1})
+	b := book(t, h, room, slot(1, 2))
+	if _, err := other.SetRules(t.Context(), SetRules{Request: request(), Room: room, Rules: domain.Rules{UpcomingPerUser: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.CreateBooking(t.Context(), CreateBooking{Request: request(), Room: room, User: "bob", Slot: slot(3, 4)}); err != nil {
+		t.Fatal(err)
+	}
+	bob := domain.UserID("bob")
+	_, err := h.ChangeBooking(t.Context(), ChangeBooking{Request: request(), Booking: b.ID, User: &bob})
+	wantRule(t, err, domain.RuleUpcoming)
+}
+
 // A booking that is handed over while it moves to a room that counts what users have counts there for the user who has it then.
 func TestAMoveAndAnotherUserWhereUsersAreCounted(t *testing.T) {
 	store := eventstoretest.Open(t)

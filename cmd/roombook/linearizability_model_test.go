@@ -29,12 +29,16 @@ type op struct {
 	// These are of requests about a room, of which booking is -1. Closures are numbered from 1 by the request that makes them.
 	closure int
 	roomRules
-	from int // of a retirement
+	from    int // of a retirement
+	cancels int // the number of a request that cancels bookings; 0 if they stay
 }
 
 // roomRules are rules of a room, in minutes; 0 is none.
 type roomRules struct {
 	gap, shortest, longest, step int
+	opens, shuts                 int // the hours of every day
+	early                        int // before its slot a use may start
+	upcoming, weekly             int // bookings and minutes that a user may have
 	// thisYear is a horizon of a day and a notice of a minute, which no slot of any world keeps.
 	thisYear bool
 }
@@ -53,16 +57,18 @@ const (
 	opAnswer     opKind = "read confirm"
 	opUse        opKind = "read use"
 	opRules      opKind = "set rules"
-	opClose      opKind = "close" // existing bookings stay
+	opClose      opKind = "close"
 	opReopen     opKind = "reopen"
-	opRetire     opKind = "retire" // existing bookings stay
+	opRetire     opKind = "retire"
 	opReinstate  opKind = "reinstate"
 	opHolds      opKind = "named in a refusal" // one booking that a refusal says is in the way
+	opCleared    opKind = "cleared"            // the bookings that a closure or retirement cancels are cancelled, which its reply says
+	opRecovered  opKind = "recovered"          // all that is to be cancelled is
 	opNoMoreWork opKind = "the end"            // requests of unknown outcome that have not happened by now never will
 )
 
 func (k opKind) reads() bool {
-	return k == opBooking || k == opAnswer || k == opUse || k == opHolds
+	return k == opBooking || k == opAnswer || k == opUse || k == opHolds || k == opRecovered
 }
 
 // ofRoom reports whether the request is about a room.
@@ -108,10 +114,14 @@ type bookingSpec struct {
 	reason             string
 	room, start, end   int
 	user               int
+	counts             int    // the user whose limits it counts for
 	answer             string // BOOKED, CONFIRMED or DENIED
 	by                 int
+	useFrom            int // when the use may start at the earliest
 	useStart, useEnd   int
 	revision, useEvent int
+	// doomed is set if the booking may have been cancelled since its room was closed or retired, which no reply has shown yet.
+	doomed bool
 }
 
 func (b bookingSpec) live() bool {
@@ -132,20 +142,34 @@ const (
 // roomSpec is what is known of a room.
 type roomSpec struct {
 	roomRules
-	retired  int                                   // from when; 0 is not
-	closures [maxClosures]struct{ start, end int } // by number; empty unless the room is closed then
+	retired        int                      // from when; 0 is not
+	retiredCancels bool                     // bookings that end later
+	closures       [maxClosures]closureSpec // by number; empty unless the room is closed then
+}
+
+type closureSpec struct {
+	start, end int
+	cancels    bool // bookings that overlap it
+}
+
+// cancels reports whether a booking of the time is to be cancelled unless its use has started.
+func (r *roomSpec) cancels(start, end int) bool {
+	return r.retiredCancels && end > r.retired || slices.ContainsFunc(r.closures[:], func(c closureSpec) bool { return c.cancels && c.start < end && start < c.end })
 }
 
 // roomsSpec is the sequential specification of the program: rooms and bookings, changed by one request after another, each
-// atomically. It is written from what the API promises and shares no code with the program. Values can be compared.
+// atomically, except that a closure or retirement cancels bookings one after another until it is answered. It is written from what the API
+// promises and shares no code with the program. Values can be compared.
 type roomsSpec struct {
 	bookings [maxBookings]bookingSpec
 	rooms    [worldRooms]roomSpec
+	decided  uint64 // the requests that cancel bookings and have been carried out, a bit for the number of each
 	over     bool
 }
 
-// do carries out a request and returns the reply to it.
-func (s roomsSpec) do(a op) (roomsSpec, reply) {
+// do carries out a request and returns the reply to it. Where that depends on doomed bookings it is the one with the problem that the client
+// was told of, if it can be.
+func (s roomsSpec) do(a op, told string) (roomsSpec, reply) {
 	if a.kind.ofRoom() {
 		return s.doRoom(a)
 	}
@@ -157,10 +181,11 @@ func (s roomsSpec) do(a op) (roomsSpec, reply) {
 		if b.status != "" {
 			return s, reply{} // a request is carried out once
 		}
-		if problem := s.refusal(a.booking, a.room, a.start, a.end); problem != "" {
+		if problem := s.refusal(a.booking, a.room, a.start, a.end, a.user, told); problem != "" {
 			return s, reply{code: 409, problem: problem}
 		}
-		*b = bookingSpec{status: "BOOKED", room: a.room, start: a.start, end: a.end, user: a.user, answer: "BOOKED", revision: 1}
+		*b = bookingSpec{status: "BOOKED", user: a.user, answer: "BOOKED", revision: 1}
+		s.reserve(b, a.room, a.start, a.end)
 		return s, b.shown(201)
 	}
 	if a.kind == opEnd || a.kind == opUse {
@@ -198,6 +223,8 @@ func (s roomsSpec) do(a op) (roomsSpec, reply) {
 		return s, reply{code: 409, problem: "booking-in-use"}
 	case a.kind == opDeny && b.answer == "CONFIRMED":
 		return s, reply{code: 409, problem: "already-confirmed", by: b.by}
+	case a.kind == opStart && a.at < b.useFrom:
+		return s, reply{code: 409, problem: "use-off-slot"}
 	}
 	if reply, failed := b.mismatched(a); failed {
 		return s, reply
@@ -213,32 +240,47 @@ func (s roomsSpec) do(a op) (roomsSpec, reply) {
 		b.revision += 2
 		return s, b.answered()
 	case opStart:
-		b.status, b.useStart = "IN_USE", a.at
+		b.status, b.useStart, b.doomed = "IN_USE", a.at, false
 		b.revision++
 		return s, b.used(201)
 	}
 
 	room, start, end, user := cmp.Or(a.room, b.room), cmp.Or(a.start, b.start), cmp.Or(a.end, b.end), cmp.Or(a.user, b.user)
+	keeps := b.has(room, start, end)
 	switch {
-	case room == b.room && start == b.start && end == b.end:
-		if user != b.user {
-			b.user = user
-			b.revision += 2
-		}
+	case keeps && user == b.user:
+		return s, b.shown(200)
+	case keeps && !s.rooms[room-1].limitsUsers():
+		b.user = user
+		b.revision += 2
 		return s, b.shown(200)
 	case end <= start:
 		return s, reply{code: 422, problem: "invalid-body"}
 	}
-	if problem := s.refusal(a.booking, room, start, end); problem != "" {
+	if problem := s.refusal(a.booking, room, start, end, user, told); problem != "" {
 		return s, reply{code: 409, problem: problem}
 	}
 	b.revision += 2
-	if user != b.user {
+	if !keeps && user != b.user {
 		b.revision++ // BookingHandedOver
 	}
-	b.room, b.start, b.end, b.user = room, start, end, user
-	b.status, b.answer, b.by = "BOOKED", "BOOKED", 0
+	b.user = user
+	if !keeps {
+		b.status, b.answer, b.by = "BOOKED", "BOOKED", 0
+	}
+	s.reserve(b, room, start, end)
 	return s, b.shown(200)
+}
+
+// reserve gives the booking a time, which may be its own, for its user.
+func (s *roomsSpec) reserve(b *bookingSpec, room, start, end int) {
+	if !b.has(room, start, end) {
+		b.useFrom = 0
+		if early := s.rooms[room-1].early; early > 0 {
+			b.useFrom = start - early
+		}
+	}
+	b.room, b.start, b.end, b.counts, b.doomed = room, start, end, b.user, false
 }
 
 // use is do for the real use of a booking.
@@ -269,48 +311,113 @@ func (s roomsSpec) doRoom(a op) (roomsSpec, reply) {
 		room.roomRules = a.roomRules
 		return s, reply{code: 200}
 	case opRetire, opReinstate:
-		room.retired = a.from
+		room.retired, room.retiredCancels = a.from, a.cancels > 0
+		s.doom(a)
 		return s, reply{code: 200}
 	}
 	closure := &room.closures[a.closure-1]
 	if a.kind == opClose {
-		closure.start, closure.end = a.start, a.end
+		*closure = closureSpec{a.start, a.end, a.cancels > 0}
+		s.doom(a)
 		return s, reply{code: 201}
 	}
 	if closure.end == 0 {
 		return s, reply{code: 404, problem: "closure-not-found"}
 	}
-	closure.start, closure.end = 0, 0
+	*closure = closureSpec{}
 	return s, reply{code: 204}
 }
 
-// refusal is the problem because of which a booking cannot have a time that it does not have already; empty if it can.
-func (s *roomsSpec) refusal(booking, number, start, end int) string {
-	room := s.rooms[number-1]
-	if room.retired > 0 && end > room.retired {
-		return "room-retired"
+// doom marks the bookings of a room that are to be cancelled from now on.
+func (s *roomsSpec) doom(a op) {
+	if a.cancels == 0 {
+		return
 	}
-	for _, c := range room.closures {
-		if c.start < end && start < c.end {
+	s.decided |= 1 << a.cancels
+	for i := range s.bookings {
+		if b := &s.bookings[i]; b.room == a.room && b.live() && b.status != "IN_USE" && s.rooms[a.room-1].cancels(b.start, b.end) {
+			b.doomed = true
+		}
+	}
+}
+
+// clear cancels the doomed bookings of which that is said.
+func (s *roomsSpec) clear(which func(bookingSpec) bool) {
+	for i := range s.bookings {
+		if b := &s.bookings[i]; b.doomed && which(*b) {
+			b.cancel("room-closed")
+		}
+	}
+}
+
+// refusal is the problem because of which a booking cannot have a time, or cannot keep it for another user; empty if it can, and then doomed
+// bookings that would be in the way are over.
+func (s *roomsSpec) refusal(booking, number, start, end, user int, told string) string {
+	room, own := &s.rooms[number-1], s.bookings[booking]
+	keeps := own.has(number, start, end)
+	if !keeps || room.cancels(start, end) {
+		if room.retired > 0 && end > room.retired {
+			return "room-retired"
+		}
+		if slices.ContainsFunc(room.closures[:], func(c closureSpec) bool { return c.start < end && start < c.end }) {
 			return "room-closed"
 		}
 	}
-	way := s.inTheWay(booking, number, start, end)
-	stays := s.bookings[booking].room == number && s.bookings[booking].start == start
+	// Doomed bookings count, or they do not.
+	way := func(doomed bool) int { return len(s.inTheWay(booking, number, start, end, doomed)) }
+	breaks := func(doomed bool) bool {
+		switch {
+		case keeps:
+			return own.counts != user && s.overLimits(booking, number, start, end, user, doomed)
+		case s.overLimits(booking, number, start, end, user, doomed), room.shuts > 0 && (start < room.opens || end > room.shuts):
+			return true
+		case end-start < room.shortest, room.longest > 0 && end-start > room.longest, room.step > 0 && (start%room.step != 0 || end%room.step != 0):
+			return true
+		case room.thisYear && !(own.room == number && own.start == start):
+			return true
+		}
+		return len(s.inTheWay(booking, number, start-room.gap, end+room.gap, doomed)) > way(doomed)
+	}
 	switch {
-	case end-start < room.shortest, room.longest > 0 && end-start > room.longest, room.step > 0 && (start%room.step != 0 || end%room.step != 0), room.thisYear && !stays, len(s.inTheWay(booking, number, start-room.gap, end+room.gap)) > len(way):
+	case breaks(false), told == "rule-broken" && breaks(true):
 		return "rule-broken"
-	case way != nil:
+	case way(false) > 0, told == "slot-taken" && way(true) > 0:
 		return "slot-taken"
+	}
+	for _, i := range s.inTheWay(booking, number, start-room.gap, end+room.gap, true) {
+		if !keeps {
+			s.bookings[i].cancel("room-closed")
+		}
 	}
 	return ""
 }
 
-// inTheWay lists the bookings, except one, that take up part of the time.
-func (s *roomsSpec) inTheWay(except, room, start, end int) []int {
+// overLimits reports whether a user would have more in a room than its rules allow, with another booking or this one there.
+func (s *roomsSpec) overLimits(booking, number, start, end, user int, doomed bool) bool {
+	room, own := s.rooms[number-1], s.bookings[booking]
+	upcoming, minutes := 1, end-start
+	for i, b := range s.bookings {
+		if i == booking || b.room != number || b.counts != user || b.doomed && !doomed {
+			continue
+		}
+		if b.live() {
+			upcoming++
+		}
+		if b.holds(b.start, b.end) {
+			minutes += b.end - b.start
+		}
+	}
+	more := own.room != number || own.counts != user
+	return room.upcoming > 0 && more && upcoming > room.upcoming || room.weekly > 0 && minutes > room.weekly
+}
+
+func (r roomRules) limitsUsers() bool { return r.upcoming > 0 || r.weekly > 0 }
+
+// inTheWay lists the bookings, except one, that take up part of the time, or would if they are doomed.
+func (s *roomsSpec) inTheWay(except, room, start, end int, doomed bool) []int {
 	var way []int
 	for i, b := range s.bookings {
-		if i != except && b.room == room && b.holds(start, end) {
+		if i != except && b.room == room && b.holds(start, end) && (doomed || !b.doomed) {
 			way = append(way, i)
 		}
 	}
@@ -322,7 +429,13 @@ func (b *bookingSpec) mismatched(a op) (reply, bool) {
 	return reply{code: 412, problem: "precondition-failed", revision: b.revision}, a.match != 0 && a.match != b.revision
 }
 
-func (b *bookingSpec) cancel(reason string) { b.status, b.reason = "CANCELLED", reason }
+func (b *bookingSpec) cancel(reason string) {
+	b.status, b.reason, b.doomed = "CANCELLED", reason, false
+}
+
+func (b *bookingSpec) has(room, start, end int) bool {
+	return b.room == room && b.start == start && b.end == end
+}
 
 func (b *bookingSpec) shown(code int) reply {
 	return reply{code: code, status: b.status, room: b.room, start: b.start, end: b.end, user: b.user, revision: b.revision}
@@ -336,9 +449,31 @@ func (b *bookingSpec) used(code int) reply {
 	return reply{code: code, room: b.room, user: b.user, useStart: b.useStart, useEnd: b.useEnd, revision: b.useEvent}
 }
 
-// allows reports whether the reply is right at this moment, and returns the state after it.
+// allows reports whether the reply is right at this moment, and returns the state after it. A doomed booking is as the reply shows it.
 func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
+	ok, after := s.shows(a, r)
+	if !ok && !r.unknown && a.booking >= 0 && a.booking < maxBookings && s.bookings[a.booking].doomed {
+		s.bookings[a.booking].cancel("room-closed")
+		return s.shows(a, r)
+	}
+	return ok, after
+}
+
+// shows is allows for doomed bookings that are not over.
+func (s roomsSpec) shows(a op, r reply) (bool, roomsSpec) {
 	switch a.kind {
+	case opCleared:
+		room := s.rooms[a.room-1]
+		s.clear(func(b bookingSpec) bool {
+			if a.closure > 0 {
+				return b.room == a.room && b.start < a.end && a.start < b.end
+			}
+			return b.room == a.room && b.end > a.from && room.retiredCancels && room.retired == a.from
+		})
+		return s.decided&(1<<a.cancels) != 0, s
+	case opRecovered:
+		s.clear(func(b bookingSpec) bool { return s.rooms[b.room-1].cancels(b.start, b.end) })
+		return true, s
 	case opNoMoreWork:
 		s.over = true
 		return true, s
@@ -349,7 +484,7 @@ func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 		b := s.bookings[a.booking]
 		return b.holds(a.start, a.end) && (a.room == 0 || b.room == a.room) && b.start == a.start && b.end == a.end, s
 	}
-	after, want := s.do(a)
+	after, want := s.do(a, r.problem)
 	if r.unknown {
 		// Without an effect it may as well not have happened, which is tried once: at the end.
 		return s.over || after != s, after
@@ -366,7 +501,7 @@ func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 // justifies reports whether at least one booking that the refusal names is in the way and has the time that is given for it.
 func (s *roomsSpec) justifies(a op, r reply) bool {
 	own := s.bookings[a.booking]
-	way := s.inTheWay(a.booking, cmp.Or(a.room, own.room), cmp.Or(a.start, own.start), cmp.Or(a.end, own.end))
+	way := s.inTheWay(a.booking, cmp.Or(a.room, own.room), cmp.Or(a.start, own.start), cmp.Or(a.end, own.end), true)
 	return slices.ContainsFunc(r.inTheWay[:], func(h slotHeld) bool {
 		return h != slotHeld{} && slices.Contains(way, h.booking) && s.bookings[h.booking].start == h.start && s.bookings[h.booking].end == h.end
 	})
@@ -404,6 +539,10 @@ func linearizable(history []act) porcupine.CheckResult {
 			o.Return = math.MaxInt64
 		}
 		operations = append(operations, o)
+		if a.cancels > 0 && !a.told.unknown {
+			o.Input, o.Output = op{kind: opCleared, booking: -1, room: a.room, closure: a.closure, start: a.start, end: a.end, from: a.from, cancels: a.cancels}, reply{}
+			operations = append(operations, o)
+		}
 		if a.told.inTheWay[1] == (slotHeld{}) {
 			continue
 		}
@@ -497,7 +636,8 @@ func (a op) String() string {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"from", a.from}, {"gap", a.gap}, {"shortest", a.shortest}, {"longest", a.longest}, {"step", a.step}} {
+	}{{"room", a.room}, {"start", a.start}, {"end", a.end}, {"user", a.user}, {"by", a.by}, {"at", a.at}, {"if at revision", a.match}, {"closure", a.closure}, {"from", a.from}, {"cancelling as", a.cancels}, {"gap", a.gap}, {"shortest", a.shortest}, {"longest", a.longest}, {"step", a.step},
+		{"opens", a.opens}, {"shuts", a.shuts}, {"early", a.early}, {"upcoming", a.upcoming}, {"weekly", a.weekly}} {
 		if f.value != 0 {
 			fmt.Fprintf(&b, " %s %d", f.name, f.value)
 		}
@@ -568,6 +708,19 @@ func TestSpecificationJudges(t *testing.T) {
 	reinstating := op{kind: opReinstate, booking: -1, room: 1}
 	closing := op{kind: opClose, booking: -1, room: 1, closure: 1, start: 15, end: 40}
 	reopening := op{kind: opReopen, booking: -1, room: 1, closure: 1}
+	cancelling := op{kind: opClose, booking: -1, room: 1, closure: 2, start: 15, end: 40, cancels: 3}
+	clearing := op{kind: opRetire, booking: -1, room: 1, from: 20, cancels: 4}
+	of := func(user, id, start, end int) op {
+		a := book(id, start, end)
+		a.user = user
+		return a
+	}
+	has := func(user, id, start, end int) reply {
+		r := made(id, start, end)
+		r.user = user
+		return r
+	}
+	cleared := reply{code: 404, problem: "booking-cancelled", reason: "room-closed"}
 	set, closed, reopened := reply{code: 200}, reply{code: 201}, reply{code: 204}
 	refused := func(problem string, by ...slotHeld) reply {
 		r := reply{code: 409, problem: problem}
@@ -651,6 +804,76 @@ func TestSpecificationJudges(t *testing.T) {
 		{"a booking before the retirement", []act{at(1, 2, retiring, set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("room-retired"))}, porcupine.Ok},
 		{"a booking that stays in a retired room", []act{at(1, 2, book(0, 20, 30), made(0, 20, 30)), at(3, 4, retiring, set), at(5, 6, read(0), shown(0, 20, 30))}, porcupine.Ok},
 		{"a refusal after the reinstatement", []act{at(1, 2, retiring, set), at(3, 4, reinstating, set), at(5, 6, book(0, 20, 30), refused("room-retired"))}, porcupine.Illegal},
+		{"a closure that cancels", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancelling, closed), at(5, 6, read(0), cleared)}, porcupine.Ok},
+		{"a closure that forgets a booking", []act{at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancelling, closed), at(5, 6, read(0), shown(0, 10, 20))}, porcupine.Illegal},
+		{"a booking that is cancelled beside a closure", []act{at(1, 2, book(0, 40, 50), made(0, 40, 50)), at(3, 4, cancelling, closed), at(5, 6, read(0), cleared)}, porcupine.Illegal},
+		{"bookings that a closure cancels one after another", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, book(1, 20, 30), made(1, 20, 30)), at(5, 20, cancelling, closed),
+			at(6, 7, read(0), cleared), at(8, 9, read(1), shown(1, 20, 30)), at(21, 22, read(1), cleared),
+		}, porcupine.Ok},
+		{"a booking that comes back", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 20, cancelling, closed), at(6, 7, read(0), cleared), at(8, 9, read(0), shown(0, 10, 20)),
+		}, porcupine.Illegal},
+		{"a slot that a closure has freed", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 20, cancelling, closed), at(6, 7, book(1, 5, 15), made(1, 5, 15)),
+		}, porcupine.Ok},
+		{"a slot that is free beside a booking", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 20, cancelling, closed), at(6, 7, book(1, 5, 15), made(1, 5, 15)), at(8, 9, read(0), shown(0, 10, 20)),
+		}, porcupine.Illegal},
+		{"a booking that leaves a closed period", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(5, 20, cancelling, closed),
+			at(6, 7, op{kind: opChange, room: 2}, reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 3}),
+			at(21, 22, read(0), reply{code: 200, status: "BOOKED", room: 2, start: 10, end: 20, user: 10, revision: 3}),
+		}, porcupine.Ok},
+		{"a use in a period that is closed", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(5, 6, cancelling, closed), at(7, 8, read(0), cleared),
+		}, porcupine.Illegal},
+		{"a closure without a reply that cancels late", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancelling, unknown), at(5, 6, read(0), shown(0, 10, 20)), at(7, 8, read(0), cleared),
+		}, porcupine.Ok},
+		{"a closure without a reply that nobody finishes", []act{
+			at(1, 2, book(0, 10, 20), made(0, 10, 20)), at(3, 4, cancelling, unknown), at(5, 6, book(1, 20, 30), refused("room-closed")),
+			at(7, 8, op{kind: opRecovered, booking: -1}, reply{}), at(9, 10, read(0), shown(0, 10, 20)),
+		}, porcupine.Illegal},
+		{"a retirement that cancels", []act{at(1, 2, book(0, 10, 21), made(0, 10, 21)), at(3, 4, clearing, set), at(5, 6, read(0), cleared)}, porcupine.Ok},
+		{"a retirement that forgets a booking", []act{at(1, 2, book(0, 10, 21), made(0, 10, 21)), at(3, 4, clearing, set), at(5, 6, read(0), shown(0, 10, 21))}, porcupine.Illegal},
+		{"a retirement that ends before it cancels", []act{
+			at(1, 2, book(0, 10, 21), made(0, 10, 21)), at(3, 6, clearing, set), at(4, 5, reinstating, set), at(7, 8, read(0), shown(0, 10, 21)),
+		}, porcupine.Ok},
+		{"a booking outside the hours", []act{at(1, 2, ruling(roomRules{opens: 15, shuts: 40}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20))}, porcupine.Illegal},
+		{"a change to outside the hours", []act{
+			at(1, 2, ruling(roomRules{opens: 15, shuts: 40}), set), at(3, 4, book(0, 15, 40), made(0, 15, 40)), at(5, 6, op{kind: opChange, end: 41}, refused("rule-broken")),
+			at(7, 8, op{kind: opChange, end: 42}, reply{code: 200, status: "BOOKED", room: 1, start: 15, end: 42, user: 10, revision: 3}),
+		}, porcupine.Illegal},
+		{"one booking more than a user may have", []act{at(1, 2, ruling(roomRules{upcoming: 1}), set), at(3, 4, of(10, 0, 10, 20), made(0, 10, 20)), at(5, 6, of(10, 1, 20, 30), has(10, 1, 20, 30))}, porcupine.Illegal},
+		{"as many bookings as a user may have", []act{
+			at(1, 2, ruling(roomRules{upcoming: 1}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, of(10, 1, 20, 30), refused("rule-broken", slotHeld{0, 10, 20})),
+			at(7, 8, cancel(0), reply{code: 204}), at(9, 10, of(10, 1, 20, 30), has(10, 1, 20, 30)),
+		}, porcupine.Ok},
+		{"a booking handed over to a user who has enough", []act{
+			at(1, 2, ruling(roomRules{upcoming: 1}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), made(1, 20, 30)),
+			at(7, 8, op{kind: opChange, booking: 1, user: 10}, reply{code: 200, status: "BOOKED", room: 1, start: 20, end: 30, user: 10, revision: 3}),
+		}, porcupine.Illegal},
+		{"a booking handed over before there is a limit", []act{
+			at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), made(1, 20, 30)),
+			at(7, 8, op{kind: opChange, booking: 1, user: 10}, reply{code: 200, status: "BOOKED", room: 1, start: 20, end: 30, user: 10, revision: 3}),
+			at(9, 10, ruling(roomRules{upcoming: 1}), set), at(11, 12, of(11, 2, 30, 40), refused("rule-broken", slotHeld{1, 20, 30})),
+		}, porcupine.Ok},
+		{"more time than a user may have, with what was used", []act{
+			at(1, 2, ruling(roomRules{weekly: 14}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)),
+			at(5, 6, op{kind: opStart, at: 11}, reply{code: 201, room: 1, user: 10, useStart: 11}),
+			at(7, 8, op{kind: opEnd, at: 15}, reply{code: 200, room: 1, user: 10, useStart: 11, useEnd: 15, revision: 1}),
+			at(9, 10, of(10, 1, 20, 30), has(10, 1, 20, 30)),
+		}, porcupine.Illegal},
+		{"a use that starts too early", []act{
+			at(1, 2, ruling(roomRules{early: 5}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)),
+			at(5, 6, op{kind: opStart, at: 4}, reply{code: 201, room: 1, user: 10, useStart: 4}),
+		}, porcupine.Illegal},
+		{"a use that starts as early as its room allowed when it was booked", []act{
+			at(1, 2, ruling(roomRules{early: 5}), set), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, ruling(roomRules{}), set),
+			at(7, 8, op{kind: opStart, at: 4}, refused("use-off-slot")), at(9, 10, op{kind: opStart, at: 5}, reply{code: 201, room: 1, user: 10, useStart: 5}),
+		}, porcupine.Ok},
 		{"a closure without a reply", []act{at(1, 2, closing, unknown), at(3, 4, book(0, 10, 20), made(0, 10, 20)), at(5, 6, book(1, 20, 30), refused("room-closed"))}, porcupine.Ok},
 		{"a use that ends twice", []act{
 			at(1, 2, book(0, 10, 20), made(0, 10, 20)),

@@ -35,10 +35,14 @@ const halfHours = 6
 // ruled reports whether the rooms of a world are registered, have rules and are closed now and then.
 func ruled(world int) bool { return world%2 == 0 }
 
+// aged reports whether a world's slots are long over, and its rooms have a past.
+func aged(world int) bool { return world%3 == 1 }
+
 func newPlan(seed uint64, world int) plan {
 	random := rand.New(rand.NewPCG(seed, uint64(world)))
 	var p plan
 	var closedRooms []int // by closure
+	var started []int     // bookings whose use may have started
 	booked, closures, number := 0, 0, 0
 	for range worldRequests {
 		for client := range p {
@@ -48,20 +52,26 @@ func newPlan(seed uint64, world int) plan {
 			start := 1 + random.IntN(halfHours)
 			end := start + 1 + random.IntN(2)
 			i.booking = max(0, booked-1-random.IntN(6))
-			if ruled(world) && random.IntN(7) == 0 {
+			user := func() int { return 1000 + number }
+			if ruled(world) {
+				user = func() int { return 1 + random.IntN(3) } // few, because of the limits
+			}
+			if ruled(world) && random.IntN(6) == 0 {
 				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
-				kind = 100 + random.IntN(4)
+				kind = 100 + random.IntN(5)
 			}
 			switch {
 			case kind == 101 && closures < maxClosures:
 				closures++
 				i.kind, i.closure, i.start, i.end = opClose, closures, 30*start, 30*end
 				closedRooms = append(closedRooms, i.room)
+				i.cancels = number * random.IntN(2)
 			case kind == 102 && random.IntN(2) == 0:
 				i.kind, i.from = opRetire, 30*(halfHours-random.IntN(3))
+				i.cancels = number * random.IntN(2)
 			case kind == 102:
 				i.kind = opReinstate
-			case kind > 100 && closures > 0:
+			case kind > 100 && kind < 104 && closures > 0:
 				i.kind, i.closure = opReopen, 1+random.IntN(closures)
 				i.room = closedRooms[i.closure-1]
 			case kind >= 100:
@@ -73,11 +83,23 @@ func newPlan(seed uint64, world int) plan {
 					i.shortest = 60
 				case 2:
 					i.step = 60
-				case 3:
+				case 3, 4:
 					i.thisYear = true
+				case 5:
+					i.opens = 30 * random.IntN(4)
+					i.shuts = i.opens + 90
 				}
+				switch random.IntN(4) {
+				case 0:
+					i.weekly = 60 + 60*random.IntN(2)
+				case 1:
+					if !aged(world) { // there everything is over
+						i.upcoming = 1 + random.IntN(2)
+					}
+				}
+				i.early = 30 * random.IntN(2)
 			case booked == 0 || kind < 30 && booked < maxBookings:
-				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: 1 + booked}
+				i.op = op{kind: opBook, booking: booked, room: 1 + random.IntN(worldRooms), start: 30 * start, end: 30 * end, user: user()}
 				booked++
 			case kind < 54:
 				i.kind = opChange
@@ -92,7 +114,7 @@ func newPlan(seed uint64, world int) plan {
 					i.end = 30 * end
 				}
 				if fields&8 != 0 {
-					i.user = 1000 + number
+					i.user = user()
 				}
 			case kind < 63:
 				i.kind = opCancel
@@ -102,8 +124,12 @@ func newPlan(seed uint64, world int) plan {
 				i.kind, i.by = opDeny, 2000+number
 			case kind < 81:
 				i.kind, i.at = opStart, 30*start
+				started = append(started, i.booking)
 			case kind < 87:
 				i.kind, i.at = opEnd, 30*start+10
+				if len(started) > 0 {
+					i.booking = started[max(0, len(started)-1-random.IntN(3))]
+				}
 			case kind < 93:
 				i.kind = opBooking
 			case kind < 96:

@@ -39,8 +39,8 @@ const (
 var shortRun = eventstoretest.Rounds(40, 12)
 
 // TestLinearizable runs three processes on one node, kills them now and then, and lets clients book, change, cancel, answer, use and
-// read a few rooms. The processes remember much or little of them. All replies must be what carrying out one request after another would
-// have given, and in the end the program's own verify must find no fault.
+// read a few rooms, set their rules, close and retire them. The processes remember much or little of them. All replies must be what carrying
+// out one request after another would have given, and in the end the program's own verify must find no fault.
 func TestLinearizable(t *testing.T) {
 	seed := *linearizableSeed
 	if seed == 0 {
@@ -80,7 +80,7 @@ func TestLinearizable(t *testing.T) {
 	r.settled(t)
 	snapshots := 0
 	for _, w := range r.worlds {
-		for number := 1; w.aged() && number <= worldRooms; number++ {
+		for number := 1; aged(w.number) && number <= worldRooms; number++ {
 			for range r.store.ReadStream(t.Context(), domain.RoomID(w.room(number)).SnapshotStream(), 0) {
 				snapshots++
 			}
@@ -229,6 +229,7 @@ func (r *linearizableRun) settled(t *testing.T) {
 	data := r.members[0].data
 	ctx, cancel := context.WithTimeout(r.ctx, longestRecovery)
 	defer cancel()
+	recovered := act{op: op{kind: opRecovered, booking: -1}, client: worldClients, sent: time.Since(r.start).Nanoseconds()}
 	for open := ""; open != "0 open\n" && r.ctx.Err() == nil; {
 		out, err := exec.CommandContext(ctx, program(t), "recovery", "status", "--data", data).CombinedOutput()
 		if err != nil {
@@ -237,8 +238,10 @@ func (r *linearizableRun) settled(t *testing.T) {
 		}
 		open = string(out)
 	}
+	recovered.heard = time.Since(r.start).Nanoseconds()
 	for _, w := range r.worlds {
 		if w.unknown() > 0 {
+			w.add(rawAct{act: recovered}, "")
 			w.readAll()
 			w.check()
 		}

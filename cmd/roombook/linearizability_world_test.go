@@ -59,7 +59,7 @@ func (r *linearizableRun) world(number int) {
 	r.worlds = append(r.worlds, w)
 	r.mu.Unlock()
 	switch {
-	case w.aged():
+	case aged(w.number):
 		w.age()
 	case ruled(number):
 		for room := 1; room <= worldRooms; room++ {
@@ -89,12 +89,9 @@ func (w *linearizableWorld) registered(room int) eventstore.Proposed {
 	return eventstore.Proposed{Event: e, Metadata: eventstore.Metadata{OccurredAt: at}}
 }
 
-// aged reports whether the world's slots are long over, and its rooms have a past: then a process that forgets what is over decides on whole
-// calendars, and one that does not remember the rooms begins with their snapshots.
-func (w *linearizableWorld) aged() bool { return w.number%3 == 1 }
-
 // age gives the world's rooms a past: slots that were given up again, enough for a snapshot, and, after all slots of the world, bookings that
-// nobody came to, more than a calendar keeps of what is over.
+// nobody came to, more than a calendar keeps of what is over. So a process that forgets what is over decides on whole calendars, and one that
+// does not remember the rooms begins with their snapshots.
 func (w *linearizableWorld) age() {
 	const givenUp, over = 130, 40
 	at := w.begins()
@@ -308,18 +305,32 @@ func (w *linearizableWorld) request(i intent, id string) message {
 		}
 	}
 	room := "/rooms/" + w.room(a.room)
+	affected := string(domain.KeepBookings)
+	if a.cancels > 0 {
+		affected = string(domain.CancelBookings)
+	}
 	switch a.kind {
 	case opRules:
 		m.method, m.path = "PUT", room+"/rules"
-		m.body = fmt.Sprintf(`{"gapMinutes":%d,"shortestMinutes":%d,"longestMinutes":%d,"stepMinutes":%d%s}`, a.gap, a.shortest, a.longest, a.step,
-			map[bool]string{true: `,"noticeMinutes":1,"horizonDays":1`}[a.thisYear])
+		rules := domain.Rules{GapMinutes: a.gap, ShortestMinutes: a.shortest, LongestMinutes: a.longest, StepMinutes: a.step, UpcomingPerUser: a.upcoming, WeeklyMinutesPerUser: a.weekly}
+		if a.thisYear {
+			rules.NoticeMinutes, rules.HorizonDays = 1, 1
+		}
+		if a.early > 0 {
+			rules.EarlyUseMinutes = &a.early
+		}
+		if a.shuts > 0 {
+			every := []domain.Hours{{From: fmt.Sprintf("%02d:%02d", a.opens/60, a.opens%60), To: fmt.Sprintf("%02d:%02d", a.shuts/60, a.shuts%60)}}
+			rules.Hours = &domain.WeekHours{Monday: every, Tuesday: every, Wednesday: every, Thursday: every, Friday: every, Saturday: every, Sunday: every}
+		}
+		m.body = asJSON(rules)
 	case opClose:
 		m.method, m.path = "POST", room+"/closures"
-		m.body = fmt.Sprintf(`{"startDtm":%q,"endDtm":%q}`, w.minute(a.start), w.minute(a.end))
+		m.body = fmt.Sprintf(`{"startDtm":%q,"endDtm":%q,"bookings":%q}`, w.minute(a.start), w.minute(a.end), affected)
 	case opReopen:
 		m.method, m.path = "DELETE", room+"/closures/"+id
 	case opRetire:
-		m.method, m.path = "DELETE", room+"?from="+url.QueryEscape(w.minute(a.from))
+		m.method, m.path = "DELETE", room+"?bookings="+affected+"&from="+url.QueryEscape(w.minute(a.from))
 	case opReinstate:
 		m.method, m.path = "POST", room+"/reinstate"
 	}
@@ -337,6 +348,7 @@ func (w *linearizableWorld) request(i intent, id string) message {
 	switch a.kind {
 	case opBook:
 		m.method, m.path = "POST", "/bookings"
+		m.header.Set("X-Correlation-Id", strconv.Itoa(a.booking))
 	case opChange:
 		m.method = "PATCH"
 		if len(values) == 4 {
@@ -360,14 +372,19 @@ func (w *linearizableWorld) request(i intent, id string) message {
 		m.method, m.path = "GET", use
 	}
 	if len(values) > 0 {
-		text, err := json.Marshal(values)
-		if err != nil {
-			panic(err)
-		}
-		m.body = string(text)
+		m.body = asJSON(values)
 		m.header.Set("Content-Type", "application/json")
 	}
 	return m
+}
+
+// asJSON is the value as a body.
+func asJSON(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
 }
 
 func (w *linearizableWorld) room(number int) string {
@@ -376,7 +393,7 @@ func (w *linearizableWorld) room(number int) string {
 
 // begins is when the first slot of the world may start: some years from now, or long ago, in a world that is aged.
 func (w *linearizableWorld) begins() time.Time {
-	if w.aged() {
+	if aged(w.number) {
 		return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	return time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -511,14 +528,12 @@ func (w *linearizableWorld) unknown() int {
 	return n
 }
 
-// identify finds the request that made a booking but got no reply, by the booking's user.
+// identify finds the request that made a booking but got no reply, by its correlation id.
 func (w *linearizableWorld) identify(id string) int {
 	var history struct {
 		Embedded struct {
 			Events []struct {
-				Data struct {
-					UserID string `json:"userId"`
-				} `json:"data"`
+				CorrelationID string `json:"correlationId"`
 			} `json:"events"`
 		} `json:"_embedded"`
 	}
@@ -533,11 +548,14 @@ func (w *linearizableWorld) identify(id string) int {
 		if json.Unmarshal(text, &history) != nil || len(history.Embedded.Events) == 0 {
 			return -1
 		}
-		user, _ := strconv.Atoi(history.Embedded.Events[0].Data.UserID)
+		number, err := strconv.Atoi(history.Embedded.Events[0].CorrelationID)
+		if err != nil {
+			return -1
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.numbers[user-1] = id
-		return user - 1
+		w.numbers[number] = id
+		return number
 	}
 }
 
