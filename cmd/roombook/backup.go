@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -41,7 +40,7 @@ If a program is running on the data folder the command asks that program for the
 }
 
 func backup(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}

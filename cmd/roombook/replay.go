@@ -75,7 +75,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 	// A replay keeps little of the much that it allocates.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	log := newLogger(stderr, slog.LevelWarn, "text")
-	store, err := attachEvents(c, log)
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 		})
 		done()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; the list is as it was: run the command again once that is put right", err)
 		}
 		if last.ByOther {
 			fmt.Fprintf(stdout, "%s: another replay finished first, generation %d is live\n", p.Name, last.Generation)
