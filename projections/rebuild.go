@@ -150,7 +150,7 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTime)
 		defer cancel()
 		if dropErr := r.store.Drop(ctx, g.Ref); dropErr != nil && !errors.Is(dropErr, ErrActive) {
-			r.options.Logger.Warn("an unfinished generation is left behind, to be dropped later", "generation", g.String(), "error", dropErr)
+			err = errors.Join(err, fmt.Errorf("its new generation is left behind, to be dropped later: %w", dropErr))
 		}
 	}()
 	replay := &replay{

@@ -39,7 +39,7 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	}
 	store, err := directorysqlite.Open(c.peopleFile())
 	if err != nil {
-		return nil, fmt.Errorf("the users cannot be read: %w: put a copy of the file back, or check who may read and write it", err)
+		return nil, fmt.Errorf("the users cannot be read: %w: make room on the disk of the file, check who may read and write it, or put a copy of it back", err)
 	}
 	return store, nil
 }
@@ -76,7 +76,11 @@ func newAccountsCommand(cmd *cobra.Command, creates bool, do func(cmd *cobra.Com
 		if err != nil {
 			return err
 		}
-		return do(cmd, accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()}, args)
+		err = do(cmd, accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()}, args)
+		if errors.Is(err, directory.ErrUnavailable) {
+			err = fmt.Errorf("%w; make room on the disk of the users' file and check who may write it, or start the MongoDB that has the users", err)
+		}
+		return err
 	}
 	c.register(cmd.Flags())
 	return fromEnvironment(cmd)

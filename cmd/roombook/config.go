@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -75,6 +76,14 @@ func badFile(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%w; check its name, its folder and their permissions, or name another file", err)
+}
+
+// notWritten is err with advice for an operator, if a file could not be written.
+func notWritten(err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); !ok {
+		return err
+	}
+	return fmt.Errorf("%w; make room on its disk and run the command again, or name another file", err)
 }
 
 // The kinds of authentication.

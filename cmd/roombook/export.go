@@ -64,7 +64,7 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout io.Writer
 		fmt.Fprintf(stdout, "continues after %s\n", counted(int(sum.events), "event"))
 	}
 	if err := appendLog(ctx, store, f, last, sum, missing, stdout); err != nil {
-		return err
+		return notWritten(err)
 	}
 	end := sum.end()
 	fmt.Fprintf(stdout, "export %s: %s, sha256 %s\n", file, counted(int(end.Events), "event"), end.SHA256)

@@ -150,7 +150,7 @@ func exportRooms(ctx context.Context, c storeConfig, file string, stdout io.Writ
 		return badFile(err)
 	}
 	if err := errors.Join(form.write(f, rooms), f.Sync(), f.Close()); err != nil {
-		return err
+		return errors.Join(notWritten(err), os.Remove(file))
 	}
 	fmt.Fprintf(stdout, "%s: %s\n", file, counted(len(rooms), "room"))
 	return nil

@@ -55,7 +55,18 @@ const attachHelp = "If a program is running on the data folder the command uses 
 // attachEvents is openEvents for the commands that are not serve: where the data folder is in use, it connects to the process that
 // has it. The event store must answer now.
 func attachEvents(ctx context.Context, c storeConfig) (*events, error) {
-	e, err := attach(c)
+	if c.eventstore == "" {
+		files, err := os.ReadDir(c.eventsDir())
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
+			return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
+		}
+	}
+	return openOrAttach(ctx, c)
+}
+
+// openOrAttach is attachEvents for a command that may create the data folder.
+func openOrAttach(ctx context.Context, c storeConfig) (*events, error) {
+	e, err := reach(c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +76,9 @@ func attachEvents(ctx context.Context, c storeConfig) (*events, error) {
 	return e, nil
 }
 
-func attach(c storeConfig) (*events, error) {
+func reach(c storeConfig) (*events, error) {
 	if c.eventstore != "" {
 		return connect(c.eventstore, silent())
-	}
-	if _, err := os.Stat(c.eventsDir()); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
 	}
 	e, err := runNode(c, "127.0.0.1:0", silent())
 	if _, locked := errors.AsType[*node.LockedError](err); !locked {
@@ -86,19 +94,6 @@ func attach(c storeConfig) (*events, error) {
 	}
 	e.address = at
 	return e, nil
-}
-
-// openOrAttach is attachEvents for a command that may create the data folder.
-func openOrAttach(ctx context.Context, c storeConfig) (*events, error) {
-	if c.eventstore == "" {
-		if err := c.makeDataFolder(); err != nil {
-			return nil, err
-		}
-		if err := badFolder(os.MkdirAll(c.eventsDir(), 0o750)); err != nil {
-			return nil, err
-		}
-	}
-	return attachEvents(ctx, c)
 }
 
 // ask returns the error of an event store that does not answer, or refuses this program's user, with what to do in the latter case.
