@@ -118,7 +118,7 @@ func awayAdvice(cmd *cobra.Command) string {
 	if f := cmd.Flags().Lookup("eventstore"); f != nil && f.Value.String() != "" {
 		return "start the event store, or check its address in --eventstore"
 	}
-	return fmt.Sprintf("the program that has the data folder %s does not answer or has stopped: start it again, and repeat the command", cmd.Flags().Lookup("data").Value)
+	return fmt.Sprintf("the program that has the data folder %s does not answer or has ended: restart it if it still runs, and repeat the command", cmd.Flags().Lookup("data").Value)
 }
 
 // newGroup returns a command that does nothing but hold subcommands.

@@ -197,7 +197,7 @@ func TestNoAnswerFromTheFolder(t *testing.T) {
 	}
 	var stderr strings.Builder
 	code := run(t.Context(), []string{"backup", "-", "--data", data}, io.Discard, &stderr)
-	if code != exitFailed || strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "the data folder "+data+" does not answer or has stopped: start it again, and repeat the command\n") {
+	if code != exitFailed || strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "the data folder "+data+" does not answer or has ended: restart it if it still runs, and repeat the command\n") {
 		t.Errorf("exit code %d, %s", code, &stderr)
 	}
 }
