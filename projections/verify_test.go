@@ -196,3 +196,37 @@ func TestRebuildAllReadsTheLogOnce(t *testing.T) {
 		t.Errorf("once the context has ended: %v", err)
 	}
 }
+
+// putBack is a log that is put back while a list is rebuilt from it: after its first event was looked up it is another.
+type putBack struct {
+	projections.Log
+	former projections.Points
+	asked  atomic.Bool
+}
+
+func (l *putBack) EventAt(ctx context.Context, position eventstore.Position) (uuid.UUID, bool, error) {
+	if !l.asked.Swap(true) {
+		return l.former.EventAt(ctx, position)
+	}
+	return l.Log.EventAt(ctx, position)
+}
+
+// The log is put back while a list is rebuilt: it never has what the list has, and the rebuild does not wait for it.
+func TestALogThatIsPutBackDuringARebuild(t *testing.T) {
+	former, log, store := eventstoretest.Open(t), eventstoretest.Open(t), openSQLite(t)
+	happen(t, former, history(15), 40)
+	happen(t, log, history(16), 10)
+	p := projections.All()[0]
+	if err := projections.NewRebuilder(store, former, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := projections.NewRebuilder(store, &putBack{Log: log, former: former}, projections.RebuilderOptions{}).Rebuild(ctx, p, nil)
+	if _, ok := errors.AsType[*projections.OtherLog](err); !ok {
+		t.Errorf("the rebuild ended with %v", err)
+	}
+	if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(ctx, p, nil); err != nil {
+		t.Errorf("the next rebuild: %v", err)
+	}
+}
