@@ -56,9 +56,6 @@ func (c *storeConfig) viewsFile() string { return filepath.Join(c.data, "views.d
 func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.address") }
 
 func (c *storeConfig) makeDataFolder() error {
-	if c.data == "" {
-		return usagef("--data is empty; it must name a folder")
-	}
 	return badFolder(os.MkdirAll(c.data, 0o750))
 }
 
@@ -335,6 +332,9 @@ func fromEnvironment(cmd *cobra.Command) *cobra.Command {
 			if err := cmd.Flags().Set(f.Name, value); err != nil {
 				return usagef("environment variable %s: %w", variable(f.Name), flagError(err))
 			}
+		}
+		if data := cmd.Flags().Lookup("data"); data != nil && data.Value.String() == "" {
+			return usagef("--data is empty; it must name a folder") // and not the one that the command is run in
 		}
 		return nil
 	}

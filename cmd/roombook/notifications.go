@@ -149,7 +149,7 @@ func newNotificationsTestCommand() *cobra.Command {
 				return err
 			}
 			if err := d.Test(cmd.Context(), args[0]); err != nil {
-				return fmt.Errorf("the mail was not sent: %w", err)
+				return fmt.Errorf("the mail was not sent: %w; check the address, --smtp and the mail server", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "the mail server has accepted a mail to %s\n", args[0])
 			return nil
