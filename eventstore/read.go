@@ -200,10 +200,16 @@ func (s *Store) read(ctx context.Context, to endpoint, request *streams.ReadReq,
 
 // reason is the failure to report of a call that is retried: the latest, unless that is only the end of ctx.
 func reason(ctx context.Context, before, latest error) error {
-	if before != nil && ctx.Err() != nil {
+	switch {
+	case ctx.Err() == nil:
+		return latest
+	case before != nil:
 		return before
+	case errors.Is(context.Cause(ctx), errNoAnswer):
+		return errNoAnswer
+	default:
+		return latest
 	}
-	return latest
 }
 
 // readOnce is one try of a read. Its error is nil at the end, or when yield returns false; progress reports whether anything was yielded.

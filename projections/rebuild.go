@@ -150,7 +150,7 @@ func (r *Rebuilder) rebuild(ctx context.Context, p Projection, progress func(Pro
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTime)
 		defer cancel()
 		if dropErr := r.store.Drop(ctx, g.Ref); dropErr != nil && !errors.Is(dropErr, ErrActive) {
-			r.options.Logger.Warn("an unfinished generation is left behind, to be dropped later", "generation", g.String(), "error", dropErr)
+			err = errors.Join(err, fmt.Errorf("its new generation is left behind, to be dropped later: %w", dropErr))
 		}
 	}()
 	replay := &replay{
@@ -260,7 +260,12 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 func (r *replay) activate(ctx context.Context) error {
 	err := r.store.Activate(ctx, r.generation.Projection, r.from, r.generation.Number)
 	if errors.Is(err, ErrNotCaughtUp) {
-		return nil
+		// Its last event is yet to come, unless the log was put back: then it never does.
+		state, err := r.store.State(ctx, r.generation.Projection)
+		if active, ok := state.Generation(r.from); ok && err == nil {
+			_, err = origin(ctx, r.log, active)
+		}
+		return err
 	}
 	if err == nil {
 		r.active = true

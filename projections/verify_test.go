@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -145,5 +146,87 @@ func TestVerifyAllReadsTheLogOnce(t *testing.T) {
 	}
 	if !errors.Is(errs[2], projections.ErrNotBuilt) {
 		t.Errorf("the one that is not there: %+v, %v", verdicts[2], errs[2])
+	}
+}
+
+// RebuildAll reads the log once for all lists. One that cannot be rebuilt ends those that are under way, in one error, and all are as they were.
+func TestRebuildAllReadsTheLogOnce(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	all := projections.All()
+	happen(t, log, history(15), 40)
+	counted := &readings{Log: log}
+	rebuilder := projections.NewRebuilder(store, counted, projections.RebuilderOptions{})
+	active := func() (numbers []int) {
+		t.Helper()
+		for _, p := range all {
+			state, err := store.State(t.Context(), p.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			numbers = append(numbers, state.Active)
+		}
+		return numbers
+	}
+	for range 2 {
+		if err := rebuilder.RebuildAll(t.Context(), all, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := counted.n.Load(); n != 2 {
+		t.Errorf("the log was read %d times for two rebuilds of all lists", n)
+	}
+	verdicts, errs := projections.VerifyAll(t.Context(), store, log, all)
+	for i, p := range all {
+		if errs[i] != nil || verdicts[i].Faults() != 0 {
+			t.Errorf("%s: %+v, %v", p.Name, verdicts[i], errs[i])
+		}
+	}
+	before := active()
+	broken := slices.Clone(all)
+	broken[1].Version-- // a newer version keeps it
+	if err := rebuilder.RebuildAll(t.Context(), broken, nil); err == nil || !strings.HasPrefix(err.Error(), "rebuild "+all[1].Name+": a newer version") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("with one that cannot be rebuilt: %v", err)
+	}
+	if after := active(); after[1] != before[1] {
+		t.Errorf("generations %v are active, and were %v", after, before)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := rebuilder.RebuildAll(ctx, all, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("once the context has ended: %v", err)
+	}
+}
+
+// putBack is a log that is put back while a list is rebuilt from it: after its first event was looked up it is another.
+type putBack struct {
+	projections.Log
+	former projections.Points
+	asked  atomic.Bool
+}
+
+func (l *putBack) EventAt(ctx context.Context, position eventstore.Position) (uuid.UUID, bool, error) {
+	if !l.asked.Swap(true) {
+		return l.former.EventAt(ctx, position)
+	}
+	return l.Log.EventAt(ctx, position)
+}
+
+// The log is put back while a list is rebuilt: it never has what the list has, and the rebuild does not wait for it.
+func TestALogThatIsPutBackDuringARebuild(t *testing.T) {
+	former, log, store := eventstoretest.Open(t), eventstoretest.Open(t), openSQLite(t)
+	happen(t, former, history(15), 40)
+	happen(t, log, history(16), 10)
+	p := projections.All()[0]
+	if err := projections.NewRebuilder(store, former, projections.RebuilderOptions{}).Rebuild(t.Context(), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := projections.NewRebuilder(store, &putBack{Log: log, former: former}, projections.RebuilderOptions{}).Rebuild(ctx, p, nil)
+	if _, ok := errors.AsType[*projections.OtherLog](err); !ok {
+		t.Errorf("the rebuild ended with %v", err)
+	}
+	if err := projections.NewRebuilder(store, log, projections.RebuilderOptions{}).Rebuild(ctx, p, nil); err != nil {
+		t.Errorf("the next rebuild: %v", err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,22 +39,35 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	}
 	store, err := directorysqlite.Open(c.peopleFile())
 	if err != nil {
-		return nil, fmt.Errorf("the users cannot be read: %w: put a copy of the file back, or check who may read and write it", err)
+		return nil, fmt.Errorf("the users cannot be read: %w: make room on the disk of the file, check who may read and write it, or put a copy of it back", err)
 	}
 	return store, nil
 }
 
-// newAccountsCommand completes a command on accounts: with the flags of the store, which it opens, what they mean, and a request of the operator.
-func newAccountsCommand(cmd *cobra.Command, open func(storeConfig, *slog.Logger) (*events, error), do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error) *cobra.Command {
+// attachDirectory is openDirectory for the commands that are about users who are there: it creates no file.
+func attachDirectory(ctx context.Context, c storeConfig) (directory.Store, error) {
+	if _, err := os.Stat(c.peopleFile()); c.mongo == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there are no users in %s: name their folder with --data, or their database with --mongo, or add one with roombook user add", c.data)
+	}
+	return openDirectory(ctx, c)
+}
+
+// newAccountsCommand completes a command on accounts: with the flags of the stores, which it opens, and creates if the command may, what they
+// mean, and a request of the operator.
+func newAccountsCommand(cmd *cobra.Command, creates bool, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error) *cobra.Command {
 	var c storeConfig
 	cmd.Long += "\n\n" + attachHelp
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		store, err := open(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+		openEvents, openPeople := attachEvents, attachDirectory
+		if creates {
+			openEvents, openPeople = openOrAttach, openDirectory
+		}
+		store, err := openEvents(cmd.Context(), c)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
-		people, err := openDirectory(cmd.Context(), c)
+		people, err := openPeople(cmd.Context(), c)
 		if err != nil {
 			return err
 		}
@@ -63,7 +76,11 @@ func newAccountsCommand(cmd *cobra.Command, open func(storeConfig, *slog.Logger)
 		if err != nil {
 			return err
 		}
-		return do(cmd, accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()}, args)
+		err = do(cmd, accounts.New(store, people, accounts.Options{}), accounts.Request{Actor: operator.Actor, At: operator.At, CorrelationID: operator.ID.String()}, args)
+		if errors.Is(err, directory.ErrUnavailable) {
+			err = fmt.Errorf("%w; make room on the disk of the users' file and check who may write it, or start the MongoDB that has the users", err)
+		}
+		return err
 	}
 	c.register(cmd.Flags())
 	return fromEnvironment(cmd)
@@ -161,7 +178,7 @@ func newUserAddCommand() *cobra.Command {
 user's id, by which bookings name them; it is drawn at random.`,
 		Example: "  roombook user add ann --full-name \"Ann O'Hara\" --role user,approver --rooms 1,2",
 		Args:    oneName("name one user to add"),
-	}, openOrAttach, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) (err error) { // the first before the program has run
+	}, true, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) (err error) { // the first before the program has run
 		n.Name = args[0]
 		if n.Roles, n.Rooms, err = rights.rights(); err != nil {
 			return err
@@ -188,7 +205,7 @@ user's id, by which bookings name them; it is drawn at random.`,
 
 // newUserCommand returns a command on one user.
 func newUserCommand(name, short, long, advice string, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, u accounts.User) error) *cobra.Command {
-	return newAccountsCommand(&cobra.Command{Use: name + " NAME", Short: short, Long: long, Args: oneName(advice)}, attachEvents,
+	return newAccountsCommand(&cobra.Command{Use: name + " NAME", Short: short, Long: long, Args: oneName(advice)}, false,
 		func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
 			u, err := userNamed(cmd.Context(), a, r, args[0])
 			if err != nil {
@@ -292,7 +309,7 @@ history keep the user's id, which then says nothing about anybody. This cannot b
 The events have only the id, and so have exports and backups of them. Older copies of the directory of users have the user still; where
 one is put back, the user is forgotten again as soon as they are looked at.`,
 		Args: oneName("name one user to erase"),
-	}, attachEvents, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+	}, false, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
 		// A user whom the directory has forgotten is found by their id only, if the command is repeated.
 		id := domain.UserID(args[0])
 		if u, err := a.Named(cmd.Context(), r, args[0]); err == nil {
@@ -314,7 +331,7 @@ func newUserListCommand() *cobra.Command {
 		Short: "List the users",
 		Long:  "List the users in the order of their names: id, name, roles, rooms, full name and address.",
 		Args:  noArgs,
-	}, attachEvents, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, _ []string) error {
+	}, false, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, _ []string) error {
 		users, _, err := a.Users(cmd.Context(), r, "", 0)
 		if err != nil {
 			return err
@@ -373,7 +390,7 @@ func newTokenListCommand() *cobra.Command {
 			}
 			return nil
 		},
-	}, attachEvents, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+	}, false, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
 		var user domain.UserID
 		if len(args) == 1 {
 			u, err := userNamed(cmd.Context(), a, r, args[0])
@@ -405,7 +422,7 @@ func newTokenRevokeCommand() *cobra.Command {
 		Short: "Revoke a token",
 		Long:  "Revoke the token with an id, at once, within a second in other processes.",
 		Args:  oneName("name one token to revoke, by its id"),
-	}, attachEvents, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+	}, false, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
 		if err := a.RevokeToken(cmd.Context(), r, domain.TokenID(args[0])); err != nil {
 			return fmt.Errorf("token %s: %w; roombook token list lists all", args[0], err)
 		}
@@ -420,7 +437,7 @@ func newTokenPairCommand() *cobra.Command {
 		Short: "Pair the display beside a room's door",
 		Long:  "Pair the display that shows a code at /rooms/{id}/door. It is then the door of that room, until the token that is printed is revoked.",
 		Args:  oneName("name the code that the display shows"),
-	}, attachEvents, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
+	}, false, func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error {
 		t, err := a.PairDisplay(cmd.Context(), r, args[0])
 		if err != nil {
 			return fmt.Errorf("code %s: %w", args[0], err)

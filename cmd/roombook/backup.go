@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -41,7 +40,7 @@ If a program is running on the data folder the command asks that program for the
 }
 
 func backup(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -81,7 +80,7 @@ func writeWhole(file string, write func(io.Writer) error) (err error) {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+		return notWritten(err)
 	}
 	if err := os.Rename(f.Name(), file); err != nil {
 		return badFile(err)
@@ -121,6 +120,7 @@ func restore(c storeConfig, file string, stdin io.Reader, stdout io.Writer) erro
 		defer f.Close()
 		from = f
 	}
+	_, missing := os.Stat(c.data)
 	if err := c.makeDataFolder(); err != nil {
 		return err
 	}
@@ -129,6 +129,9 @@ func restore(c storeConfig, file string, stdin io.Reader, stdout io.Writer) erro
 		return fmt.Errorf("there are events in %s: stop the program and move that folder away, or name another data folder with --data", c.eventsDir())
 	}
 	if err != nil {
+		if missing != nil {
+			_ = os.Remove(c.data)
+		}
 		return fmt.Errorf("nothing was restored: %w; name a whole file that roombook backup wrote, and a data folder that can be written to", err)
 	}
 	fmt.Fprintf(stdout, "restored %s: events up to position %d\n", c.eventsDir(), position)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os/user"
 	"time"
 
@@ -33,7 +32,7 @@ The command reads the whole log. ` + attachHelp,
 			if reason == "" {
 				return usagef("--reason must say why, for those who read the booking's history")
 			}
-			store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelError, "text"))
+			store, err := attachEvents(cmd.Context(), c)
 			if err != nil {
 				return err
 			}

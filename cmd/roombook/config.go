@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -55,9 +56,6 @@ func (c *storeConfig) viewsFile() string { return filepath.Join(c.data, "views.d
 func (c *storeConfig) addressFile() string { return filepath.Join(c.data, "node.address") }
 
 func (c *storeConfig) makeDataFolder() error {
-	if c.data == "" {
-		return usagef("--data is empty; it must name a folder")
-	}
 	return badFolder(os.MkdirAll(c.data, 0o750))
 }
 
@@ -75,6 +73,14 @@ func badFile(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%w; check its name, its folder and their permissions, or name another file", err)
+}
+
+// notWritten is err with advice for an operator, if a file could not be written.
+func notWritten(err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); !ok {
+		return err
+	}
+	return fmt.Errorf("%w; make room on its disk and run the command again, or name another file", err)
 }
 
 // The kinds of authentication.
@@ -326,6 +332,9 @@ func fromEnvironment(cmd *cobra.Command) *cobra.Command {
 			if err := cmd.Flags().Set(f.Name, value); err != nil {
 				return usagef("environment variable %s: %w", variable(f.Name), flagError(err))
 			}
+		}
+		if data := cmd.Flags().Lookup("data"); data != nil && data.Value.String() == "" {
+			return usagef("--data is empty; it must name a folder") // and not the one that the command is run in
 		}
 		return nil
 	}

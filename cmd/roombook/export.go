@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -38,15 +37,15 @@ first. A command that was interrupted continues the file when it is run again.
 		Example: "  roombook export rooms.jsonl\n  roombook import rooms.jsonl --eventstore esdb://…",
 		Args:    oneFile("name the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return exportLog(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return exportLog(cmd.Context(), c, args[0], cmd.OutOrStdout())
 		},
 	}
 	c.registerEvents(cmd.Flags())
 	return fromEnvironment(cmd)
 }
 
-func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
+func exportLog(ctx context.Context, c storeConfig, file string, stdout io.Writer) (err error) {
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -65,7 +64,7 @@ func exportLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 		fmt.Fprintf(stdout, "continues after %s\n", counted(int(sum.events), "event"))
 	}
 	if err := appendLog(ctx, store, f, last, sum, missing, stdout); err != nil {
-		return err
+		return notWritten(err)
 	}
 	end := sum.end()
 	fmt.Fprintf(stdout, "export %s: %s, sha256 %s\n", file, counted(int(end.Events), "event"), end.SHA256)

@@ -21,6 +21,7 @@ import (
 	"roombook/domain"
 	"roombook/eventstore"
 	"roombook/eventstore/eventstoretest"
+	"roombook/eventstore/node"
 )
 
 // storedEvents are the events of an event store that an export has.
@@ -136,13 +137,21 @@ func TestExportAndImport(t *testing.T) {
 	if moved := c.photo(t, "red"); moved != photo {
 		t.Errorf("of the photo of %d bytes there are %d", len(photo), len(moved))
 	}
+	p.awaitReady(t)
 	p.stop(t)
 	verb(t, "verify", "--data", other, "--eventstore", target)
 	refused(t, "is not in the file", "import", file, "--eventstore", target)
 
 	// What setup has written stands in the way of an import, which would be told to everybody.
 	prepared := filepath.Join(dir, "prepared")
-	if err := os.MkdirAll(filepath.Join(prepared, "events"), 0o750); err != nil {
+	if err := os.Mkdir(prepared, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := node.Open(node.Options{Dir: filepath.Join(prepared, "events")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := empty.Close(); err != nil {
 		t.Fatal(err)
 	}
 	verb(t, "setup", "--data", prepared)

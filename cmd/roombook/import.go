@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -34,14 +33,14 @@ run again. Positions and the times of writing are the new event store's own; whe
 		Example: "  roombook import rooms.jsonl --eventstore esdb://…",
 		Args:    oneFile("name the file to read"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return importLog(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importLog(cmd.Context(), c, args[0], cmd.OutOrStdout())
 		},
 	}
 	c.registerEvents(cmd.Flags())
 	return fromEnvironment(cmd)
 }
 
-func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
+func importLog(ctx context.Context, c storeConfig, file string, stdout io.Writer) (err error) {
 	f, err := openLogFile(file, os.O_RDONLY)
 	if err != nil {
 		return err
@@ -70,8 +69,7 @@ func importLog(ctx context.Context, c storeConfig, file string, stdout, stderr i
 			whole.add(e)
 		}
 	}
-	log := newLogger(stderr, slog.LevelWarn, "text")
-	store, err := openOrAttach(c, log)
+	store, err := openOrAttach(ctx, c)
 	if err != nil {
 		return err
 	}

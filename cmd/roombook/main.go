@@ -67,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.Version = versionText()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	refuseUnknown(root)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -82,14 +83,42 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	why := strings.ReplaceAll(err.Error(), "\n", "; ") // errors that were joined
 	if _, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintf(stderr, "roombook: %s (see roombook help%s)\n", why, strings.TrimPrefix(cmd.CommandPath(), "roombook"))
+		fmt.Fprintf(stderr, "roombook: %s (see roombook help%s)\n", why, strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "roombook"), " help"))
 		return exitUsage
 	}
 	if _, refused := errors.AsType[*eventstore.Refused](err); !refused && errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrReplaced) {
-		why += "; start the event store, or check its address in --eventstore"
+		why += "; " + awayAdvice(cmd)
 	}
 	fmt.Fprintln(stderr, "roombook:", why)
 	return exitFailed
+}
+
+// refuseUnknown makes the library's own commands refuse the names of commands that are unknown.
+func refuseUnknown(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args, cmd.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				of, unknown, err := root.Find(args)
+				if err != nil {
+					return err
+				}
+				return noArgs(of, unknown)
+			}
+		}
+	}
+}
+
+// awayAdvice is what to do about an event store that does not answer the command.
+func awayAdvice(cmd *cobra.Command) string {
+	if f := cmd.Flags().Lookup("eventstore"); f != nil && f.Value.String() != "" {
+		return "start the event store, or check its address in --eventstore"
+	}
+	return fmt.Sprintf("the program that has the data folder %s does not answer or has ended: restart it if it still runs, and repeat the command", cmd.Flags().Lookup("data").Value)
 }
 
 // newGroup returns a command that does nothing but hold subcommands.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"roombook/eventstore/eventstoretest"
 )
 
 // TestMain builds the program for the tests that run it as a process, and runs it in this process for scripts.
@@ -44,10 +46,12 @@ func TestCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	store := connectionString(eventstoretest.Serve(t, ""))
 	// Scripts run in parallel, after this function has returned.
 	t.Cleanup(func() { taken.Close() })
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
 		e.Setenv("TAKEN", taken.Addr().String())
+		e.Setenv("STORE", store)
 		return nil
 	}})
 }

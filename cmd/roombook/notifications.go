@@ -84,7 +84,7 @@ program that has the role dispatch, as soon as that runs.
 			if all == (len(args) > 0) {
 				return usagef("name the notifications to try again, by their ids, or all of them with --all")
 			}
-			return retry(cmd.Context(), c, args, all, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return retry(cmd.Context(), c, args, all, cmd.OutOrStdout())
 		},
 	}
 	c.register(cmd.Flags())
@@ -93,8 +93,8 @@ program that has the role dispatch, as soon as that runs.
 	return cmd
 }
 
-func retry(ctx context.Context, c storeConfig, ids []string, all bool, stdout, stderr io.Writer) (err error) {
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelError, "text"))
+func retry(ctx context.Context, c storeConfig, ids []string, all bool, stdout io.Writer) (err error) {
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func newNotificationsTestCommand() *cobra.Command {
 				return err
 			}
 			if err := d.Test(cmd.Context(), args[0]); err != nil {
-				return fmt.Errorf("the mail was not sent: %w", err)
+				return fmt.Errorf("the mail was not sent: %w; check the address, --smtp and the mail server", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "the mail server has accepted a mail to %s\n", args[0])
 			return nil
@@ -219,7 +219,7 @@ const operatorHelp = `Where the event store has users, --eventstore must name an
 
 // eachGroup calls do for each persistent subscription that there is.
 func eachGroup(cmd *cobra.Command, c storeConfig, do func(store *events, group string) error) (err error) {
-	store, err := attachEvents(c, slog.New(slog.DiscardHandler))
+	store, err := attachEvents(cmd.Context(), c)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -23,7 +22,7 @@ Commands under way are among them; the recovery role of serve settles those that
 ` + attachHelp,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			store, err := attachEvents(c, newLogger(cmd.ErrOrStderr(), slog.LevelWarn, "text"))
+			store, err := attachEvents(cmd.Context(), c)
 			if err != nil {
 				return err
 			}

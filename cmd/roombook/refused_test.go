@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/pem"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"roombook/eventstore/eventstoretest"
+	"roombook/eventstore/node"
 )
 
 // secured puts TLS and a check of user and password in front of an event store, like EventStoreDB's, and returns a user's connection
@@ -147,5 +149,55 @@ func TestRefusedWhileRunning(t *testing.T) {
 	}
 	if len(said) == 0 {
 		t.Error(p.stderr)
+	}
+}
+
+// An event store that takes connections and never answers: every command fails with one line that says what to do, and makes nothing.
+func TestNoAnswer(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	file := filepath.Join(t.TempDir(), "rooms.csv")
+	if err := os.WriteFile(file, []byte("roomId,name\n1,One\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"replay", "--all"}, {"verify"}, {"setup"}, {"recovery", "status"}, {"booking", "release", "1", "--reason", "a test"},
+		{"rooms", "import", file}, {"rooms", "export", file + ".csv"}, {"export", file + ".jsonl"},
+		{"notifications", "retry", "--all"}, {"notifications", "unhandled"}, {"notifications", "replay"},
+		{"user", "add", "ann", "--no-password"}, {"user", "list"}, {"token", "list"}, {"token", "pair", "123456"},
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		var stderr strings.Builder
+		code := run(t.Context(), append(args, "--eventstore", connectionString(silent.Addr().String())+"&defaultDeadline=100", "--data", data), io.Discard, &stderr)
+		if code != exitFailed || strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "; start the event store, or check its address in --eventstore\n") {
+			t.Errorf("%v: exit code %d, %s", args, code, &stderr)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%v made the data folder", args)
+		}
+	}
+	if made, _ := filepath.Glob(file + ".*"); len(made) > 0 {
+		t.Errorf("made %v", made)
+	}
+}
+
+// The program that has the data folder does not answer: the line names the folder.
+func TestNoAnswerFromTheFolder(t *testing.T) {
+	data := t.TempDir()
+	n, err := node.Open(node.Options{Dir: filepath.Join(data, "events")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := os.WriteFile(filepath.Join(data, "node.address"), []byte(eventstoretest.ClosedPort(t)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	code := run(t.Context(), []string{"backup", "-", "--data", data}, io.Discard, &stderr)
+	if code != exitFailed || strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "the data folder "+data+" does not answer or has ended: restart it if it still runs, and repeat the command\n") {
+		t.Errorf("exit code %d, %s", code, &stderr)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -23,9 +24,9 @@ func newReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay PROJECTION…|--all",
 		Short: "Rebuild lists from events",
-		Long: `Rebuild lists from events. A list is built beside the one that readers see and replaces it once it is complete: nobody sees a
-half-built list, and a replay that fails changes nothing. A list that was built from another log, because a backup has been
-restored since, is removed first. Replaying sends nothing to anybody.
+		Long: `Rebuild lists from events. The log is read once for all of them. A list is built beside the one that readers see and replaces it once it
+is complete: nobody sees a half-built list, and one that cannot be completed stays as it was. The first of those ends the command. A list
+that was built from another log, because a backup has been restored since, is removed first. Replaying sends nothing to anybody.
 
 The projections are ` + strings.Join(projectionNames(), ", ") + `.
 
@@ -75,7 +76,7 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 	// A replay keeps little of the much that it allocates.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	log := newLogger(stderr, slog.LevelWarn, "text")
-	store, err := attachEvents(c, log)
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -86,24 +87,28 @@ func replay(ctx context.Context, c storeConfig, chosen []projections.Projection,
 	}
 	defer func() { err = errors.Join(err, views.Close()) }()
 
+	var mu sync.Mutex
+	last := map[string]projections.Progress{}
+	show, done := progressOf("lists", stdout)
 	rebuilder := projections.NewRebuilder(views, store, projections.RebuilderOptions{Logger: log})
+	err = rebuilder.RebuildAll(ctx, chosen, func(now projections.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		last[now.Projection] = now
+		show(now)
+	})
+	done()
 	for _, p := range chosen {
-		show, done := progressOf(p.Name, stdout)
-		var last projections.Progress
-		err := rebuilder.Rebuild(ctx, p, func(now projections.Progress) {
-			last = now
-			show(now)
-		})
-		done()
-		if err != nil {
-			return err
+		switch of := last[p.Name]; {
+		case of.ByOther:
+			fmt.Fprintf(stdout, "%s: another replay finished first, generation %d is live\n", p.Name, of.Generation)
+		case of.Active:
+			fmt.Fprintf(stdout, "%s: %d events in %s (%.0f/s), generation %d is live\n",
+				p.Name, of.Events, of.Elapsed.Round(time.Millisecond), of.Rate(), of.Generation)
 		}
-		if last.ByOther {
-			fmt.Fprintf(stdout, "%s: another replay finished first, generation %d is live\n", p.Name, last.Generation)
-			continue
-		}
-		fmt.Fprintf(stdout, "%s: %d events in %s (%.0f/s), generation %d is live\n",
-			p.Name, last.Events, last.Elapsed.Round(time.Millisecond), last.Rate(), last.Generation)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; lists that were not replaced are as they were: run the command again once that is put right", err)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
@@ -35,14 +34,14 @@ same file again changes nothing.
 		Example: "  roombook rooms import rooms.csv",
 		Args:    oneFile("name the file to read, .csv or .yaml"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return importRooms(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importRooms(cmd.Context(), c, args[0], cmd.OutOrStdout())
 		},
 	}
 	c.registerEvents(cmd.Flags())
 	return fromEnvironment(cmd)
 }
 
-func importRooms(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
+func importRooms(ctx context.Context, c storeConfig, file string, stdout io.Writer) (err error) {
 	rooms, faults, err := readRooms(file)
 	if err != nil {
 		return err
@@ -53,7 +52,7 @@ func importRooms(ctx context.Context, c storeConfig, file string, stdout, stderr
 	if len(faults) > 0 {
 		return fmt.Errorf("%s in %s: nothing was imported", counted(len(faults), "fault"), file)
 	}
-	store, err := openOrAttach(c, newLogger(stderr, slog.LevelWarn, "text"))
+	store, err := openOrAttach(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -122,19 +121,19 @@ func newRoomsExportCommand() *cobra.Command {
 		Example: "  roombook rooms export rooms.yaml",
 		Args:    oneFile("name the file to write, .csv or .yaml"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return exportRooms(cmd.Context(), c, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return exportRooms(cmd.Context(), c, args[0], cmd.OutOrStdout())
 		},
 	}
 	c.registerEvents(cmd.Flags())
 	return fromEnvironment(cmd)
 }
 
-func exportRooms(ctx context.Context, c storeConfig, file string, stdout, stderr io.Writer) (err error) {
+func exportRooms(ctx context.Context, c storeConfig, file string, stdout io.Writer) (err error) {
 	form, err := roomFormOf(file)
 	if err != nil {
 		return err
 	}
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func exportRooms(ctx context.Context, c storeConfig, file string, stdout, stderr
 		return badFile(err)
 	}
 	if err := errors.Join(form.write(f, rooms), f.Sync(), f.Close()); err != nil {
-		return err
+		return errors.Join(notWritten(err), os.Remove(file))
 	}
 	fmt.Fprintf(stdout, "%s: %s\n", file, counted(len(rooms), "room"))
 	return nil
@@ -170,7 +169,7 @@ func registeredRooms(ctx context.Context, store *events) ([]roomRow, error) {
 		for _, r := range batch.Events {
 			registered, ok := r.Event.(domain.RoomRegistered)
 			if !ok {
-				continue
+				return nil, fmt.Errorf("event %d of stream %s, %s, cannot be decoded by this version of the program: export the rooms with the version that wrote it", r.Revision, r.Stream, r.Type)
 			}
 			room, err := handler.Room(ctx, registered.RoomID)
 			if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +27,7 @@ For this, --eventstore must name an administrator of the event store. The progra
 		Example: "  ROOMBOOK_EVENTSTORE='esdb://admin:secret@node1:2113' roombook setup --user roombook",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			store, err := attachEvents(c, slog.New(slog.DiscardHandler))
+			store, err := attachEvents(cmd.Context(), c)
 			if err != nil {
 				return err
 			}

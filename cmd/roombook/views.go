@@ -33,7 +33,16 @@ func attachViews(ctx context.Context, c storeConfig, log *slog.Logger) (projecti
 	if _, err := os.Stat(c.data); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no folder %s: name that of the lists with --data, or their database with --mongo", c.data)
 	}
-	return sqlite.OpenWith(c.viewsFile(), sqlite.Options{Logger: log})
+	store, err := sqlite.OpenWith(c.viewsFile(), sqlite.Options{Logger: log})
+	return store, badLists(err)
+}
+
+// badLists is err with advice for an operator whose file of the lists cannot be used.
+func badLists(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the lists cannot be read: %w; check the disk and who may read and write the file, or name another folder with --data", err)
 }
 
 // readViews is openViews for verify, which creates and changes nothing.
@@ -45,7 +54,7 @@ func readViews(ctx context.Context, c storeConfig) (projections.Store, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there are no lists in %s: name their folder with --data, or their database with --mongo, or build them with roombook replay --all", c.data)
 	}
-	return store, err
+	return store, badLists(err)
 }
 
 func openMongo(c storeConfig) (projections.Store, error) {

@@ -37,6 +37,8 @@ type MailOptions struct {
 	// further one, up to ten minutes; 0 is 2 s.
 	Attempts int64
 	Pause    time.Duration
+	// Idle is how long a connection is kept that has nothing to send; 0 is 5 s.
+	Idle time.Duration
 	// TLS provides the trusted root certificates; nil uses those of the system.
 	TLS *tls.Config
 }
@@ -86,6 +88,9 @@ func newMailChannel(o MailOptions, t *texts, who *directory) (*mailChannel, erro
 	}
 	if c.options.Pause == 0 {
 		c.options.Pause = 2 * time.Second
+	}
+	if c.options.Idle == 0 {
+		c.options.Idle = 5 * time.Second
 	}
 	if _, err := c.password(); err != nil {
 		return nil, err

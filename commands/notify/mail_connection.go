@@ -11,11 +11,9 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// Connections are reused, because TLS and authentication take much longer than sending a mail.
-const (
-	mailIdleTime    = 5 * time.Second
-	mailsConnection = 100 // mails per connection
-)
+// mailsConnection is the number of mails per connection. Connections are reused, because TLS and authentication take much longer than sending
+// a mail.
+const mailsConnection = 100
 
 // mailConnection is an authenticated connection to the mail server. It makes up for two traits of the library: its time-out restarts with each
 // command, and it leaks the connection if the handshake fails.
@@ -52,7 +50,7 @@ func (c *mailChannel) keep(connection *mailConnection, good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = append(c.idle, connection)
-	connection.expiry = time.AfterFunc(mailIdleTime, func() {
+	connection.expiry = time.AfterFunc(c.options.Idle, func() {
 		c.mu.Lock()
 		i := slices.Index(c.idle, connection)
 		if i >= 0 {

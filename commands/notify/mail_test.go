@@ -65,7 +65,7 @@ func newTestMail(t *testing.T, s *notifytest.MailServer, directory string) *mail
 // mailOptions are those of a program that sends by the server.
 func mailOptions(s *notifytest.MailServer) *MailOptions {
 	return &MailOptions{
-		Server: s.URL, PasswordFile: s.PasswordFile, From: "회의실 Rooms <rooms@example.org>", TLS: &tls.Config{RootCAs: s.Roots}, Pause: time.Millisecond, Timeout: patience,
+		Server: s.URL, PasswordFile: s.PasswordFile, From: "회의실 Rooms <rooms@example.org>", TLS: &tls.Config{RootCAs: s.Roots}, Pause: time.Millisecond, Timeout: patience, Idle: patience,
 	}
 }
 
