@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -41,18 +42,18 @@ type reportRow struct {
 	Booked, Used      int // minutes
 }
 
-// reportBar is a room in the plot. Lengths are in hundredths of the plot's width.
+// reportBar is a room in the plot. Lengths are in percent of the plot's width.
 type reportBar struct {
 	reportRow
-	Y, BookedLength, UsedLength int
+	Y                        int
+	BookedLength, UsedLength float64
 }
 
 // The limits of a report.
 const (
 	reportDays  = 28 // unless it is asked for others
 	maxReport   = 20_000
-	plotRow     = 40 // the height of a room in the plot
-	plotBars    = 1000
+	plotRow     = 56 // the height of a room in the plot
 	maxReportIn = 366 * 24 * time.Hour
 )
 
@@ -124,9 +125,10 @@ func (v *view) readReport() (*reportPage, error) {
 	for _, r := range data.Rooms {
 		longest = max(longest, r.Booked, r.Used)
 	}
+	length := func(minutes int) float64 { return math.Round(1000*float64(minutes)/float64(longest)) / 10 }
 	for i := range data.Rooms {
 		r := &data.Rooms[i]
-		r.BookedLength, r.UsedLength = r.Booked*plotBars/longest, r.Used*plotBars/longest
+		r.BookedLength, r.UsedLength = length(r.Booked), length(r.Used)
 	}
 	return data, nil
 }
@@ -158,9 +160,6 @@ func (d *reportPage) Height() int { return len(d.Rooms) * plotRow }
 
 // Hours is minutes as hours with a decimal.
 func (v *view) Hours(minutes int) string { return strconv.FormatFloat(float64(minutes)/60, 'f', 1, 64) }
-
-// Plus is addition, for templates.
-func (v *view) Plus(a, b int) int { return a + b }
 
 func (p *Pages) reportTable(v *view) error {
 	data, err := v.readReport()
