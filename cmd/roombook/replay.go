@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +63,10 @@ func chooseProjections(names []string, all bool) ([]projections.Projection, erro
 		return projections.All(), nil
 	}
 	var chosen []projections.Projection
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			continue
+		}
 		p, ok := projections.Named(name)
 		if !ok {
 			return nil, usagef("there is no projection %q; the projections are %s", name, strings.Join(projectionNames(), ", "))
