@@ -52,7 +52,7 @@ func openMongoDirectory(c storeConfig, ask func(*directorymongo.Store) error) (d
 	return store, nil
 }
 
-// attachDirectory is openDirectory for the commands that are about users who are there: it creates no file, and nothing in MongoDB.
+// attachDirectory is openDirectory for the commands on existing users: it creates nothing.
 func attachDirectory(ctx context.Context, c storeConfig) (directory.Store, error) {
 	if c.mongo != "" {
 		return openMongoDirectory(c, func(s *directorymongo.Store) error { return s.Ping(ctx) })
@@ -63,8 +63,8 @@ func attachDirectory(ctx context.Context, c storeConfig) (directory.Store, error
 	return openDirectory(ctx, c)
 }
 
-// newAccountsCommand completes a command on accounts: with the flags of the stores, which it opens, and creates if the command may, what they
-// mean, and a request of the operator.
+// newAccountsCommand completes a command on accounts with the flags of the stores and their help, and with a RunE that opens the stores and calls
+// do with a request of the operator. Stores that do not exist are created if creates is set.
 func newAccountsCommand(cmd *cobra.Command, creates bool, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error) *cobra.Command {
 	var c storeConfig
 	cmd.Long += "\n\n" + attachHelp

@@ -334,7 +334,7 @@ func fromEnvironment(cmd *cobra.Command) *cobra.Command {
 			}
 		}
 		if data := cmd.Flags().Lookup("data"); data != nil && data.Value.String() == "" {
-			return usagef("--data is empty; it must name a folder") // and not the one that the command is run in
+			return usagef("--data is empty; it must name a folder") // the paths of its files would be relative to the current one
 		}
 		return nil
 	}

@@ -26,8 +26,9 @@ func newReplayCommand() *cobra.Command {
 		Use:   "replay PROJECTION…|--all",
 		Short: "Rebuild lists from events",
 		Long: `Rebuild lists from events. The log is read once for all of them. A list is built beside the one that readers see and replaces it once it
-is complete: nobody sees a half-built list, and one that cannot be completed stays as it was. The first of those ends the command. A list
-that was built from another log, because a backup has been restored since, is removed first. Replaying sends nothing to anybody.
+is complete, so nobody sees a half-built list. The command ends at the first list that cannot be completed: that one, and all that are not
+complete yet, stay as they were. A list that was built from another log, because a backup has been restored since, is removed first.
+Replaying sends nothing to anybody.
 
 The projections are ` + strings.Join(projectionNames(), ", ") + `.
 
