@@ -170,8 +170,8 @@ func TestRefusedLater(t *testing.T) {
 	works()
 	mu.Lock()
 	defer mu.Unlock()
-	mostLines := 1 + int(time.Since(began)/time.Minute) // the trouble is logged once a minute
-	if n := strings.Count(logged.String(), "refuses what it is asked"); n < 1 || n > mostLines || !strings.Contains(logged.String(), `error="the event store refuses the user roombook: Unauthenticated"`) {
+	maxLines := 1 + int(time.Since(began)/time.Minute) // the trouble is logged once a minute
+	if n := strings.Count(logged.String(), "refuses what it is asked"); n < 1 || n > maxLines || !strings.Contains(logged.String(), `error="the event store refuses the user roombook: Unauthenticated"`) {
 		t.Errorf("logged %s", &logged)
 	}
 }

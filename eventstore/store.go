@@ -100,6 +100,9 @@ var settings = [...]string{
 // parseConnectionString drops the settings that only other clients know: the library would complain on the standard logger.
 func parseConnectionString(s string, logger *slog.Logger) (*esdb.Configuration, error) {
 	base, query, _ := strings.Cut(s, "?")
+	if !strings.Contains(base, "://") { // the library would find something else wrong with it
+		return nil, errors.New("esdb:// is missing in front of the address")
+	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, err

@@ -260,7 +260,7 @@ func (r *replay) catchUp(ctx context.Context) (err error) {
 func (r *replay) activate(ctx context.Context) error {
 	err := r.store.Activate(ctx, r.generation.Projection, r.from, r.generation.Number)
 	if errors.Is(err, ErrNotCaughtUp) {
-		// Its last event is yet to come, unless the log was put back: then it never does.
+		// The last event of the active one is yet to arrive. It never will if a backup of the log has been restored meanwhile.
 		state, err := r.store.State(ctx, r.generation.Projection)
 		if active, ok := state.Generation(r.from); ok && err == nil {
 			_, err = origin(ctx, r.log, active)

@@ -10,8 +10,9 @@ import (
 	"roombook/eventstore"
 )
 
-// RebuildAll is Rebuild for several lists with the same filter, for all of which it reads the log once. The lists are independent of each
-// other: each is activated when it is complete. The first that fails ends those that are not. progress may be called concurrently.
+// RebuildAll is Rebuild for several lists with the same filter, for all of which it reads the log once, unless that breaks off: then each list
+// reads on by itself. Each is activated as soon as it is complete. The first failure, which is returned, cancels the rebuilds of those that are
+// not. progress may be called concurrently.
 func (r *Rebuilder) RebuildAll(ctx context.Context, of []Projection, progress func(Progress)) error {
 	group, rebuilding := errgroup.WithContext(ctx)
 	readers := make([]*sharedLog, len(of))

@@ -197,6 +197,48 @@ func TestRebuildAllReadsTheLogOnce(t *testing.T) {
 	}
 }
 
+// breaking is a log whose first subscription breaks off after its first event.
+type breaking struct {
+	projections.Log
+	broken atomic.Bool
+}
+
+func (l *breaking) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) iter.Seq2[eventstore.Batch, error] {
+	whole := l.Log.Subscribe(ctx, after, f)
+	if l.broken.Swap(true) {
+		return whole
+	}
+	return func(yield func(eventstore.Batch, error) bool) {
+		for batch, err := range whole {
+			if err != nil {
+				yield(batch, err)
+				return
+			}
+			if len(batch.Events) > 0 {
+				one := eventstore.Batch{Events: batch.Events[:1], Position: batch.Events[0].Position}
+				_ = yield(one, nil) && yield(eventstore.Batch{}, eventstore.ErrUnavailable)
+				return
+			}
+		}
+	}
+}
+
+// The reading that lists share breaks off: each of them reads on, and misses nothing.
+func TestRebuildAllAfterABreak(t *testing.T) {
+	log, store := eventstoretest.Open(t), openSQLite(t)
+	all := projections.All()
+	happen(t, log, history(15), 40)
+	if err := projections.NewRebuilder(store, &breaking{Log: log}, projections.RebuilderOptions{}).RebuildAll(t.Context(), all, nil); err != nil {
+		t.Fatal(err)
+	}
+	verdicts, errs := projections.VerifyAll(t.Context(), store, log, all)
+	for i, p := range all {
+		if errs[i] != nil || verdicts[i].Faults() != 0 || verdicts[i].Behind != 0 {
+			t.Errorf("%s: %+v, %v", p.Name, verdicts[i], errs[i])
+		}
+	}
+}
+
 // putBack is a log that is put back while a list is rebuilt from it: after its first event was looked up it is another.
 type putBack struct {
 	projections.Log

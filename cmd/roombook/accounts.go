@@ -28,11 +28,7 @@ func (c *storeConfig) peopleFile() string { return filepath.Join(c.data, "accoun
 // openDirectory opens the directory of users, and creates it if necessary.
 func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) {
 	if c.mongo != "" {
-		store, err := directorymongo.Open(ctx, c.mongo)
-		if err != nil {
-			return nil, fmt.Errorf("%w: start MongoDB, or name another with --mongo", err)
-		}
-		return store, nil
+		return openMongoDirectory(c, func(s *directorymongo.Store) error { return s.Prepare(ctx) })
 	}
 	if err := c.makeDataFolder(); err != nil {
 		return nil, err
@@ -44,16 +40,31 @@ func openDirectory(ctx context.Context, c storeConfig) (directory.Store, error) 
 	return store, nil
 }
 
-// attachDirectory is openDirectory for the commands that are about users who are there: it creates no file.
+// openMongoDirectory opens the directory in MongoDB, which must answer.
+func openMongoDirectory(c storeConfig, ask func(*directorymongo.Store) error) (directory.Store, error) {
+	store, err := directorymongo.Open(c.mongo)
+	if err != nil {
+		return nil, usagef("--mongo: %w", err)
+	}
+	if err := ask(store); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: start MongoDB, or name another with --mongo", err), store.Close())
+	}
+	return store, nil
+}
+
+// attachDirectory is openDirectory for the commands on existing users: it creates nothing.
 func attachDirectory(ctx context.Context, c storeConfig) (directory.Store, error) {
-	if _, err := os.Stat(c.peopleFile()); c.mongo == "" && errors.Is(err, fs.ErrNotExist) {
+	if c.mongo != "" {
+		return openMongoDirectory(c, func(s *directorymongo.Store) error { return s.Ping(ctx) })
+	}
+	if _, err := os.Stat(c.peopleFile()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there are no users in %s: name their folder with --data, or their database with --mongo, or add one with roombook user add", c.data)
 	}
 	return openDirectory(ctx, c)
 }
 
-// newAccountsCommand completes a command on accounts: with the flags of the stores, which it opens, and creates if the command may, what they
-// mean, and a request of the operator.
+// newAccountsCommand completes a command on accounts with the flags of the stores and their help, and with a RunE that opens the stores and calls
+// do with a request of the operator. Stores that do not exist are created if creates is set.
 func newAccountsCommand(cmd *cobra.Command, creates bool, do func(cmd *cobra.Command, a *accounts.Accounts, r accounts.Request, args []string) error) *cobra.Command {
 	var c storeConfig
 	cmd.Long += "\n\n" + attachHelp

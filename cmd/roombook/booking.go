@@ -22,9 +22,9 @@ func newBookingReleaseCommand() *cobra.Command {
 		Long: `End a booking that nobody can cancel because no version of the program can decode one of its events, or of its use's, and free its
 slot. The events stay as they are; the booking's history says who released it and why.
 
-A booking that can be read is left alone: cancel it with DELETE /bookings/{id}, or end its use.
+A booking that can be read is left alone: cancel it with DELETE /bookings/{id}, or end its use. The command reads the whole log.
 
-The command reads the whole log. ` + attachHelp,
+` + attachHelp,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(args) != 1 {
 				return usagef("name one booking to release, by its id")

@@ -34,12 +34,12 @@ type storeConfig struct {
 func (c *storeConfig) register(f *pflag.FlagSet) {
 	c.registerEvents(f)
 	f.StringVar(&c.node, "node", "127.0.0.1:2113", "loopback address of the embedded event store")
-	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB to keep the lists in instead of a file")
+	f.StringVar(&c.mongo, "mongo", "", "connection string (mongodb://host/database) of a MongoDB for the lists and the users, instead of files in the data folder")
 }
 
 // registerData is register for the commands that are about the data folder only.
 func (c *storeConfig) registerData(f *pflag.FlagSet) {
-	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store and of the lists")
+	f.StringVar(&c.data, "data", "./data", "folder of the embedded event store, of the lists and of the users")
 }
 
 // registerEvents is register for the commands that are about the events only.
@@ -334,7 +334,7 @@ func fromEnvironment(cmd *cobra.Command) *cobra.Command {
 			}
 		}
 		if data := cmd.Flags().Lookup("data"); data != nil && data.Value.String() == "" {
-			return usagef("--data is empty; it must name a folder") // and not the one that the command is run in
+			return usagef("--data is empty; it must name a folder") // the paths of its files would be relative to the current one
 		}
 		return nil
 	}

@@ -315,11 +315,6 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	p := dispatch("first")
-	if _, err := store.Group(t.Context(), notify.MainGroup.Name); err != nil {
-		t.Errorf("who listens would not yet notify anybody of a booking: %v", err)
-	}
-	c.bookAndCancel(t, 0)
 	until := func(what string, holds func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
@@ -328,6 +323,12 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 			}
 		}
 	}
+	p := dispatch("first")
+	until("there is a group, which notifies of what is booked from now on", func() bool {
+		_, err := store.Group(t.Context(), notify.MainGroup.Name)
+		return err == nil
+	})
+	c.bookAndCancel(t, 0)
 	until("both are refused, and nothing is in hand", func() bool {
 		tried := server.Tried()
 		g, err := store.Group(t.Context(), notify.MainGroup.Name)

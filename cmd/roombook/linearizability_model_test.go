@@ -167,8 +167,8 @@ type roomsSpec struct {
 	over     bool
 }
 
-// do carries out a request and returns the reply to it. Where that depends on doomed bookings it is the one with the problem that the client
-// was told of, if it can be.
+// do carries out a request and returns the reply to it. Doomed bookings can allow more than one reply; told is the problem that the client was
+// told of, and do returns the reply with that problem if it is one of them.
 func (s roomsSpec) do(a op, told string) (roomsSpec, reply) {
 	if a.kind.ofRoom() {
 		return s.doRoom(a)
@@ -244,7 +244,12 @@ func (s roomsSpec) do(a op, told string) (roomsSpec, reply) {
 		b.revision++
 		return s, b.used(201)
 	}
+	return s.change(a, told)
+}
 
+// change is do for a change of a booking that can be changed.
+func (s roomsSpec) change(a op, told string) (roomsSpec, reply) {
+	b := &s.bookings[a.booking]
 	room, start, end, user := cmp.Or(a.room, b.room), cmp.Or(a.start, b.start), cmp.Or(a.end, b.end), cmp.Or(a.user, b.user)
 	keeps := b.has(room, start, end)
 	switch {
@@ -341,7 +346,7 @@ func (s *roomsSpec) doom(a op) {
 	}
 }
 
-// clear cancels the doomed bookings of which that is said.
+// clear cancels those doomed bookings for which the function returns true.
 func (s *roomsSpec) clear(which func(bookingSpec) bool) {
 	for i := range s.bookings {
 		if b := &s.bookings[i]; b.doomed && which(*b) {
@@ -350,8 +355,8 @@ func (s *roomsSpec) clear(which func(bookingSpec) bool) {
 	}
 }
 
-// refusal is the problem because of which a booking cannot have a time, or cannot keep it for another user; empty if it can, and then doomed
-// bookings that would be in the way are over.
+// refusal is the problem because of which a booking cannot have a time, or cannot keep it for another user. It is empty if it can: then doomed
+// bookings that would have been in the way are cancelled. If doomed bookings decide whether there is a problem, it is as the client was told.
 func (s *roomsSpec) refusal(booking, number, start, end, user int, told string) string {
 	room, own := &s.rooms[number-1], s.bookings[booking]
 	keeps := own.has(number, start, end)
@@ -363,36 +368,45 @@ func (s *roomsSpec) refusal(booking, number, start, end, user int, told string) 
 			return "room-closed"
 		}
 	}
-	// Doomed bookings count, or they do not.
-	way := func(doomed bool) int { return len(s.inTheWay(booking, number, start, end, doomed)) }
-	breaks := func(doomed bool) bool {
-		switch {
-		case keeps:
-			return own.counts != user && s.overLimits(booking, number, start, end, user, doomed)
-		case s.overLimits(booking, number, start, end, user, doomed), room.shuts > 0 && (start < room.opens || end > room.shuts):
-			return true
-		case end-start < room.shortest, room.longest > 0 && end-start > room.longest, room.step > 0 && (start%room.step != 0 || end%room.step != 0):
-			return true
-		case room.thisYear && !(own.room == number && own.start == start):
-			return true
-		}
-		return len(s.inTheWay(booking, number, start-room.gap, end+room.gap, doomed)) > way(doomed)
-	}
+	// Both without the doomed bookings and with them.
+	broken := func(doomed bool) bool { return s.breaksRules(booking, number, start, end, user, doomed) }
+	taken := func(doomed bool) bool { return len(s.inTheWay(booking, number, start, end, doomed)) > 0 }
 	switch {
-	case breaks(false), told == "rule-broken" && breaks(true):
+	case broken(false), told == "rule-broken" && broken(true):
 		return "rule-broken"
-	case way(false) > 0, told == "slot-taken" && way(true) > 0:
+	case taken(false), told == "slot-taken" && taken(true):
 		return "slot-taken"
+	case keeps:
+		return ""
 	}
 	for _, i := range s.inTheWay(booking, number, start-room.gap, end+room.gap, true) {
-		if !keeps {
-			s.bookings[i].cancel("room-closed")
-		}
+		s.bookings[i].cancel("room-closed")
 	}
 	return ""
 }
 
-// overLimits reports whether a user would have more in a room than its rules allow, with another booking or this one there.
+// breaksRules reports whether a booking would break a rule of the room at a time, or at the one that it has already with another user. Doomed
+// bookings count or not.
+func (s *roomsSpec) breaksRules(booking, number, start, end, user int, doomed bool) bool {
+	room, own := &s.rooms[number-1], s.bookings[booking]
+	if own.has(number, start, end) {
+		return own.counts != user && s.overLimits(booking, number, start, end, user, doomed)
+	}
+	switch length := end - start; {
+	case s.overLimits(booking, number, start, end, user, doomed):
+	case room.shuts > 0 && (start < room.opens || end > room.shuts):
+	case length < room.shortest:
+	case room.longest > 0 && length > room.longest:
+	case room.step > 0 && (start%room.step != 0 || end%room.step != 0):
+	case room.thisYear && (own.room != number || own.start != start):
+	case len(s.inTheWay(booking, number, start-room.gap, end+room.gap, doomed)) > len(s.inTheWay(booking, number, start, end, doomed)):
+	default:
+		return false
+	}
+	return true
+}
+
+// overLimits reports whether a user who has this booking in a room at a time would have more there than its rules allow.
 func (s *roomsSpec) overLimits(booking, number, start, end, user int, doomed bool) bool {
 	room, own := s.rooms[number-1], s.bookings[booking]
 	upcoming, minutes := 1, end-start
@@ -413,7 +427,7 @@ func (s *roomsSpec) overLimits(booking, number, start, end, user int, doomed boo
 
 func (r roomRules) limitsUsers() bool { return r.upcoming > 0 || r.weekly > 0 }
 
-// inTheWay lists the bookings, except one, that take up part of the time, or would if they are doomed.
+// inTheWay lists the bookings, except one, that take up part of the time, the doomed ones only if doomed is set.
 func (s *roomsSpec) inTheWay(except, room, start, end int, doomed bool) []int {
 	var way []int
 	for i, b := range s.bookings {
@@ -449,7 +463,8 @@ func (b *bookingSpec) used(code int) reply {
 	return reply{code: code, room: b.room, user: b.user, useStart: b.useStart, useEnd: b.useEnd, revision: b.useEvent}
 }
 
-// allows reports whether the reply is right at this moment, and returns the state after it. A doomed booking is as the reply shows it.
+// allows reports whether the reply is right at this moment, and returns the state after it. A doomed booking that the request is about may be
+// cancelled by now or not, whichever the reply shows.
 func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 	ok, after := s.shows(a, r)
 	if !ok && !r.unknown && a.booking >= 0 && a.booking < maxBookings && s.bookings[a.booking].doomed {
@@ -459,7 +474,7 @@ func (s roomsSpec) allows(a op, r reply) (bool, roomsSpec) {
 	return ok, after
 }
 
-// shows is allows for doomed bookings that are not over.
+// shows is allows if that booking is not cancelled yet.
 func (s roomsSpec) shows(a op, r reply) (bool, roomsSpec) {
 	switch a.kind {
 	case opCleared:

@@ -58,7 +58,7 @@ func newPlan(seed uint64, world int) plan {
 			}
 			if ruled(world) && random.IntN(6) == 0 {
 				i.op = op{booking: -1, room: 1 + random.IntN(worldRooms)}
-				kind = 100 + random.IntN(5)
+				kind = 100 + random.IntN(5) // 101 closes the room, 102 retires or reinstates it, 103 reopens it, and what is left sets rules
 			}
 			switch {
 			case kind == 101 && closures < maxClosures:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,9 @@ func newReplayCommand() *cobra.Command {
 		Use:   "replay PROJECTION…|--all",
 		Short: "Rebuild lists from events",
 		Long: `Rebuild lists from events. The log is read once for all of them. A list is built beside the one that readers see and replaces it once it
-is complete: nobody sees a half-built list, and one that cannot be completed stays as it was. The first of those ends the command. A list
-that was built from another log, because a backup has been restored since, is removed first. Replaying sends nothing to anybody.
+is complete, so nobody sees a half-built list. The command ends at the first list that cannot be completed: that one, and all that are not
+complete yet, stay as they were. A list that was built from another log, because a backup has been restored since, is removed first.
+Replaying sends nothing to anybody.
 
 The projections are ` + strings.Join(projectionNames(), ", ") + `.
 
@@ -62,7 +64,10 @@ func chooseProjections(names []string, all bool) ([]projections.Projection, erro
 		return projections.All(), nil
 	}
 	var chosen []projections.Projection
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			continue
+		}
 		p, ok := projections.Named(name)
 		if !ok {
 			return nil, usagef("there is no projection %q; the projections are %s", name, strings.Join(projectionNames(), ", "))

@@ -50,7 +50,7 @@ func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // attachHelp is what the help of those commands says that use attachEvents.
 const attachHelp = "If a program is running on the data folder the command uses that program's event store, otherwise it opens the folder itself. It fails\n" +
-	"if the event store does not answer within five seconds, or defaultDeadline in the connection string."
+	"if the event store does not answer within five seconds, or within the defaultDeadline of the connection string."
 
 // attachEvents is openEvents for the commands that are not serve: where the data folder is in use, it connects to the process that
 // has it. The event store must answer now.

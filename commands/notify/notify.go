@@ -326,8 +326,8 @@ func EnsureGroup(ctx context.Context, store Groups, group Group) (changed bool, 
 	})
 }
 
-// Prepare makes the groups that are missing, as far as that is possible within a moment: a booking that is made before its group is notified to
-// nobody. Run makes those that it could not.
+// Prepare creates the groups that are missing, for use before the first booking is made: nobody is notified of what happened before its group was
+// created. It gives up when the event store refuses or does not answer within a moment, and leaves the rest to Run.
 func (d *Dispatcher) Prepare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, preparing)
 	defer cancel()

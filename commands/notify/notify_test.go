@@ -401,6 +401,27 @@ func TestGroupIsDeletedDuringAnOutage(t *testing.T) {
 	w.wantMailed(server, group, sent, waits, between)
 }
 
+// Prepare makes the groups before the dispatcher runs. A slow event store may take it more than one attempt.
+func TestPrepare(t *testing.T) {
+	w := newWorld(t)
+	d, err := New(w.store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range d.routes {
+		r.group = w.groupOf(r.group)
+	}
+	w.until("the groups are there", func() bool {
+		d.Prepare(t.Context())
+		for _, r := range d.routes {
+			if _, err := w.store.Group(t.Context(), r.group.Name); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // A group that is deleted while no dispatcher runs, or one that may not create it, begins where it had settled everything, whoever makes it again.
 func TestGroupIsDeletedAndSetUpAgain(t *testing.T) {
 	w, address := newWorldAt(t)

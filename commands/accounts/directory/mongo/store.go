@@ -36,8 +36,8 @@ type Store struct {
 
 var _ directory.Store = (*Store)(nil)
 
-// Open returns a Store at the address of a server or replica set, mongodb://host/database, whose collections and indexes it makes.
-func Open(ctx context.Context, uri string) (*Store, error) {
+// Open returns a Store at the address of a server or replica set, mongodb://host/database. It does no I/O.
+func Open(uri string) (*Store, error) {
 	address, err := connstring.ParseAndValidate(uri)
 	if err != nil {
 		return nil, fmt.Errorf("the address of MongoDB: %w", err)
@@ -52,17 +52,21 @@ func Open(ctx context.Context, uri string) (*Store, error) {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
 	database := client.Database(name)
-	s := &Store{client, database.Collection("people"), database.Collection("identities"), database.Collection("sessions"), database.Collection("tokens"), database.Collection("codes")}
-	_, err = s.people.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}, Options: options.Index().SetUnique(true).SetName("name")})
+	return &Store{client, database.Collection("people"), database.Collection("identities"), database.Collection("sessions"), database.Collection("tokens"), database.Collection("codes")}, nil
+}
+
+// Prepare creates the collections and indexes that are missing.
+func (s *Store) Prepare(ctx context.Context) error {
+	_, err := s.people.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}, Options: options.Index().SetUnique(true).SetName("name")})
 	for _, c := range []*mongo.Collection{s.identities, s.sessions, s.tokens, s.codes} {
 		if err == nil {
 			_, err = c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: "user", Value: 1}}})
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("prepare the directory in MongoDB: %w", errors.Join(err, s.Close()))
+		return fmt.Errorf("prepare the directory in MongoDB: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 // Close implements [directory.Store].

@@ -34,7 +34,7 @@ func open(t *testing.T) directory.Store {
 	t.Helper()
 	before, after, _ := strings.Cut(address, "?")
 	uri := strings.TrimSuffix(before, "/") + "/test_" + strings.ReplaceAll(uuid.NewString(), "-", "") + "?" + after
-	s, err := Open(t.Context(), uri)
+	s, err := Open(uri)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,17 +46,23 @@ func open(t *testing.T) directory.Store {
 			t.Error(err)
 		}
 	})
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
 func TestStore(t *testing.T) { directorytest.Run(t, open) }
 
 // Processes that start at the same time prepare the same database.
-func TestOpenAgain(t *testing.T) {
+func TestPrepareAgain(t *testing.T) {
 	s := open(t).(*Store)
-	again, err := Open(t.Context(), strings.TrimSuffix(address, "/")+"/"+s.people.Database().Name())
+	again, err := Open(strings.TrimSuffix(address, "/") + "/" + s.people.Database().Name())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := again.Prepare(t.Context()); err != nil {
+		t.Error(err)
 	}
 	if err := again.Close(); err != nil {
 		t.Error(err)
