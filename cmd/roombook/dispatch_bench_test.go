@@ -58,6 +58,7 @@ func BenchmarkWithoutNotifications(b *testing.B) {
 		return time.Since(began)
 	}
 	sender := dispatch()
+	awaitGroup(b, nodeOf(b, data))
 	var silent net.Listener
 	states := []struct {
 		name         string

@@ -34,6 +34,25 @@ func trusting(t testing.TB, s *notifytest.MailServer) *exec.Cmd {
 	return cmd
 }
 
+// awaitGroup waits until there is a group, which notifies of what is booked from then on.
+func awaitGroup(t testing.TB, node string) {
+	t.Helper()
+	store, err := eventstore.Open(eventstore.Options{ConnectionString: node})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		_, err := store.Group(t.Context(), notify.MainGroup.Name)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // messageID is the id of the notification that a mail is.
 func messageID(m notifytest.Mail) domain.NotificationID {
 	id, _, _ := strings.Cut(strings.Trim(m.Message.Header.Get("Message-Id"), "<>"), "@")
@@ -145,6 +164,7 @@ func TestKillsOfDispatch(t *testing.T) {
 		return startServeBy(t, trusting(t, server), filepath.Join(dir, fmt.Sprint("replica", i)), flags...)
 	}
 	replicas := []*process{replica(0), replica(1), replica(2)}
+	awaitGroup(t, node)
 	kills := eventstoretest.Rounds(100, 10) // of processes that are not built with the race detector
 	type kill struct {
 		at  time.Time
@@ -245,6 +265,7 @@ func TestMailServerDown(t *testing.T) {
 	server := notifytest.NewMailServer(t, false)
 	p := startServeBy(t, trusting(t, server), data, append(mailFlags(server), "--log-level", "error")...)
 	p.awaitReady(t)
+	awaitGroup(t, nodeOf(t, data))
 	c := newCaller(t, p)
 	server.Stop()
 	for i := range 30 {
@@ -324,10 +345,7 @@ func TestKillBeforeTheNextAttempt(t *testing.T) {
 		}
 	}
 	p := dispatch("first")
-	until("there is a group, which notifies of what is booked from now on", func() bool {
-		_, err := store.Group(t.Context(), notify.MainGroup.Name)
-		return err == nil
-	})
+	awaitGroup(t, node)
 	c.bookAndCancel(t, 0)
 	until("both are refused, and nothing is in hand", func() bool {
 		tried := server.Tried()
@@ -362,6 +380,7 @@ func TestNotificationsCommands(t *testing.T) {
 	})
 	p := startServeBy(t, trusting(t, server), data, append(mailFlags(server), "--directory", directory, "--log-level", "error")...)
 	p.awaitReady(t)
+	awaitGroup(t, nodeOf(t, data))
 	c := newCaller(t, p)
 	c.bookAndCancel(t, 0)
 	type notification struct {

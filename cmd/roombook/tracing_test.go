@@ -72,6 +72,7 @@ func TestTraces(t *testing.T) {
 	cmd := exec.Command(program(t))
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+r.URL, "OTEL_BSP_SCHEDULE_DELAY=50")
 	p := startServeBy(t, cmd, data)
+	awaitGroup(t, nodeOf(t, data))
 	c := newCaller(t, p)
 	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	var b booked

@@ -32,6 +32,7 @@ func verified(t *testing.T, args ...string) (said string, well bool) {
 func TestVerifyTellsApart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startServe(t, data)
+	awaitGroup(t, nodeOf(t, data))
 	c := newCaller(t, p)
 	ids := c.bookSome(t, "1", 3)
 	c.wantListed(t, ids)
