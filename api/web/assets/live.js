@@ -6,6 +6,7 @@
 
 const prefix = new URL(import.meta.url).pathname
 const base = prefix.slice(0, prefix.lastIndexOf('/assets/'))
+const patience = 10_000
 const channel = navigator.locks && new BroadcastChannel('roombook' + base)
 
 let state = ''
@@ -59,7 +60,7 @@ function open() {
   on('error', async () => {
     pass({type: 'state', detail: 'stale'})
     if (own.readyState !== EventSource.CLOSED) return // it connects again by itself, unless the answer was not 200, which it does not tell
-    const {status} = await fetch(own.url, {method: 'HEAD', cache: 'no-store'}).catch(() => ({}))
+    const {status} = await fetch(own.url, {method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(patience)}).catch(() => ({}))
     if (source !== own) return
     if (status === 401 || status === 403) signedOut()
     else again = setTimeout(open, 2000 + 3000 * Math.random())
