@@ -120,7 +120,7 @@ class RoomBoard extends HTMLElement {
     this.retry = setTimeout(() => this.#load(), 2000)
   }
 
-  // forget makes answers as of any position newer than what is shown: the log was put back to an earlier end.
+  // forget makes any answer newer than what is shown: a backup of the log was restored, so the positions known are no longer valid.
   #forget() {
     this.#position = '0'
     this.#spans = new Map()
