@@ -211,7 +211,7 @@ func (v *view) knownProblem(err error) problem {
 	}
 	if _, ok := errors.AsType[*domain.Forbidden](err); ok {
 		sentence := v.T("problem.forbidden")
-		if at := domain.RoomID(v.r.PathValue("id")); v.atDoor() && v.actor.Roles == domain.NewRoles(domain.RoleDoor) && !v.actor.Rooms.Has(at) {
+		if at := domain.RoomID(v.r.PathValue("id")); v.atDoor() && v.actor.Roles == domain.NewRoles(domain.RoleDoor) && v.actor.Rooms != "" && !v.actor.Rooms.Has(at) {
 			_, _ = v.readRooms() // while their names cannot be read the ids have to do
 			var rooms []string
 			for _, room := range v.actor.Rooms.List() {

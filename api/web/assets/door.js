@@ -43,7 +43,8 @@ function refresh(position = 0) {
   if (sent) asked.setRequestHeader('Roombook-Position', sent)
   asked.onload = ({target: {status, response}}) => {
     answered()
-    if (status !== 200 || !response) {
+    const refused = status === 403 && response?.documentElement.dataset.base !== undefined // by this server, whose page says why
+    if (status !== 200 && !refused || !response) {
       if (status === 400) wanted = 0 // a backup was restored, whose log does not reach that far
       disconnected()
       return
