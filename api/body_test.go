@@ -171,7 +171,8 @@ func TestAReasonHasABound(t *testing.T) {
 	}
 	deny(strings.Repeat("ü", maxReasonLength+1)).want(t, 422)
 	s.do(t, "PATCH", "/confirms/"+id, `{"status":"DENIED","reason":7}`).want(t, 422)
-	want := strings.Repeat("ü", maxReasonLength-3) + `\"\u0007\\`
+	deny(`wet\u0007`).want(t, 422)
+	want := strings.Repeat("ü", maxReasonLength-3) + `\"\n\\`
 	var text string
 	if err := json.Unmarshal([]byte(`"`+want+`"`), &text); err != nil {
 		t.Fatal(err)

@@ -47,8 +47,8 @@ func TestFavourites(t *testing.T) {
 	if text := shown.text(t); strings.Contains(text, "Blue") || strings.Contains(text, "Far") {
 		t.Errorf("other rooms than favourites: %s", text)
 	}
-	for _, one := range []string{"&from=10:00", "&to=11:00"} {
-		ann.get(t, board+one).has(t, "Free 10:00–11:00")
+	for one, free := range map[string]string{"&from=10:00": "10:00–11:00", "&to=11:00": "10:00–11:00", "&from=23:30": "23:30–23:59", "&to=00:30": "00:00–00:30"} {
+		ann.get(t, board+one).has(t, "Free "+free)
 	}
 	if n := strings.Count(shown.body, "favourites=1"); n < 6 { // the days around, and every hour
 		t.Errorf("%d links keep the filter", n)

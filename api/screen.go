@@ -28,9 +28,8 @@ func (s *Server) screen(of web.Route) handler {
 	needs := &route{path: of.Path, public: of.Public, needs: domain.ReadBookings} // for forms too: one that is refused shows its screen again
 	return func(x *exchange) error {
 		of, err := of, x.authenticate(needs)
-		_, forbidden := errors.AsType[*domain.Forbidden](err)
-		if of.Path == web.DoorPath && x.r.Method != http.MethodPost && (forbidden || errors.Is(err, errUnauthenticated)) {
-			of, err = s.pages.Pair(), nil // a display that has no token, or that of another door
+		if of.Path == web.DoorPath && x.r.Method != http.MethodPost && errors.Is(err, errUnauthenticated) {
+			of, err = s.pages.Pair(), nil // a display that has no token; the code of another door's would replace its token
 			x.actor = domain.Actor{}
 		}
 		if errors.Is(err, errUnauthenticated) {

@@ -365,7 +365,10 @@ func TestBookingWithoutScripts(t *testing.T) {
 	}
 	lee.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 204)
 	ann.ask(t, "GET", "/bookings/"+id+"/answer", nil).want(t, 200)
-	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {""}}).want(t, 422).has(t, "거절하려면 사유를 적어 주세요.")
+	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {" "}}).want(t, 422).has(t, "거절하려면 사유를 적어 주세요.")
+	for _, odd := range []string{"a\xff", "a\x1b", strings.Repeat("벽", 1001)} {
+		lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {odd}}).want(t, 422).has(t, "사유가 너무 길거나 제어 문자가 들어 있습니다.")
+	}
 	lee.submit(t, "/approvals", url.Values{"confirm": {"chosen"}}).want(t, 422).has(t, "먼저 예약을 선택하세요.")
 	lee.submit(t, "/approvals", url.Values{"deny": {id}, "reason": {"painting"}}).has(t, "거절되었습니다.")
 	ann.after(lee).get(t, "/my").has(t, "Denied by lee: painting")

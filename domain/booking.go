@@ -490,6 +490,9 @@ type AnswerConfirm struct {
 	At         time.Time // when the system is told
 }
 
+// maxReason is the maximum length of the reason of an answer, in characters.
+const maxReason = 1000
+
 // DecideConfirm records the administrator's answer. A denial cancels the booking in the same append. A use that has
 // started can still be confirmed, not denied.
 //
@@ -497,7 +500,8 @@ type AnswerConfirm struct {
 //	given the same answer                  then nothing: a repeat
 //	given confirmed, when denying          then *AlreadyConfirmed
 //	given its use has started, when denying then *AlreadyInUse
-//	given another answer                   then *Invalid
+//	given another answer, or a reason that
+//	is too long or has control characters  then *Invalid
 //	given it is cancelled                  then *AlreadyCancelled
 //	given no booking                       then ErrBookingNotFound
 func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
@@ -506,6 +510,10 @@ func DecideConfirm(b Booking, a AnswerConfirm) ([]Event, error) {
 	}
 	if err := b.RequireLive(); err != nil {
 		return nil, err
+	}
+	reason, fault := normalText(a.Reason, maxReason, true)
+	if a.Reason = reason; fault != "" {
+		return nil, &Invalid{[]Fault{{"reason", fault}}}
 	}
 	switch a.Answer {
 	case Confirmed:

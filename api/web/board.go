@@ -25,7 +25,8 @@ type boardFilter struct {
 	Capacity                              int
 	Page                                  int // of the rooms in the table, from 1 on
 	Favourites                            bool
-	// From and To, HH:MM, are the time for which rooms have to be free. If the reader gave only one of them, it is an hour.
+	// From and To, HH:MM, are the time for which rooms have to be free. If the reader gave only one of them, it is an hour of
+	// the day, or what there is of it.
 	From, To string
 	AllHours bool
 }
@@ -39,9 +40,13 @@ func readBoardFilter(q url.Values) boardFilter {
 		f.View = "day"
 	}
 	if t, err := time.Parse("15:04", f.From); err == nil && f.To == "" {
-		f.To = t.Add(time.Hour).Format("15:04")
+		if f.To = t.Add(time.Hour).Format("15:04"); f.To < f.From {
+			f.To = "23:59"
+		}
 	} else if t, err := time.Parse("15:04", f.To); err == nil && f.From == "" {
-		f.From = t.Add(-time.Hour).Format("15:04")
+		if f.From = t.Add(-time.Hour).Format("15:04"); f.From > f.To {
+			f.From = "00:00"
+		}
 	}
 	return f
 }

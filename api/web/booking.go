@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"roombook/commands"
@@ -242,11 +243,8 @@ var errNoReason = errors.New("a denial needs a reason")
 func (v *view) answer(request commands.Request, id domain.BookingID, answer domain.Answer, reason string) (effect, error) {
 	done := "confirmed"
 	if answer == domain.Denied {
-		if done = "denied"; reason == "" {
+		if done = "denied"; strings.TrimSpace(reason) == "" {
 			return effect{}, errNoReason
-		}
-		if len(reason) > maxReason {
-			return effect{}, errForm
 		}
 	}
 	if shown := v.r.PostFormValue(answersField + string(id)); shown != "" { // what was shown is what is answered
@@ -272,6 +270,3 @@ const answersField = "answers-"
 func (v *view) Answered(room domain.RoomID, s domain.Slot) string {
 	return string(room) + " " + s.Start.UTC().Format(time.RFC3339Nano) + " " + s.End.UTC().Format(time.RFC3339Nano)
 }
-
-// maxReason is the upper bound of a reason, in bytes.
-const maxReason = 1000

@@ -765,11 +765,11 @@ func TestBoard(t *testing.T) {
 		b.eval(`document.status = 200`)
 		b.until(`document.querySelector('room-board[ready]')`)
 		b.live()
-		for _, what := range []string{"roombook:resync", "roombook:change"} {
+		for what, status := range map[string]int{"roombook:resync": 400, "roombook:change": 401} {
 			b.eval(fmt.Sprintf(`(() => {
-				document.asked = 0, document.status = 401
+				document.asked = 0, document.status = %d
 				document.dispatchEvent(new CustomEvent(%q, {detail: {roomId: 'x1'}}))
-			})()`, what))
+			})()`, status, what))
 			b.until(`document.asked > 0`)
 			if n := eval[int](b, `new Promise(go => setTimeout(() => go(document.asked), 200))`); n > 1 {
 				t.Errorf("after %s it asks %d times although it is refused", what, n)
@@ -872,8 +872,9 @@ func TestBoard(t *testing.T) {
 		one.eval(`dispatchEvent(new Event('online'))`)
 		one.until(`!document.querySelector('.board-live.stale')`)
 		// A stream that the server refuses is opened again, and says nothing of that of another tab.
-		one.eval(`document.stream.close(), document.stream.dispatchEvent(new Event('error'))`)
-		one.until(`document.querySelector('.board-live.stale')`)
+		if !eval[bool](one, `(document.stream.close(), document.stream.dispatchEvent(new Event('error')), document.querySelector('.board-live.stale') !== null)`) {
+			t.Error("it does not say that it has no connection")
+		}
 		one.until(`!document.querySelector('.board-live.stale') && document.stream.readyState === EventSource.OPEN`)
 		if eval[bool](two, `document.querySelector('.board-live.stale') !== null`) {
 			t.Error("the other tab says that it has no connection")

@@ -302,11 +302,7 @@ func (v *view) changeRoom(id domain.RoomID) (commands.Room, error) {
 		if err != nil {
 			return commands.Room{}, err
 		}
-		reason := v.r.PostFormValue("reason")
-		if len(reason) > maxReason {
-			return commands.Room{}, errForm
-		}
-		return h.ClosePeriod(ctx, commands.ClosePeriod{Request: request, Room: id, Slot: domain.Slot{Start: start, End: end}, Reason: reason, Bookings: bookings})
+		return h.ClosePeriod(ctx, commands.ClosePeriod{Request: request, Room: id, Slot: domain.Slot{Start: start, End: end}, Reason: v.r.PostFormValue("reason"), Bookings: bookings})
 	case "reopen":
 		return h.ReopenPeriod(ctx, commands.ReopenPeriod{Request: request, Room: id, Closure: domain.ClosureID(v.r.PostFormValue("closure"))})
 	case "retire":

@@ -210,7 +210,16 @@ func (v *view) knownProblem(err error) problem {
 		return problem{status: http.StatusServiceUnavailable, Sentences: []string{v.T("problem.unavailable")}}
 	}
 	if _, ok := errors.AsType[*domain.Forbidden](err); ok {
-		return problem{status: http.StatusForbidden, Sentences: []string{v.T("problem.forbidden")}}
+		sentence := v.T("problem.forbidden")
+		if at := domain.RoomID(v.r.PathValue("id")); v.atDoor() && v.actor.Roles == domain.NewRoles(domain.RoleDoor) && v.actor.Rooms != "" && !v.actor.Rooms.Has(at) {
+			_, _ = v.readRooms() // while their names cannot be read the ids have to do
+			var rooms []string
+			for _, room := range v.actor.Rooms.List() {
+				rooms = append(rooms, v.RoomName(room))
+			}
+			sentence = v.T("problem.other-door", "room", strings.Join(rooms, ", "))
+		}
+		return problem{status: http.StatusForbidden, Sentences: []string{sentence}}
 	}
 	if _, ok := errors.AsType[*accounts.TooManyTries](err); ok {
 		return problem{status: http.StatusTooManyRequests, Sentences: []string{v.T("problem.too-many-tries")}}
@@ -281,11 +290,17 @@ func (v *view) fail(err error) error {
 	return nil
 }
 
+// atDoor reports whether the path is that of the display at a door.
+func (v *view) atDoor() bool {
+	path := v.r.URL.EscapedPath()
+	return strings.HasPrefix(path, "/rooms/") && strings.HasSuffix(path, "/door")
+}
+
 // showProblem replies with the page of a problem.
 func (v *view) showProblem(p problem) error {
 	v.status = p.status
-	switch path := v.r.URL.EscapedPath(); {
-	case path == "/lobby" || strings.HasPrefix(path, "/rooms/") && strings.HasSuffix(path, "/door"): // nobody is there to leave the page
+	switch {
+	case v.r.URL.EscapedPath() == "/lobby" || v.atDoor(): // nobody is there to leave the page
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds)+"; url="+v.Link(v.Here()))
 	case p.status == http.StatusServiceUnavailable && v.r.Method == http.MethodGet:
 		v.w.Header().Set("Refresh", strconv.Itoa(retrySeconds))

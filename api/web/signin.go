@@ -21,6 +21,9 @@ type signInPage struct {
 // ReturnPath is the path at which visitors come back from the identity provider.
 const ReturnPath = "/signin/oidc/callback"
 
+// maxTyped is the maximum length of a name to sign in with, and of what is kept of a form meanwhile, in bytes.
+const maxTyped = 1000
+
 // SignInPath is the path of the sign-in form, from which the visitor gets back to the screen that they asked for, or to the form that they sent,
 // with what they had typed.
 func SignInPath(r *http.Request) string {
@@ -30,7 +33,7 @@ func SignInPath(r *http.Request) string {
 		typed := r.URL.Query()
 		typed.Del("done") // which is not what was asked for now
 		for _, field := range []string{"room", "start", "end", "reason"} {
-			if value := r.PostFormValue(field); value != "" && len(value) <= maxReason {
+			if value := r.PostFormValue(field); value != "" && len(value) <= maxTyped {
 				typed.Set(field, value)
 			}
 		}
@@ -92,7 +95,7 @@ func (p *Pages) signIn(v *view) error {
 		return errNoPage
 	}
 	data := &signInPage{Back: v.r.PostFormValue("back"), Name: v.r.PostFormValue("name")}
-	if len(data.Name) > maxReason {
+	if len(data.Name) > maxTyped {
 		return errForm
 	}
 	if err := v.visitor.Session.SignIn(data.Name, v.r.PostFormValue("password")); err != nil {

@@ -892,6 +892,28 @@ func TestDisplayCodes(t *testing.T) {
 	}
 }
 
+// A user has no more than maxTokens, also if the last one is issued by another process at the same moment.
+func TestTooManyTokens(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	id := w.add(t, "ann")
+	for i := range maxTokens - 1 {
+		if err := w.directory.AddToken(ctx, directory.Token{ID: domain.TokenID(fmt.Sprint("t", i)), User: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(a *Accounts) error {
+		_, _, err := a.CreateToken(ctx, admin, NewToken{User: id, ExpiresAt: noon.Add(time.Hour)})
+		return err
+	}
+	slow := New(w.counted, &interrupted{Store: w.directory, addToken: func() { wantErr(t, "the last one", create(w.Accounts), nil) }}, Options{})
+	wantErr(t, "one more at the same moment", create(slow), ErrTooManyTokens)
+	wantErr(t, "one more", create(w.Accounts), ErrTooManyTokens)
+	if tokens, err := w.directory.Tokens(ctx, id, "", 0); err != nil || len(tokens) != maxTokens {
+		t.Errorf("%d tokens, %v", len(tokens), err)
+	}
+}
+
 // Two administrators who change a user at the same moment, in two processes, each change what they wanted to and nothing else.
 func TestTwoChangesOfAUser(t *testing.T) {
 	w := newWorld(t)

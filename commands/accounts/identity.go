@@ -60,7 +60,7 @@ func (a *Accounts) SignInAs(ctx context.Context, r Request, i Identity) (secret 
 	if secret, err = a.begin(ctx, u, r.At, directory.ProviderSession{Identity: i.Identity, ID: i.SessionID, IDToken: i.IDToken}); err != nil {
 		return "", "", err
 	}
-	// Whoever has been erased meanwhile has no session, which says who they are.
+	// No session of a user who has been erased meanwhile may stay: it says who they are.
 	if _, err := a.person(ctx, u.ID); err != nil {
 		return "", "", errors.Join(err, a.SignOut(ctx, secret))
 	}

@@ -34,7 +34,7 @@ const noUser domain.UserID = "nobody"
 // that nobody has.
 func (a *Accounts) SignIn(ctx context.Context, c SignIn) (secret string, _ domain.UserID, err error) {
 	name := nameOf(c.Name)
-	tried := name[:min(len(name), utf8.UTFMax*maxName)] // which is remembered, whoever sends it; nobody's name is longer
+	tried := name[:min(len(name), utf8.UTFMax*maxName)] // the part that is remembered, whatever is sent: no user has a longer name
 	if err := a.byClient.try(c.Client, c.At); err != nil {
 		return "", "", err
 	}

@@ -99,19 +99,19 @@ func (a *Accounts) issue(ctx context.Context, r Request, u domain.User, hash str
 	if _, err := domain.DecideIssue(domain.Token{}, u, issue); err != nil {
 		return Token{}, err
 	}
-	present, err := a.directory.Tokens(ctx, n.User, "", maxTokens)
-	if err != nil {
-		return Token{}, err
-	}
-	if len(present) >= maxTokens {
-		return Token{}, ErrTooManyTokens
-	}
-	// The directory comes first, so that there is no valid token that no list shows.
+	// The directory comes first, so that there is no valid token that no list shows, and tokens that are issued at the same time count each other.
 	if err := a.directory.AddToken(ctx, directory.Token{ID: issue.TokenID, User: n.User, Label: n.Label}); err != nil {
 		return Token{}, err
 	}
+	present, err := a.directory.Tokens(ctx, n.User, "", maxTokens+1)
+	if err == nil && len(present) > maxTokens {
+		err = ErrTooManyTokens
+	}
 	// The user that was decided on may be cached, and erased by another process, which has removed what the directory had of them before this.
-	if u, _, err = load[domain.User](ctx, a.streams, n.User.Stream()); err == nil {
+	if err == nil {
+		u, _, err = load[domain.User](ctx, a.streams, n.User.Stream())
+	}
+	if err == nil {
 		_, err = domain.DecideIssue(domain.Token{}, u, issue)
 	}
 	if err != nil {

@@ -240,8 +240,7 @@ type Change struct {
 
 // ChangeUser changes a user's details and roles. Users who do not manage others may only change their own language, and which notifications they
 // are mailed. Everything is validated before anything is changed; after a failure of a store the call can be repeated. The error is
-// [domain.ErrUserNotFound], [directory.ErrNameTaken] or
-// *[domain.Invalid].
+// [domain.ErrUserNotFound], [directory.ErrNameTaken] or *[domain.Invalid].
 func (a *Accounts) ChangeUser(ctx context.Context, r Request, id domain.UserID, c Change) error {
 	if id != r.Actor.User || c != (Change{Language: c.Language, WithoutMail: c.WithoutMail}) {
 		if err := r.Actor.May(domain.ManageUsers, r.Actor.To(id, "")); err != nil {

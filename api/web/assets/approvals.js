@@ -51,7 +51,8 @@ document.addEventListener('roombook:change', ({detail}) => {
   if (detail.bookingId) look(detail.bookingId, detail.position)
 })
 
-// Anything may have changed: of what is waiting now the page says whether it shows all, and what became of that which waits no more.
+// Anything may have changed: the list is read again. The page says if bookings are waiting that it does not show, and what became of those that no
+// longer wait.
 let asked = null
 let again = 0
 document.addEventListener('roombook:resync', ({detail}) => resync(detail.position))

@@ -110,15 +110,17 @@ class RoomBoard extends HTMLElement {
     this.dispatchEvent(new CustomEvent('board:refreshed'))
   }
 
-  // failed loads the board again after a while. Nobody is told more than before until they have signed in again, which is a resync.
+  // failed loads the board again after a while, unless that would be refused again: whoever signs in again gets a resync, and a filter that is
+  // wrong stays so.
   #failed({status, body}) {
-    if (status === 401 || status === 403) return
-    if (body?.type?.endsWith('/no-such-position')) this.#forget()
+    const lost = body?.type?.endsWith('/no-such-position')
+    if (lost) this.#forget()
+    else if ([400, 401, 403].includes(status)) return
     clearTimeout(this.retry)
     this.retry = setTimeout(() => this.#load(), 2000)
   }
 
-  // forget makes answers as of any position newer than what is shown: the log was put back to an earlier end.
+  // forget makes any answer newer than what is shown: a backup of the log was restored, so the positions known are no longer valid.
   #forget() {
     this.#position = '0'
     this.#spans = new Map()

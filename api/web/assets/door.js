@@ -2,7 +2,7 @@
 // Only a page that needs other files, after a deployment, or is another screen is loaded anew, and only once the server has answered, so that a
 // server that is away never leaves the display with an error of the browser. While the server does not answer the display says so, with the time
 // of its last news. Between two answers its clock goes on. Until a display is paired it is asked for more often.
-// What changes while an answer is on its way, and for a second after it, is one question.
+// Changes that it is told of while it waits for an answer, and in the second after it, make it ask once.
 import {clock, wallClock} from './time.js'
 
 const patience = 120_000 // for which a form that somebody has opened stays, whatever changes meanwhile
@@ -16,7 +16,7 @@ let touched = 0 // when somebody last did something to it
 let lit = false // by a tap, until the next answer
 let asked = null
 let resting = false
-let more = false // was told since the last question
+let more = false // whether something was told since the last question
 let wanted = 0 // position that the next page that is shown is to include
 let timer = setTimeout(refresh, every)
 
@@ -26,7 +26,7 @@ const kind = page => [page.documentElement.className, page.documentElement.lang,
 
 const busy = () => document.querySelector('.door-report[open]') && Date.now() - touched < patience
 
-// refresh asks for the page, which is to include everything up to a position, if one is given, and up to those of before that are not shown yet.
+// refresh asks for the page as of the last position that was told and is not shown yet.
 function refresh(position = 0) {
   wanted = Math.max(wanted, position)
   more = asked !== null || resting
@@ -43,7 +43,8 @@ function refresh(position = 0) {
   if (sent) asked.setRequestHeader('Roombook-Position', sent)
   asked.onload = ({target: {status, response}}) => {
     answered()
-    if (status !== 200 || !response) {
+    const refused = status === 403 && response?.documentElement.dataset.base !== undefined // by this server, whose page says why
+    if (status !== 200 && !refused || !response) {
       if (status === 400) wanted = 0 // a backup was restored, whose log does not reach that far
       disconnected()
       return

@@ -1,11 +1,12 @@
 // One stream of changes for all tabs of a browser. The tab that holds the lock reads it and passes what comes on to the others. Each tab tells
 // its page by events on the document: roombook:change (with what /events says), roombook:resync (anything may have changed; with the position as of
-// which to ask, and back if the log was put back to an earlier end, so that no position from before is valid) and roombook:state (live, stale or
+// which to ask, and back if a backup of the log was restored, so that positions from before are no longer valid) and roombook:state (live, stale or
 // signed-out). Over plain HTTP from another machine there are no locks: each visible tab has its own stream then, and passes nothing on, since the
 // others may not have been told what was before.
 
 const prefix = new URL(import.meta.url).pathname
 const base = prefix.slice(0, prefix.lastIndexOf('/assets/'))
+const patience = 10_000
 const channel = navigator.locks && new BroadcastChannel('roombook' + base)
 
 let state = ''
@@ -14,10 +15,10 @@ let source = null
 let leading = false
 let leave = () => {} // gives the lock to another tab
 let again = 0
-let reached = Number(last) // the position that lists have to have reached, to have all that has been told
+let reached = Number(last) // the position as of which lists have everything that was told
 
-// tell tells the page a message. A tab that does not know all that the tab with the stream had been told before has missed something, and so may
-// one whose reader was signed out.
+// tell passes a message on to the page. A tab that lacks what the tab with the stream had been told before has missed something, and so may one
+// have whose reader was signed out.
 function tell({type, id, detail, from = 0}) {
   const back = type === 'resync' && Number(id) < Number(last)
   const signedIn = state === 'signed-out' && detail === 'live'
@@ -59,14 +60,15 @@ function open() {
   on('error', async () => {
     pass({type: 'state', detail: 'stale'})
     if (own.readyState !== EventSource.CLOSED) return // it connects again by itself, unless the answer was not 200, which it does not tell
-    const {status} = await fetch(own.url, {method: 'HEAD', cache: 'no-store'}).catch(() => ({}))
+    const {status} = await fetch(own.url, {method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(patience)}).catch(() => ({}))
     if (source !== own) return
     if (status === 401 || status === 403) signedOut()
     else again = setTimeout(open, 2000 + 3000 * Math.random())
   })
 }
 
-// signedOut ends the stream until the reader has signed in: a page that is loaded then leads, or a tab that is shown.
+// signedOut ends the stream until the reader has signed in again. The page that is loaded then opens the next one or, without locks, a tab that is
+// shown again.
 function signedOut() {
   close()
   leading = false
