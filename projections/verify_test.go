@@ -151,7 +151,7 @@ func TestVerifyAllReadsTheLogOnce(t *testing.T) {
 
 // RebuildAll reads the log once for all lists. One that cannot be rebuilt ends those that are under way, in one error, and all are as they were.
 func TestRebuildAllReadsTheLogOnce(t *testing.T) {
-	log, store := eventstoretest.Open(t), openSQLite(t)
+	log, store := eventstoretest.OpenAlone(t), openSQLite(t)
 	all := projections.All()
 	happen(t, log, history(15), 40)
 	counted := &readings{Log: log}
@@ -225,7 +225,7 @@ func (l *breaking) Subscribe(ctx context.Context, after eventstore.Position, f e
 
 // The reading that lists share breaks off: each of them reads on, and misses nothing.
 func TestRebuildAllAfterABreak(t *testing.T) {
-	log, store := eventstoretest.Open(t), openSQLite(t)
+	log, store := eventstoretest.OpenAlone(t), openSQLite(t)
 	all := projections.All()
 	happen(t, log, history(15), 40)
 	if err := projections.NewRebuilder(store, &breaking{Log: log}, projections.RebuilderOptions{}).RebuildAll(t.Context(), all, nil); err != nil {
@@ -255,7 +255,7 @@ func (l *putBack) EventAt(ctx context.Context, position eventstore.Position) (uu
 
 // The log is put back while a list is rebuilt: it never has what the list has, and the rebuild does not wait for it.
 func TestALogThatIsPutBackDuringARebuild(t *testing.T) {
-	former, log, store := eventstoretest.Open(t), eventstoretest.Open(t), openSQLite(t)
+	former, log, store := eventstoretest.OpenAlone(t), eventstoretest.OpenAlone(t), openSQLite(t)
 	happen(t, former, history(15), 40)
 	happen(t, log, history(16), 10)
 	p := projections.All()[0]
