@@ -28,7 +28,10 @@ type index struct {
 }
 
 // inFlight is an append that is not answered yet. Its events get positions above the highest that was known when it began.
-type inFlight struct{ after uint64 }
+type inFlight struct {
+	after uint64
+	begun time.Time
+}
 
 // pending is an append that is in the log.
 type pending struct {
@@ -46,7 +49,7 @@ type visibility struct {
 
 // beginLocked begins an append that is about to be passed on.
 func (x *index) beginLocked() *inFlight {
-	a := &inFlight{x.highest}
+	a := &inFlight{x.highest, time.Now()}
 	x.inFlight[a] = true
 	return a
 }
@@ -69,6 +72,14 @@ func (x *index) endLocked(a *inFlight, position uint64) (t *pending, repeated bo
 	t = &pending{*a, position, time.Now().Add(delay), make(chan struct{})}
 	x.pending = slices.Insert(x.pending, i, t)
 	return t, false
+}
+
+// dropLocked counts an append that is dropped because it repeats another. It does not count one that came later than EventStoreDB would have
+// needed to make the other readable: on a busy machine the event store behind may take longer.
+func (x *index) dropLocked(again *inFlight, other *pending) {
+	if again.begun.Sub(other.begun).Abs() <= x.maxDelay {
+		x.dropped++
+	}
 }
 
 // advanceLocked makes readable what is due.

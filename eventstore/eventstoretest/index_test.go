@@ -58,6 +58,12 @@ func TestNothingIsReadOutOfOrder(t *testing.T) {
 		if again, repeated := x.endLocked(d, 3); !repeated || again != third {
 			t.Error("a repetition is not recognised")
 		}
+		if x.dropLocked(d, third); x.dropped != 0 {
+			t.Error("a repetition counts that came when the other would have been readable")
+		}
+		if x.dropLocked(e, &pending{inFlight: *d}); x.dropped != 1 {
+			t.Error("a repetition at once does not count")
+		}
 		if again, repeated := x.endLocked(e, 2); repeated || again != nil {
 			t.Error("a repetition of what can be read is to wait")
 		}

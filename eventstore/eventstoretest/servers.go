@@ -220,7 +220,7 @@ func (s *Servers) Advertise(member int, address string) {
 	s.members[member].advertised = address
 }
 
-// Dropped is the number of appends that were dropped.
+// Dropped is the number of appends that were dropped, without those that repeated another only when EventStoreDB would have made it readable.
 func (s *Servers) Dropped() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

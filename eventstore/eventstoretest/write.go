@@ -83,7 +83,7 @@ func (m *member) carryOut(ctx context.Context, leads bool, w *written) error {
 	t, repeated := s.index.endLocked(begun, position)
 	repeated = repeated && w.repeatable
 	if repeated {
-		s.index.dropped++
+		s.index.dropLocked(begun, t)
 	}
 	s.mu.Unlock()
 
