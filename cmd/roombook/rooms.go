@@ -169,7 +169,7 @@ func registeredRooms(ctx context.Context, store *events) ([]roomRow, error) {
 		for _, r := range batch.Events {
 			registered, ok := r.Event.(domain.RoomRegistered)
 			if !ok {
-				return nil, fmt.Errorf("event %d of stream %s, %s, cannot be decoded by this version of the program: export the rooms with the version that wrote it", r.Revision, r.Stream, r.Type)
+				return nil, fmt.Errorf("%w: export the rooms with the version that wrote it", &commands.Unreadable{Stream: r.Stream, Revision: r.Revision, Type: r.Type})
 			}
 			room, err := handler.Room(ctx, registered.RoomID)
 			if err != nil {

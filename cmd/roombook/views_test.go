@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -248,12 +247,12 @@ func TestBackupAndRestore(t *testing.T) {
 func awaitVerified(t *testing.T, args ...string) {
 	t.Helper()
 	for deadline := time.Now().Add(listed); ; {
-		said, err := exec.CommandContext(t.Context(), program(t), append([]string{"verify"}, args...)...).CombinedOutput()
-		if err == nil {
+		said, well := verified(t, args...)
+		if well {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%v: %s", err, said)
+			t.Fatal(said)
 		}
 	}
 }
